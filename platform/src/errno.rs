@@ -1,0 +1,59 @@
+//! An error number with its name, kept as the kernel gave it.
+
+use std::fmt;
+
+/// A system error number (`errno(3)`), including those that have no name here.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Errno(pub i32);
+
+macro_rules! known {
+    ($($name:ident),* $(,)?) => {
+        impl Errno {
+            $(#[allow(missing_docs)] pub const $name: Errno = Errno(libc::$name);)*
+        }
+    };
+}
+known!(
+    EPERM, ENOENT, EINTR, EIO, EAGAIN, ENOMEM, EACCES, EBUSY, ENODEV, ENOTDIR, EINVAL, ENFILE, EMFILE, ENOSYS,
+    ELOOP, ENAMETOOLONG, EPROTO, ESTALE, ENOTCONN, ECONNABORTED, ECONNREFUSED, ECONNRESET, EHOSTDOWN,
+    EHOSTUNREACH, ENETUNREACH, ETIMEDOUT,
+);
+
+impl Errno {
+    /// Linux's ERESTARTSYS (512): meant for the kernel alone, but an NFS call interrupted by `umount -f` leaks it
+    /// (seen on 6.1 to 7.3).
+    pub const RESTART: Errno = Errno(512);
+
+    /// The number behind an I/O error; `EIO` where the error has none.
+    #[must_use]
+    pub fn of(error: &std::io::Error) -> Errno {
+        Errno(error.raw_os_error().unwrap_or(libc::EIO))
+    }
+
+    /// The symbolic name (`ESTALE`), or `errno 512` for a number without one.
+    #[must_use]
+    pub fn name(self) -> String {
+        match nix::errno::Errno::from_raw(self.0) {
+            nix::errno::Errno::UnknownErrno => format!("errno {}", self.0),
+            known => format!("{known:?}"),
+        }
+    }
+
+    /// The system's words for it (`strerror(3)`).
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        nix::errno::Errno::from_raw(self.0).desc()
+    }
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
+}
+
+impl fmt::Debug for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

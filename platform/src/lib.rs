@@ -1,0 +1,30 @@
+//! What the monitor asks of the operating system, and the only home of `unsafe`, libc and `cfg(target_os)`.
+//!
+//! # The contract
+//! Each system provides, with equal names and shapes:
+//! * [`MountWatch`]: the mount table, read whole, and a [`mio`] event source that becomes ready when it changes.
+//!   Reading it never asks a file system anything, so it cannot hang.
+//! * [`probe`]: the calls that ask one file system for a sign of life. They may hang for ever and are made only in
+//!   the prober process.
+//! * [`process`]: starting a child that shares nothing with us but one socket, killing it, and learning of its end.
+//!
+//! What is the same everywhere (the shape of a mount, error numbers, packets) is in the plain modules.
+
+mod errno;
+mod mount;
+mod mount_table;
+mod probing;
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+use linux as system;
+#[cfg(not(target_os = "linux"))]
+compile_error!("mount_status_monitor runs on Linux; there is no back-end for this system yet");
+
+pub use errno::Errno;
+pub use mount::{DeviceNumber, FsKind, Mount, MountKey};
+pub use mount_table::MountTable;
+pub use probing::{Call, Outcome, Target, Usage};
+pub use system::MountWatch;
+pub use system::{probe, process};

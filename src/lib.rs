@@ -1,0 +1,37 @@
+//! The map of `mount_status_monitor`.
+//!
+//! ```text
+//!  kernel: mountinfo POLLPRI                                prober process: statx + statfs in a thread
+//!         | readable                                               | one small reply, or its exit
+//!         v                                                        v
+//!  platform::MountWatch -> platform::MountTable             probe::Pool
+//!         | Input::MountTable                                      | Input::ProbeAnswered{probe, answer}
+//!         +---------------->  daemon: monitor.handle(now, input) <-+        (now: read once per turn)
+//!                                    |
+//!                        monitor::Monitor   (pure)
+//!                                    | actions                     | status()
+//!           +------------+-----------+-----------+                 v
+//!      StartProbe   ConfirmHang   CondemnProbe   Report      tables, JSON, plugin line
+//!           probe::Pool                          report sinks
+//! ```
+//!
+//! **The promise**: storage may hang in ways that nothing can interrupt; the monitor may not. So this process makes
+//! no call that can touch a watched file system and waits for no sink; what may hang lives in the prober, a child
+//! that can be left behind.
+//!
+//! # Reading order
+//! 1. [`monitor`]: what is decided, and when. Pure: time is an argument, decisions are data.
+//! 2. [`daemon`]: the one loop, the only reader of the clock, which carries the decisions out.
+//! 3. [`probe`]: the prober (the child) and the pool of probers (in the daemon).
+//! 4. [`report`]: every sentence that an operator sees, and the sinks.
+//! 5. [`config`] and [`cli`]: how an operator says what he wants.
+//! 6. `platform` (its own crate): the operating system, the only home of `unsafe`, libc and `cfg(target_os)`.
+//!
+//! # Layers
+//! `platform` knows nothing of the rest. `monitor` uses plain data of `platform` and nothing else of this crate.
+//! `probe` and `report` know `monitor`'s data; `daemon` knows all; nobody but `main` and `cli` knows the command
+//! line. `tests/layering.rs` holds the tree against this.
+
+#![forbid(unsafe_code)]
+
+pub mod monitor;

@@ -1,0 +1,2 @@
+//! The program `mount_status_monitor`.
+fn main() {}

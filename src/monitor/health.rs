@@ -1,0 +1,116 @@
+//! The closed set of things that can be true of a mount, and how a probe's outcome becomes one of them.
+
+use platform::{Call, Errno};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why a mount counts as dead: the word after `(` in a failure line and the value of the label `reason`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Reason {
+    /// No answer within the timeout.
+    Hung,
+    /// `ESTALE`: the server no longer knows what was mounted.
+    Stale,
+    /// `ENOTCONN`, `ECONNABORTED`: the server process or the connection is gone.
+    Disconnected,
+    /// `EIO`.
+    IoError,
+    /// `EHOSTDOWN`, `EHOSTUNREACH`, `ETIMEDOUT`, `ENODEV`: there is no way to the storage.
+    Unreachable,
+    /// Any other error, named by its errno.
+    Error,
+}
+
+impl Reason {
+    /// Every reason, in the order in which they are listed to people.
+    pub const ALL: [Reason; 6] = [
+        Reason::Hung,
+        Reason::Stale,
+        Reason::Disconnected,
+        Reason::IoError,
+        Reason::Unreachable,
+        Reason::Error,
+    ];
+
+    /// The word of the contract.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Reason::Hung => "hung",
+            Reason::Stale => "stale",
+            Reason::Disconnected => "disconnected",
+            Reason::IoError => "io_error",
+            Reason::Unreachable => "unreachable",
+            Reason::Error => "error",
+        }
+    }
+
+    /// What an errno from the storage means.
+    #[must_use]
+    pub const fn of(errno: Errno) -> Reason {
+        match errno {
+            Errno::ESTALE => Reason::Stale,
+            Errno::ENOTCONN | Errno::ECONNABORTED => Reason::Disconnected,
+            Errno::EIO => Reason::IoError,
+            Errno::EHOSTDOWN | Errno::EHOSTUNREACH | Errno::ETIMEDOUT | Errno::ENODEV => Reason::Unreachable,
+            _ => Reason::Error,
+        }
+    }
+}
+
+/// What is known of a dead mount.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// Why it counts as dead.
+    pub reason: Reason,
+    /// The error that was returned; none when nothing was.
+    pub errno: Option<Errno>,
+    /// The call that failed or did not return.
+    pub call: Option<Call>,
+    /// How long the unanswered probe had waited when the verdict fell; zero for an error.
+    pub waited: Duration,
+    /// The mount above this one that is itself hung and through which this path leads.
+    pub behind: Option<PathBuf>,
+}
+
+/// The health of one mount.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Health {
+    /// Not judged yet.
+    Pending,
+    /// Answered in time.
+    Ok,
+    /// Answered, but later than `slow_after`.
+    Slow,
+    /// Hung or failed.
+    Dead(Failure),
+    /// The kernel refused us without asking the storage: nothing is known, nobody is alarmed.
+    Denied(Errno),
+    /// Another mount lies over it: known, shown, not asked.
+    Hidden,
+}
+
+impl Health {
+    /// The word shown in tables, JSON and metrics: `pending ok slow hung failed denied hidden`.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Health::Pending => "pending",
+            Health::Ok => "ok",
+            Health::Slow => "slow",
+            Health::Dead(Failure { reason: Reason::Hung, .. }) => "hung",
+            Health::Dead(_) => "failed",
+            Health::Denied(_) => "denied",
+            Health::Hidden => "hidden",
+        }
+    }
+
+    /// Is it dead, and how?
+    #[must_use]
+    pub const fn failure(&self) -> Option<&Failure> {
+        match self {
+            Health::Dead(failure) => Some(failure),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What the monitor knows at one moment, for those who show it.
+
+use super::{Health, Time};
+use platform::{Mount, Usage};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The last answer of a mount.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Answered {
+    /// When it came.
+    pub at: Time,
+    /// How long it took.
+    pub took: Duration,
+    /// What it said; none if it was an error.
+    pub usage: Option<Usage>,
+}
+
+/// One mount.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MountStatus {
+    /// It.
+    pub mount: Arc<Mount>,
+    /// Its health.
+    pub health: Health,
+    /// Since when that is its health (for a dead mount: since it died, whatever the reason has become).
+    pub since: Time,
+    /// Its last answer, if it ever gave one.
+    pub answered: Option<Answered>,
+    /// Since when a probe is waiting for it right now.
+    pub waiting_since: Option<Time>,
+}
+
+/// Everything.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Status {
+    /// The watched mounts, in the order of the mount table.
+    pub mounts: Vec<MountStatus>,
+    /// How many can be judged: all but the hidden.
+    pub total: usize,
+    /// How many of them are dead.
+    pub dead: usize,
+    /// Probes without an answer yet.
+    pub in_flight: usize,
+}

@@ -1,0 +1,49 @@
+//! A moment on the daemon's monotonic clock, as an argument: nothing in `monitor` reads a clock.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+/// Time since the daemon started (`CLOCK_MONOTONIC`; does not run while the machine is suspended).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Time(Duration);
+
+impl Time {
+    /// The moment this long after the start.
+    #[must_use]
+    pub const fn after_start(elapsed: Duration) -> Time {
+        Time(elapsed)
+    }
+
+    /// How long after the start this is.
+    #[must_use]
+    pub const fn since_start(self) -> Duration {
+        self.0
+    }
+
+    /// How long ago `earlier` was; zero if it is yet to come.
+    #[must_use]
+    pub const fn since(self, earlier: Time) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for Time {
+    type Output = Time;
+    fn add(self, span: Duration) -> Time {
+        Time(self.0.saturating_add(span))
+    }
+}
+
+impl Sub<Time> for Time {
+    type Output = Duration;
+    fn sub(self, earlier: Time) -> Duration {
+        self.since(earlier)
+    }
+}
+
+impl fmt::Debug for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
