@@ -27,4 +27,6 @@ pub use mount::{DeviceNumber, FsKind, Mount, MountKey};
 pub use mount_table::MountTable;
 pub use probing::{Call, Outcome, Target, Usage};
 pub use system::MountWatch;
+#[cfg(target_os = "linux")]
+pub use system::mountinfo;
 pub use system::{probe, process};

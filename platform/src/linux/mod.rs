@@ -1,9 +1,10 @@
 //! Linux: `/proc/self/mountinfo`, `listmount`/`statmount`, `statx`/`statfs`.
 
 mod fstype;
-mod mountinfo;
+pub mod mountinfo;
 pub mod probe;
 pub mod process;
+mod statmount;
 mod watch;
 
 pub(crate) use fstype::kind_of;
