@@ -4,7 +4,8 @@
 mod common;
 
 use common::{
-    Watched, at, has_unique_ids, in_namespace, mount_flags, skip, tmpfs, tmpfs_on, tmpfs_with, unmount,
+    Watched, at, has_unique_ids, in_namespace, mount_flags, skip, statx_mount, tmpfs, tmpfs_on, tmpfs_with,
+    unmount,
 };
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use platform::{MountKey, MountTable, mountinfo};
@@ -24,6 +25,15 @@ fn unique_watch(test: &str) -> Option<Watched> {
     }
     skip(test, "this kernel has no unique mount ids");
     None
+}
+
+/// Needs neither root nor a namespace.
+#[test]
+fn anybody_may_read_the_own_table() {
+    let table = Watched::new().watch.read().unwrap();
+    assert!(table.iter().is_sorted_by(|a, b| a.key < b.key));
+    let root = at(&table, Path::new("/")).expect("a root");
+    assert!(statx_mount(Path::new("/")).is_none_or(|key| !has_unique_ids(&table) || key == root.key));
 }
 
 #[test]
