@@ -34,4 +34,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cli;
+pub mod config;
 pub mod monitor;
+pub mod report;
