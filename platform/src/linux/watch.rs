@@ -3,7 +3,7 @@
 //! Two ways lead to the same entries:
 //! * **the text** (`read`): `/proc/PID/mountinfo`, on every kernel. Complete, but the kernel writes 1 to 2 µs per mount.
 //! * **the ids** (`refresh`, Linux 6.13+): `listmount` shows which mounts are new and which are gone, `statmount`
-//!   tells of the new ones. 25 to 40 times cheaper with many mounts, but blind to what changed in a mount that was there before.
+//!   tells of the new ones. 25 to 40 times cheaper with many mounts, but blind to a change of a mount that was there.
 //!
 //! Where the kernel has unique ids (6.8+) they are the keys in both. Mountinfo shows only the reusable ids, so they
 //! are paired through what `statmount` says of each mount once in its life, never by position in the list.
