@@ -10,6 +10,7 @@ pub mod json;
 pub mod lines;
 mod message;
 pub mod nagios;
+pub mod notices;
 mod priority;
 pub mod progress;
 mod rate;

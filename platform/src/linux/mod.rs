@@ -8,4 +8,4 @@ mod statmount;
 mod watch;
 
 pub(crate) use fstype::kind_of;
-pub use watch::MountWatch;
+pub use watch::{MountWatch, OWN_MOUNT_TABLE};

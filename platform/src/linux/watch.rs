@@ -3,7 +3,7 @@
 //! Two ways lead to the same entries:
 //! * **the text** (`read`): `/proc/PID/mountinfo`, on every kernel. Complete, but the kernel writes 1 to 2 µs per mount.
 //! * **the ids** (`refresh`, Linux 6.13+): `listmount` shows which mounts are new and which are gone, `statmount`
-//!   tells of the new ones. 25 to 40 times cheaper with many mounts, but blind to what changed in a mount that was there before.
+//!   tells of the new ones. 25 to 40 times cheaper with many mounts, but blind to a change of a mount that was there.
 //!
 //! Where the kernel has unique ids (6.8+) they are the keys in both. Mountinfo shows only the reusable ids, so they
 //! are paired through what `statmount` says of each mount once in its life, never by position in the list.
@@ -34,6 +34,9 @@ const COMPARED: usize = 8;
 /// First readings after which unique ids are given up, if each shows a mount without one: a single one may have come
 /// and gone in between.
 const TRUST_PASSES: usize = 3;
+
+/// The table of the mount namespace that this process is in.
+pub const OWN_MOUNT_TABLE: &str = "/proc/self/mountinfo";
 
 /// The mount table of one mount namespace and the event that it changed.
 ///
@@ -303,7 +306,7 @@ fn fill(file: &File, text: &mut Vec<u8>) -> io::Result<()> {
 
 fn is_own(path: &Path) -> bool {
     let own = format!("/proc/{}/mountinfo", std::process::id());
-    ["/proc/self/mountinfo", "/proc/thread-self/mountinfo", &own].iter().any(|name| path == Path::new(name))
+    [OWN_MOUNT_TABLE, "/proc/thread-self/mountinfo", &own].iter().any(|name| path == Path::new(name))
 }
 
 /// What two ascending lists share.
