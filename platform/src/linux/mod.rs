@@ -2,6 +2,7 @@
 
 mod fstype;
 mod mountinfo;
+mod packet;
 pub mod probe;
 pub mod process;
 mod watch;
