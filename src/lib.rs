@@ -35,3 +35,4 @@
 #![forbid(unsafe_code)]
 
 pub mod monitor;
+pub mod probe;

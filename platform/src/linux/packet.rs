@@ -50,7 +50,8 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], wait: bool) -> io::Res
 /// Those of `poll(2)`.
 pub fn wait_readable(socket: BorrowedFd<'_>, limit: Option<Duration>) -> io::Result<bool> {
     let timeout = limit.map_or(PollTimeout::NONE, |limit| {
-        PollTimeout::try_from(limit.as_millis()).unwrap_or(PollTimeout::MAX)
+        // Rounded up: a wait that ends too early is followed by one of no time at all, again and again.
+        PollTimeout::try_from(limit.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
     });
     let mut polled = [PollFd::new(socket, PollFlags::POLLIN)];
     match nix::poll::poll(&mut polled, timeout) {
