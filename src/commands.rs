@@ -147,7 +147,7 @@ fn run_check(config: &CheckConfig) -> anyhow::Result<u8> {
     let daemon = Daemon::new(options, &mut tell)?;
     let stderr = std::io::stderr();
     let ending = if stderr.is_terminal() && config.output != CheckOutput::Nagios {
-        let width = table::terminal_width().unwrap_or(80);
+        let width = terminal_size::terminal_size_of(&stderr).map_or(80, |(width, _)| width.0.into());
         let mut shown = Progress::new(stderr.lock());
         let mut look = |status: &Status, now: Time| {
             let _ = shown.show(progress::line(status, now, width));
@@ -187,9 +187,16 @@ fn show(config: &CheckConfig, ending: &Ending) -> u8 {
         CheckOutput::Json => {
             print(&format!("{}\n", table::document(&ending.status, ending.at, SystemTime::now())));
         }
-        CheckOutput::Table => print(&table::table(&ending.status, ending.at, table::Style::of_stdout())),
+        CheckOutput::Table => print(&table::table(&ending.status, ending.at, style_of_stdout())),
     }
     once_status(ending)
+}
+
+fn style_of_stdout() -> table::Style {
+    let stdout = std::io::stdout();
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()); // no-color.org
+    let width = terminal_size::terminal_size_of(&stdout).map(|(width, _)| width.0.into());
+    table::Style { width, colours: wanted && stdout.is_terminal() }
 }
 
 fn print(text: &str) {

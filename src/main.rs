@@ -2,14 +2,15 @@
 
 use mount_status_monitor::cli::{self, Invocation};
 use mount_status_monitor::{commands, probe};
+use platform::process::PROBER_ARGUMENT;
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Before anything else: a prober is small and knows no command line.
-    if std::env::args_os().nth(1).as_deref() == Some(OsStr::new(probe::PROBER_ARGUMENT)) {
-        return probe::prober::run();
+    if std::env::args_os().nth(1).as_deref() == Some(OsStr::new(PROBER_ARGUMENT)) {
+        probe::prober::run();
     }
     match cli::parse(std::env::args_os()) {
         Ok(Invocation::Daemon(config)) => commands::daemon(config),

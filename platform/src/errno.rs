@@ -32,6 +32,7 @@ known!(
     ELOOP,
     ENAMETOOLONG,
     EPROTO,
+    EMSGSIZE,
     ESTALE,
     ENOTCONN,
     ECONNABORTED,

@@ -165,7 +165,7 @@ impl<'a> Daemon<'a> {
             match event.token() {
                 MOUNTS => self.monitor.handle(now, Input::TableChanged),
                 SIGNALS => self.take_signals(now),
-                token => self.pool.ready(now, token, event.is_readable(), event.is_writable()),
+                token => self.pool.ready(now, token),
             }
         }
         self.pool.handle_deadline(now);
@@ -184,24 +184,24 @@ impl<'a> Daemon<'a> {
     /// Lets the monitor and the pool decide until both have nothing more to do at this moment.
     fn decide(&mut self, now: Time) {
         loop {
-            let mut news = self.take_news(now);
+            let news = self.take_news(now);
             self.monitor.settle(now);
+            let mut acted = false;
             while let Some(action) = self.monitor.next_action() {
+                acted = true;
                 self.carry_out(now, action);
             }
             self.pool.flush(now);
-            news |= self.pool.has_events();
-            // A second pass only where something came of the first; what is due again at once waits for a turn.
-            if !news {
+            if !news && !acted {
                 return;
             }
         }
     }
 
     fn take_news(&mut self, now: Time) -> bool {
-        let mut any = false;
-        while let Some(event) = self.pool.next_event() {
-            any = true;
+        let events: Vec<PoolEvent> = self.pool.drain_events().collect();
+        let any = !events.is_empty();
+        for event in events {
             let input = match event {
                 PoolEvent::Answered { probe, outcome, took } => Input::ProbeAnswered { probe, outcome, took },
                 PoolEvent::Stuck { probe, call, elapsed, .. } => Input::ProbeStuck { probe, call, elapsed },
@@ -222,7 +222,7 @@ impl<'a> Daemon<'a> {
     fn carry_out(&mut self, now: Time, action: Action) {
         match action {
             Action::ReadTable(reading) => self.read_table(now, reading),
-            Action::StartProbe { probe, target } => self.pool.start(probe, target),
+            Action::StartProbe { probe, target } => self.pool.start(probe, &target),
             Action::ConfirmHang { probe } => self.pool.confirm(probe),
             Action::CondemnProbe { probe } => self.pool.condemn(probe),
             Action::Report(event) => {

@@ -2,6 +2,7 @@
 
 mod fstype;
 pub mod mountinfo;
+mod packet;
 pub mod probe;
 pub mod process;
 mod statmount;
