@@ -87,7 +87,7 @@ impl Monitor {
         slot.retries = 0;
         // The kernel may go read-only without an event (`errors=remount-ro`): the table is then out of date.
         if let Some(usage) = usage
-            && usage.read_only != slot.mount.read_only()
+            && usage.read_only != slot.read_only
             && slot.doubted_read_only != Some(usage.read_only)
         {
             slot.doubted_read_only = Some(usage.read_only);
@@ -165,9 +165,10 @@ impl Monitor {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         let mount = Arc::clone(&slot.mount);
         let told = std::mem::replace(&mut slot.told_denied, true);
-        slot.told_dead = None;
+        // Told once, and again when it ends what was told to be dead.
+        let was_dead = slot.told_dead.take().is_some();
         self.set_health(now, key, Health::Denied(errno));
-        if !told {
+        if !told || was_dead {
             self.report(Event::Denied { mount, errno, call });
         }
     }

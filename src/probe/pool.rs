@@ -15,7 +15,8 @@ use crate::monitor::Time;
 use mio::{Registry, Token};
 use platform::process::{Child, Launcher, MAX_PACKET};
 use platform::{Call, Errno, Outcome, Target};
-use std::collections::{HashMap, VecDeque};
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -46,7 +47,7 @@ pub struct Pool {
     launcher: Launcher,
     probers: Vec<Option<Handle>>,
     active: Option<usize>,
-    probes: HashMap<ProbeId, Probe>,
+    probes: FxHashMap<ProbeId, Probe>,
     waiting: Waiting,
     backoff: Backoff,
     /// Children whose socket has ended and who were not reaped yet.
@@ -106,7 +107,7 @@ impl Pool {
             launcher: Launcher::new(program.as_deref())?,
             probers: (0..MAX_PROBERS).map(|_| None).collect(),
             active: None,
-            probes: HashMap::new(),
+            probes: FxHashMap::default(),
             waiting: Waiting::default(),
             backoff: Backoff::default(),
             zombies: Vec::new(),

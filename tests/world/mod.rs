@@ -29,7 +29,7 @@ pub const QUICK: Duration = Duration::from_millis(1);
 const LOST_AFTER: Duration = Duration::from_millis(500);
 
 struct Asked {
-    target: Target,
+    target: Arc<Target>,
     minor: u32,
     since: Time,
     condemned: bool,
@@ -197,7 +197,7 @@ impl World {
         }
     }
 
-    fn start(&mut self, probe: ProbeId, target: Target) {
+    fn start(&mut self, probe: ProbeId, target: Arc<Target>) {
         self.say(format!("probe {} {}", probe.0, target.path.display()));
         let minor = self.mounts.get(&target.key.0).map_or(0, |mount| mount.device_number.minor);
         let since = self.now;
