@@ -23,7 +23,10 @@ fn main() {
     assert!(!targets.is_empty(), "no mount at or below {path}");
     // A network mount is asked by one statx and one statfs: as much as anybody has to pay.
     let bare: Vec<Target> = targets.iter().map(|t| Target { kind: FsKind::Network, ..t.clone() }).collect();
-    println!("{PROBES} probes of {} mounts, processor time of each, medians of {ROUNDS} rounds", targets.len());
+    println!(
+        "{PROBES} probes of {} mounts, processor time of each, medians of {ROUNDS} rounds",
+        targets.len()
+    );
     let bare = median(|| loop_over(&bare));
     println!("  statx + statfs                {bare:6.2} us");
     println!("  all calls of a probe          {:6.2} us", median(|| loop_over(&targets)));

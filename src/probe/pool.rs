@@ -3,7 +3,7 @@
 //!
 //! At most one prober is *active*. Condemning a probe condemns its prober: a fresh one takes its place, and it is
 //! killed as soon as all that it still holds was answered or condemned too. When its socket ends, nothing of it is
-//! left. One that is still there after [`LOST_AFTER`] is *lost*; of those there is a limit.
+//! left. One that is still there after `LOST_AFTER` is *lost*; of those there is a limit.
 
 mod probers;
 
@@ -142,7 +142,7 @@ impl Pool {
         debug_assert!(before.is_none(), "{probe:?} was started before");
     }
 
-    /// Asks what has become of a probe: `Stuck`, or one of its ends, comes within [`CONFIRM_LIMIT`].
+    /// Asks what has become of a probe: `Stuck`, or one of its ends, comes within a second.
     pub fn confirm(&mut self, probe: ProbeId) {
         let Some(Probe { prober, standing: Standing::Asked, confirm_by: None }) = self.probes.get(&probe)
         else {
