@@ -6,9 +6,9 @@ use mount_status_monitor::probe::{Notice, Pool, PoolEvent, ProbeId};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use platform::{FsKind, MountKey, Outcome, Target};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 /// A machine under load may be slow; one that takes longer than this is taken to be stuck.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -46,10 +46,6 @@ impl Daemon {
         let known = self.seen.len();
         let probe = self.start(&target("/"));
         self.until("an answer", |event| ends(event) == Some(probe));
-        let started = |event: &PoolEvent| match event {
-            PoolEvent::Notice(Notice::ProberStarted { pid }) => Some(*pid),
-            _ => None,
-        };
         let pid = self.seen[known..].iter().find_map(started);
         pid.or_else(|| self.seen.iter().rev().find_map(started)).unwrap()
     }
@@ -63,7 +59,10 @@ impl Daemon {
         self.collect();
         let limit = self.pool.next_deadline().map_or(limit, |at| at.since(self.now()).min(limit));
         let mut events = Events::with_capacity(16);
-        self.poll.poll(&mut events, Some(limit)).unwrap();
+        match self.poll.poll(&mut events, Some(limit)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {} // a child's end can do that
+            polled => polled.unwrap(),
+        }
         let now = self.now();
         for event in &events {
             let Token(token) = event.token();
@@ -127,6 +126,13 @@ impl Daemon {
             _ => None,
         });
         answer.unwrap_or_else(|| panic!("no answer for {wanted:?} in {:?}", self.seen))
+    }
+}
+
+pub(crate) fn started(event: &PoolEvent) -> Option<u32> {
+    match event {
+        PoolEvent::Notice(Notice::ProberStarted { pid }) => Some(*pid),
+        _ => None,
     }
 }
 

@@ -1,10 +1,11 @@
 //! What becomes of probes that hang: told where, killed where that is possible, left behind where it is not.
 
-use crate::daemon::{Daemon, PROGRAM, ends, target};
+use crate::daemon::{Daemon, PROGRAM, ends, started, target};
 use crate::fuse::{Fuse, GETATTR, private_place};
 use mount_status_monitor::probe::{Notice, PoolEvent, ProbeId};
 use nix::mount::umount;
 use platform::{Call, Errno, FsKind, Outcome, Target};
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -161,9 +162,10 @@ fn a_mount_for_its_owner_alone_is_asked_as_him() {
     fuse.answer(&request, Errno::EIO.0, &[]);
     daemon.until_ended(2);
     assert_eq!(daemon.outcome(as_owner), failed(Call::Statx, Errno::EIO));
-    let pid = daemon.prober();
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    for task in tasks {
+    let probers: HashSet<u32> = daemon.seen.iter().filter_map(started).collect();
+    assert_eq!(probers.len(), 2, "what he may kill holds nothing but probes as an owner");
+    daemon.wait(Duration::from_millis(100));
+    for task in probers.iter().flat_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).unwrap()) {
         let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
         assert!(status.contains("Uid:\t0\t0\t0\t0"), "no thread stays another user: {status}");
     }
