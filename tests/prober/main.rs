@@ -142,6 +142,38 @@ fn a_prober_that_was_stopped_is_replaced() {
 }
 
 #[test]
+fn a_prober_that_does_not_come_up_is_given_up() {
+    let mut daemon = Daemon::with(Path::new("/usr/bin/yes")); // says nothing on its socket, and reads nothing
+    let probe = daemon.start(&target("/"));
+    daemon.turn(Duration::ZERO);
+    daemon.pool.confirm(probe);
+    daemon.until("the abort", |event| *event == PoolEvent::Aborted { probe });
+    let silent = |event: &PoolEvent| {
+        matches!(event, PoolEvent::Notice(Notice::SpawnFailed { error: SpawnError::Silent, .. }))
+    };
+    assert!(daemon.seen.iter().any(silent), "{:?}", daemon.seen);
+    daemon.until_so("its end", |daemon| daemon.pool.probers() == 0);
+}
+
+#[test]
+fn questions_for_which_there_is_no_room_are_sent_later() {
+    const MANY: usize = 20_000;
+    let mut daemon = Daemon::new();
+    let pid = daemon.prober();
+    signal(pid, Signal::SIGSTOP);
+    let target = target("/proc");
+    for _ in 0..MANY {
+        daemon.start(&target);
+    }
+    daemon.wait(Duration::from_millis(100));
+    assert_eq!(daemon.ended().count(), 1);
+    signal(pid, Signal::SIGCONT);
+    daemon.until_ended(1 + MANY);
+    assert_eq!(daemon.prober(), pid);
+    assert_eq!(daemon.ended().collect::<HashSet<_>>().len(), MANY + 2);
+}
+
+#[test]
 fn a_condemned_prober_keeps_only_until_its_probes_are_answered() {
     let mut daemon = Daemon::new();
     let first = daemon.prober();
