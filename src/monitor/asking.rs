@@ -71,7 +71,9 @@ impl Monitor {
     pub(super) fn start_ready(&mut self, now: Time) {
         while self.young < WINDOW && self.probes.len() < MAX_UNANSWERED {
             let Some(key) = self.ready.pop_front() else { return };
-            let Some(slot) = self.slots.get(&key).filter(|slot| slot.asked == Asked::Waiting) else { continue };
+            let Some(slot) = self.slots.get(&key).filter(|slot| slot.asked == Asked::Waiting) else {
+                continue;
+            };
             let superblock = slot.mount.device_number;
             if let Some(outer) = self.hung_on_the_way(key) {
                 self.pass_on_the_lead(superblock);
@@ -231,7 +233,9 @@ impl Monitor {
     /// A probe ended without a word about its mount: ask again, but not for ever.
     pub(super) fn aborted(&mut self, now: Time, id: ProbeId) {
         let Some(probe) = self.close_probe(id) else { return };
-        let Some(slot) = self.slots.get_mut(&probe.key).filter(|slot| slot.asked == Asked::No) else { return };
+        let Some(slot) = self.slots.get_mut(&probe.key).filter(|slot| slot.asked == Asked::No) else {
+            return;
+        };
         slot.aborted += 1;
         if slot.hidden {
             return;
@@ -304,7 +308,9 @@ impl Monitor {
         let Some(mut mount) = self.table.get(key) else { return };
         // A table read while it changes need not be a tree: no way is longer than the table.
         for _ in 0..self.table.len() {
-            let Some(parent) = self.by_id.get(&mount.parent).and_then(|&key| self.table.get(key)) else { return };
+            let Some(parent) = self.by_id.get(&mount.parent).and_then(|&key| self.table.get(key)) else {
+                return;
+            };
             if parent.key == mount.key {
                 return;
             }

@@ -34,8 +34,8 @@ pub use time::Time;
 
 use pace::Pace;
 use platform::{DeviceNumber, Mount, MountKey, MountTable};
-use rustc_hash::FxHashMap;
 use run::Run;
+use rustc_hash::FxHashMap;
 use slot::{Probe, Slot, Superblock};
 use std::collections::VecDeque;
 use std::fmt;

@@ -14,7 +14,8 @@ impl Hidden {
     pub(super) fn of(table: &MountTable) -> Hidden {
         let by_id: FxHashMap<u32, &Mount> = table.iter().map(|mount| (mount.id, &**mount)).collect();
         // What is attached to a mount, by place. Two on one place: the later covers the earlier.
-        let mut attached: FxHashMap<(u32, &Path), &Mount> = FxHashMap::with_capacity_and_hasher(table.len(), FxBuildHasher);
+        let mut attached: FxHashMap<(u32, &Path), &Mount> =
+            FxHashMap::with_capacity_and_hasher(table.len(), FxBuildHasher);
         let mut hidden = FxHashSet::default();
         for mount in table {
             if let Some(earlier) = attached.insert((mount.parent, &mount.mountpoint), mount) {
@@ -23,9 +24,8 @@ impl Hidden {
         }
         let mut reachable = FxHashMap::with_capacity_and_hasher(table.len(), FxBuildHasher);
         for mount in table {
-            let at_end = attached
-                .get(&(mount.id, mount.mountpoint.as_path()))
-                .is_none_or(|over| over.id == mount.id);
+            let at_end =
+                attached.get(&(mount.id, mount.mountpoint.as_path())).is_none_or(|over| over.id == mount.id);
             if !at_end || !is_reachable(mount, &by_id, &attached, &mut reachable) {
                 hidden.insert(mount.key);
             }

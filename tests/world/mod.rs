@@ -212,7 +212,8 @@ impl World {
         }
         let waited = self.now - asked.since;
         let read_only = self.read_only.get(&asked.minor).copied().unwrap_or(false);
-        let usage = Usage { block_size: 4096, blocks: 100, free: 50, available: 50, read_only, ..Usage::default() };
+        let usage =
+            Usage { block_size: 4096, blocks: 100, free: 50, available: 50, read_only, ..Usage::default() };
         let fs = self.fs.get(&asked.minor).copied().unwrap_or(Fs::Answers(QUICK));
         let (outcome, took) = match fs {
             Fs::Answers(took) => (Outcome::Alive(usage), took),
@@ -249,7 +250,9 @@ impl World {
     /// Each probe has exactly one end.
     fn still_true(&mut self, input: Input) -> Option<Input> {
         match &input {
-            Input::ProbeAnswered { probe, .. } | Input::ProbeAborted { probe } | Input::ProbeFreed { probe } => {
+            Input::ProbeAnswered { probe, .. }
+            | Input::ProbeAborted { probe }
+            | Input::ProbeFreed { probe } => {
                 self.probes.remove(probe)?;
             }
             Input::ProbeStuck { probe, .. } => {
