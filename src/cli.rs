@@ -92,7 +92,12 @@ pub fn command() -> clap::Command {
 
 #[derive(Parser)]
 #[command(name = PROCESS_NAME, bin_name = PROCESS_NAME, version, about = ABOUT, long_about = LONG_ABOUT, after_long_help = DAEMON_HELP)]
-#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true, max_term_width = 110)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    propagate_version = true,
+    max_term_width = 110
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

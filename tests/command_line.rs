@@ -5,6 +5,7 @@ use mount_status_monitor::config::{CheckConfig, CheckOutput, Config};
 use mount_status_monitor::monitor::Settings;
 use mount_status_monitor::report::{Facility, LogFormat, PROCESS_NAME, Priority, SyslogTarget};
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -126,6 +127,8 @@ fn errors_are_one_line() {
         assert_eq!(exit.status, if plugin { 3 } else { 2 });
         assert!(exit.stdout.is_empty() || exit.stderr.is_empty());
     }
+    let latin = OsString::from_vec(b"--timeout=\xe9".to_vec());
+    assert_eq!(parse([PROCESS_NAME.into(), latin]).unwrap_err().stderr.matches('\n').count(), 1);
     let evil = parse([PROCESS_NAME, "--a\n\x1b[31m"].map(OsString::from)).unwrap_err();
     assert_eq!(evil.stderr.matches('\n').count(), 1);
     assert!(!evil.stderr.contains('\x1b'), "{evil:?}");
@@ -138,6 +141,7 @@ fn help_and_version_are_answers() {
         ("-h", "--poll-interval"),
         ("check --help", "UNKNOWN"),
         ("--version", "mount_status_monitor 3."),
+        ("check --version", "mount_status_monitor-check 3."),
     ] {
         let exit = parsed(line).unwrap_err();
         assert!(exit.status == 0 && exit.stderr.is_empty() && exit.stdout.contains(text), "{exit:?}");

@@ -5,12 +5,17 @@
 use mount_status_monitor::report::sink::{Delivery, Output};
 use mount_status_monitor::report::stderr::Stderr;
 use mount_status_monitor::report::syslog::SyslogOutput;
-use mount_status_monitor::report::{Facility, LogFormat, Message, Priority, Reporter, Sink, SyslogTarget};
+use mount_status_monitor::report::{
+    Facility, LogFormat, Message, Priority, ReportSettings, Reporter, Sink, SyslogTarget,
+};
+use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant, SystemTime};
@@ -81,6 +86,31 @@ fn a_full_unix_socket_blocks_nobody_and_drops_are_told() {
 }
 
 #[test]
+fn a_frozen_syslog_is_left_for_its_successor() {
+    let (_directory, log) = socket_directory();
+    let _frozen = bind(&log);
+    let (reporter, _told) = syslog(SyslogTarget::Unix(log.clone()));
+    flood(&reporter);
+    std::fs::remove_file(&log).unwrap();
+    let successor = bind(&log);
+    assert!(receive(&successor).contains("xxx"));
+}
+
+#[test]
+fn a_unix_stream_socket_gets_terminated_packets() {
+    let (_directory, log) = socket_directory();
+    let listener = UnixListener::bind(&log).unwrap();
+    let (reporter, _told) = syslog(SyslogTarget::Unix(log));
+    let mut stream = BufReader::new(listener.accept().unwrap().0);
+    for text in ["one", "two"] {
+        say(&reporter, text);
+        let mut packet = Vec::new();
+        stream.read_until(0, &mut packet).unwrap();
+        assert!(packet.ends_with(format!(": {text}\0").as_bytes()));
+    }
+}
+
+#[test]
 fn tcp_gets_lines_and_is_connected_again() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -119,6 +149,36 @@ fn udp_gets_datagrams_of_bounded_size() {
     let mut packet = [0; 9000];
     assert_eq!(socket.recv(&mut packet).unwrap(), 1024);
     assert!(packet.starts_with(b"<28>"));
+}
+
+#[test]
+fn the_journal_gets_priorities_and_nobody_else_does() {
+    for (own_stream, expected) in [(true, "<4>hello from the child\n"), (false, "hello from the child\n")] {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let writer = File::from(OwnedFd::from(writer));
+        let pipe = writer.metadata().unwrap();
+        let inode = if own_stream { pipe.ino() } else { pipe.ino() + 1 };
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_of_the_journal_test", "--ignored", "--nocapture"])
+            .env("JOURNAL_STREAM", format!("{}:{inode}", pipe.dev()))
+            .stdout(Stdio::null())
+            .stderr(writer)
+            .spawn()
+            .unwrap();
+        assert!(child.wait().unwrap().success());
+        let mut said = String::new();
+        reader.read_to_string(&mut said).unwrap();
+        assert_eq!(said, expected);
+    }
+}
+
+#[test]
+#[ignore = "the other test starts it as a child"]
+fn child_of_the_journal_test() {
+    let settings = ReportSettings { syslog: SyslogTarget::Off, ..ReportSettings::default() };
+    let reporter = Reporter::start(&settings).unwrap();
+    say(&reporter, "hello from the child");
+    assert!(reporter.close(PATIENCE));
 }
 
 #[test]
