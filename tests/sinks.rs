@@ -10,7 +10,7 @@ use mount_status_monitor::report::{
 };
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
@@ -101,7 +101,9 @@ fn a_unix_stream_socket_gets_terminated_packets() {
     let (_directory, log) = socket_directory();
     let listener = UnixListener::bind(&log).unwrap();
     let (reporter, _told) = syslog(SyslogTarget::Unix(log));
-    let mut stream = BufReader::new(listener.accept().unwrap().0);
+    let stream = listener.accept().unwrap().0;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut stream = BufReader::new(stream);
     for text in ["one", "two"] {
         say(&reporter, text);
         let mut packet = Vec::new();
@@ -115,7 +117,7 @@ fn tcp_gets_lines_and_is_connected_again() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (reporter, _told) = syslog(SyslogTarget::Tcp(address));
-    let mut first = BufReader::new(listener.accept().unwrap().0);
+    let mut first = BufReader::new(accept(&listener));
     for text in ["one", "two"] {
         say(&reporter, text);
         let mut line = String::new();
@@ -125,7 +127,7 @@ fn tcp_gets_lines_and_is_connected_again() {
     drop(first);
     say(&reporter, "three");
     let mut line = String::new();
-    BufReader::new(listener.accept().unwrap().0).read_line(&mut line).unwrap();
+    BufReader::new(accept(&listener)).read_line(&mut line).unwrap();
     assert!(line.ends_with(": three\n"), "{line}");
 }
 
@@ -133,7 +135,7 @@ fn tcp_gets_lines_and_is_connected_again() {
 fn a_tcp_collector_that_never_reads_blocks_nobody() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (reporter, _told) = syslog(SyslogTarget::Tcp(listener.local_addr().unwrap().to_string()));
-    let _accepted = listener.accept().unwrap();
+    let _accepted = accept(&listener);
     flood(&reporter);
     let asked = Instant::now();
     assert!(!reporter.close(Duration::from_millis(50)), "the sink is still stuck");
@@ -312,6 +314,16 @@ fn socket_directory() -> (tempfile::TempDir, std::path::PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
     (directory, log)
+}
+
+/// The next connection; a collector that is never called ends its test instead of waiting for ever.
+fn accept(listener: &TcpListener) -> TcpStream {
+    let (sender, accepted) = channel();
+    let listener = listener.try_clone().unwrap();
+    std::thread::spawn(move || sender.send(listener.accept().unwrap().0));
+    let stream = accepted.recv_timeout(PATIENCE).expect("nobody connects");
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
 }
 
 fn bind(path: &Path) -> UnixDatagram {
