@@ -1,7 +1,7 @@
 //! The daemon under test.
 
 use super::lines::Line;
-use super::{Lab, Lines, Process, ms, printed, slack, soon};
+use super::{Lines, Process, ms, printed, slack, soon};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::cell::Cell;
@@ -33,7 +33,7 @@ pub(crate) struct Finished {
 
 impl Daemon {
     /// Started, and done with its first run.
-    pub(crate) fn start(command: Command, _: &Lab) -> Daemon {
+    pub(crate) fn start(command: Command) -> Daemon {
         let daemon = Daemon::spawn(command);
         daemon.told("Checked ", ms(10_000));
         daemon
@@ -118,6 +118,13 @@ impl Daemon {
         assert_eq!(status.code(), Some(0), "exit status {status}\n{}", self.transcript());
     }
 
+    /// The exit status, if there is one so soon.
+    pub(crate) fn ended_within(mut self, limit: Duration) -> Option<i32> {
+        let status = self.ended.recv_timeout(limit).ok()?.ok()?;
+        self.stopped = true;
+        status.code()
+    }
+
     /// Waits for an end by itself.
     pub(crate) fn finish(mut self, start: Instant, limit: Duration) -> Finished {
         let ended = self.ended.recv_timeout(limit + slack());
@@ -126,7 +133,7 @@ impl Daemon {
         let status = ended.unwrap_or_else(|_| panic!("still running after {took:?}\n{}", self.transcript()));
         // What was written before the end is still on its way through the pipes.
         let text = |lines: &Lines| {
-            let _ = lines.wait(usize::MAX, "", ms(50));
+            soon(ms(2000), "nobody holds the output open", || lines.ended());
             lines.all().into_iter().map(|line| line.text + "\n").collect::<String>()
         };
         let code = status.expect("a child can be waited for").code();

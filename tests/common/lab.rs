@@ -78,6 +78,13 @@ impl Lab {
         mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("bind");
     }
 
+    /// A mount on a file that is there already.
+    pub(crate) fn bind_file(&self, to: &Path) {
+        let from = self.aside("bound");
+        std::fs::write(&from, "").expect("a file can be made");
+        mount(Some(&from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("bind");
+    }
+
     pub(crate) fn move_mount(&self, from: &Path, to: &Path) {
         std::fs::create_dir_all(to).expect("a directory can be made");
         mount(Some(from), to, None::<&str>, MsFlags::MS_MOVE, None::<&str>).expect("move");
@@ -91,6 +98,11 @@ impl Lab {
     /// As `umount` does it: refused while somebody is inside.
     pub(crate) fn unmount(&self, path: &Path) -> nix::Result<()> {
         umount2(path, MntFlags::UMOUNT_NOFOLLOW)
+    }
+
+    /// The same, with patience for a probe that is just inside.
+    pub(crate) fn unmount_soon(&self, path: &Path) {
+        super::soon(super::ms(2000), "an idle mount can be unmounted", || self.unmount(path).is_ok());
     }
 
     pub(crate) fn detach(&self, path: &Path) {
@@ -113,7 +125,7 @@ impl Lab {
 
     /// The daemon, with quick settings and without the machine's syslog; see [`Daemon`] for more.
     pub(crate) fn daemon(&self, arguments: &[&str]) -> Daemon {
-        Daemon::start(self.command(arguments), self)
+        Daemon::start(self.command(arguments))
     }
 
     /// The arguments of every daemon here: watch this lab's mounts and tell this lab's syslog.

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ pub(crate) struct Lines(Arc<Shared>);
 struct Shared {
     lines: Mutex<Vec<Line>>,
     changed: Condvar,
+    ended: AtomicBool,
 }
 
 impl Lines {
@@ -30,6 +32,7 @@ impl Lines {
             for bytes in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
                 sink.push(&bytes);
             }
+            sink.0.ended.store(true, Ordering::Release);
         });
         lines
     }
@@ -45,6 +48,11 @@ impl Lines {
             }
         });
         lines
+    }
+
+    /// Has the writer closed its end?
+    pub(crate) fn ended(&self) -> bool {
+        self.0.ended.load(Ordering::Acquire)
     }
 
     pub(crate) fn all(&self) -> Vec<Line> {
