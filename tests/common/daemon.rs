@@ -85,7 +85,8 @@ impl Daemon {
     pub(crate) fn transcript(&self) -> String {
         let lines = self.stderr.all();
         let Some(first) = lines.first().map(|line| line.at) else { return "stderr is empty".into() };
-        let shown = lines.iter().map(|line| format!("{:9.3} {}\n", (line.at - first).as_secs_f64(), line.text));
+        let shown =
+            lines.iter().map(|line| format!("{:9.3} {}\n", (line.at - first).as_secs_f64(), line.text));
         shown.collect()
     }
 
@@ -93,7 +94,8 @@ impl Daemon {
     pub(crate) fn prober(&self) -> Process {
         let mut found = None;
         soon(ms(5000), "the daemon has a prober", || {
-            found = self.process.children().into_iter().filter(|child| child.alive()).max_by_key(|child| child.0);
+            found =
+                self.process.children().into_iter().filter(|child| child.alive()).max_by_key(|child| child.0);
             found.is_some()
         });
         found.expect("just seen")
@@ -113,7 +115,8 @@ impl Daemon {
         self.signal(signal);
         let ended = self.ended.recv_timeout(STOP_LIMIT + slack());
         self.stopped = ended.is_ok();
-        let status = ended.unwrap_or_else(|_| panic!("still there {:?} after it\n{}", start.elapsed(), self.transcript()));
+        let status = ended
+            .unwrap_or_else(|_| panic!("still there {:?} after it\n{}", start.elapsed(), self.transcript()));
         let status = status.expect("a child can be waited for");
         assert_eq!(status.code(), Some(0), "exit status {status}\n{}", self.transcript());
     }

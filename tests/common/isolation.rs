@@ -52,7 +52,8 @@ pub(crate) fn skipped(name: &str, reason: &str) {
     // Not by a macro: what those print is shown for failing tests only.
     let _ = std::io::stderr().write_all(line.as_bytes());
     if let Some(path) = std::env::var_os(SKIP_LOG) {
-        let mut log = OpenOptions::new().create(true).append(true).open(path).expect("the log of skips opens");
+        let mut log =
+            OpenOptions::new().create(true).append(true).open(path).expect("the log of skips opens");
         log.write_all(line.as_bytes()).expect("the log of skips is written");
     }
 }
@@ -61,7 +62,11 @@ fn possible() -> Result<(), String> {
     if !nix::unistd::geteuid().is_root() {
         return Err("needs root".into());
     }
-    OpenOptions::new().read(true).write(true).open("/dev/fuse").map_err(|e| format!("needs /dev/fuse: {e}"))?;
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/fuse")
+        .map_err(|e| format!("needs /dev/fuse: {e}"))?;
     let tried = unshare().arg("true").stderr(Stdio::null()).status();
     match tried {
         Ok(status) if status.success() => Ok(()),
@@ -72,7 +77,16 @@ fn possible() -> Result<(), String> {
 
 fn unshare() -> Command {
     let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
+    command.args([
+        "--mount",
+        "--propagation",
+        "private",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "--",
+    ]);
     command
 }
 

@@ -30,7 +30,10 @@ impl Process {
     /// How often its threads have gone to sleep, which is how often they were awake.
     pub(crate) fn wakeups(self) -> u64 {
         let counts = entries(&format!("/proc/{}/task", self.0));
-        counts.iter().map(|task| number(&format!("/proc/{}/task/{task}/status", self.0), "voluntary_ctxt")).sum()
+        counts
+            .iter()
+            .map(|task| number(&format!("/proc/{}/task/{task}/status", self.0), "voluntary_ctxt"))
+            .sum()
     }
 
     pub(crate) fn children(self) -> Vec<Process> {
@@ -52,7 +55,8 @@ pub(crate) fn stuck_in_fuse(processes: &[Process]) -> usize {
         let wchan = fs::read_to_string(format!("/proc/{pid}/task/{task}/wchan")).unwrap_or_default();
         wchan.contains("request_wait_answer")
     };
-    let stuck = |p: &Process| entries(&format!("/proc/{}/task", p.0)).iter().filter(|task| waits(p.0, task)).count();
+    let stuck =
+        |p: &Process| entries(&format!("/proc/{}/task", p.0)).iter().filter(|task| waits(p.0, task)).count();
     processes.iter().map(stuck).sum()
 }
 

@@ -29,11 +29,10 @@ fn a_stranger_is_denied_and_alarms_nobody() {
         let path = lab.fuse_with("a", &format!("owner={OWNER}"));
         lab.order("mute", &path);
         let mut command = lab.command_of_user(STRANGER, QUICK);
-        command.args(["--once-only", "--log-level", "debug"]);
+        command.arg("--once-only");
         let done = Finished::run(command, ms(5000));
         assert_eq!(done.code, Some(0), "{}", done.stderr);
-        assert!(done.stderr.to_lowercase().contains("denied"), "{}", done.stderr);
-        assert!(done.stderr.contains(&printed(&path)), "{}", done.stderr);
+        done.says(&format!("Mount cannot be checked: {} (EACCES", printed(&path)));
         assert!(!done.stderr.contains("Mount failed"), "{}", done.stderr);
     });
 }

@@ -9,7 +9,11 @@ fn the_server_does_what_it_is_told() {
     isolated(this_test!(), |lab| {
         let path = lab.fuse_with("a b\\c\nd", "allow_other subtype=fault fsname=nowhere:/x");
         assert_eq!(asked(&path), Some(0));
-        assert!(std::fs::read_to_string("/proc/self/mountinfo").expect("proc").contains(" fuse.fault nowhere:/x "));
+        assert!(
+            std::fs::read_to_string("/proc/self/mountinfo")
+                .expect("proc")
+                .contains(" fuse.fault nowhere:/x ")
+        );
 
         lab.order("errno EIO", &path);
         assert_eq!(asked(&path), Some(1));

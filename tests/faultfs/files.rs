@@ -111,7 +111,8 @@ impl Files {
         let behaviour = *self.shared.behaviour.lock().unwrap_or_else(PoisonError::into_inner);
         let keep = |request| self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner).push(request);
         // The only other end of the channel lives as long as the process.
-        let later = |kept, span, errno| drop(self.later.send(Late { at: Instant::now() + span, kept, errno }));
+        let later =
+            |kept, span, errno| drop(self.later.send(Late { at: Instant::now() + span, kept, errno }));
         match behaviour {
             Behaviour::Answer => request.answer(),
             Behaviour::Mute => keep(request),
