@@ -165,7 +165,8 @@ impl Process {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if !self.stopped {
+        // Its number is nobody else's as long as its end has not been told.
+        if !self.stopped && self.ended.try_recv().is_err() {
             let _ = kill(Pid::from_raw(self.process.0.cast_signed()), Signal::SIGKILL);
         }
     }

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc;
+use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ const INNER: &str = "MSM_TEST_INNER";
 const SKIP_LOG: &str = "MSM_SKIP_LOG";
 
 const USUAL_LIMIT: Duration = Duration::from_secs(90);
+
+/// So many at the same time, whatever the runner thinks: what they check is how long things take.
+const AT_ONCE: usize = 2;
 
 /// The path of the test function by which the test binary can be told to run just this one.
 macro_rules! this_test {
@@ -91,6 +94,7 @@ fn unshare() -> Command {
 }
 
 fn run_inner(limit: Duration, name: &str) {
+    let _place = Place::take();
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let unique = format!("msm-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let root = std::env::temp_dir().join(unique);
@@ -119,13 +123,37 @@ fn run_inner(limit: Duration, name: &str) {
     });
     for output in outputs {
         // Bounded, should somebody outside of the namespace hold the other end.
-        print!("{}", output.recv_timeout(Duration::from_secs(5)).unwrap_or_default());
+        let text = output.recv_timeout(Duration::from_secs(5)).unwrap_or_default();
+        // Not as it is: the inner run has a result of its own, which is not to be counted.
+        text.lines().for_each(|line| println!("    | {line}"));
     }
     let _ = std::fs::remove_dir(&root);
     match ended {
         Ok(Ok(status)) => assert!(status.success(), "{name} failed: {status}"),
         Ok(Err(error)) => panic!("{name}: {error}: not done within {limit:?}"),
         Err(_) => panic!("{name}: not done within {limit:?}, and it cannot be killed"),
+    }
+}
+
+/// One of the [`AT_ONCE`] places.
+struct Place;
+
+static TAKEN: Mutex<usize> = Mutex::new(0);
+static GIVEN_BACK: Condvar = Condvar::new();
+
+impl Place {
+    fn take() -> Place {
+        let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = |taken: &mut usize| *taken >= AT_ONCE;
+        *GIVEN_BACK.wait_while(taken, full).unwrap_or_else(PoisonError::into_inner) += 1;
+        Place
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        GIVEN_BACK.notify_one();
     }
 }
 

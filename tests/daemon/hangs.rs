@@ -1,6 +1,6 @@
 //! A mount dies and comes back while the daemon runs.
 
-use crate::common::{Lab, isolated, ms, pause, printed, slack, soon, stuck_in_fuse};
+use crate::common::{isolated, ms, pause, printed, slack, soon, stuck_in_fuse};
 use crate::{QUICK, QUICK_HANG};
 use std::time::Instant;
 
@@ -155,23 +155,24 @@ fn unmounting_a_hung_mount_is_told() {
     });
 }
 
-/// A mount inside of a hung one is hung as well; it is not asked for a cause of its own.
+/// A mount inside of a hung one cannot be reached; the one to repair is named.
 #[test]
 fn a_mount_behind_a_hung_one_is_told() {
-    isolated(this_test!(), |lab: &mut Lab| {
+    isolated(this_test!(), |lab| {
         let outer = lab.fuse("a");
         let inner = lab.at("a/file");
         // A file is a place for a mount too, and the file server has one.
         lab.bind_file(&inner);
         let daemon = lab.daemon(QUICK);
         daemon.told("Checked 2 mounts; 0 are dead", ms(1000));
-        daemon.mark();
         lab.order("mute", &outer);
         daemon.told_failed(&outer, "hung", QUICK_HANG);
-        daemon.mark();
+        let line = daemon.told_failed(&inner, "hung", QUICK_HANG + ms(1000)).text;
+        assert!(line.contains(&format!("behind {}", printed(&outer))), "{line}");
         lab.order("ok", &outer);
         lab.order("release", &outer);
         daemon.told_recovered(&outer, ms(3000));
+        daemon.told_recovered(&inner, ms(3000));
         daemon.stop();
     });
 }

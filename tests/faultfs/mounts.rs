@@ -105,12 +105,12 @@ fn abort(path: &Path) -> io::Result<()> {
 fn minor_of(path: &Path) -> io::Result<Option<String>> {
     let wanted = escape(path.as_os_str().as_bytes());
     let table = std::fs::read("/proc/self/mountinfo")?;
-    let minors = table.split(|&b| b == b'\n').filter_map(|line| {
+    // The last one is on top of the others.
+    Ok(table.split(|&b| b == b'\n').rev().find_map(|line| {
         let mut fields = line.split(|&b| b == b' ').skip(2);
-        let device = std::str::from_utf8(fields.next()?).ok()?;
-        (fields.nth(1)? == wanted).then(|| device.split_once(':').map(|(_, minor)| minor.to_owned()))?
-    });
-    Ok(minors.last())
+        let (_, minor) = std::str::from_utf8(fields.next()?).ok()?.split_once(':')?;
+        (fields.nth(1)? == wanted).then(|| minor.to_owned())
+    }))
 }
 
 fn escape(path: &[u8]) -> Vec<u8> {
