@@ -32,7 +32,10 @@ impl Lines {
             for bytes in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
                 sink.push(&bytes);
             }
+            let lines = sink.lock();
             sink.0.ended.store(true, Ordering::Release);
+            sink.0.changed.notify_all();
+            drop(lines);
         });
         lines
     }
@@ -67,7 +70,8 @@ impl Lines {
         self.lock().iter().filter(|line| line.text.contains(needle)).count()
     }
 
-    /// The first line with this text in it, from that line number on.
+    /// The first line with this text in it, from that line number on; none if it does not come in time or cannot
+    /// come any more.
     pub(crate) fn wait(&self, from: usize, needle: &str, limit: Duration) -> Option<Line> {
         let end = Instant::now() + limit;
         let mut lines = self.lock();
@@ -77,6 +81,9 @@ impl Lines {
                 return Some(line.clone());
             }
             seen = seen.max(lines.len());
+            if self.ended() {
+                return None;
+            }
             let left = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
             lines = self.0.changed.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
         }
