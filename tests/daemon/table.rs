@@ -5,6 +5,9 @@ use crate::{QUICK, QUICK_HANG};
 
 const SOON: std::time::Duration = ms(500);
 
+/// Changes that the quick way of reading does not show are seen by the whole reading that follows it.
+const SOON_WHOLE: std::time::Duration = ms(1500);
+
 /// Long enough that only the kernel's notification can be the reason for what is told soon.
 const PATIENT: &[&str] = &["--timeout", "500ms", "--poll-interval", "60"];
 
@@ -38,7 +41,7 @@ fn read_only_is_told() {
         lab.tmpfs(&path);
         let daemon = lab.daemon(PATIENT);
         lab.remount_read_only(&path);
-        daemon.told(&format!("Mount changed: {} (rw -> ro", printed(&path)), SOON);
+        daemon.told(&format!("Mount changed: {} (rw -> ro", printed(&path)), SOON_WHOLE);
         daemon.silent_about("Mount appeared");
         daemon.silent_about("Mount disappeared");
         daemon.stop();
@@ -53,7 +56,7 @@ fn a_move_is_told_as_one() {
         lab.tmpfs(&from);
         let daemon = lab.daemon(PATIENT);
         lab.move_mount(&from, &to);
-        daemon.told(&format!("Mount moved: {} -> {}", printed(&from), printed(&to)), SOON);
+        daemon.told(&format!("Mount moved: {} -> {}", printed(&from), printed(&to)), SOON_WHOLE);
         daemon.silent_about("Mount appeared");
         daemon.silent_about("Mount disappeared");
         daemon.stop();
