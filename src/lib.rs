@@ -34,4 +34,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod daemon;
 pub mod monitor;
+pub mod probe;
+pub mod report;

@@ -1,2 +1,25 @@
-//! The program `mount_status_monitor`.
-fn main() {}
+//! The program `mount_status_monitor`: which of its parts is asked for.
+
+use mount_status_monitor::cli::{self, Invocation};
+use mount_status_monitor::{commands, probe};
+use platform::process::PROBER_ARGUMENT;
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Before anything else: a prober is small and knows no command line.
+    if std::env::args_os().nth(1).as_deref() == Some(OsStr::new(PROBER_ARGUMENT)) {
+        probe::prober::run();
+    }
+    match cli::parse(std::env::args_os()) {
+        Ok(Invocation::Daemon(config)) => commands::daemon(config),
+        Ok(Invocation::Check(config)) => commands::check(config),
+        Err(exit) => {
+            // Whoever closed these does not want to know.
+            let _ = std::io::stdout().write_all(exit.stdout.as_bytes());
+            let _ = std::io::stderr().write_all(exit.stderr.as_bytes());
+            ExitCode::from(exit.status)
+        }
+    }
+}

@@ -65,7 +65,8 @@ pub struct Mount {
     pub device: OsString,
     /// Options of this mount (`rw,relatime`).
     pub options: OsString,
-    /// Options of the superblock (`rw,user_id=0,…`).
+    /// Options of the superblock (`rw,user_id=0,…`) as the kernel writes them: escapes (`\040`, `\054`) in values
+    /// stay, so that each comma separates. The flag `mand`, which means nothing any more, is left out.
     pub super_options: OsString,
 }
 

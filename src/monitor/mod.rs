@@ -1,13 +1,236 @@
-//! What the monitor knows and decides. Pure: no I/O, no clock, no threads, no logging.
+//! What the monitor knows and decides. Pure: no I/O, no clock, no threads, no logging. Time is an argument, decisions
+//! are [`Action`]s; `daemon` carries them out and feeds back what happens.
+//!
+//! Read on in this order: [`Input`] and [`Action`]; `mounts` (the table is applied), `asking` (who is asked when),
+//! `verdict` (what an answer or its absence means), `run`. `slot` holds what is remembered.
 
+mod asking;
+mod diff;
 mod event;
 mod health;
+mod interface;
+mod mounts;
+mod pace;
+mod retry;
+mod run;
 mod settings;
+mod slot;
 mod status;
+#[doc(hidden)]
+pub mod testing;
 mod time;
+mod timers;
+mod verdict;
+mod visible;
 
+pub use diff::{Change, diff};
 pub use event::Event;
 pub use health::{Failure, Health, Reason};
+pub use interface::{Action, Input, ProbeId};
+pub use pace::Reading;
 pub use settings::Settings;
 pub use status::{Answered, MountStatus, Status};
 pub use time::Time;
+
+use pace::Pace;
+use platform::{DeviceNumber, Mount, MountKey, MountTable};
+use run::Run;
+use slot::{Probe, Slot, Superblock};
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::time::Duration;
+use timers::Timers;
+
+/// Which mounts are watched, and how: `None` for one that is not to be touched.
+pub type Policy = Box<dyn Fn(&Mount) -> Option<Settings> + Send>;
+
+/// The state machine. Feed it with [`Monitor::handle`], carry out [`Monitor::next_action`] until there is none, and
+/// come back at [`Monitor::next_deadline`] at the latest.
+pub struct Monitor {
+    policy: Policy,
+    /// From one run to the next.
+    interval: Duration,
+    table: MountTable,
+    /// The table's ids, for the way up to a parent.
+    by_id: HashMap<u32, MountKey>,
+    slots: HashMap<MountKey, Slot>,
+    superblocks: HashMap<DeviceNumber, Superblock>,
+    probes: HashMap<ProbeId, Probe>,
+    last_probe: u64,
+    /// Mounts that may be asked as soon as the window has room.
+    ready: VecDeque<MountKey>,
+    /// Places of the window that are taken.
+    young: usize,
+    /// Condemned or lost probes: nothing is expected of them any more.
+    given_up: usize,
+    /// Mounts that are hung right now.
+    hung: usize,
+    timers: Timers<Timer>,
+    pace: Pace,
+    run: Run,
+    saw_table: bool,
+    /// A hang is over: what lies behind it is to be asked again.
+    way_is_free: bool,
+    actions: VecDeque<Action>,
+}
+
+/// Something to be done at a time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+enum Timer {
+    /// A probe grows old or is overdue.
+    Probe(ProbeId),
+    /// A hung file system is asked again.
+    Retry(DeviceNumber),
+    /// A mount is asked again, by its own interval or because it is dead.
+    Ask(MountKey),
+    /// A mount is still dead: remind people.
+    Remind(MountKey),
+    /// The next run begins.
+    Run,
+}
+
+impl Monitor {
+    /// A monitor that begins a run each `interval`, the first with the first mount table.
+    #[must_use]
+    pub fn new(interval: Duration, policy: Policy) -> Monitor {
+        Monitor {
+            policy,
+            interval,
+            table: MountTable::default(),
+            by_id: HashMap::new(),
+            slots: HashMap::new(),
+            superblocks: HashMap::new(),
+            probes: HashMap::new(),
+            last_probe: 0,
+            ready: VecDeque::new(),
+            young: 0,
+            given_up: 0,
+            hung: 0,
+            timers: Timers::new(),
+            pace: Pace::default(),
+            run: Run::default(),
+            saw_table: false,
+            way_is_free: false,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// Takes in what happened, and everything that is due by `now`. Time never runs backwards.
+    pub fn handle(&mut self, now: Time, input: Input) {
+        match input {
+            Input::TableChanged => self.pace.changed(now),
+            Input::MountTable { table, whole } => self.table_was_read(now, table, whole),
+            Input::TableCost { spent, whole } => self.pace.cost(now, spent, whole),
+            Input::ProbeAnswered { probe, outcome, took } => self.answered(now, probe, outcome, took),
+            Input::ProbeStuck { probe, call, elapsed } => self.stuck(now, probe, call, elapsed),
+            Input::ProbeAborted { probe } => self.aborted(now, probe),
+            Input::ProbeLost { probe } => self.lost(probe),
+            Input::ProbeFreed { probe } => self.freed(now, probe),
+            Input::Stalled(lost) => self.give_time_back(lost),
+            Input::Tick => {}
+        }
+    }
+
+    /// To be called when all inputs of one turn are in: does what is due by `now`. Answers that are already here are
+    /// so judged before deadlines.
+    pub fn settle(&mut self, now: Time) {
+        while let Some(timer) = self.timers.pop(now) {
+            match timer {
+                Timer::Probe(probe) => self.probe_timer(now, probe),
+                Timer::Retry(superblock) => self.retry(now, superblock),
+                Timer::Ask(key) => self.own_timer(now, key),
+                Timer::Remind(key) => self.remind(now, key),
+                Timer::Run => self.begin_run(now),
+            }
+        }
+        if std::mem::take(&mut self.way_is_free) {
+            self.ask_what_was_behind(now);
+        }
+        if let Some(reading) = self.pace.take(now) {
+            self.actions.push_back(Action::ReadTable(reading));
+        }
+        self.start_ready(now);
+        self.close_run(now);
+    }
+
+    /// When [`Monitor::settle`] has something to do again, if nothing else happens.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.timers.next().into_iter().chain(self.pace.next()).min()
+    }
+
+    /// The next thing to do, in order.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// What is known now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let mut status = Status { in_flight: self.probes.len(), ..Status::default() };
+        for slot in self.table.iter().filter_map(|mount| self.slots.get(&mount.key)) {
+            status.total += usize::from(!slot.hidden);
+            status.dead += usize::from(slot.health.failure().is_some());
+            status.mounts.push(MountStatus {
+                mount: slot.mount.clone(),
+                health: slot.health.clone(),
+                since: slot.since,
+                answered: slot.answered,
+                waiting_since: self.waiting_since(slot),
+            });
+        }
+        status
+    }
+
+    fn report(&mut self, event: Event) {
+        self.actions.push_back(Action::Report(event));
+    }
+
+    fn begin_run(&mut self, now: Time) {
+        self.timers.set(Timer::Run, now + self.interval);
+        self.pace.scheduled(now);
+        let opened = self.run.open(now);
+        let keys: Vec<MountKey> = self.table.iter().map(|mount| mount.key).collect();
+        for key in keys {
+            let Some(slot) = self.slots.get_mut(&key).filter(|slot| !slot.hidden) else { continue };
+            if opened.is_some() {
+                slot.run = opened;
+                self.run.expect_one();
+            }
+            if slot.settings.poll_interval == self.interval || slot.health == Health::Pending {
+                self.ask(now, key);
+            } else if !self.slots.get(&key).is_some_and(|slot| self.is_awaited(slot)) {
+                self.settle_for_run(key); // on a schedule of its own: its standing verdict counts
+            }
+        }
+    }
+
+    /// The run no longer waits for this mount.
+    fn settle_for_run(&mut self, key: MountKey) {
+        if let Some(slot) = self.slots.get_mut(&key) {
+            self.run.settle(&mut slot.run);
+        }
+    }
+
+    fn close_run(&mut self, now: Time) {
+        if !self.run.close_if_complete() {
+            return;
+        }
+        let (mut mounts, mut dead) = (0, 0);
+        for slot in self.slots.values().filter(|slot| !slot.hidden) {
+            mounts += 1;
+            dead += usize::from(slot.health.failure().is_some());
+        }
+        let (unjudged, took) = (self.run.unjudged, now - self.run.started);
+        self.report(Event::Run { mounts, dead, unjudged, took });
+    }
+}
+
+impl fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Monitor")
+            .field("mounts", &self.slots.len())
+            .field("probes", &self.probes.len())
+            .finish_non_exhaustive()
+    }
+}

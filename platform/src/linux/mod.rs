@@ -1,10 +1,12 @@
 //! Linux: `/proc/self/mountinfo`, `listmount`/`statmount`, `statx`/`statfs`.
 
 mod fstype;
-mod mountinfo;
+pub mod mountinfo;
+mod packet;
 pub mod probe;
 pub mod process;
+mod statmount;
 mod watch;
 
 pub(crate) use fstype::kind_of;
-pub use watch::MountWatch;
+pub use watch::{MountWatch, OWN_MOUNT_TABLE};

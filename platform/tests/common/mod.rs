@@ -1,0 +1,173 @@
+//! Tests that mount run in namespaces of their own: the test binary runs itself once more for that one test, so that
+//! no mount is seen outside or outlives it. Where that is not possible they are skipped, loudly.
+#![allow(dead_code)] // each test binary uses another part
+
+use mio::event::Source;
+use mio::{Events, Interest, Poll, Token};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use platform::{Mount, MountKey, MountTable, MountWatch};
+use std::ffi::CString;
+use std::fs;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// Set in the process that is inside.
+const INSIDE: &str = "MSM_TEST_INSIDE";
+
+/// Long enough for an event that must come, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an event that must not come is waited for.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// Runs `body` as root in new mount and pid namespaces; `name` must be the name of the calling test.
+pub(crate) fn in_namespace(name: &str, body: fn(&Path)) {
+    if std::env::var_os(INSIDE).is_some_and(|inside| inside == name) {
+        body(&scratch());
+        return;
+    }
+    let unshare = |program: &Path, arguments: &[&str]| {
+        Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"])
+            .arg(program)
+            .args(arguments)
+            .env(INSIDE, name)
+            .output()
+    };
+    match unshare(Path::new("true"), &[]) {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => return skip(name, String::from_utf8_lossy(&output.stderr).trim()),
+        Err(error) => return skip(name, &format!("unshare: {error}")),
+    }
+    let itself = std::env::current_exe().expect("a test knows its binary");
+    let output = unshare(&itself, &[name, "--exact", "--nocapture"]).expect("unshare has just run");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let told = String::from_utf8_lossy(&output.stderr);
+    let passed = output.status.success() && said.contains("1 passed");
+    assert!(passed, "{name} inside: {}\n{said}\n{told}", output.status);
+    for line in told.lines().filter(|line| line.starts_with("SKIPPED ")) {
+        tell(&format!("{line}\n"));
+    }
+}
+
+/// Says that a test did not run: on stderr, and in the file `MSM_SKIP_LOG`, for a run that must not skip any.
+pub(crate) fn skip(name: &str, reason: &str) {
+    let line = format!("SKIPPED {name}: {reason}\n");
+    tell(&line);
+    if let Some(path) = std::env::var_os("MSM_SKIP_LOG") {
+        let mut log =
+            fs::OpenOptions::new().append(true).create(true).open(path).expect("MSM_SKIP_LOG opens");
+        log.write_all(line.as_bytes()).expect("MSM_SKIP_LOG can be written");
+    }
+}
+
+/// To stderr, but not by eprint!, which the test harness swallows.
+fn tell(line: &str) {
+    std::io::stderr().write_all(line.as_bytes()).expect("stderr can be written");
+}
+
+/// An empty tmpfs that nobody else sees.
+fn scratch() -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mounts");
+    fs::create_dir_all(&path).expect("the target directory is writable");
+    tmpfs_on(&path);
+    path
+}
+
+/// Makes the directory and mounts an empty tmpfs on it.
+pub(crate) fn tmpfs(path: impl AsRef<Path>) -> PathBuf {
+    let path = path.as_ref().to_path_buf();
+    fs::create_dir(&path).expect("mkdir");
+    tmpfs_on(&path);
+    path
+}
+
+/// Mounts an empty tmpfs on a directory that is there.
+pub(crate) fn tmpfs_on(path: &Path) {
+    tmpfs_with(path, b"test", MsFlags::empty(), "");
+}
+
+/// Mounts a tmpfs from this device with these options.
+pub(crate) fn tmpfs_with(path: &Path, device: &[u8], flags: MsFlags, options: &str) {
+    let device = CString::new(device).expect("no NUL");
+    mount(Some(device.as_c_str()), path, Some("tmpfs"), flags, Some(options)).expect("mount");
+}
+
+/// A bind, a move or a change of `to`.
+pub(crate) fn mount_flags(from: &Path, to: &Path, flags: MsFlags) {
+    mount(Some(from), to, None::<&str>, flags, None::<&str>).expect("mount");
+}
+
+/// Plain unmount.
+pub(crate) fn unmount(path: &Path) {
+    umount2(path, MntFlags::empty()).expect("umount");
+}
+
+/// A watch of the own table with the poll that it is registered with, after its first reading.
+pub(crate) struct Watched {
+    pub(crate) watch: MountWatch,
+    pub(crate) poll: Poll,
+}
+
+impl Watched {
+    pub(crate) fn new() -> Watched {
+        let mut watch = MountWatch::open(Path::new("/proc/self/mountinfo")).expect("open");
+        let poll = Poll::new().expect("poll");
+        watch.register(poll.registry(), Token(0), Interest::PRIORITY).expect("register");
+        watch.read().expect("first read");
+        Watched { watch, poll }
+    }
+
+    /// Waits for the event that has to come.
+    pub(crate) fn expect_event(&mut self, after: &str) {
+        assert!(self.event_within(PATIENCE), "no event after {after}");
+    }
+
+    /// Makes sure that none comes.
+    pub(crate) fn expect_none(&mut self, after: &str) {
+        assert!(!self.event_within(QUIET), "an event after {after}");
+    }
+
+    fn event_within(&mut self, time: Duration) -> bool {
+        let mut events = Events::with_capacity(4);
+        self.poll.poll(&mut events, Some(time)).expect("poll");
+        events.iter().any(mio::event::Event::is_priority)
+    }
+
+    /// Reads the fast way, makes sure that it was that way, and compares with a full reading.
+    pub(crate) fn refresh_fast(&mut self) -> MountTable {
+        let fast = self.watch.refresh().expect("refresh");
+        assert!(self.watch.full_read_due(), "the fast way was not taken");
+        let full = self.watch.read().expect("read");
+        for (fast, full) in fast.iter().zip(&full) {
+            assert_eq!(fast, full, "statmount and mountinfo differ");
+        }
+        assert_eq!(fast.len(), full.len());
+        full
+    }
+}
+
+/// The topmost entry at this path.
+pub(crate) fn at(table: &MountTable, path: &Path) -> Option<Mount> {
+    table.iter().rfind(|mount| mount.mountpoint == path).map(|mount| (**mount).clone())
+}
+
+/// Are the keys of this table unique ids?
+pub(crate) fn has_unique_ids(table: &MountTable) -> bool {
+    table.iter().all(|mount| mount.key.0 > u64::from(u32::MAX) >> 1)
+}
+
+/// `statx(2)` of a path: the unique id of the mount that it reaches.
+pub(crate) fn statx_mount(path: &Path) -> Option<MountKey> {
+    const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
+    let name = CString::new(path.as_os_str().as_bytes()).expect("no NUL");
+    let flags = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT | libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: all zeros is a value of this structure of integers.
+    let mut answer: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: the name ends in NUL and the answer has room for what the kernel writes.
+    let done =
+        unsafe { libc::statx(libc::AT_FDCWD, name.as_ptr(), flags, STATX_MNT_ID_UNIQUE, &raw mut answer) };
+    (done == 0 && answer.stx_mask & STATX_MNT_ID_UNIQUE != 0).then_some(MountKey(answer.stx_mnt_id))
+}

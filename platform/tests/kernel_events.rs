@@ -1,0 +1,195 @@
+//! What the watch assumes of the kernel: which changes of the mount table give an event, and which give none.
+
+mod common;
+
+use common::{Watched, at, in_namespace, mount_flags, tmpfs, unmount};
+use mio::event::Source;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use nix::mount::{MntFlags, MsFlags, umount2};
+use platform::MountWatch;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+#[test]
+fn mount_and_unmount_give_an_event() {
+    in_namespace("mount_and_unmount_give_an_event", |dir| {
+        let mut watched = Watched::new();
+        let a = tmpfs(dir.join("a"));
+        watched.expect_event("mount");
+        assert!(at(&watched.watch.refresh().unwrap(), &a).is_some());
+        watched.expect_none("refresh");
+
+        unmount(&a);
+        watched.expect_event("umount");
+        assert!(at(&watched.watch.refresh().unwrap(), &a).is_none());
+        watched.expect_none("refresh");
+    });
+}
+
+#[test]
+fn lazy_unmount_gives_an_event_even_when_busy() {
+    in_namespace("lazy_unmount_gives_an_event_even_when_busy", |dir| {
+        let a = tmpfs(dir.join("a"));
+        let _busy = fs::File::create(a.join("file")).unwrap();
+        let mut watched = Watched::new();
+        umount2(&a, MntFlags::MNT_DETACH).unwrap();
+        watched.expect_event("umount -l");
+        assert!(at(&watched.watch.refresh().unwrap(), &a).is_none());
+    });
+}
+
+#[test]
+fn move_gives_an_event_and_keeps_the_key() {
+    in_namespace("move_gives_an_event_and_keeps_the_key", |dir| {
+        let (a, b) = (tmpfs(dir.join("a")), dir.join("b"));
+        fs::create_dir(&b).unwrap();
+        let mut watched = Watched::new();
+        let key = at(&watched.watch.read().unwrap(), &a).unwrap().key;
+        mount_flags(&a, &b, MsFlags::MS_MOVE);
+        watched.expect_event("move");
+        let table = watched.watch.refresh().unwrap();
+        assert!(at(&table, &a).is_none());
+        assert_eq!(at(&table, &b).unwrap().key, key);
+        assert!(!watched.watch.full_read_due(), "no id changed, so the text was read");
+    });
+}
+
+#[test]
+fn remount_gives_an_event() {
+    in_namespace("remount_gives_an_event", |dir| {
+        let a = tmpfs(dir.join("a"));
+        let mut watched = Watched::new();
+        for (what, flags) in [
+            ("remount ro", MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY),
+            ("remount rw", MsFlags::MS_REMOUNT),
+            ("bind remount ro", MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY),
+        ] {
+            mount_flags(Path::new("test"), &a, flags);
+            watched.expect_event(what);
+            let entry = at(&watched.watch.refresh().unwrap(), &a).unwrap();
+            assert_eq!(entry.read_only(), flags.contains(MsFlags::MS_RDONLY), "{what}");
+        }
+    });
+}
+
+#[test]
+fn several_changes_before_the_wait_are_one_event() {
+    in_namespace("several_changes_before_the_wait_are_one_event", |dir| {
+        let mut watched = Watched::new();
+        let all = ["a", "b", "c"].map(|name| tmpfs(dir.join(name)));
+        watched.expect_event("three mounts");
+        watched.expect_none("the one event");
+        let table = watched.watch.refresh().unwrap();
+        assert!(all.iter().all(|path| at(&table, path).is_some()));
+    });
+}
+
+#[test]
+fn make_shared_gives_no_event() {
+    in_namespace("make_shared_gives_no_event", |dir| {
+        let a = tmpfs(dir.join("a"));
+        let mut watched = Watched::new();
+        mount_flags(Path::new("none"), &a, MsFlags::MS_SHARED);
+        watched.expect_none("make-shared");
+    });
+}
+
+/// Why the daemon reads the whole table now and then without an event.
+#[test]
+fn rename_on_the_way_gives_no_event_but_another_path() {
+    in_namespace("rename_on_the_way_gives_no_event_but_another_path", |dir| {
+        fs::create_dir(dir.join("old")).unwrap();
+        tmpfs(dir.join("old/a"));
+        let mut watched = Watched::new();
+        fs::rename(dir.join("old"), dir.join("new")).unwrap();
+        watched.expect_none("rename");
+        let table = watched.watch.read().unwrap();
+        assert!(at(&table, &dir.join("old/a")).is_none());
+        assert!(at(&table, &dir.join("new/a")).is_some());
+    });
+}
+
+/// Why the first read comes after the registration.
+#[test]
+fn registering_consumes_a_pending_change() {
+    in_namespace("registering_consumes_a_pending_change", |dir| {
+        let mut watch = MountWatch::open(Path::new("/proc/self/mountinfo")).unwrap();
+        let poll = Poll::new().unwrap();
+        tmpfs(dir.join("a"));
+        watch.register(poll.registry(), Token(0), Interest::READABLE).unwrap();
+        let mut watched = Watched { watch, poll };
+        watched.expect_none("mount, register");
+
+        tmpfs(dir.join("b"));
+        watched.watch.reregister(watched.poll.registry(), Token(0), Interest::READABLE).unwrap();
+        watched.expect_none("mount, reregister");
+
+        tmpfs(dir.join("c"));
+        watched.expect_event("a mount after both");
+    });
+}
+
+/// Why the descriptor must never be shared with a second poll.
+#[test]
+fn only_one_of_two_polls_of_an_open_file_gets_the_event() {
+    in_namespace("only_one_of_two_polls_of_an_open_file_gets_the_event", |dir| {
+        let file = fs::File::open("/proc/self/mountinfo").unwrap();
+        let copy = file.try_clone().unwrap();
+        let polls = [&file, &copy].map(|file| {
+            let poll = Poll::new().unwrap();
+            SourceFd(&file.as_raw_fd()).register(poll.registry(), Token(0), Interest::PRIORITY).unwrap();
+            poll
+        });
+        tmpfs(dir.join("a"));
+        let told = polls.map(|mut poll| {
+            let mut events = Events::with_capacity(4);
+            poll.poll(&mut events, Some(Duration::from_millis(200))).unwrap();
+            !events.is_empty()
+        });
+        assert_eq!(told.iter().filter(|told| **told).count(), 1, "{told:?}");
+    });
+}
+
+#[test]
+fn the_table_of_another_process_gives_events_and_has_no_unique_ids() {
+    in_namespace("the_table_of_another_process_gives_events_and_has_no_unique_ids", |dir| {
+        let mut other = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // An echo proves that it is in its namespace.
+        other.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        other.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+
+        let path = format!("/proc/{}/mountinfo", other.id());
+        let mut watch = MountWatch::open(Path::new(&path)).unwrap();
+        let poll = Poll::new().unwrap();
+        watch.register(poll.registry(), Token(0), Interest::PRIORITY).unwrap();
+        assert!(watch.read().unwrap().iter().all(|mount| mount.key.0 == u64::from(mount.id)));
+        let mut watched = Watched { watch, poll };
+
+        tmpfs(dir.join("ours"));
+        watched.expect_none("a mount in our namespace");
+        let theirs = dir.join("theirs");
+        fs::create_dir(&theirs).unwrap();
+        let done = Command::new("nsenter")
+            .arg(format!("--mount=/proc/{}/ns/mnt", other.id()))
+            .args(["mount", "-t", "tmpfs", "test"])
+            .arg(&theirs)
+            .status();
+        assert!(done.unwrap().success());
+        watched.expect_event("a mount in theirs");
+        assert!(at(&watched.watch.refresh().unwrap(), &theirs).is_some());
+
+        drop(other.stdin.take());
+        other.wait().unwrap();
+        assert!(watched.watch.read().is_ok(), "the open file keeps the namespace");
+    });
+}

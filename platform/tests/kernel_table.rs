@@ -1,0 +1,324 @@
+//! What the watch assumes of the two ways to read the table: that `statmount` says what mountinfo says, for any
+//! mount, and that neither loses or confuses mounts while others come and go.
+
+mod common;
+
+use common::{
+    Watched, at, has_unique_ids, in_namespace, mount_flags, skip, statx_mount, tmpfs, tmpfs_on, tmpfs_with,
+    unmount,
+};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use platform::{MountKey, MountTable, mountinfo};
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A watch where the kernel has unique ids; otherwise the test is skipped.
+fn unique_watch(test: &str) -> Option<Watched> {
+    let mut watched = Watched::new();
+    if has_unique_ids(&watched.watch.read().expect("read")) {
+        return Some(watched);
+    }
+    skip(test, "this kernel has no unique mount ids");
+    None
+}
+
+/// Needs neither root nor a namespace.
+#[test]
+fn anybody_may_read_the_own_table() {
+    let table = Watched::new().watch.read().unwrap();
+    assert!(table.iter().is_sorted_by(|a, b| a.key < b.key));
+    let root = at(&table, Path::new("/")).expect("a root");
+    assert!(statx_mount(Path::new("/")).is_none_or(|key| !has_unique_ids(&table) || key == root.key));
+}
+
+#[test]
+fn mountinfo_is_in_the_order_of_listmount() {
+    in_namespace("mountinfo_is_in_the_order_of_listmount", |dir| {
+        let Some(mut watched) = unique_watch("mountinfo_is_in_the_order_of_listmount") else { return };
+        for round in 0..3 {
+            let all: Vec<PathBuf> = (0..20).map(|n| tmpfs(dir.join(format!("{round}-{n}")))).collect();
+            all.iter().step_by(3).for_each(|path| unmount(path));
+        }
+        let table = watched.watch.read().unwrap();
+        let text = mountinfo::parse(&fs::read("/proc/self/mountinfo").unwrap()).unwrap();
+        let ids = |table: &MountTable| table.iter().map(|mount| mount.id).collect::<Vec<_>>();
+        assert_eq!(ids(&table), text.iter().map(|mount| mount.id).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn statmount_says_what_mountinfo_says_of_any_name() {
+    in_namespace("statmount_says_what_mountinfo_says_of_any_name", |dir| {
+        let Some(mut watched) = unique_watch("statmount_says_what_mountinfo_says_of_any_name") else {
+            return;
+        };
+        let every_byte: Vec<u8> = (1..=255).filter(|&b| b != b'/').collect();
+        let (first, second) = every_byte.split_at(127);
+        for name in [
+            &b"two words "[..],
+            b"tab\tnewline\n",
+            b"back\\slash\\040\\",
+            b"#hash",
+            b"not \xff\xfe UTF-8 \xc3",
+            b"//deleted",
+            b"\x1b[2J",
+            first,
+            second,
+        ] {
+            let name = name.strip_prefix(b"//").unwrap_or(name);
+            let path = dir.join(OsStr::from_bytes(name));
+            fs::create_dir(&path).unwrap();
+            tmpfs_with(&path, name, MsFlags::empty(), "");
+            let entry = at(&watched.refresh_fast(), &path).expect("it is there under its name");
+            assert_eq!(entry.device.as_bytes(), name);
+            // As the root of another mount, too.
+            let inner = path.join(OsStr::from_bytes(name));
+            fs::create_dir(&inner).unwrap();
+            mount_flags(&inner, &inner, MsFlags::MS_BIND);
+            let entry = at(&watched.refresh_fast(), &inner).unwrap();
+            assert_eq!(entry.root.as_bytes(), [b"/", name].concat());
+        }
+    });
+}
+
+#[test]
+fn statmount_says_what_mountinfo_says_of_long_paths() {
+    in_namespace("statmount_says_what_mountinfo_says_of_long_paths", |dir| {
+        let Some(mut watched) = unique_watch("statmount_says_what_mountinfo_says_of_long_paths") else {
+            return;
+        };
+        // Escaped, a path of newlines is four times as long as any path may be.
+        for letter in ["x", "\n"] {
+            let mut path = dir.to_path_buf();
+            while path.as_os_str().len() < 4_000 {
+                path.push(letter.repeat((4_000 - path.as_os_str().len()).clamp(1, 250)));
+            }
+            fs::create_dir_all(&path).unwrap();
+            mount_flags(&path, &path, MsFlags::MS_BIND);
+            let entry = at(&watched.refresh_fast(), &path).unwrap();
+            assert!(entry.root.len() > 3_800);
+        }
+    });
+}
+
+#[test]
+fn statmount_says_what_mountinfo_says_of_options() {
+    in_namespace("statmount_says_what_mountinfo_says_of_options", |dir| {
+        let Some(mut watched) = unique_watch("statmount_says_what_mountinfo_says_of_options") else { return };
+        let mandatory_locks = MsFlags::from_bits_retain(libc::MS_MANDLOCK);
+        let no_symlinks = MsFlags::from_bits_retain(256); // MS_NOSYMFOLLOW
+        for (number, (flags, options)) in [
+            (MsFlags::empty(), "size=1m,mode=0700,uid=7,nr_inodes=100"),
+            (MsFlags::MS_RDONLY, ""),
+            (MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, ""),
+            (MsFlags::MS_NOATIME | MsFlags::MS_NODIRATIME, ""),
+            (MsFlags::MS_STRICTATIME, ""),
+            (MsFlags::MS_NODIRATIME | no_symlinks, ""),
+            (MsFlags::MS_SYNCHRONOUS | MsFlags::MS_DIRSYNC | MsFlags::MS_LAZYTIME, "size=1m"),
+            (MsFlags::MS_SYNCHRONOUS | mandatory_locks, "size=1m"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let path = dir.join(number.to_string());
+            fs::create_dir(&path).unwrap();
+            tmpfs_with(&path, b"test", flags, options);
+            let entry = at(&watched.refresh_fast(), &path).unwrap();
+            assert_eq!(entry.read_only(), flags.contains(MsFlags::MS_RDONLY));
+        }
+    });
+}
+
+#[test]
+fn statmount_says_what_mountinfo_says_of_binds() {
+    in_namespace("statmount_says_what_mountinfo_says_of_binds", |dir| {
+        let Some(mut watched) = unique_watch("statmount_says_what_mountinfo_says_of_binds") else { return };
+        let target = |name: &str| {
+            let path = dir.join(name);
+            fs::create_dir_all(&path).unwrap();
+            path
+        };
+        let (from, read_only, gone) = (target("from/inner"), target("ro"), target("gone"));
+        mount_flags(&from, &read_only, MsFlags::MS_BIND);
+        mount_flags(&from, &read_only, MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
+        let entry = at(&watched.refresh_fast(), &read_only).unwrap();
+        assert_eq!(entry.root, "/from/inner");
+        assert!(entry.read_only() && entry.super_options.as_bytes().starts_with(b"rw"));
+
+        let removed = target("removed");
+        mount_flags(&removed, &gone, MsFlags::MS_BIND);
+        fs::remove_dir(&removed).unwrap();
+        assert_eq!(at(&watched.refresh_fast(), &gone).unwrap().root, "/removed//deleted");
+
+        let namespace = dir.join("namespace");
+        fs::File::create(&namespace).unwrap();
+        mount_flags(Path::new("/proc/self/ns/net"), &namespace, MsFlags::MS_BIND);
+        assert_eq!(at(&watched.refresh_fast(), &namespace).unwrap().fstype, "nsfs");
+    });
+}
+
+#[test]
+fn statmount_says_what_mountinfo_says_of_other_types() {
+    in_namespace("statmount_says_what_mountinfo_says_of_other_types", |dir| {
+        let Some(mut watched) = unique_watch("statmount_says_what_mountinfo_says_of_other_types") else {
+            return;
+        };
+        for part in ["lower one", "lower,two", "upper", "work"] {
+            fs::create_dir(dir.join(part)).unwrap();
+        }
+        let at_dir = |part: &str| dir.join(part).to_str().unwrap().to_owned();
+        let overlay = format!(
+            "lowerdir={}:{},upperdir={},workdir={}",
+            at_dir("lower one"),
+            at_dir("lower\\,two"),
+            at_dir("upper"),
+            at_dir("work")
+        );
+        for (fstype, options) in [
+            ("proc", "hidepid=2"),
+            ("sysfs", ""),
+            ("devpts", "newinstance,mode=620"),
+            ("mqueue", ""),
+            ("cgroup2", ""),
+            ("ramfs", "mode=700"),
+            ("overlay", overlay.as_str()),
+        ] {
+            let path = dir.join(fstype);
+            fs::create_dir(&path).unwrap();
+            match mount(Some("a b"), &path, Some(fstype), MsFlags::empty(), Some(options)) {
+                Ok(()) => assert_eq!(at(&watched.refresh_fast(), &path).unwrap().fstype, fstype),
+                Err(error) => skip(&format!("statmount of {fstype}"), error.desc()),
+            }
+        }
+    });
+}
+
+/// The kernel leaves an empty source out of its answer, as it would one that it does not know: the text is read.
+#[test]
+fn a_mount_without_a_source_is_read_from_the_text() {
+    in_namespace("a_mount_without_a_source_is_read_from_the_text", |dir| {
+        let mut watched = Watched::new();
+        fs::create_dir(dir.join("a")).unwrap();
+        tmpfs_with(&dir.join("a"), b"", MsFlags::empty(), "");
+        let table = watched.watch.refresh().unwrap();
+        assert_eq!(at(&table, &dir.join("a")).unwrap().device, "");
+        assert!(!watched.watch.full_read_due());
+    });
+}
+
+/// Unlike its line in mountinfo, which is the same to the byte when no other mount took the id meanwhile.
+#[test]
+fn an_identical_mount_in_the_same_place_has_another_key() {
+    in_namespace("an_identical_mount_in_the_same_place_has_another_key", |dir| {
+        let path = tmpfs(dir.join("a"));
+        let Some(mut watched) = unique_watch("an_identical_mount_in_the_same_place_has_another_key") else {
+            return;
+        };
+        let before = at(&watched.watch.read().unwrap(), &path).unwrap();
+        unmount(&path);
+        tmpfs_on(&path);
+        let after = at(&watched.refresh_fast(), &path).unwrap();
+        assert_ne!(before.key, after.key);
+    });
+}
+
+#[test]
+fn entries_that_did_not_change_are_shared() {
+    in_namespace("entries_that_did_not_change_are_shared", |dir| {
+        let path = tmpfs(dir.join("a b"));
+        let mut watched = Watched::new();
+        let first = watched.watch.read().unwrap();
+        tmpfs(dir.join("c"));
+        let second = watched.watch.refresh().unwrap();
+        mount_flags(Path::new("test"), &path, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
+        let third = watched.watch.read().unwrap();
+        assert!(first.iter().all(|entry| Arc::ptr_eq(entry, second.get(entry.key).unwrap())));
+        let changed: Vec<_> =
+            second.iter().filter(|entry| !Arc::ptr_eq(entry, third.get(entry.key).unwrap())).collect();
+        assert_eq!(changed.len(), 1);
+        assert_eq!(changed[0].mountpoint, path);
+    });
+}
+
+#[test]
+fn a_chroot_shows_what_is_below_it() {
+    in_namespace("a_chroot_shows_what_is_below_it", |dir| {
+        let root = dir.join("root"); // no mount point itself
+        fs::create_dir_all(root.join("proc")).unwrap();
+        mount(Some("proc"), &root.join("proc"), Some("proc"), MsFlags::empty(), None::<&str>).unwrap();
+        tmpfs(dir.join("outside"));
+        nix::unistd::chroot(&root).unwrap();
+        std::env::set_current_dir("/").unwrap();
+
+        let mut watched = Watched::new();
+        let unique = has_unique_ids(&watched.watch.read().unwrap());
+        assert_eq!(watched.watch.read().unwrap().len(), 1, "only proc");
+        let inside = tmpfs("/inside");
+        watched.expect_event("mount");
+        let table = if unique { watched.refresh_fast() } else { watched.watch.refresh().unwrap() };
+        assert_eq!(table.len(), 2);
+        assert!(at(&table, &inside).is_some());
+    });
+}
+
+/// Stable mounts are in each reading exactly once, no key ever stands for two mounts, and when it is over the last
+/// event leads to the last state.
+#[test]
+fn a_storm_loses_and_confuses_nothing() {
+    in_namespace("a_storm_loses_and_confuses_nothing", |dir| {
+        let mut stable = Vec::new();
+        let mut volatile = [Vec::new(), Vec::new()];
+        for number in 0..60 {
+            stable.push(tmpfs(dir.join(format!("stable-{number}"))));
+            let path = tmpfs(dir.join(format!("volatile-{number}")));
+            volatile[number % 2].push(path);
+        }
+        let mut watched = Watched::new();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            let storms = volatile.map(|paths| threads.spawn(|| storm(paths, &over)));
+            let mut names: HashMap<MountKey, PathBuf> = HashMap::new();
+            for pass in 0..400 {
+                let table = match pass % 2 {
+                    0 => watched.watch.read().unwrap(),
+                    _ => watched.watch.refresh().unwrap(),
+                };
+                for path in &stable {
+                    assert_eq!(table.iter().filter(|mount| mount.mountpoint == *path).count(), 1);
+                }
+                if has_unique_ids(&table) {
+                    for mount in &table {
+                        let name = names.entry(mount.key).or_insert_with(|| mount.mountpoint.clone());
+                        assert_eq!(*name, mount.mountpoint, "one key, two mounts");
+                    }
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+            for storm in storms {
+                assert!(storm.join().unwrap() > 0);
+            }
+        });
+        watched.expect_event("the storm");
+        let last = watched.watch.refresh().unwrap();
+        assert_eq!(last, Watched::new().watch.read().unwrap());
+    });
+}
+
+/// Unmounts and mounts each path in turn until it is over; says how often.
+fn storm(paths: Vec<PathBuf>, over: &AtomicBool) -> usize {
+    let mut rounds = 0;
+    for path in paths.iter().cycle() {
+        if over.load(Ordering::Relaxed) {
+            break;
+        }
+        umount2(path, MntFlags::MNT_DETACH).expect("umount -l");
+        tmpfs_on(path);
+        rounds += 1;
+    }
+    rounds
+}

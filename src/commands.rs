@@ -1,0 +1,210 @@
+//! What each command does with the daemon's loop, and the exit status that it ends with.
+
+use crate::cli::USAGE_ERROR;
+use crate::config::{CheckConfig, CheckOutput, Config, Filter, select};
+use crate::daemon::{Daemon, Ending, Options, Purpose, Told};
+use crate::monitor::{Event, Monitor, Policy, Settings, Status, Time};
+use crate::report::escape::escape_os;
+use crate::report::progress::{self, Progress};
+use crate::report::sink::{Delivery, Output};
+use crate::report::{Message, PROCESS_NAME, Priority, Reporter, Sink, nagios, table};
+use anyhow::Context as _;
+use platform::{Mount, MountKey, MountTable, MountWatch};
+use std::collections::HashSet;
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// How long the end waits for the sinks: within the second that a stop may take, with room for a busy machine.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+/// Some mounts are dead.
+const DEAD: u8 = 1;
+
+/// The daemon, or one run of it.
+#[must_use]
+pub fn daemon(config: Config) -> ExitCode {
+    let reporter = match Reporter::start(&config.report) {
+        Ok(reporter) => reporter,
+        Err(error) => return failed(&anyhow::Error::new(error).context("cannot start a thread for messages")),
+    };
+    let result = watch(&config, &reporter);
+    if let Ok(ending) = &result
+        && ending.interrupted
+    {
+        reporter.notice(SystemTime::now(), Priority::Info, "Stopped");
+    }
+    reporter.close(LAST_WORDS);
+    match result {
+        Ok(ending) if config.once_only => ExitCode::from(once_status(&ending)),
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn watch(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
+    for warning in config.warnings() {
+        reporter.notice(SystemTime::now(), Priority::Warning, &warning);
+    }
+    if !platform::process::is_root() {
+        let text = "Not running as root: FUSE mounts of other users and mounts in directories closed to this user \
+                    cannot be checked; they are shown as denied";
+        reporter.notice(SystemTime::now(), Priority::Notice, text);
+    }
+    let dead_list = (config.print_bad_mounts && !config.once_only)
+        .then(|| Sink::start("stdout", Lines))
+        .transpose()
+        .context("cannot start a thread for standard output")?;
+    let mut tell = |time: SystemTime, told: Told<'_>| match told {
+        Told::Notice(priority, text) => reporter.notice(time, priority, &text),
+        Told::Event(event, monitor) => {
+            reporter.tell(time, event);
+            if let (Event::Run { .. }, Some(sink)) = (event, &dead_list) {
+                offer_dead(sink, time, monitor);
+            }
+        }
+    };
+    let (settings, filter) = (config.settings, config.filter.clone());
+    let options =
+        Options { interval: settings.poll_interval, policy: watch_all(settings, filter), prober: None };
+    let purpose = if config.once_only { Purpose::Once(None) } else { Purpose::Watch };
+    let ending = Daemon::new(options, &mut tell)?.run(purpose)?;
+    if config.once_only && config.print_bad_mounts {
+        print(&dead_mounts(&ending.status).map(|path| path + "\n").collect::<String>());
+    }
+    Ok(ending)
+}
+
+fn watch_all(settings: Settings, filter: Filter) -> Policy {
+    Box::new(move |mount: &Mount| filter.admits(mount).then_some(settings))
+}
+
+fn once_status(ending: &Ending) -> u8 {
+    if ending.status.dead > 0 {
+        DEAD
+    } else if ending.unjudged > 0 || ending.interrupted {
+        USAGE_ERROR
+    } else {
+        0
+    }
+}
+
+fn dead_mounts(status: &Status) -> impl Iterator<Item = String> + '_ {
+    let dead = status.mounts.iter().filter(|known| known.health.failure().is_some());
+    dead.map(|known| escape_os(&known.mount.mountpoint).into_owned())
+}
+
+fn offer_dead(sink: &Sink, time: SystemTime, monitor: &Monitor) {
+    for text in dead_mounts(&monitor.status()) {
+        sink.offer(Arc::new(Message { time, priority: Priority::Info, text, event: None }));
+    }
+}
+
+/// Standard output as a sink: nobody waits for its reader.
+struct Lines;
+
+impl Output for Lines {
+    fn write(&mut self, message: &Message) -> Delivery {
+        let line = format!("{}\n", message.text);
+        let mut stdout = std::io::stdout().lock();
+        match stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()) {
+            Ok(()) => Delivery::Done,
+            Err(_) => Delivery::Lost,
+        }
+    }
+}
+
+/// One run, shown.
+#[must_use]
+pub fn check(config: CheckConfig) -> ExitCode {
+    match run_check(&config) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) if config.output == CheckOutput::Nagios => {
+            print(&format!("{}\n", nagios::unknown(&format!("{error:#}"))));
+            ExitCode::from(nagios::State::Unknown.exit_status())
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+fn run_check(config: &CheckConfig) -> anyhow::Result<u8> {
+    let plain = config.output == CheckOutput::Table;
+    for warning in config.warnings().iter().filter(|_| plain) {
+        eprintln!("{PROCESS_NAME}: {warning}");
+    }
+    let wanted = wanted(config)?;
+    let mut troubles: Vec<String> = Vec::new();
+    let mut tell = |_: SystemTime, told: Told<'_>| {
+        if let Told::Notice(priority, text) = told
+            && priority <= Priority::Warning
+        {
+            troubles.push(text);
+        }
+    };
+    let settings = config.settings;
+    let policy: Policy = Box::new(move |mount| wanted.contains(&mount.key).then_some(settings));
+    let options = Options { interval: settings.poll_interval, policy, prober: None };
+    let daemon = Daemon::new(options, &mut tell)?;
+    let stderr = std::io::stderr();
+    let ending = if stderr.is_terminal() && config.output != CheckOutput::Nagios {
+        let width = terminal_size::terminal_size_of(&stderr).map_or(80, |(width, _)| width.0.into());
+        let mut shown = Progress::new(stderr.lock());
+        let mut look = |status: &Status, now: Time| {
+            let _ = shown.show(progress::line(status, now, width));
+        };
+        let ending = daemon.run(Purpose::Once(Some(&mut look)));
+        let _ = shown.show(None);
+        ending?
+    } else {
+        daemon.run(Purpose::Once(None))?
+    };
+    anyhow::ensure!(!ending.interrupted, "interrupted before every mount had an answer");
+    for trouble in troubles.iter().filter(|_| plain) {
+        eprintln!("{PROCESS_NAME}: {trouble}");
+    }
+    Ok(show(config, &ending))
+}
+
+/// The mounts that were asked for.
+fn wanted(config: &CheckConfig) -> anyhow::Result<HashSet<MountKey>> {
+    let path = platform::OWN_MOUNT_TABLE;
+    let table: MountTable = MountWatch::open(path.as_ref())
+        .and_then(|mut watch| watch.read())
+        .with_context(|| format!("cannot read {path}: is /proc mounted?"))?;
+    match select(&table, &config.mountpoints, &config.filter) {
+        Ok(mounts) => Ok(mounts.iter().map(|mount| mount.key).collect()),
+        Err(problems) => anyhow::bail!("{}", problems.join("; ")),
+    }
+}
+
+fn show(config: &CheckConfig, ending: &Ending) -> u8 {
+    match config.output {
+        CheckOutput::Nagios => {
+            let (state, line) = nagios::line(&ending.status, &config.settings);
+            print(&format!("{line}\n"));
+            return state.exit_status();
+        }
+        CheckOutput::Json => {
+            print(&format!("{}\n", table::document(&ending.status, ending.at, SystemTime::now())));
+        }
+        CheckOutput::Table => print(&table::table(&ending.status, ending.at, style_of_stdout())),
+    }
+    once_status(ending)
+}
+
+fn style_of_stdout() -> table::Style {
+    let stdout = std::io::stdout();
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()); // no-color.org
+    let width = terminal_size::terminal_size_of(&stdout).map(|(width, _)| width.0.into());
+    table::Style { width, colours: wanted && stdout.is_terminal() }
+}
+
+fn print(text: &str) {
+    // A reader that went away has seen what it wanted.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("{PROCESS_NAME}: {error:#}");
+    ExitCode::from(USAGE_ERROR)
+}

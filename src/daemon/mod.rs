@@ -1,0 +1,275 @@
+//! The one loop. It waits for the mount table, the probers, signals and the next deadline; hands what happened to the
+//! monitor; and carries out what the monitor decides. Nothing it calls can touch a watched file system, and nothing
+//! it calls waits for a sink.
+//!
+//! A turn: wait, read the clock once, read everything that is readable, then let the monitor judge deadlines. So an
+//! answer that has come is never beaten by its own deadline.
+
+mod clock;
+
+use crate::monitor::{Action, Event, Input, Monitor, Policy, Reading, Status, Time};
+use crate::probe::{Pool, PoolEvent};
+use crate::report::{Priority, Reporter, notices};
+use anyhow::Context as _;
+use clock::Clock;
+use mio::{Events, Interest, Poll, Token};
+use platform::MountWatch;
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+const MOUNTS: Token = Token(0);
+const SIGNALS: Token = Token(1);
+/// Tokens from here on are the pool's.
+const FIRST_PROBER: usize = 2;
+/// Readiness events taken in one turn: more wait for the next turn.
+const EVENTS_PER_TURN: usize = 64;
+/// After a reading of the mount table failed, the next is tried after nine times this.
+const FAILED_READING: Duration = Duration::from_millis(100);
+/// How often somebody who looks on is shown what is still waited for.
+const ONLOOKER_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What to watch, and how.
+pub struct Options {
+    /// From one run to the next.
+    pub interval: Duration,
+    /// Which mounts, and how.
+    pub policy: Policy,
+    /// The program to start probers from, if it is not this one.
+    pub prober: Option<PathBuf>,
+}
+
+/// What the daemon runs for.
+pub enum Purpose<'a> {
+    /// To watch until a signal ends it.
+    Watch,
+    /// To judge every mount once. Whoever looks on is shown what is known, a few times a second.
+    Once(Option<&'a mut dyn FnMut(&Status, Time)>),
+}
+
+/// How it ended.
+pub struct Ending {
+    /// What is known in the end.
+    pub status: Status,
+    /// When that was.
+    pub at: Time,
+    /// Mounts about which nothing could be learned in the last run.
+    pub unjudged: usize,
+    /// Did a signal end it?
+    pub interrupted: bool,
+}
+
+/// Everything the loop holds.
+pub struct Daemon<'a> {
+    poll: Poll,
+    clock: Clock,
+    signals: Signals,
+    watch: MountWatch,
+    monitor: Monitor,
+    pool: Pool,
+    tell: &'a mut dyn FnMut(SystemTime, Told<'_>),
+    last_run: Option<usize>,
+    interrupted: bool,
+    unreadable: bool,
+}
+
+/// Something for people: an event of a mount, or news of the daemon itself.
+pub enum Told<'a> {
+    /// An event, and the monitor at that moment.
+    Event(&'a Event, &'a Monitor),
+    /// A sentence.
+    Notice(Priority, String),
+}
+
+impl<'a> Daemon<'a> {
+    /// Opens everything that can fail at the start. The mount table is registered before it is first read, so that
+    /// no change is missed in between.
+    ///
+    /// # Errors
+    /// What the system says to `epoll`, signal handlers and opening the mount table, with words for it.
+    pub fn new(options: Options, tell: &'a mut dyn FnMut(SystemTime, Told<'_>)) -> anyhow::Result<Daemon<'a>> {
+        // No directory is kept busy by us.
+        std::env::set_current_dir("/").context("cannot change to the directory /")?;
+        let poll = Poll::new().context("cannot create an event queue")?;
+        let mut signals =
+            Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD]).context("cannot catch signals")?;
+        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).context("cannot wait for signals")?;
+        let table = platform::OWN_MOUNT_TABLE;
+        let mut watch = MountWatch::open(table.as_ref())
+            .with_context(|| format!("cannot open {table}: is /proc mounted?"))?;
+        poll.registry().register(&mut watch, MOUNTS, Interest::PRIORITY).context("cannot wait for mounts")?;
+        let registry = poll.registry().try_clone().context("cannot share the event queue")?;
+        let pool = Pool::new(registry, FIRST_PROBER, options.prober).context("cannot prepare probers")?;
+        Ok(Daemon {
+            poll,
+            clock: Clock::start(),
+            signals,
+            watch,
+            monitor: Monitor::new(options.interval, options.policy),
+            pool,
+            tell,
+            last_run: None,
+            interrupted: false,
+            unreadable: false,
+        })
+    }
+
+    /// Runs until a signal comes or, for [`Purpose::Once`], every mount is judged.
+    ///
+    /// # Errors
+    /// Only if the first reading of the mount table or the event queue itself fails; all else is told and survived.
+    pub fn run(mut self, mut purpose: Purpose<'_>) -> anyhow::Result<Ending> {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        let table = self.watch.read().context("cannot read the mount table")?;
+        let mut now = self.clock.now();
+        self.monitor.handle(now, Input::MountTable { table, whole: true });
+        loop {
+            self.decide(now);
+            let done = matches!(purpose, Purpose::Once(_)) && self.last_run.is_some();
+            if self.interrupted || done {
+                self.pool.shutdown();
+                let status = self.monitor.status();
+                let (unjudged, interrupted) = (self.last_run.unwrap_or(0), self.interrupted);
+                return Ok(Ending { status, at: now, unjudged, interrupted });
+            }
+            let planned = self.next_deadline();
+            let mut until = planned;
+            if let Purpose::Once(Some(look)) = &mut purpose {
+                look(&self.monitor.status(), now);
+                let next = now + ONLOOKER_INTERVAL;
+                until = Some(until.map_or(next, |at| at.min(next)));
+            }
+            let before = self.clock.now();
+            match self.poll.poll(&mut events, until.map(|at| at.since(before))) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
+                Err(error) => return Err(error).context("cannot wait for events"),
+            }
+            now = self.clock.now();
+            self.take_in(now, &events, planned);
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        self.monitor.next_deadline().into_iter().chain(self.pool.next_deadline()).min()
+    }
+
+    /// Everything that is readable now.
+    fn take_in(&mut self, now: Time, events: &Events, planned: Option<Time>) {
+        if let Some(lost) = clock::stall(planned, now) {
+            self.monitor.handle(now, Input::Stalled(lost));
+        }
+        for event in events {
+            match event.token() {
+                MOUNTS => self.monitor.handle(now, Input::TableChanged),
+                SIGNALS => self.take_signals(now),
+                token => self.pool.ready(now, token),
+            }
+        }
+        self.pool.handle_deadline(now);
+    }
+
+    fn take_signals(&mut self, now: Time) {
+        for signal in self.signals.pending() {
+            match signal {
+                SIGCHLD => self.pool.reap(now),
+                SIGHUP => self.notice(Priority::Notice, "Nothing to reload: there is no configuration file".into()),
+                _ => self.interrupted = true,
+            }
+        }
+    }
+
+    /// Lets the monitor and the pool decide until both have nothing more to do at this moment.
+    fn decide(&mut self, now: Time) {
+        loop {
+            let news = self.take_news(now);
+            self.monitor.settle(now);
+            let mut acted = false;
+            while let Some(action) = self.monitor.next_action() {
+                acted = true;
+                self.carry_out(now, action);
+            }
+            self.pool.flush(now);
+            if !news && !acted {
+                return;
+            }
+        }
+    }
+
+    fn take_news(&mut self, now: Time) -> bool {
+        let events: Vec<PoolEvent> = self.pool.drain_events().collect();
+        let any = !events.is_empty();
+        for event in events {
+            let input = match event {
+                PoolEvent::Answered { probe, outcome, took } => Input::ProbeAnswered { probe, outcome, took },
+                PoolEvent::Stuck { probe, call, elapsed, .. } => Input::ProbeStuck { probe, call, elapsed },
+                PoolEvent::Aborted { probe } => Input::ProbeAborted { probe },
+                PoolEvent::Freed { probe } => Input::ProbeFreed { probe },
+                PoolEvent::Lost { probe } => Input::ProbeLost { probe },
+                PoolEvent::Notice(notice) => {
+                    let (priority, text) = notices::of_prober(&notice);
+                    self.notice(priority, text);
+                    continue;
+                }
+            };
+            self.monitor.handle(now, input);
+        }
+        any
+    }
+
+    fn carry_out(&mut self, now: Time, action: Action) {
+        match action {
+            Action::ReadTable(reading) => self.read_table(now, reading),
+            Action::StartProbe { probe, target } => self.pool.start(probe, &target),
+            Action::ConfirmHang { probe } => self.pool.confirm(probe),
+            Action::CondemnProbe { probe } => self.pool.condemn(probe),
+            Action::Report(event) => {
+                if let Event::Run { unjudged, .. } = event {
+                    self.last_run = Some(unjudged);
+                }
+                (self.tell)(SystemTime::now(), Told::Event(&event, &self.monitor));
+            }
+        }
+    }
+
+    fn read_table(&mut self, now: Time, reading: Reading) {
+        let begun = self.clock.now();
+        let table = match reading {
+            Reading::Whole => self.watch.read(),
+            Reading::Refresh => self.watch.refresh(),
+        };
+        let whole = !self.watch.full_read_due();
+        let spent = match table {
+            Ok(table) => {
+                if std::mem::take(&mut self.unreadable) {
+                    self.notice(Priority::Notice, "The mount table can be read again".into());
+                }
+                self.monitor.handle(now, Input::MountTable { table, whole });
+                self.clock.now() - begun
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.unreadable, true) {
+                    let text = format!("Cannot read the mount table: {error}; trying again");
+                    self.notice(Priority::Error, text);
+                }
+                self.monitor.handle(now, Input::TableChanged);
+                FAILED_READING
+            }
+        };
+        self.monitor.handle(self.clock.now(), Input::TableCost { spent, whole });
+    }
+
+    fn notice(&mut self, priority: Priority, text: String) {
+        (self.tell)(SystemTime::now(), Told::Notice(priority, text));
+    }
+}
+
+/// Hands what is told to a reporter.
+pub fn tell(reporter: &Reporter, time: SystemTime, told: &Told<'_>) {
+    match told {
+        Told::Event(event, _) => reporter.tell(time, event),
+        Told::Notice(priority, text) => reporter.notice(time, *priority, text),
+    }
+}

@@ -1,0 +1,93 @@
+//! What goes into the monitor and what comes out.
+
+use super::{Event, Reading};
+use platform::{Call, MountTable, Outcome, Target};
+use std::time::Duration;
+
+/// Names one probe for as long as the daemon runs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ProbeId(pub u64);
+
+/// Something that happened outside.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The kernel says that the mount table changed.
+    TableChanged,
+    /// A reading of the mount table; `whole` unless it may lack changes of options and paths.
+    MountTable {
+        /// The mounts.
+        table: MountTable,
+        /// Does it show everything?
+        whole: bool,
+    },
+    /// What the last reading, with all that followed from it in this process, cost.
+    TableCost {
+        /// Time spent.
+        spent: Duration,
+        /// Was it a whole reading?
+        whole: bool,
+    },
+    /// A probe ended with an outcome, in time or late.
+    ProbeAnswered {
+        /// Which.
+        probe: ProbeId,
+        /// How.
+        outcome: Outcome,
+        /// How long its calls took.
+        took: Duration,
+    },
+    /// The prober confirms that a probe is inside a call.
+    ProbeStuck {
+        /// Which.
+        probe: ProbeId,
+        /// The call.
+        call: Call,
+        /// For how long its thread has been at it.
+        elapsed: Duration,
+    },
+    /// A probe ended without saying anything about its mount: its prober died, did not start or does not respond.
+    ProbeAborted {
+        /// Which.
+        probe: ProbeId,
+    },
+    /// A condemned probe resists SIGKILL.
+    ProbeLost {
+        /// Which.
+        probe: ProbeId,
+    },
+    /// A condemned probe is gone without an answer: its mount may be asked again.
+    ProbeFreed {
+        /// Which.
+        probe: ProbeId,
+    },
+    /// This process was not running for that long: whatever was waited for gets the time back.
+    Stalled(Duration),
+    /// Only time has passed.
+    Tick,
+}
+
+/// Something to be done outside. Carried out in order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Read the mount table and hand it in.
+    ReadTable(Reading),
+    /// Ask this mount.
+    StartProbe {
+        /// Under this name.
+        probe: ProbeId,
+        /// The mount.
+        target: Target,
+    },
+    /// This probe is overdue: ask its prober whether it is really inside a call.
+    ConfirmHang {
+        /// Which.
+        probe: ProbeId,
+    },
+    /// The verdict on this probe is spoken: get rid of it.
+    CondemnProbe {
+        /// Which.
+        probe: ProbeId,
+    },
+    /// Tell people.
+    Report(Event),
+}

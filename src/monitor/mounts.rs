@@ -1,0 +1,139 @@
+//! The mount table is applied: mounts come, go, change, move, and disappear under others.
+
+use super::diff::{Change, diff};
+use super::slot::{Asked, Slot};
+use super::visible::Hidden;
+use super::{Event, Health, Monitor, Time, Timer};
+use platform::{Mount, MountKey, MountTable};
+use std::sync::Arc;
+
+impl Monitor {
+    pub(super) fn table_was_read(&mut self, now: Time, table: MountTable, whole: bool) {
+        self.pace.was_read(now, whole);
+        let changes = diff(&self.table, &table);
+        let first = !std::mem::replace(&mut self.saw_table, true);
+        self.table = table;
+        if changes.iter().any(|change| !matches!(change, Change::Remounted { .. })) || first {
+            self.by_id = self.table.iter().map(|mount| (mount.id, mount.key)).collect();
+            let hidden = Hidden::of(&self.table);
+            for change in changes {
+                self.apply(now, change, &hidden, first);
+            }
+            self.apply_hidden(now, &hidden);
+        } else {
+            for change in changes {
+                if let Change::Remounted { before, after } = change {
+                    self.remounted(&before, after);
+                }
+            }
+        }
+        if first {
+            self.begin_run(now);
+        }
+    }
+
+    fn apply(&mut self, now: Time, change: Change, hidden: &Hidden, first: bool) {
+        match change {
+            Change::Unmounted(mount) => self.unmounted(now, mount.key),
+            Change::Mounted(mount) => self.mounted(now, mount, hidden, first),
+            Change::Remounted { before, after } => self.remounted(&before, after),
+            Change::Moved { before, after } => self.moved(now, &before, after, hidden),
+        }
+    }
+
+    fn mounted(&mut self, now: Time, mount: Arc<Mount>, hidden: &Hidden, first: bool) {
+        let Some(settings) = (self.policy)(&mount) else { return };
+        let (key, superblock) = (mount.key, mount.device_number);
+        let is_hidden = hidden.contains(key);
+        let own_schedule = settings.poll_interval != self.interval;
+        let interval = settings.poll_interval;
+        self.slots.insert(key, Slot::new(now, Arc::clone(&mount), settings, is_hidden));
+        if !first {
+            self.report(Event::Mounted { mount });
+        }
+        if !is_hidden {
+            self.superblocks.entry(superblock).or_default().members.insert(key);
+            if !first {
+                self.ask(now, key);
+            }
+        }
+        if own_schedule {
+            self.timers.set(Timer::Ask(key), now + interval);
+        }
+    }
+
+    fn unmounted(&mut self, now: Time, key: MountKey) {
+        if let Some(slot) = self.forget(key) {
+            let lasted = now - slot.since;
+            self.report(Event::Unmounted { mount: slot.mount, health: slot.health, lasted });
+        }
+    }
+
+    /// Ends the watch over a mount; a probe of it that is under way goes on without it.
+    fn forget(&mut self, key: MountKey) -> Option<Slot> {
+        self.withdraw(key);
+        self.timers.cancel(Timer::Ask(key));
+        self.timers.cancel(Timer::Remind(key));
+        let slot = self.slots.remove(&key)?;
+        self.note_hung(&slot.health, &Health::Pending);
+        Some(slot)
+    }
+
+    fn remounted(&mut self, before: &Arc<Mount>, after: Arc<Mount>) {
+        if let Some(slot) = self.slots.get_mut(&after.key) {
+            slot.mount = Arc::clone(&after);
+            self.report(Event::Remounted { mount: after, before: Arc::clone(before) });
+        }
+    }
+
+    fn moved(&mut self, now: Time, before: &Arc<Mount>, after: Arc<Mount>, hidden: &Hidden) {
+        let wanted = (self.policy)(&after);
+        match (self.slots.contains_key(&after.key), wanted) {
+            (true, Some(settings)) => {
+                if let Some(slot) = self.slots.get_mut(&after.key) {
+                    slot.mount = Arc::clone(&after);
+                    slot.settings = settings;
+                }
+                if before.mountpoint != after.mountpoint {
+                    self.report(Event::Moved { mount: after, from: before.mountpoint.clone() });
+                }
+            }
+            // Its new path is one that is not watched, or its old one was.
+            (true, None) => self.unmounted(now, after.key),
+            (false, _) => self.mounted(now, after, hidden, false),
+        }
+    }
+
+    fn apply_hidden(&mut self, now: Time, hidden: &Hidden) {
+        let turned: Vec<MountKey> = self
+            .slots
+            .iter()
+            .filter(|(key, slot)| slot.hidden != hidden.contains(**key))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in turned {
+            let Some(slot) = self.slots.get_mut(&key) else { continue };
+            slot.hidden = !slot.hidden;
+            let superblock = slot.mount.device_number;
+            if slot.hidden {
+                self.withdraw(key);
+                self.timers.cancel(Timer::Remind(key));
+                self.set_health(now, key, Health::Hidden);
+            } else {
+                self.superblocks.entry(superblock).or_default().members.insert(key);
+                self.set_health(now, key, Health::Pending);
+                self.ask(now, key);
+            }
+        }
+    }
+
+    /// Takes a mount out of its superblock's queue, its run and its probe.
+    fn withdraw(&mut self, key: MountKey) {
+        self.settle_for_run(key);
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        let superblock = slot.mount.device_number;
+        slot.asked = Asked::No;
+        slot.way_hung = None;
+        self.leave_superblock(key, superblock);
+    }
+}

@@ -1,0 +1,132 @@
+//! What is remembered of one mount, of one superblock and of one probe.
+
+use super::{Answered, Health, ProbeId, Settings, Time};
+use platform::{Call, DeviceNumber, Mount, MountKey};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One watched mount.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) mount: Arc<Mount>,
+    pub(super) settings: Settings,
+    pub(super) hidden: bool,
+    pub(super) health: Health,
+    pub(super) since: Time,
+    pub(super) answered: Option<Answered>,
+    pub(super) asked: Asked,
+    /// A hang on the way to this mount, of which its file system is not guilty.
+    pub(super) way_hung: Option<Hang>,
+    /// How often it was asked since it died by an error.
+    pub(super) retries: u32,
+    pub(super) reminders: u32,
+    /// Probes in a row that ended without a word.
+    pub(super) aborted: u32,
+    /// Probes in a row that reached another mount.
+    pub(super) elsewhere: u32,
+    /// Its death was told and is not over; since when it is dead.
+    pub(super) told_dead: Option<Time>,
+    pub(super) told_denied: bool,
+    /// Slowness was told, and is not over.
+    pub(super) told_slow: bool,
+    /// Slowness is not told again before this.
+    pub(super) slow_quiet_until: Time,
+    /// `ST_RDONLY` of the last answer that made us doubt the table.
+    pub(super) doubted_read_only: Option<bool>,
+    /// The run that still waits for this mount.
+    pub(super) run: Option<u64>,
+}
+
+/// Is a probe of this mount under way?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asked {
+    No,
+    /// In the queue of all or of its superblock.
+    Waiting,
+    Probe(ProbeId),
+}
+
+impl Slot {
+    pub(super) fn new(now: Time, mount: Arc<Mount>, settings: Settings, hidden: bool) -> Slot {
+        Slot {
+            mount,
+            settings,
+            hidden,
+            health: if hidden { Health::Hidden } else { Health::Pending },
+            since: now,
+            answered: None,
+            asked: Asked::No,
+            way_hung: None,
+            retries: 0,
+            reminders: 0,
+            aborted: 0,
+            elsewhere: 0,
+            told_dead: None,
+            told_denied: false,
+            told_slow: false,
+            slow_quiet_until: Time::default(),
+            doubted_read_only: None,
+            run: None,
+        }
+    }
+}
+
+/// A file system that does not answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hang {
+    pub(super) call: Call,
+    /// How long the probe had waited that led to the verdict.
+    pub(super) waited: Duration,
+    /// How often it was asked since.
+    pub(super) retries: u32,
+    /// When it was last waited for with full patience.
+    pub(super) last_full: Time,
+    /// When it was last given up.
+    pub(super) given_up: Time,
+}
+
+/// What the mounts of one file system share.
+#[derive(Debug, Default)]
+pub(super) struct Superblock {
+    /// Its mounts that are watched and not hidden.
+    pub(super) members: BTreeSet<MountKey>,
+    /// At most one of them is asked at a time …
+    pub(super) lead: Option<Lead>,
+    /// … while these wait for it.
+    pub(super) waiting: VecDeque<MountKey>,
+    pub(super) hung: Option<Hang>,
+}
+
+/// The one that is asked, or the next to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lead {
+    Queued(MountKey),
+    Asking(ProbeId),
+}
+
+/// One unanswered probe.
+#[derive(Debug)]
+pub(super) struct Probe {
+    pub(super) key: MountKey,
+    pub(super) superblock: DeviceNumber,
+    /// How long its answer is waited for.
+    pub(super) patience: Duration,
+    pub(super) deadline: Time,
+    pub(super) phase: Phase,
+}
+
+/// Its way from question to answer, or not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// Just asked: holds a place in the window.
+    Young,
+    /// Waits longer than most: its place is given to others.
+    Old,
+    /// Past its deadline; the prober is asked whether it is really stuck.
+    Confirming,
+    /// Spoken over; its prober is to be killed.
+    Condemned,
+    /// Its prober resists.
+    Lost,
+}

@@ -1,0 +1,21 @@
+//! Made-up mounts for tests and benches.
+
+use platform::{DeviceNumber, Mount, MountKey};
+
+/// A tmpfs of its own at `path`.
+#[must_use]
+pub fn mount(key: u64, path: &str) -> Mount {
+    let id = u32::try_from(key).unwrap_or(u32::MAX);
+    Mount {
+        key: MountKey(key),
+        id,
+        parent: 0,
+        device_number: DeviceNumber { major: 0, minor: id },
+        root: "/".into(),
+        mountpoint: path.into(),
+        fstype: "tmpfs".into(),
+        device: "tmpfs".into(),
+        options: "rw".into(),
+        super_options: "rw".into(),
+    }
+}

@@ -1,0 +1,44 @@
+//! What is to happen when, in one ordered set. Setting a timer again moves it.
+
+use super::Time;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
+
+#[derive(Debug)]
+pub(super) struct Timers<K> {
+    order: BTreeSet<(Time, K)>,
+    due: HashMap<K, Time>,
+}
+
+impl<K: Copy + Ord + Hash> Timers<K> {
+    pub(super) fn new() -> Timers<K> {
+        Timers { order: BTreeSet::new(), due: HashMap::new() }
+    }
+
+    pub(super) fn set(&mut self, key: K, at: Time) {
+        if let Some(before) = self.due.insert(key, at) {
+            self.order.remove(&(before, key));
+        }
+        self.order.insert((at, key));
+    }
+
+    pub(super) fn cancel(&mut self, key: K) {
+        if let Some(at) = self.due.remove(&key) {
+            self.order.remove(&(at, key));
+        }
+    }
+
+    pub(super) fn next(&self) -> Option<Time> {
+        self.order.first().map(|&(at, _)| at)
+    }
+
+    /// Takes the earliest timer that is due.
+    pub(super) fn pop(&mut self, now: Time) -> Option<K> {
+        let &(at, key) = self.order.first()?;
+        (at <= now).then(|| {
+            self.order.pop_first();
+            self.due.remove(&key);
+            key
+        })
+    }
+}

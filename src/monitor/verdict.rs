@@ -1,0 +1,374 @@
+//! What an answer means, or the lack of one; and what people are told of it.
+
+use super::slot::{Asked, Hang, Lead, Phase};
+use super::{Answered, Event, Failure, Health, Monitor, ProbeId, Reason, Time, Timer, retry};
+use platform::{Call, DeviceNumber, Errno, MountKey, Outcome, Usage};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A mount that is slow now and then is told at most this often.
+const SLOW_QUIET: Duration = Duration::from_secs(600);
+/// A mount below one that has not answered yet waits this much longer for its own verdict: one hang, one alarm.
+const AFTER_THE_OUTER: Duration = Duration::from_millis(20);
+/// Probes in a row that reach another mount before that is believed.
+const MAX_ELSEWHERE: u32 = 2;
+
+/// What an outcome says.
+enum Meaning {
+    Alive(Option<Usage>),
+    Dead(Call, Errno),
+    Refused(Call, Errno),
+    /// Nothing about this mount: another was reached.
+    Elsewhere,
+    /// Nothing at all: the call was interrupted or this machine is short of something.
+    Nothing,
+}
+
+fn meaning(outcome: Outcome) -> Meaning {
+    match outcome {
+        Outcome::Alive(usage) => Meaning::Alive(Some(usage)),
+        Outcome::Elsewhere => Meaning::Elsewhere,
+        Outcome::Failed { call, errno } => match errno {
+            // `umount -f` interrupts a probe with 512 (NFS); a signal with EINTR.
+            Errno::EINTR | Errno::RESTART | Errno::ENOMEM | Errno::ENFILE | Errno::EMFILE => Meaning::Nothing,
+            // The kernel itself says no, or cannot carry the path: storage was not asked.
+            Errno::EACCES | Errno::EPERM | Errno::ENAMETOOLONG => Meaning::Refused(call, errno),
+            // A server without this call has answered.
+            Errno::ENOSYS | Errno::EOPNOTSUPP => Meaning::Alive(None),
+            _ => Meaning::Dead(call, errno),
+        },
+    }
+}
+
+impl Monitor {
+    /// A probe ended with an outcome, in time or late.
+    pub(super) fn answered(&mut self, now: Time, id: ProbeId, outcome: Outcome, took: Duration) {
+        let meant = self.probes.get(&id).map(|probe| probe.key);
+        let asked = meant.and_then(|key| self.slots.get(&key)).is_some_and(|s| s.asked == Asked::Probe(id));
+        let Some(probe) = self.close_probe(id) else { return };
+        let meaning = meaning(outcome);
+        match meaning {
+            Meaning::Nothing => return self.not_understood(now, probe.key, probe.superblock, asked),
+            Meaning::Elsewhere => return self.reached_another(now, probe.key, probe.superblock, asked),
+            Meaning::Alive(_) | Meaning::Dead(..) | Meaning::Refused(..) => {}
+        }
+        if let Some(slot) = self.slots.get_mut(&probe.key).filter(|_| asked) {
+            (slot.way_hung, slot.aborted, slot.elsewhere) = (None, 0, 0);
+            match meaning {
+                Meaning::Alive(usage) => self.judge_alive(now, probe.key, usage, took),
+                Meaning::Dead(call, errno) => {
+                    slot.answered = Some(Answered { at: now, took, usage: None });
+                    self.judge_dead_by(now, probe.key, call, errno);
+                }
+                Meaning::Refused(call, errno) => self.judge_refused(now, probe.key, call, errno),
+                Meaning::Nothing | Meaning::Elsewhere => {}
+            }
+            self.settle_for_run(probe.key);
+        }
+        self.superblock_answers(now, probe.superblock, probe.key);
+    }
+
+    /// A file system that hung says something again: all its other mounts are asked.
+    fn superblock_answers(&mut self, now: Time, superblock: DeviceNumber, by: MountKey) {
+        let Some(shared) = self.superblocks.get_mut(&superblock) else { return };
+        if shared.hung.take().is_some() {
+            self.timers.cancel(Timer::Retry(superblock));
+            let members: Vec<MountKey> = shared.members.iter().copied().collect();
+            for key in members.into_iter().filter(|&key| key != by) {
+                self.ask(now, key);
+            }
+        }
+    }
+
+    fn judge_alive(&mut self, now: Time, key: MountKey, usage: Option<Usage>, took: Duration) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        slot.answered = Some(Answered { at: now, took, usage });
+        slot.retries = 0;
+        // The kernel may go read-only without an event (`errors=remount-ro`): the table is then out of date.
+        if let Some(usage) = usage
+            && usage.read_only != slot.mount.read_only()
+            && slot.doubted_read_only != Some(usage.read_only)
+        {
+            slot.doubted_read_only = Some(usage.read_only);
+            self.pace.doubted(now);
+        }
+        let slow = took > slot.settings.slow_after;
+        let (was, mount) = (slot.health.as_str(), Arc::clone(&slot.mount));
+        let was_dead = slot.health.failure().is_some();
+        let slow_after = slot.settings.slow_after;
+        let (told_dead, told_slow) = (slot.told_dead.take(), slot.told_slow);
+        let lasted = now - told_dead.unwrap_or(slot.since);
+        let tell_slow = slow && !was_dead && !told_slow && now >= slot.slow_quiet_until;
+        slot.told_slow = slow && (told_slow || tell_slow);
+        if tell_slow {
+            slot.slow_quiet_until = now + SLOW_QUIET;
+        }
+        self.set_health(now, key, if slow { Health::Slow } else { Health::Ok });
+        if told_dead.is_some() || (told_slow && !slow) {
+            let was = if was_dead || told_dead.is_none() { was } else { "failed" };
+            self.report(Event::Recovered { mount, lasted, took, was });
+        } else if tell_slow {
+            self.report(Event::Slow { mount, took, slow_after });
+        }
+    }
+
+    fn judge_dead_by(&mut self, now: Time, key: MountKey, call: Call, errno: Errno) {
+        let reason = Reason::of(errno);
+        let (call, errno) = (Some(call), Some(errno));
+        self.judge_dead(now, key, Failure { reason, errno, call, waited: Duration::ZERO, behind: None }, true);
+        if let Some(slot) = self.slots.get_mut(&key) {
+            let pause = retry::pause(slot.retries, &slot.settings);
+            slot.retries = slot.retries.saturating_add(1);
+            self.timers.set(Timer::Ask(key), now + pause);
+        }
+    }
+
+    pub(super) fn judge_hung(
+        &mut self,
+        now: Time,
+        key: MountKey,
+        call: Call,
+        waited: Duration,
+        behind: Option<PathBuf>,
+    ) {
+        let tell = behind.is_none();
+        let failure = Failure { reason: Reason::Hung, errno: None, call: Some(call), waited, behind };
+        self.judge_dead(now, key, failure, tell);
+    }
+
+    /// Dead from now on, or dead as before. What lies behind a hung mount is not told: its cause is.
+    fn judge_dead(&mut self, now: Time, key: MountKey, failure: Failure, tell: bool) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        let mount = Arc::clone(&slot.mount);
+        let before = slot.health.failure().map(|failure| failure.reason);
+        let dead_since = if before.is_some() { slot.since } else { now };
+        let told = slot.told_dead.is_some();
+        slot.told_slow = false;
+        if tell && !told {
+            (slot.told_dead, slot.reminders) = (Some(dead_since), 0);
+        }
+        let lasted = now - slot.told_dead.unwrap_or(dead_since);
+        self.set_health(now, key, Health::Dead(failure.clone()));
+        if !tell {
+            return;
+        }
+        if !told {
+            self.timers.set(Timer::Remind(key), now + retry::reminder(0));
+            self.report(Event::Failed { mount, failure });
+        } else if before != Some(failure.reason) {
+            self.report(Event::StillFailing { mount, failure, lasted });
+        }
+    }
+
+    fn judge_refused(&mut self, now: Time, key: MountKey, call: Call, errno: Errno) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        let mount = Arc::clone(&slot.mount);
+        let told = std::mem::replace(&mut slot.told_denied, true);
+        slot.told_dead = None;
+        self.set_health(now, key, Health::Denied(errno));
+        if !told {
+            self.report(Event::Denied { mount, errno, call });
+        }
+    }
+
+    /// A hang on the way to a mount is told of the outer one alone.
+    pub(super) fn blame_the_way(&mut self, now: Time, key: MountKey, outer: PathBuf) {
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.asked = Asked::No;
+        }
+        self.judge_hung(now, key, Call::Identify, Duration::ZERO, Some(outer));
+        self.settle_for_run(key);
+    }
+
+    fn not_understood(&mut self, now: Time, key: MountKey, superblock: DeviceNumber, asked: bool) {
+        let hung = self.superblocks.get(&superblock).is_some_and(|shared| shared.hung.is_some());
+        if hung {
+            self.timers.set(Timer::Retry(superblock), now + self.first_pause(key));
+            self.settle_for_run(key);
+        } else if asked {
+            self.leave_unjudged(now, key);
+        }
+    }
+
+    /// The path leads to another mount: the table is behind, or the mount is out of reach.
+    fn reached_another(&mut self, now: Time, key: MountKey, superblock: DeviceNumber, asked: bool) {
+        self.pace.doubted(now);
+        let pause = self.first_pause(key);
+        if self.superblocks.get(&superblock).is_some_and(|shared| shared.hung.is_some()) {
+            self.timers.set(Timer::Retry(superblock), now + pause);
+        }
+        let Some(slot) = self.slots.get_mut(&key).filter(|_| asked) else { return };
+        slot.elsewhere = slot.elsewhere.saturating_add(1);
+        let believed = slot.elsewhere >= MAX_ELSEWHERE && slot.health.failure().is_none();
+        if !believed {
+            self.timers.set(Timer::Ask(key), now + pause);
+        } else if slot.health != Health::Hidden {
+            self.set_health(now, key, Health::Hidden);
+        }
+        self.settle_for_run(key);
+    }
+
+    fn first_pause(&self, key: MountKey) -> Duration {
+        self.slots.get(&key).map_or(self.interval, |slot| retry::pause(0, &slot.settings))
+    }
+
+    /// The prober says that an overdue probe is inside a call.
+    pub(super) fn stuck(&mut self, now: Time, id: ProbeId, call: Call, elapsed: Duration) {
+        let Some(probe) = self.probes.get(&id) else { return };
+        if probe.phase != Phase::Confirming {
+            return;
+        }
+        let (key, superblock, patience) = (probe.key, probe.superblock, probe.patience);
+        let outer = self.hung_on_the_way(key);
+        let wait_until = if elapsed < patience {
+            Some(now + (patience - elapsed)) // its thread began late
+        } else if outer.is_none() {
+            self.awaited_on_the_way(now, key).map(|deadline| deadline + AFTER_THE_OUTER)
+        } else {
+            None
+        };
+        let Some(probe) = self.probes.get_mut(&id) else { return };
+        if let Some(at) = wait_until {
+            (probe.phase, probe.deadline) = (Phase::Old, at);
+            return self.timers.set(Timer::Probe(id), at);
+        }
+        probe.phase = Phase::Condemned;
+        self.given_up += 1;
+        self.actions.push_back(super::Action::CondemnProbe { probe: id });
+        // Before a mount is reached, the path alone can hang: then its file system is not to blame, and its other
+        // mounts need not wait for a path that is not theirs.
+        if call == Call::Identify || outer.is_some() {
+            if self.superblocks.get(&superblock).is_some_and(|s| s.lead == Some(Lead::Asking(id))) {
+                self.pass_on_the_lead(superblock);
+            }
+            self.way_hangs(now, id, key, elapsed, outer);
+        } else {
+            self.superblock_hangs(now, superblock, call, elapsed, patience);
+        }
+    }
+
+    fn superblock_hangs(
+        &mut self,
+        now: Time,
+        superblock: DeviceNumber,
+        call: Call,
+        elapsed: Duration,
+        patience: Duration,
+    ) {
+        let Some(shared) = self.superblocks.get_mut(&superblock) else { return };
+        shared.waiting.clear();
+        let members: Vec<MountKey> = shared.members.iter().copied().collect();
+        if let Some(hang) = &mut shared.hung {
+            hang.retries = hang.retries.saturating_add(1);
+            hang.given_up = now;
+            let timeout = members.first().and_then(|key| self.slots.get(key)).map(|s| s.settings.timeout);
+            if timeout.is_none_or(|timeout| patience >= timeout) {
+                hang.last_full = now;
+            }
+        } else {
+            shared.hung = Some(Hang { call, waited: elapsed, retries: 0, last_full: now, given_up: now });
+        }
+        for key in members {
+            if let Some(slot) = self.slots.get_mut(&key)
+                && slot.asked == Asked::Waiting
+            {
+                slot.asked = Asked::No;
+            }
+            if self.slots.get(&key).is_some_and(|slot| !is_hung(&slot.health)) {
+                self.judge_hung(now, key, call, elapsed, None);
+            }
+            self.settle_for_run(key);
+        }
+    }
+
+    fn way_hangs(&mut self, now: Time, id: ProbeId, key: MountKey, elapsed: Duration, outer: Option<PathBuf>) {
+        let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.asked == Asked::Probe(id)) else { return };
+        let retries = slot.way_hung.map_or(0, |hang| hang.retries.saturating_add(1));
+        slot.way_hung =
+            Some(Hang { call: Call::Identify, waited: elapsed, retries, last_full: now, given_up: now });
+        self.judge_hung(now, key, Call::Identify, elapsed, outer);
+        self.settle_for_run(key);
+    }
+
+    /// A condemned probe resists: nothing of its file system is asked until it is gone.
+    pub(super) fn lost(&mut self, id: ProbeId) {
+        if let Some(probe) = self.probes.get_mut(&id)
+            && probe.phase == Phase::Condemned
+        {
+            probe.phase = Phase::Lost;
+        }
+    }
+
+    /// A condemned probe is gone: its mount is asked again, at once if the storage itself let it go.
+    pub(super) fn freed(&mut self, now: Time, id: ProbeId) {
+        let Some(probe) = self.close_probe(id) else { return };
+        let at_once = probe.phase == Phase::Lost;
+        let again = |hang: &Hang, settings| {
+            if at_once { now } else { now.max(hang.given_up + retry::pause(hang.retries, settings)) }
+        };
+        let Some(slot) = self.slots.get(&probe.key) else {
+            // Unmounted meanwhile; its brothers are still waiting for a word.
+            if self.superblocks.get(&probe.superblock).is_some_and(|shared| shared.hung.is_some()) {
+                self.timers.set(Timer::Retry(probe.superblock), now);
+            }
+            return;
+        };
+        if let Some(hang) = &slot.way_hung {
+            let at = again(hang, &slot.settings);
+            self.timers.set(Timer::Ask(probe.key), at);
+        } else if let Some(hang) = self.superblocks.get(&probe.superblock).and_then(|shared| shared.hung) {
+            let at = again(&hang, &slot.settings);
+            self.timers.set(Timer::Retry(probe.superblock), at);
+        }
+    }
+
+    /// Tells that a mount is still dead.
+    pub(super) fn remind(&mut self, now: Time, key: MountKey) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        let Some(failure) = slot.health.failure().cloned() else { return };
+        slot.reminders = slot.reminders.saturating_add(1);
+        let (mount, lasted) = (Arc::clone(&slot.mount), now - slot.since);
+        self.timers.set(Timer::Remind(key), now + retry::reminder(slot.reminders));
+        self.report(Event::StillFailing { mount, failure, lasted });
+    }
+
+    /// Changes the health of a mount; how long it has been dead does not depend on the reason.
+    pub(super) fn set_health(&mut self, now: Time, key: MountKey, health: Health) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        let before = std::mem::replace(&mut slot.health, health.clone());
+        let same = before == health || (before.failure().is_some() && health.failure().is_some());
+        if !same {
+            slot.since = now;
+        }
+        if health.failure().is_none() {
+            self.timers.cancel(Timer::Remind(key));
+        }
+        self.note_hung(&before, &health);
+    }
+
+    pub(super) fn note_hung(&mut self, before: &Health, after: &Health) {
+        self.hung += usize::from(is_hung(after));
+        self.hung -= usize::from(is_hung(before));
+        self.way_is_free |= is_hung(before) && !is_hung(after);
+    }
+
+    /// Mounts that were out of reach behind a hung one may be in reach again.
+    pub(super) fn ask_what_was_behind(&mut self, now: Time) {
+        let behind: Vec<MountKey> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.health.failure().is_some_and(|f| f.behind.is_some()))
+            .filter(|(_, slot)| slot.way_hung.is_none())
+            .map(|(key, _)| *key)
+            .collect();
+        for key in behind {
+            self.ask(now, key);
+        }
+    }
+}
+
+fn is_hung(health: &Health) -> bool {
+    health.failure().is_some_and(|failure| failure.reason == Reason::Hung)
+}
+

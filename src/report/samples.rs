@@ -1,0 +1,68 @@
+//! Mounts and statuses for the tests of this module.
+
+use crate::monitor::{Answered, Failure, Health, MountStatus, Reason, Status, Time};
+use platform::{Call, DeviceNumber, Errno, Mount, MountKey, Usage};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) fn mount(
+    path: &str,
+    fstype: &str,
+    device: &str,
+    options: &str,
+    super_options: &str,
+) -> Arc<Mount> {
+    Arc::new(Mount {
+        key: MountKey(1),
+        id: 1,
+        parent: 0,
+        device_number: DeviceNumber { major: 0, minor: 42 },
+        root: "/".into(),
+        mountpoint: path.into(),
+        fstype: fstype.into(),
+        device: device.into(),
+        options: options.into(),
+        super_options: super_options.into(),
+    })
+}
+
+pub(crate) fn sshfs() -> Arc<Mount> {
+    mount("/x", "fuse.sshfs", "host:/dir", "rw", "rw")
+}
+
+pub(crate) fn failure(reason: Reason, errno: Option<Errno>, waited: f64) -> Failure {
+    Failure { reason, errno, call: Some(Call::Statfs), waited: Duration::from_secs_f64(waited), behind: None }
+}
+
+pub(crate) fn at(seconds: f64) -> Time {
+    Time::after_start(Duration::from_secs_f64(seconds))
+}
+
+/// A mount of this health; those that can have answered have done so in 3 ms, half full.
+pub(crate) fn status_of(mount: Arc<Mount>, health: Health) -> MountStatus {
+    let usage = Usage {
+        block_size: 4096,
+        blocks: 1000,
+        free: 500,
+        available: 500,
+        files: 0,
+        files_free: 0,
+        read_only: false,
+    };
+    let took = if health == Health::Slow { Duration::from_millis(1400) } else { Duration::from_millis(3) };
+    let answered = matches!(health, Health::Ok | Health::Slow).then(|| Answered {
+        at: at(10.0),
+        took,
+        usage: Some(usage),
+    });
+    MountStatus { mount, health, since: at(8.0), answered, waiting_since: None }
+}
+
+pub(crate) fn status(mounts: Vec<MountStatus>) -> Status {
+    Status {
+        total: mounts.iter().filter(|m| m.health != Health::Hidden).count(),
+        dead: mounts.iter().filter(|m| m.health.failure().is_some()).count(),
+        in_flight: mounts.iter().filter(|m| m.waiting_since.is_some()).count(),
+        mounts,
+    }
+}

@@ -1,0 +1,298 @@
+//! A made-up machine around the pure monitor: mounts, file systems with faults, a prober that behaves, a clock that
+//! jumps from one deadline to the next. Whatever the monitor does is logged as text.
+
+#![allow(dead_code, unreachable_pub)] // each test that includes this uses a part of it
+
+use mount_status_monitor::monitor::{Action, Event, Input, Monitor, Policy, ProbeId, Settings, Time};
+use platform::{Call, DeviceNumber, Errno, FsKind, Mount, MountKey, MountTable, Outcome, Target, Usage};
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a file system does when it is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fs {
+    Answers(Duration),
+    Fails(Errno, Duration),
+    /// Never answers; killing the prober frees the probe.
+    Hangs,
+    /// Never answers, and the probe cannot be killed.
+    Unkillable,
+    /// The path reaches something else.
+    Elsewhere,
+    /// The prober dies of it.
+    KillsTheProber,
+}
+
+pub const QUICK: Duration = Duration::from_millis(1);
+const LOST_AFTER: Duration = Duration::from_millis(500);
+
+struct Asked {
+    target: Target,
+    minor: u32,
+    since: Time,
+    condemned: bool,
+    lost: bool,
+}
+
+pub struct World {
+    pub now: Time,
+    pub monitor: Monitor,
+    pub mounts: BTreeMap<u64, Arc<Mount>>,
+    pub log: Vec<String>,
+    pub events: Vec<(Time, Event)>,
+    fs: HashMap<u32, Fs>,
+    coming: BTreeMap<(Time, u64), Input>,
+    sequence: u64,
+    probes: HashMap<ProbeId, Asked>,
+    read_cost: Duration,
+    read_only: HashMap<u32, bool>,
+}
+
+pub fn policy(settings: Settings) -> Policy {
+    Box::new(move |mount| (mount.fstype != "autofs" && mount.device != "excluded").then_some(settings))
+}
+
+impl World {
+    pub fn new(settings: Settings) -> World {
+        World {
+            now: Time::default(),
+            monitor: Monitor::new(settings.poll_interval, policy(settings)),
+            mounts: BTreeMap::new(),
+            log: Vec::new(),
+            events: Vec::new(),
+            fs: HashMap::new(),
+            coming: BTreeMap::new(),
+            sequence: 0,
+            probes: HashMap::new(),
+            read_cost: QUICK,
+            read_only: HashMap::new(),
+        }
+    }
+
+    pub fn mount(&mut self, key: u64, path: &str, fstype: &str, minor: u32, parent: u32) {
+        self.insert(Mount {
+            key: MountKey(key),
+            id: u32::try_from(key).expect("small keys"),
+            parent,
+            device_number: DeviceNumber { major: 0, minor },
+            root: "/".into(),
+            mountpoint: PathBuf::from(path),
+            fstype: fstype.into(),
+            device: if fstype == "excluded" { "excluded".into() } else { format!("dev{minor}").into() },
+            options: "rw".into(),
+            super_options: "rw".into(),
+        });
+    }
+
+    fn insert(&mut self, mount: Mount) {
+        self.mounts.insert(mount.key.0, Arc::new(mount));
+    }
+
+    pub fn alter(&mut self, key: u64, change: impl FnOnce(&mut Mount)) {
+        if let Some(mount) = self.mounts.get(&key) {
+            let mut mount = Mount::clone(mount);
+            change(&mut mount);
+            self.insert(mount);
+        }
+    }
+
+    pub fn set_read_only(&mut self, minor: u32) {
+        self.read_only.insert(minor, true);
+    }
+
+    pub fn set_read_cost(&mut self, cost: Duration) {
+        self.read_cost = cost;
+    }
+
+    /// A file system changes its behaviour; probes that wait for it feel it.
+    pub fn set_fs(&mut self, minor: u32, fs: Fs) {
+        self.fs.insert(minor, fs);
+        let waiting: Vec<ProbeId> =
+            self.probes.iter().filter(|(_, a)| a.minor == minor).map(|(id, _)| *id).collect();
+        for probe in waiting {
+            let asked = &self.probes[&probe];
+            if asked.condemned && matches!(fs, Fs::Answers(_) | Fs::Fails(..)) {
+                self.come(QUICK, Input::ProbeFreed { probe });
+            } else if !asked.condemned {
+                self.behave(probe);
+            }
+        }
+    }
+
+    pub fn is_hanging(&self, minor: u32) -> bool {
+        matches!(self.fs.get(&minor), Some(Fs::Hangs | Fs::Unkillable))
+    }
+
+    /// The file system hangs, or a mount does through which its path leads.
+    fn stuck_call(&self, target: &Target) -> Option<Call> {
+        let mut mount = self.mounts.get(&target.key.0)?;
+        let own = self.is_hanging(mount.device_number.minor);
+        let mut outer = false;
+        while let Some(parent) = self.mounts.get(&u64::from(mount.parent)) {
+            outer |= self.is_hanging(parent.device_number.minor);
+            mount = parent;
+        }
+        let call = if target.kind == FsKind::Network { Call::Statfs } else { Call::Statx };
+        if outer { Some(Call::Identify) } else { own.then_some(call) }
+    }
+
+    fn come(&mut self, after: Duration, input: Input) {
+        self.sequence += 1;
+        self.coming.insert((self.now + after, self.sequence), input);
+    }
+
+    /// Feeds one input and carries out all that follows at this moment.
+    pub fn feed(&mut self, input: Input) {
+        self.monitor.handle(self.now, input);
+        self.act();
+    }
+
+    /// Hands the table in as it is, as at the start.
+    pub fn feed_table(&mut self) {
+        let table = MountTable::new(self.mounts.values().cloned().collect());
+        self.feed(Input::MountTable { table, whole: true });
+    }
+
+    fn act(&mut self) {
+        self.monitor.settle(self.now);
+        while let Some(action) = self.monitor.next_action() {
+            self.carry_out(action);
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::ReadTable(reading) => {
+                self.say(format!("read {reading:?}").to_lowercase());
+                let table = MountTable::new(self.mounts.values().cloned().collect());
+                let spent = self.read_cost;
+                self.come(Duration::ZERO, Input::MountTable { table, whole: true });
+                self.come(Duration::ZERO, Input::TableCost { spent, whole: true });
+            }
+            Action::StartProbe { probe, target } => self.start(probe, target),
+            Action::ConfirmHang { probe } => {
+                self.say(format!("confirm {}", probe.0));
+                if let Some(asked) = self.probes.get(&probe) {
+                    let call = self.stuck_call(&asked.target).unwrap_or(Call::Statfs);
+                    let elapsed = (self.now + QUICK) - asked.since;
+                    self.come(QUICK, Input::ProbeStuck { probe, call, elapsed });
+                }
+            }
+            Action::CondemnProbe { probe } => {
+                self.say(format!("condemn {}", probe.0));
+                let Some(asked) = self.probes.get_mut(&probe) else { return };
+                asked.condemned = true;
+                if self.fs.get(&asked.minor) == Some(&Fs::Unkillable) {
+                    self.come(LOST_AFTER, Input::ProbeLost { probe });
+                } else {
+                    self.come(QUICK, Input::ProbeFreed { probe });
+                }
+            }
+            Action::Report(event) => {
+                self.say(describe(&event));
+                self.events.push((self.now, event));
+            }
+        }
+    }
+
+    fn start(&mut self, probe: ProbeId, target: Target) {
+        self.say(format!("probe {} {}", probe.0, target.path.display()));
+        let minor = self.mounts.get(&target.key.0).map_or(0, |mount| mount.device_number.minor);
+        let since = self.now;
+        self.probes.insert(probe, Asked { target, minor, since, condemned: false, lost: false });
+        self.behave(probe);
+    }
+
+    fn behave(&mut self, probe: ProbeId) {
+        let asked = &self.probes[&probe];
+        if self.stuck_call(&asked.target).is_some() {
+            return;
+        }
+        let waited = self.now - asked.since;
+        let read_only = self.read_only.get(&asked.minor).copied().unwrap_or(false);
+        let usage = Usage { block_size: 4096, blocks: 100, free: 50, available: 50, read_only, ..Usage::default() };
+        let fs = self.fs.get(&asked.minor).copied().unwrap_or(Fs::Answers(QUICK));
+        let (outcome, took) = match fs {
+            Fs::Answers(took) => (Outcome::Alive(usage), took),
+            Fs::Fails(errno, took) => (Outcome::Failed { call: Call::Statfs, errno }, took),
+            Fs::Elsewhere => (Outcome::Elsewhere, QUICK),
+            Fs::KillsTheProber => return self.come(QUICK, Input::ProbeAborted { probe }),
+            Fs::Hangs | Fs::Unkillable => return,
+        };
+        self.come(took, Input::ProbeAnswered { probe, outcome, took: waited + took });
+    }
+
+    /// Lets time pass, event by event, up to and including `until`.
+    pub fn run_until(&mut self, until: Time) {
+        loop {
+            let input = self.coming.keys().next().map(|&(at, _)| at);
+            let deadline = self.monitor.next_deadline().map(|at| at.max(self.now));
+            let Some(next) = input.into_iter().chain(deadline).min().filter(|&at| at <= until) else { break };
+            self.now = next;
+            // All that is readable now is read before deadlines are judged.
+            while let Some((&(at, sequence), _)) = self.coming.first_key_value() {
+                if at > self.now {
+                    break;
+                }
+                let input = self.coming.remove(&(at, sequence)).expect("just seen");
+                if let Some(input) = self.still_true(input) {
+                    self.monitor.handle(self.now, input);
+                }
+            }
+            self.act();
+        }
+        self.now = until;
+    }
+
+    /// Each probe has exactly one end.
+    fn still_true(&mut self, input: Input) -> Option<Input> {
+        match &input {
+            Input::ProbeAnswered { probe, .. } | Input::ProbeAborted { probe } | Input::ProbeFreed { probe } => {
+                self.probes.remove(probe)?;
+            }
+            Input::ProbeStuck { probe, .. } => {
+                self.probes.get(probe)?;
+            }
+            Input::ProbeLost { probe } => self.probes.get_mut(probe)?.lost = true,
+            _ => {}
+        }
+        Some(input)
+    }
+
+    /// Unanswered probes: (superblock, path, lost).
+    pub fn unanswered(&self) -> Vec<(u32, PathBuf, bool)> {
+        self.probes.values().map(|a| (a.minor, a.target.path.clone(), a.lost || a.condemned)).collect()
+    }
+
+    fn say(&mut self, text: String) {
+        self.log.push(format!("{:>10.3}s  {text}", self.now.since_start().as_secs_f64()));
+    }
+}
+
+fn describe(event: &Event) -> String {
+    let path = event.mount().map_or_else(String::new, |mount| mount.mountpoint.display().to_string());
+    let name = event.name();
+    let detail = match event {
+        Event::Mounted { .. } => String::new(),
+        Event::Unmounted { health, .. } => format!(" was {}", health.as_str()),
+        Event::Remounted { mount, before } => {
+            format!(" {} -> {}", before.options.display(), mount.options.display())
+        }
+        Event::Moved { from, .. } => format!(" from {}", from.display()),
+        Event::Failed { failure, .. } => format!(" {}{}", failure.reason.as_str(), waited(failure.waited)),
+        Event::StillFailing { failure, lasted, .. } => format!(" {} for {lasted:?}", failure.reason.as_str()),
+        Event::Recovered { lasted, was, .. } => format!(" from {was} after {lasted:?}"),
+        Event::Slow { took, .. } => format!(" {took:?}"),
+        Event::Denied { errno, .. } => format!(" {errno}"),
+        Event::Run { mounts, dead, unjudged, .. } => {
+            return format!("RUN {mounts} mounts, {dead} dead, {unjudged} unjudged");
+        }
+    };
+    format!("{} {path}{detail}", name.to_uppercase())
+}
+
+fn waited(waited: Duration) -> String {
+    if waited.is_zero() { String::new() } else { format!(" {waited:?}") }
+}
