@@ -46,7 +46,8 @@ impl Lines {
         let sink = lines.clone();
         thread::spawn(move || {
             let mut buffer = vec![0; 65536];
-            while let Ok(n) = socket.recv(&mut buffer) {
+            // Nothing is what is read after a shutdown.
+            while let Ok(n @ 1..) = socket.recv(&mut buffer) {
                 sink.push(&buffer[..n]);
             }
         });

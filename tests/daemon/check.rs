@@ -14,7 +14,7 @@ fn a_table_for_people() {
         for (n, path) in mounts.iter().enumerate() {
             let line = done.stdout.lines().find(|line| line.ends_with(&printed(path)));
             let line = line.unwrap_or_else(|| panic!("{} is not in\n{}", printed(path), done.stdout));
-            assert!(line.contains(if n == 1 { "stale" } else { "ok" }), "{line}");
+            assert!(line.starts_with(if n == 1 { "failed ESTALE " } else { "ok " }), "{line}");
             assert!(line.contains("fuse.fault") && line.contains("nowhere:/x"), "{line}");
         }
         lab.order("ok", &mounts[1]);
@@ -109,7 +109,7 @@ fn a_bad_flag_is_one_line_and_a_usage_error() {
         &["--mount-points-include", "("],
         &["--syslog", "carrier-pigeon:"],
         &["--log-level", "loud"],
-        &["check", "--json", "--nagios"],
+        &["check", "--json", "--no-such-flag"],
         &["no-such-command"],
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
@@ -121,12 +121,23 @@ fn a_bad_flag_is_one_line_and_a_usage_error() {
     }
 }
 
+/// To a monitoring system the usual status of usage errors would mean that a mount is dead.
+#[test]
+fn a_bad_flag_of_a_plugin_is_unknown() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
+    command.args(["check", "--nagios", "--no-such-flag"]);
+    let done = Finished::run(command, ms(3000));
+    assert_eq!(done.code, Some(3), "{}{}", done.stdout, done.stderr);
+    assert_eq!(done.stdout.lines().count(), 1, "{}", done.stdout);
+    assert!(done.stdout.contains("UNKNOWN"), "{}", done.stdout);
+}
+
 pub(crate) fn command(lab: &Lab, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
     let include = format!("^{}/", lab.at("").display().to_string().trim_end_matches('/'));
     command.args(["check", "--mount-points-include", &include]);
     if !arguments.contains(&"--timeout") {
-        command.args(["--timeout", "500ms"]);
+        command.args(["--timeout", "500ms", "--slow-after", "450ms"]);
     }
     command.args(arguments);
     command

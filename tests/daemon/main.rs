@@ -24,7 +24,7 @@ mod stopping;
 mod table;
 
 /// Settings under which a test does not take long.
-const QUICK: &[&str] = &["--timeout", "500ms", "--poll-interval", "1"];
+const QUICK: &[&str] = &["--timeout", "500ms", "--slow-after", "450ms", "--poll-interval", "1"];
 
 /// The longest time until a hang is told under these settings.
 const QUICK_HANG: std::time::Duration = common::ms(1500);

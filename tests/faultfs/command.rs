@@ -143,7 +143,7 @@ fn errno(word: Option<&str>) -> Result<Errno, String> {
         "ENODEV" => Errno::ENODEV,
         "EACCES" => Errno::EACCES,
         "ENOENT" => Errno::ENOENT,
-        "ENOMEM" => Errno::ENOMEM,
+        "EPROTO" => Errno::EPROTO,
         other => return Err(format!("no error {other} here")),
     })
 }
