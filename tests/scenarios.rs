@@ -108,7 +108,7 @@ fn happen(world: &mut World, command: &str) {
             world.mounts.remove(&number(key));
         }
         ["options", key, options] => {
-            world.alter(number(key), |mount| mount.options = OsString::from(options))
+            world.alter(number(key), |mount| mount.options = OsString::from(options));
         }
         ["move", key, path] => world.alter(number(key), |mount| mount.mountpoint = path.into()),
         ["kernel-read-only", sb] => world.set_read_only(number(sb)),

@@ -1,7 +1,7 @@
 //! Medians over repeats, and a table of them with ratios to a measure taken in the same run: digits differ from
 //! machine to machine, ratios less.
 
-#![allow(dead_code)] // each bench uses a part
+#![allow(dead_code, unreachable_pub)] // each bench uses a part of it
 
 use std::time::{Duration, Instant};
 

@@ -183,7 +183,7 @@ impl<'a> Daemon<'a> {
             match signal {
                 SIGCHLD => self.pool.reap(now),
                 SIGHUP => {
-                    self.notice(Priority::Notice, "Nothing to reload: there is no configuration file".into())
+                    self.notice(Priority::Notice, "Nothing to reload: there is no configuration file".into());
                 }
                 _ => self.interrupted = true,
             }

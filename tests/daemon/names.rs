@@ -1,0 +1,94 @@
+//! Mount points are any bytes. A line is always one line, and JSON is always JSON.
+
+use crate::common::{Finished, Lab, isolated, ms, printed};
+use crate::{QUICK, QUICK_HANG};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+const ODD: &[&[u8]] = &[
+    b"with spaces and\ttabs",
+    b"two\nlines",
+    b"back\\slash and \\040",
+    b"latin1 \xe9\xff",
+    b"quotes \"'; $(reboot) <b>",
+    b"ends with a blank ",
+    "Grüße 日本".as_bytes(),
+    b"hash # and 100% {}",
+];
+
+#[test]
+fn odd_names_are_told_on_one_line() {
+    isolated(this_test!(), |lab| {
+        let paths = odd_mounts(lab);
+        let daemon = lab.daemon(QUICK);
+        for path in &paths {
+            lab.order("errno EIO", path);
+        }
+        for path in &paths {
+            daemon.told_failed(path, "io_error", QUICK_HANG);
+        }
+        let lines = daemon.stderr.all();
+        let known = |text: &str| text.contains("Mount ") || text.contains("Checked ");
+        assert!(
+            lines
+                .iter()
+                .filter(|l| l.text.contains("io_error") || l.text.contains("slash"))
+                .all(|l| known(&l.text))
+        );
+        for path in &paths {
+            lab.order("ok", path);
+            daemon.told_recovered(path, ms(4000));
+            lab.detach(path);
+            daemon.told(&format!("Mount disappeared: {} (", printed(path)), ms(500));
+        }
+        daemon.stop();
+    });
+}
+
+#[test]
+fn odd_names_are_right_in_the_table_of_check() {
+    isolated(this_test!(), |lab| {
+        let paths = odd_mounts(lab);
+        lab.order("errno EIO", &paths[1]);
+        let done = check(lab, &["--json"]);
+        let mounts = super::check::mounts_of(&done.stdout);
+        for (n, path) in paths.iter().enumerate() {
+            let found = mounts.iter().find(|mount| mount["mountpoint"] == printed(path).as_str());
+            let found = found.unwrap_or_else(|| panic!("{} is not in {}", printed(path), done.stdout));
+            assert_eq!(found["state"], if n == 1 { "failed" } else { "ok" });
+        }
+        assert_eq!(mounts.len(), paths.len());
+
+        let table = check(lab, &[]).stdout;
+        for path in &paths {
+            let shown =
+                table.lines().filter(|line| line.trim_end().ends_with(printed(path).trim_end())).count();
+            assert_eq!(shown, 1, "{} in\n{table}", printed(path));
+        }
+    });
+}
+
+#[test]
+fn a_path_as_long_as_paths_can_be() {
+    isolated(this_test!(), |lab| {
+        let mut name = PathBuf::new();
+        while lab.at(&name).as_os_str().len() + 250 < 4095 {
+            name.push("n".repeat(240));
+        }
+        let path = lab.fuse(&name);
+        assert!(path.as_os_str().len() > 3800);
+        let daemon = lab.daemon(QUICK);
+        lab.order("mute", &path);
+        daemon.told_failed(&path, "hung", QUICK_HANG);
+        daemon.stop();
+    });
+}
+
+fn odd_mounts(lab: &mut Lab) -> Vec<PathBuf> {
+    ODD.iter().map(|name| lab.fuse(Path::new(OsStr::from_bytes(name)))).collect()
+}
+
+fn check(lab: &Lab, arguments: &[&str]) -> Finished {
+    Finished::run(super::check::command(lab, arguments), ms(10_000))
+}

@@ -1,0 +1,149 @@
+//! The language of stdin.
+
+use fuser::Errno;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What is wanted of which mounts.
+pub(crate) struct Command {
+    pub(crate) of: Selection,
+    pub(crate) order: Order,
+}
+
+pub(crate) enum Selection {
+    All,
+    These(Vec<PathBuf>),
+}
+
+pub(crate) enum Order {
+    Mount(MountOptions),
+    Behave(Behaviour),
+    Release,
+    Count,
+    Unmount,
+    Die,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct MountOptions {
+    pub(crate) allow_other: bool,
+    pub(crate) attr_ttl: Duration,
+    pub(crate) fsname: Option<String>,
+    pub(crate) subtype: Option<String>,
+    /// The user and group that the kernel takes for the owner of the mount.
+    pub(crate) owner: u32,
+    pub(crate) mute: bool,
+    /// Not even the first request of all is answered.
+    pub(crate) noinit: bool,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Behaviour {
+    Answer,
+    Mute,
+    MuteStatfs,
+    Fail(Errno),
+    Delay(Duration),
+    Soft(Duration, Errno),
+}
+
+pub(crate) fn parse(line: &str) -> Result<Command, String> {
+    let mut words = line.split(' ');
+    let verb = words.next().unwrap_or_default();
+    let of = selection(words.next().ok_or("a path is missing")?)?;
+    let order = match verb {
+        "mount" => Order::Mount(mount_options(&mut words)?),
+        "ok" => Order::Behave(Behaviour::Answer),
+        "mute" => Order::Behave(Behaviour::Mute),
+        "statfs_mute" => Order::Behave(Behaviour::MuteStatfs),
+        "errno" => Order::Behave(Behaviour::Fail(errno(words.next())?)),
+        "delay" => Order::Behave(Behaviour::Delay(milliseconds(words.next())?)),
+        "soft" => Order::Behave(Behaviour::Soft(milliseconds(words.next())?, errno(words.next())?)),
+        "release" => Order::Release,
+        "count" => Order::Count,
+        "unmount" => Order::Unmount,
+        "die" => Order::Die,
+        _ => return Err("unknown command".into()),
+    };
+    match words.next() {
+        None => Ok(Command { of, order }),
+        Some(word) => Err(format!("what is {word}?")),
+    }
+}
+
+fn mount_options<'a>(words: &mut impl Iterator<Item = &'a str>) -> Result<MountOptions, String> {
+    let mut options = MountOptions::default();
+    for word in words {
+        match word.split_once('=') {
+            None if word == "allow_other" => options.allow_other = true,
+            None if word == "mute" => options.mute = true,
+            None if word == "noinit" => options.noinit = true,
+            Some(("attr_ttl", n)) => options.attr_ttl = Duration::from_secs(number(n)?),
+            Some(("owner", n)) => options.owner = u32::try_from(number(n)?).map_err(|e| e.to_string())?,
+            Some(("fsname", name)) => options.fsname = Some(name.to_owned()),
+            Some(("subtype", name)) => options.subtype = Some(name.to_owned()),
+            _ => return Err(format!("what is {word}?")),
+        }
+    }
+    Ok(options)
+}
+
+fn selection(word: &str) -> Result<Selection, String> {
+    if word == "all" {
+        return Ok(Selection::All);
+    }
+    let range = word.rsplit_once('/').and_then(|(parent, name)| {
+        let (from, to) = name.split_once("..")?;
+        Some((parent, from.parse::<usize>().ok()?, to.parse::<usize>().ok()?))
+    });
+    match range {
+        Some((parent, from, to)) => {
+            let parent = unescape(parent)?;
+            Ok(Selection::These((from..to).map(|n| parent.join(n.to_string())).collect()))
+        }
+        None => Ok(Selection::These(vec![unescape(word)?])),
+    }
+}
+
+fn unescape(text: &str) -> Result<PathBuf, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        let digits = rest.get(..3).and_then(|d| std::str::from_utf8(d).ok()).ok_or("a cut escape")?;
+        bytes.push(u8::from_str_radix(digits, 8).map_err(|e| e.to_string())?);
+        rest = &rest[3..];
+    }
+    Ok(OsString::from_vec(bytes).into())
+}
+
+fn number(word: &str) -> Result<u64, String> {
+    word.parse().map_err(|e| format!("{word}: {e}"))
+}
+
+fn milliseconds(word: Option<&str>) -> Result<Duration, String> {
+    Ok(Duration::from_millis(number(word.ok_or("milliseconds are missing")?)?))
+}
+
+fn errno(word: Option<&str>) -> Result<Errno, String> {
+    Ok(match word.ok_or("the name of an error is missing")? {
+        "EIO" => Errno::EIO,
+        "ESTALE" => Errno::ESTALE,
+        "ENOTCONN" => Errno::ENOTCONN,
+        "ECONNABORTED" => Errno::ECONNABORTED,
+        "EHOSTDOWN" => Errno::EHOSTDOWN,
+        "EHOSTUNREACH" => Errno::EHOSTUNREACH,
+        "ETIMEDOUT" => Errno::ETIMEDOUT,
+        "ENODEV" => Errno::ENODEV,
+        "EACCES" => Errno::EACCES,
+        "ENOENT" => Errno::ENOENT,
+        "EPROTO" => Errno::EPROTO,
+        other => return Err(format!("no error {other} here")),
+    })
+}

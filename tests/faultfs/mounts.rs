@@ -1,0 +1,151 @@
+//! The mounts served, and the carrying out of commands.
+
+use crate::command::{Behaviour, Command, MountOptions, Order, Selection};
+use crate::files::{Files, Late, Shared};
+use fuser::{Config, Session, SessionACL};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Instant;
+
+const CONNECTIONS: &str = "/sys/fs/fuse/connections";
+
+/// Enough for a thread that only waits for another one.
+const STACK_BYTES: usize = 64 * 1024;
+
+pub(crate) struct Mounts {
+    served: BTreeMap<PathBuf, Served>,
+    later: Sender<Late>,
+}
+
+struct Served {
+    shared: Arc<Shared>,
+    /// Held open for a mount whose first request is not answered: closing it would end the mount.
+    _unread: Option<File>,
+}
+
+impl Mounts {
+    pub(crate) fn new() -> Mounts {
+        let (later, late) = mpsc::channel();
+        thread::spawn(move || answer_late(&late));
+        Mounts { served: BTreeMap::new(), later }
+    }
+
+    pub(crate) fn obey(&mut self, Command { of, order }: Command) -> Result<String, String> {
+        let paths = match of {
+            Selection::All => self.served.keys().cloned().collect(),
+            Selection::These(paths) => paths,
+        };
+        let mut answer = String::new();
+        for path in &paths {
+            let served = self.served.get(path).ok_or_else(|| format!("{} is not served", path.display()));
+            match &order {
+                Order::Mount(options) => self.mount(path, options).map_err(|e| e.to_string())?,
+                Order::Behave(behaviour) => served?.shared.behave(*behaviour),
+                Order::Release => served?.shared.release(),
+                Order::Count => answer = served?.shared.counts(),
+                Order::Unmount => umount2(path, MntFlags::MNT_DETACH).map_err(|e| e.to_string())?,
+                Order::Die => abort(path).map_err(|e| format!("abort: {e}"))?,
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Mounted here and not by the crate, which would make this process the owner of every mount.
+    fn mount(&mut self, path: &Path, options: &MountOptions) -> io::Result<()> {
+        std::fs::create_dir_all(path)?;
+        let device = OpenOptions::new().read(true).write(true).open("/dev/fuse")?;
+        let mut data = format!(
+            "fd={},rootmode=40000,user_id={owner},group_id={owner}",
+            device.as_raw_fd(),
+            owner = options.owner
+        );
+        if options.allow_other {
+            data.push_str(",allow_other");
+        }
+        let source = options.fsname.as_deref().unwrap_or("faultfs");
+        let fstype = options.subtype.as_ref().map_or_else(|| "fuse".to_owned(), |sub| format!("fuse.{sub}"));
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        mount(Some(source), path, Some(fstype.as_str()), flags, Some(data.as_str()))?;
+
+        let behaviour = if options.mute { Behaviour::Mute } else { Behaviour::Answer };
+        let shared = Arc::new(Shared::new(behaviour));
+        let mut served = Served { shared: shared.clone(), _unread: None };
+        if options.noinit {
+            served._unread = Some(device);
+        } else {
+            let files = Files { shared, attr_ttl: options.attr_ttl, later: self.later.clone() };
+            let session = Session::from_fd(files, device.into(), SessionACL::All, Config::default())?;
+            // It ends with the mount, or with an error that says the same.
+            thread::Builder::new().stack_size(STACK_BYTES).spawn(move || drop(session.run()))?;
+        }
+        self.served.insert(path.to_owned(), served);
+        Ok(())
+    }
+}
+
+/// For its clients this is the death of the server.
+fn abort(path: &Path) -> io::Result<()> {
+    let minor = minor_of(path)?.ok_or_else(|| io::Error::other("not in the mount table"))?;
+    let file = format!("{CONNECTIONS}/{minor}/abort");
+    if !Path::new(&file).exists() {
+        mount(Some("none"), CONNECTIONS, Some("fusectl"), MsFlags::empty(), None::<&str>)?;
+    }
+    std::fs::write(file, "1")
+}
+
+/// From the table, because asking the path itself is what nobody can afford here.
+fn minor_of(path: &Path) -> io::Result<Option<String>> {
+    let wanted = escape(path.as_os_str().as_bytes());
+    let table = std::fs::read("/proc/self/mountinfo")?;
+    // The last one is on top of the others.
+    Ok(table.split(|&b| b == b'\n').rev().find_map(|line| {
+        let mut fields = line.split(|&b| b == b' ').skip(2);
+        let (_, minor) = std::str::from_utf8(fields.next()?).ok()?.split_once(':')?;
+        (fields.nth(1)? == wanted).then(|| minor.to_owned())
+    }))
+}
+
+fn escape(path: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(path.len());
+    for &byte in path {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\\' | b'#' => text.extend(format!("\\{byte:03o}").bytes()),
+            _ => text.push(byte),
+        }
+    }
+    text
+}
+
+fn answer_late(arrivals: &mpsc::Receiver<Late>) {
+    let mut waiting: Vec<Late> = Vec::new();
+    loop {
+        let now = Instant::now();
+        let next = waiting.iter().map(|late| late.at).min();
+        let arrived = match next {
+            None => arrivals.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(at) => arrivals.recv_timeout(at.saturating_duration_since(now)),
+        };
+        match arrived {
+            Ok(late) => waiting.push(late),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let now = Instant::now();
+        let (due, rest) = waiting.into_iter().partition::<Vec<_>, _>(|late| late.at <= now);
+        waiting = rest;
+        for Late { kept, errno, .. } in due {
+            match errno {
+                None => kept.answer(),
+                Some(errno) => kept.refuse(errno),
+            }
+        }
+    }
+}
