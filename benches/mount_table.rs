@@ -66,6 +66,7 @@ fn entry(index: usize) -> Mount {
     mount.fstype = "nfs4".into();
     mount.device = format!("server{}:/export/volume-{index:06}", index % 7).into();
     mount.options = "rw,nosuid,nodev,relatime".into();
-    mount.super_options = "rw,vers=4.2,rsize=1048576,wsize=1048576,namlen=255,hard,proto=tcp,timeo=600".into();
+    mount.super_options =
+        "rw,vers=4.2,rsize=1048576,wsize=1048576,namlen=255,hard,proto=tcp,timeo=600".into();
     mount
 }

@@ -26,7 +26,9 @@ const DEAD: u8 = 1;
 pub fn daemon(config: Config) -> ExitCode {
     let reporter = match Reporter::start(&config.report) {
         Ok(reporter) => reporter,
-        Err(error) => return failed(&anyhow::Error::new(error).context("cannot start a thread for messages")),
+        Err(error) => {
+            return failed(&anyhow::Error::new(error).context("cannot start a thread for messages"));
+        }
     };
     let result = watch(&config, &reporter);
     if let Ok(ending) = &result

@@ -102,10 +102,8 @@ impl Told {
                     self.dead.insert(key, false);
                     self.slow.remove(&key);
                 }
-                Event::Slow { .. } => {
-                    if dead || !self.slow.insert(key) {
-                        return Err(wrong("slow though dead or told before"));
-                    }
+                Event::Slow { .. } if dead || !self.slow.insert(key) => {
+                    return Err(wrong("slow though dead or told before"));
                 }
                 Event::Denied { .. } => {
                     self.dead.insert(key, false);
@@ -179,7 +177,9 @@ fn truth(fs: Fs) -> &'static [&'static str] {
         Fs::Fails(_, took) if took > SETTINGS.timeout => &["hung", "failed"],
         Fs::Fails(..) => &["failed"],
         // Nothing can be learned: whatever was known before.
-        Fs::KillsTheProber | Fs::Elsewhere => &["pending", "ok", "slow", "hung", "failed", "denied", "hidden"],
+        Fs::KillsTheProber | Fs::Elsewhere => {
+            &["pending", "ok", "slow", "hung", "failed", "denied", "hidden"]
+        }
     }
 }
 

@@ -107,7 +107,9 @@ fn happen(world: &mut World, command: &str) {
         ["umount", key] => {
             world.mounts.remove(&number(key));
         }
-        ["options", key, options] => world.alter(number(key), |mount| mount.options = OsString::from(options)),
+        ["options", key, options] => {
+            world.alter(number(key), |mount| mount.options = OsString::from(options))
+        }
         ["move", key, path] => world.alter(number(key), |mount| mount.mountpoint = path.into()),
         ["kernel-read-only", sb] => world.set_read_only(number(sb)),
         ["reading-costs", cost] => world.set_read_cost(duration(cost)),

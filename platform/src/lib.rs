@@ -26,7 +26,7 @@ pub use errno::Errno;
 pub use mount::{DeviceNumber, FsKind, Mount, MountKey};
 pub use mount_table::MountTable;
 pub use probing::{Call, Outcome, Target, Usage};
-pub use system::{MountWatch, OWN_MOUNT_TABLE};
 #[cfg(target_os = "linux")]
 pub use system::mountinfo;
+pub use system::{MountWatch, OWN_MOUNT_TABLE};
 pub use system::{probe, process};

@@ -41,12 +41,15 @@ pub struct Options {
     pub prober: Option<PathBuf>,
 }
 
+/// Is shown what is known.
+pub type Onlooker<'a> = &'a mut dyn FnMut(&Status, Time);
+
 /// What the daemon runs for.
 pub enum Purpose<'a> {
     /// To watch until a signal ends it.
     Watch,
     /// To judge every mount once. Whoever looks on is shown what is known, a few times a second.
-    Once(Option<&'a mut dyn FnMut(&Status, Time)>),
+    Once(Option<Onlooker<'a>>),
 }
 
 /// How it ended.
@@ -89,13 +92,17 @@ impl<'a> Daemon<'a> {
     ///
     /// # Errors
     /// What the system says to `epoll`, signal handlers and opening the mount table, with words for it.
-    pub fn new(options: Options, tell: &'a mut dyn FnMut(SystemTime, Told<'_>)) -> anyhow::Result<Daemon<'a>> {
+    pub fn new(
+        options: Options,
+        tell: &'a mut dyn FnMut(SystemTime, Told<'_>),
+    ) -> anyhow::Result<Daemon<'a>> {
         // No directory is kept busy by us.
         std::env::set_current_dir("/").context("cannot change to the directory /")?;
         let poll = Poll::new().context("cannot create an event queue")?;
-        let mut signals =
-            Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD]).context("cannot catch signals")?;
-        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).context("cannot wait for signals")?;
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD]).context("cannot catch signals")?;
+        poll.registry()
+            .register(&mut signals, SIGNALS, Interest::READABLE)
+            .context("cannot wait for signals")?;
         let table = platform::OWN_MOUNT_TABLE;
         let mut watch = MountWatch::open(table.as_ref())
             .with_context(|| format!("cannot open {table}: is /proc mounted?"))?;
@@ -175,7 +182,9 @@ impl<'a> Daemon<'a> {
         for signal in self.signals.pending() {
             match signal {
                 SIGCHLD => self.pool.reap(now),
-                SIGHUP => self.notice(Priority::Notice, "Nothing to reload: there is no configuration file".into()),
+                SIGHUP => {
+                    self.notice(Priority::Notice, "Nothing to reload: there is no configuration file".into())
+                }
                 _ => self.interrupted = true,
             }
         }

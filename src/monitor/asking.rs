@@ -5,8 +5,9 @@
 use super::retry;
 use super::slot::{Asked, Lead, Phase, Probe, Slot};
 use super::{Action, Health, Monitor, ProbeId, Reason, Time, Timer};
-use platform::{DeviceNumber, MountKey, Target};
+use platform::{DeviceNumber, MountKey};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Young probes at a time: enough to keep the prober's threads busy, few enough to keep its queue short.
@@ -24,6 +25,14 @@ impl Monitor {
     /// Asks a mount as soon as may be, unless it is being asked or is known to hang.
     pub(super) fn ask(&mut self, now: Time, key: MountKey) {
         let Some(slot) = self.slots.get(&key).filter(|slot| !slot.hidden) else { return };
+        let superblock = slot.mount.device_number;
+        if self.hung == 0
+            && slot.asked == Asked::No
+            && slot.way_hung.is_none()
+            && self.superblocks.get(&superblock).is_none_or(|shared| shared.hung.is_none())
+        {
+            return self.enqueue(key, superblock); // nothing is wrong anywhere
+        }
         if self.is_awaited(slot) {
             if slot.health.failure().is_some_and(|failure| failure.reason == Reason::Hung) {
                 self.settle_for_run(key); // its standing verdict counts until it answers
@@ -62,7 +71,9 @@ impl Monitor {
     pub(super) fn start_ready(&mut self, now: Time) {
         while self.young < WINDOW && self.probes.len() < MAX_UNANSWERED {
             let Some(key) = self.ready.pop_front() else { return };
-            let Some(slot) = self.slots.get(&key).filter(|slot| slot.asked == Asked::Waiting) else { continue };
+            let Some(slot) = self.slots.get(&key).filter(|slot| slot.asked == Asked::Waiting) else {
+                continue;
+            };
             let superblock = slot.mount.device_number;
             if let Some(outer) = self.hung_on_the_way(key) {
                 self.pass_on_the_lead(superblock);
@@ -94,15 +105,32 @@ impl Monitor {
         let probe = ProbeId(self.last_probe);
         slot.asked = Asked::Probe(probe);
         shared.lead = Some(Lead::Asking(probe));
-        let target = Target::of(&slot.mount);
-        self.young += 1;
-        self.timers.set(Timer::Probe(probe), now + GRACE.min(patience));
+        let target = Arc::clone(&slot.target);
         let deadline = now + patience;
+        self.young += 1;
+        self.growing_old.push_back((now + GRACE, probe));
+        if patience <= GRACE {
+            self.timers.set(Timer::Probe(probe), deadline);
+        }
         self.probes.insert(probe, Probe { key, superblock, patience, deadline, phase: Phase::Young });
         self.actions.push_back(Action::StartProbe { probe, target });
     }
 
-    /// A probe grows old, or is overdue.
+    /// Young probes whose grace is over grow old. Most have been answered by then and cost no timer.
+    pub(super) fn end_grace(&mut self, now: Time) {
+        while let Some(&(at, id)) = self.growing_old.front() {
+            let young = self.probes.get(&id).is_some_and(|probe| probe.phase == Phase::Young);
+            if young && at > now {
+                return;
+            }
+            self.growing_old.pop_front();
+            if young {
+                self.probe_timer(now, id);
+            }
+        }
+    }
+
+    /// A probe is no longer young, or overdue.
     pub(super) fn probe_timer(&mut self, now: Time, id: ProbeId) {
         let Some(probe) = self.probes.get_mut(&id) else { return };
         if probe.phase == Phase::Young {
@@ -155,10 +183,9 @@ impl Monitor {
     /// Takes a probe that ended out of all books and returns what it was.
     pub(super) fn close_probe(&mut self, id: ProbeId) -> Option<Probe> {
         let probe = self.probes.remove(&id)?;
-        self.timers.cancel(Timer::Probe(id));
         match probe.phase {
             Phase::Young => self.young -= 1,
-            Phase::Old | Phase::Confirming => {}
+            Phase::Old | Phase::Confirming => self.timers.cancel(Timer::Probe(id)),
             Phase::Condemned | Phase::Lost => self.given_up -= 1,
         }
         if let Some(slot) = self.slots.get_mut(&probe.key)
@@ -206,7 +233,9 @@ impl Monitor {
     /// A probe ended without a word about its mount: ask again, but not for ever.
     pub(super) fn aborted(&mut self, now: Time, id: ProbeId) {
         let Some(probe) = self.close_probe(id) else { return };
-        let Some(slot) = self.slots.get_mut(&probe.key).filter(|slot| slot.asked == Asked::No) else { return };
+        let Some(slot) = self.slots.get_mut(&probe.key).filter(|slot| slot.asked == Asked::No) else {
+            return;
+        };
         slot.aborted += 1;
         if slot.hidden {
             return;
@@ -279,7 +308,9 @@ impl Monitor {
         let Some(mut mount) = self.table.get(key) else { return };
         // A table read while it changes need not be a tree: no way is longer than the table.
         for _ in 0..self.table.len() {
-            let Some(parent) = self.by_id.get(&mount.parent).and_then(|&key| self.table.get(key)) else { return };
+            let Some(parent) = self.by_id.get(&mount.parent).and_then(|&key| self.table.get(key)) else {
+                return;
+            };
             if parent.key == mount.key {
                 return;
             }

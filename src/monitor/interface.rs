@@ -2,6 +2,7 @@
 
 use super::{Event, Reading};
 use platform::{Call, MountTable, Outcome, Target};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Names one probe for as long as the daemon runs.
@@ -76,7 +77,7 @@ pub enum Action {
         /// Under this name.
         probe: ProbeId,
         /// The mount.
-        target: Target,
+        target: Arc<Target>,
     },
     /// This probe is overdue: ask its prober whether it is really inside a call.
     ConfirmHang {

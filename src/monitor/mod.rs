@@ -35,8 +35,9 @@ pub use time::Time;
 use pace::Pace;
 use platform::{DeviceNumber, Mount, MountKey, MountTable};
 use run::Run;
+use rustc_hash::FxHashMap;
 use slot::{Probe, Slot, Superblock};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 use timers::Timers;
@@ -52,15 +53,17 @@ pub struct Monitor {
     interval: Duration,
     table: MountTable,
     /// The table's ids, for the way up to a parent.
-    by_id: HashMap<u32, MountKey>,
-    slots: HashMap<MountKey, Slot>,
-    superblocks: HashMap<DeviceNumber, Superblock>,
-    probes: HashMap<ProbeId, Probe>,
+    by_id: FxHashMap<u32, MountKey>,
+    slots: FxHashMap<MountKey, Slot>,
+    superblocks: FxHashMap<DeviceNumber, Superblock>,
+    probes: FxHashMap<ProbeId, Probe>,
     last_probe: u64,
     /// Mounts that may be asked as soon as the window has room.
     ready: VecDeque<MountKey>,
     /// Places of the window that are taken.
     young: usize,
+    /// Young probes and when they grow old; those that were answered meanwhile are still in it.
+    growing_old: VecDeque<(Time, ProbeId)>,
     /// Condemned or lost probes: nothing is expected of them any more.
     given_up: usize,
     /// Mounts that are hung right now.
@@ -97,13 +100,14 @@ impl Monitor {
             policy,
             interval,
             table: MountTable::default(),
-            by_id: HashMap::new(),
-            slots: HashMap::new(),
-            superblocks: HashMap::new(),
-            probes: HashMap::new(),
+            by_id: FxHashMap::default(),
+            slots: FxHashMap::default(),
+            superblocks: FxHashMap::default(),
+            probes: FxHashMap::default(),
             last_probe: 0,
             ready: VecDeque::new(),
             young: 0,
+            growing_old: VecDeque::new(),
             given_up: 0,
             hung: 0,
             timers: Timers::new(),
@@ -134,6 +138,7 @@ impl Monitor {
     /// To be called when all inputs of one turn are in: does what is due by `now`. Answers that are already here are
     /// so judged before deadlines.
     pub fn settle(&mut self, now: Time) {
+        self.end_grace(now);
         while let Some(timer) = self.timers.pop(now) {
             match timer {
                 Timer::Probe(probe) => self.probe_timer(now, probe),
@@ -156,7 +161,8 @@ impl Monitor {
     /// When [`Monitor::settle`] has something to do again, if nothing else happens.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        self.timers.next().into_iter().chain(self.pace.next()).min()
+        let grace = self.growing_old.front().map(|&(at, _)| at);
+        self.timers.next().into_iter().chain(self.pace.next()).chain(grace).min()
     }
 
     /// The next thing to do, in order.

@@ -13,6 +13,10 @@ impl Monitor {
         let changes = diff(&self.table, &table);
         let first = !std::mem::replace(&mut self.saw_table, true);
         self.table = table;
+        if first {
+            self.slots.reserve(self.table.len());
+            self.superblocks.reserve(self.table.len());
+        }
         if changes.iter().any(|change| !matches!(change, Change::Remounted { .. })) || first {
             self.by_id = self.table.iter().map(|mount| (mount.id, mount.key)).collect();
             let hidden = Hidden::of(&self.table);
@@ -81,7 +85,7 @@ impl Monitor {
 
     fn remounted(&mut self, before: &Arc<Mount>, after: Arc<Mount>) {
         if let Some(slot) = self.slots.get_mut(&after.key) {
-            slot.mount = Arc::clone(&after);
+            slot.set_mount(&after);
             self.report(Event::Remounted { mount: after, before: Arc::clone(before) });
         }
     }
@@ -91,7 +95,7 @@ impl Monitor {
         match (self.slots.contains_key(&after.key), wanted) {
             (true, Some(settings)) => {
                 if let Some(slot) = self.slots.get_mut(&after.key) {
-                    slot.mount = Arc::clone(&after);
+                    slot.set_mount(&after);
                     slot.settings = settings;
                 }
                 if before.mountpoint != after.mountpoint {

@@ -57,8 +57,7 @@ mod tests {
 
     #[test]
     fn a_hung_mount_is_held_for_a_small_part_of_the_time() {
-        let settings =
-            Settings { poll_interval: secs(1.0), timeout: secs(1.0), slow_after: secs(0.5), ..Settings::default() };
+        let settings = Settings { poll_interval: secs(1.0), timeout: secs(1.0), slow_after: secs(0.5) };
         assert_eq!(patience(secs(1.0), secs(1.0), &settings), secs(0.125));
         assert_eq!(patience(secs(1.0), secs(8.0), &settings), secs(1.0));
         assert_eq!(patience(secs(0.1), secs(0.2), &settings), LEAST_PATIENCE);

@@ -1,7 +1,7 @@
 //! What is remembered of one mount, of one superblock and of one probe.
 
 use super::{Answered, Health, ProbeId, Settings, Time};
-use platform::{Call, DeviceNumber, Mount, MountKey};
+use platform::{Call, DeviceNumber, Mount, MountKey, Target};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,9 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) mount: Arc<Mount>,
+    /// What a probe has to know of `mount`, made once.
+    pub(super) target: Arc<Target>,
+    pub(super) read_only: bool,
     pub(super) settings: Settings,
     pub(super) hidden: bool,
     pub(super) health: Health,
@@ -50,6 +53,8 @@ pub(super) enum Asked {
 impl Slot {
     pub(super) fn new(now: Time, mount: Arc<Mount>, settings: Settings, hidden: bool) -> Slot {
         Slot {
+            target: Arc::new(Target::of(&mount)),
+            read_only: mount.read_only(),
             mount,
             settings,
             hidden,
@@ -69,6 +74,13 @@ impl Slot {
             doubted_read_only: None,
             run: None,
         }
+    }
+
+    /// The mount has changed: what was made from it is made again.
+    pub(super) fn set_mount(&mut self, mount: &Arc<Mount>) {
+        self.mount = Arc::clone(mount);
+        self.target = Arc::new(Target::of(mount));
+        self.read_only = mount.read_only();
     }
 }
 

@@ -1,18 +1,19 @@
 //! What is to happen when, in one ordered set. Setting a timer again moves it.
 
 use super::Time;
-use std::collections::{BTreeSet, HashMap};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeSet;
 use std::hash::Hash;
 
 #[derive(Debug)]
 pub(super) struct Timers<K> {
     order: BTreeSet<(Time, K)>,
-    due: HashMap<K, Time>,
+    due: FxHashMap<K, Time>,
 }
 
 impl<K: Copy + Ord + Hash> Timers<K> {
     pub(super) fn new() -> Timers<K> {
-        Timers { order: BTreeSet::new(), due: HashMap::new() }
+        Timers { order: BTreeSet::new(), due: FxHashMap::default() }
     }
 
     pub(super) fn set(&mut self, key: K, at: Time) {

@@ -87,7 +87,7 @@ impl Monitor {
         slot.retries = 0;
         // The kernel may go read-only without an event (`errors=remount-ro`): the table is then out of date.
         if let Some(usage) = usage
-            && usage.read_only != slot.mount.read_only()
+            && usage.read_only != slot.read_only
             && slot.doubted_read_only != Some(usage.read_only)
         {
             slot.doubted_read_only = Some(usage.read_only);
@@ -116,7 +116,12 @@ impl Monitor {
     fn judge_dead_by(&mut self, now: Time, key: MountKey, call: Call, errno: Errno) {
         let reason = Reason::of(errno);
         let (call, errno) = (Some(call), Some(errno));
-        self.judge_dead(now, key, Failure { reason, errno, call, waited: Duration::ZERO, behind: None }, true);
+        self.judge_dead(
+            now,
+            key,
+            Failure { reason, errno, call, waited: Duration::ZERO, behind: None },
+            true,
+        );
         if let Some(slot) = self.slots.get_mut(&key) {
             let pause = retry::pause(slot.retries, &slot.settings);
             slot.retries = slot.retries.saturating_add(1);
@@ -165,9 +170,10 @@ impl Monitor {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         let mount = Arc::clone(&slot.mount);
         let told = std::mem::replace(&mut slot.told_denied, true);
-        slot.told_dead = None;
+        // Told once, and again when it ends what was told to be dead.
+        let was_dead = slot.told_dead.take().is_some();
         self.set_health(now, key, Health::Denied(errno));
-        if !told {
+        if !told || was_dead {
             self.report(Event::Denied { mount, errno, call });
         }
     }
@@ -282,8 +288,17 @@ impl Monitor {
         }
     }
 
-    fn way_hangs(&mut self, now: Time, id: ProbeId, key: MountKey, elapsed: Duration, outer: Option<PathBuf>) {
-        let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.asked == Asked::Probe(id)) else { return };
+    fn way_hangs(
+        &mut self,
+        now: Time,
+        id: ProbeId,
+        key: MountKey,
+        elapsed: Duration,
+        outer: Option<PathBuf>,
+    ) {
+        let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.asked == Asked::Probe(id)) else {
+            return;
+        };
         let retries = slot.way_hung.map_or(0, |hang| hang.retries.saturating_add(1));
         slot.way_hung =
             Some(Hang { call: Call::Identify, waited: elapsed, retries, last_full: now, given_up: now });
@@ -371,4 +386,3 @@ impl Monitor {
 fn is_hung(health: &Health) -> bool {
     health.failure().is_some_and(|failure| failure.reason == Reason::Hung)
 }
-

@@ -3,29 +3,29 @@
 //! of reach. Judged from the table alone: no path is walked.
 
 use platform::{Mount, MountKey, MountTable};
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use std::path::Path;
 
 /// Answers which mounts of one table are hidden.
 #[derive(Debug)]
-pub(super) struct Hidden(HashSet<MountKey>);
+pub(super) struct Hidden(FxHashSet<MountKey>);
 
 impl Hidden {
     pub(super) fn of(table: &MountTable) -> Hidden {
-        let by_id: HashMap<u32, &Mount> = table.iter().map(|mount| (mount.id, &**mount)).collect();
+        let by_id: FxHashMap<u32, &Mount> = table.iter().map(|mount| (mount.id, &**mount)).collect();
         // What is attached to a mount, by place. Two on one place: the later covers the earlier.
-        let mut attached: HashMap<(u32, &Path), &Mount> = HashMap::with_capacity(table.len());
-        let mut hidden = HashSet::new();
+        let mut attached: FxHashMap<(u32, &Path), &Mount> =
+            FxHashMap::with_capacity_and_hasher(table.len(), FxBuildHasher);
+        let mut hidden = FxHashSet::default();
         for mount in table {
             if let Some(earlier) = attached.insert((mount.parent, &mount.mountpoint), mount) {
                 hidden.insert(earlier.key);
             }
         }
-        let mut reachable = HashMap::with_capacity(table.len());
+        let mut reachable = FxHashMap::with_capacity_and_hasher(table.len(), FxBuildHasher);
         for mount in table {
-            let at_end = attached
-                .get(&(mount.id, mount.mountpoint.as_path()))
-                .is_none_or(|over| over.id == mount.id);
+            let at_end =
+                attached.get(&(mount.id, mount.mountpoint.as_path())).is_none_or(|over| over.id == mount.id);
             if !at_end || !is_reachable(mount, &by_id, &attached, &mut reachable) {
                 hidden.insert(mount.key);
             }
@@ -41,9 +41,9 @@ impl Hidden {
 /// Does walking this mount's path from the root pass through its chain of parents? Each link is judged once.
 fn is_reachable<'a>(
     mount: &'a Mount,
-    by_id: &HashMap<u32, &'a Mount>,
-    attached: &HashMap<(u32, &'a Path), &'a Mount>,
-    known: &mut HashMap<u32, bool>,
+    by_id: &FxHashMap<u32, &'a Mount>,
+    attached: &FxHashMap<(u32, &'a Path), &'a Mount>,
+    known: &mut FxHashMap<u32, bool>,
 ) -> bool {
     let mut chain = Vec::new();
     let mut link = mount;
@@ -67,7 +67,7 @@ fn is_reachable<'a>(
 }
 
 /// Is a mount on the way from the parent's root to this mount's directory?
-fn is_crossed(mount: &Mount, parent: Option<&Mount>, attached: &HashMap<(u32, &Path), &Mount>) -> bool {
+fn is_crossed(mount: &Mount, parent: Option<&Mount>, attached: &FxHashMap<(u32, &Path), &Mount>) -> bool {
     let Some(parent) = parent else { return false };
     for place in mount.mountpoint.ancestors().skip(1) {
         let at_parents_root = place == parent.mountpoint;

@@ -15,6 +15,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// One prober.
 pub(super) struct Handle {
+    /// The lane that it serves.
+    pub(super) lane: usize,
     pub(super) child: Child,
     socket: OwnedFd,
     token: Token,
@@ -59,6 +61,7 @@ impl Handle {
     /// # Errors
     /// The socket could not be registered; the child is given back to be reaped.
     pub(super) fn new(
+        lane: usize,
         child: Child,
         socket: OwnedFd,
         registry: &Registry,
@@ -68,6 +71,7 @@ impl Handle {
             return Err((error, child));
         }
         Ok(Handle {
+            lane,
             child,
             socket,
             token,

@@ -29,5 +29,4 @@ mod wire_tests;
 pub use event::{Notice, PoolEvent, SpawnError};
 pub use pool::Pool;
 
-use crate::monitor::ProbeId;
-
+pub use crate::monitor::ProbeId;

@@ -1,21 +1,24 @@
 //! The probers as a whole, seen from the daemon: which of them gets the next probe, which has to go, and what has
 //! become of each probe. Called from the daemon's loop; never blocks and reads no clock.
 //!
-//! At most one prober is *active*. Condemning a probe condemns its prober: a fresh one takes its place, and it is
-//! killed as soon as all that it still holds was answered or condemned too. When its socket ends, nothing of it is
-//! left. One that is still there after [`LOST_AFTER`] is *lost*; of those there is a limit.
+//! In each lane at most one prober is *active*. Condemning a probe condemns its prober: a fresh one takes its place,
+//! and it is killed as soon as all that it still holds was answered or condemned too. When its socket ends, nothing of it is
+//! left. One that is still there after `LOST_AFTER` is *lost*; of those there is a limit.
 
 mod probers;
+mod starting;
 
 use super::backoff::Backoff;
 use super::handle::{Handle, Phase, room};
 use super::wire;
-use super::{Notice, PoolEvent, ProbeId, SpawnError};
+use super::{Notice, PoolEvent, ProbeId};
 use crate::monitor::Time;
 use mio::{Registry, Token};
+use platform::probe::is_ourselves;
 use platform::process::{Child, Launcher, MAX_PACKET};
 use platform::{Call, Errno, Outcome, Target};
-use std::collections::{HashMap, VecDeque};
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -29,8 +32,8 @@ pub(super) const CONFIRM_LIMIT: Duration = Duration::from_secs(1);
 /// Probers that are no longer active. Each takes about 215 KiB, and 37 KiB for each stuck thread: with what usually
 /// hangs at the same time this stays below some tens of megabytes.
 pub(super) const MAX_LOST_PROBERS: usize = 16;
-/// All probers: the above, the active one, and some that had to be killed for not responding.
-const MAX_PROBERS: usize = MAX_LOST_PROBERS + 4;
+/// All probers: the above, the active ones, and some that had to be killed for not responding.
+const MAX_PROBERS: usize = MAX_LOST_PROBERS + LANES + 4;
 /// Unanswered probes. There is at most one for each mount, and the kernel's own limit is 100,000 mounts for each
 /// namespace (`fs.mount-max`).
 const MAX_PROBES: usize = 131_072;
@@ -45,10 +48,8 @@ pub struct Pool {
     first_token: usize,
     launcher: Launcher,
     probers: Vec<Option<Handle>>,
-    active: Option<usize>,
-    probes: HashMap<ProbeId, Probe>,
-    waiting: Waiting,
-    backoff: Backoff,
+    lanes: [Lane; LANES],
+    probes: FxHashMap<ProbeId, Probe>,
     /// Children whose socket has ended and who were not reaped yet.
     zombies: Vec<(Child, Epitaph)>,
     limit_told: bool,
@@ -56,8 +57,23 @@ pub struct Pool {
     buffer: Vec<u8>,
 }
 
+/// Probes that share probers. Those of mounts that answer their owner alone have a lane of their own: while a thread
+/// has a user's identity, that user may kill its process (`kill(2)`), and should not thereby stop what is none of his.
+#[derive(Default)]
+struct Lane {
+    active: Option<usize>,
+    /// Probes for which there is no prober yet, as packets.
+    waiting: VecDeque<Vec<u8>>,
+    waiting_since: Option<Time>,
+    backoff: Backoff,
+}
+
+/// The lane of probes that are made as we are, and that of the others.
+const LANES: usize = 2;
+
 /// An unanswered probe.
 struct Probe {
+    lane: usize,
     /// Its prober; none while it waits for one.
     prober: Option<usize>,
     standing: Standing,
@@ -73,13 +89,6 @@ enum Standing {
     Condemned { lost: bool },
     /// It was condemned, but no more probers may be left behind.
     Left,
-}
-
-/// Probes for which there is no prober yet.
-#[derive(Default)]
-struct Waiting {
-    packets: VecDeque<Vec<u8>>,
-    since: Option<Time>,
 }
 
 /// What to say when a child has been reaped.
@@ -105,10 +114,8 @@ impl Pool {
             first_token,
             launcher: Launcher::new(program.as_deref())?,
             probers: (0..MAX_PROBERS).map(|_| None).collect(),
-            active: None,
-            probes: HashMap::new(),
-            waiting: Waiting::default(),
-            backoff: Backoff::default(),
+            lanes: Default::default(),
+            probes: FxHashMap::default(),
             zombies: Vec::new(),
             limit_told: false,
             events: VecDeque::new(),
@@ -133,18 +140,21 @@ impl Pool {
             self.events.push_back(PoolEvent::Aborted { probe });
             return;
         }
-        match self.active.and_then(|slot| self.probers[slot].as_mut()) {
+        let number = usize::from(target.owner.is_some_and(|owner| !is_ourselves(owner)));
+        let lane = &mut self.lanes[number];
+        match lane.active.and_then(|slot| self.probers[slot].as_mut()) {
             Some(prober) => prober.ask(probe, target),
-            None => wire::put_probe(room(&mut self.waiting.packets), probe, target),
+            None => wire::put_probe(room(&mut lane.waiting), probe, target),
         }
-        let started = Probe { prober: self.active, standing: Standing::Asked, confirm_by: None };
+        let prober = lane.active;
+        let started = Probe { lane: number, prober, standing: Standing::Asked, confirm_by: None };
         let before = self.probes.insert(probe, started);
         debug_assert!(before.is_none(), "{probe:?} was started before");
     }
 
-    /// Asks what has become of a probe: `Stuck`, or one of its ends, comes within [`CONFIRM_LIMIT`].
+    /// Asks what has become of a probe: `Stuck`, or one of its ends, comes within a second.
     pub fn confirm(&mut self, probe: ProbeId) {
-        let Some(Probe { prober, standing: Standing::Asked, confirm_by: None }) = self.probes.get(&probe)
+        let Some(Probe { prober, standing: Standing::Asked, confirm_by: None, .. }) = self.probes.get(&probe)
         else {
             return;
         };
@@ -165,16 +175,18 @@ impl Pool {
             self.events.push_back(PoolEvent::Freed { probe }); // nobody has asked it, nobody's answer will count
             return;
         };
-        let may_leave = self.active != Some(slot) || self.left_behind() < MAX_LOST_PROBERS;
+        let lane = found.lane;
+        let active = self.lanes[lane].active == Some(slot);
+        let may_leave = !active || self.left_behind() < MAX_LOST_PROBERS;
         let Some(prober) = self.probers[slot].as_mut() else { return };
         let found = self.probes.get_mut(&probe).expect("it was found above");
         found.confirm_by = None;
         if may_leave {
             found.standing = Standing::Condemned { lost: false };
             prober.condemned += 1;
-            if self.active == Some(slot) {
+            if active {
                 prober.phase = Phase::Condemned;
-                self.active = None;
+                self.lanes[lane].active = None;
             }
         } else {
             found.standing = Standing::Left;
@@ -189,8 +201,10 @@ impl Pool {
     /// The end of a turn of the loop: starts a prober if one is needed, sends what was collected, kills what is to go.
     pub fn flush(&mut self, now: Time) {
         self.condemn_left();
-        if !self.waiting.packets.is_empty() {
-            self.find_prober(now);
+        for lane in 0..LANES {
+            if !self.lanes[lane].waiting.is_empty() {
+                self.find_prober(now, lane);
+            }
         }
         for slot in 0..self.probers.len() {
             let Some(prober) = self.probers[slot].as_mut() else { continue };
@@ -230,19 +244,24 @@ impl Pool {
     /// When [`Pool::handle_deadline`] wants to be called, at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        let start = self.waiting.since.map(|since| (since + START_LIMIT).min(self.backoff.until()));
+        let starts = self.lanes.iter().filter_map(|lane| {
+            let given_up = lane.waiting_since? + START_LIMIT;
+            Some(given_up.min(lane.backoff.until()))
+        });
         let probers = self.probers.iter().flatten().filter_map(|prober| match prober.phase {
             Phase::Killed { at, lost: false } => Some(at + LOST_AFTER),
             Phase::Killed { lost: true, .. } => None,
             Phase::Active | Phase::Condemned => prober.confirms.front().map(|(by, _)| *by),
         });
-        start.into_iter().chain(probers).min()
+        starts.chain(probers).min()
     }
 
     /// Does what is due. [`Pool::flush`] follows, as in every turn.
     pub fn handle_deadline(&mut self, now: Time) {
-        if self.waiting.since.is_some_and(|since| since + START_LIMIT <= now) {
-            self.abort_waiting();
+        for lane in 0..LANES {
+            if self.lanes[lane].waiting_since.is_some_and(|since| since + START_LIMIT <= now) {
+                self.abort_waiting(lane);
+            }
         }
         for slot in 0..self.probers.len() {
             if self.confirm_is_overdue(now, slot) {
@@ -282,68 +301,11 @@ impl Pool {
             prober.child.kill();
         }
         self.probers.fill_with(|| None);
-        self.active = None;
+        self.lanes = Default::default();
         self.probes.clear();
-        self.waiting = Waiting::default();
         self.events.clear();
     }
-
-    // --- starting ---
-
-    /// Gets the waiting probes a prober, if that may be tried now.
-    fn find_prober(&mut self, now: Time) {
-        if self.active.is_none() && self.backoff.until() <= now {
-            match self.spawn() {
-                Ok(slot) => self.active = Some(slot),
-                Err(error) => self.spawn_failed(now, error),
-            }
-        }
-        let Some((slot, prober)) = self.active.and_then(|slot| Some((slot, self.probers[slot].as_mut()?)))
-        else {
-            self.waiting.since.get_or_insert(now);
-            return;
-        };
-        let mut adopted = 0;
-        for probe in self.probes.values_mut().filter(|probe| probe.prober.is_none()) {
-            probe.prober = Some(slot);
-            adopted += 1;
-        }
-        prober.adopt(std::mem::take(&mut self.waiting).packets, adopted);
-    }
-
-    fn spawn(&mut self) -> Result<usize, SpawnError> {
-        let slot = self.probers.iter().position(Option::is_none).ok_or(SpawnError::TooMany)?;
-        let failed = |error: io::Error| SpawnError::System(Errno::of(&error));
-        let (child, socket) = self.launcher.spawn().map_err(failed)?;
-        match Handle::new(child, socket, &self.registry, Token(self.first_token + slot)) {
-            Ok(prober) => {
-                self.probers[slot] = Some(prober);
-                Ok(slot)
-            }
-            Err((error, child)) => {
-                child.kill();
-                self.zombies.push((child, Epitaph::Expected));
-                Err(failed(error))
-            }
-        }
-    }
-
-    fn spawn_failed(&mut self, now: Time, error: SpawnError) {
-        let (retry_in, grown) = self.backoff.fail(now);
-        if grown {
-            self.notice(Notice::SpawnFailed { error, retry_in });
-        }
-    }
-
-    fn abort_waiting(&mut self) {
-        self.waiting = Waiting::default();
-        let events = &mut self.events;
-        self.probes.retain(|&probe, found| {
-            let waits = found.prober.is_none();
-            if waits {
-                events.push_back(PoolEvent::Aborted { probe });
-            }
-            !waits
-        });
-    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,8 @@
 //! The prober: the process that may hang. `main` calls [`run`] instead of anything else when its first argument is
 //! `prober`.
 //!
-//! Its main thread never touches a file system: it reads questions, and watches over the threads of the [`Crew`] that
-//! ask them. While questions wait it looks each [`GRACE`] whether they get on, and if not, it lets more threads in:
+//! Its main thread never touches a file system: it reads questions, and watches over the threads of the `Crew` that
+//! ask them. While questions wait it looks each `GRACE` whether they get on, and if not, it lets more threads in:
 //! twice as many each time, so that a thousand hung mounts are known to be hung after some tens of milliseconds.
 //! When the daemon's end of the socket closes, the process ends at once, whatever its threads are doing.
 

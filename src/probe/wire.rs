@@ -3,6 +3,7 @@
 //! no version. Decoding takes any bytes without panicking: what is malformed is an error, and ends the relation.
 
 use super::ProbeId;
+use platform::process::MAX_PACKET;
 use platform::{Call, Errno, FsKind, MountKey, Outcome, Target, Usage};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -15,6 +16,8 @@ pub(super) const MAX_PATH: usize = 4096;
 pub(super) const MAX_MESSAGE: usize = MAX_PATH + 64;
 /// More than any reply takes.
 pub(super) const MAX_REPLY: usize = 128;
+
+const _: () = assert!(MAX_MESSAGE < MAX_PACKET && MAX_REPLY < MAX_PACKET);
 
 /// What the daemon says.
 #[derive(Clone, PartialEq, Eq, Debug)]

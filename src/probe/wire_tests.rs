@@ -1,8 +1,7 @@
 //! Whatever is said arrives as it was said; whatever else arrives is refused, never a panic.
 
-use super::wire::{self, Malformed, Reply, Request};
 use super::ProbeId;
-use platform::process::MAX_PACKET;
+use super::wire::{self, Malformed, Reply, Request};
 use platform::{Call, Errno, FsKind, MountKey, Outcome, Target, Usage};
 use proptest::prelude::*;
 use std::ffi::OsString;
@@ -104,9 +103,4 @@ proptest! {
         let heard: Result<Vec<_>, Malformed> = wire::replies(&packet).collect();
         prop_assert_eq!(heard, if packet.is_empty() { Ok(Vec::new()) } else { Err(Malformed) });
     }
-}
-
-#[test]
-fn a_packet_takes_the_longest_message() {
-    assert!(wire::MAX_MESSAGE < MAX_PACKET && wire::MAX_REPLY < MAX_PACKET);
 }

@@ -21,6 +21,7 @@ pub mod stamp;
 pub mod stderr;
 pub mod syslog;
 pub mod table;
+pub mod terminal;
 mod verdict;
 
 pub use ::syslog::Facility;
@@ -115,8 +116,8 @@ impl Reporter {
         for (sink, _) in &self.sinks {
             sink.finish();
         }
-        let close = |(sink, _): &(Sink, Priority)| sink.close(end.saturating_duration_since(Instant::now()));
-        self.sinks.iter().map(close).fold(true, |all, one| all && one)
+        let left = || end.saturating_duration_since(Instant::now());
+        self.sinks.iter().filter(|(sink, _)| !sink.close(left())).count() == 0
     }
 
     /// The sinks, for their counters.

@@ -8,16 +8,20 @@ use crate::probe::Notice;
 pub fn of_prober(notice: &Notice) -> (Priority, String) {
     match *notice {
         Notice::ProberStarted { pid } => (Priority::Debug, format!("Prober {pid} started")),
-        Notice::ProberDied { pid, how } => {
-            (Priority::Warning, format!("Prober {pid} ended by itself ({how}); its mounts are asked again by another"))
-        }
+        Notice::ProberDied { pid, how } => (
+            Priority::Warning,
+            format!("Prober {pid} ended by itself ({how}); its mounts are asked again by another"),
+        ),
         Notice::ProberUnresponsive { pid } => (
             Priority::Warning,
             format!("Prober {pid} does not respond (stopped?); its mounts are asked again by another"),
         ),
         Notice::SpawnFailed { error, retry_in } => (
             Priority::Error,
-            format!("Cannot start a prober: {error}; mounts are not checked, next attempt in {}", Span(retry_in)),
+            format!(
+                "Cannot start a prober: {error}; mounts are not checked, next attempt in {}",
+                Span(retry_in)
+            ),
         ),
         Notice::ThreadsFailed { pid, errno } => (
             Priority::Error,
@@ -25,14 +29,18 @@ pub fn of_prober(notice: &Notice) -> (Priority, String) {
         ),
         Notice::ProberLost { pid, mounts } => (
             Priority::Warning,
-            format!("Prober {pid} cannot be killed while {mounts} of its probes hang in the kernel; it is left behind"),
+            format!(
+                "Prober {pid} cannot be killed while {mounts} of its probes hang in the kernel; it is left behind"
+            ),
         ),
         Notice::LostProberFreed { pid } => {
             (Priority::Notice, format!("Prober {pid}, which was left behind, has ended"))
         }
         Notice::LostLimit { limit } => (
             Priority::Error,
-            format!("{limit} probers are left behind, no more may be: probes that hang now stay where they are"),
+            format!(
+                "{limit} probers are left behind, no more may be: probes that hang now stay where they are"
+            ),
         ),
     }
 }

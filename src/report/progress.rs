@@ -82,8 +82,8 @@ mod tests {
             (1.2, 80, None),
             (2.0, 80, Some(r"Waiting for 3 of 4 mounts; /b\012 for 1.0s")),
             (20.0, 80, Some(r"Waiting for 3 of 4 mounts; /b\012 for 19s")),
-            (20.0, 40, Some(r"Waiting for 3 of 4 mounts; /…2 for 19s")),
-            (20.0, 11, Some("Waiti… 19s")),
+            (20.0, 40, Some(r"Waiting for 3 of 4 mounts; /…12 for 19s")),
+            (20.0, 11, Some("Wait…r 19s")),
         ] {
             let shown = line(&all, at(now), width);
             assert_eq!(shown.as_deref(), text);

@@ -60,6 +60,13 @@ pub fn table(status: &Status, now: Time, style: Style) -> String {
     text
 }
 
+/// The dead mount points, one in each line.
+#[must_use]
+pub fn bad_mounts(status: &Status) -> String {
+    let dead = status.mounts.iter().filter(|mount| mount.health.failure().is_some());
+    dead.map(|mount| format!("{}\n", escape_os(&mount.mount.mountpoint))).collect()
+}
+
 fn cells(mount: &MountStatus, now: Time) -> [String; 6] {
     let latency = match (&mount.health, mount.answered, mount.waiting_since) {
         (Health::Ok | Health::Slow, Some(answer), _) => Span(answer.took).to_string(),
@@ -262,6 +269,16 @@ pending              -     -  ext4  /dev/sda1       /p
 Checked 6 mounts; 2 are dead; 1 slow; 1 cannot be checked; 1 could not be judged; 1 hidden under other mounts
 ";
         assert_eq!(table(&sample(), at(12.0), Style::default()), expected);
+    }
+
+    #[test]
+    fn bad_mounts_are_paths_in_lines() {
+        assert_eq!(bad_mounts(&sample()), "/mnt/hung\n/s\n");
+        let odd = status_of(
+            mount("/a b\n", "nfs", "s:/", "rw", "rw"),
+            Health::Dead(failure(Reason::Hung, None, 3.0)),
+        );
+        assert_eq!(bad_mounts(&status(vec![odd])), "/a b\\012\n");
     }
 
     #[test]

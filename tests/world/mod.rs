@@ -29,7 +29,7 @@ pub const QUICK: Duration = Duration::from_millis(1);
 const LOST_AFTER: Duration = Duration::from_millis(500);
 
 struct Asked {
-    target: Target,
+    target: Arc<Target>,
     minor: u32,
     since: Time,
     condemned: bool,
@@ -197,7 +197,7 @@ impl World {
         }
     }
 
-    fn start(&mut self, probe: ProbeId, target: Target) {
+    fn start(&mut self, probe: ProbeId, target: Arc<Target>) {
         self.say(format!("probe {} {}", probe.0, target.path.display()));
         let minor = self.mounts.get(&target.key.0).map_or(0, |mount| mount.device_number.minor);
         let since = self.now;
@@ -212,7 +212,8 @@ impl World {
         }
         let waited = self.now - asked.since;
         let read_only = self.read_only.get(&asked.minor).copied().unwrap_or(false);
-        let usage = Usage { block_size: 4096, blocks: 100, free: 50, available: 50, read_only, ..Usage::default() };
+        let usage =
+            Usage { block_size: 4096, blocks: 100, free: 50, available: 50, read_only, ..Usage::default() };
         let fs = self.fs.get(&asked.minor).copied().unwrap_or(Fs::Answers(QUICK));
         let (outcome, took) = match fs {
             Fs::Answers(took) => (Outcome::Alive(usage), took),
@@ -249,7 +250,9 @@ impl World {
     /// Each probe has exactly one end.
     fn still_true(&mut self, input: Input) -> Option<Input> {
         match &input {
-            Input::ProbeAnswered { probe, .. } | Input::ProbeAborted { probe } | Input::ProbeFreed { probe } => {
+            Input::ProbeAnswered { probe, .. }
+            | Input::ProbeAborted { probe }
+            | Input::ProbeFreed { probe } => {
                 self.probes.remove(probe)?;
             }
             Input::ProbeStuck { probe, .. } => {

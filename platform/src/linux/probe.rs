@@ -22,26 +22,30 @@ pub fn ask(target: &Target, on_call: impl Fn(Call)) -> Outcome {
         return Outcome::Failed { call: Call::Identify, errno: Errno::EINVAL }; // no mount has a NUL in its path
     };
     on_call(Call::Identify);
-    match identify(&path, target) {
+    // Where no server and no daemon answers, the id and the attributes are one question: a run over thousands of
+    // local mounts is dear enough. A hang in it then says nothing about other mounts of the same file system.
+    let both = target.kind == FsKind::Local;
+    match identify(&path, target, both) {
         Ok(Reached::Target) => {}
         Ok(Reached::Another) => return Outcome::Elsewhere,
+        Err(errno) if both => return believe(&path, target, Call::Statx, errno, &on_call),
         Err(errno) => return Outcome::Failed { call: Call::Identify, errno },
     }
     let answer = match target.kind {
         FsKind::Autofs => Ok(Usage::default()),
-        FsKind::Network => usage(&path, &on_call),
-        FsKind::Fuse | FsKind::Local => attributes(&path, &on_call).and_then(|()| usage(&path, &on_call)),
+        FsKind::Network | FsKind::Local => usage(&path, &on_call),
+        FsKind::Fuse => attributes(&path, &on_call).and_then(|()| usage(&path, &on_call)),
     };
-    answer.map_or_else(
-        |(call, errno)| {
-            on_call(Call::Identify);
-            match identify(&path, target) {
-                Ok(Reached::Another) => Outcome::Elsewhere,
-                Ok(Reached::Target) | Err(_) => Outcome::Failed { call, errno },
-            }
-        },
-        Outcome::Alive,
-    )
+    answer.map_or_else(|(call, errno)| believe(&path, target, call, errno, &on_call), Outcome::Alive)
+}
+
+/// An error is the mount's only if the path still reaches it.
+fn believe(path: &CStr, target: &Target, call: Call, errno: Errno, on_call: &impl Fn(Call)) -> Outcome {
+    on_call(Call::Identify);
+    match identify(path, target, false) {
+        Ok(Reached::Another) => Outcome::Elsewhere,
+        Ok(Reached::Target) | Err(_) => Outcome::Failed { call, errno },
+    }
 }
 
 /// May this process ask as `owner` without becoming somebody else? FUSE compares all three ids of both kinds.
@@ -68,11 +72,16 @@ enum Reached {
     Another,
 }
 
-/// Does the path reach the mount that is meant? Never sent to the storage. `Err` where even this is refused.
-fn identify(path: &CStr, target: &Target) -> Result<Reached, Errno> {
+/// Does the path reach the mount that is meant? Never sent to the storage, unless its attributes are asked for too.
+/// `Err` where even this is refused.
+fn identify(path: &CStr, target: &Target, with_attributes: bool) -> Result<Reached, Errno> {
     let unique = target.key.0 >= FIRST_UNIQUE_ID;
-    let mask = if unique { libc::STATX_MNT_ID_UNIQUE } else { libc::STATX_MNT_ID };
-    match statx(path, libc::AT_STATX_DONT_SYNC, mask) {
+    let id = if unique { libc::STATX_MNT_ID_UNIQUE } else { libc::STATX_MNT_ID };
+    let (sync, mask) = match with_attributes {
+        true => (libc::AT_STATX_FORCE_SYNC, id | libc::STATX_BASIC_STATS),
+        false => (libc::AT_STATX_DONT_SYNC, id),
+    };
+    match statx(path, sync, mask) {
         Ok(found) => {
             let same = if found.stx_mask & libc::STATX_MNT_ID_UNIQUE != 0 {
                 !unique || found.stx_mnt_id == target.key.0
@@ -209,7 +218,7 @@ mod tests {
     #[test]
     fn each_kind_is_asked_by_the_calls_that_can_be_trusted() {
         for (kind, expected) in [
-            (FsKind::Local, &[Call::Identify, Call::Statx, Call::Statfs][..]),
+            (FsKind::Local, &[Call::Identify, Call::Statfs][..]),
             (FsKind::Fuse, &[Call::Identify, Call::Statx, Call::Statfs]),
             (FsKind::Network, &[Call::Identify, Call::Statfs]),
             (FsKind::Autofs, &[Call::Identify]),
@@ -261,6 +270,7 @@ mod tests {
         let long =
             Target { path: PathBuf::from(format!("/{}", "x/".repeat(3000))), ..target("/", FsKind::Local) };
         let named = |errno| Outcome::Failed { call: Call::Identify, errno };
+        let long = Target { kind: FsKind::Fuse, ..long };
         assert_eq!(ask(&long, |_| {}), named(Errno::ENAMETOOLONG));
         let nul = Target { path: PathBuf::from("/\0"), ..long };
         assert_eq!(ask(&nul, |_| {}), named(Errno::EINVAL));

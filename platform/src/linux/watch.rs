@@ -6,7 +6,8 @@
 //!   tells of the new ones. 25 to 40 times cheaper with many mounts, but blind to a change of a mount that was there.
 //!
 //! Where the kernel has unique ids (6.8+) they are the keys in both. Mountinfo shows only the reusable ids, so they
-//! are paired through what `statmount` says of each mount once in its life, never by position in the list.
+//! are paired through what `statmount` says of each new mount once in its life; a first reading pairs by position and
+//! checks a sample.
 
 use super::mountinfo::{self, Line};
 use super::statmount::{Found, Statmount, listmount};
@@ -30,6 +31,9 @@ const BUFFER_SLACK: usize = 4;
 /// Entries that each full reading compares with what `statmount` says, before the fast path is trusted: a kernel
 /// that words something else differs in nearly all of them.
 const COMPARED: usize = 8;
+
+/// Pairs of a first reading that are held against what `statmount` says before the rest is believed.
+const SAMPLED: usize = 64;
 
 /// First readings after which unique ids are given up, if each shows a mount without one: a single one may have come
 /// and gone in between.
@@ -145,7 +149,10 @@ impl MountWatch {
         // pending, which finds them unseen.
         let quiet = before == after;
         let seen = if quiet { after } else { common(&before, &after) };
-        let paired = unique.pair(&seen, &self.table)?;
+        let paired = match quiet && self.table.is_empty() {
+            true => unique.pair_all(&seen, &self.text)?,
+            false => unique.pair(&seen, &self.table)?,
+        };
         let mut mounts = Vec::with_capacity(seen.len());
         for line in mountinfo::lines(&self.text) {
             let line = line?;
@@ -219,6 +226,24 @@ impl UniqueIds {
         Some(UniqueIds { statmount, seen: Vec::new(), agrees: false })
     }
 
+    /// As [`UniqueIds::pair`] for a first reading, when all mounts are new and a call for each would cost as much as
+    /// the text: the kernel lists both by unique id, so they are paired by position if some pairs are right.
+    fn pair_all<'a>(&mut self, ids: &[u64], text: &[u8]) -> io::Result<Vec<Pair<'a>>> {
+        let mut pairs = Vec::with_capacity(ids.len());
+        for (line, &id) in mountinfo::lines(text).zip(ids) {
+            pairs.push(Pair { old_id: line?.id, key: MountKey(id), entry: None });
+        }
+        let same_length = pairs.len() == ids.len() && mountinfo::lines(text).nth(ids.len()).is_none();
+        let step = (ids.len() / SAMPLED).max(1);
+        for pair in pairs.iter().step_by(step).chain(pairs.last()) {
+            if !same_length || self.statmount.old_id(pair.key.0)? != Some(pair.old_id) {
+                return self.pair(ids, &MountTable::default()).map(forget_entries);
+            }
+        }
+        pairs.sort_unstable_by_key(|pair| pair.old_id);
+        Ok(pairs)
+    }
+
     /// Pairs ordered by the reusable id. Only mounts that the table does not know cost a call.
     fn pair<'a>(&mut self, ids: &[u64], table: &'a MountTable) -> io::Result<Vec<Pair<'a>>> {
         let mut pairs = Vec::with_capacity(ids.len());
@@ -273,6 +298,11 @@ impl UniqueIds {
             Ok(Found::Hidden | Found::Unclear) | Err(_) => false,
         })
     }
+}
+
+/// Pairs that were made without a table, for a longer life than that table's.
+fn forget_entries<'a>(pairs: Vec<Pair<'_>>) -> Vec<Pair<'a>> {
+    pairs.into_iter().map(|pair| Pair { entry: None, ..pair }).collect()
 }
 
 fn entry_for(line: &Line<'_>, key: MountKey, entry: Option<&Arc<Mount>>) -> Arc<Mount> {

@@ -1,6 +1,6 @@
 //! What probers say, and how they end.
 
-use super::{Epitaph, MAX_LOST_PROBERS, Pool, Standing, THREADS_NOTICE_INTERVAL};
+use super::{Epitaph, LANES, MAX_LOST_PROBERS, Pool, Standing, THREADS_NOTICE_INTERVAL};
 use crate::monitor::Time;
 use crate::probe::handle::{Handle, Phase, Received};
 use crate::probe::wire::Reply;
@@ -91,7 +91,7 @@ impl Pool {
         if matches!(prober.phase, Phase::Killed { .. }) {
             return;
         }
-        let (pid, greeted) = (prober.child.pid(), prober.greeted);
+        let (pid, greeted, lane) = (prober.child.pid(), prober.greeted, prober.lane);
         prober.kill(now);
         let events = &mut self.events;
         self.probes.retain(|&probe, found| {
@@ -102,12 +102,10 @@ impl Pool {
             }
             !given_back
         });
-        if self.active == Some(slot) {
-            self.active = None;
-        }
+        self.retire(lane, slot);
         self.notice(Notice::ProberUnresponsive { pid });
         if !greeted {
-            self.spawn_failed(now, SpawnError::Silent);
+            self.spawn_failed(now, lane, SpawnError::Silent);
         }
     }
 
@@ -139,12 +137,13 @@ impl Pool {
                 !ends
             });
         }
+        let backoff = &mut self.lanes[prober.lane].backoff;
         let epitaph = match prober.phase {
             Phase::Active if prober.greeted => {
-                self.backoff.fail(now); // one that dies again and again is not started again and again
+                backoff.fail(now); // one that dies again and again is not started again and again
                 Epitaph::Died
             }
-            Phase::Active => match self.backoff.fail(now) {
+            Phase::Active => match backoff.fail(now) {
                 (retry_in, true) => Epitaph::NeverCameUp { retry_in },
                 (_, false) => Epitaph::Expected, // told often enough
             },
@@ -154,11 +153,14 @@ impl Pool {
                 Epitaph::Expected
             }
         };
-        if self.active == Some(slot) {
-            self.active = None;
-        }
+        self.retire(prober.lane, slot);
         self.zombies.push((prober.close(&self.registry), epitaph));
         self.bury();
+    }
+
+    /// A prober that is active no more, if it was.
+    fn retire(&mut self, lane: usize, slot: usize) {
+        self.lanes[lane].active.take_if(|active| *active == slot);
     }
 
     /// Reaps the children that are gone.
@@ -181,27 +183,29 @@ impl Pool {
         });
     }
 
-    /// Condemns the active prober for the probes that had to be left in it, when there is room for it again.
+    /// Condemns the active probers for the probes that had to be left in them, when there is room for it again.
     pub(super) fn condemn_left(&mut self) {
-        if self.left_behind() >= MAX_LOST_PROBERS {
-            return;
-        }
-        self.limit_told = false;
-        let Some(slot) = self.active else { return };
-        let Some(prober) = self.probers[slot].as_mut().filter(|prober| prober.left > 0) else { return };
-        prober.condemned += std::mem::take(&mut prober.left);
-        prober.phase = Phase::Condemned;
-        self.active = None;
-        for found in self.probes.values_mut().filter(|found| found.prober == Some(slot)) {
-            if found.standing == Standing::Left {
-                found.standing = Standing::Condemned { lost: true };
+        for lane in 0..LANES {
+            if self.left_behind() >= MAX_LOST_PROBERS {
+                return;
+            }
+            self.limit_told = false;
+            let Some(slot) = self.lanes[lane].active else { continue };
+            let Some(prober) = self.probers[slot].as_mut().filter(|prober| prober.left > 0) else { continue };
+            prober.condemned += std::mem::take(&mut prober.left);
+            prober.phase = Phase::Condemned;
+            self.lanes[lane].active = None;
+            for found in self.probes.values_mut().filter(|found| found.prober == Some(slot)) {
+                if found.standing == Standing::Left {
+                    found.standing = Standing::Condemned { lost: true };
+                }
             }
         }
     }
 
-    /// How many probers there are besides the active one.
+    /// How many probers there are besides the active ones.
     pub(super) fn left_behind(&self) -> usize {
-        self.probers() - usize::from(self.active.is_some())
+        self.probers() - self.lanes.iter().filter(|lane| lane.active.is_some()).count()
     }
 
     pub(super) fn notice(&mut self, notice: Notice) {

@@ -1,20 +1,22 @@
-//! The pool with real probers, on mounts that every machine has. What hangs is in the tests of the whole daemon.
+//! The pool with real probers.
 
-use mio::{Events, Poll, Token};
-use mount_status_monitor::monitor::Time;
-use mount_status_monitor::probe::{Notice, Pool, PoolEvent, ProbeId, SpawnError};
-use nix::sys::signal::{Signal, kill};
+#![allow(clippy::unwrap_used)] // also in what helps the tests
+
+mod daemon;
+mod fuse;
+mod hung;
+
+use daemon::{Daemon, ends, pid_of, signal, status_field, target};
+use mount_status_monitor::probe::{Notice, PoolEvent, ProbeId, SpawnError};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use platform::process::Ended;
-use platform::{FsKind, MountKey, Outcome, Target};
+use platform::{Outcome, Target};
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-/// A machine under load may be slow; one that takes longer than this is taken to be stuck.
-const PATIENCE: Duration = Duration::from_secs(30);
-const PROGRAM: &str = env!("CARGO_BIN_EXE_mount_status_monitor");
 
 #[test]
 fn mounts_that_are_well_answer() {
@@ -71,7 +73,7 @@ fn a_prober_has_nothing_of_the_daemon_but_its_socket() {
     assert_eq!(fs::read_to_string(proc.join("comm")).unwrap(), "msm-prober\n");
     assert_eq!(fs::read(proc.join("cmdline")).unwrap(), b"mount_status_monitor\0prober\0");
     assert_eq!(fs::read(proc.join("environ")).unwrap(), b"");
-    let pid = Pid::from_raw(i32::try_from(pid).unwrap());
+    let pid = pid_of(pid);
     assert_eq!(nix::unistd::getsid(Some(pid)).unwrap(), pid, "a session of its own");
     let ignored = u64::from_str_radix(&status_field(pid, "SigIgn"), 16).unwrap();
     let (by_rust, by_libc) = (1 << (Signal::SIGPIPE as u64 - 1), 0b11 << 31);
@@ -89,7 +91,7 @@ fn a_prober_stays_small_and_asleep() {
     }
     daemon.until_ended(10_000 + 1);
     daemon.wait(Duration::from_millis(100));
-    let pid = Pid::from_raw(i32::try_from(pid).unwrap());
+    let pid = pid_of(pid);
     let kib: usize = status_field(pid, "VmRSS").trim_end_matches(" kB").trim().parse().unwrap();
     println!("resident after 10,000 probes: {kib} KiB");
     assert!(kib <= 4 * 1024, "{kib} KiB");
@@ -103,8 +105,8 @@ fn a_prober_ends_with_its_socket() {
     let mut daemon = Daemon::new();
     let pid = daemon.prober();
     drop(daemon.pool);
-    let ended = nix::sys::wait::waitpid(Pid::from_raw(i32::try_from(pid).unwrap()), None).unwrap();
-    assert!(matches!(ended, nix::sys::wait::WaitStatus::Exited(_, 0)), "{ended:?}");
+    let ended = waitpid(pid_of(pid), None).unwrap();
+    assert!(matches!(ended, WaitStatus::Exited(_, 0)), "{ended:?}");
 }
 
 #[test]
@@ -137,6 +139,38 @@ fn a_prober_that_was_stopped_is_replaced() {
     assert_ne!(daemon.prober(), pid);
     daemon.until_gone(pid);
     assert!(!daemon.seen.iter().any(|event| matches!(event, PoolEvent::Notice(Notice::ProberDied { .. }))));
+}
+
+#[test]
+fn a_prober_that_does_not_come_up_is_given_up() {
+    let mut daemon = Daemon::with(Path::new("/usr/bin/yes")); // says nothing on its socket, and reads nothing
+    let probe = daemon.start(&target("/"));
+    daemon.turn(Duration::ZERO);
+    daemon.pool.confirm(probe);
+    daemon.until("the abort", |event| *event == PoolEvent::Aborted { probe });
+    let silent = |event: &PoolEvent| {
+        matches!(event, PoolEvent::Notice(Notice::SpawnFailed { error: SpawnError::Silent, .. }))
+    };
+    assert!(daemon.seen.iter().any(silent), "{:?}", daemon.seen);
+    daemon.until_so("its end", |daemon| daemon.pool.probers() == 0);
+}
+
+#[test]
+fn questions_for_which_there_is_no_room_are_sent_later() {
+    const MANY: usize = 20_000;
+    let mut daemon = Daemon::new();
+    let pid = daemon.prober();
+    signal(pid, Signal::SIGSTOP);
+    let target = target("/proc");
+    for _ in 0..MANY {
+        daemon.start(&target);
+    }
+    daemon.wait(Duration::from_millis(100));
+    assert_eq!(daemon.ended().count(), 1);
+    signal(pid, Signal::SIGCONT);
+    daemon.until_ended(1 + MANY);
+    assert_eq!(daemon.prober(), pid);
+    assert_eq!(daemon.ended().collect::<HashSet<_>>().len(), MANY + 2);
 }
 
 #[test]
@@ -210,143 +244,8 @@ fn shutting_down_leaves_no_prober() {
     daemon.start(&target("/"));
     daemon.turn(Duration::ZERO);
     daemon.pool.shutdown();
-    let ended = nix::sys::wait::waitpid(Pid::from_raw(i32::try_from(pid).unwrap()), None).unwrap();
-    assert!(matches!(ended, nix::sys::wait::WaitStatus::Signaled(_, Signal::SIGKILL, _)), "{ended:?}");
-}
-
-/// As much of the daemon as the pool needs: its loop and its clock.
-struct Daemon {
-    poll: Poll,
-    pool: Pool,
-    started: Instant,
-    seen: Vec<PoolEvent>,
-    next: u64,
-}
-
-impl Daemon {
-    fn new() -> Daemon {
-        Daemon::with(Path::new(PROGRAM))
-    }
-
-    fn with(program: &Path) -> Daemon {
-        let poll = Poll::new().unwrap();
-        let registry = poll.registry().try_clone().unwrap();
-        let pool = Pool::new(registry, 7, Some(program.to_path_buf())).unwrap();
-        Daemon { poll, pool, started: Instant::now(), seen: Vec::new(), next: 0 }
-    }
-
-    fn start(&mut self, target: &Target) -> ProbeId {
-        self.next += 1;
-        self.pool.start(ProbeId(self.next), target);
-        ProbeId(self.next)
-    }
-
-    /// The active prober, by now at the latest.
-    fn prober(&mut self) -> u32 {
-        let known = self.seen.len();
-        let probe = self.start(&target("/"));
-        self.until("an answer", |event| ends(event) == Some(probe));
-        let started = |event: &PoolEvent| match event {
-            PoolEvent::Notice(Notice::ProberStarted { pid }) => Some(*pid),
-            _ => None,
-        };
-        let pid = self.seen[known..].iter().find_map(started);
-        pid.or_else(|| self.seen.iter().rev().find_map(started)).unwrap()
-    }
-
-    fn now(&self) -> Time {
-        Time::after_start(self.started.elapsed())
-    }
-
-    fn turn(&mut self, limit: Duration) {
-        self.pool.flush(self.now());
-        self.collect();
-        let limit = self.pool.next_deadline().map_or(limit, |at| at.since(self.now()).min(limit));
-        let mut events = Events::with_capacity(16);
-        self.poll.poll(&mut events, Some(limit)).unwrap();
-        let now = self.now();
-        for event in &events {
-            let Token(token) = event.token();
-            assert!(self.pool.tokens().contains(&token));
-            self.pool.ready(now, event.token());
-        }
-        self.pool.reap(now); // on SIGCHLD in the daemon
-        self.pool.handle_deadline(now);
-        self.collect();
-    }
-
-    fn collect(&mut self) {
-        self.seen.extend(self.pool.drain_events());
-    }
-
-    #[track_caller]
-    fn until(&mut self, what: &str, wanted: impl Fn(&PoolEvent) -> bool) {
-        self.until_so(what, |daemon| daemon.seen.iter().any(&wanted));
-    }
-
-    #[track_caller]
-    fn until_ended(&mut self, number: usize) {
-        self.until_so("the end of probes", |daemon| daemon.ended().count() >= number);
-    }
-
-    /// Also reaped: no zombie is left.
-    #[track_caller]
-    fn until_gone(&mut self, pid: u32) {
-        let proc = PathBuf::from(format!("/proc/{pid}/stat"));
-        self.until_so("the end of a prober", |_| !proc.try_exists().unwrap());
-    }
-
-    #[track_caller]
-    fn until_so(&mut self, what: &str, so: impl Fn(&Daemon) -> bool) {
-        let begun = Instant::now();
-        while !so(self) {
-            assert!(begun.elapsed() < PATIENCE, "{what} did not come; seen: {:?}", self.seen);
-            self.turn(Duration::from_millis(20));
-        }
-    }
-
-    fn wait(&mut self, span: Duration) {
-        let begun = Instant::now();
-        while begun.elapsed() < span {
-            self.turn(span.saturating_sub(begun.elapsed()));
-        }
-    }
-
-    fn ended(&self) -> impl Iterator<Item = ProbeId> {
-        self.seen.iter().filter_map(ends)
-    }
-
-    #[track_caller]
-    fn outcome(&self, wanted: ProbeId) -> Outcome {
-        let answer = self.seen.iter().find_map(|event| match event {
-            PoolEvent::Answered { probe, outcome, .. } if *probe == wanted => Some(*outcome),
-            _ => None,
-        });
-        answer.unwrap_or_else(|| panic!("no answer for {wanted:?} in {:?}", self.seen))
-    }
-}
-
-fn ends(event: &PoolEvent) -> Option<ProbeId> {
-    match event {
-        PoolEvent::Answered { probe, .. } | PoolEvent::Aborted { probe } | PoolEvent::Freed { probe } => {
-            Some(*probe)
-        }
-        PoolEvent::Stuck { .. } | PoolEvent::Lost { .. } | PoolEvent::Notice(_) => None,
-    }
-}
-
-/// What the mount table says of this mount point.
-fn target(path: &str) -> Target {
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let line = table.lines().rev().find(|line| line.split(' ').nth(4) == Some(path)).unwrap();
-    let id: u32 = line.split(' ').next().unwrap().parse().unwrap();
-    Target { path: path.into(), kind: FsKind::Local, key: MountKey(id.into()), id, owner: None }
-}
-
-fn status_field(pid: Pid, name: &str) -> String {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    line.unwrap_or_else(|| panic!("no {name} in {status}")).trim().to_owned()
+    let ended = waitpid(pid_of(pid), None).unwrap();
+    assert!(matches!(ended, WaitStatus::Signaled(_, Signal::SIGKILL, _)), "{ended:?}");
 }
 
 /// How often the threads of a process have been woken.
@@ -357,8 +256,4 @@ fn switches(pid: Pid) -> u64 {
         line.unwrap().trim().parse::<u64>().unwrap()
     };
     tasks.map(|task| woken(fs::read_to_string(task.unwrap().path().join("status")).unwrap())).sum()
-}
-
-fn signal(pid: u32, signal: Signal) {
-    kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
 }

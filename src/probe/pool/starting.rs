@@ -1,0 +1,72 @@
+//! How a lane gets its prober, and what happens while it gets none.
+
+use super::{Epitaph, Pool, Probe};
+use crate::monitor::Time;
+use crate::probe::handle::Handle;
+use crate::probe::{Notice, PoolEvent, SpawnError};
+use mio::Token;
+use platform::Errno;
+use std::io;
+
+impl Pool {
+    /// Gets the waiting probes of a lane a prober, if that may be tried now.
+    pub(super) fn find_prober(&mut self, now: Time, number: usize) {
+        if self.lanes[number].active.is_none() && self.lanes[number].backoff.until() <= now {
+            match self.spawn(number) {
+                Ok(slot) => self.lanes[number].active = Some(slot),
+                Err(error) => self.spawn_failed(now, number, error),
+            }
+        }
+        let lane = &mut self.lanes[number];
+        let Some((slot, prober)) = lane.active.and_then(|slot| Some((slot, self.probers[slot].as_mut()?)))
+        else {
+            lane.waiting_since.get_or_insert(now);
+            return;
+        };
+        let mut adopted = 0;
+        let waiting = |probe: &&mut Probe| probe.lane == number && probe.prober.is_none();
+        for probe in self.probes.values_mut().filter(waiting) {
+            probe.prober = Some(slot);
+            adopted += 1;
+        }
+        lane.waiting_since = None;
+        prober.adopt(lane.waiting.drain(..), adopted);
+    }
+
+    fn spawn(&mut self, lane: usize) -> Result<usize, SpawnError> {
+        let slot = self.probers.iter().position(Option::is_none).ok_or(SpawnError::TooMany)?;
+        let failed = |error: io::Error| SpawnError::System(Errno::of(&error));
+        let (child, socket) = self.launcher.spawn().map_err(failed)?;
+        match Handle::new(lane, child, socket, &self.registry, Token(self.first_token + slot)) {
+            Ok(prober) => {
+                self.probers[slot] = Some(prober);
+                Ok(slot)
+            }
+            Err((error, child)) => {
+                child.kill();
+                self.zombies.push((child, Epitaph::Expected));
+                Err(failed(error))
+            }
+        }
+    }
+
+    pub(super) fn spawn_failed(&mut self, now: Time, lane: usize, error: SpawnError) {
+        let (retry_in, grown) = self.lanes[lane].backoff.fail(now);
+        if grown {
+            self.notice(Notice::SpawnFailed { error, retry_in });
+        }
+    }
+
+    pub(super) fn abort_waiting(&mut self, lane: usize) {
+        self.lanes[lane].waiting.clear();
+        self.lanes[lane].waiting_since = None;
+        let events = &mut self.events;
+        self.probes.retain(|&probe, found| {
+            let waits = found.lane == lane && found.prober.is_none();
+            if waits {
+                events.push_back(PoolEvent::Aborted { probe });
+            }
+            !waits
+        });
+    }
+}

@@ -1,0 +1,101 @@
+//! What the pool decides when there is no prober, without any process.
+
+use super::*;
+use mio::Poll;
+use platform::{FsKind, MountKey};
+
+/// A pool that may not start a prober yet: one has just failed.
+fn pool() -> Pool {
+    let registry = Poll::new().unwrap().registry().try_clone().unwrap();
+    let mut pool = Pool::new(registry, 100, None).unwrap();
+    for lane in &mut pool.lanes {
+        for _ in 0..6 {
+            lane.backoff.fail(at(0)); // 3.2 s
+        }
+    }
+    pool
+}
+
+fn at(ms: u64) -> Time {
+    Time::after_start(Duration::from_millis(ms))
+}
+
+fn target(path: &str, owner: Option<(u32, u32)>) -> Target {
+    Target { path: path.into(), kind: FsKind::Local, key: MountKey(1), id: 1, owner }
+}
+
+fn events(pool: &mut Pool) -> Vec<PoolEvent> {
+    pool.drain_events().collect()
+}
+
+#[test]
+fn without_a_prober_probes_wait_for_a_while_and_are_aborted() {
+    let mut pool = pool();
+    assert_eq!(pool.next_deadline(), None);
+    let stranger = Some((u32::MAX - 1, u32::MAX - 1));
+    pool.start(ProbeId(1), &target("/a", None));
+    pool.flush(at(100));
+    pool.start(ProbeId(2), &target("/b", stranger));
+    pool.flush(at(600));
+    assert_eq!(pool.next_deadline(), Some(at(1100)));
+    pool.handle_deadline(at(1099));
+    assert_eq!(events(&mut pool), []);
+    pool.handle_deadline(at(1100));
+    pool.flush(at(1100));
+    assert_eq!(events(&mut pool), [PoolEvent::Aborted { probe: ProbeId(1) }]);
+    assert_eq!(pool.next_deadline(), Some(at(1600)));
+    pool.handle_deadline(at(1600));
+    pool.flush(at(1600));
+    assert_eq!(events(&mut pool), [PoolEvent::Aborted { probe: ProbeId(2) }]);
+    assert_eq!((pool.next_deadline(), pool.probers()), (None, 0));
+}
+
+#[test]
+fn a_condemned_probe_that_nobody_has_asked_is_free_at_once() {
+    let mut pool = pool();
+    pool.start(ProbeId(1), &target("/a", None));
+    pool.confirm(ProbeId(1));
+    pool.condemn(ProbeId(1));
+    pool.condemn(ProbeId(1));
+    assert_eq!(events(&mut pool), [PoolEvent::Freed { probe: ProbeId(1) }]);
+    pool.flush(at(0));
+    pool.handle_deadline(at(1000));
+    assert_eq!(events(&mut pool), [], "one end for each");
+}
+
+#[test]
+fn a_path_that_no_call_takes_is_answered_without_asking() {
+    let mut pool = pool();
+    pool.start(ProbeId(1), &target(&"x".repeat(wire::MAX_PATH), None));
+    let outcome = Outcome::Failed { call: Call::Identify, errno: Errno::ENAMETOOLONG };
+    let answer = PoolEvent::Answered { probe: ProbeId(1), outcome, took: Duration::ZERO };
+    assert_eq!(events(&mut pool), [answer]);
+}
+
+#[test]
+fn what_is_unknown_is_ignored() {
+    let mut pool = pool();
+    pool.confirm(ProbeId(1));
+    pool.condemn(ProbeId(1));
+    for token in [0, 99, 100, 100 + MAX_PROBERS, usize::MAX] {
+        pool.ready(at(0), Token(token));
+    }
+    pool.reap(at(0));
+    pool.handle_deadline(at(0));
+    assert_eq!(events(&mut pool), []);
+}
+
+#[test]
+fn no_more_probes_are_taken_than_the_limit() {
+    let mut pool = pool();
+    let target = target("/", None);
+    for id in 0..MAX_PROBES as u64 {
+        pool.start(ProbeId(id), &target);
+    }
+    assert_eq!(events(&mut pool), []);
+    let over = ProbeId(MAX_PROBES as u64);
+    pool.start(over, &target);
+    assert_eq!(events(&mut pool), [PoolEvent::Aborted { probe: over }]);
+    pool.shutdown();
+    assert_eq!(pool.next_deadline(), None);
+}

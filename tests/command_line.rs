@@ -1,0 +1,149 @@
+//! The command line as people type it: what it becomes, and what is said when it is wrong.
+
+use mount_status_monitor::cli::{Exit, Invocation, command, parse};
+use mount_status_monitor::config::{CheckConfig, CheckOutput, Config};
+use mount_status_monitor::monitor::Settings;
+use mount_status_monitor::report::{Facility, LogFormat, PROCESS_NAME, Priority, SyslogTarget};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+fn parsed(line: &str) -> Result<Invocation, Exit> {
+    parse(std::iter::once(PROCESS_NAME).chain(line.split_whitespace()).map(OsString::from))
+}
+
+fn daemon(line: &str) -> Config {
+    match parsed(line) {
+        Ok(Invocation::Daemon(config)) => config,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn check(line: &str) -> CheckConfig {
+    match parsed(line) {
+        Ok(Invocation::Check(config)) => config,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn clap_finds_no_fault() {
+    command().debug_assert();
+}
+
+#[test]
+fn defaults_are_those_of_the_contract() {
+    let config = daemon("");
+    assert_eq!(config.settings, Settings::default());
+    assert_eq!(config.filter.fs_types_exclude.unwrap().as_str(), "^autofs$");
+    assert_eq!(config.report.syslog, SyslogTarget::Local);
+    assert_eq!(config.report.syslog_facility as u8, Facility::LOG_DAEMON as u8);
+    assert_eq!((config.report.log_level, config.report.log_format), (Priority::Info, LogFormat::Text));
+    assert!(!config.once_only && !config.print_bad_mounts);
+    assert_eq!(check("check").settings, Settings::default());
+}
+
+#[test]
+fn every_flag() {
+    let config = daemon(
+        "--poll-interval 30 --timeout 500ms --slow-after=0.25 -1 --print-bad-mounts --syslog tcp://h:601 \
+         --syslog-facility local3 --log-level debug --log-format json --mount-points-include ^/a \
+         --mount-points-exclude ^/a/b --fs-types-include nfs --fs-types-exclude ^$",
+    );
+    let millis = Duration::from_millis;
+    let settings = Settings { poll_interval: millis(30_000), timeout: millis(500), slow_after: millis(250) };
+    assert_eq!(config.settings, settings);
+    assert!(config.once_only && config.print_bad_mounts && config.warnings().is_empty());
+    assert_eq!(config.report.syslog, SyslogTarget::Tcp("h:601".into()));
+    assert_eq!(config.report.syslog_facility as u8, Facility::LOG_LOCAL3 as u8);
+    assert_eq!((config.report.log_level, config.report.log_format), (Priority::Debug, LogFormat::Json));
+    let patterns = [
+        config.filter.mount_points_include,
+        config.filter.mount_points_exclude,
+        config.filter.fs_types_include,
+        config.filter.fs_types_exclude,
+    ];
+    assert_eq!(patterns.map(|regex| regex.unwrap().to_string()), ["^/a", "^/a/b", "nfs", "^$"]);
+}
+
+#[test]
+fn the_command_lines_of_2x_keep_working() {
+    for line in
+        ["--poll-interval 60", "--once-only", "-1", "--once-only --print-bad-mounts", "--poll-interval=60"]
+    {
+        daemon(line);
+    }
+}
+
+#[test]
+fn checking() {
+    let config = check("check /a b/c --json --timeout 5 --slow-after 6 --fs-types-include ^nfs");
+    assert_eq!(config.mountpoints, [PathBuf::from("/a"), PathBuf::from("b/c")]);
+    assert_eq!((config.output, config.settings.timeout), (CheckOutput::Json, Duration::from_secs(5)));
+    assert_eq!(config.warnings().len(), 1);
+    assert_eq!(check("check --nagios").output, CheckOutput::Nagios);
+    assert_eq!(check("check").output, CheckOutput::Table);
+}
+
+#[test]
+fn errors_are_one_line() {
+    for (line, text) in [
+        (
+            "--tiemout 3",
+            "unexpected argument '--tiemout' found; a similar argument exists: '--timeout'; see --help",
+        ),
+        ("--timeout 0", "invalid value '0' for '--timeout <TIME>': it has to be more than zero; see --help"),
+        (
+            "--timeout -1",
+            "invalid value '-1' for '--timeout <TIME>': it has to be more than zero; see --help",
+        ),
+        (
+            "--poll-interval soon",
+            "invalid value 'soon' for '--poll-interval <TIME>': write a number of seconds",
+        ),
+        ("--poll-interval", "a value is required for '--poll-interval <TIME>' but none was supplied"),
+        (
+            "--fs-types-include (",
+            "invalid value '(' for '--fs-types-include <REGEX>': not a regular expression: unclosed",
+        ),
+        ("--log-level loud", "invalid value 'loud' for '--log-level <LEVEL>': use one of error, warning"),
+        ("--syslog here", "invalid value 'here' for '--syslog <TARGET>': use local, off"),
+        ("--syslog-facility x", "invalid value 'x' for '--syslog-facility <FACILITY>': use daemon"),
+        ("chek", "unrecognized subcommand 'chek'; a similar subcommand exists: 'check'; see --help"),
+        ("check --json --nagios", "MOUNTS UNKNOWN - the argument '--json' cannot be used with '--nagios'"),
+        ("check --nagios --timeout x", "MOUNTS UNKNOWN - invalid value 'x' for '--timeout <TIME>'"),
+        (
+            "--timeout 3 check",
+            "the subcommand 'check' cannot be used with '--timeout <TIME>'; write the options after",
+        ),
+        ("--once-only --once-only", "the argument '--once-only' cannot be used multiple times; see --help"),
+    ] {
+        let exit = parsed(line).unwrap_err();
+        let plugin = line.contains("--nagios");
+        let said = if plugin { &exit.stdout } else { &exit.stderr };
+        assert!(said.contains(text), "{line}: {exit:?}");
+        assert_eq!(said.matches('\n').count(), 1, "{said}");
+        assert_eq!(exit.status, if plugin { 3 } else { 2 });
+        assert!(exit.stdout.is_empty() || exit.stderr.is_empty());
+    }
+    let latin = OsString::from_vec(b"--timeout=\xe9".to_vec());
+    assert_eq!(parse([PROCESS_NAME.into(), latin]).unwrap_err().stderr.matches('\n').count(), 1);
+    let evil = parse([PROCESS_NAME, "--a\n\x1b[31m"].map(OsString::from)).unwrap_err();
+    assert_eq!(evil.stderr.matches('\n').count(), 1);
+    assert!(!evil.stderr.contains('\x1b'), "{evil:?}");
+}
+
+#[test]
+fn help_and_version_are_answers() {
+    for (line, text) in [
+        ("--help", "Exit status:"),
+        ("-h", "--poll-interval"),
+        ("check --help", "UNKNOWN"),
+        ("--version", "mount_status_monitor 3."),
+        ("check --version", "mount_status_monitor-check 3."),
+    ] {
+        let exit = parsed(line).unwrap_err();
+        assert!(exit.status == 0 && exit.stderr.is_empty() && exit.stdout.contains(text), "{exit:?}");
+    }
+}
