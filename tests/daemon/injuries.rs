@@ -77,7 +77,8 @@ fn without_descriptors_nobody_is_accused() {
         limit(&daemon, 0, "--nofile=3:");
         daemon.mark();
         prober.signal(Signal::SIGKILL);
-        daemon.told("Prober ", ms(4000));
+        daemon.told("Cannot start a prober: ", ms(4000));
+        daemon.told("Checked 5 mounts; 0 are dead; 5 could not be judged", ms(6000));
         pause(FEW_RUNS);
         daemon.silent_about("Mount failed");
         daemon.silent_about("Mount disappeared");
@@ -85,7 +86,7 @@ fn without_descriptors_nobody_is_accused() {
         limit(&daemon, 0, "--nofile=1024:");
         daemon.mark();
         lab.order("mute", &mounts[0]);
-        daemon.told_failed(&mounts[0], "hung", ms(10_000));
+        daemon.told_failed(&mounts[0], "hung", ms(40_000));
         daemon.stop();
     });
 }
@@ -99,14 +100,15 @@ fn without_processes_nobody_is_accused() {
         limit(&daemon, LONELY_USER, "--nproc=1:");
         daemon.mark();
         prober.signal(Signal::SIGKILL);
-        daemon.told("Prober ", ms(4000));
+        daemon.told("Cannot start a prober: ", ms(4000));
+        daemon.told("Checked 5 mounts; 0 are dead; 5 could not be judged", ms(6000));
         pause(FEW_RUNS);
         daemon.silent_about("Mount failed");
 
         limit(&daemon, LONELY_USER, "--nproc=4096:");
         daemon.mark();
         lab.order("mute", &mounts[0]);
-        daemon.told_failed(&mounts[0], "hung", ms(10_000));
+        daemon.told_failed(&mounts[0], "hung", ms(40_000));
         daemon.stop();
     });
 }
