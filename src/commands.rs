@@ -1,17 +1,17 @@
 //! What each command does with the daemon's loop, and the exit status that it ends with.
 
 use crate::cli::USAGE_ERROR;
-use crate::config::{CheckConfig, CheckOutput, Config, Filter, select};
+use crate::config::{CheckConfig, CheckOutput, Config, Filter, resolve, select};
 use crate::daemon::{Daemon, Ending, Options, Purpose, Told};
 use crate::monitor::{Event, Monitor, Policy, Settings, Status, Time};
-use crate::report::escape::escape_os;
-use crate::report::progress::{self, Progress};
 use crate::report::sink::{Delivery, Output};
+use crate::report::terminal::{self, TerminalProgress};
 use crate::report::{Message, PROCESS_NAME, Priority, Reporter, Sink, nagios, table};
 use anyhow::Context as _;
 use platform::{Mount, MountKey, MountTable, MountWatch};
 use std::collections::HashSet;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -72,7 +72,7 @@ fn watch(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
     let purpose = if config.once_only { Purpose::Once(None) } else { Purpose::Watch };
     let ending = Daemon::new(options, &mut tell)?.run(purpose)?;
     if config.once_only && config.print_bad_mounts {
-        print(&dead_mounts(&ending.status).map(|path| path + "\n").collect::<String>());
+        print(&table::bad_mounts(&ending.status));
     }
     Ok(ending)
 }
@@ -91,13 +91,9 @@ fn once_status(ending: &Ending) -> u8 {
     }
 }
 
-fn dead_mounts(status: &Status) -> impl Iterator<Item = String> + '_ {
-    let dead = status.mounts.iter().filter(|known| known.health.failure().is_some());
-    dead.map(|known| escape_os(&known.mount.mountpoint).into_owned())
-}
-
 fn offer_dead(sink: &Sink, time: SystemTime, monitor: &Monitor) {
-    for text in dead_mounts(&monitor.status()) {
+    let text = table::bad_mounts(&monitor.status());
+    if !text.is_empty() {
         sink.offer(Arc::new(Message { time, priority: Priority::Info, text, event: None }));
     }
 }
@@ -107,9 +103,8 @@ struct Lines;
 
 impl Output for Lines {
     fn write(&mut self, message: &Message) -> Delivery {
-        let line = format!("{}\n", message.text);
         let mut stdout = std::io::stdout().lock();
-        match stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush()) {
+        match stdout.write_all(message.text.as_bytes()).and_then(|()| stdout.flush()) {
             Ok(()) => Delivery::Done,
             Err(_) => Delivery::Lost,
         }
@@ -147,19 +142,14 @@ fn run_check(config: &CheckConfig) -> anyhow::Result<u8> {
     let policy: Policy = Box::new(move |mount| wanted.contains(&mount.key).then_some(settings));
     let options = Options { interval: settings.poll_interval, policy, prober: None };
     let daemon = Daemon::new(options, &mut tell)?;
-    let stderr = std::io::stderr();
-    let ending = if stderr.is_terminal() && config.output != CheckOutput::Nagios {
-        let width = terminal_size::terminal_size_of(&stderr).map_or(80, |(width, _)| width.0.into());
-        let mut shown = Progress::new(stderr.lock());
-        let mut look = |status: &Status, now: Time| {
-            let _ = shown.show(progress::line(status, now, width));
-        };
-        let ending = daemon.run(Purpose::Once(Some(&mut look)));
-        let _ = shown.show(None);
-        ending?
+    let mut progress = TerminalProgress::new();
+    let ending = if progress.is_shown() && config.output != CheckOutput::Nagios {
+        let mut look = |status: &Status, now: Time| progress.show(status, now);
+        daemon.run(Purpose::Once(Some(&mut look)))?
     } else {
         daemon.run(Purpose::Once(None))?
     };
+    drop(progress); // wiped before anything else is written
     anyhow::ensure!(!ending.interrupted, "interrupted before every mount had an answer");
     for trouble in troubles.iter().filter(|_| plain) {
         eprintln!("{PROCESS_NAME}: {trouble}");
@@ -173,7 +163,9 @@ fn wanted(config: &CheckConfig) -> anyhow::Result<HashSet<MountKey>> {
     let table: MountTable = MountWatch::open(path.as_ref())
         .and_then(|mut watch| watch.read())
         .with_context(|| format!("cannot read {path}: is /proc mounted?"))?;
-    match select(&table, &config.mountpoints, &config.filter) {
+    let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    let named: Vec<PathBuf> = config.mountpoints.iter().map(|path| resolve(&here, path)).collect();
+    match select(&table, &named, &config.filter) {
         Ok(mounts) => Ok(mounts.iter().map(|mount| mount.key).collect()),
         Err(problems) => anyhow::bail!("{}", problems.join("; ")),
     }
@@ -189,16 +181,9 @@ fn show(config: &CheckConfig, ending: &Ending) -> u8 {
         CheckOutput::Json => {
             print(&format!("{}\n", table::document(&ending.status, ending.at, SystemTime::now())));
         }
-        CheckOutput::Table => print(&table::table(&ending.status, ending.at, style_of_stdout())),
+        CheckOutput::Table => print(&table::table(&ending.status, ending.at, terminal::style())),
     }
     once_status(ending)
-}
-
-fn style_of_stdout() -> table::Style {
-    let stdout = std::io::stdout();
-    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()); // no-color.org
-    let width = terminal_size::terminal_size_of(&stdout).map(|(width, _)| width.0.into());
-    table::Style { width, colours: wanted && stdout.is_terminal() }
 }
 
 fn print(text: &str) {

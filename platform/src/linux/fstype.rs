@@ -4,8 +4,28 @@ use crate::FsKind;
 
 /// Types whose storage is behind a network and whose attributes may come from a cache.
 const NETWORK: &[&[u8]] = &[
-    b"nfs", b"nfs4", b"cifs", b"smb3", b"smbfs", b"ceph", b"9p", b"afs", b"coda", b"ncpfs", b"lustre", b"beegfs",
-    b"gpfs", b"glusterfs", b"orangefs", b"pvfs2", b"panfs", b"gfs", b"gfs2", b"ocfs2", b"davfs", b"acfs",
+    b"nfs",
+    b"nfs4",
+    b"cifs",
+    b"smb3",
+    b"smbfs",
+    b"ceph",
+    b"9p",
+    b"afs",
+    b"coda",
+    b"ncpfs",
+    b"lustre",
+    b"beegfs",
+    b"gpfs",
+    b"glusterfs",
+    b"orangefs",
+    b"pvfs2",
+    b"panfs",
+    b"gfs",
+    b"gfs2",
+    b"ocfs2",
+    b"davfs",
+    b"acfs",
 ];
 
 pub(crate) fn kind_of(fstype: &[u8]) -> FsKind {
