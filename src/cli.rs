@@ -120,9 +120,9 @@ struct WatchArgs {
     /// A mount that has not answered by then is hung
     #[arg(long, value_name = "TIME", default_value = "3", value_parser = duration, allow_hyphen_values = true)]
     timeout: Duration,
-    /// A mount that answers later than this is slow
-    #[arg(long, value_name = "TIME", default_value = "1", value_parser = duration, allow_hyphen_values = true)]
-    slow_after: Duration,
+    /// A mount that answers later than this is slow [default: 1]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
+    slow_after: Option<Duration>,
     /// Only mount points that match this regular expression
     #[arg(long, value_name = "REGEX", value_parser = name_regex)]
     mount_points_include: Option<Regex>,
@@ -139,7 +139,8 @@ struct WatchArgs {
 
 impl WatchArgs {
     fn split(self, poll_interval: Duration) -> (Settings, Filter) {
-        let settings = Settings { poll_interval, timeout: self.timeout, slow_after: self.slow_after };
+        let slow_after = self.slow_after.unwrap_or(Settings::default().slow_after.min(self.timeout));
+        let settings = Settings { poll_interval, timeout: self.timeout, slow_after };
         let filter = Filter {
             mount_points_include: self.mount_points_include,
             mount_points_exclude: self.mount_points_exclude,

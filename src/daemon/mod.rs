@@ -193,7 +193,7 @@ impl<'a> Daemon<'a> {
     /// Lets the monitor and the pool decide until both have nothing more to do at this moment.
     fn decide(&mut self, now: Time) {
         loop {
-            let news = self.take_news(now);
+            self.take_news(now);
             self.monitor.settle(now);
             let mut acted = false;
             while let Some(action) = self.monitor.next_action() {
@@ -201,15 +201,14 @@ impl<'a> Daemon<'a> {
                 self.carry_out(now, action);
             }
             self.pool.flush(now);
-            if !news && !acted {
+            if !acted && !self.pool.has_events() {
                 return;
             }
         }
     }
 
-    fn take_news(&mut self, now: Time) -> bool {
+    fn take_news(&mut self, now: Time) {
         let events: Vec<PoolEvent> = self.pool.drain_events().collect();
-        let any = !events.is_empty();
         for event in events {
             let input = match event {
                 PoolEvent::Answered { probe, outcome, took } => Input::ProbeAnswered { probe, outcome, took },
@@ -225,7 +224,6 @@ impl<'a> Daemon<'a> {
             };
             self.monitor.handle(now, input);
         }
-        any
     }
 
     fn carry_out(&mut self, now: Time, action: Action) {

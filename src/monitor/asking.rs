@@ -16,6 +16,9 @@ pub(super) const WINDOW: usize = 256;
 const GRACE: Duration = Duration::from_millis(20);
 /// Unanswered probes at a time, those given up included: each is a thread of about 37 KiB, so 150 MiB at worst.
 pub(super) const MAX_UNANSWERED: usize = 4096;
+/// An overdue probe whose prober does not say what has become of it is asked about again: it must not be forgotten,
+/// whatever goes wrong there.
+const CONFIRM_AGAIN: Duration = Duration::from_secs(5);
 /// After this many probes in a row that ended without a word, the mount is left unjudged for a while.
 const MAX_ABORTED: u32 = 3;
 /// For how long.
@@ -133,14 +136,19 @@ impl Monitor {
     /// A probe is no longer young, or overdue.
     pub(super) fn probe_timer(&mut self, now: Time, id: ProbeId) {
         let Some(probe) = self.probes.get_mut(&id) else { return };
-        if probe.phase == Phase::Young {
-            probe.phase = Phase::Old;
-            self.young -= 1;
+        match probe.phase {
+            Phase::Young => {
+                probe.phase = Phase::Old;
+                self.young -= 1;
+            }
+            Phase::Old | Phase::Confirming => {}
+            Phase::Condemned | Phase::Lost => return,
         }
         if probe.deadline > now {
             self.timers.set(Timer::Probe(id), probe.deadline);
         } else {
             probe.phase = Phase::Confirming;
+            self.timers.set(Timer::Probe(id), now + CONFIRM_AGAIN);
             self.actions.push_back(Action::ConfirmHang { probe: id });
         }
     }

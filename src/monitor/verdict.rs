@@ -240,6 +240,7 @@ impl Monitor {
             return self.timers.set(Timer::Probe(id), at);
         }
         probe.phase = Phase::Condemned;
+        self.timers.cancel(Timer::Probe(id));
         self.given_up += 1;
         self.actions.push_back(super::Action::CondemnProbe { probe: id });
         // Before a mount is reached, the path alone can hang: then its file system is not to blame, and its other

@@ -121,7 +121,8 @@ pub enum SpawnError {
 impl fmt::Display for SpawnError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SpawnError::System(errno) => f.write_str(errno.describe()),
+            SpawnError::System(Errno::EAGAIN) => f.write_str("the limit of processes is reached (EAGAIN)"),
+            SpawnError::System(errno) => write!(f, "{} ({errno})", errno.describe()),
             SpawnError::Ended(how) => how.fmt(f),
             SpawnError::Silent => f.write_str("it does not come up"),
             SpawnError::TooMany => f.write_str("too many that were killed are still there"),

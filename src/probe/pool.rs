@@ -79,6 +79,8 @@ struct Probe {
     standing: Standing,
     /// Must be confirmed by then.
     confirm_by: Option<Time>,
+    /// To be confirmed as soon as it has a prober.
+    confirm_later: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -147,20 +149,21 @@ impl Pool {
             None => wire::put_probe(room(&mut lane.waiting), probe, target),
         }
         let prober = lane.active;
-        let started = Probe { lane: number, prober, standing: Standing::Asked, confirm_by: None };
+        let started =
+            Probe { lane: number, prober, standing: Standing::Asked, confirm_by: None, confirm_later: false };
         let before = self.probes.insert(probe, started);
         debug_assert!(before.is_none(), "{probe:?} was started before");
     }
 
     /// Asks what has become of a probe: `Stuck`, or one of its ends, comes within a second.
     pub fn confirm(&mut self, probe: ProbeId) {
-        let Some(Probe { prober, standing: Standing::Asked, confirm_by: None, .. }) = self.probes.get(&probe)
-        else {
+        let Some(found) = self.probes.get_mut(&probe) else { return };
+        if found.standing != Standing::Asked || found.confirm_by.is_some() {
             return;
-        };
-        // One that still waits for a prober is given up soon enough if none comes.
-        if let Some(prober) = prober.and_then(|slot| self.probers[slot].as_mut()) {
-            prober.confirm(probe);
+        }
+        match found.prober.and_then(|slot| self.probers[slot].as_mut()) {
+            Some(prober) => prober.confirm(probe),
+            None => found.confirm_later = true, // if no prober comes it is given up soon
         }
     }
 
@@ -280,6 +283,12 @@ impl Pool {
     /// What has happened since the last call.
     pub fn drain_events(&mut self) -> impl Iterator<Item = PoolEvent> + '_ {
         self.events.drain(..)
+    }
+
+    /// Has something happened since the last call of [`Pool::drain_events`]?
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// How many were killed and are still there.

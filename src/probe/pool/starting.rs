@@ -24,13 +24,20 @@ impl Pool {
             return;
         };
         let mut adopted = 0;
-        let waiting = |probe: &&mut Probe| probe.lane == number && probe.prober.is_none();
-        for probe in self.probes.values_mut().filter(waiting) {
+        let mut unconfirmed = Vec::new();
+        let waiting = |probe: &Probe| probe.lane == number && probe.prober.is_none();
+        for (id, probe) in self.probes.iter_mut().filter(|(_, probe)| waiting(probe)) {
             probe.prober = Some(slot);
             adopted += 1;
+            if std::mem::take(&mut probe.confirm_later) {
+                unconfirmed.push(*id);
+            }
         }
         lane.waiting_since = None;
         prober.adopt(lane.waiting.drain(..), adopted);
+        for probe in unconfirmed {
+            prober.confirm(probe);
+        }
     }
 
     fn spawn(&mut self, lane: usize) -> Result<usize, SpawnError> {
