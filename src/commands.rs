@@ -58,7 +58,9 @@ fn watch(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
         .transpose()
         .context("cannot start a thread for standard output")?;
     let mut tell = |time: SystemTime, told: Told<'_>| match told {
-        Told::Notice(priority, text) => reporter.notice(time, priority, &text),
+        Told::Notice(priority, text) => {
+            reporter.notice(time, priority, &text);
+        }
         Told::Event(event, monitor) => {
             reporter.tell(time, event);
             if let (Event::Run { .. }, Some(sink)) = (event, &dead_list) {
@@ -67,8 +69,12 @@ fn watch(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
         }
     };
     let (settings, filter) = (config.settings, config.filter.clone());
-    let options =
-        Options { interval: settings.poll_interval, policy: watch_all(settings, filter), prober: None };
+    let options = Options {
+        interval: settings.poll_interval,
+        policy: watch_all(settings, filter),
+        prober: None,
+        live: None,
+    };
     let purpose = if config.once_only { Purpose::Once(None) } else { Purpose::Watch };
     let ending = Daemon::new(options, &mut tell)?.run(purpose)?;
     if config.once_only && config.print_bad_mounts {
@@ -140,7 +146,7 @@ fn run_check(config: &CheckConfig) -> anyhow::Result<u8> {
     };
     let settings = config.settings;
     let policy: Policy = Box::new(move |mount| wanted.contains(&mount.key).then_some(settings));
-    let options = Options { interval: settings.poll_interval, policy, prober: None };
+    let options = Options { interval: settings.poll_interval, policy, prober: None, live: None };
     let daemon = Daemon::new(options, &mut tell)?;
     let mut progress = TerminalProgress::new();
     let ending = if progress.is_shown() && config.output != CheckOutput::Nagios {

@@ -6,14 +6,17 @@
 //! answer that has come is never beaten by its own deadline.
 
 mod clock;
+mod showing;
 
+use crate::live::{Live, Snapshot};
 use crate::monitor::{Action, Event, Input, Monitor, Policy, Reading, Status, Time};
 use crate::probe::{Pool, PoolEvent};
-use crate::report::{Priority, Reporter, notices};
+use crate::report::{Priority, notices};
 use anyhow::Context as _;
 use clock::Clock;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use platform::MountWatch;
+use showing::Showing;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use std::io;
@@ -22,8 +25,10 @@ use std::time::{Duration, SystemTime};
 
 const MOUNTS: Token = Token(0);
 const SIGNALS: Token = Token(1);
+/// Somebody wants to see the loop turn.
+const NUDGES: Token = Token(2);
 /// Tokens from here on are the pool's.
-const FIRST_PROBER: usize = 2;
+const FIRST_PROBER: usize = 3;
 /// Readiness events taken in one turn: more wait for the next turn.
 const EVENTS_PER_TURN: usize = 64;
 /// After a reading of the mount table failed, the next is tried after nine times this.
@@ -39,6 +44,8 @@ pub struct Options {
     pub policy: Policy,
     /// The program to start probers from, if it is not this one.
     pub prober: Option<PathBuf>,
+    /// Where to show what is known, if anybody serves it.
+    pub live: Option<Live>,
 }
 
 /// Is shown what is known.
@@ -72,6 +79,7 @@ pub struct Daemon<'a> {
     watch: MountWatch,
     monitor: Monitor,
     pool: Pool,
+    showing: Showing,
     tell: &'a mut dyn FnMut(SystemTime, Told<'_>),
     last_run: Option<usize>,
     interrupted: bool,
@@ -107,6 +115,9 @@ impl<'a> Daemon<'a> {
         let mut watch = MountWatch::open(table.as_ref())
             .with_context(|| format!("cannot open {table}: is /proc mounted?"))?;
         poll.registry().register(&mut watch, MOUNTS, Interest::PRIORITY).context("cannot wait for mounts")?;
+        if let Some(live) = &options.live {
+            live.set_waker(Waker::new(poll.registry(), NUDGES).context("cannot create a waker")?);
+        }
         let registry = poll.registry().try_clone().context("cannot share the event queue")?;
         let pool = Pool::new(registry, FIRST_PROBER, options.prober).context("cannot prepare probers")?;
         Ok(Daemon {
@@ -116,6 +127,7 @@ impl<'a> Daemon<'a> {
             watch,
             monitor: Monitor::new(options.interval, options.policy),
             pool,
+            showing: Showing::new(options.live),
             tell,
             last_run: None,
             interrupted: false,
@@ -134,6 +146,7 @@ impl<'a> Daemon<'a> {
         self.monitor.handle(now, Input::MountTable { table, whole: true });
         loop {
             self.decide(now);
+            self.show(now);
             let done = matches!(purpose, Purpose::Once(_)) && self.last_run.is_some();
             if self.interrupted || done {
                 self.pool.shutdown();
@@ -160,7 +173,8 @@ impl<'a> Daemon<'a> {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        self.monitor.next_deadline().into_iter().chain(self.pool.next_deadline()).min()
+        let others = self.pool.next_deadline().into_iter().chain(self.showing.next());
+        self.monitor.next_deadline().into_iter().chain(others).min()
     }
 
     /// Everything that is readable now.
@@ -171,6 +185,7 @@ impl<'a> Daemon<'a> {
         for event in events {
             match event.token() {
                 MOUNTS => self.monitor.handle(now, Input::TableChanged),
+                NUDGES => {} // turning is all that is wanted
                 SIGNALS => self.take_signals(now),
                 token => self.pool.ready(now, token),
             }
@@ -223,6 +238,7 @@ impl<'a> Daemon<'a> {
                 }
             };
             self.monitor.handle(now, input);
+            self.showing.changed();
         }
     }
 
@@ -233,12 +249,28 @@ impl<'a> Daemon<'a> {
             Action::ConfirmHang { probe } => self.pool.confirm(probe),
             Action::CondemnProbe { probe } => self.pool.condemn(probe),
             Action::Report(event) => {
+                self.showing.changed();
                 if let Event::Run { unjudged, .. } = event {
                     self.last_run = Some(unjudged);
                 }
                 (self.tell)(SystemTime::now(), Told::Event(&event, &self.monitor));
             }
         }
+    }
+
+    fn show(&mut self, now: Time) {
+        self.showing.turned();
+        let (monitor, pool, clock) = (&self.monitor, &self.pool, self.clock);
+        let make = || Snapshot {
+            serial: 0,
+            status: monitor.status(),
+            at: now,
+            wall: SystemTime::now(),
+            probers: pool.probers(),
+            probers_lost: pool.probers_lost(),
+        };
+        let begun = clock.now();
+        self.showing.show(now, make, || clock.now() - begun);
     }
 
     fn read_table(&mut self, now: Time, reading: Reading) {
@@ -270,13 +302,5 @@ impl<'a> Daemon<'a> {
 
     fn notice(&mut self, priority: Priority, text: String) {
         (self.tell)(SystemTime::now(), Told::Notice(priority, text));
-    }
-}
-
-/// Hands what is told to a reporter.
-pub fn tell(reporter: &Reporter, time: SystemTime, told: &Told<'_>) {
-    match told {
-        Told::Event(event, _) => reporter.tell(time, event),
-        Told::Notice(priority, text) => reporter.notice(time, *priority, text),
     }
 }

@@ -107,6 +107,7 @@ impl Monitor {
         self.last_probe += 1;
         let probe = ProbeId(self.last_probe);
         slot.asked = Asked::Probe(probe);
+        self.count.asked(slot.counted);
         shared.lead = Some(Lead::Asking(probe));
         let target = Arc::clone(&slot.target);
         let deadline = now + patience;

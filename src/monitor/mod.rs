@@ -5,6 +5,7 @@
 //! `verdict` (what an answer or its absence means), `run`. `slot` holds what is remembered.
 
 mod asking;
+mod counters;
 mod diff;
 mod event;
 mod health;
@@ -23,15 +24,17 @@ mod timers;
 mod verdict;
 mod visible;
 
+pub use counters::{Counters, DURATION_BOUNDS, Durations, FsCounters};
 pub use diff::{Change, diff};
 pub use event::Event;
 pub use health::{Failure, Health, Reason};
 pub use interface::{Action, Input, ProbeId};
 pub use pace::Reading;
 pub use settings::Settings;
-pub use status::{Answered, MountStatus, Status};
+pub use status::{Answered, LastRun, MountStatus, Status};
 pub use time::Time;
 
+use counters::Count;
 use pace::Pace;
 use platform::{DeviceNumber, Mount, MountKey, MountTable};
 use run::Run;
@@ -71,6 +74,8 @@ pub struct Monitor {
     timers: Timers<Timer>,
     pace: Pace,
     run: Run,
+    last_run: Option<LastRun>,
+    count: Count,
     saw_table: bool,
     /// A hang is over: what lies behind it is to be asked again.
     way_is_free: bool,
@@ -113,6 +118,8 @@ impl Monitor {
             timers: Timers::new(),
             pace: Pace::default(),
             run: Run::default(),
+            last_run: None,
+            count: Count::default(),
             saw_table: false,
             way_is_free: false,
             actions: VecDeque::new(),
@@ -123,7 +130,10 @@ impl Monitor {
     pub fn handle(&mut self, now: Time, input: Input) {
         match input {
             Input::TableChanged => self.pace.changed(now),
-            Input::MountTable { table, whole } => self.table_was_read(now, table, whole),
+            Input::MountTable { table, whole } => {
+                self.count.counters.table_reads += 1;
+                self.table_was_read(now, table, whole);
+            }
             Input::TableCost { spent, whole } => self.pace.cost(now, spent, whole),
             Input::ProbeAnswered { probe, outcome, took } => self.answered(now, probe, outcome, took),
             Input::ProbeStuck { probe, call, elapsed } => self.stuck(now, probe, call, elapsed),
@@ -173,7 +183,12 @@ impl Monitor {
     /// What is known now.
     #[must_use]
     pub fn status(&self) -> Status {
-        let mut status = Status { in_flight: self.probes.len(), ..Status::default() };
+        let mut status = Status {
+            in_flight: self.probes.len(),
+            last_run: self.last_run,
+            counters: self.count.counters.clone(),
+            ..Status::default()
+        };
         for slot in self.table.iter().filter_map(|mount| self.slots.get(&mount.key)) {
             status.total += usize::from(!slot.hidden);
             status.dead += usize::from(slot.health.failure().is_some());
@@ -189,6 +204,19 @@ impl Monitor {
     }
 
     fn report(&mut self, event: Event) {
+        let counters = &mut self.count.counters;
+        match event {
+            Event::Mounted { .. } => counters.mounted += 1,
+            Event::Unmounted { .. } => counters.unmounted += 1,
+            Event::Remounted { .. } => counters.remounted += 1,
+            Event::Moved { .. } => counters.moved += 1,
+            Event::Failed { .. }
+            | Event::StillFailing { .. }
+            | Event::Recovered { .. }
+            | Event::Slow { .. }
+            | Event::Denied { .. }
+            | Event::Run { .. } => {}
+        }
         self.actions.push_back(Action::Report(event));
     }
 
@@ -228,6 +256,7 @@ impl Monitor {
             dead += usize::from(slot.health.failure().is_some());
         }
         let (unjudged, took) = (self.run.unjudged, now - self.run.started);
+        self.last_run = Some(LastRun { at: now, took });
         self.report(Event::Run { mounts, dead, unjudged, took });
     }
 }

@@ -51,7 +51,8 @@ impl Monitor {
         let is_hidden = hidden.contains(key);
         let own_schedule = settings.poll_interval != self.interval;
         let interval = settings.poll_interval;
-        self.slots.insert(key, Slot::new(now, Arc::clone(&mount), settings, is_hidden));
+        let counted = self.count.place(&mount.fstype);
+        self.slots.insert(key, Slot::new(now, Arc::clone(&mount), settings, is_hidden, counted));
         if !first {
             self.report(Event::Mounted { mount });
         }

@@ -13,6 +13,8 @@ pub(super) struct Slot {
     /// What a probe has to know of `mount`, made once.
     pub(super) target: Arc<Target>,
     pub(super) read_only: bool,
+    /// Where its type is counted.
+    pub(super) counted: usize,
     pub(super) settings: Settings,
     pub(super) hidden: bool,
     pub(super) health: Health,
@@ -51,10 +53,17 @@ pub(super) enum Asked {
 }
 
 impl Slot {
-    pub(super) fn new(now: Time, mount: Arc<Mount>, settings: Settings, hidden: bool) -> Slot {
+    pub(super) fn new(
+        now: Time,
+        mount: Arc<Mount>,
+        settings: Settings,
+        hidden: bool,
+        counted: usize,
+    ) -> Slot {
         Slot {
             target: Arc::new(Target::of(&mount)),
             read_only: mount.read_only(),
+            counted,
             mount,
             settings,
             hidden,

@@ -1,6 +1,6 @@
 //! What the monitor knows at one moment, for those who show it.
 
-use super::{Health, Time};
+use super::{Counters, Health, Time};
 use platform::{Mount, Usage};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,8 +31,17 @@ pub struct MountStatus {
     pub waiting_since: Option<Time>,
 }
 
+/// The last run that is complete.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LastRun {
+    /// When its last mount was judged.
+    pub at: Time,
+    /// From its start to then.
+    pub took: Duration,
+}
+
 /// Everything.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Default, Debug)]
 pub struct Status {
     /// The watched mounts, in the order of the mount table.
     pub mounts: Vec<MountStatus>,
@@ -42,4 +51,8 @@ pub struct Status {
     pub dead: usize,
     /// Probes without an answer yet.
     pub in_flight: usize,
+    /// The last complete run; none before the first is.
+    pub last_run: Option<LastRun>,
+    /// What has been counted since the start.
+    pub counters: Counters,
 }

@@ -47,6 +47,9 @@ impl Monitor {
         let meant = self.probes.get(&id).map(|probe| probe.key);
         let asked = meant.and_then(|key| self.slots.get(&key)).is_some_and(|s| s.asked == Asked::Probe(id));
         let Some(probe) = self.close_probe(id) else { return };
+        if let Some(slot) = self.slots.get(&probe.key) {
+            self.count.answered(slot.counted, &outcome, took);
+        }
         let meaning = meaning(outcome);
         match meaning {
             Meaning::Nothing => return self.not_understood(now, probe.key, probe.superblock, asked),
@@ -146,6 +149,7 @@ impl Monitor {
     fn judge_dead(&mut self, now: Time, key: MountKey, failure: Failure, tell: bool) {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         let mount = Arc::clone(&slot.mount);
+        self.count.failed(slot.counted, failure.reason);
         let before = slot.health.failure().map(|failure| failure.reason);
         let dead_since = if before.is_some() { slot.since } else { now };
         let told = slot.told_dead.is_some();

@@ -83,8 +83,9 @@ impl Reporter {
         let mut sinks = vec![(stderr.clone(), level)];
         if settings.syslog != SyslogTarget::Off {
             let others = Reporter::over(vec![(stderr, level)]);
-            let tell =
-                Box::new(move |priority, text: String| others.notice(SystemTime::now(), priority, &text));
+            let tell = Box::new(move |priority, text: String| {
+                drop(others.notice(SystemTime::now(), priority, &text))
+            });
             let output = syslog::SyslogOutput::new(settings.syslog.clone(), settings.syslog_facility, tell);
             sinks.push((Sink::start("syslog", output)?, SYSLOG_LEVEL));
         }
@@ -97,16 +98,16 @@ impl Reporter {
         Reporter { sinks }
     }
 
-    /// Tells an event.
-    pub fn tell(&self, time: SystemTime, event: &Event) {
+    /// Tells an event, and returns what the sinks are told.
+    pub fn tell(&self, time: SystemTime, event: &Event) -> Arc<Message> {
         let (priority, text) = lines::line(event);
-        self.send(Message { time, priority, text, event: Some(event.clone()) });
+        self.send(Message { time, priority, text, event: Some(event.clone()) })
     }
 
     /// Tells something about the daemon itself. Names in it must have been escaped; what else would break the line is
     /// escaped here.
-    pub fn notice(&self, time: SystemTime, priority: Priority, text: &str) {
-        self.send(Message { time, priority, text: escape::one_line(text).into_owned(), event: None });
+    pub fn notice(&self, time: SystemTime, priority: Priority, text: &str) -> Arc<Message> {
+        self.send(Message { time, priority, text: escape::one_line(text).into_owned(), event: None })
     }
 
     /// Lets the sinks write what they hold, all together for at most `patience`. Was all written? What blocks is left
@@ -125,10 +126,11 @@ impl Reporter {
         self.sinks.iter().map(|(sink, _)| sink)
     }
 
-    fn send(&self, message: Message) {
+    fn send(&self, message: Message) -> Arc<Message> {
         let message = Arc::new(message);
         for (sink, _) in self.sinks.iter().filter(|(_, level)| message.priority <= *level) {
             sink.offer(Arc::clone(&message));
         }
+        message
     }
 }

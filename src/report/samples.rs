@@ -64,5 +64,6 @@ pub(crate) fn status(mounts: Vec<MountStatus>) -> Status {
         dead: mounts.iter().filter(|m| m.health.failure().is_some()).count(),
         in_flight: mounts.iter().filter(|m| m.waiting_since.is_some()).count(),
         mounts,
+        ..Status::default()
     }
 }

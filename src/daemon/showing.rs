@@ -1,0 +1,52 @@
+//! When the loop makes a snapshot for others: soon after something changed, seldom enough to cost little, and never
+//! when nobody serves it.
+
+use crate::live::{Live, Snapshot};
+use crate::monitor::Time;
+use std::time::Duration;
+
+/// A snapshot is at most this late: a page or a gateway shows a hang within a second of its verdict.
+const LEAST_GAP: Duration = Duration::from_millis(200);
+/// With very many mounts a snapshot costs milliseconds: it may take one part in twenty of a core.
+const GAP_PER_COST: u32 = 20;
+
+pub(super) struct Showing {
+    live: Option<Live>,
+    dirty: bool,
+    not_before: Time,
+}
+
+impl Showing {
+    pub(super) fn new(live: Option<Live>) -> Showing {
+        Showing { live, dirty: true, not_before: Time::default() }
+    }
+
+    /// The loop has turned.
+    pub(super) fn turned(&self) {
+        if let Some(live) = &self.live {
+            live.turned();
+        }
+    }
+
+    /// Something may look different now.
+    pub(super) fn changed(&mut self) {
+        self.dirty = true;
+    }
+
+    pub(super) fn next(&self) -> Option<Time> {
+        (self.dirty && self.live.is_some()).then_some(self.not_before)
+    }
+
+    /// Publishes what `make` makes, if it is time. `cost` tells how long that took.
+    pub(super) fn show(
+        &mut self,
+        now: Time,
+        make: impl FnOnce() -> Snapshot,
+        cost: impl FnOnce() -> Duration,
+    ) {
+        let Some(live) = self.live.as_ref().filter(|_| self.dirty && self.not_before <= now) else { return };
+        live.publish(make());
+        self.dirty = false;
+        self.not_before = now + LEAST_GAP.max(cost().saturating_mul(GAP_PER_COST));
+    }
+}

@@ -1,0 +1,138 @@
+//! The latest snapshot, and how its readers learn of a new one.
+
+use super::EventLog;
+use crate::monitor::{Status, Time};
+use crate::report::Message;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// Everything that is known at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Grows with each snapshot.
+    pub serial: u64,
+    /// The mounts, the last run and the counters.
+    pub status: Status,
+    /// The moment, on the monitor's clock.
+    pub at: Time,
+    /// The same moment, as the time of day.
+    pub wall: SystemTime,
+    /// Probers that are there, those that are lost among them.
+    pub probers: usize,
+    /// Probers that were killed and are still there.
+    pub probers_lost: usize,
+}
+
+impl Snapshot {
+    /// The time of day at another moment of the monitor's clock.
+    #[must_use]
+    pub fn wall_at(&self, time: Time) -> SystemTime {
+        self.wall.checked_sub(self.at.since(time)).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
+type Hook = Box<dyn Fn() + Send + Sync>;
+
+/// Shared by the loop, which writes, and those who serve, who read. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Live(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    latest: Mutex<Option<Arc<Snapshot>>>,
+    changed: Condvar,
+    events: EventLog,
+    /// Turns of the loop so far.
+    turns: AtomicU64,
+    waker: OnceLock<mio::Waker>,
+    hooks: Mutex<Vec<Hook>>,
+}
+
+impl Live {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new() -> Live {
+        Live::default()
+    }
+
+    /// The last snapshot; none before the first mount table was read.
+    #[must_use]
+    pub fn latest(&self) -> Option<Arc<Snapshot>> {
+        self.0.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for a snapshot whose serial is above this, at most for `limit`. For threads, never for the loop.
+    #[must_use]
+    pub fn wait_beyond(&self, serial: u64, limit: Duration) -> Option<Arc<Snapshot>> {
+        let latest = self.0.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_old = |latest: &mut Option<Arc<Snapshot>>| latest.as_ref().is_none_or(|s| s.serial <= serial);
+        let (latest, _) =
+            self.0.changed.wait_timeout_while(latest, limit, is_old).unwrap_or_else(PoisonError::into_inner);
+        latest.clone().filter(|latest| latest.serial > serial)
+    }
+
+    /// The last events.
+    #[must_use]
+    pub fn events(&self) -> &EventLog {
+        &self.0.events
+    }
+
+    /// `hook` is called after each new snapshot and each new event, by the loop: it must not block.
+    pub fn on_news(&self, hook: impl Fn() + Send + Sync + 'static) {
+        self.0.hooks.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(hook));
+    }
+
+    /// Turns of the loop so far. [`Live::nudge`] makes an idle loop turn: if the number has not grown a second later,
+    /// the loop is stuck.
+    #[must_use]
+    pub fn turns(&self) -> u64 {
+        self.0.turns.load(Ordering::Acquire)
+    }
+
+    /// Wakes the loop up.
+    pub fn nudge(&self) {
+        if let Some(waker) = self.0.waker.get() {
+            let _ = waker.wake(); // a loop that cannot be woken does not turn, which is what the caller will see
+        }
+    }
+
+    /// For the loop: how it can be woken.
+    pub(crate) fn set_waker(&self, waker: mio::Waker) {
+        let _ = self.0.waker.set(waker);
+    }
+
+    /// For the loop: it has turned.
+    pub(crate) fn turned(&self) {
+        self.0.turns.fetch_add(1, Ordering::Release);
+    }
+
+    /// For the loop: a new snapshot, whose serial is given here.
+    pub(crate) fn publish(&self, mut snapshot: Snapshot) {
+        let mut latest = self.0.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        snapshot.serial = latest.as_ref().map_or(1, |latest| latest.serial + 1);
+        *latest = Some(Arc::new(snapshot));
+        drop(latest);
+        self.0.changed.notify_all();
+        self.call_hooks();
+    }
+
+    /// For the loop: an event.
+    pub fn tell(&self, message: Arc<Message>) {
+        self.0.events.add(message);
+        self.call_hooks();
+    }
+
+    fn call_hooks(&self) {
+        for hook in self.0.hooks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            hook();
+        }
+    }
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").field("turns", &self.turns()).finish_non_exhaustive()
+    }
+}
