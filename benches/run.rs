@@ -132,9 +132,9 @@ fn cpu_of_all_others() -> Duration {
         others.flat_map(|path| std::fs::read_dir(path.join("task")).into_iter().flatten().flatten());
     let spent = threads.filter_map(|thread| {
         let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        text.split(' ').next()?.parse().ok()
+        text.split(' ').next()?.parse::<u64>().ok()
     });
-    Duration::from_nanos(spent.sum())
+    Duration::from_nanos(spent.sum::<u64>())
 }
 
 fn used(who: UsageWho) -> Duration {
