@@ -3,6 +3,7 @@
 //! also starts, reads the mount table for the first time and ends. Needs root: the mounts are made in a mount and pid namespace of their own.
 
 mod median;
+mod namespaces;
 
 use median::{Row, median, print_table};
 use nix::mount::{MsFlags, mount};
@@ -16,12 +17,12 @@ use std::time::{Duration, Instant};
 
 const MOUNTS: usize = 10_000;
 const REPEATS: usize = 7;
-const INSIDE: &str = "MSM_BENCH_INSIDE";
 
 fn main() {
-    if std::env::var_os(INSIDE).is_none() {
-        return enter_namespaces();
-    }
+    namespaces::inside("run", bench);
+}
+
+fn bench() {
     let paths = make_mounts();
     let (mut bare, mut run, mut bare_wall, mut run_wall) = (vec![], vec![], vec![], vec![]);
     for _ in 0..REPEATS {
@@ -48,17 +49,6 @@ fn main() {
             Row::new("mount_status_monitor --once-only, wall clock", median(run_wall), bare),
         ],
     );
-}
-
-fn enter_namespaces() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("SKIPPED run: needs root for mounts in a namespace of its own");
-        return;
-    }
-    let program = std::env::current_exe().expect("the bench has a path");
-    let flags = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"];
-    let status = Command::new("unshare").args(flags).arg(program).env(INSIDE, "1").status().expect("unshare");
-    assert!(status.success(), "the bench failed inside its namespaces");
 }
 
 fn make_mounts() -> Vec<String> {
