@@ -177,7 +177,7 @@ impl Monitor {
         if shared.lead.is_some() || shared.hung.is_none() {
             return;
         }
-        let members: Vec<MountKey> = shared.members.iter().copied().collect();
+        let members: Vec<MountKey> = shared.members.clone();
         let free = members.iter().copied().find(|&key| self.hung_on_the_way(key).is_none());
         match (free, members.first()) {
             (Some(key), _) => self.enqueue(key, superblock),
@@ -222,7 +222,7 @@ impl Monitor {
     /// A mount is no longer one of its superblock's that are watched.
     pub(super) fn leave_superblock(&mut self, key: MountKey, superblock: DeviceNumber) {
         let Some(shared) = self.superblocks.get_mut(&superblock) else { return };
-        shared.members.remove(&key);
+        shared.leave(key);
         shared.waiting.retain(|&other| other != key);
         if shared.lead == Some(Lead::Queued(key)) {
             self.ready.retain(|&other| other != key);

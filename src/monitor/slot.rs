@@ -2,7 +2,7 @@
 
 use super::{Answered, Health, ProbeId, Settings, Time};
 use platform::{Call, DeviceNumber, Mount, MountKey, Target};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,13 +110,27 @@ pub(super) struct Hang {
 /// What the mounts of one file system share.
 #[derive(Debug, Default)]
 pub(super) struct Superblock {
-    /// Its mounts that are watched and not hidden.
-    pub(super) members: BTreeSet<MountKey>,
+    /// Its mounts that are watched and not hidden, the oldest first.
+    pub(super) members: Vec<MountKey>,
     /// At most one of them is asked at a time …
     pub(super) lead: Option<Lead>,
     /// … while these wait for it.
     pub(super) waiting: VecDeque<MountKey>,
     pub(super) hung: Option<Hang>,
+}
+
+impl Superblock {
+    pub(super) fn join(&mut self, key: MountKey) {
+        if let Err(place) = self.members.binary_search(&key) {
+            self.members.insert(place, key);
+        }
+    }
+
+    pub(super) fn leave(&mut self, key: MountKey) {
+        if let Ok(place) = self.members.binary_search(&key) {
+            self.members.remove(place);
+        }
+    }
 }
 
 /// The one that is asked, or the next to be.

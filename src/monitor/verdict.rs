@@ -77,7 +77,7 @@ impl Monitor {
         let Some(shared) = self.superblocks.get_mut(&superblock) else { return };
         if shared.hung.take().is_some() {
             self.timers.cancel(Timer::Retry(superblock));
-            let members: Vec<MountKey> = shared.members.iter().copied().collect();
+            let members: Vec<MountKey> = shared.members.clone();
             for key in members.into_iter().filter(|&key| key != by) {
                 self.ask(now, key);
             }
@@ -269,7 +269,7 @@ impl Monitor {
     ) {
         let Some(shared) = self.superblocks.get_mut(&superblock) else { return };
         shared.waiting.clear();
-        let members: Vec<MountKey> = shared.members.iter().copied().collect();
+        let members: Vec<MountKey> = shared.members.clone();
         if let Some(hang) = &mut shared.hung {
             hang.retries = hang.retries.saturating_add(1);
             hang.given_up = now;

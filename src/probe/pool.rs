@@ -9,7 +9,7 @@ mod probers;
 mod starting;
 
 use super::backoff::Backoff;
-use super::handle::{Handle, Phase, room};
+use super::handle::{CONFIRM_LIMIT, Handle, Phase, room};
 use super::wire;
 use super::{Notice, PoolEvent, ProbeId};
 use crate::monitor::Time;
@@ -26,9 +26,6 @@ use std::time::Duration;
 
 /// What SIGKILL can end has ended within some milliseconds; this allows for a busy machine.
 pub(super) const LOST_AFTER: Duration = Duration::from_millis(500);
-/// A prober's main thread touches no file system, so that it answers at once unless it was stopped, never came up,
-/// or the machine is at its end.
-pub(super) const CONFIRM_LIMIT: Duration = Duration::from_secs(1);
 /// Probers that are no longer active. Each takes about 215 KiB, and 37 KiB for each stuck thread: with what usually
 /// hangs at the same time this stays below some tens of megabytes.
 pub(super) const MAX_LOST_PROBERS: usize = 16;
