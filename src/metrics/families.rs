@@ -146,17 +146,17 @@ pub const FAMILIES: &[Family] = &[
         MOUNT,
         Fill::Mount(|facts, mount| Some(facts.stamp(mount.since))),
     ),
-    gauge(
-        "mountstatus_mount_up",
-        "0 while the mount is dead, else 1; one that was not judged yet or may not be asked has no last success.",
-        MOUNT,
-        Fill::Mount(|_, mount| Some(truth(mount.health.failure().is_none()))),
-    ),
     counter(
         "mountstatus_mount_table_reads_total",
         "Readings of the mount table.",
         &[],
         Fill::One(|facts| Some(facts.status().counters.table_reads as f64)),
+    ),
+    gauge(
+        "mountstatus_mount_up",
+        "0 while the mount is dead, else 1; one that was not judged yet or may not be asked has no last success.",
+        MOUNT,
+        Fill::Mount(|_, mount| Some(truth(mount.health.failure().is_none()))),
     ),
     Family {
         name: "mountstatus_probe_duration_seconds",
