@@ -27,7 +27,7 @@ fn main() {
                 begun.elapsed()
             });
             let took = median(took.collect());
-            Row::new(&format!("{mounts} mounts, {bytes} bytes"), took, took)
+            Row::new(format!("{mounts} mounts, {bytes} bytes"), took, took)
         })
         .collect();
     print_table(&format!("Metrics of one snapshot, median of {REPEATS}"), "itself", &rows);
