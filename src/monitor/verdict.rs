@@ -285,6 +285,7 @@ impl Monitor {
                 && slot.asked == Asked::Waiting
             {
                 slot.asked = Asked::No;
+                slot.way_hung = None; // asked again with the others, when the file system answers
             }
             if self.slots.get(&key).is_some_and(|slot| !is_hung(&slot.health)) {
                 self.judge_hung(now, key, call, elapsed, None);
@@ -337,7 +338,9 @@ impl Monitor {
         if let Some(hang) = &slot.way_hung {
             let at = again(hang, &slot.settings);
             self.timers.set(Timer::Ask(probe.key), at);
-        } else if let Some(hang) = self.superblocks.get(&probe.superblock).and_then(|shared| shared.hung) {
+        }
+        // Also where the way was to blame: the file system itself is still owed an answer.
+        if let Some(hang) = self.superblocks.get(&probe.superblock).and_then(|shared| shared.hung) {
             let at = again(&hang, &slot.settings);
             self.timers.set(Timer::Retry(probe.superblock), at);
         }
