@@ -156,7 +156,7 @@ impl World {
         loop {
             let over = |id: u64| {
                 let on_it = |mount: &&Arc<Mount>| u64::from(mount.parent) == id && mount.mountpoint == at;
-                self.mounts.values().filter(|mount| mount.key.0 != id).filter(on_it).next_back()
+                self.mounts.values().filter(|mount| mount.key.0 != id).rfind(on_it)
             };
             while let Some(mount) = over(here) {
                 here = mount.key.0;
