@@ -249,7 +249,7 @@ impl Monitor {
             if self.superblocks.get(&superblock).is_some_and(|s| s.lead == Some(Lead::Asking(id))) {
                 self.pass_on_the_lead(superblock);
             }
-            self.way_hangs(now, id, key, elapsed, outer);
+            self.way_hangs(now, id, key, elapsed, patience, outer);
         } else {
             self.superblock_hangs(now, superblock, call, elapsed, patience);
         }
@@ -295,14 +295,17 @@ impl Monitor {
         id: ProbeId,
         key: MountKey,
         elapsed: Duration,
+        patience: Duration,
         outer: Option<PathBuf>,
     ) {
         let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.asked == Asked::Probe(id)) else {
             return;
         };
-        let retries = slot.way_hung.map_or(0, |hang| hang.retries.saturating_add(1));
+        let (retries, before) =
+            slot.way_hung.map_or((0, now), |hang| (hang.retries.saturating_add(1), hang.last_full));
+        let last_full = if patience >= slot.settings.timeout { now } else { before };
         slot.way_hung =
-            Some(Hang { call: Call::Identify, waited: elapsed, retries, last_full: now, given_up: now });
+            Some(Hang { call: Call::Identify, waited: elapsed, retries, last_full, given_up: now });
         self.judge_hung(now, key, Call::Identify, elapsed, outer);
         self.settle_for_run(key);
     }
