@@ -11,6 +11,9 @@ use std::time::Duration;
 const SLOW_QUIET: Duration = Duration::from_secs(600);
 /// A mount below one that has not answered yet waits this much longer for its own verdict: one hang, one alarm.
 const AFTER_THE_OUTER: Duration = Duration::from_millis(20);
+/// Answers in a row that say nothing by themselves before they are believed: nobody interrupts each probe, and a machine
+/// that is short of memory for so long has other mounts fail too.
+const MAX_NOTHING: u32 = 3;
 /// Probes in a row that reach another mount before that is believed.
 const MAX_ELSEWHERE: u32 = 2;
 
@@ -21,8 +24,8 @@ enum Meaning {
     Refused(Call, Errno),
     /// Nothing about this mount: another was reached.
     Elsewhere,
-    /// Nothing at all: the call was interrupted or this machine is short of something.
-    Nothing,
+    /// Nothing, the first times: the call was interrupted or this machine is short of something.
+    Nothing(Call, Errno),
 }
 
 fn meaning(outcome: Outcome) -> Meaning {
@@ -31,7 +34,9 @@ fn meaning(outcome: Outcome) -> Meaning {
         Outcome::Elsewhere => Meaning::Elsewhere,
         Outcome::Failed { call, errno } => match errno {
             // `umount -f` interrupts a probe with 512 (NFS); a signal with EINTR.
-            Errno::EINTR | Errno::RESTART | Errno::ENOMEM | Errno::ENFILE | Errno::EMFILE => Meaning::Nothing,
+            Errno::EINTR | Errno::RESTART | Errno::ENOMEM | Errno::ENFILE | Errno::EMFILE => {
+                Meaning::Nothing(call, errno)
+            }
             // The kernel itself says no, or cannot carry the path: storage was not asked.
             Errno::EACCES | Errno::EPERM | Errno::ENAMETOOLONG => Meaning::Refused(call, errno),
             // A server without this call has answered.
@@ -47,9 +52,17 @@ impl Monitor {
         let meant = self.probes.get(&id).map(|probe| probe.key);
         let asked = meant.and_then(|key| self.slots.get(&key)).is_some_and(|s| s.asked == Asked::Probe(id));
         let Some(probe) = self.close_probe(id) else { return };
-        let meaning = meaning(outcome);
+        let mut meaning = meaning(outcome);
+        if let Meaning::Nothing(call, errno) = meaning
+            && let Some(slot) = self.slots.get_mut(&probe.key).filter(|_| asked)
+        {
+            slot.nothing = slot.nothing.saturating_add(1);
+            if slot.nothing >= MAX_NOTHING {
+                meaning = Meaning::Dead(call, errno);
+            }
+        }
         match meaning {
-            Meaning::Nothing => return self.not_understood(now, probe.key, probe.superblock, asked),
+            Meaning::Nothing(..) => return self.not_understood(now, probe.key, probe.superblock, asked),
             Meaning::Elsewhere => return self.reached_another(now, probe.key, probe.superblock, asked),
             Meaning::Alive(_) | Meaning::Dead(..) | Meaning::Refused(..) => {}
         }
@@ -62,7 +75,7 @@ impl Monitor {
                     self.judge_dead_by(now, probe.key, call, errno);
                 }
                 Meaning::Refused(call, errno) => self.judge_refused(now, probe.key, call, errno),
-                Meaning::Nothing | Meaning::Elsewhere => {}
+                Meaning::Nothing(..) | Meaning::Elsewhere => {}
             }
             self.settle_for_run(probe.key);
         }
@@ -84,7 +97,7 @@ impl Monitor {
     fn judge_alive(&mut self, now: Time, key: MountKey, usage: Option<Usage>, took: Duration) {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         slot.answered = Some(Answered { at: now, took, usage });
-        slot.retries = 0;
+        (slot.retries, slot.nothing) = (0, 0);
         // The kernel may go read-only without an event (`errors=remount-ro`): the table is then out of date.
         if let Some(usage) = usage
             && usage.read_only != slot.read_only
