@@ -168,6 +168,19 @@ impl World {
         }
     }
 
+    /// What the mounts through which a path leads add to each answer.
+    fn way_takes(&self, target: &Target) -> Duration {
+        let mut took = Duration::ZERO;
+        let mut mount = self.mounts.get(&target.key.0);
+        while let Some(parent) = mount.and_then(|mount| self.mounts.get(&u64::from(mount.parent))) {
+            if let Some(Fs::Answers(time)) = self.fs.get(&parent.device_number.minor) {
+                took += *time;
+            }
+            mount = Some(parent);
+        }
+        took
+    }
+
     fn come(&mut self, after: Duration, input: Input) {
         self.sequence += 1;
         self.coming.insert((self.now + after, self.sequence), input);
@@ -205,7 +218,9 @@ impl World {
             Action::ConfirmHang { probe } => {
                 self.say(format!("confirm {}", probe.0));
                 if let Some(asked) = self.probes.get(&probe) {
-                    let call = asked.held.map_or(Call::Statfs, |(_, call)| call);
+                    let slow =
+                        if self.way_takes(&asked.target) > QUICK { Call::Identify } else { Call::Statfs };
+                    let call = asked.held.map_or(slow, |(_, call)| call);
                     let elapsed = (self.now + QUICK) - asked.since;
                     self.come(QUICK, Input::ProbeStuck { probe, call, elapsed });
                 }
@@ -247,6 +262,7 @@ impl World {
             Usage { block_size: 4096, blocks: 100, free: 50, available: 50, read_only, ..Usage::default() };
         let fs = if reached { self.fs.get(&asked.minor).copied() } else { Some(Fs::Elsewhere) };
         let fs = fs.unwrap_or(Fs::Answers(QUICK));
+        let way = self.way_takes(&asked.target);
         let (outcome, took) = match fs {
             Fs::Answers(took) => (Outcome::Alive(usage), took),
             Fs::Fails(errno, took) => (Outcome::Failed { call: Call::Statfs, errno }, took),
@@ -254,6 +270,7 @@ impl World {
             Fs::KillsTheProber => return self.come(QUICK, Input::ProbeAborted { probe }),
             Fs::Hangs | Fs::Unkillable => return,
         };
+        let took = way + took;
         self.come(took, Input::ProbeAnswered { probe, outcome, took: waited + took });
     }
 
