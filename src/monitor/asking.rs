@@ -43,8 +43,12 @@ impl Monitor {
             return;
         }
         let superblock = slot.mount.device_number;
-        if slot.way_hung.is_some() || slot.asked != Asked::No {
-            return self.settle_for_run(key); // asked again by its own timer
+        if slot.asked != Asked::No {
+            return self.settle_for_run(key); // given up; its end is noticed
+        }
+        if slot.way_hung.is_some() {
+            self.timers.set_if_none(Timer::Ask(key), now); // asked again by its own timer, which is not to be lost
+            return self.settle_for_run(key);
         }
         if let Some(outer) = self.hung_on_the_way(key) {
             return self.blame_the_way(now, key, outer);
@@ -52,6 +56,9 @@ impl Monitor {
         if let Some(hang) = self.superblocks.entry(superblock).or_default().hung {
             if slot_is_new(self.slots.get(&key)) {
                 self.judge_hung(now, key, hang.call, hang.waited, None);
+            }
+            if self.superblocks.get(&superblock).is_some_and(|shared| shared.lead.is_none()) {
+                self.timers.set_if_none(Timer::Retry(superblock), now);
             }
             return self.settle_for_run(key); // asked again by its superblock's timer
         }

@@ -28,6 +28,8 @@ pub(super) struct Slot {
     pub(super) reminders: u32,
     /// Probes in a row that ended without a word.
     pub(super) aborted: u32,
+    /// Probes since the last good answer whose errors say nothing by themselves.
+    pub(super) nothing: u32,
     /// Probes in a row that reached another mount.
     pub(super) elsewhere: u32,
     /// Its death was told and is not over; since when it is dead.
@@ -75,6 +77,7 @@ impl Slot {
             retries: 0,
             reminders: 0,
             aborted: 0,
+            nothing: 0,
             elsewhere: 0,
             told_dead: None,
             told_denied: false,

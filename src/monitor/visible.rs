@@ -69,12 +69,16 @@ fn is_reachable<'a>(
 fn is_crossed(mount: &Mount, parent: Option<&Mount>, attached: &FxHashMap<(u32, &[u8]), &Mount>) -> bool {
     let Some(parent) = parent else { return false };
     let (path, root) = (place(mount), place(parent));
+    let lies_over = |over: &&Mount| over.id != mount.id && over.id != parent.id;
+    if attached.get(&(parent.id, path)).is_some_and(lies_over) {
+        return true; // a later one in the very same place
+    }
     let mut end = path.len();
     while end > root.len() {
         // The directory above; that of `/a` is `/`.
         end = path[..end].iter().rposition(|&byte| byte == b'/').unwrap_or(0);
         let above = &path[..end.max(1)];
-        if attached.get(&(parent.id, above)).is_some_and(|over| over.id != mount.id && over.id != parent.id) {
+        if attached.get(&(parent.id, above)).is_some_and(lies_over) {
             return true;
         }
         if end == 0 {
