@@ -56,7 +56,7 @@ fn flags_of_metrics() {
     let push = metrics.push.expect("it was asked for");
     assert_eq!(push.gateway.to_string(), "http://push:9091/");
     assert!(push.delete_on_exit);
-    assert!(matches!(push.credentials, Credentials::Token(path) if path == "/t"));
+    assert!(matches!(push.credentials, Credentials::Token(path) if path.as_os_str() == "/t"));
     let here = std::env::current_dir().unwrap();
     assert_eq!(push.ca_file, Some(here.join("ca.pem")));
     assert_eq!(metrics.textfile, Some(here.parent().unwrap().join("x/m.prom")));
