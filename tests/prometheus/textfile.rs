@@ -22,7 +22,9 @@ fn node_exporter_serves_the_file() {
         assert!(shown.contains("\nnode_textfile_scrape_error 0\n"), "{shown}");
         lab.order("mute", &mounts[0]);
         daemon.told_failed(&mounts[0], "hung", QUICK_HANG);
-        let up = format!("mountpoint=\"{}\"}} 0\n", printed(&mounts[0]));
+        let labels =
+            format!("device=\"nowhere:/x\",fstype=\"fuse.fault\",mountpoint=\"{}\"", printed(&mounts[0]));
+        let up = format!("mountstatus_mount_up{{{labels}}} 0\n");
         let shown = exporter.shows("/metrics", &up, ms(2000) + slack());
         assert!(
             shown.contains("\ndead_mountpoints 1\n") && shown.contains("reason=\"hung\"} 1\n"),
@@ -76,7 +78,7 @@ fn a_file_on_a_watched_mount_that_may_hang_is_refused() {
         let mount = lab.fuse("a");
         lab.order("mute", &mount);
         let file = mount.join("deep/m.prom");
-        let done = Finished::run(lab.command(&["--textfile", plain(&file)]), ms(2000));
+        let done = Finished::run(lab.command(&["--syslog", "off", "--textfile", plain(&file)]), ms(2000));
         assert_eq!(done.code, Some(2), "{}", done.stderr);
         done.says(&format!("cannot write --textfile {}: it lies on {}", printed(&file), printed(&mount)));
         assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
