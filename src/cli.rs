@@ -1,9 +1,12 @@
 //! The command line: every flag is defined here and nowhere else. It becomes a [`Config`] or a [`CheckConfig`], or an
 //! [`Exit`] with what is to be printed before the end.
 
+mod metrics;
+
 use crate::config::{
     CheckConfig, CheckOutput, Config, DEFAULT_FS_TYPES_EXCLUDE, Filter, duration, name_regex,
 };
+use crate::metrics::MetricsSettings;
 use crate::monitor::Settings;
 use crate::report::escape::one_line;
 use crate::report::{Facility, LogFormat, PROCESS_NAME, Priority, ReportSettings, SyslogTarget, nagios};
@@ -79,7 +82,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     match Cli::try_parse_from(&arguments) {
         Ok(Cli { command: Some(Command::Check(check)), .. }) => Ok(Invocation::Check(check.into())),
-        Ok(Cli { command: None, daemon, watch }) => Ok(Invocation::Daemon(daemon.with(watch))),
+        Ok(Cli { command: None, daemon, metrics, watch }) => {
+            Ok(Invocation::Daemon(Config { metrics: metrics.settings(), ..daemon.with(watch) }))
+        }
         Err(error) => Err(exit(&error, is_plugin(&arguments))),
     }
 }
@@ -104,6 +109,8 @@ struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     daemon: DaemonArgs,
+    #[command(flatten)]
+    metrics: metrics::MetricsArgs,
     #[command(flatten)]
     watch: WatchArgs,
 }
@@ -192,6 +199,7 @@ impl DaemonArgs {
             report,
             once_only: self.once_only,
             print_bad_mounts: self.print_bad_mounts,
+            metrics: MetricsSettings::default(),
         }
     }
 }

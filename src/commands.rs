@@ -3,7 +3,10 @@
 use crate::cli::USAGE_ERROR;
 use crate::config::{CheckConfig, CheckOutput, Config, Filter, resolve, select};
 use crate::daemon::{Daemon, Ending, Options, Purpose, Told};
+use crate::live::{Live, Snapshot};
+use crate::metrics::{Outlets, Renderer, Tell, textfile};
 use crate::monitor::{Event, Monitor, Policy, Settings, Status, Time};
+use crate::report::escape::escape_os;
 use crate::report::sink::{Delivery, Output};
 use crate::report::terminal::{self, TerminalProgress};
 use crate::report::{Message, PROCESS_NAME, Priority, Reporter, Sink, nagios, table};
@@ -11,13 +14,18 @@ use anyhow::Context as _;
 use platform::{Mount, MountKey, MountTable, MountWatch};
 use std::collections::HashSet;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// How long the end waits for the sinks: within the second that a stop may take, with room for a busy machine.
 const LAST_WORDS: Duration = Duration::from_millis(300);
+/// How long the end waits for the push gateway before that: what is under way is given up, and a group that is to be
+/// deleted is deleted by then or stays.
+const LAST_PUSH: Duration = Duration::from_millis(400);
+/// How long a single run waits for the push gateway and the text file.
+const ONLY_PUSH: Duration = Duration::from_secs(1);
 /// Some mounts are dead.
 const DEAD: u8 = 1;
 
@@ -57,6 +65,18 @@ fn watch(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
         .then(|| Sink::start("stdout", Lines))
         .transpose()
         .context("cannot start a thread for standard output")?;
+    let metrics = &config.metrics;
+    if let Some(path) = &metrics.textfile {
+        check_textfile(path, &config.filter)?;
+    }
+    let renderer = Arc::new(Renderer::new(metrics.extras(reporter.sinks())));
+    let live = (!metrics.is_empty() && !config.once_only).then(Live::new);
+    let outlet_tell = teller(reporter);
+    let outlets = match &live {
+        Some(live) => Outlets::start(metrics, &renderer, live, &outlet_tell)
+            .context("cannot start a thread for metrics")?,
+        None => Outlets::default(),
+    };
     let mut tell = |time: SystemTime, told: Told<'_>| match told {
         Told::Notice(priority, text) => {
             reporter.notice(time, priority, &text);
@@ -69,18 +89,36 @@ fn watch(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
         }
     };
     let (settings, filter) = (config.settings, config.filter.clone());
-    let options = Options {
-        interval: settings.poll_interval,
-        policy: watch_all(settings, filter),
-        prober: None,
-        live: None,
-    };
+    let options =
+        Options { interval: settings.poll_interval, policy: watch_all(settings, filter), prober: None, live };
     let purpose = if config.once_only { Purpose::Once(None) } else { Purpose::Watch };
     let ending = Daemon::new(options, &mut tell)?.run(purpose)?;
+    outlets.stop(LAST_PUSH);
+    if config.once_only && !ending.interrupted {
+        Outlets::send_once(metrics, &renderer, &Arc::new(last_snapshot(&ending)), ONLY_PUSH, &outlet_tell);
+    }
     if config.once_only && config.print_bad_mounts {
         print(&table::bad_mounts(&ending.status));
     }
     Ok(ending)
+}
+
+fn teller(reporter: &Reporter) -> Tell {
+    let reporter = reporter.clone();
+    Arc::new(move |priority, text: &str| drop(reporter.notice(SystemTime::now(), priority, text)))
+}
+
+/// The text file must not be what makes us hang. Its path is never asked: the mount table tells.
+fn check_textfile(path: &Path, filter: &Filter) -> anyhow::Result<()> {
+    match textfile::refusal(&mount_table()?, |mount| filter.admits(mount), path) {
+        Some(reason) => anyhow::bail!("cannot write --textfile {}: {reason}", escape_os(path)),
+        None => Ok(()),
+    }
+}
+
+fn last_snapshot(ending: &Ending) -> Snapshot {
+    let (status, at, wall) = (ending.status.clone(), ending.at, SystemTime::now());
+    Snapshot { serial: 1, status, at, wall, probers: 0, probers_lost: 0 }
 }
 
 fn watch_all(settings: Settings, filter: Filter) -> Policy {
@@ -165,16 +203,20 @@ fn run_check(config: &CheckConfig) -> anyhow::Result<u8> {
 
 /// The mounts that were asked for.
 fn wanted(config: &CheckConfig) -> anyhow::Result<HashSet<MountKey>> {
-    let path = platform::OWN_MOUNT_TABLE;
-    let table: MountTable = MountWatch::open(path.as_ref())
-        .and_then(|mut watch| watch.read())
-        .with_context(|| format!("cannot read {path}: is /proc mounted?"))?;
+    let table = mount_table()?;
     let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     let named: Vec<PathBuf> = config.mountpoints.iter().map(|path| resolve(&here, path)).collect();
     match select(&table, &named, &config.filter) {
         Ok(mounts) => Ok(mounts.iter().map(|mount| mount.key).collect()),
         Err(problems) => anyhow::bail!("{}", problems.join("; ")),
     }
+}
+
+fn mount_table() -> anyhow::Result<MountTable> {
+    let path = platform::OWN_MOUNT_TABLE;
+    MountWatch::open(path.as_ref())
+        .and_then(|mut watch| watch.read())
+        .with_context(|| format!("cannot read {path}: is /proc mounted?"))
 }
 
 fn show(config: &CheckConfig, ending: &Ending) -> u8 {

@@ -1,6 +1,7 @@
 //! What an operator wants, validated, whatever way he said it. No mount is touched here: what is said of paths is
 //! said of their text.
 
+use crate::metrics::{MetricsSettings, textfile};
 use crate::monitor::Settings;
 use crate::report::ReportSettings;
 use crate::report::escape::escape_os;
@@ -32,13 +33,16 @@ pub struct Config {
     pub once_only: bool,
     /// Dead mount points on standard output, one in each line.
     pub print_bad_mounts: bool,
+    /// Where metrics go, besides whoever fetches them.
+    pub metrics: MetricsSettings,
 }
 
 impl Config {
     /// What is allowed but surely not meant, one line each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        warnings(&self.settings)
+        let textfile = self.metrics.textfile.as_deref().and_then(textfile::warning);
+        warnings(&self.settings).into_iter().chain(textfile).collect()
     }
 }
 

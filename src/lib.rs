@@ -24,8 +24,9 @@
 //! 2. [`daemon`]: the one loop, the only reader of the clock, which carries the decisions out.
 //! 3. [`probe`]: the prober (the child) and the pool of probers (in the daemon).
 //! 4. [`report`]: every sentence that an operator sees, and the sinks.
-//! 5. [`config`] and [`cli`]: how an operator says what he wants.
-//! 6. `platform` (its own crate): the operating system, the only home of `unsafe`, libc and `cfg(target_os)`.
+//! 5. [`live`] and [`metrics`]: the latest snapshot, and what Prometheus gets of it.
+//! 6. [`config`] and [`cli`]: how an operator says what he wants.
+//! 7. `platform` (its own crate): the operating system, the only home of `unsafe`, libc and `cfg(target_os)`.
 //!
 //! # Layers
 //! `platform` knows nothing of the rest. `monitor` uses plain data of `platform` and nothing else of this crate.
@@ -39,6 +40,7 @@ pub mod commands;
 pub mod config;
 pub mod daemon;
 pub mod live;
+pub mod metrics;
 pub mod monitor;
 pub mod probe;
 pub mod report;
