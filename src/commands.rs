@@ -1,9 +1,16 @@
 //! What each command does with the daemon's loop, and the exit status that it ends with.
 
+mod asking;
+
+pub use asking::{status, watch};
+
 use crate::cli::USAGE_ERROR;
 use crate::config::{CheckConfig, CheckOutput, Config, Filter, resolve, select};
 use crate::daemon::{Daemon, Ending, Options, Purpose, Told};
+use crate::http::{self, Server};
+use crate::live::{Live, Snapshot};
 use crate::monitor::{Event, Monitor, Policy, Settings, Status, Time};
+use crate::report::document::document;
 use crate::report::sink::{Delivery, Output};
 use crate::report::terminal::{self, TerminalProgress};
 use crate::report::{Message, PROCESS_NAME, Priority, Reporter, Sink, nagios, table};
@@ -30,7 +37,7 @@ pub fn daemon(config: Config) -> ExitCode {
             return failed(&anyhow::Error::new(error).context("cannot start a thread for messages"));
         }
     };
-    let result = watch(&config, &reporter);
+    let result = run(&config, &reporter);
     if let Ok(ending) = &result
         && ending.interrupted
     {
@@ -44,7 +51,7 @@ pub fn daemon(config: Config) -> ExitCode {
     }
 }
 
-fn watch(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
+fn run(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
     for warning in config.warnings() {
         reporter.notice(SystemTime::now(), Priority::Warning, &warning);
     }
@@ -57,12 +64,16 @@ fn watch(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
         .then(|| Sink::start("stdout", Lines))
         .transpose()
         .context("cannot start a thread for standard output")?;
+    let (live, server) = serve(config, reporter)?;
     let mut tell = |time: SystemTime, told: Told<'_>| match told {
         Told::Notice(priority, text) => {
             reporter.notice(time, priority, &text);
         }
         Told::Event(event, monitor) => {
-            reporter.tell(time, event);
+            let message = reporter.tell(time, event);
+            if let Some(live) = &live {
+                live.tell(message);
+            }
             if let (Event::Run { .. }, Some(sink)) = (event, &dead_list) {
                 offer_dead(sink, time, monitor);
             }
@@ -73,14 +84,40 @@ fn watch(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
         interval: settings.poll_interval,
         policy: watch_all(settings, filter),
         prober: None,
-        live: None,
+        live: live.clone(),
     };
     let purpose = if config.once_only { Purpose::Once(None) } else { Purpose::Watch };
-    let ending = Daemon::new(options, &mut tell)?.run(purpose)?;
+    let ending = Daemon::new(options, &mut tell)?.run(purpose);
+    if let Some(server) = server {
+        server.stop();
+    }
+    let ending = ending?;
     if config.once_only && config.print_bad_mounts {
         print(&table::bad_mounts(&ending.status));
     }
     Ok(ending)
+}
+
+/// What the daemon shows, and the server that shows it, if anybody is to see it.
+fn serve(config: &Config, reporter: &Reporter) -> anyhow::Result<(Option<Live>, Option<Server>)> {
+    if config.once_only {
+        return Ok((None, None));
+    }
+    let live = Live::new();
+    let warner = reporter.clone();
+    let warn = Box::new(move |text: &str| {
+        warner.notice(SystemTime::now(), Priority::Warning, text);
+    });
+    let renderer: http::Renderer = Arc::new(two_gauges);
+    let server = http::start(&config.http, config.settings, live.clone(), renderer, warn)
+        .context("cannot start a thread for HTTP")?;
+    Ok((server.is_some().then_some(live), server))
+}
+
+/// Stands in for all metrics.
+fn two_gauges(snapshot: &Snapshot) -> Vec<u8> {
+    let Status { total, dead, .. } = snapshot.status;
+    format!("# TYPE total_mountpoints gauge\ntotal_mountpoints {total}\n# TYPE dead_mountpoints gauge\ndead_mountpoints {dead}\n").into_bytes()
 }
 
 fn watch_all(settings: Settings, filter: Filter) -> Policy {
@@ -131,6 +168,9 @@ pub fn check(config: CheckConfig) -> ExitCode {
 }
 
 fn run_check(config: &CheckConfig) -> anyhow::Result<u8> {
+    if let Some(status) = asking::check(config) {
+        return Ok(status);
+    }
     let plain = config.output == CheckOutput::Table;
     for warning in config.warnings().iter().filter(|_| plain) {
         eprintln!("{PROCESS_NAME}: {warning}");
@@ -185,7 +225,7 @@ fn show(config: &CheckConfig, ending: &Ending) -> u8 {
             return state.exit_status();
         }
         CheckOutput::Json => {
-            print(&format!("{}\n", table::document(&ending.status, ending.at, SystemTime::now())));
+            print(&format!("{}\n", document(&ending.status, ending.at, SystemTime::now(), None)));
         }
         CheckOutput::Table => print(&table::table(&ending.status, ending.at, terminal::style())),
     }

@@ -38,6 +38,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod daemon;
+pub mod http;
 pub mod live;
 pub mod monitor;
 pub mod probe;
