@@ -39,10 +39,10 @@
       Math.ceil(mount.use_percent) + "%"];
   };
   const row = (mount) => {
-    const cell = (label, name, ...content) => make("td", { "data-label": label, class: name }, ...content);
-    const path = make("th", { scope: "row", class: "path" }, mount.mountpoint);
+    const cell = (label, name, ...content) => make("td", { role: "cell", "data-label": label, class: name }, ...content);
+    const path = make("th", { role: "rowheader", scope: "row", class: "path" }, mount.mountpoint);
     if (mount.read_only) path.append(make("span", { class: "ro" }, "read-only"));
-    return make("tr", {}, make("td", {}, badge(mount)), path,
+    return make("tr", { role: "row" }, make("td", { role: "cell" }, badge(mount)), path,
       cell("Latency", "n", latency(mount)),
       cell("Last answer", "n", mount.last_answer ? ago(mount.last_answer, "% ago") : "never"),
       cell("Use", "n", ...use(mount)), cell("Type", "", mount.fstype), cell("Device", "device", mount.device));
