@@ -9,7 +9,7 @@ mod page;
 mod routes;
 mod socket;
 
-use crate::common::{Daemon, Lab, Lines, ms};
+use crate::common::{Daemon, Lab, Lines, ms, soon};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -54,6 +54,9 @@ fn serving(lab: &Lab, arguments: &[&str]) -> (Daemon, SocketAddr) {
     let mut all = vec!["--listen-address", &text];
     all.extend(arguments);
     let daemon = lab.daemon(&all);
+    // From the run that was told to the snapshot that has it.
+    let ready = || TcpStream::connect(address).is_ok() && get(address, "/-/ready").status == 200;
+    soon(LIMIT, "it is ready", ready);
     (daemon, address)
 }
 

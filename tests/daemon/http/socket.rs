@@ -29,7 +29,7 @@ fn what_a_dead_daemon_left_is_replaced() {
         drop(UnixListener::bind(&path).expect("a socket can be bound"));
         let daemon = lab.daemon(&["--socket", path.to_str().expect("plain")]);
         soon(ms(1000) + slack(), "it answers", || std::os::unix::net::UnixStream::connect(&path).is_ok());
-        assert_eq!(get_unix(&path, "/-/ready").status, 200);
+        assert_eq!(get_unix(&path, "/-/healthy").status, 200);
         daemon.stop();
     });
 }
