@@ -82,7 +82,7 @@ fn source(mount: &Mount) -> String {
 }
 
 /// Why a mount is dead, after its reason: what was asked and what came of it.
-pub(super) fn cause(failure: &Failure) -> String {
+pub fn cause(failure: &Failure) -> String {
     if let Some(outer) = &failure.behind {
         return format!("behind {}, which is hung", escape_os(outer));
     }
