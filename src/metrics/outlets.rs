@@ -8,7 +8,7 @@ use crate::report::{Priority, Sink};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Tells people something about an outlet; called by its thread.
 pub type Tell = Arc<dyn Fn(Priority, &str) + Send + Sync>;
@@ -62,14 +62,18 @@ impl Outlets {
         Ok(Outlets { pusher, textfile })
     }
 
-    /// At a clean stop: lets a push or a write that is under way end, and takes the group back if that is wanted; all
-    /// within `patience`.
+    /// At a clean stop: gives up a push that is under way, takes the group back if that is wanted, and lets a file be
+    /// written to its end; all within `patience`.
     pub fn stop(&self, patience: Duration) {
+        let end = Instant::now() + patience;
         if let Some(textfile) = &self.textfile {
             textfile.finish();
         }
         if let Some(pusher) = &self.pusher {
             pusher.close(patience);
+        }
+        if let Some(textfile) = &self.textfile {
+            textfile.close(end.saturating_duration_since(Instant::now()));
         }
     }
 
@@ -83,13 +87,13 @@ impl Outlets {
     ) {
         let push = settings.push.as_ref().map(|push| push::send_once(push, renderer, snapshot));
         let file = settings.textfile.as_ref().map(|path| textfile::write_once(path, renderer, snapshot));
-        let end = std::time::Instant::now() + patience;
+        let end = Instant::now() + patience;
         for (what, sent) in push
             .map(|sent| ("push metrics", sent))
             .into_iter()
             .chain(file.map(|sent| ("write metrics", sent)))
         {
-            let left = end.saturating_duration_since(std::time::Instant::now());
+            let left = end.saturating_duration_since(Instant::now());
             let done = match sent {
                 Ok(sent) => sent.recv_timeout(left).unwrap_or_else(|_| Err("no answer in time".to_owned())),
                 Err(error) => Err(format!("cannot start a thread: {error}")),

@@ -79,6 +79,18 @@ fn rules_and_dashboard_name_what_there_is() {
 }
 
 #[test]
+fn the_table_of_metrics_is_that_of_the_program() {
+    let rows = FAMILIES.iter().map(|family| {
+        let kind = format!("{:?}", family.kind).to_lowercase();
+        let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        format!("| `{}` | {kind} | {} | {} |\n", family.name, labels.join(" "), family.help)
+    });
+    let table: String = rows.collect();
+    let text = std::fs::read_to_string(contrib("README.md")).expect("it is there");
+    assert!(text.contains(&table), "contrib/README.md has another table than this:\n{table}");
+}
+
+#[test]
 fn the_dashboard_is_json_with_panels_that_do_not_overlap() {
     let text = std::fs::read_to_string(contrib("grafana/mount_status_monitor.json")).expect("it is there");
     let board: serde_json::Value = serde_json::from_str(&text).expect("JSON");

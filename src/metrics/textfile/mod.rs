@@ -21,9 +21,12 @@ const LEAST_GAP: Duration = Duration::from_secs(1);
 /// How node_exporter knows the files that it reads.
 const SUFFIX: &str = "prom";
 
-/// The running thread. It is never waited for: a file that is not replaced any more is still whole.
+/// The running thread.
 #[derive(Debug)]
-pub struct TextFile(Arc<Bell>);
+pub struct TextFile {
+    bell: Arc<Bell>,
+    ended: Mutex<mpsc::Receiver<()>>,
+}
 
 impl TextFile {
     /// Starts it.
@@ -34,6 +37,7 @@ impl TextFile {
         tell: &Tell,
     ) -> io::Result<TextFile> {
         let bell = Arc::new(Bell::default());
+        let (end, ended) = mpsc::channel();
         let worker = Worker {
             path: path.to_owned(),
             renderer: Arc::clone(renderer),
@@ -42,16 +46,23 @@ impl TextFile {
             bell: Arc::clone(&bell),
             news: News::default(),
             trouble: None,
+            _end: end,
         };
         std::thread::Builder::new().name("textfile".into()).spawn(move || worker.run())?;
         let ringer = Arc::clone(&bell);
         live.on_news(move || ringer.ring(false));
-        Ok(TextFile(bell))
+        Ok(TextFile { bell, ended: Mutex::new(ended) })
     }
 
     /// Begins no other file.
     pub(super) fn finish(&self) {
-        self.0.ring(true);
+        self.bell.ring(true);
+    }
+
+    /// Waits for the end of a file that is being written: a temporary file that is left behind would stay.
+    pub(super) fn close(&self, patience: Duration) {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = ended.recv_timeout(patience); // nothing is ever sent: the other end is dropped, or time is up
     }
 }
 
@@ -114,6 +125,8 @@ struct Worker {
     news: News,
     /// Why no file is written, while that is so.
     trouble: Option<Trouble>,
+    /// Dropped at the end.
+    _end: mpsc::Sender<()>,
 }
 
 /// The kinds of trouble, each told once when it begins.
