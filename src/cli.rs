@@ -117,6 +117,7 @@ pub fn command() -> clap::Command {
 #[command(name = PROCESS_NAME, bin_name = PROCESS_NAME, version, about = ABOUT, long_about = LONG_ABOUT, after_long_help = DAEMON_HELP)]
 #[command(
     args_conflicts_with_subcommands = true,
+    args_override_self = true, // the last of several wins, so that a wrapper can have defaults of its own
     disable_help_subcommand = true,
     propagate_version = true,
     max_term_width = 110

@@ -117,7 +117,6 @@ fn errors_are_one_line() {
             "--timeout 3 check",
             "the subcommand 'check' cannot be used with '--timeout <TIME>'; write the options after",
         ),
-        ("--once-only --once-only", "the argument '--once-only' cannot be used multiple times; see --help"),
     ] {
         let exit = parsed(line).unwrap_err();
         let plugin = line.contains("--nagios");
@@ -146,4 +145,12 @@ fn help_and_version_are_answers() {
         let exit = parsed(line).unwrap_err();
         assert!(exit.status == 0 && exit.stderr.is_empty() && exit.stdout.contains(text), "{exit:?}");
     }
+}
+
+#[test]
+fn the_last_of_several_wins() {
+    let Ok(Invocation::Daemon(config)) = parsed("--timeout 1 --once-only --timeout 2 --once-only") else {
+        panic!("a wrapper may have defaults of its own");
+    };
+    assert_eq!((config.settings.timeout.as_secs(), config.once_only), (2, true));
 }

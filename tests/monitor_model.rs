@@ -6,7 +6,9 @@ mod world;
 use mount_status_monitor::monitor::{Change, Event, Health, Input, Settings, Time, diff, testing};
 use platform::{DeviceNumber, Errno, Mount, MountKey, MountTable};
 use proptest::collection::vec;
-use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert_eq, prop_oneof, proptest};
+use proptest::prelude::{
+    Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
+};
 use proptest::test_runner::TestCaseError;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -24,13 +26,38 @@ const SUPERBLOCKS: u32 = 4;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Mount { minor: u32, excluded: bool },
-    Unmount { which: usize },
-    Remount { which: usize, read_only: bool },
-    Move { which: usize },
-    Fs { minor: u32, fs: Fs },
+    Mount {
+        minor: u32,
+        excluded: bool,
+    },
+    /// Inside another mount.
+    Nest {
+        which: usize,
+        minor: u32,
+    },
+    /// On top of another mount.
+    Cover {
+        which: usize,
+        minor: u32,
+    },
+    Unmount {
+        which: usize,
+    },
+    Remount {
+        which: usize,
+        read_only: bool,
+    },
+    Move {
+        which: usize,
+    },
+    Fs {
+        minor: u32,
+        fs: Fs,
+    },
     Announce,
-    Pass { ms: u64 },
+    Pass {
+        ms: u64,
+    },
 }
 
 fn fs() -> impl Strategy<Value = Fs> {
@@ -56,6 +83,25 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(which, read_only)| Step::Remount { which, read_only }),
         1 => any::<usize>().prop_map(|which| Step::Move { which }),
         4 => (minor, fs()).prop_map(|(minor, fs)| Step::Fs { minor, fs }),
+        4 => Just(Step::Announce),
+        6 => prop_oneof![1_u64..50, 50_u64..5_000, 5_000_u64..60_000].prop_map(|ms| Step::Pass { ms }),
+    ]
+}
+
+fn step_in_a_tree() -> impl Strategy<Value = Step> {
+    let minor = 2..2 + SUPERBLOCKS;
+    let fs = prop_oneof![
+        3 => Just(Fs::Answers(QUICK)),
+        2 => Just(Fs::Hangs),
+        2 => Just(Fs::Unkillable),
+        1 => Just(Fs::Fails(Errno::EIO, QUICK)),
+    ];
+    prop_oneof![
+        2 => minor.clone().prop_map(|minor| Step::Mount { minor, excluded: false }),
+        3 => (any::<usize>(), minor.clone()).prop_map(|(which, minor)| Step::Nest { which, minor }),
+        2 => (any::<usize>(), minor.clone()).prop_map(|(which, minor)| Step::Cover { which, minor }),
+        2 => any::<usize>().prop_map(|which| Step::Unmount { which }),
+        4 => (minor, fs).prop_map(|(minor, fs)| Step::Fs { minor, fs }),
         4 => Just(Step::Announce),
         6 => prop_oneof![1_u64..50, 50_u64..5_000, 5_000_u64..60_000].prop_map(|ms| Step::Pass { ms }),
     ]
@@ -143,9 +189,23 @@ fn take_step(world: &mut World, step: &Step, last_key: &mut u64) {
             let fstype = if *excluded { "excluded" } else { "fuse.x" };
             world.mount(*last_key, &format!("/m{last_key}"), fstype, *minor, 1);
         }
+        Step::Nest { which, minor } | Step::Cover { which, minor } => {
+            let Some(on) = pick(world, *which) else { return };
+            *last_key += 1;
+            let mut path = world.mounts[&on].mountpoint.clone();
+            if matches!(step, Step::Nest { .. }) {
+                path.push(format!("n{last_key}"));
+            }
+            let path = path.to_str().expect("plain names").to_owned();
+            world.mount(*last_key, &path, "fuse.x", *minor, u32::try_from(on).expect("small keys"));
+        }
         Step::Unmount { which } => {
-            if let Some(key) = pick(world, *which) {
+            // With all that is in it, as `umount -R`.
+            let mut doomed: Vec<u64> = pick(world, *which).into_iter().collect();
+            while let Some(key) = doomed.pop() {
                 world.mounts.remove(&key);
+                let inside = world.mounts.values().filter(|mount| u64::from(mount.parent) == key);
+                doomed.extend(inside.map(|mount| mount.key.0));
             }
         }
         Step::Remount { which, read_only } => {
@@ -220,10 +280,10 @@ proptest! {
             if let Event::Run { took, .. } = event {
                 runs += 1;
                 let limit = SETTINGS.timeout + Duration::from_secs(11);
-                proptest::prop_assert!(*took <= limit, "a run took {took:?}, complete at {at:?}");
+                prop_assert!(*took <= limit, "a run took {took:?}, complete at {at:?}");
             }
         }
-        proptest::prop_assert!(runs >= 8, "only {runs} runs");
+        prop_assert!(runs >= 8, "only {runs} runs");
         let status = world.monitor.status();
         let watched = world.mounts.values().filter(|mount| mount.device != "excluded").count();
         prop_assert_eq!(status.mounts.len(), watched);
@@ -231,7 +291,7 @@ proptest! {
             let minor = known.mount.device_number.minor;
             let expected = final_fs.get(&minor).map_or(&["ok"][..], |&fs| truth(fs));
             let health = known.health.as_str();
-            proptest::prop_assert!(
+            prop_assert!(
                 expected.contains(&health),
                 "{:?} on superblock {minor} is {health}, not {expected:?}\n{}", known.mount.mountpoint,
                 world.log.join("\n")
@@ -244,6 +304,43 @@ proptest! {
     }
 
     #[test]
+    fn in_any_tree_of_mounts_the_end_is_the_truth(
+        steps in vec(step_in_a_tree(), 1..60),
+        hung in vec(any::<bool>(), SUPERBLOCKS as usize),
+    ) {
+        let mut world = World::new(SETTINGS);
+        world.mount(1, "/", "ext4", 1, 0);
+        let mut last_key = 1;
+        world.feed_table();
+        for step in &steps {
+            take_step(&mut world, step, &mut last_key);
+            let here = world.now;
+            world.run_until(here);
+            prop_assert!(world.monitor.next_deadline().is_none_or(|at| at > world.now));
+        }
+        for (minor, hung) in (2..).zip(hung) {
+            world.set_fs(minor, if hung { Fs::Hangs } else { Fs::Answers(QUICK) });
+        }
+        world.feed(Input::TableChanged);
+        let runs = |world: &World| world.events.iter().filter(|(_, e)| matches!(e, Event::Run { .. })).count();
+        let before = runs(&world);
+        world.run_until(world.now + QUIET);
+        prop_assert!(runs(&world) >= before + 7, "runs do not end any more\n{}", world.log.join("\n"));
+        for known in &world.monitor.status().mounts {
+            let mount = &known.mount;
+            let (reached, way_hangs) = world.walk(&mount.mountpoint);
+            let expected = match reached {
+                Some(key) if key != mount.key.0 => "hidden",
+                _ if way_hangs.is_some() || world.is_hanging(mount.device_number.minor) => "hung",
+                _ => "ok",
+            };
+            prop_assert_eq!(
+                known.health.as_str(), expected, "{:?} key {} way {:?}\n{}", mount.mountpoint, mount.key.0, way_hangs, world.log.join("\n")
+            );
+        }
+    }
+
+    #[test]
     fn a_difference_leads_from_one_table_to_the_other(a in table(), b in table()) {
         let mut result: BTreeMap<MountKey, Arc<Mount>> = a.iter().map(|m| (m.key, m.clone())).collect();
         for change in diff(&a, &b) {
@@ -251,7 +348,7 @@ proptest! {
                 Change::Unmounted(mount) => prop_assert_eq!(result.remove(&mount.key), Some(mount)),
                 Change::Mounted(mount) => prop_assert_eq!(result.insert(mount.key, mount), None),
                 Change::Remounted { after, .. } | Change::Moved { after, .. } => {
-                    proptest::prop_assert!(result.insert(after.key, after).is_some());
+                    prop_assert!(result.insert(after.key, after).is_some());
                 }
             }
         }

@@ -152,6 +152,8 @@ impl<'a> Daemon<'a> {
                 self.pool.shutdown();
                 let status = self.monitor.status();
                 let (unjudged, interrupted) = (self.last_run.unwrap_or(0), self.interrupted);
+                // The process ends: to free thousands of mounts one by one is work for nobody.
+                std::mem::forget((self.monitor, self.watch));
                 return Ok(Ending { status, at: now, unjudged, interrupted });
             }
             let planned = self.next_deadline();

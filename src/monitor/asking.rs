@@ -43,8 +43,12 @@ impl Monitor {
             return;
         }
         let superblock = slot.mount.device_number;
-        if slot.way_hung.is_some() || slot.asked != Asked::No {
-            return self.settle_for_run(key); // asked again by its own timer
+        if slot.asked != Asked::No {
+            return self.settle_for_run(key); // given up; its end is noticed
+        }
+        if slot.way_hung.is_some() {
+            self.timers.set_if_none(Timer::Ask(key), now); // asked again by its own timer, which is not to be lost
+            return self.settle_for_run(key);
         }
         if let Some(outer) = self.hung_on_the_way(key) {
             return self.blame_the_way(now, key, outer);
@@ -52,6 +56,9 @@ impl Monitor {
         if let Some(hang) = self.superblocks.entry(superblock).or_default().hung {
             if slot_is_new(self.slots.get(&key)) {
                 self.judge_hung(now, key, hang.call, hang.waited, None);
+            }
+            if self.superblocks.get(&superblock).is_some_and(|shared| shared.lead.is_none()) {
+                self.timers.set_if_none(Timer::Retry(superblock), now);
             }
             return self.settle_for_run(key); // asked again by its superblock's timer
         }
@@ -177,7 +184,7 @@ impl Monitor {
         if shared.lead.is_some() || shared.hung.is_none() {
             return;
         }
-        let members: Vec<MountKey> = shared.members.iter().copied().collect();
+        let members: Vec<MountKey> = shared.members.clone();
         let free = members.iter().copied().find(|&key| self.hung_on_the_way(key).is_none());
         match (free, members.first()) {
             (Some(key), _) => self.enqueue(key, superblock),
@@ -222,7 +229,7 @@ impl Monitor {
     /// A mount is no longer one of its superblock's that are watched.
     pub(super) fn leave_superblock(&mut self, key: MountKey, superblock: DeviceNumber) {
         let Some(shared) = self.superblocks.get_mut(&superblock) else { return };
-        shared.members.remove(&key);
+        shared.leave(key);
         shared.waiting.retain(|&other| other != key);
         if shared.lead == Some(Lead::Queued(key)) {
             self.ready.retain(|&other| other != key);

@@ -57,7 +57,7 @@ impl Monitor {
             self.report(Event::Mounted { mount });
         }
         if !is_hidden {
-            self.superblocks.entry(superblock).or_default().members.insert(key);
+            self.superblocks.entry(superblock).or_default().join(key);
             if !first {
                 self.ask(now, key);
             }
@@ -125,7 +125,7 @@ impl Monitor {
                 self.timers.cancel(Timer::Remind(key));
                 self.set_health(now, key, Health::Hidden);
             } else {
-                self.superblocks.entry(superblock).or_default().members.insert(key);
+                self.superblocks.entry(superblock).or_default().join(key);
                 self.set_health(now, key, Health::Pending);
                 self.ask(now, key);
             }

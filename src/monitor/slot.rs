@@ -2,7 +2,7 @@
 
 use super::{Answered, Health, ProbeId, Settings, Time};
 use platform::{Call, DeviceNumber, Mount, MountKey, Target};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,10 +28,14 @@ pub(super) struct Slot {
     pub(super) reminders: u32,
     /// Probes in a row that ended without a word.
     pub(super) aborted: u32,
+    /// Probes since the last good answer whose errors say nothing by themselves.
+    pub(super) nothing: u32,
     /// Probes in a row that reached another mount.
     pub(super) elsewhere: u32,
     /// Its death was told and is not over; since when it is dead.
     pub(super) told_dead: Option<Time>,
+    /// The reasons that were told of it, a bit for each: one that comes and goes is told once, and then by reminders.
+    pub(super) told_reasons: u8,
     pub(super) told_denied: bool,
     /// Slowness was told, and is not over.
     pub(super) told_slow: bool,
@@ -75,8 +79,10 @@ impl Slot {
             retries: 0,
             reminders: 0,
             aborted: 0,
+            nothing: 0,
             elsewhere: 0,
             told_dead: None,
+            told_reasons: 0,
             told_denied: false,
             told_slow: false,
             slow_quiet_until: Time::default(),
@@ -110,13 +116,27 @@ pub(super) struct Hang {
 /// What the mounts of one file system share.
 #[derive(Debug, Default)]
 pub(super) struct Superblock {
-    /// Its mounts that are watched and not hidden.
-    pub(super) members: BTreeSet<MountKey>,
+    /// Its mounts that are watched and not hidden, the oldest first.
+    pub(super) members: Vec<MountKey>,
     /// At most one of them is asked at a time …
     pub(super) lead: Option<Lead>,
     /// … while these wait for it.
     pub(super) waiting: VecDeque<MountKey>,
     pub(super) hung: Option<Hang>,
+}
+
+impl Superblock {
+    pub(super) fn join(&mut self, key: MountKey) {
+        if let Err(place) = self.members.binary_search(&key) {
+            self.members.insert(place, key);
+        }
+    }
+
+    pub(super) fn leave(&mut self, key: MountKey) {
+        if let Ok(place) = self.members.binary_search(&key) {
+            self.members.remove(place);
+        }
+    }
 }
 
 /// The one that is asked, or the next to be.

@@ -23,6 +23,13 @@ impl<K: Copy + Ord + Hash> Timers<K> {
         self.order.insert((at, key));
     }
 
+    /// Sets a timer that is not set yet.
+    pub(super) fn set_if_none(&mut self, key: K, at: Time) {
+        if !self.due.contains_key(&key) {
+            self.set(key, at);
+        }
+    }
+
     pub(super) fn cancel(&mut self, key: K) {
         if let Some(at) = self.due.remove(&key) {
             self.order.remove(&(at, key));

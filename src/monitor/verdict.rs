@@ -11,6 +11,9 @@ use std::time::Duration;
 const SLOW_QUIET: Duration = Duration::from_secs(600);
 /// A mount below one that has not answered yet waits this much longer for its own verdict: one hang, one alarm.
 const AFTER_THE_OUTER: Duration = Duration::from_millis(20);
+/// Answers in a row that say nothing by themselves before they are believed: nobody interrupts each probe, and a machine
+/// that is short of memory for so long has other mounts fail too.
+const MAX_NOTHING: u32 = 3;
 /// Probes in a row that reach another mount before that is believed.
 const MAX_ELSEWHERE: u32 = 2;
 
@@ -21,8 +24,8 @@ enum Meaning {
     Refused(Call, Errno),
     /// Nothing about this mount: another was reached.
     Elsewhere,
-    /// Nothing at all: the call was interrupted or this machine is short of something.
-    Nothing,
+    /// Nothing, the first times: the call was interrupted or this machine is short of something.
+    Nothing(Call, Errno),
 }
 
 fn meaning(outcome: Outcome) -> Meaning {
@@ -31,7 +34,9 @@ fn meaning(outcome: Outcome) -> Meaning {
         Outcome::Elsewhere => Meaning::Elsewhere,
         Outcome::Failed { call, errno } => match errno {
             // `umount -f` interrupts a probe with 512 (NFS); a signal with EINTR.
-            Errno::EINTR | Errno::RESTART | Errno::ENOMEM | Errno::ENFILE | Errno::EMFILE => Meaning::Nothing,
+            Errno::EINTR | Errno::RESTART | Errno::ENOMEM | Errno::ENFILE | Errno::EMFILE => {
+                Meaning::Nothing(call, errno)
+            }
             // The kernel itself says no, or cannot carry the path: storage was not asked.
             Errno::EACCES | Errno::EPERM | Errno::ENAMETOOLONG => Meaning::Refused(call, errno),
             // A server without this call has answered.
@@ -50,9 +55,17 @@ impl Monitor {
         if let Some(slot) = self.slots.get(&probe.key) {
             self.count.answered(slot.counted, &outcome, took);
         }
-        let meaning = meaning(outcome);
+        let mut meaning = meaning(outcome);
+        if let Meaning::Nothing(call, errno) = meaning
+            && let Some(slot) = self.slots.get_mut(&probe.key).filter(|_| asked)
+        {
+            slot.nothing = slot.nothing.saturating_add(1);
+            if slot.nothing >= MAX_NOTHING {
+                meaning = Meaning::Dead(call, errno);
+            }
+        }
         match meaning {
-            Meaning::Nothing => return self.not_understood(now, probe.key, probe.superblock, asked),
+            Meaning::Nothing(..) => return self.not_understood(now, probe.key, probe.superblock, asked),
             Meaning::Elsewhere => return self.reached_another(now, probe.key, probe.superblock, asked),
             Meaning::Alive(_) | Meaning::Dead(..) | Meaning::Refused(..) => {}
         }
@@ -65,7 +78,7 @@ impl Monitor {
                     self.judge_dead_by(now, probe.key, call, errno);
                 }
                 Meaning::Refused(call, errno) => self.judge_refused(now, probe.key, call, errno),
-                Meaning::Nothing | Meaning::Elsewhere => {}
+                Meaning::Nothing(..) | Meaning::Elsewhere => {}
             }
             self.settle_for_run(probe.key);
         }
@@ -77,7 +90,7 @@ impl Monitor {
         let Some(shared) = self.superblocks.get_mut(&superblock) else { return };
         if shared.hung.take().is_some() {
             self.timers.cancel(Timer::Retry(superblock));
-            let members: Vec<MountKey> = shared.members.iter().copied().collect();
+            let members: Vec<MountKey> = shared.members.clone();
             for key in members.into_iter().filter(|&key| key != by) {
                 self.ask(now, key);
             }
@@ -87,7 +100,7 @@ impl Monitor {
     fn judge_alive(&mut self, now: Time, key: MountKey, usage: Option<Usage>, took: Duration) {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         slot.answered = Some(Answered { at: now, took, usage });
-        slot.retries = 0;
+        (slot.retries, slot.nothing) = (0, 0);
         // The kernel may go read-only without an event (`errors=remount-ro`): the table is then out of date.
         if let Some(usage) = usage
             && usage.read_only != slot.read_only
@@ -158,6 +171,11 @@ impl Monitor {
             (slot.told_dead, slot.reminders) = (Some(dead_since), 0);
         }
         let lasted = now - slot.told_dead.unwrap_or(dead_since);
+        let reason = 1 << failure.reason as u8;
+        let new_reason = slot.told_reasons & reason == 0;
+        if tell {
+            slot.told_reasons = if told { slot.told_reasons | reason } else { reason };
+        }
         self.set_health(now, key, Health::Dead(failure.clone()));
         if !tell {
             return;
@@ -165,7 +183,7 @@ impl Monitor {
         if !told {
             self.timers.set(Timer::Remind(key), now + retry::reminder(0));
             self.report(Event::Failed { mount, failure });
-        } else if before != Some(failure.reason) {
+        } else if before.is_none() || new_reason {
             self.report(Event::StillFailing { mount, failure, lasted });
         }
     }
@@ -253,7 +271,7 @@ impl Monitor {
             if self.superblocks.get(&superblock).is_some_and(|s| s.lead == Some(Lead::Asking(id))) {
                 self.pass_on_the_lead(superblock);
             }
-            self.way_hangs(now, id, key, elapsed, outer);
+            self.way_hangs(now, id, key, elapsed, patience, outer);
         } else {
             self.superblock_hangs(now, superblock, call, elapsed, patience);
         }
@@ -269,7 +287,7 @@ impl Monitor {
     ) {
         let Some(shared) = self.superblocks.get_mut(&superblock) else { return };
         shared.waiting.clear();
-        let members: Vec<MountKey> = shared.members.iter().copied().collect();
+        let members: Vec<MountKey> = shared.members.clone();
         if let Some(hang) = &mut shared.hung {
             hang.retries = hang.retries.saturating_add(1);
             hang.given_up = now;
@@ -285,6 +303,7 @@ impl Monitor {
                 && slot.asked == Asked::Waiting
             {
                 slot.asked = Asked::No;
+                slot.way_hung = None; // asked again with the others, when the file system answers
             }
             if self.slots.get(&key).is_some_and(|slot| !is_hung(&slot.health)) {
                 self.judge_hung(now, key, call, elapsed, None);
@@ -299,14 +318,17 @@ impl Monitor {
         id: ProbeId,
         key: MountKey,
         elapsed: Duration,
+        patience: Duration,
         outer: Option<PathBuf>,
     ) {
         let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.asked == Asked::Probe(id)) else {
             return;
         };
-        let retries = slot.way_hung.map_or(0, |hang| hang.retries.saturating_add(1));
+        let (retries, before) =
+            slot.way_hung.map_or((0, now), |hang| (hang.retries.saturating_add(1), hang.last_full));
+        let last_full = if patience >= slot.settings.timeout { now } else { before };
         slot.way_hung =
-            Some(Hang { call: Call::Identify, waited: elapsed, retries, last_full: now, given_up: now });
+            Some(Hang { call: Call::Identify, waited: elapsed, retries, last_full, given_up: now });
         self.judge_hung(now, key, Call::Identify, elapsed, outer);
         self.settle_for_run(key);
     }
@@ -337,7 +359,9 @@ impl Monitor {
         if let Some(hang) = &slot.way_hung {
             let at = again(hang, &slot.settings);
             self.timers.set(Timer::Ask(probe.key), at);
-        } else if let Some(hang) = self.superblocks.get(&probe.superblock).and_then(|shared| shared.hung) {
+        }
+        // Also where the way was to blame: the file system itself is still owed an answer.
+        if let Some(hang) = self.superblocks.get(&probe.superblock).and_then(|shared| shared.hung) {
             let at = again(&hang, &slot.settings);
             self.timers.set(Timer::Retry(probe.superblock), at);
         }

@@ -4,7 +4,7 @@
 
 use platform::{Mount, MountKey, MountTable};
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
 
 /// Answers which mounts of one table are hidden.
 #[derive(Debug)]
@@ -14,18 +14,17 @@ impl Hidden {
     pub(super) fn of(table: &MountTable) -> Hidden {
         let by_id: FxHashMap<u32, &Mount> = table.iter().map(|mount| (mount.id, &**mount)).collect();
         // What is attached to a mount, by place. Two on one place: the later covers the earlier.
-        let mut attached: FxHashMap<(u32, &Path), &Mount> =
+        let mut attached: FxHashMap<(u32, &[u8]), &Mount> =
             FxHashMap::with_capacity_and_hasher(table.len(), FxBuildHasher);
         let mut hidden = FxHashSet::default();
         for mount in table {
-            if let Some(earlier) = attached.insert((mount.parent, &mount.mountpoint), mount) {
+            if let Some(earlier) = attached.insert((mount.parent, place(mount)), mount) {
                 hidden.insert(earlier.key);
             }
         }
         let mut reachable = FxHashMap::with_capacity_and_hasher(table.len(), FxBuildHasher);
         for mount in table {
-            let at_end =
-                attached.get(&(mount.id, mount.mountpoint.as_path())).is_none_or(|over| over.id == mount.id);
+            let at_end = attached.get(&(mount.id, place(mount))).is_none_or(|over| over.id == mount.id);
             if !at_end || !is_reachable(mount, &by_id, &attached, &mut reachable) {
                 hidden.insert(mount.key);
             }
@@ -42,7 +41,7 @@ impl Hidden {
 fn is_reachable<'a>(
     mount: &'a Mount,
     by_id: &FxHashMap<u32, &'a Mount>,
-    attached: &FxHashMap<(u32, &'a Path), &'a Mount>,
+    attached: &FxHashMap<(u32, &'a [u8]), &'a Mount>,
     known: &mut FxHashMap<u32, bool>,
 ) -> bool {
     let mut chain = Vec::new();
@@ -67,18 +66,31 @@ fn is_reachable<'a>(
 }
 
 /// Is a mount on the way from the parent's root to this mount's directory?
-fn is_crossed(mount: &Mount, parent: Option<&Mount>, attached: &FxHashMap<(u32, &Path), &Mount>) -> bool {
+fn is_crossed(mount: &Mount, parent: Option<&Mount>, attached: &FxHashMap<(u32, &[u8]), &Mount>) -> bool {
     let Some(parent) = parent else { return false };
-    for place in mount.mountpoint.ancestors().skip(1) {
-        let at_parents_root = place == parent.mountpoint;
-        if attached.get(&(parent.id, place)).is_some_and(|over| over.id != mount.id && over.id != parent.id) {
+    let (path, root) = (place(mount), place(parent));
+    let lies_over = |over: &&Mount| over.id != mount.id && over.id != parent.id;
+    if attached.get(&(parent.id, path)).is_some_and(lies_over) {
+        return true; // a later one in the very same place
+    }
+    let mut end = path.len();
+    while end > root.len() {
+        // The directory above; that of `/a` is `/`.
+        end = path[..end].iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+        let above = &path[..end.max(1)];
+        if attached.get(&(parent.id, above)).is_some_and(lies_over) {
             return true;
         }
-        if at_parents_root {
+        if end == 0 {
             break;
         }
     }
     false
+}
+
+/// Mount points come from the kernel: absolute, without `.`, `..` and doubled slashes, so their bytes can be compared.
+fn place(mount: &Mount) -> &[u8] {
+    mount.mountpoint.as_os_str().as_bytes()
 }
 
 #[cfg(test)]

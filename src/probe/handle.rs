@@ -1,8 +1,8 @@
 //! One prober as the daemon sees it: its process, its socket, and what is still to be sent. Carries out; what is to
 //! be done, and when, is decided in `pool`.
 
+use super::ProbeId;
 use super::wire::{self, Reply};
-use super::{ProbeId, pool::CONFIRM_LIMIT};
 use crate::monitor::Time;
 use mio::event::Source;
 use mio::unix::SourceFd;
@@ -12,6 +12,11 @@ use platform::process::{self, Child, MAX_PACKET};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
+
+/// A prober's main thread touches no file system, so that it answers at once unless it was stopped, never came up,
+/// or the machine is at its end.
+pub(super) const CONFIRM_LIMIT: Duration = Duration::from_secs(1);
 
 /// One prober.
 pub(super) struct Handle {
@@ -39,6 +44,8 @@ pub(super) struct Handle {
     pub(super) confirms: VecDeque<(Time, ProbeId)>,
     /// When it was last told that it can start no threads.
     pub(super) threads_failed: Option<Time>,
+    /// It is lost, and some of its threads may end before others: when they are looked after.
+    pub(super) look_again: Option<Time>,
 }
 
 /// The life of a prober.
@@ -85,6 +92,7 @@ impl Handle {
             unconfirmed: Vec::new(),
             confirms: VecDeque::new(),
             threads_failed: None,
+            look_again: None,
         })
     }
 

@@ -9,7 +9,7 @@ mod probers;
 mod starting;
 
 use super::backoff::Backoff;
-use super::handle::{Handle, Phase, room};
+use super::handle::{CONFIRM_LIMIT, Handle, Phase, room};
 use super::wire;
 use super::{Notice, PoolEvent, ProbeId};
 use crate::monitor::Time;
@@ -26,12 +26,12 @@ use std::time::Duration;
 
 /// What SIGKILL can end has ended within some milliseconds; this allows for a busy machine.
 pub(super) const LOST_AFTER: Duration = Duration::from_millis(500);
-/// A prober's main thread touches no file system, so that it answers at once unless it was stopped, never came up,
-/// or the machine is at its end.
-pub(super) const CONFIRM_LIMIT: Duration = Duration::from_secs(1);
 /// Probers that are no longer active. Each takes about 215 KiB, and 37 KiB for each stuck thread: with what usually
 /// hangs at the same time this stays below some tens of megabytes.
 pub(super) const MAX_LOST_PROBERS: usize = 16;
+/// A lost prober's threads end one by one, but its socket only with the last of them: so often it is looked after
+/// them. Not done for one that holds a single probe.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
 /// All probers: the above, the active ones, and some that had to be killed for not responding.
 const MAX_PROBERS: usize = MAX_LOST_PROBERS + LANES + 4;
 /// Unanswered probes. There is at most one for each mount, and the kernel's own limit is 100,000 mounts for each
@@ -81,6 +81,8 @@ struct Probe {
     confirm_by: Option<Time>,
     /// To be confirmed as soon as it has a prober.
     confirm_later: bool,
+    /// The thread that makes its calls, once it was found to be stuck.
+    thread: Option<u32>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -149,8 +151,14 @@ impl Pool {
             None => wire::put_probe(room(&mut lane.waiting), probe, target),
         }
         let prober = lane.active;
-        let started =
-            Probe { lane: number, prober, standing: Standing::Asked, confirm_by: None, confirm_later: false };
+        let started = Probe {
+            lane: number,
+            prober,
+            standing: Standing::Asked,
+            confirm_by: None,
+            confirm_later: false,
+            thread: None,
+        };
         let before = self.probes.insert(probe, started);
         debug_assert!(before.is_none(), "{probe:?} was started before");
     }
@@ -253,7 +261,7 @@ impl Pool {
         });
         let probers = self.probers.iter().flatten().filter_map(|prober| match prober.phase {
             Phase::Killed { at, lost: false } => Some(at + LOST_AFTER),
-            Phase::Killed { lost: true, .. } => None,
+            Phase::Killed { lost: true, .. } => prober.look_again,
             Phase::Active | Phase::Condemned => prober.confirms.front().map(|(by, _)| *by),
         });
         starts.chain(probers).min()
@@ -275,7 +283,10 @@ impl Pool {
                 && at + LOST_AFTER <= now
             {
                 prober.phase = Phase::Killed { at, lost: true };
+                self.free_ended_threads(now, slot);
                 self.lost(slot);
+            } else if prober.look_again.is_some_and(|at| at <= now) {
+                self.free_ended_threads(now, slot);
             }
         }
     }

@@ -85,7 +85,7 @@ impl Reporter {
         if settings.syslog != SyslogTarget::Off {
             let others = Reporter::over(vec![(stderr, level)]);
             let tell = Box::new(move |priority, text: String| {
-                drop(others.notice(SystemTime::now(), priority, &text))
+                drop(others.notice(SystemTime::now(), priority, &text));
             });
             let output = syslog::SyslogOutput::new(settings.syslog.clone(), settings.syslog_facility, tell);
             sinks.push((Sink::start("syslog", output)?, SYSLOG_LEVEL));

@@ -140,6 +140,26 @@ fn a_lost_prober_keeps_nobody_from_stopping_and_starting() {
     });
 }
 
+/// Both were given up with the same prober, which lives as long as one of them hangs.
+#[test]
+fn a_recovery_is_seen_though_another_mount_stays_hung() {
+    isolated(this_test!(), |lab| {
+        let mounts = lab.fuses(3);
+        let daemon = lab.daemon(QUICK);
+        lab.say_range("mute", 0, 2, "");
+        daemon.told_failed(&mounts[0], "hung", QUICK_HANG);
+        daemon.told_failed(&mounts[1], "hung", QUICK_HANG);
+        daemon.told("cannot be killed while 2 of its probes hang", ms(1000));
+        daemon.mark();
+        lab.order("ok", &mounts[0]);
+        lab.order("release", &mounts[0]);
+        daemon.told_recovered(&mounts[0], ms(2000));
+        daemon.told("Checked 3 mounts; 1 are dead", ms(2000));
+        daemon.silent_about("left behind, has ended");
+        daemon.stop();
+    });
+}
+
 #[test]
 fn unmounting_a_hung_mount_is_told() {
     isolated(this_test!(), |lab| {

@@ -20,6 +20,7 @@ mod many;
 mod names;
 mod once;
 mod resources;
+mod rsyslog;
 mod sinks;
 mod stopping;
 mod table;

@@ -6,7 +6,7 @@
 use mount_status_monitor::monitor::{Action, Event, Input, Monitor, Policy, ProbeId, Settings, Time};
 use platform::{Call, DeviceNumber, Errno, FsKind, Mount, MountKey, MountTable, Outcome, Target, Usage};
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ struct Asked {
     since: Time,
     condemned: bool,
     lost: bool,
+    /// The file system that it is stuck in, and in which call.
+    held: Option<(u32, Call)>,
 }
 
 pub struct World {
@@ -109,13 +111,16 @@ impl World {
     /// A file system changes its behaviour; probes that wait for it feel it.
     pub fn set_fs(&mut self, minor: u32, fs: Fs) {
         self.fs.insert(minor, fs);
-        let waiting: Vec<ProbeId> =
-            self.probes.iter().filter(|(_, a)| a.minor == minor).map(|(id, _)| *id).collect();
+        let held = |asked: &Asked| asked.held.is_some_and(|(by, _)| by == minor);
+        let waiting: Vec<ProbeId> = self.probes.iter().filter(|(_, a)| held(a)).map(|(id, _)| *id).collect();
         for probe in waiting {
             let asked = &self.probes[&probe];
-            if asked.condemned && matches!(fs, Fs::Answers(_) | Fs::Fails(..)) {
+            if matches!(fs, Fs::Hangs | Fs::Unkillable) {
+                continue; // still
+            }
+            if asked.condemned {
                 self.come(QUICK, Input::ProbeFreed { probe });
-            } else if !asked.condemned {
+            } else {
                 self.behave(probe);
             }
         }
@@ -125,17 +130,55 @@ impl World {
         matches!(self.fs.get(&minor), Some(Fs::Hangs | Fs::Unkillable))
     }
 
-    /// The file system hangs, or a mount does through which its path leads.
-    fn stuck_call(&self, target: &Target) -> Option<Call> {
-        let mut mount = self.mounts.get(&target.key.0)?;
-        let own = self.is_hanging(mount.device_number.minor);
-        let mut outer = false;
-        while let Some(parent) = self.mounts.get(&u64::from(mount.parent)) {
-            outer |= self.is_hanging(parent.device_number.minor);
-            mount = parent;
+    /// What a probe meets: it is stuck in a call, or reaches the mount that is meant, or another.
+    fn meets(&self, target: &Target) -> Result<bool, (u32, Call)> {
+        let (reached, way_hangs) = self.walk(&target.path);
+        if let Some(minor) = way_hangs {
+            return Err((minor, Call::Identify));
         }
+        if reached != Some(target.key.0) {
+            return Ok(false);
+        }
+        let minor = self.mounts[&target.key.0].device_number.minor;
         let call = if target.kind == FsKind::Network { Call::Statfs } else { Call::Statx };
-        if outer { Some(Call::Identify) } else { own.then_some(call) }
+        if self.is_hanging(minor) { Err((minor, call)) } else { Ok(true) }
+    }
+
+    /// Resolves a path as the kernel does, directory by directory: which mount it reaches, and the first file system
+    /// on the way that hangs when it is asked for a name.
+    pub fn walk(&self, path: &Path) -> (Option<u64>, Option<u32>) {
+        let root =
+            self.mounts.values().filter(|mount| mount.mountpoint == Path::new("/") && mount.parent == 0);
+        let Some(mut here) = root.map(|mount| mount.key.0).next() else { return (None, None) };
+        let mut at = PathBuf::from("/");
+        let mut way_hangs = None;
+        let mut names = path.components().skip(1);
+        loop {
+            let over = |id: u64| {
+                let on_it = |mount: &&Arc<Mount>| u64::from(mount.parent) == id && mount.mountpoint == at;
+                self.mounts.values().filter(|mount| mount.key.0 != id).rfind(on_it)
+            };
+            while let Some(mount) = over(here) {
+                here = mount.key.0;
+            }
+            let Some(name) = names.next() else { return (Some(here), way_hangs) };
+            let minor = self.mounts[&here].device_number.minor;
+            way_hangs = way_hangs.or(self.is_hanging(minor).then_some(minor));
+            at.push(name);
+        }
+    }
+
+    /// What the mounts through which a path leads add to each answer.
+    fn way_takes(&self, target: &Target) -> Duration {
+        let mut took = Duration::ZERO;
+        let mut mount = self.mounts.get(&target.key.0);
+        while let Some(parent) = mount.and_then(|mount| self.mounts.get(&u64::from(mount.parent))) {
+            if let Some(Fs::Answers(time)) = self.fs.get(&parent.device_number.minor) {
+                took += *time;
+            }
+            mount = Some(parent);
+        }
+        took
     }
 
     fn come(&mut self, after: Duration, input: Input) {
@@ -175,7 +218,9 @@ impl World {
             Action::ConfirmHang { probe } => {
                 self.say(format!("confirm {}", probe.0));
                 if let Some(asked) = self.probes.get(&probe) {
-                    let call = self.stuck_call(&asked.target).unwrap_or(Call::Statfs);
+                    let slow =
+                        if self.way_takes(&asked.target) > QUICK { Call::Identify } else { Call::Statfs };
+                    let call = asked.held.map_or(slow, |(_, call)| call);
                     let elapsed = (self.now + QUICK) - asked.since;
                     self.come(QUICK, Input::ProbeStuck { probe, call, elapsed });
                 }
@@ -184,7 +229,7 @@ impl World {
                 self.say(format!("condemn {}", probe.0));
                 let Some(asked) = self.probes.get_mut(&probe) else { return };
                 asked.condemned = true;
-                if self.fs.get(&asked.minor) == Some(&Fs::Unkillable) {
+                if asked.held.is_some_and(|(by, _)| self.fs.get(&by) == Some(&Fs::Unkillable)) {
                     self.come(LOST_AFTER, Input::ProbeLost { probe });
                 } else {
                     self.come(QUICK, Input::ProbeFreed { probe });
@@ -201,20 +246,23 @@ impl World {
         self.say(format!("probe {} {}", probe.0, target.path.display()));
         let minor = self.mounts.get(&target.key.0).map_or(0, |mount| mount.device_number.minor);
         let since = self.now;
-        self.probes.insert(probe, Asked { target, minor, since, condemned: false, lost: false });
+        self.probes.insert(probe, Asked { target, minor, since, condemned: false, lost: false, held: None });
         self.behave(probe);
     }
 
     fn behave(&mut self, probe: ProbeId) {
+        let met = self.meets(&self.probes[&probe].target);
+        let Some(asked) = self.probes.get_mut(&probe) else { return };
+        asked.held = met.err();
+        let Ok(reached) = met else { return };
         let asked = &self.probes[&probe];
-        if self.stuck_call(&asked.target).is_some() {
-            return;
-        }
         let waited = self.now - asked.since;
         let read_only = self.read_only.get(&asked.minor).copied().unwrap_or(false);
         let usage =
             Usage { block_size: 4096, blocks: 100, free: 50, available: 50, read_only, ..Usage::default() };
-        let fs = self.fs.get(&asked.minor).copied().unwrap_or(Fs::Answers(QUICK));
+        let fs = if reached { self.fs.get(&asked.minor).copied() } else { Some(Fs::Elsewhere) };
+        let fs = fs.unwrap_or(Fs::Answers(QUICK));
+        let way = self.way_takes(&asked.target);
         let (outcome, took) = match fs {
             Fs::Answers(took) => (Outcome::Alive(usage), took),
             Fs::Fails(errno, took) => (Outcome::Failed { call: Call::Statfs, errno }, took),
@@ -222,6 +270,7 @@ impl World {
             Fs::KillsTheProber => return self.come(QUICK, Input::ProbeAborted { probe }),
             Fs::Hangs | Fs::Unkillable => return,
         };
+        let took = way + took;
         self.come(took, Input::ProbeAnswered { probe, outcome, took: waited + took });
     }
 

@@ -23,13 +23,6 @@ use std::path::Path;
 /// `argv[0]` of the prober, as `ps` shows it.
 const NAME: &CStr = c"mount_status_monitor";
 /// `argv[1]`: what makes the program a prober.
-/// May this process do all that root may?
-#[must_use]
-pub fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
-}
-
-/// The first argument of a prober.
 pub const PROBER_ARGUMENT: &str = "prober";
 const MODE: &CStr = c"prober";
 /// The link to the program that runs, which works even when its file was replaced.
@@ -41,6 +34,12 @@ const EXEC_FAILED: c_int = 127;
 const MAX_CLOSED_ONE_BY_ONE: c_int = 65_536;
 /// Signal numbers end here (`_NSIG`) on all but MIPS.
 const MAX_SIGNAL: c_int = 64;
+
+/// May this process do all that root may?
+#[must_use]
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
 
 /// What is needed to start a prober, made ready beforehand.
 #[derive(Debug)]
@@ -168,6 +167,15 @@ impl Child {
             // Our own child that was not reaped can always be signalled, a zombie too.
             let _ = nix::sys::signal::kill(self.pid, Signal::SIGKILL);
         }
+    }
+
+    /// Is this thread of it still there? The threads of a killed process end one by one, and one that cannot be
+    /// interrupted keeps the others' descriptors open, but not the others.
+    #[must_use]
+    pub fn has_thread(&self, tid: u32) -> bool {
+        // SAFETY: plain numbers; signal 0 is never delivered.
+        let result = unsafe { libc::syscall(libc::SYS_tgkill, self.pid.as_raw(), tid as c_int, 0 as c_int) };
+        self.ended.is_none() && (result == 0 || Errno::last() != Errno::ESRCH)
     }
 
     /// How it ended, if it has; never waits. All its threads are gone then, and its descriptors closed.

@@ -69,28 +69,37 @@ pub(super) enum Found {
 pub(super) fn listmount(hint: usize) -> io::Result<Vec<u64>> {
     let room = (hint + hint / 8 + SPARE_IDS).min(MOST_IDS);
     let mut ids: Vec<u64> = Vec::new();
-    loop {
-        ids.reserve(room);
-        let after = ids.last().copied().unwrap_or(0);
-        let request = request(raw::LSMT_ROOT as i64 as u64, after);
-        // SAFETY: the kernel reads `size` bytes of `request` and writes at most `room` ids, which is reserved
-        // behind the vector's end.
-        let count = unsafe {
-            libc::syscall(
-                raw::__NR_listmount as libc::c_long,
-                &raw const request,
-                ids.as_mut_ptr().add(ids.len()),
-                room,
-                0u32,
-            )
-        };
-        let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-        // SAFETY: the kernel has written this many ids behind the end, and never more than `room`.
-        unsafe { ids.set_len(ids.len() + count.min(room)) };
-        if count < room {
-            return Ok(ids);
-        }
-    }
+    while list_more(&mut ids, room)? == room {}
+    Ok(ids)
+}
+
+/// The id of one mount: enough to learn whether this kernel has such ids.
+pub(super) fn first_id() -> io::Result<Option<u64>> {
+    let mut ids = Vec::new();
+    list_more(&mut ids, 1)?;
+    Ok(ids.first().copied())
+}
+
+/// Appends at most `room` ids that follow the last, and says how many.
+fn list_more(ids: &mut Vec<u64>, room: usize) -> io::Result<usize> {
+    ids.reserve(room);
+    let after = ids.last().copied().unwrap_or(0);
+    let request = request(raw::LSMT_ROOT as i64 as u64, after);
+    // SAFETY: the kernel reads `size` bytes of `request` and writes at most `room` ids, which is reserved behind the
+    // vector's end.
+    let count = unsafe {
+        libc::syscall(
+            raw::__NR_listmount as libc::c_long,
+            &raw const request,
+            ids.as_mut_ptr().add(ids.len()),
+            room,
+            0u32,
+        )
+    };
+    let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?.min(room);
+    // SAFETY: the kernel has written this many ids behind the end, and never more than `room`.
+    unsafe { ids.set_len(ids.len() + count) };
+    Ok(count)
 }
 
 /// `statmount(2)` with its buffer.

@@ -10,7 +10,7 @@
 //! checks a sample.
 
 use super::mountinfo::{self, Line};
-use super::statmount::{Found, Statmount, listmount};
+use super::statmount::{Found, Statmount, first_id, listmount};
 use crate::{Mount, MountKey, MountTable};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token, event::Source};
@@ -221,8 +221,7 @@ impl UniqueIds {
     /// Asks the kernel instead of its version: calls are back-ported, and filtered by sandboxes.
     fn probe() -> Option<UniqueIds> {
         let mut statmount = Statmount::new();
-        let ids = listmount(0).ok()?;
-        statmount.old_id(*ids.first()?).ok()?;
+        statmount.old_id(first_id().ok()??).ok()?;
         Some(UniqueIds { statmount, seen: Vec::new(), agrees: false })
     }
 

@@ -1,6 +1,6 @@
 //! What probers say, and how they end.
 
-use super::{Epitaph, LANES, MAX_LOST_PROBERS, Pool, Standing, THREADS_NOTICE_INTERVAL};
+use super::{Epitaph, LANES, LOOK_AFTER, MAX_LOST_PROBERS, Pool, Standing, THREADS_NOTICE_INTERVAL};
 use crate::monitor::Time;
 use crate::probe::handle::{Handle, Phase, Received};
 use crate::probe::wire::Reply;
@@ -38,6 +38,7 @@ impl Pool {
             Reply::Stuck { probe, call, elapsed, tid } => {
                 if let Some(found) = self.probes.get_mut(&probe).filter(|found| found.prober == Some(slot)) {
                     found.confirm_by = None;
+                    found.thread = (tid != 0).then_some(tid);
                     let pid = prober.child.pid();
                     self.events.push_back(PoolEvent::Stuck { probe, call, elapsed, pid, tid });
                 }
@@ -107,6 +108,27 @@ impl Pool {
         if !greeted {
             self.spawn_failed(now, lane, SpawnError::Silent);
         }
+    }
+
+    /// Threads of a lost prober that have ended hold nothing any more, whatever the others do: their probes are free.
+    pub(super) fn free_ended_threads(&mut self, now: Time, slot: usize) {
+        let Some(prober) = self.probers[slot].as_mut() else { return };
+        // With a single probe, the end of the socket says it at once.
+        if prober.held > 1 {
+            let events = &mut self.events;
+            self.probes.retain(|&probe, found| {
+                let ended = found.prober == Some(slot)
+                    && matches!(found.standing, Standing::Condemned { .. })
+                    && found.thread.is_some_and(|thread| !prober.child.has_thread(thread));
+                if ended {
+                    prober.held -= 1;
+                    prober.condemned -= 1;
+                    events.push_back(PoolEvent::Freed { probe });
+                }
+                !ended
+            });
+        }
+        prober.look_again = (prober.held > 1).then_some(now + LOOK_AFTER);
     }
 
     /// A killed prober is still there.
