@@ -133,7 +133,8 @@
     source.onmessage = (event) => {
       document.body.dataset.lastEvent = event.lastEventId;
       const told = JSON.parse(event.data);
-      addEvent(told.priority, told.time, told.message);
+      // Runs come all the time; what happened in them has events of its own.
+      if (told.event !== "run") addEvent(told.priority, told.time, told.message);
     };
     source.addEventListener("missed", (event) =>
       addEvent("warning", new Date(Date.now() + skew).toISOString(), `${JSON.parse(event.data).missed} events are lost`));

@@ -4,10 +4,10 @@
 use super::limits::{PAGE_EVENTS, PAGE_ROWS};
 use super::{State, reply};
 use crate::live::Snapshot;
-use crate::monitor::{Health, MountStatus, Reason, Time};
+use crate::monitor::{Event, Health, MountStatus, Reason, Time};
 use crate::report::escape::escape_os;
 use crate::report::stamp::rfc3339;
-use crate::report::{Span, Verdict, lines};
+use crate::report::{Message, Span, Verdict, lines};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use base64::Engine as _;
@@ -208,11 +208,11 @@ fn row(text: &mut String, snapshot: &Snapshot, status: &MountStatus) {
         || "never".to_owned(),
         |answer| ago(&rfc3339(snapshot.wall_at(answer.at)), "% ago", snapshot, answer.at),
     );
-    write!(
+    writeln!(
         text,
         "<tr role=\"row\"><td role=\"cell\">{}</td><th role=\"rowheader\" scope=\"row\" class=\"path\">{}{}</th><td role=\"cell\" data-label=\"Latency\" class=\"n\">{}</td>\
          <td role=\"cell\" data-label=\"Last answer\" class=\"n\">{last}</td><td role=\"cell\" data-label=\"Use\" class=\"n\">{used}</td>\
-         <td role=\"cell\" data-label=\"Type\">{}</td><td role=\"cell\" data-label=\"Device\" class=\"device\">{}</td></tr>\n",
+         <td role=\"cell\" data-label=\"Type\">{}</td><td role=\"cell\" data-label=\"Device\" class=\"device\">{}</td></tr>",
         badge(&status.health),
         Html(&escape_os(&mount.mountpoint)),
         if read_only { "<span class=\"ro\">read-only</span>" } else { "" },
@@ -250,13 +250,12 @@ fn clock(wall: &str) -> String {
 }
 
 fn events(text: &mut String, state: &State, last: u64) {
-    let (mut events, _) =
-        state.told.live.events().after(last.saturating_sub(PAGE_EVENTS as u64), PAGE_EVENTS);
-    events.retain(|event| event.number <= last);
+    let (mut events, _) = state.told.live.events().after(0, usize::MAX);
+    events.retain(|event| event.number <= last && is_shown(&event.message));
     if events.is_empty() {
         text.push_str("<li class=\"empty\">Nothing has happened yet</li>");
     }
-    for event in events.iter().rev() {
+    for event in events.iter().rev().take(PAGE_EVENTS) {
         let (message, wall) = (&event.message, rfc3339(event.message.time));
         write!(
             text,
@@ -267,6 +266,11 @@ fn events(text: &mut String, state: &State, last: u64) {
         )
         .expect(INFALLIBLE);
     }
+}
+
+/// Runs come all the time; what happened in them has events of its own.
+fn is_shown(message: &Message) -> bool {
+    !matches!(message.event, Some(Event::Run { .. }))
 }
 
 /// Text that is nothing but text in HTML, in attributes too.
