@@ -4,8 +4,10 @@
 mod metrics;
 
 use crate::config::{
-    CheckConfig, CheckOutput, Config, DEFAULT_FS_TYPES_EXCLUDE, Filter, duration, name_regex,
+    AskConfig, CheckConfig, CheckOutput, Config, DEFAULT_FS_TYPES_EXCLUDE, Filter, duration, listen_address,
+    name_regex, socket_choice,
 };
+use crate::http::{DEFAULT_SOCKET, HttpSettings, SocketChoice};
 use crate::metrics::MetricsSettings;
 use crate::monitor::Settings;
 use crate::report::escape::one_line;
@@ -14,6 +16,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use regex::bytes::Regex;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -34,6 +37,7 @@ Examples:
   mount_status_monitor --fs-types-include '^(nfs|cifs|fuse)'
   mount_status_monitor --once-only --print-bad-mounts     for scripts
   mount_status_monitor check                a table of all mounts, now
+  mount_status_monitor watch                events as they happen
 
 Exit status:
   0  stopped by a signal; or with --once-only: no mount is dead
@@ -57,13 +61,31 @@ With --nagios:
   2  CRITICAL: some mounts are dead
   3  UNKNOWN: nothing could be judged, or wrong usage";
 
+const STATUS_HELP: &str = "\
+Exit status:
+  0  no mount is dead
+  1  some mounts are dead
+  2  wrong usage, no daemon is running, or it does not answer";
+
+const WATCH_HELP: &str = "\
+Asks the running daemon; without one it watches by itself, with the daemon's usual settings.
+
+Exit status:
+  0  stopped by a signal
+  2  wrong usage, or it could not watch";
+
 /// What the command line asks for.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // there is one of it
 pub enum Invocation {
     /// Be the daemon.
     Daemon(Config),
     /// One run, shown.
     Check(CheckConfig),
+    /// What the daemon knows.
+    Status(AskConfig),
+    /// Events as they happen.
+    Watch(AskConfig),
 }
 
 /// The program is to end at once.
@@ -82,6 +104,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     match Cli::try_parse_from(&arguments) {
         Ok(Cli { command: Some(Command::Check(check)), .. }) => Ok(Invocation::Check(check.into())),
+        Ok(Cli { command: Some(Command::Status(ask)), .. }) => Ok(Invocation::Status(ask.into())),
+        Ok(Cli { command: Some(Command::Watch(ask)), .. }) => Ok(Invocation::Watch(ask.into())),
         Ok(Cli { command: None, daemon, metrics, watch }) => {
             Ok(Invocation::Daemon(Config { metrics: metrics.settings(), ..daemon.with(watch) }))
         }
@@ -120,14 +144,20 @@ enum Command {
     /// Check mounts once, show the result, and exit; it never hangs
     #[command(after_long_help = CHECK_HELP)]
     Check(CheckArgs),
+    /// Show what the running daemon knows
+    #[command(after_long_help = STATUS_HELP)]
+    Status(AskArgs),
+    /// Show events as they happen, one in each line
+    #[command(after_long_help = WATCH_HELP)]
+    Watch(AskArgs),
 }
 
 /// How and which mounts are asked: the same for all commands.
 #[derive(Args)]
 struct WatchArgs {
-    /// A mount that has not answered by then is hung
-    #[arg(long, value_name = "TIME", default_value = "3", value_parser = duration, allow_hyphen_values = true)]
-    timeout: Duration,
+    /// A mount that has not answered by then is hung [default: 3]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
+    timeout: Option<Duration>,
     /// A mount that answers later than this is slow [default: 1]
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     slow_after: Option<Duration>,
@@ -146,9 +176,19 @@ struct WatchArgs {
 }
 
 impl WatchArgs {
+    /// Is nothing special wanted, so that what a daemon has found out is an answer?
+    fn are_usual(&self) -> bool {
+        let patterns = [&self.mount_points_include, &self.mount_points_exclude, &self.fs_types_include];
+        self.timeout.is_none()
+            && self.slow_after.is_none()
+            && patterns.iter().all(|pattern| pattern.is_none())
+            && self.fs_types_exclude.as_str() == DEFAULT_FS_TYPES_EXCLUDE
+    }
+
     fn split(self, poll_interval: Duration) -> (Settings, Filter) {
-        let slow_after = self.slow_after.unwrap_or(Settings::default().slow_after.min(self.timeout));
-        let settings = Settings { poll_interval, timeout: self.timeout, slow_after };
+        let timeout = self.timeout.unwrap_or(Settings::default().timeout);
+        let slow_after = self.slow_after.unwrap_or(Settings::default().slow_after.min(timeout));
+        let settings = Settings { poll_interval, timeout, slow_after };
         let filter = Filter {
             mount_points_include: self.mount_points_include,
             mount_points_exclude: self.mount_points_exclude,
@@ -170,6 +210,12 @@ struct DaemonArgs {
     /// Print dead mount points on standard output, one per line
     #[arg(long)]
     print_bad_mounts: bool,
+    /// Where HTTP is served (status page, metrics, API): an address and a port, or off
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9817", value_parser = Listen::parse)]
+    listen_address: Listen,
+    /// The Unix socket on which the same is served, or off [default: /run/mount_status_monitor.sock, if possible]
+    #[arg(long, value_name = "PATH", value_parser = socket_choice)]
+    socket: Option<SocketChoice>,
     /// Where syslog messages go: local, off, unix:PATH, udp://HOST:PORT or tcp://HOST:PORT
     #[arg(long, value_name = "TARGET", default_value = "local")]
     syslog: SyslogTarget,
@@ -200,6 +246,10 @@ impl DaemonArgs {
             once_only: self.once_only,
             print_bad_mounts: self.print_bad_mounts,
             metrics: MetricsSettings::default(),
+            http: HttpSettings {
+                listen: self.listen_address.0,
+                socket: self.socket.unwrap_or(SocketChoice::Usual),
+            },
         }
     }
 }
@@ -215,19 +265,53 @@ struct CheckArgs {
     /// Print one line with performance data, as a monitoring plugin
     #[arg(long)]
     nagios: bool,
+    /// Ask the mounts, even if a daemon is running; so do options that say which mounts are asked and how
+    #[arg(long)]
+    direct: bool,
+    /// The socket of the daemon
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
     #[command(flatten)]
     watch: WatchArgs,
 }
 
+/// For commands that ask the daemon.
+#[derive(Args)]
+struct AskArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// The socket of the daemon
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+}
+
+impl From<AskArgs> for AskConfig {
+    fn from(AskArgs { json, socket }: AskArgs) -> AskConfig {
+        AskConfig { json, socket }
+    }
+}
+
+/// clap takes a bare `Option` for an option that may be left out.
+#[derive(Clone)]
+struct Listen(Option<SocketAddr>);
+
+impl Listen {
+    fn parse(text: &str) -> Result<Listen, String> {
+        listen_address(text).map(Listen)
+    }
+}
+
 impl From<CheckArgs> for CheckConfig {
     fn from(args: CheckArgs) -> CheckConfig {
+        let socket = (!args.direct && args.watch.are_usual()).then_some(args.socket);
         let (settings, filter) = args.watch.split(Settings::default().poll_interval);
         let output = match (args.json, args.nagios) {
             (true, _) => CheckOutput::Json,
             (false, true) => CheckOutput::Nagios,
             (false, false) => CheckOutput::Table,
         };
-        CheckConfig { settings, filter, mountpoints: args.mountpoints, output }
+        CheckConfig { settings, filter, mountpoints: args.mountpoints, output, socket }
     }
 }
 

@@ -1,12 +1,14 @@
 //! What an operator wants, validated, whatever way he said it. No mount is touched here: what is said of paths is
 //! said of their text.
 
+use crate::http::{HttpSettings, SocketChoice};
 use crate::metrics::{MetricsSettings, textfile};
 use crate::monitor::Settings;
 use crate::report::ReportSettings;
 use crate::report::escape::escape_os;
 use platform::{Mount, MountTable};
 use regex::bytes::{Regex, RegexBuilder};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +37,8 @@ pub struct Config {
     pub print_bad_mounts: bool,
     /// Where metrics go, besides whoever fetches them.
     pub metrics: MetricsSettings,
+    /// Where questions are answered.
+    pub http: HttpSettings,
 }
 
 impl Config {
@@ -57,6 +61,18 @@ pub struct CheckConfig {
     pub mountpoints: Vec<PathBuf>,
     /// How the answer looks.
     pub output: CheckOutput,
+    /// The socket of the daemon that is asked first, if one may be: not when the question is more special than what
+    /// the daemon watches for.
+    pub socket: Option<PathBuf>,
+}
+
+/// What `status` and `watch` are to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AskConfig {
+    /// JSON instead of text.
+    pub json: bool,
+    /// The daemon's socket.
+    pub socket: PathBuf,
 }
 
 impl CheckConfig {
@@ -166,6 +182,34 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// An address to listen on: `127.0.0.1:9817`, `[::1]:9817`, `localhost:9817`, `:9817` for all addresses, or `off`.
+/// Names are not looked up, for that may take as long as it likes.
+pub fn listen_address(text: &str) -> Result<Option<SocketAddr>, String> {
+    const HELP: &str = "write an address and a port such as 127.0.0.1:9817, [::]:9817 or :9817, or off";
+    if text == "off" {
+        return Ok(None);
+    }
+    if let Ok(address) = text.parse() {
+        return Ok(Some(address));
+    }
+    let (host, port) = text.rsplit_once(':').ok_or(HELP)?;
+    let host: IpAddr = match host {
+        "" => Ipv6Addr::UNSPECIFIED.into(),
+        "localhost" => Ipv4Addr::LOCALHOST.into(),
+        _ => return Err(HELP.to_owned()),
+    };
+    Ok(Some(SocketAddr::new(host, port.parse().map_err(|_| HELP)?)))
+}
+
+/// A Unix socket: a path, or `off`.
+pub fn socket_choice(text: &str) -> Result<SocketChoice, String> {
+    match text {
+        "off" => Ok(SocketChoice::Off),
+        path if path.starts_with('/') => Ok(SocketChoice::At(path.into())),
+        _ => Err("write a path that begins with /, or off".to_owned()),
+    }
+}
+
 /// The path that this argument means, from its text alone: the file system is never asked, for it may hang. `..`
 /// takes away the name before it, and symbolic links are not followed.
 #[must_use]
@@ -253,6 +297,25 @@ mod tests {
         ] {
             assert!(duration(text).unwrap_err().contains(complaint), "{text}: {:?}", duration(text));
         }
+    }
+
+    #[test]
+    fn listen_addresses() {
+        for (text, address) in [
+            ("127.0.0.1:9817", "127.0.0.1:9817"),
+            ("[::1]:80", "[::1]:80"),
+            ("localhost:1", "127.0.0.1:1"),
+            (":9817", "[::]:9817"),
+        ] {
+            assert_eq!(listen_address(text), Ok(Some(address.parse().unwrap())));
+        }
+        assert_eq!(listen_address("off"), Ok(None));
+        for wrong in ["", "9817", "host:9817", "127.0.0.1", "127.0.0.1:x", ":99999"] {
+            assert!(listen_address(wrong).unwrap_err().starts_with("write an address"), "{wrong}");
+        }
+        assert_eq!(socket_choice("off"), Ok(SocketChoice::Off));
+        assert_eq!(socket_choice("/run/x"), Ok(SocketChoice::At("/run/x".into())));
+        assert!(socket_choice("x").is_err());
     }
 
     proptest! {

@@ -39,6 +39,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod daemon;
+pub mod http;
 pub mod live;
 pub mod metrics;
 pub mod monitor;

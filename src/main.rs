@@ -15,6 +15,8 @@ fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Ok(Invocation::Daemon(config)) => commands::daemon(config),
         Ok(Invocation::Check(config)) => commands::check(config),
+        Ok(Invocation::Status(config)) => commands::status(&config),
+        Ok(Invocation::Watch(config)) => commands::watch(&config),
         Err(exit) => {
             // Whoever closed these does not want to know.
             let _ = std::io::stdout().write_all(exit.stdout.as_bytes());

@@ -54,6 +54,18 @@ const RULES: &[Rule] = &[
         why: "probe and report know monitor's data alone",
     },
     Rule {
+        within: &["src/http"],
+        except: &[],
+        forbidden: &["crate::daemon", "crate::commands", "crate::config", "crate::cli", "crate::probe"],
+        why: "those who serve see the latest snapshot and the last events, and nothing else",
+    },
+    Rule {
+        within: &["src/monitor", "src/probe", "src/report", "src/daemon", "src/live"],
+        except: &[],
+        forbidden: &["crate::http", "axum::", "tokio::", "hyper"],
+        why: "nobody below knows who is served",
+    },
+    Rule {
         within: &["src/"],
         except: &["src/main.rs", "src/commands", "src/cli"],
         forbidden: &["crate::cli", "clap::"],
@@ -74,6 +86,9 @@ const RULES: &[Rule] = &[
             "src/metrics/outlets",
             "src/metrics/push",
             "src/metrics/textfile",
+            // Time limits of connections, which are none of the monitor's business.
+            "src/http/health.rs",
+            "src/http/stall.rs",
         ],
         forbidden: &["Instant::now", "SystemTime::now"],
         why: "daemon is the only reader of the clock",

@@ -34,6 +34,8 @@ pub(super) struct Slot {
     pub(super) elsewhere: u32,
     /// Its death was told and is not over; since when it is dead.
     pub(super) told_dead: Option<Time>,
+    /// The reasons that were told of it, a bit for each: one that comes and goes is told once, and then by reminders.
+    pub(super) told_reasons: u8,
     pub(super) told_denied: bool,
     /// Slowness was told, and is not over.
     pub(super) told_slow: bool,
@@ -80,6 +82,7 @@ impl Slot {
             nothing: 0,
             elsewhere: 0,
             told_dead: None,
+            told_reasons: 0,
             told_denied: false,
             told_slow: false,
             slow_quiet_until: Time::default(),

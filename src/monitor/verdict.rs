@@ -171,6 +171,11 @@ impl Monitor {
             (slot.told_dead, slot.reminders) = (Some(dead_since), 0);
         }
         let lasted = now - slot.told_dead.unwrap_or(dead_since);
+        let reason = 1 << failure.reason as u8;
+        let new_reason = slot.told_reasons & reason == 0;
+        if tell {
+            slot.told_reasons = if told { slot.told_reasons | reason } else { reason };
+        }
         self.set_health(now, key, Health::Dead(failure.clone()));
         if !tell {
             return;
@@ -178,7 +183,7 @@ impl Monitor {
         if !told {
             self.timers.set(Timer::Remind(key), now + retry::reminder(0));
             self.report(Event::Failed { mount, failure });
-        } else if before != Some(failure.reason) {
+        } else if before.is_none() || new_reason {
             self.report(Event::StillFailing { mount, failure, lasted });
         }
     }

@@ -82,7 +82,7 @@ fn source(mount: &Mount) -> String {
 }
 
 /// Why a mount is dead, after its reason: what was asked and what came of it.
-pub(super) fn cause(failure: &Failure) -> String {
+pub fn cause(failure: &Failure) -> String {
     if let Some(outer) = &failure.behind {
         return format!("behind {}, which is hung", escape_os(outer));
     }
@@ -116,8 +116,11 @@ fn last_known(mount: &Mount, health: &Health, lasted: Duration) -> String {
 
 fn refusal(mount: &Mount, errno: Errno, call: Call) -> String {
     let advice = match mount.owner_only() {
+        _ if errno == Errno::ENAMETOOLONG => "its path is longer than the system takes".to_owned(),
         Some((uid, _)) => format!("only its owner may ask it; run as root or as user {uid}"),
-        None => "this user may not reach it; run as root or as a user who may".to_owned(),
+        None => {
+            "its server refuses, or this user may not reach it; run as root or as a user who may".to_owned()
+        }
     };
     format!("{errno} from {}: {advice}", call.name())
 }
@@ -256,10 +259,16 @@ mod tests {
                  user 1000; fuse.portal from portal)",
             ),
             (
-                Event::Denied { mount: nfs, errno: Errno::EACCES, call: Call::Statfs },
+                Event::Denied { mount: nfs.clone(), errno: Errno::EACCES, call: Call::Statfs },
                 Priority::Notice,
-                "Mount cannot be checked: /n (EACCES from statfs: this user may not reach it; run as root or as \
-                 a user who may; nfs4 from server:/a)",
+                "Mount cannot be checked: /n (EACCES from statfs: its server refuses, or this user may not reach \
+                 it; run as root or as a user who may; nfs4 from server:/a)",
+            ),
+            (
+                Event::Denied { mount: nfs, errno: Errno::ENAMETOOLONG, call: Call::Statx },
+                Priority::Notice,
+                "Mount cannot be checked: /n (ENAMETOOLONG from statx: its path is longer than the system takes; \
+                 nfs4 from server:/a)",
             ),
             (run(0), Priority::Info, "Checked 5 mounts; 0 are dead"),
             (run(2), Priority::Warning, "Checked 5 mounts; 0 are dead; 2 could not be judged"),

@@ -4,6 +4,7 @@
 //! whatever hangs behind them. [`table`], [`nagios`] and [`progress`] show a whole [`Status`](crate::monitor::Status)
 //! to somebody who asked for it.
 
+pub mod document;
 mod duration;
 pub mod escape;
 pub mod json;

@@ -27,6 +27,9 @@ pub fn of_prober(notice: &Notice) -> (Priority, String) {
             Priority::Error,
             format!("Prober {pid} cannot start a thread: {}; some mounts are not checked", errno.describe()),
         ),
+        Notice::ProberLost { pid, mounts: 0 } => {
+            (Priority::Warning, format!("Prober {pid} cannot be killed; it is left behind"))
+        }
         Notice::ProberLost { pid, mounts } => (
             Priority::Warning,
             format!(

@@ -1,13 +1,9 @@
-//! The answer of `check`: a table for people, a document for programs.
+//! The answer of `check` for people: a table.
 
 use super::Verdict;
 use super::duration::Span;
 use super::escape::escape_os;
-use super::json::{name, seconds};
-use super::stamp::rfc3339;
 use crate::monitor::{Health, MountStatus, Reason, Status, Time};
-use serde::Serialize;
-use std::time::SystemTime;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// How a table may look.
@@ -82,7 +78,7 @@ fn cells(mount: &MountStatus, now: Time) -> [String; 6] {
     [state(&mount.health), latency, used, fstype, device, escape_os(&mount.mount.mountpoint).into_owned()]
 }
 
-fn state(health: &Health) -> String {
+pub(super) fn state(health: &Health) -> String {
     match health {
         Health::Dead(failure) if failure.reason != Reason::Hung => match failure.errno {
             Some(errno) => format!("failed {errno}"),
@@ -96,7 +92,7 @@ fn state(health: &Health) -> String {
 }
 
 /// As `df` shows it; only of a mount that answers, for nobody knows it of another.
-fn use_percent(mount: &MountStatus) -> Option<f64> {
+pub(super) fn use_percent(mount: &MountStatus) -> Option<f64> {
     match mount.health {
         Health::Ok | Health::Slow => mount.answered?.usage?.percent(),
         Health::Pending | Health::Dead(_) | Health::Denied(_) | Health::Hidden => None,
@@ -152,93 +148,13 @@ pub(super) fn fit(text: &str, columns: usize) -> String {
     short
 }
 
-/// The JSON document, on one line. `wall` is the time of day at `now`.
-#[must_use]
-pub fn document(status: &Status, now: Time, wall: SystemTime) -> String {
-    let verdict = Verdict::of(status);
-    let document = Document {
-        time: rfc3339(wall),
-        total: verdict.total,
-        dead: verdict.dead,
-        slow: verdict.slow,
-        denied: verdict.denied,
-        pending: verdict.pending,
-        hidden: verdict.hidden,
-        mounts: status.mounts.iter().map(|mount| Entry::new(mount, now, wall)).collect(),
-    };
-    serde_json::to_string(&document).expect("strings and finite numbers make JSON")
-}
-
-#[derive(Serialize)]
-struct Document<'a> {
-    time: String,
-    total: usize,
-    dead: usize,
-    slow: usize,
-    denied: usize,
-    pending: usize,
-    hidden: usize,
-    mounts: Vec<Entry<'a>>,
-}
-
-/// Every field is always there, so that programs need no second way: what is not known is null.
-#[derive(Serialize)]
-struct Entry<'a> {
-    mountpoint: String,
-    fstype: String,
-    device: String,
-    device_number: String,
-    state: &'a str,
-    since: String,
-    reason: Option<&'a str>,
-    errno: Option<String>,
-    behind: Option<String>,
-    latency_seconds: Option<f64>,
-    waiting_seconds: Option<f64>,
-    use_percent: Option<f64>,
-    size_bytes: Option<u64>,
-    available_bytes: Option<u64>,
-    read_only: bool,
-}
-
-impl<'a> Entry<'a> {
-    fn new(status: &'a MountStatus, now: Time, wall: SystemTime) -> Entry<'a> {
-        let (mount, failure) = (&status.mount, status.health.failure());
-        let errno = match &status.health {
-            Health::Denied(errno) => Some(*errno),
-            health => health.failure().and_then(|failure| failure.errno),
-        };
-        let alive = matches!(status.health, Health::Ok | Health::Slow);
-        let answer = status.answered.filter(|_| alive);
-        let usage = answer.and_then(|answer| answer.usage);
-        Entry {
-            mountpoint: name(mount.mountpoint.as_os_str()),
-            fstype: name(&mount.fstype),
-            device: name(&mount.device),
-            device_number: mount.device_number.to_string(),
-            state: status.health.as_str(),
-            since: rfc3339(wall.checked_sub(now.since(status.since)).unwrap_or(wall)),
-            reason: failure.map(|failure| failure.reason.as_str()),
-            errno: errno.map(platform::Errno::name),
-            behind: failure.and_then(|f| f.behind.as_ref()).map(|outer| name(outer.as_os_str())),
-            latency_seconds: answer.map(|answer| seconds(answer.took)),
-            waiting_seconds: status.waiting_since.map(|since| seconds(now.since(since))),
-            use_percent: use_percent(status).map(|percent| (percent * 10.0).round() / 10.0),
-            size_bytes: usage.map(|usage| usage.blocks.saturating_mul(usage.block_size)),
-            available_bytes: usage.map(|usage| usage.available.saturating_mul(usage.block_size)),
-            read_only: mount.read_only() || usage.is_some_and(|usage| usage.read_only),
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::report::samples::{at, failure, mount, status, status_of};
     use platform::Errno;
-    use std::time::Duration;
 
-    fn sample() -> Status {
+    pub(in crate::report) fn sample() -> Status {
         let ext4 = |path: &str| mount(path, "ext4", "/dev/sda1", "rw", "rw");
         let nfs = |path: &str| mount(path, "nfs4", "server:/export", "rw", "rw");
         let mut hung = status_of(nfs("/mnt/hung"), Health::Dead(failure(Reason::Hung, None, 3.0)));
@@ -303,34 +219,5 @@ Checked 6 mounts; 2 are dead; 1 slow; 1 cannot be checked; 1 could not be judged
             assert!(row.width() <= width.max(54), "{width}: {row}");
             assert!(row.starts_with("ok") && row.contains('…') && row.ends_with("end"), "{row}");
         }
-    }
-
-    #[test]
-    fn a_document() {
-        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
-        let parsed: serde_json::Value = serde_json::from_str(&document(&sample(), at(12.0), wall)).unwrap();
-        assert_eq!((&parsed["total"], &parsed["dead"]), (&6.into(), &2.into()));
-        assert_eq!(parsed["time"], "1970-01-01T00:01:40.000Z");
-        let expected = serde_json::json!({
-            "mountpoint": "/", "fstype": "ext4", "device": "/dev/sda1", "device_number": "0:42", "state": "ok",
-            "since": "1970-01-01T00:01:36.000Z", "reason": null, "errno": null, "behind": null,
-            "latency_seconds": 0.003, "waiting_seconds": null, "use_percent": 50.0, "size_bytes": 4_096_000,
-            "available_bytes": 2_048_000, "read_only": false,
-        });
-        assert_eq!(parsed["mounts"][0], expected);
-        let hung = &parsed["mounts"][1];
-        assert_eq!((&hung["state"], &hung["reason"]), (&"hung".into(), &"hung".into()));
-        assert_eq!(
-            (&hung["waiting_seconds"], &hung["latency_seconds"]),
-            (&4.0.into(), &serde_json::Value::Null)
-        );
-        assert_eq!(
-            (&parsed["mounts"][3]["state"], &parsed["mounts"][3]["errno"]),
-            (&"failed".into(), &"ESTALE".into())
-        );
-        assert_eq!(
-            (&parsed["mounts"][4]["state"], &parsed["mounts"][4]["errno"]),
-            (&"denied".into(), &"EACCES".into())
-        );
     }
 }

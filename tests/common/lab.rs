@@ -150,6 +150,12 @@ impl Lab {
         command.env_remove("NOTIFY_SOCKET").env_remove("JOURNAL_STREAM").env("LC_ALL", "C");
         command.arg("--mount-points-include").arg(format!("^{}/", self.root.join("m").display()));
         command.arg("--syslog").arg(format!("unix:{}", self.syslog_path().display()));
+        // The machine's port and socket are not the tests'.
+        for option in ["--listen-address", "--socket"] {
+            if !arguments.contains(&option) && !arguments.contains(&"--once-only") {
+                command.args([option, "off"]);
+            }
+        }
         command.args(arguments);
     }
 }

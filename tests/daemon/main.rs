@@ -14,6 +14,7 @@ mod check;
 mod foreign;
 mod hangs;
 mod harness;
+mod http;
 mod injuries;
 mod many;
 mod names;

@@ -1,0 +1,159 @@
+//! `/api/v1/mounts`: what is known of the mounts, as the document for programs, or ready to be shown.
+
+use super::cache::{Cache, wants_gzip};
+use super::{State, reply};
+use crate::live::Snapshot;
+use crate::monitor::{MountStatus, Status};
+use crate::report::document::{Running, document};
+use crate::report::escape::escape_os;
+use crate::report::table::{Style, table};
+use crate::report::{Verdict, nagios};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
+use std::sync::Arc;
+
+/// The exit status that a command has if it shows this answer.
+pub(super) const EXIT_STATUS: HeaderName = HeaderName::from_static("x-exit-status");
+const JSON: &str = "application/json";
+/// Columns of a table that somebody may ask for.
+const WIDEST: usize = 10_000;
+
+/// The document of a whole snapshot.
+pub(super) fn whole(state: &Arc<super::Told>, snapshot: &Snapshot) -> Vec<u8> {
+    let running = Running {
+        serial: snapshot.serial,
+        last_event: state.live.events().last(),
+        settings: state.settings,
+        probers: snapshot.probers,
+        probers_lost: snapshot.probers_lost,
+    };
+    document(&snapshot.status, snapshot.at, snapshot.wall, Some(running)).into_bytes()
+}
+
+/// What somebody asks for, from the query.
+#[derive(Default)]
+struct Question {
+    mountpoints: Vec<String>,
+    states: Vec<String>,
+    form: Form,
+    style: Style,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Form {
+    #[default]
+    Json,
+    Table,
+    Nagios,
+}
+
+/// The answer to one request.
+pub(super) fn answer(
+    state: &State,
+    cache: &Cache,
+    snapshot: &Arc<Snapshot>,
+    query: &[(String, String)],
+    headers: &HeaderMap,
+) -> Response {
+    let question = match Question::of(query) {
+        Ok(question) => question,
+        Err(problem) => return reply::text(StatusCode::BAD_REQUEST, &problem),
+    };
+    let selected;
+    let snapshot = if question.selects() {
+        match question.select(&snapshot.status) {
+            Ok(status) => selected = Snapshot { status, ..(**snapshot).clone() },
+            Err(problem) => return reply::text(StatusCode::NOT_FOUND, &problem),
+        }
+        &selected
+    } else {
+        &**snapshot
+    };
+    let gzip = wants_gzip(headers);
+    let whole = (question.form == Form::Json && !question.selects()).then(|| cache.get(snapshot, gzip));
+    let (exit, mut response) = match whole {
+        Some(whole) => (exit_status(snapshot), reply::cached(whole, JSON, gzip)),
+        None => question.show(state, snapshot),
+    };
+    // Before the first run is complete nobody knows how it will end.
+    if snapshot.status.last_run.is_some() {
+        response.headers_mut().insert(EXIT_STATUS, HeaderValue::from(u16::from(exit)));
+    }
+    response
+}
+
+/// As `check` would end: 1 if mounts are dead, 2 if some could not be judged.
+fn exit_status(snapshot: &Snapshot) -> u8 {
+    let verdict = Verdict::of(&snapshot.status);
+    match verdict.exit_status() {
+        0 if verdict.pending > 0 => 2,
+        status => status,
+    }
+}
+
+impl Question {
+    fn of(query: &[(String, String)]) -> Result<Question, String> {
+        let mut question = Question::default();
+        for (key, value) in query {
+            match (key.as_str(), value.as_str()) {
+                ("mountpoint", _) => question.mountpoints.push(value.clone()),
+                ("state", _) => question.states.push(value.clone()),
+                ("format", "json") => question.form = Form::Json,
+                ("format", "table") => question.form = Form::Table,
+                ("format", "nagios") => question.form = Form::Nagios,
+                ("width", number) => match number.parse() {
+                    Ok(width) if width <= WIDEST => question.style.width = Some(width),
+                    _ => return Err("width: a number of columns is wanted".to_owned()),
+                },
+                ("colours", "1") => question.style.colours = true,
+                ("colours", "0") => question.style.colours = false,
+                ("format", _) => return Err("format: use json, table or nagios".to_owned()),
+                ("colours", _) => return Err("colours: use 0 or 1".to_owned()),
+                _ => {
+                    return Err(
+                        "unknown parameter; known are mountpoint, state, format, width, colours".into()
+                    );
+                }
+            }
+        }
+        Ok(question)
+    }
+
+    fn selects(&self) -> bool {
+        !self.mountpoints.is_empty() || !self.states.is_empty()
+    }
+
+    /// A status of these mounts alone, or the name of the first that is not there.
+    fn select(&self, status: &Status) -> Result<Status, String> {
+        let named = |mount: &MountStatus| {
+            let path = escape_os(&mount.mount.mountpoint);
+            self.mountpoints.is_empty() || self.mountpoints.iter().any(|wanted| *wanted == path)
+        };
+        let in_state = |mount: &MountStatus| {
+            self.states.is_empty() || self.states.iter().any(|wanted| wanted == mount.health.as_str())
+        };
+        for wanted in &self.mountpoints {
+            if !status.mounts.iter().any(|mount| *wanted == escape_os(&mount.mount.mountpoint)) {
+                return Err(format!("{wanted} is no mount that is watched"));
+            }
+        }
+        let mounts = status.mounts.iter().filter(|mount| named(mount) && in_state(mount)).cloned().collect();
+        let mut selected = Status { mounts, ..status.clone() };
+        let verdict = Verdict::of(&selected);
+        (selected.total, selected.dead) = (verdict.total, verdict.dead);
+        Ok(selected)
+    }
+
+    fn show(&self, state: &State, snapshot: &Snapshot) -> (u8, Response) {
+        let status = &snapshot.status;
+        let exit = exit_status(snapshot);
+        match self.form {
+            Form::Json => (exit, reply::bytes(whole(&state.told, snapshot), JSON)),
+            Form::Table => (exit, reply::text(StatusCode::OK, &table(status, snapshot.at, self.style))),
+            Form::Nagios => {
+                let (plugin, line) = nagios::line(status, &state.told.settings);
+                (plugin.exit_status(), reply::text(StatusCode::OK, &line))
+            }
+        }
+    }
+}

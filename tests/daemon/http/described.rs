@@ -1,0 +1,125 @@
+//! The description of the API against what is really answered.
+
+use super::{LIMIT, follow, get, serving};
+use crate::common::{isolated, ms, slack, soon};
+use crate::{QUICK, QUICK_HANG};
+use serde_json::Value;
+
+#[test]
+fn the_description_holds() {
+    isolated(this_test!(), |lab| {
+        let mounts = lab.fuses(4);
+        lab.order("errno ESTALE", &mounts[0]);
+        let (daemon, address) = serving(lab, QUICK);
+        let lines = follow(address, "/api/v1/events?after=0");
+        let api = get(address, "/api/openapi.json").json();
+        lab.order("mute", &mounts[1]);
+        daemon.told_failed(&mounts[1], "hung", QUICK_HANG);
+        lab.order("ok", &mounts[0]);
+        daemon.told_recovered(&mounts[0], ms(3000));
+        lab.order("die", &mounts[2]);
+        lab.detach(&mounts[2]);
+        lab.tmpfs(&lab.at("new"));
+        lines.wait(0, "\"event\":\"mounted\"", LIMIT).expect("it is told");
+        soon(ms(2000) + slack(), "all is shown", || {
+            get(address, "/api/v1/mounts?state=hung").json()["total"] == 1
+        });
+
+        let answer = get(address, "/api/v1/mounts").json();
+        assert_eq!(
+            faults(&api, &api["components"]["schemas"]["Mounts"], &answer, "mounts"),
+            Vec::<String>::new()
+        );
+        let events: Vec<Value> = lines
+            .all()
+            .iter()
+            .filter_map(|line| line.text.strip_prefix("data: "))
+            .map(|data| serde_json::from_str(data).expect("JSON"))
+            .collect();
+        assert!(events.len() > 5);
+        for event in &events {
+            let faults = faults(&api, &api["components"]["schemas"]["Event"], event, "event");
+            assert_eq!(faults, Vec::<String>::new(), "{event}");
+        }
+        // Every path that is described answers, and with a status that is described.
+        for (path, described) in api["paths"].as_object().expect("paths") {
+            if path != "/api/v1/events" {
+                let status = get(address, path).status.to_string();
+                assert!(described["get"]["responses"][&status].is_object(), "{path}: {status}");
+            }
+        }
+        daemon.stop();
+    });
+}
+
+#[test]
+fn a_fault_is_found() {
+    let api: Value =
+        serde_json::from_str(include_str!("../../../contrib/openapi.json")).expect("the description is JSON");
+    let run = &api["components"]["schemas"]["Run"];
+    let time = "2026-01-01T00:00:00.000Z";
+    for (value, count) in [
+        (serde_json::json!({"time": time, "took_seconds": 1.5}), 0),
+        (serde_json::json!({"time": time, "took_seconds": "1"}), 1),
+        (serde_json::json!({"time": "today", "took_seconds": 1}), 1),
+        (serde_json::json!({"took_seconds": 1}), 1),
+        (serde_json::json!({"time": time, "took_seconds": 1, "more": 1}), 1),
+        (serde_json::json!([]), 1),
+    ] {
+        assert_eq!(faults(&api, run, &value, "run").len(), count, "{value}");
+    }
+}
+
+/// What is wrong with the value, by the words of JSON Schema that the description uses.
+fn faults(api: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let pointer = reference.strip_prefix('#').expect("it stays in the file");
+        return faults(api, api.pointer(pointer).expect("it is there"), value, at);
+    }
+    if let Some(choices) = schema["anyOf"].as_array() {
+        let all: Vec<Vec<String>> = choices.iter().map(|choice| faults(api, choice, value, at)).collect();
+        return if all.iter().any(Vec::is_empty) { Vec::new() } else { all.concat() };
+    }
+    let kinds = match &schema["type"] {
+        Value::Array(kinds) => kinds.clone(),
+        kind => vec![kind.clone()],
+    };
+    if !kinds.iter().filter_map(Value::as_str).any(|kind| is(value, kind)) {
+        return vec![format!("{at}: {value} is none of {kinds:?}")];
+    }
+    let mut found = Vec::new();
+    if schema["enum"].as_array().is_some_and(|allowed| !allowed.contains(value)) {
+        found.push(format!("{at}: {value} is not in {}", schema["enum"]));
+    }
+    let is_time = |text: &str| text.len() == 24 && text.ends_with('Z') && text.as_bytes()[10] == b'T';
+    if schema["format"] == "date-time" && value.as_str().is_some_and(|text| !is_time(text)) {
+        found.push(format!("{at}: {value} is no time"));
+    }
+    for item in value.as_array().into_iter().flatten() {
+        found.extend(faults(api, &schema["items"], item, &format!("{at}[]")));
+    }
+    let Some(object) = value.as_object() else { return found };
+    for key in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        found.extend((!object.contains_key(key)).then(|| format!("{at}: {key} is missing")));
+    }
+    for (key, value) in object {
+        match schema["properties"].get(key) {
+            Some(schema) => found.extend(faults(api, schema, value, &format!("{at}.{key}"))),
+            None => found.push(format!("{at}: {key} is not described")),
+        }
+    }
+    found
+}
+
+fn is(value: &Value, kind: &str) -> bool {
+    match kind {
+        "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
+        "string" => value.is_string(),
+        "number" => value.is_number(),
+        "integer" => value.is_u64() || value.is_i64(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        _ => false,
+    }
+}

@@ -1,0 +1,153 @@
+//! Clients that mean no good, or know no better. Whatever they do, a scrape is answered and the daemon watches.
+
+use super::{get, serving};
+use crate::common::{Daemon, isolated, ms, slack};
+use crate::{QUICK, QUICK_HANG};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// A scrape among all of this.
+const SCRAPE: Duration = ms(500);
+
+#[test]
+fn ten_thousand_connections() {
+    isolated(this_test!(), |lab| {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+        setrlimit(Resource::RLIMIT_NOFILE, hard.min(12_000), hard).expect("up to the hard limit");
+        let mounts = lab.fuses(2);
+        let (daemon, address) = serving(lab, QUICK);
+        let open: Vec<TcpStream> = (0..10_000)
+            .map_while(|n| {
+                let stream = TcpStream::connect(address).ok();
+                if n % 1000 == 0 {
+                    scrape(address);
+                }
+                stream
+            })
+            .collect();
+        assert!(open.len() > 1000, "only {} connections: no descriptors to test with", open.len());
+        scrape(address);
+        let held = daemon.process.descriptors();
+        assert!(held < 400, "{held} descriptors");
+        lab.order("mute", &mounts[0]);
+        daemon.told_failed(&mounts[0], "hung", QUICK_HANG);
+        drop(open);
+        scrape(address);
+        daemon.stop();
+    });
+}
+
+#[test]
+fn slow_headers_are_cut_off_and_disturb_nobody() {
+    isolated(this_test!(), |lab| {
+        lab.fuses(2);
+        let (daemon, address) = serving(lab, QUICK);
+        let start = Instant::now();
+        let mut slow: Vec<TcpStream> = (0..300)
+            .filter_map(|_| {
+                let mut stream = TcpStream::connect(address).ok()?;
+                stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-").ok()?;
+                Some(stream)
+            })
+            .collect();
+        while start.elapsed() < ms(7000) {
+            slow.iter_mut().for_each(|stream| drop(stream.write(b"a")));
+            scrape(address);
+            crate::common::pause(ms(500));
+        }
+        for stream in &mut slow {
+            stream.set_read_timeout(Some(ms(2000) + slack())).expect("a limit can be set");
+            let mut rest = Vec::new();
+            let ended = stream.read_to_end(&mut rest);
+            assert!(
+                ended.map_or_else(|e| e.kind() == ErrorKind::ConnectionReset, |_| true),
+                "it is still open"
+            );
+        }
+        daemon.stop();
+    });
+}
+
+#[test]
+fn garbage_is_refused() {
+    isolated(this_test!(), |lab| {
+        lab.fuses(1);
+        let (daemon, address) = serving(lab, QUICK);
+        let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(100_000));
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(1000));
+        let pieces: [&[u8]; 6] = [
+            b"\0\xff\xfe\n\n\n",
+            b"GET\r\n\r\n",
+            b"\x16\x03\x01\x02\x00",
+            long.as_bytes(),
+            many.as_bytes(),
+            b"",
+        ];
+        for piece in pieces {
+            let mut stream = TcpStream::connect(address).expect("somebody listens");
+            stream.set_read_timeout(Some(ms(8000))).expect("a limit can be set");
+            let _ = stream.write_all(piece); // it may be cut off in the middle
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer);
+            let text = String::from_utf8_lossy(&answer);
+            assert!(answer.is_empty() || text.starts_with("HTTP/1.1 4"), "{text}");
+            scrape(address);
+        }
+        daemon.stop();
+    });
+}
+
+/// Clients that ask for much and take nothing.
+#[test]
+fn those_who_do_not_read_disturb_nobody() {
+    isolated(this_test!(), |lab| {
+        lab.fuses(200);
+        let (daemon, address) = serving(lab, QUICK);
+        let request = "GET /api/v1/mounts HTTP/1.1\r\nHost: x\r\n\r\n".repeat(300);
+        let deaf: Vec<TcpStream> = (0..300)
+            .filter_map(|_| {
+                let mut stream = TcpStream::connect(address).ok()?;
+                stream.set_write_timeout(Some(ms(100))).ok()?;
+                let _ = stream.write_all(request.as_bytes());
+                Some(stream)
+            })
+            .collect();
+        for _ in 0..5 {
+            scrape(address);
+        }
+        drop(deaf);
+        daemon.stop();
+    });
+}
+
+#[test]
+fn without_descriptors_it_does_not_spin() {
+    isolated(this_test!(), |lab| {
+        lab.fuses(1);
+        let address = super::free_address();
+        let inner = lab.command(&["--listen-address", &address.to_string(), "--poll-interval", "60"]);
+        let mut command = std::process::Command::new("prlimit");
+        command.arg("--nofile=40:40").arg(inner.get_program()).args(inner.get_args());
+        let daemon = Daemon::start(command);
+        let open: Vec<TcpStream> = (0..100).filter_map(|_| TcpStream::connect(address).ok()).collect();
+        crate::common::pause(ms(1000));
+        let before = daemon.process.wakeups();
+        crate::common::pause(ms(2000));
+        let woken = daemon.process.wakeups() - before;
+        assert!(woken < 100, "{woken} wake-ups in two seconds");
+        drop(open);
+        crate::common::soon(ms(10_000), "it answers again", || {
+            TcpStream::connect(address).is_ok() && get(address, "/metrics").status == 200
+        });
+        daemon.stop();
+    });
+}
+
+fn scrape(address: SocketAddr) {
+    let answer = get(address, "/metrics");
+    assert_eq!(answer.status, 200);
+    assert!(answer.took < SCRAPE + slack(), "{:?}", answer.took);
+}

@@ -1,0 +1,123 @@
+//! The status page, as a browser shows it.
+
+use super::browser::{self, Browser};
+use super::{SHOWN_WITHIN, get, serving};
+use crate::common::{isolated, isolated_for, ms, printed, skipped, slack, soon};
+use crate::{QUICK, QUICK_HANG};
+use std::time::{Duration, Instant};
+
+const BROWSER_LIMIT: Duration = Duration::from_secs(180);
+
+#[test]
+fn a_hang_appears_on_the_open_page() {
+    if !browser::is_there() {
+        return skipped(this_test!(), "needs chromium");
+    }
+    isolated_for(BROWSER_LIMIT, this_test!(), |lab| {
+        let mounts = lab.fuses(3);
+        let odd = lab.fuse_with("<img src=x onerror=alert(1)>", "allow_other");
+        let (daemon, address) = serving(lab, QUICK);
+        let browser = Browser::start(&lab.aside("browser"));
+        browser.open(&format!("http://{address}/"));
+        soon(ms(5000) + slack(), "it is live", || browser.value(LINK) == "live");
+        assert_eq!(browser.value(DEAD_TITLE), "No mount is dead");
+        assert_eq!(browser.value("document.querySelectorAll('tbody tr').length"), "4");
+        assert!(browser.value("document.querySelector('tbody').textContent").contains(&printed(&odd)));
+        assert_eq!(browser.value("document.querySelectorAll('tbody img').length"), "0");
+
+        lab.order("mute", &mounts[1]);
+        let told = daemon.told_failed(&mounts[1], "hung", QUICK_HANG);
+        soon(SHOWN_WITHIN + slack(), "it is shown", || browser.value(DEAD_TITLE) == "1 mount is dead");
+        assert!(told.at.elapsed() < SHOWN_WITHIN + slack());
+        let dead = browser.value("document.getElementById('dead-list').textContent");
+        assert!(dead.contains(&printed(&mounts[1])) && dead.contains("hung: no answer in 5"), "{dead}");
+        assert!(browser.value("document.querySelector('tbody tr').textContent").starts_with("hung"));
+        assert!(
+            browser
+                .value("document.querySelector('#events').textContent")
+                .contains("Mount failed health-check: ")
+        );
+        assert!(browser.value("document.title").starts_with("(1 dead) Mounts on "));
+
+        // The filter, as somebody types.
+        browser.value(
+            "(() => { const q = document.getElementById('q'); q.value = 'HUNG fault'; \
+             q.dispatchEvent(new Event('input')); })()",
+        );
+        assert_eq!(browser.value("document.querySelectorAll('tbody tr').length"), "1");
+        assert_eq!(browser.value("document.getElementById('note').textContent"), "1 of 4 mounts match");
+
+        lab.order("ok", &mounts[1]);
+        lab.order("release", &mounts[1]);
+        daemon.told_recovered(&mounts[1], ms(1000));
+        soon(SHOWN_WITHIN + slack(), "its end is shown", || browser.value(DEAD_TITLE) == "No mount is dead");
+        assert_eq!(browser.complaints(), Vec::<String>::new());
+        daemon.stop();
+        soon(ms(3000) + slack(), "the end is shown", || browser.value(LINK).starts_with("no connection"));
+    });
+}
+
+#[test]
+fn it_works_without_scripts() {
+    if !browser::is_there() {
+        return skipped(this_test!(), "needs chromium");
+    }
+    isolated_for(BROWSER_LIMIT, this_test!(), |lab| {
+        let mounts = lab.fuses(3);
+        lab.order("errno ESTALE", &mounts[2]);
+        let (daemon, address) = serving(lab, QUICK);
+        soon(ms(2000) + slack(), "it is shown", || super::state_of(address, &mounts[2]) == "failed");
+        let browser = Browser::start(&lab.aside("browser"));
+        browser.without_scripts(true);
+        browser.open(&format!("http://{address}/?q=estale+FAULT"));
+        assert_eq!(browser.value(DEAD_TITLE), "1 mount is dead");
+        assert_eq!(browser.value("document.querySelectorAll('tbody tr').length"), "1");
+        assert_eq!(browser.value("getComputedStyle(document.querySelector('.badge')).borderRadius"), "99px");
+        assert_eq!(browser.complaints(), Vec::<String>::new());
+        daemon.stop();
+    });
+}
+
+#[test]
+fn many_mounts_do_not_freeze_it() {
+    if !browser::is_there() {
+        return skipped(this_test!(), "needs chromium");
+    }
+    isolated_for(BROWSER_LIMIT, this_test!(), |lab| {
+        let mounts = lab.fuses(2000);
+        let (daemon, address) = serving(lab, &["--poll-interval", "2"]);
+        let page = get(address, "/");
+        assert_eq!(page.text().matches("<tr role=\"row\"><td").count(), 500);
+        assert!(page.text().contains("the first 500 of 2000 are shown"));
+        let browser = Browser::start(&lab.aside("browser"));
+        browser.open(&format!("http://{address}/"));
+        soon(ms(5000) + slack(), "it is live", || {
+            browser.value("document.getElementById('place').textContent") == "1 of 4"
+        });
+        browser.value("document.getElementById('forth').click()");
+        assert_eq!(browser.value("document.getElementById('place').textContent"), "2 of 4");
+        let start = Instant::now();
+        lab.order("errno EIO", &mounts[1999]);
+        soon(ms(5000) + slack(), "it is shown", || browser.value(DEAD_TITLE) == "1 mount is dead");
+        assert!(start.elapsed() < ms(5000) + slack());
+        assert_eq!(browser.complaints(), Vec::<String>::new());
+        daemon.stop();
+    });
+}
+
+#[test]
+fn nothing_else_may_run_in_it() {
+    isolated(this_test!(), |lab| {
+        lab.fuse_with("<script>alert(1)", "allow_other");
+        let (daemon, address) = serving(lab, QUICK);
+        let page = get(address, "/?q=%22%3E%3Cscript%3E");
+        let policy = page.header("content-security-policy").expect("it has one");
+        assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+        assert_eq!(page.text().matches("<script>").count(), 1);
+        daemon.stop();
+    });
+}
+
+const DEAD_TITLE: &str = "document.getElementById('dead-title').textContent";
+const LINK: &str = "document.getElementById('link').textContent";

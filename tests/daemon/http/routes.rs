@@ -1,0 +1,172 @@
+//! What is answered, and how.
+
+use super::{get, send, serving, state_of};
+use crate::common::{isolated, ms, printed, slack, soon};
+use crate::{QUICK, QUICK_HANG};
+use flate2::read::GzDecoder;
+use std::io::Read;
+use std::net::TcpListener;
+
+#[test]
+fn every_route_answers() {
+    isolated(this_test!(), |lab| {
+        let mounts = lab.fuses(3);
+        let (daemon, address) = serving(lab, QUICK);
+        for (target, status, kind, text) in [
+            ("/metrics", 200, "text/plain; version=0.0.4; charset=utf-8", "\ntotal_mountpoints 3\n"),
+            ("/api/v1/mounts", 200, "application/json", "\"total\":3"),
+            (
+                "/api/v1/mounts?format=table",
+                200,
+                "text/plain; charset=utf-8",
+                "Checked 3 mounts; 0 are dead\n",
+            ),
+            ("/api/v1/mounts?format=nagios", 200, "text/plain; charset=utf-8", "MOUNTS OK - 3 mounts"),
+            ("/api/v1/mounts?state=hung", 200, "application/json", "\"mounts\":[]"),
+            ("/api/v1/mounts?mountpoint=/nowhere", 404, "text/plain; charset=utf-8", "/nowhere is no mount"),
+            ("/api/v1/mounts?color=red", 400, "text/plain; charset=utf-8", "unknown parameter"),
+            ("/api/openapi.json", 200, "application/json", "\"openapi\": \"3.1.0\""),
+            ("/-/healthy", 200, "text/plain; charset=utf-8", "healthy\n"),
+            ("/-/ready", 200, "text/plain; charset=utf-8", "ready\n"),
+            ("/", 200, "text/html; charset=utf-8", "<!doctype html>"),
+            ("/nowhere", 404, "text/plain; charset=utf-8", "not found"),
+            ("/api/v1/events?after=x", 400, "text/plain; charset=utf-8", "the number of an event"),
+        ] {
+            soon(ms(1000) + slack(), target, || get(address, target).status == status);
+            let answer = get(address, target);
+            assert_eq!(answer.header("content-type"), Some(kind), "{target}");
+            assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{target}");
+            let found = answer.text().to_lowercase().contains(&text.to_lowercase());
+            assert!(found, "{target}: {text} is not in {}", answer.text());
+        }
+        let named = get(address, &format!("/api/v1/mounts?mountpoint={}", printed(&mounts[1]))).json();
+        assert_eq!(
+            (&named["total"], &named["mounts"][0]["mountpoint"]),
+            (&1.into(), &printed(&mounts[1]).into())
+        );
+        daemon.stop();
+    });
+}
+
+#[test]
+fn methods_and_bodies_that_are_not_wanted() {
+    isolated(this_test!(), |lab| {
+        lab.fuses(1);
+        let (daemon, address) = serving(lab, QUICK);
+        let head = send(address, "HEAD /-/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        assert_eq!((head.status, head.body.len()), (200, 0));
+        let post = send(address, "POST /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        assert_eq!((post.status, post.text()), (405, "only GET and HEAD are answered\n"));
+        // The body never comes, and nobody waits for it.
+        for body in ["Content-Length: 1000000", "Transfer-Encoding: chunked"] {
+            let answer = send(address, &format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{body}\r\n\r\n"));
+            assert_eq!(answer.status, 413);
+        }
+        daemon.stop();
+    });
+}
+
+#[test]
+fn metrics_are_compressed_when_asked() {
+    isolated(this_test!(), |lab| {
+        lab.fuses(3);
+        let (daemon, address) = serving(lab, &["--poll-interval", "60"]);
+        for target in ["/metrics", "/api/v1/mounts"] {
+            let plain = get(address, target);
+            assert_eq!(plain.header("content-encoding"), None);
+            let request = format!(
+                "GET {target} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n"
+            );
+            let packed = send(address, &request);
+            assert_eq!(packed.header("content-encoding"), Some("gzip"));
+            assert_eq!(packed.header("vary"), Some("accept-encoding"));
+            let mut text = String::new();
+            GzDecoder::new(&packed.body[..]).read_to_string(&mut text).expect("it is gzip");
+            assert_eq!(text.lines().count(), plain.text().lines().count());
+        }
+        daemon.stop();
+    });
+}
+
+#[test]
+fn a_hang_and_its_end_are_shown() {
+    isolated(this_test!(), |lab| {
+        let mounts = lab.fuses(3);
+        let (daemon, address) = serving(lab, QUICK);
+        lab.order("mute", &mounts[1]);
+        daemon.told_failed(&mounts[1], "hung", QUICK_HANG);
+        soon(super::SHOWN_WITHIN + slack(), "it is shown", || state_of(address, &mounts[1]) == "hung");
+        assert!(get(address, "/metrics").text().contains("\ndead_mountpoints 1\n"));
+        assert_eq!(get(address, "/api/v1/mounts").header("x-exit-status"), Some("1"));
+        lab.order("ok", &mounts[1]);
+        lab.order("release", &mounts[1]);
+        daemon.told_recovered(&mounts[1], ms(1000));
+        soon(super::SHOWN_WITHIN + slack(), "it is shown", || state_of(address, &mounts[1]) == "ok");
+        daemon.stop();
+    });
+}
+
+#[test]
+fn not_ready_before_the_first_run_is_complete() {
+    isolated(this_test!(), |lab| {
+        let mounts = lab.fuses(2);
+        lab.order("mute", &mounts[0]);
+        let address = super::free_address();
+        let text = address.to_string();
+        let daemon =
+            crate::common::Daemon::spawn(lab.command(&["--timeout", "3", "--listen-address", &text]));
+        soon(ms(2000) + slack(), "it listens", || std::net::TcpStream::connect(address).is_ok());
+        assert_eq!((get(address, "/-/ready").status, get(address, "/-/healthy").status), (503, 200));
+        daemon.told("Checked 2 mounts; 1 are dead", ms(4000));
+        soon(ms(1000) + slack(), "it is ready", || get(address, "/-/ready").status == 200);
+        daemon.stop();
+    });
+}
+
+#[test]
+fn a_taken_port_is_a_warning() {
+    isolated(this_test!(), |lab| {
+        lab.fuses(1);
+        let taken = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
+        let address = taken.local_addr().expect("it is bound").to_string();
+        let daemon = lab.daemon(&["--listen-address", &address]);
+        daemon.told(&format!("Cannot listen on {address}: Address already in use"), ms(1000));
+        daemon.told("; going on without", ms(0));
+        soon(ms(1000) + slack(), "no thread is left", || daemon.process.threads() <= without_http());
+        daemon.stop();
+    });
+}
+
+/// The loop and the threads of the two sinks.
+const fn without_http() -> usize {
+    3
+}
+
+#[test]
+fn without_listeners_there_is_no_thread() {
+    isolated(this_test!(), |lab| {
+        lab.fuses(1);
+        let daemon = lab.daemon(&["--listen-address", "off", "--socket", "off"]);
+        let before = daemon.process.threads();
+        assert!(before <= without_http(), "{before}");
+        daemon.stop();
+        let (daemon, _) = serving(lab, &[]);
+        assert_eq!(daemon.process.threads(), before + 1);
+        daemon.stop();
+    });
+}
+
+#[test]
+fn nobody_who_asks_costs_nothing() {
+    isolated(this_test!(), |lab| {
+        lab.fuses(5);
+        let _read = lab.syslog();
+        let (daemon, address) = serving(lab, &["--poll-interval", "60"]);
+        get(address, "/metrics");
+        crate::common::pause(ms(3000));
+        let before = daemon.process.wakeups();
+        crate::common::pause(ms(5000));
+        assert_eq!(daemon.process.wakeups(), before);
+        daemon.stop();
+    });
+}
