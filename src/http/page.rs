@@ -212,7 +212,7 @@ fn row(text: &mut String, snapshot: &Snapshot, status: &MountStatus) {
         text,
         "<tr role=\"row\"><td role=\"cell\">{}</td><th role=\"rowheader\" scope=\"row\" class=\"path\">{}{}</th><td role=\"cell\" data-label=\"Latency\" class=\"n\">{}</td>\
          <td role=\"cell\" data-label=\"Last answer\" class=\"n\">{last}</td><td role=\"cell\" data-label=\"Use\" class=\"n\">{used}</td>\
-         <td role=\"cell\" data-label=\"Type\">{}</td><td role=\"cell\" data-label=\"Device\" class=\"device\">{}</td></tr>\n",
+         <td role=\"cell\" data-label=\"Type\">{}</td><td role=\"cell\" data-label=\"Device\" class=\"device\">{}</td></tr>",
         badge(&status.health),
         Html(&escape_os(&mount.mountpoint)),
         if read_only { "<span class=\"ro\">read-only</span>" } else { "" },

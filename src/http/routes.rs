@@ -99,7 +99,7 @@ fn wish(query: &[(String, String)], headers: &HeaderMap) -> Result<Wish, &'stati
     for (key, value) in query {
         match (key.as_str(), value.as_str()) {
             ("after", number) => {
-                wish.from = after(number).ok_or("after: the number of an event is wanted")?
+                wish.from = after(number).ok_or("after: the number of an event is wanted")?;
             }
             ("snapshots", "1") => wish.snapshots = true,
             ("snapshots", "0") => wish.snapshots = false,
