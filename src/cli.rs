@@ -1,11 +1,14 @@
 //! The command line: every flag is defined here and nowhere else. It becomes a [`Config`] or a [`CheckConfig`], or an
 //! [`Exit`] with what is to be printed before the end.
 
+mod metrics;
+
 use crate::config::{
     AskConfig, CheckConfig, CheckOutput, Config, DEFAULT_FS_TYPES_EXCLUDE, Filter, duration, listen_address,
     name_regex, socket_choice,
 };
 use crate::http::{DEFAULT_SOCKET, HttpSettings, SocketChoice};
+use crate::metrics::MetricsSettings;
 use crate::monitor::Settings;
 use crate::report::escape::one_line;
 use crate::report::{Facility, LogFormat, PROCESS_NAME, Priority, ReportSettings, SyslogTarget, nagios};
@@ -73,6 +76,7 @@ Exit status:
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // there is one of it
 pub enum Invocation {
     /// Be the daemon.
     Daemon(Config),
@@ -102,7 +106,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         Ok(Cli { command: Some(Command::Check(check)), .. }) => Ok(Invocation::Check(check.into())),
         Ok(Cli { command: Some(Command::Status(ask)), .. }) => Ok(Invocation::Status(ask.into())),
         Ok(Cli { command: Some(Command::Watch(ask)), .. }) => Ok(Invocation::Watch(ask.into())),
-        Ok(Cli { command: None, daemon, watch }) => Ok(Invocation::Daemon(daemon.with(watch))),
+        Ok(Cli { command: None, daemon, metrics, watch }) => {
+            Ok(Invocation::Daemon(Config { metrics: metrics.settings(), ..daemon.with(watch) }))
+        }
         Err(error) => Err(exit(&error, is_plugin(&arguments))),
     }
 }
@@ -127,6 +133,8 @@ struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     daemon: DaemonArgs,
+    #[command(flatten)]
+    metrics: metrics::MetricsArgs,
     #[command(flatten)]
     watch: WatchArgs,
 }
@@ -237,6 +245,7 @@ impl DaemonArgs {
             report,
             once_only: self.once_only,
             print_bad_mounts: self.print_bad_mounts,
+            metrics: MetricsSettings::default(),
             http: HttpSettings {
                 listen: self.listen_address.0,
                 socket: self.socket.unwrap_or(SocketChoice::Usual),

@@ -2,6 +2,7 @@
 //! said of their text.
 
 use crate::http::{HttpSettings, SocketChoice};
+use crate::metrics::{MetricsSettings, textfile};
 use crate::monitor::Settings;
 use crate::report::ReportSettings;
 use crate::report::escape::escape_os;
@@ -34,6 +35,8 @@ pub struct Config {
     pub once_only: bool,
     /// Dead mount points on standard output, one in each line.
     pub print_bad_mounts: bool,
+    /// Where metrics go, besides whoever fetches them.
+    pub metrics: MetricsSettings,
     /// Where questions are answered.
     pub http: HttpSettings,
 }
@@ -42,7 +45,8 @@ impl Config {
     /// What is allowed but surely not meant, one line each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        warnings(&self.settings)
+        let textfile = self.metrics.textfile.as_deref().and_then(textfile::warning);
+        warnings(&self.settings).into_iter().chain(textfile).collect()
     }
 }
 

@@ -29,7 +29,7 @@
 //! 2. [`daemon`]: the one loop, the only reader of the clock, which carries the decisions out.
 //! 3. [`probe`]: the prober (the child) and the pool of probers (in the daemon).
 //! 4. [`report`]: every sentence that an operator sees, and the sinks.
-//! 5. [`live`] and [`http`]: what others may see, and the server that shows it.
+//! 5. [`live`], [`metrics`] and [`http`]: the latest snapshot, what Prometheus gets of it, and the server of all.
 //! 6. [`config`] and [`cli`]: how an operator says what he wants.
 //! 7. `platform` (its own crate): the operating system, the only home of `unsafe`, libc and `cfg(target_os)`.
 //!
@@ -47,6 +47,7 @@ pub mod config;
 pub mod daemon;
 pub mod http;
 pub mod live;
+pub mod metrics;
 pub mod monitor;
 pub mod probe;
 pub mod report;

@@ -3,6 +3,7 @@
 use mount_status_monitor::cli::{Exit, Invocation, command, parse};
 use mount_status_monitor::config::{AskConfig, CheckConfig, CheckOutput, Config};
 use mount_status_monitor::http::SocketChoice;
+use mount_status_monitor::metrics::push::Credentials;
 use mount_status_monitor::monitor::Settings;
 use mount_status_monitor::report::{Facility, LogFormat, PROCESS_NAME, Priority, SyslogTarget};
 use std::ffi::OsString;
@@ -43,6 +44,33 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!((config.report.log_level, config.report.log_format), (Priority::Info, LogFormat::Text));
     assert!(!config.once_only && !config.print_bad_mounts);
     assert_eq!(check("check").settings, Settings::default());
+}
+
+#[test]
+fn flags_of_metrics() {
+    assert!(daemon("").metrics.is_empty());
+    let metrics = daemon(
+        "--prometheus-push-gateway push:9091 --push-delete-on-exit --push-token-file /t --push-ca-file ca.pem \
+         --textfile ../x/./m.prom",
+    )
+    .metrics;
+    let push = metrics.push.expect("it was asked for");
+    assert_eq!(push.gateway.to_string(), "http://push:9091/");
+    assert!(push.delete_on_exit);
+    assert!(matches!(push.credentials, Credentials::Token(path) if path.as_os_str() == "/t"));
+    let here = std::env::current_dir().unwrap();
+    assert_eq!(push.ca_file, Some(here.join("ca.pem")));
+    assert_eq!(metrics.textfile, Some(here.parent().unwrap().join("x/m.prom")));
+    assert_eq!(daemon("--textfile /m.prom").warnings(), Vec::<String>::new());
+    assert!(daemon("--textfile /m.txt").warnings()[0].contains("end in .prom"));
+    for (line, complaint) in [
+        ("--prometheus-push-gateway http://me:secret@h", "--push-user-file"),
+        ("--prometheus-push-gateway ftp://h", "http"),
+        ("--push-delete-on-exit", "--prometheus-push-gateway"),
+        ("--prometheus-push-gateway h --push-user-file a --push-token-file b", "cannot be used with"),
+    ] {
+        assert!(parsed(line).unwrap_err().stderr.contains(complaint), "{line}");
+    }
 }
 
 #[test]

@@ -73,7 +73,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         within: &["src/"],
-        // A prober is another process, and a sink is a thread that outlasts what blocks: nobody could tell them the
+        // A prober is another process, and a sink or an outlet of metrics is a thread that outlasts what blocks: nobody could tell them the
         // time. Commands and the reporter stamp what did not come from the loop.
         except: &[
             "src/daemon/",
@@ -83,6 +83,9 @@ const RULES: &[Rule] = &[
             "src/probe/crew",
             "src/report/sink",
             "src/report/mod.rs",
+            "src/metrics/outlets",
+            "src/metrics/push",
+            "src/metrics/textfile",
             // Time limits of connections, which are none of the monitor's business.
             "src/http/health.rs",
             "src/http/stall.rs",
@@ -95,6 +98,18 @@ const RULES: &[Rule] = &[
         except: &["tests/layering.rs"],
         forbidden: &["thread::sleep"],
         why: "nothing here waits by sleeping",
+    },
+    Rule {
+        within: &["src/metrics", "src/live"],
+        except: &[],
+        forbidden: &["crate::daemon", "crate::probe", "crate::commands", "crate::config", "crate::cli"],
+        why: "metrics are made of snapshots alone",
+    },
+    Rule {
+        within: &["src/monitor", "src/probe", "src/report", "src/daemon"],
+        except: &[],
+        forbidden: &["crate::metrics", "prometheus::"],
+        why: "nobody who works knows that he is measured",
     },
     Rule {
         within: &["platform/"],

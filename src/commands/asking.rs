@@ -1,10 +1,11 @@
 //! The commands that ask a running daemon: `status`, `watch`, and `check` where a daemon's answer will do.
 
-use super::{Daemon, Options, Purpose, Told, failed, print, watch_all};
+use super::{failed, print, watch_all};
 use crate::cli::USAGE_ERROR;
 use crate::config::{
     AskConfig, CheckConfig, CheckOutput, DEFAULT_FS_TYPES_EXCLUDE, Filter, name_regex, resolve,
 };
+use crate::daemon::{Daemon, Options, Purpose, Told};
 use crate::http::client::{Answer, Events, ServerSent, ask, in_query};
 use crate::monitor::Settings;
 use crate::report::escape::escape_os;

@@ -208,7 +208,7 @@ fn row(text: &mut String, snapshot: &Snapshot, status: &MountStatus) {
         || "never".to_owned(),
         |answer| ago(&rfc3339(snapshot.wall_at(answer.at)), "% ago", snapshot, answer.at),
     );
-    write!(
+    writeln!(
         text,
         "<tr role=\"row\"><td role=\"cell\">{}</td><th role=\"rowheader\" scope=\"row\" class=\"path\">{}{}</th><td role=\"cell\" data-label=\"Latency\" class=\"n\">{}</td>\
          <td role=\"cell\" data-label=\"Last answer\" class=\"n\">{last}</td><td role=\"cell\" data-label=\"Use\" class=\"n\">{used}</td>\

@@ -2,6 +2,7 @@
 
 mod fstype;
 pub mod mountinfo;
+mod own;
 mod packet;
 pub mod probe;
 pub mod process;
@@ -9,4 +10,5 @@ mod statmount;
 mod watch;
 
 pub(crate) use fstype::kind_of;
+pub use own::{OwnUse, own_use};
 pub use watch::{MountWatch, OWN_MOUNT_TABLE};

@@ -1,0 +1,54 @@
+//! What it costs to make text of a snapshot, for a small machine and for a very large one. No system call but those
+//! for `/proc/self`.
+
+mod median;
+
+use median::{Row, median, print_table};
+use mount_status_monitor::live::Snapshot;
+use mount_status_monitor::metrics::Renderer;
+use mount_status_monitor::monitor::testing::mount;
+use mount_status_monitor::monitor::{Answered, Health, MountStatus, Status, Time};
+use platform::{Mount, Usage};
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+const REPEATS: usize = 21;
+
+fn main() {
+    let rows: Vec<Row> = [100, 10_000]
+        .into_iter()
+        .map(|mounts| {
+            let (snapshot, renderer) = (snapshot(mounts), Renderer::default());
+            let bytes = renderer.render(&snapshot).len();
+            let took = (0..REPEATS).map(|_| {
+                let begun = Instant::now();
+                black_box(renderer.render(black_box(&snapshot)));
+                begun.elapsed()
+            });
+            let took = median(took.collect());
+            Row::new(format!("{mounts} mounts, {bytes} bytes"), took, took)
+        })
+        .collect();
+    print_table(&format!("Metrics of one snapshot, median of {REPEATS}"), "itself", &rows);
+}
+
+fn snapshot(mounts: usize) -> Snapshot {
+    let answered = Some(Answered {
+        at: Time::default(),
+        took: Duration::from_micros(731),
+        usage: Some(Usage::default()),
+    });
+    let status = |n: usize| {
+        let entry = Mount {
+            device: format!("server-{}.storage.example:/export/{n:05}", n % 50).into(),
+            fstype: "nfs4".into(),
+            ..mount(n as u64 + 1, &format!("/srv/project-{n:05}/data"))
+        };
+        let (health, since) = (Health::Ok, Time::default());
+        MountStatus { mount: Arc::new(entry), health, since, answered, waiting_since: None }
+    };
+    let status = Status { mounts: (0..mounts).map(status).collect(), total: mounts, ..Status::default() };
+    let (at, wall) = (Time::after_start(Duration::from_secs(60)), SystemTime::now());
+    Snapshot { serial: 1, status, at, wall, probers: 1, probers_lost: 0 }
+}

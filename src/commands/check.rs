@@ -1,0 +1,89 @@
+//! One run, shown: by a daemon that is running anyway, or by asking the mounts.
+
+use super::{asking, failed, mount_table, once_status, print};
+use crate::config::{CheckConfig, CheckOutput, resolve, select};
+use crate::daemon::{Daemon, Ending, Options, Purpose, Told};
+use crate::monitor::{Policy, Status, Time};
+use crate::report::document::document;
+use crate::report::terminal::{self, TerminalProgress};
+use crate::report::{PROCESS_NAME, Priority, nagios, table};
+use platform::MountKey;
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+/// One run, shown.
+#[must_use]
+pub fn check(config: CheckConfig) -> ExitCode {
+    match run(&config) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) if config.output == CheckOutput::Nagios => {
+            print(&format!("{}\n", nagios::unknown(&format!("{error:#}"))));
+            ExitCode::from(nagios::State::Unknown.exit_status())
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+fn run(config: &CheckConfig) -> anyhow::Result<u8> {
+    if let Some(status) = asking::check(config) {
+        return Ok(status);
+    }
+    let plain = config.output == CheckOutput::Table;
+    for warning in config.warnings().iter().filter(|_| plain) {
+        eprintln!("{PROCESS_NAME}: {warning}");
+    }
+    let wanted = wanted(config)?;
+    let mut troubles: Vec<String> = Vec::new();
+    let mut tell = |_: SystemTime, told: Told<'_>| {
+        if let Told::Notice(priority, text) = told
+            && priority <= Priority::Warning
+        {
+            troubles.push(text);
+        }
+    };
+    let settings = config.settings;
+    let policy: Policy = Box::new(move |mount| wanted.contains(&mount.key).then_some(settings));
+    let options = Options { interval: settings.poll_interval, policy, prober: None, live: None };
+    let daemon = Daemon::new(options, &mut tell)?;
+    let mut progress = TerminalProgress::new();
+    let ending = if progress.is_shown() && config.output != CheckOutput::Nagios {
+        let mut look = |status: &Status, now: Time| progress.show(status, now);
+        daemon.run(Purpose::Once(Some(&mut look)))?
+    } else {
+        daemon.run(Purpose::Once(None))?
+    };
+    drop(progress); // wiped before anything else is written
+    anyhow::ensure!(!ending.interrupted, "interrupted before every mount had an answer");
+    for trouble in troubles.iter().filter(|_| plain) {
+        eprintln!("{PROCESS_NAME}: {trouble}");
+    }
+    Ok(show(config, &ending))
+}
+
+/// The mounts that were asked for.
+fn wanted(config: &CheckConfig) -> anyhow::Result<HashSet<MountKey>> {
+    let table = mount_table()?;
+    let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    let named: Vec<PathBuf> = config.mountpoints.iter().map(|path| resolve(&here, path)).collect();
+    match select(&table, &named, &config.filter) {
+        Ok(mounts) => Ok(mounts.iter().map(|mount| mount.key).collect()),
+        Err(problems) => anyhow::bail!("{}", problems.join("; ")),
+    }
+}
+
+fn show(config: &CheckConfig, ending: &Ending) -> u8 {
+    match config.output {
+        CheckOutput::Nagios => {
+            let (state, line) = nagios::line(&ending.status, &config.settings);
+            print(&format!("{line}\n"));
+            return state.exit_status();
+        }
+        CheckOutput::Json => {
+            print(&format!("{}\n", document(&ending.status, ending.at, SystemTime::now(), None)));
+        }
+        CheckOutput::Table => print(&table::table(&ending.status, ending.at, terminal::style())),
+    }
+    once_status(ending)
+}

@@ -1,0 +1,144 @@
+//! Where a gateway is, and where in it the metrics of this machine are.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
+use reqwest::Url;
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// The job under which everything is pushed.
+const JOB: &str = "mount_status_monitor";
+
+/// How to push.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to.
+    pub gateway: Gateway,
+    /// Take the group back at a clean stop?
+    pub delete_on_exit: bool,
+    /// Who we are.
+    pub credentials: Credentials,
+    /// Trust the certificates in this PEM file instead of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Where a secret is written. The files are read before each push, so that they can be replaced.
+#[derive(Clone, Debug, Default)]
+pub enum Credentials {
+    /// The gateway asks for none.
+    #[default]
+    None,
+    /// A file with `USER:PASSWORD`.
+    User(PathBuf),
+    /// A file with a bearer token.
+    Token(PathBuf),
+}
+
+/// The address of a gateway: `host:port`, or a URL, which may have a path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Gateway(Url);
+
+impl FromStr for Gateway {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Gateway, String> {
+        let text = text.trim();
+        // `localhost:9091` alone would be a URL with the scheme `localhost`.
+        let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        let url = Url::parse(&whole).map_err(|error| format!("{error}; write host:port or a URL"))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err("only http and https are spoken here".to_owned());
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(
+                "everybody could read the password in the list of processes: use --push-user-file".to_owned()
+            );
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err("a gateway has no query and no fragment".to_owned());
+        }
+        Ok(Gateway(url))
+    }
+}
+
+impl fmt::Display for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+impl Gateway {
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
+    /// The group of this instance. What is not plain is given in base64: a slash cannot be given otherwise, nor can
+    /// an empty name.
+    pub(super) fn group(&self, instance: &OsStr) -> Url {
+        let bytes = instance.as_bytes();
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let dots = matches!(bytes, b"." | b"..");
+        let (label, value) = match bytes {
+            b"" => ("instance@base64", "=".to_owned()),
+            // Label values are UTF-8.
+            _ if dots || !bytes.iter().all(is_plain) => {
+                ("instance@base64", URL_SAFE.encode(instance.to_string_lossy().as_bytes()))
+            }
+            _ => ("instance", instance.to_string_lossy().into_owned()),
+        };
+        let mut url = self.0.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["metrics", "job", JOB, label, &value]);
+        }
+        url
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (text, group) in [
+            ("localhost:9091", "http://localhost:9091/metrics/job/mount_status_monitor/instance/h"),
+            ("push.example", "http://push.example/metrics/job/mount_status_monitor/instance/h"),
+            ("[::1]:9091", "http://[::1]:9091/metrics/job/mount_status_monitor/instance/h"),
+            ("http://p/", "http://p/metrics/job/mount_status_monitor/instance/h"),
+            ("https://p:1/a/b/", "https://p:1/a/b/metrics/job/mount_status_monitor/instance/h"),
+        ] {
+            let gateway: Gateway = text.parse().unwrap();
+            assert_eq!(gateway.group(OsStr::new("h")).as_str(), group, "{text}");
+        }
+        for (text, complaint) in [
+            ("", "empty host"),
+            ("ftp://p", "only http and https"),
+            ("http://me:secret@p", "--push-user-file"),
+            ("http://p/?a", "no query"),
+            ("host:port", "invalid port"),
+        ] {
+            let error = text.parse::<Gateway>().unwrap_err();
+            assert!(error.contains(complaint), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn instances() {
+        let gateway: Gateway = "p".parse().unwrap();
+        for (bytes, end) in [
+            (&b"web-1.example_x"[..], "/instance/web-1.example_x"),
+            (b"", "/instance@base64/="),
+            (b"a/b", "/instance@base64/YS9i"),
+            (b"..", "/instance@base64/Li4="),
+            (b"a b", "/instance@base64/YSBi"),
+            ("ü??".as_bytes(), "/instance@base64/w7w_Pw=="),
+            (b"\xff", "/instance@base64/77-9"),
+        ] {
+            let url = gateway.group(OsStr::from_bytes(bytes));
+            assert!(url.as_str().ends_with(end), "{url}");
+        }
+    }
+}

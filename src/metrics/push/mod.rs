@@ -1,0 +1,220 @@
+//! The push gateway: one thread, which sends the latest snapshot after each run and at once when a mount dies or
+//! recovers. A gateway that is gone, silent, slow or unwilling costs this thread its time and nobody else.
+//!
+//! The thread runs one task on a small executor of its own, so that a request under way can be given up the moment
+//! the daemon is to stop.
+
+mod client;
+mod counters;
+mod gateway;
+
+pub use counters::PushCounters;
+pub use gateway::{Credentials, Gateway, Settings};
+
+use super::news::News;
+use super::{Renderer, Tell};
+use crate::live::{Live, Snapshot};
+use crate::report::Priority;
+use client::Client;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, SystemTime};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+/// From one push to the next: with the snapshot's own delay, a hang is at the gateway within a second of its verdict,
+/// and mounts that come and go do not flood it.
+const LEAST_GAP: Duration = Duration::from_millis(500);
+/// The first pause after a failed push: a gateway that is just restarted …
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// … doubled up to this, so that one that returns is found within a minute.
+const LAST_RETRY: Duration = Duration::from_secs(60);
+
+/// The running thread.
+#[derive(Debug)]
+pub struct Pusher {
+    shared: Arc<Shared>,
+    ended: Mutex<mpsc::Receiver<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    bell: Notify,
+    stopping: AtomicBool,
+}
+
+impl Pusher {
+    /// Starts it.
+    pub(super) fn start(
+        settings: &Settings,
+        renderer: &Arc<Renderer>,
+        live: &Live,
+        tell: &Tell,
+    ) -> io::Result<Pusher> {
+        let shared = Arc::new(Shared::default());
+        let (end, ended) = mpsc::channel();
+        let worker = Worker {
+            settings: settings.clone(),
+            renderer: Arc::clone(renderer),
+            live: live.clone(),
+            tell: Arc::clone(tell),
+            shared: Arc::clone(&shared),
+            client: Client::new(settings.clone()),
+            news: News::default(),
+            failing: None,
+            _end: end,
+        };
+        let runtime = executor()?;
+        std::thread::Builder::new().name("push".into()).spawn(move || runtime.block_on(worker.run()))?;
+        let ringer = Arc::clone(&shared);
+        live.on_news(move || ringer.bell.notify_one());
+        Ok(Pusher { shared, ended: Mutex::new(ended) })
+    }
+
+    /// Stops it, at the latest after `patience`.
+    pub(super) fn close(&self, patience: Duration) {
+        self.shared.stopping.store(true, Ordering::Release);
+        self.shared.bell.notify_one();
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = ended.recv_timeout(patience); // nothing is ever sent: the other end is dropped, or time is up
+    }
+}
+
+/// Sends one snapshot, in a thread; what comes of it can be waited for.
+pub(super) fn send_once(
+    settings: &Settings,
+    renderer: &Arc<Renderer>,
+    snapshot: &Arc<Snapshot>,
+) -> io::Result<mpsc::Receiver<Result<(), String>>> {
+    let (give, given) = mpsc::channel();
+    let mut client = Client::new(settings.clone());
+    let (renderer, snapshot) = (Arc::clone(renderer), Arc::clone(snapshot));
+    let runtime = executor()?;
+    std::thread::Builder::new().name("push".into()).spawn(move || {
+        let _ = give.send(runtime.block_on(client.put(renderer.render_for_push(&snapshot))));
+    })?;
+    Ok(given)
+}
+
+fn executor() -> io::Result<tokio::runtime::Runtime> {
+    // One thread for the one name that is looked up.
+    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()
+}
+
+struct Worker {
+    settings: Settings,
+    renderer: Arc<Renderer>,
+    live: Live,
+    tell: Tell,
+    shared: Arc<Shared>,
+    client: Client,
+    news: News,
+    /// The pause after the last failure, while there is one.
+    failing: Option<Duration>,
+    /// Dropped at the end.
+    _end: mpsc::Sender<()>,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        let mut not_before = Instant::now();
+        while !self.is_stopping() {
+            let due = self.live.latest().filter(|snapshot| self.news.is(snapshot));
+            match due {
+                None => self.shared.bell.notified().await,
+                Some(_) if Instant::now() < not_before => tokio::select! {
+                    () = self.shared.bell.notified() => {}
+                    () = sleep_until(not_before) => {}
+                },
+                Some(snapshot) => not_before = self.push(&snapshot).await,
+            }
+        }
+        if self.settings.delete_on_exit
+            && let Err(error) = self.client.delete().await
+        {
+            self.say(
+                Priority::Warning,
+                &format!("Cannot delete what was pushed to {}: {error}", self.settings.gateway),
+            );
+        }
+    }
+
+    /// Pushes, and says when the next push may be.
+    async fn push(&mut self, snapshot: &Snapshot) -> Instant {
+        let body = self.renderer.render_for_push(snapshot);
+        let sent = tokio::select! {
+            sent = self.client.put(body) => sent,
+            () = stopped(&self.shared) => return Instant::now(),
+        };
+        let pause = match sent {
+            Ok(()) => {
+                self.count(|counters| counters.succeeded(SystemTime::now()));
+                self.news.sent(snapshot);
+                if self.failing.take().is_some() {
+                    self.say(
+                        Priority::Notice,
+                        &format!("Metrics are pushed to {} again", self.settings.gateway),
+                    );
+                }
+                LEAST_GAP
+            }
+            Err(error) => {
+                self.count(PushCounters::failed);
+                if self.failing.is_none() {
+                    let gateway = &self.settings.gateway;
+                    self.say(
+                        Priority::Warning,
+                        &format!("Cannot push metrics to {gateway}: {error}; trying again"),
+                    );
+                }
+                let pause = self.failing.map_or(FIRST_RETRY, |last| (last * 2).min(LAST_RETRY));
+                self.failing = Some(pause);
+                jittered(pause, RandomState::new().hash_one(pause))
+            }
+        };
+        Instant::now() + pause
+    }
+
+    fn count(&self, with: impl Fn(&PushCounters)) {
+        if let Some(counters) = self.renderer.push_counters() {
+            with(counters);
+        }
+    }
+
+    fn say(&self, priority: Priority, text: &str) {
+        (self.tell)(priority, text);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.shared.stopping.load(Ordering::Acquire)
+    }
+}
+
+/// Ends when the daemon is to stop; news meanwhile are found by the next look.
+async fn stopped(shared: &Shared) {
+    while !shared.stopping.load(Ordering::Acquire) {
+        shared.bell.notified().await;
+    }
+}
+
+/// Between half and all of a pause: a thousand machines that lost one gateway do not return as one.
+fn jittered(pause: Duration, random: u64) -> Duration {
+    let half = pause / 2;
+    half + half.mul_f64((random >> 11) as f64 / (1_u64 << 53) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_stays_between_half_and_all() {
+        let pause = Duration::from_secs(8);
+        assert_eq!(jittered(pause, 0), pause / 2);
+        assert!(jittered(pause, u64::MAX) <= pause && jittered(pause, u64::MAX) > pause * 99 / 100);
+        let random = RandomState::new().hash_one(1);
+        assert_eq!(jittered(pause, random), jittered(pause, random));
+    }
+}

@@ -1,0 +1,101 @@
+//! The whole way: a mount hangs, Prometheus fires the alert of `contrib/`, Alertmanager gets it.
+
+use crate::common::{Lab, isolated_for, ms, printed, skipped};
+use crate::peer::{Peer, free_port, missing};
+use crate::textfile;
+use crate::{QUICK, QUICK_HANG, with};
+use std::process::Command;
+use std::time::Duration;
+
+const RULES: &str = include_str!("../../contrib/prometheus/mount_status_monitor.rules.yml");
+/// Scrapes and evaluations once a second, a second of `for:`, and the pace of two large programs.
+const ALERT_LIMIT: Duration = Duration::from_secs(40);
+
+#[test]
+fn a_hang_fires_the_alert_and_alertmanager_gets_it() {
+    let programs = ["prometheus", "prometheus-alertmanager", "prometheus-node-exporter"];
+    if let Some(reason) = missing(&programs) {
+        return skipped(this_test!(), &reason);
+    }
+    isolated_for(Duration::from_secs(180), this_test!(), |lab| {
+        let mounts = lab.fuses(3);
+        let (folder, file) = textfile::folder(lab);
+        let own_port = free_port();
+        // The daemon itself where it listens, else by way of node_exporter.
+        let address = format!("127.0.0.1:{own_port}");
+        let (flags, exporter) = if listens() {
+            (vec!["--listen-address", &address], None)
+        } else {
+            (vec!["--textfile", file.to_str().expect("plain")], Some(textfile::start(lab, &folder)))
+        };
+        let daemon = lab.daemon(&with(QUICK, &flags));
+        let alertmanager = alertmanager(lab);
+        let scraped = exporter.as_ref().map_or(own_port, |exporter| exporter.port);
+        let prometheus = prometheus(lab, scraped, alertmanager.port);
+        prometheus.shows("/api/v1/query?query=total_mountpoints", "\"3\"]", ALERT_LIMIT);
+        assert!(!prometheus.get("/api/v1/alerts").contains("MountHung"));
+
+        lab.order("mute", &mounts[1]);
+        daemon.told_failed(&mounts[1], "hung", QUICK_HANG);
+        let path = printed(&mounts[1]);
+        let hung = format!("\"mountpoint\":\"{path}\"");
+        let fired = prometheus.shows("/api/v1/alerts", "\"state\":\"firing\"", ALERT_LIMIT);
+        assert!(fired.contains("MountHung") && fired.contains(&hung), "{fired}");
+        let received = alertmanager.shows("/api/v2/alerts", "MountHung", ALERT_LIMIT);
+        assert!(received.contains(&hung), "{received}");
+        assert!(received.contains(&format!("{path} on 127.0.0.1:{scraped} hangs")), "{received}");
+        let up = prometheus.get("/api/v1/query?query=mountstatus_mount_up");
+        assert!(
+            up.matches("\"__name__\"").count() == 3 && up.contains(",\"0\"]"),
+            "all are still there: {up}"
+        );
+
+        lab.order("ok", &mounts[1]);
+        lab.order("release", &mounts[1]);
+        daemon.told_recovered(&mounts[1], ms(5000));
+        prometheus.shows("/api/v1/alerts", "\"alerts\":[]", ALERT_LIMIT);
+        daemon.stop();
+    });
+}
+
+fn listens() -> bool {
+    let help =
+        Command::new(env!("CARGO_BIN_EXE_mount_status_monitor")).arg("--help").output().expect("it runs");
+    String::from_utf8_lossy(&help.stdout).contains("--listen-address")
+}
+
+fn alertmanager(lab: &Lab) -> Peer {
+    let config = "route:\n  receiver: nobody\n  group_wait: 0s\nreceivers:\n  - name: nobody\n";
+    std::fs::write(lab.aside("alertmanager.yml"), config).expect("a file can be written");
+    let port = free_port();
+    let arguments = [
+        "--config.file=alertmanager.yml".to_owned(),
+        "--storage.path=alertmanager".into(),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+        "--cluster.listen-address=".into(),
+    ];
+    Peer::start(lab, "prometheus-alertmanager", port, &arguments, "/-/ready")
+}
+
+fn prometheus(lab: &Lab, scraped: u16, alertmanager: u16) -> Peer {
+    let rules: String = RULES
+        .lines()
+        .map(|line| if line.trim_start().starts_with("for: ") { "        for: 1s" } else { line })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    std::fs::write(lab.aside("rules.yml"), rules).expect("a file can be written");
+    let config = format!(
+        "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  evaluation_interval: 1s\nrule_files: [rules.yml]\n\
+         alerting:\n  alertmanagers:\n    - static_configs:\n        - targets: ['127.0.0.1:{alertmanager}']\n\
+         scrape_configs:\n  - job_name: mount_status_monitor\n    static_configs:\n      - targets: \
+         ['127.0.0.1:{scraped}']\n"
+    );
+    std::fs::write(lab.aside("prometheus.yml"), config).expect("a file can be written");
+    let port = free_port();
+    let arguments = [
+        "--config.file=prometheus.yml".to_owned(),
+        "--storage.tsdb.path=prometheus".into(),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+    ];
+    Peer::start(lab, "prometheus", port, &arguments, "/-/ready")
+}

@@ -1,0 +1,121 @@
+//! The real push gateway.
+
+use crate::common::{Lab, isolated, ms, skipped, soon};
+use crate::peer::{Peer, free_port, missing, run};
+use crate::{QUICK, with};
+use std::path::PathBuf;
+
+const GATEWAY: &str = "prometheus-pushgateway";
+
+/// The password is `secret`.
+const WEB_CONFIG: &str = "\
+tls_server_config:
+  cert_file: leaf.pem
+  key_file: leaf.key
+basic_auth_users:
+  me: $2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a
+";
+
+#[test]
+fn the_gateway_holds_the_gauges_and_loses_the_group_at_a_clean_stop() {
+    if let Some(reason) = missing(&[GATEWAY]) {
+        return skipped(this_test!(), &reason);
+    }
+    isolated(this_test!(), |lab| {
+        let mounts = lab.fuses(3);
+        lab.order("errno EIO", &mounts[0]);
+        let gateway = start(lab, &[]);
+        let address = format!("http://127.0.0.1:{}/", gateway.port);
+        let flags = ["--prometheus-push-gateway", &address];
+        let name = hostname();
+        let series = |family: &str, value: u32| {
+            format!("\n{family}{{instance=\"{name}\",job=\"mount_status_monitor\"}} {value}\n")
+        };
+
+        let daemon = lab.daemon(&with(&with(QUICK, &flags), &["--push-delete-on-exit"]));
+        let shown = gateway.shows("/metrics", &series("total_mountpoints", 3), ms(5000));
+        assert!(shown.contains(&series("dead_mountpoints", 1)), "{shown}");
+        assert!(shown.contains("reason=\"io_error\"} 1"), "{shown}");
+        lab.order("ok", &mounts[0]);
+        gateway.shows("/metrics", &series("dead_mountpoints", 0), ms(10_000));
+        daemon.stop();
+        assert!(!gateway.get("/metrics").contains("total_mountpoints{"), "the group is still there");
+
+        let daemon = lab.daemon(&with(QUICK, &flags));
+        gateway.shows("/metrics", &series("total_mountpoints", 3), ms(5000));
+        daemon.stop();
+        assert!(
+            gateway.get("/metrics").contains(&series("total_mountpoints", 3)),
+            "nobody asked to delete it"
+        );
+    });
+}
+
+#[test]
+fn a_gateway_with_a_private_certificate_and_a_password() {
+    if let Some(reason) = missing(&[GATEWAY, "openssl"]) {
+        return skipped(this_test!(), &reason);
+    }
+    isolated(this_test!(), |lab| {
+        lab.fuses(2);
+        let authority = certificates(lab);
+        let web = lab.aside("web.yml");
+        std::fs::write(&web, WEB_CONFIG).expect("a file can be written");
+        let gateway = start(lab, &[format!("--web.config.file={}", web.display())]);
+        let address = format!("https://127.0.0.1:{}", gateway.port);
+        let push = ["--prometheus-push-gateway", &address];
+
+        let daemon = lab.daemon(&with(QUICK, &push));
+        let line = daemon.told("Cannot push metrics to https://", ms(5000));
+        assert!(line.text.to_lowercase().contains("certificate"), "{}", line.text);
+        daemon.stop();
+
+        let user = lab.aside("user");
+        std::fs::write(&user, "me:secret\n").expect("a file can be written");
+        let file = lab.aside("m.prom");
+        let files = [
+            "--textfile",
+            file.to_str().expect("plain"),
+            "--push-ca-file",
+            authority.to_str().expect("plain"),
+            "--push-user-file",
+            user.to_str().expect("plain"),
+        ];
+        let daemon = lab.daemon(&with(&with(QUICK, &push), &files));
+        soon(ms(10_000), "the gateway takes a push", || {
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            text.contains("\nmountstatus_push_last_success_timestamp_seconds 1")
+        });
+        daemon.silent_about("Cannot push");
+        daemon.stop();
+    });
+}
+
+fn start(lab: &Lab, more: &[String]) -> Peer {
+    let port = free_port();
+    let arguments = [&[format!("--web.listen-address=127.0.0.1:{port}")], more].concat();
+    Peer::spawn(lab, GATEWAY, port, &arguments)
+}
+
+/// An authority of our own, and a certificate of it for the loopback address.
+fn certificates(lab: &Lab) -> PathBuf {
+    let folder = lab.aside("");
+    std::fs::write(folder.join("leaf.ext"), "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")
+        .expect("a file can be written");
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    for line in [
+        format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=authority -days 2"),
+        format!("req {key} -keyout leaf.key -out leaf.csr -subj /CN=gateway"),
+        "x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out leaf.pem -days 2 -extfile leaf.ext"
+            .to_owned(),
+    ] {
+        let arguments: Vec<&str> = line.split(' ').collect();
+        let (done, said) = run("openssl", &arguments, &folder, b"");
+        assert!(done, "{said}");
+    }
+    folder.join("ca.pem")
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").expect("a machine has a name").trim().to_owned()
+}

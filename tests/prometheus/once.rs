@@ -1,0 +1,45 @@
+//! One run (`--once-only`) sends what it found before it ends, and waits for nobody for long.
+
+use crate::common::{Finished, isolated, ms, slack};
+use crate::fake::{Fake, Manner};
+use crate::peer::free_port;
+
+#[test]
+fn one_run_pushes_and_writes_once() {
+    isolated(this_test!(), |lab| {
+        let mounts = lab.fuses(3);
+        lab.order("errno EIO", &mounts[0]);
+        let (fake, file) = (Fake::start(Manner::Kind), lab.aside("m.prom"));
+        let path = file.to_str().expect("plain");
+        let command =
+            lab.command(&["--once-only", "--prometheus-push-gateway", &fake.address, "--textfile", path]);
+        let done = Finished::run(command, ms(5000));
+        assert_eq!(done.code, Some(1), "{}", done.stderr);
+        let requests = fake.requests();
+        assert_eq!(requests.len(), 1, "{requests:?}");
+        let written = std::fs::read_to_string(&file).expect("it was written");
+        for text in [&requests[0].body, &written] {
+            assert!(
+                text.contains("\ntotal_mountpoints 3\n") && text.contains("dead_mountpoints 1\n"),
+                "{text}"
+            );
+        }
+    });
+}
+
+#[test]
+fn one_run_does_not_wait_for_a_gateway() {
+    isolated(this_test!(), |lab| {
+        lab.fuses(3);
+        for (address, says) in [
+            (Fake::start(Manner::BlackHole).address, "Cannot push metrics: no answer in time"),
+            (format!("127.0.0.1:{}", free_port()), "Cannot push metrics: Connection refused"),
+        ] {
+            let command = lab.command(&["--once-only", "--prometheus-push-gateway", &address]);
+            let done = Finished::run(command, ms(5000));
+            assert_eq!(done.code, Some(0), "{}", done.stderr);
+            done.says(says);
+            assert!(done.took < ms(2000) + slack(), "{:?}", done.took);
+        }
+    });
+}
