@@ -1,7 +1,8 @@
 //! The command line as people type it: what it becomes, and what is said when it is wrong.
 
 use mount_status_monitor::cli::{Exit, Invocation, command, parse};
-use mount_status_monitor::config::{CheckConfig, CheckOutput, Config};
+use mount_status_monitor::config::{AskConfig, CheckConfig, CheckOutput, Config};
+use mount_status_monitor::http::SocketChoice;
 use mount_status_monitor::metrics::push::Credentials;
 use mount_status_monitor::monitor::Settings;
 use mount_status_monitor::report::{Facility, LogFormat, PROCESS_NAME, Priority, SyslogTarget};
@@ -96,6 +97,40 @@ fn every_flag() {
 }
 
 #[test]
+fn where_questions_are_answered() {
+    let config = daemon("");
+    assert_eq!(config.http.listen, Some(([127, 0, 0, 1], 9817).into()));
+    assert_eq!(config.http.socket, SocketChoice::Usual);
+    let config = daemon("--listen-address off --socket off");
+    assert_eq!((config.http.listen, config.http.socket), (None, SocketChoice::Off));
+    let config = daemon("--listen-address [::]:80 --socket /run/x");
+    assert_eq!(config.http.listen, Some("[::]:80".parse().unwrap()));
+    assert_eq!(config.http.socket, SocketChoice::At("/run/x".into()));
+}
+
+#[test]
+fn asking_a_daemon() {
+    let usual = PathBuf::from("/run/mount_status_monitor.sock");
+    for (line, json, socket) in [
+        ("status", false, usual.clone()),
+        ("status --json --socket /s", true, "/s".into()),
+        ("watch --json", true, usual.clone()),
+    ] {
+        let (Ok(Invocation::Status(config)) | Ok(Invocation::Watch(config))) = parsed(line) else {
+            panic!("{line}")
+        };
+        assert_eq!(config, AskConfig { json, socket });
+    }
+    assert_eq!(check("check /a --json").socket, Some(usual));
+    // What was asked for specially is not what a daemon has found out.
+    for line in
+        ["--direct", "--timeout 3", "--slow-after 1", "--fs-types-include nfs", "--fs-types-exclude x"]
+    {
+        assert_eq!(check(&format!("check {line}")).socket, None, "{line}");
+    }
+}
+
+#[test]
 fn the_command_lines_of_2x_keep_working() {
     for line in
         ["--poll-interval 60", "--once-only", "-1", "--once-only --print-bad-mounts", "--poll-interval=60"]
@@ -137,6 +172,11 @@ fn errors_are_one_line() {
         ),
         ("--log-level loud", "invalid value 'loud' for '--log-level <LEVEL>': use one of error, warning"),
         ("--syslog here", "invalid value 'here' for '--syslog <TARGET>': use local, off"),
+        (
+            "--listen-address x",
+            "invalid value 'x' for '--listen-address <ADDR>': write an address and a port",
+        ),
+        ("--socket x", "invalid value 'x' for '--socket <PATH>': write a path that begins with /, or off"),
         ("--syslog-facility x", "invalid value 'x' for '--syslog-facility <FACILITY>': use daemon"),
         ("chek", "unrecognized subcommand 'chek'; a similar subcommand exists: 'check'; see --help"),
         ("check --json --nagios", "MOUNTS UNKNOWN - the argument '--json' cannot be used with '--nagios'"),

@@ -46,6 +46,7 @@ pub(super) fn check(config: &CheckConfig) -> Option<u8> {
 
 fn target(form: CheckOutput, mountpoints: &[PathBuf]) -> String {
     let mut target = match form {
+        CheckOutput::Json if mountpoints.is_empty() => "/api/v1/mounts".to_owned(),
         CheckOutput::Json => "/api/v1/mounts?format=json".to_owned(),
         CheckOutput::Nagios => "/api/v1/mounts?format=nagios".to_owned(),
         CheckOutput::Table => {

@@ -102,6 +102,9 @@ struct State {
     pulse: Arc<Pulse>,
     news: watch::Receiver<()>,
     event_places: Arc<Semaphore>,
+    /// Of answers that are made for one client alone, one is made at a time, and between two of them everybody else
+    /// has a turn: many who ask for tables of ten thousand mounts do not delay a scrape.
+    costly: Arc<Semaphore>,
 }
 
 /// Starts the server, or nothing if there is nothing to listen on. Addresses that cannot be had are told by `warn`.
@@ -155,6 +158,7 @@ fn run(
         pulse: Arc::new(Pulse::new(live.clone())),
         news,
         event_places: Arc::new(Semaphore::new(limits::EVENT_CLIENTS)),
+        costly: Arc::new(Semaphore::new(1)),
     };
     let _guard = runtime.enter();
     if let Some(listener) = tcp {

@@ -3,13 +3,15 @@
 use super::cache::{Cache, wants_gzip};
 use super::{State, reply};
 use crate::live::Snapshot;
-use crate::monitor::{MountStatus, Status};
+use crate::monitor::Status;
 use crate::report::document::{Running, document};
 use crate::report::escape::escape_os;
 use crate::report::table::{Style, table};
 use crate::report::{Verdict, nagios};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The exit status that a command has if it shows this answer.
@@ -33,8 +35,8 @@ pub(super) fn whole(state: &Arc<super::Told>, snapshot: &Snapshot) -> Vec<u8> {
 /// What somebody asks for, from the query.
 #[derive(Default)]
 struct Question {
-    mountpoints: Vec<String>,
-    states: Vec<String>,
+    mountpoints: HashSet<String>,
+    states: HashSet<String>,
     form: Form,
     style: Style,
 }
@@ -47,37 +49,32 @@ enum Form {
     Nagios,
 }
 
-/// The answer to one request.
-pub(super) fn answer(
-    state: &State,
-    cache: &Cache,
-    snapshot: &Arc<Snapshot>,
-    query: &[(String, String)],
-    headers: &HeaderMap,
-) -> Response {
+/// The document of all mounts, made once for everybody.
+pub(super) fn whole_answer(cache: &Cache, snapshot: &Snapshot, headers: &HeaderMap) -> Response {
+    let gzip = wants_gzip(headers);
+    let response = reply::cached(cache.get(snapshot, gzip), JSON, gzip);
+    with_exit_status(response, snapshot, exit_status(snapshot))
+}
+
+/// The answer to a question of its own.
+pub(super) fn answer(state: &State, snapshot: &Snapshot, query: &[(String, String)]) -> Response {
     let question = match Question::of(query) {
         Ok(question) => question,
         Err(problem) => return reply::text(StatusCode::BAD_REQUEST, &problem),
     };
-    let selected;
-    let snapshot = if question.selects() {
-        match question.select(&snapshot.status) {
-            Ok(status) => selected = Snapshot { status, ..(**snapshot).clone() },
-            Err(problem) => return reply::text(StatusCode::NOT_FOUND, &problem),
-        }
-        &selected
-    } else {
-        &**snapshot
-    };
-    let gzip = wants_gzip(headers);
-    let whole = (question.form == Form::Json && !question.selects()).then(|| cache.get(snapshot, gzip));
-    let (exit, mut response) = match whole {
-        Some(whole) => (exit_status(snapshot), reply::cached(whole, JSON, gzip)),
-        None => question.show(state, snapshot),
-    };
-    // Before the first run is complete nobody knows how it will end.
+    if !question.selects() {
+        return question.show(state, snapshot);
+    }
+    match question.select(&snapshot.status) {
+        Ok(status) => question.show(state, &Snapshot { status, ..snapshot.clone() }),
+        Err(problem) => reply::text(StatusCode::NOT_FOUND, &problem),
+    }
+}
+
+/// Before the first run is complete nobody knows how it will end.
+fn with_exit_status(mut response: Response, snapshot: &Snapshot, status: u8) -> Response {
     if snapshot.status.last_run.is_some() {
-        response.headers_mut().insert(EXIT_STATUS, HeaderValue::from(u16::from(exit)));
+        response.headers_mut().insert(EXIT_STATUS, HeaderValue::from(u16::from(status)));
     }
     response
 }
@@ -96,8 +93,12 @@ impl Question {
         let mut question = Question::default();
         for (key, value) in query {
             match (key.as_str(), value.as_str()) {
-                ("mountpoint", _) => question.mountpoints.push(value.clone()),
-                ("state", _) => question.states.push(value.clone()),
+                ("mountpoint", _) => {
+                    question.mountpoints.insert(value.clone());
+                }
+                ("state", _) => {
+                    question.states.insert(value.clone());
+                }
                 ("format", "json") => question.form = Form::Json,
                 ("format", "table") => question.form = Form::Table,
                 ("format", "nagios") => question.form = Form::Nagios,
@@ -125,35 +126,34 @@ impl Question {
 
     /// A status of these mounts alone, or the name of the first that is not there.
     fn select(&self, status: &Status) -> Result<Status, String> {
-        let named = |mount: &MountStatus| {
-            let path = escape_os(&mount.mount.mountpoint);
-            self.mountpoints.is_empty() || self.mountpoints.iter().any(|wanted| *wanted == path)
-        };
-        let in_state = |mount: &MountStatus| {
-            self.states.is_empty() || self.states.iter().any(|wanted| wanted == mount.health.as_str())
-        };
-        for wanted in &self.mountpoints {
-            if !status.mounts.iter().any(|mount| *wanted == escape_os(&mount.mount.mountpoint)) {
-                return Err(format!("{wanted} is no mount that is watched"));
-            }
+        let paths: Vec<Cow<'_, str>> =
+            status.mounts.iter().map(|mount| escape_os(&mount.mount.mountpoint)).collect();
+        let known: HashSet<&str> = paths.iter().map(AsRef::as_ref).collect();
+        if let Some(unknown) = self.mountpoints.iter().find(|wanted| !known.contains(wanted.as_str())) {
+            return Err(format!("{unknown} is no mount that is watched"));
         }
-        let mounts = status.mounts.iter().filter(|mount| named(mount) && in_state(mount)).cloned().collect();
+        let is_wanted = |wanted: &HashSet<String>, name: &str| wanted.is_empty() || wanted.contains(name);
+        let chosen = status.mounts.iter().zip(&paths).filter(|(mount, path)| {
+            is_wanted(&self.mountpoints, path) && is_wanted(&self.states, mount.health.as_str())
+        });
+        let mounts = chosen.map(|(mount, _)| mount.clone()).collect();
         let mut selected = Status { mounts, ..status.clone() };
         let verdict = Verdict::of(&selected);
         (selected.total, selected.dead) = (verdict.total, verdict.dead);
         Ok(selected)
     }
 
-    fn show(&self, state: &State, snapshot: &Snapshot) -> (u8, Response) {
+    fn show(&self, state: &State, snapshot: &Snapshot) -> Response {
         let status = &snapshot.status;
         let exit = exit_status(snapshot);
-        match self.form {
+        let (exit, response) = match self.form {
             Form::Json => (exit, reply::bytes(whole(&state.told, snapshot), JSON)),
             Form::Table => (exit, reply::text(StatusCode::OK, &table(status, snapshot.at, self.style))),
             Form::Nagios => {
                 let (plugin, line) = nagios::line(status, &state.told.settings);
                 (plugin.exit_status(), reply::text(StatusCode::OK, &line))
             }
-        }
+        };
+        with_exit_status(response, snapshot, exit)
     }
 }

@@ -12,6 +12,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::get;
 use std::sync::Arc;
+use tokio::task::yield_now;
 
 /// What describes the API to programs; a test holds it against the real answers.
 const OPENAPI: &str = include_str!("../../contrib/openapi.json");
@@ -52,7 +53,15 @@ async fn no_body(request: Request, next: Next) -> Response {
 
 async fn status_page(Extract(state): Extract<State>, Query(query): Parameters) -> Response {
     let wanted = query.iter().find(|(key, _)| key == "q").map_or("", |(_, value)| value);
-    page::answer(&state, wanted)
+    in_turn(&state, || page::answer(&state, wanted)).await
+}
+
+/// Makes an answer that only one client gets.
+async fn in_turn(state: &State, make: impl FnOnce() -> Response) -> Response {
+    let _turn = state.costly.acquire().await;
+    let response = make();
+    yield_now().await;
+    response
 }
 
 async fn metrics(Extract(state): Extract<State>, headers: HeaderMap) -> Response {
@@ -69,7 +78,8 @@ async fn all_mounts(
     headers: HeaderMap,
 ) -> Response {
     match state.told.live.latest() {
-        Some(snapshot) => mounts::answer(&state, &state.mounts, &snapshot, &query, &headers),
+        Some(snapshot) if query.is_empty() => mounts::whole_answer(&state.mounts, &snapshot, &headers),
+        Some(snapshot) => in_turn(&state, || mounts::answer(&state, &snapshot, &query)).await,
         None => reply::text(StatusCode::SERVICE_UNAVAILABLE, NOT_YET),
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 const CYCLES: usize = 200;
 const IDLE: Duration = Duration::from_secs(5);
 const DAEMON_KIB: u64 = 12 * 1024;
+/// With its server, pages and answers in memory.
+const SERVING_KIB: u64 = 20 * 1024;
 const PROBER_KIB: u64 = 4 * 1024;
 
 #[test]
@@ -72,6 +74,26 @@ fn memory_with_thirty_mounts() {
         assert!(rss <= DAEMON_KIB, "the daemon takes {rss} KiB");
         let rss = daemon.prober().rss_kib();
         assert!(rss <= PROBER_KIB, "a prober takes {rss} KiB");
+        daemon.stop();
+    });
+}
+
+#[test]
+fn memory_with_thirty_mounts_and_clients() {
+    if cfg!(debug_assertions) {
+        return skipped(this_test!(), "a debug build is larger; run with --release");
+    }
+    isolated(this_test!(), |lab| {
+        lab.fuses(30);
+        let (daemon, address) =
+            crate::http::serving(lab, &["--timeout", "500ms", "--poll-interval", "500ms"]);
+        for _ in 0..200 {
+            for target in ["/metrics", "/api/v1/mounts", "/"] {
+                assert_eq!(crate::http::get(address, target).status, 200);
+            }
+        }
+        let rss = daemon.process.rss_kib();
+        assert!(rss <= SERVING_KIB, "the daemon takes {rss} KiB");
         daemon.stop();
     });
 }

@@ -106,9 +106,10 @@ fn those_who_do_not_read_disturb_nobody() {
     isolated(this_test!(), |lab| {
         lab.fuses(200);
         let (daemon, address) = serving(lab, QUICK);
-        let request = "GET /api/v1/mounts HTTP/1.1\r\nHost: x\r\n\r\n".repeat(300);
         let deaf: Vec<TcpStream> = (0..300)
-            .filter_map(|_| {
+            .filter_map(|n| {
+                let target = ["/api/v1/mounts", "/api/v1/mounts?format=table", "/"][n % 3];
+                let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(300);
                 let mut stream = TcpStream::connect(address).ok()?;
                 stream.set_write_timeout(Some(ms(100))).ok()?;
                 let _ = stream.write_all(request.as_bytes());

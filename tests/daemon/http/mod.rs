@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 /// Longer than any promise: what is not answered by then is not answered.
 const LIMIT: Duration = Duration::from_secs(10);
 
-struct Answer {
-    status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     /// In lower case, as they come.
     head: String,
     body: Vec<u8>,
@@ -48,7 +48,7 @@ fn free_address() -> SocketAddr {
 }
 
 /// A daemon with an address, done with its first run.
-fn serving(lab: &Lab, arguments: &[&str]) -> (Daemon, SocketAddr) {
+pub(crate) fn serving(lab: &Lab, arguments: &[&str]) -> (Daemon, SocketAddr) {
     let address = free_address();
     let text = address.to_string();
     let mut all = vec!["--listen-address", &text];
@@ -60,7 +60,7 @@ fn serving(lab: &Lab, arguments: &[&str]) -> (Daemon, SocketAddr) {
     (daemon, address)
 }
 
-fn get(address: SocketAddr, target: &str) -> Answer {
+pub(crate) fn get(address: SocketAddr, target: &str) -> Answer {
     send(address, &format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
 }
 
