@@ -1,6 +1,6 @@
 //! What an answer means, or the lack of one; and what people are told of it.
 
-use super::slot::{Asked, Hang, Lead, Phase};
+use super::slot::{Asked, Hang, Lead, Phase, Slot};
 use super::{Answered, Event, Failure, Health, Monitor, ProbeId, Reason, Time, Timer, retry};
 use platform::{Call, DeviceNumber, Errno, MountKey, Outcome, Usage};
 use std::path::PathBuf;
@@ -68,6 +68,13 @@ impl Monitor {
             Meaning::Nothing(..) => return self.not_understood(now, probe.key, probe.superblock, asked),
             Meaning::Elsewhere => return self.reached_another(now, probe.key, probe.superblock, asked),
             Meaning::Alive(_) | Meaning::Dead(..) | Meaning::Refused(..) => {}
+        }
+        let late = |slot: &Slot| is_hung(&slot.health) && took > slot.settings.timeout;
+        if matches!(meaning, Meaning::Alive(_)) && asked && self.slots.get(&probe.key).is_some_and(late) {
+            // It answers, but not in time: asked afresh, so that storage at the edge of its timeout does not die and
+            // recover all the time.
+            self.settle_for_run(probe.key);
+            return self.ask_after_a_hang(now, probe.key, probe.superblock);
         }
         if let Some(slot) = self.slots.get_mut(&probe.key).filter(|_| asked) {
             (slot.way_hung, slot.aborted, slot.elsewhere) = (None, 0, 0);
@@ -342,28 +349,27 @@ impl Monitor {
         }
     }
 
-    /// A condemned probe is gone: its mount is asked again, at once if the storage itself let it go.
+    /// A condemned probe is gone: its mount may be asked again.
     pub(super) fn freed(&mut self, now: Time, id: ProbeId) {
         let Some(probe) = self.close_probe(id) else { return };
-        let at_once = probe.phase == Phase::Lost;
-        let again = |hang: &Hang, settings| {
-            if at_once { now } else { now.max(hang.given_up + retry::pause(hang.retries, settings)) }
+        self.ask_after_a_hang(now, probe.key, probe.superblock);
+    }
+
+    /// Asks what hung again when the pause since it was given up is over: at once if that is long ago, as when a probe
+    /// that could not be killed is let go at last.
+    fn ask_after_a_hang(&mut self, now: Time, key: MountKey, superblock: DeviceNumber) {
+        let slot = self.slots.get(&key);
+        let again = |hang: &Hang| {
+            // Its mount may be gone meanwhile; its brothers are still waiting for a word.
+            let pause = slot.map_or(Duration::ZERO, |slot| retry::pause(hang.retries, &slot.settings));
+            now.max(hang.given_up + pause)
         };
-        let Some(slot) = self.slots.get(&probe.key) else {
-            // Unmounted meanwhile; its brothers are still waiting for a word.
-            if self.superblocks.get(&probe.superblock).is_some_and(|shared| shared.hung.is_some()) {
-                self.timers.set(Timer::Retry(probe.superblock), now);
-            }
-            return;
-        };
-        if let Some(hang) = &slot.way_hung {
-            let at = again(hang, &slot.settings);
-            self.timers.set(Timer::Ask(probe.key), at);
+        if let Some(hang) = slot.and_then(|slot| slot.way_hung.as_ref()) {
+            self.timers.set(Timer::Ask(key), again(hang));
         }
         // Also where the way was to blame: the file system itself is still owed an answer.
-        if let Some(hang) = self.superblocks.get(&probe.superblock).and_then(|shared| shared.hung) {
-            let at = again(&hang, &slot.settings);
-            self.timers.set(Timer::Retry(probe.superblock), at);
+        if let Some(hang) = self.superblocks.get(&superblock).and_then(|shared| shared.hung) {
+            self.timers.set(Timer::Retry(superblock), again(&hang));
         }
     }
 

@@ -31,6 +31,7 @@ pub fn run() -> ! {
     // A thread that panics would take its question with it, silently; the end of the process tells the daemon.
     std::panic::set_hook(Box::new(|_| process::exit_now(BROKEN)));
     let crew = Crew::new();
+    process::drop_startup_pages();
     crew.reply(&[Reply::Hello]);
     let mut watch = Watch { next: None, done: 0, starved_since: None };
     let mut buffer = vec![0; MAX_PACKET];
