@@ -8,14 +8,14 @@ pub use asking::{status, watch};
 pub use check::check;
 pub use daemon::daemon;
 
-use crate::cli::USAGE_ERROR;
+use crate::cli::{Exit, USAGE_ERROR};
 use crate::config::Filter;
 use crate::daemon::Ending;
 use crate::monitor::{Policy, Settings};
 use crate::report::PROCESS_NAME;
 use anyhow::Context as _;
 use platform::{Mount, MountTable, MountWatch};
-use std::io::Write as _;
+use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 
 /// Some mounts are dead.
@@ -43,13 +43,38 @@ fn mount_table() -> anyhow::Result<MountTable> {
         .with_context(|| format!("cannot read {path}: is /proc mounted?"))
 }
 
-fn print(text: &str) {
-    // A reader that went away has seen what it wanted.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+/// Writes it to standard output. A reader that went away has seen what it wanted.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    unless_gone(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())).map(drop)
+}
+
+/// Is there still a reader after this attempt to write to standard output?
+fn unless_gone(written: io::Result<()>) -> anyhow::Result<bool> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("cannot write to standard output"),
+    }
+}
+
+/// Says what the command line came to, where that is the end.
+#[must_use]
+pub fn end(exit: &Exit) -> ExitCode {
+    // With standard error closed there is nobody to tell.
+    let _ = io::stderr().write_all(exit.stderr.as_bytes());
+    match print(&exit.stdout) {
+        Err(error) if exit.status == 0 => failed(&error),
+        Err(error) => {
+            let _ = failed(&error);
+            ExitCode::from(exit.status)
+        }
+        Ok(()) => ExitCode::from(exit.status),
+    }
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
     // With standard error closed there is nobody to tell.
-    let _ = writeln!(std::io::stderr(), "{PROCESS_NAME}: {error:#}");
+    let _ = writeln!(io::stderr(), "{PROCESS_NAME}: {error:#}");
     ExitCode::from(USAGE_ERROR)
 }

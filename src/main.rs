@@ -4,7 +4,6 @@ use mount_status_monitor::cli::{self, Invocation};
 use mount_status_monitor::{commands, probe};
 use platform::process::PROBER_ARGUMENT;
 use std::ffi::OsStr;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -17,11 +16,6 @@ fn main() -> ExitCode {
         Ok(Invocation::Check(config)) => commands::check(config),
         Ok(Invocation::Status(config)) => commands::status(&config),
         Ok(Invocation::Watch(config)) => commands::watch(&config),
-        Err(exit) => {
-            // Whoever closed these does not want to know.
-            let _ = std::io::stdout().write_all(exit.stdout.as_bytes());
-            let _ = std::io::stderr().write_all(exit.stderr.as_bytes());
-            ExitCode::from(exit.status)
-        }
+        Err(exit) => commands::end(&exit),
     }
 }

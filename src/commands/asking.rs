@@ -1,6 +1,6 @@
 //! The commands that ask a running daemon: `status`, `watch`, and `check` where a daemon's answer will do.
 
-use super::{failed, print, watch_all};
+use super::{failed, print, unless_gone, watch_all};
 use crate::cli::USAGE_ERROR;
 use crate::config::{
     AskConfig, CheckConfig, CheckOutput, DEFAULT_FS_TYPES_EXCLUDE, Filter, name_regex, resolve,
@@ -29,14 +29,16 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 pub fn status(config: &AskConfig) -> ExitCode {
     let form = if config.json { CheckOutput::Json } else { CheckOutput::Table };
     match ask(&config.socket, &target(form, &[])) {
-        Ok(answer) if answer.status == 200 => ExitCode::from(show(form, &answer)),
+        Ok(answer) if answer.status == 200 => {
+            show(form, &answer).map_or_else(|error| failed(&error), ExitCode::from)
+        }
         Ok(answer) => failed(&anyhow::anyhow!("the daemon says: {}", answer.body.trim_end())),
         Err(error) => failed(&no_daemon(&config.socket, error)),
     }
 }
 
 /// The exit status of `check` if a daemon could answer it. Whatever is in the way, the mounts can still be asked.
-pub(super) fn check(config: &CheckConfig) -> Option<u8> {
+pub(super) fn check(config: &CheckConfig) -> Option<anyhow::Result<u8>> {
     let socket = config.socket.as_ref()?;
     let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     let named: Vec<PathBuf> = config.mountpoints.iter().map(|path| resolve(&here, path)).collect();
@@ -62,10 +64,10 @@ fn target(form: CheckOutput, mountpoints: &[PathBuf]) -> String {
 }
 
 /// Prints it and returns the exit status.
-fn show(form: CheckOutput, answer: &Answer) -> u8 {
+fn show(form: CheckOutput, answer: &Answer) -> anyhow::Result<u8> {
     let end = if form == CheckOutput::Json { "\n" } else { "" };
-    print(&format!("{}{end}", answer.body));
-    answer.exit_status.unwrap_or(USAGE_ERROR)
+    print(&format!("{}{end}", answer.body))?;
+    Ok(answer.exit_status.unwrap_or(USAGE_ERROR))
 }
 
 fn no_daemon(socket: &Path, error: io::Error) -> anyhow::Error {
@@ -101,7 +103,7 @@ fn follow(config: &AskConfig, mut events: Events) -> anyhow::Result<()> {
         match events.next_event() {
             Ok(event) => {
                 last = event.id.or(last);
-                if write_line(&line(&event, config.json)).is_err() {
+                if !unless_gone(write_line(&line(&event, config.json)))? {
                     return Ok(());
                 }
             }
@@ -183,9 +185,13 @@ impl Output for EventLines {
         } else {
             format!("{} {}", stamp::rfc3339(message.time), message.text)
         };
-        if write_line(&line).is_err() {
-            std::process::exit(0);
+        match unless_gone(write_line(&line)) {
+            Ok(true) => Delivery::Done,
+            Ok(false) => std::process::exit(0),
+            Err(error) => {
+                let _ = failed(&error);
+                std::process::exit(USAGE_ERROR.into())
+            }
         }
-        Delivery::Done
     }
 }

@@ -19,7 +19,9 @@ pub fn check(config: CheckConfig) -> ExitCode {
     match run(&config) {
         Ok(status) => ExitCode::from(status),
         Err(error) if config.output == CheckOutput::Nagios => {
-            print(&format!("{}\n", nagios::unknown(&format!("{error:#}"))));
+            if let Err(error) = print(&format!("{}\n", nagios::unknown(&format!("{error:#}")))) {
+                let _ = failed(&error);
+            }
             ExitCode::from(nagios::State::Unknown.exit_status())
         }
         Err(error) => failed(&error),
@@ -27,8 +29,8 @@ pub fn check(config: CheckConfig) -> ExitCode {
 }
 
 fn run(config: &CheckConfig) -> anyhow::Result<u8> {
-    if let Some(status) = asking::check(config) {
-        return Ok(status);
+    if let Some(answered) = asking::check(config) {
+        return answered;
     }
     let plain = config.output == CheckOutput::Table;
     for warning in config.warnings().iter().filter(|_| plain) {
@@ -59,7 +61,7 @@ fn run(config: &CheckConfig) -> anyhow::Result<u8> {
     for trouble in troubles.iter().filter(|_| plain) {
         eprintln!("{PROCESS_NAME}: {trouble}");
     }
-    Ok(show(config, &ending))
+    show(config, &ending)
 }
 
 /// The mounts that were asked for.
@@ -73,17 +75,17 @@ fn wanted(config: &CheckConfig) -> anyhow::Result<HashSet<MountKey>> {
     }
 }
 
-fn show(config: &CheckConfig, ending: &Ending) -> u8 {
+fn show(config: &CheckConfig, ending: &Ending) -> anyhow::Result<u8> {
     match config.output {
         CheckOutput::Nagios => {
             let (state, line) = nagios::line(&ending.status, &config.settings);
-            print(&format!("{line}\n"));
-            return state.exit_status();
+            print(&format!("{line}\n"))?;
+            return Ok(state.exit_status());
         }
         CheckOutput::Json => {
-            print(&format!("{}\n", document(&ending.status, ending.at, SystemTime::now(), None)));
+            print(&format!("{}\n", document(&ending.status, ending.at, SystemTime::now(), None)))?;
         }
-        CheckOutput::Table => print(&table::table(&ending.status, ending.at, terminal::style())),
+        CheckOutput::Table => print(&table::table(&ending.status, ending.at, terminal::style()))?,
     }
-    once_status(ending)
+    Ok(once_status(ending))
 }

@@ -72,7 +72,7 @@ fn once(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
         Outlets::send_once(&config.metrics, &renderer, &snapshot, ONLY_PUSH, &teller(reporter));
     }
     if config.print_bad_mounts {
-        print(&table::bad_mounts(&ending.status));
+        print(&table::bad_mounts(&ending.status))?;
     }
     Ok(ending)
 }

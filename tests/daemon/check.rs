@@ -2,7 +2,8 @@
 
 use crate::common::{Finished, Lab, isolated, ms, printed, slack};
 use serde_json::Value;
-use std::process::Command;
+use std::fs::File;
+use std::process::{Command, Output};
 
 #[test]
 fn a_table_for_people() {
@@ -130,6 +131,33 @@ fn a_bad_flag_of_a_plugin_is_unknown() {
     assert_eq!(done.code, Some(3), "{}{}", done.stdout, done.stderr);
     assert_eq!(done.stdout.lines().count(), 1, "{}", done.stdout);
     assert!(done.stdout.contains("UNKNOWN"), "{}", done.stdout);
+}
+
+/// A table that was not written is not an answer; that it was not read is nobody's fault.
+#[test]
+fn what_cannot_be_written_is_an_error() {
+    let one = ["check", "--direct", "--mount-points-include", "^/proc$"];
+    for (more, code) in [(&[][..], 2), (&["--json"], 2), (&["--nagios"], 3), (&["--help"], 2)] {
+        let full = File::options().write(true).open("/dev/full").expect("Linux has it");
+        let done = output(program().args(one).args(more).stdout(full));
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(code), "{more:?}: {said}");
+        assert!(said.contains("cannot write to standard output: No space left"), "{more:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{more:?}: {said}");
+
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let done = output(program().args(one).args(more).stdout(writer));
+        assert_eq!((done.status.code(), &done.stderr[..]), (Some(0), &b""[..]), "{more:?}");
+    }
+}
+
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"))
+}
+
+fn output(command: &mut Command) -> Output {
+    command.output().expect("it was built")
 }
 
 pub(crate) fn command(lab: &Lab, arguments: &[&str]) -> Command {
