@@ -124,7 +124,6 @@ pub fn command() -> clap::Command {
 #[command(
     args_conflicts_with_subcommands = true,
     args_override_self = true, // the last of several wins, so that a wrapper can have defaults of its own
-    disable_help_subcommand = true,
     propagate_version = true,
     max_term_width = 110
 )]

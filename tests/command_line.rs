@@ -207,6 +207,8 @@ fn help_and_version_are_answers() {
         ("--help", "Exit status:"),
         ("-h", "--poll-interval"),
         ("check --help", "UNKNOWN"),
+        ("help", "Exit status:"),
+        ("help check", "UNKNOWN"),
         ("--version", "mount_status_monitor 3."),
         ("check --version", "mount_status_monitor-check 3."),
     ] {
