@@ -12,7 +12,7 @@ use crate::metrics::MetricsSettings;
 use crate::monitor::Settings;
 use crate::report::escape::one_line;
 use crate::report::{Facility, LogFormat, PROCESS_NAME, Priority, ReportSettings, SyslogTarget, nagios};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use regex::bytes::Regex;
 use std::ffi::OsString;
@@ -109,7 +109,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         Ok(Cli { command: None, daemon, metrics, watch }) => {
             Ok(Invocation::Daemon(Config { metrics: metrics.settings(), ..daemon.with(watch) }))
         }
-        Err(error) => Err(exit(&error, is_plugin(&arguments))),
+        Err(error) => Err(exit(&problem(&error, &arguments), &error, is_plugin(&arguments))),
     }
 }
 
@@ -325,26 +325,57 @@ fn is_plugin(arguments: &[OsString]) -> bool {
     has("check") && has("--nagios")
 }
 
-fn exit(error: &clap::Error, plugin: bool) -> Exit {
+fn exit(problem: &str, error: &clap::Error, plugin: bool) -> Exit {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             Exit { status: 0, stdout: error.render().to_string(), stderr: String::new() }
         }
         _ if plugin => Exit {
             status: nagios::State::Unknown.exit_status(),
-            stdout: format!("{}\n", nagios::unknown(&problem(error))),
+            stdout: format!("{}\n", nagios::unknown(problem)),
             stderr: String::new(),
         },
         _ => Exit {
             status: USAGE_ERROR,
             stdout: String::new(),
-            stderr: format!("{PROCESS_NAME}: {}; see --help\n", one_line(&problem(error))),
+            stderr: format!("{PROCESS_NAME}: {}; see --help\n", one_line(problem)),
         },
     }
 }
 
-/// clap's message without its layout: what is wrong and what may have been meant, in one line.
-fn problem(error: &clap::Error) -> String {
+/// What is wrong, in one line: what clap says, unless more is known.
+fn problem(error: &clap::Error, arguments: &[OsString]) -> String {
+    let kind = match error.kind() {
+        ErrorKind::UnknownArgument => ContextKind::InvalidArg,
+        ErrorKind::ArgumentConflict => ContextKind::InvalidSubcommand,
+        _ => return plain(error),
+    };
+    let Some(ContextValue::String(wrong)) = error.get(kind) else { return plain(error) };
+    let definition = command();
+    let first = arguments.get(1).and_then(|word| word.to_str()).unwrap_or_default();
+    match definition.find_subcommand(first) {
+        Some(sub) if is_option(&definition, wrong) => {
+            format!("'{wrong}' is an option of the daemon, not of {}", sub.get_name())
+        }
+        // A word after options: clap does not look whether there is such a command, but people mean one.
+        None if !wrong.starts_with('-') => match Cli::try_parse_from([PROCESS_NAME, wrong]) {
+            Err(alone) if alone.kind() == ErrorKind::InvalidSubcommand => plain(&alone),
+            _ => plain(error),
+        },
+        _ => plain(error),
+    }
+}
+
+/// Has the command this option, written like this?
+fn is_option(command: &clap::Command, word: &str) -> bool {
+    command.get_arguments().any(|option| {
+        let long = option.get_long().is_some_and(|long| word.strip_prefix("--") == Some(long));
+        long || option.get_short().is_some_and(|short| word.strip_prefix('-') == Some(&short.to_string()))
+    })
+}
+
+/// clap's message without its layout: what is wrong and what may have been meant.
+fn plain(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let mut parts: Vec<String> = Vec::new();
     for paragraph in text.split("\n\n") {
@@ -352,7 +383,7 @@ fn problem(error: &clap::Error) -> String {
         if paragraph.starts_with("Usage:") || paragraph.starts_with("For more information") {
             continue;
         }
-        let words: Vec<&str> = paragraph.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let words: Vec<&str> = paragraph.lines().map(str::trim).filter(is_telling).collect();
         parts.extend((!words.is_empty()).then(|| words.join(" ")));
     }
     let joined = parts.join("; ");
@@ -361,4 +392,9 @@ fn problem(error: &clap::Error) -> String {
         problem.push_str("; write the options after the command");
     }
     problem
+}
+
+/// Not that a mistyped option could be the name of a mount point.
+fn is_telling(line: &&str) -> bool {
+    !line.is_empty() && !line.starts_with("tip: to pass ")
 }

@@ -179,6 +179,19 @@ fn errors_are_one_line() {
         ("--socket x", "invalid value 'x' for '--socket <PATH>': write a path that begins with /, or off"),
         ("--syslog-facility x", "invalid value 'x' for '--syslog-facility <FACILITY>': use daemon"),
         ("chek", "unrecognized subcommand 'chek'; a similar subcommand exists: 'check'; see --help"),
+        (
+            "--listen-address off chekc",
+            "unrecognized subcommand 'chekc'; a similar subcommand exists: 'check'; see --help",
+        ),
+        ("--once-only xyzzy", "unrecognized subcommand 'xyzzy'; see --help"),
+        (
+            "check --poll-interval 5",
+            "monitor: '--poll-interval' is an option of the daemon, not of check; see --help",
+        ),
+        ("check -1", "monitor: '-1' is an option of the daemon, not of check; see --help"),
+        ("status --timeout=3", "monitor: '--timeout' is an option of the daemon, not of status; see --help"),
+        ("check --nagios --syslog off", "UNKNOWN - '--syslog' is an option of the daemon, not of check"),
+        ("check --no-such", "monitor: unexpected argument '--no-such' found; see --help"),
         ("check --json --nagios", "MOUNTS UNKNOWN - the argument '--json' cannot be used with '--nagios'"),
         ("check --nagios --timeout x", "MOUNTS UNKNOWN - invalid value 'x' for '--timeout <TIME>'"),
         (
