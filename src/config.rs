@@ -252,7 +252,7 @@ fn why_not(table: &MountTable, path: &Path, filter: &Filter) -> Option<String> {
         Some(mount) => format!("it lies in the mount {}, check that one", escape_os(mount)),
         None => "no mount contains it".to_owned(),
     };
-    Some(format!("{} is no mount point; {advice}", escape_os(path)))
+    Some(format!("{} is no mount point (links are not followed); {advice}", escape_os(path)))
 }
 
 #[cfg(test)]
@@ -371,8 +371,8 @@ mod tests {
         assert_eq!(
             keys(&["/mnt/x/deep/er", "/mnt/xy", "/proc"]),
             Err(vec![
-                "/mnt/x/deep/er is no mount point; it lies in the mount /mnt/x, check that one".to_owned(),
-                "/mnt/xy is no mount point; it lies in the mount /, check that one".to_owned(),
+                "/mnt/x/deep/er is no mount point (links are not followed); it lies in the mount /mnt/x, check that one".to_owned(),
+                "/mnt/xy is no mount point (links are not followed); it lies in the mount /, check that one".to_owned(),
                 "/proc is excluded by the include and exclude options".to_owned(),
             ])
         );
