@@ -102,6 +102,9 @@ fn warnings(settings: &Settings) -> Vec<String> {
     warnings
 }
 
+/// What is said when the [`Filter`] leaves nothing.
+pub const NO_MOUNT_LEFT: &str = "the include and exclude options leave no mount";
+
 /// Which mounts are watched at all: decided from the mount table, before a mount is ever touched.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {

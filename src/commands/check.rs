@@ -1,7 +1,7 @@
 //! One run, shown: by a daemon that is running anyway, or by asking the mounts.
 
 use super::{asking, failed, mount_table, once_status, print};
-use crate::config::{CheckConfig, CheckOutput, resolve, select};
+use crate::config::{CheckConfig, CheckOutput, NO_MOUNT_LEFT, resolve, select};
 use crate::daemon::{Daemon, Ending, Options, Purpose, Told};
 use crate::monitor::{Policy, Status, Time};
 use crate::report::document::document;
@@ -37,6 +37,12 @@ fn run(config: &CheckConfig) -> anyhow::Result<u8> {
         eprintln!("{PROCESS_NAME}: {warning}");
     }
     let wanted = wanted(config)?;
+    if wanted.is_empty() {
+        anyhow::ensure!(config.output != CheckOutput::Nagios, NO_MOUNT_LEFT);
+        if plain {
+            eprintln!("{PROCESS_NAME}: {NO_MOUNT_LEFT}");
+        }
+    }
     let mut troubles: Vec<String> = Vec::new();
     let mut tell = |_: SystemTime, told: Told<'_>| {
         if let Told::Notice(priority, text) = told

@@ -1,7 +1,7 @@
 //! The daemon, or a single run of it: the sinks, the servers and the loop, started and ended in the right order.
 
 use super::{failed, mount_table, once_status, print, watch_all};
-use crate::config::{Config, Filter};
+use crate::config::{Config, NO_MOUNT_LEFT};
 use crate::daemon::{Daemon, Ending, Options, Purpose, Told};
 use crate::http::{self, Server};
 use crate::live::{Live, Snapshot};
@@ -11,6 +11,7 @@ use crate::report::escape::escape_os;
 use crate::report::sink::{Delivery, Output};
 use crate::report::{Message, Priority, Reporter, Sink, table};
 use anyhow::Context as _;
+use platform::MountTable;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -57,9 +58,15 @@ fn run(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
                     cannot be checked; they are shown as denied";
         reporter.notice(SystemTime::now(), Priority::Notice, text);
     }
-    if let Some(path) = &config.metrics.textfile {
-        check_textfile(path, &config.filter)?;
+    let table = mount_table()?;
+    if !table.iter().any(|mount| config.filter.admits(mount)) {
+        let text = format!("Nothing to watch: {NO_MOUNT_LEFT}");
+        reporter.notice(SystemTime::now(), Priority::Warning, &text);
     }
+    if let Some(path) = &config.metrics.textfile {
+        check_textfile(path, config, &table)?;
+    }
+    drop(table);
     if config.once_only { once(config, reporter) } else { watch(config, reporter) }
 }
 
@@ -138,8 +145,8 @@ fn teller(reporter: &Reporter) -> Tell {
 }
 
 /// The text file must not be what makes us hang. Its path is never asked: the mount table tells.
-fn check_textfile(path: &Path, filter: &Filter) -> anyhow::Result<()> {
-    match textfile::refusal(&mount_table()?, |mount| filter.admits(mount), path) {
+fn check_textfile(path: &Path, config: &Config, table: &MountTable) -> anyhow::Result<()> {
+    match textfile::refusal(table, |mount| config.filter.admits(mount), path) {
         Some(reason) => anyhow::bail!("cannot write --textfile {}: {reason}", escape_os(path)),
         None => Ok(()),
     }

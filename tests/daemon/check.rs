@@ -152,6 +152,22 @@ fn what_cannot_be_written_is_an_error() {
     }
 }
 
+#[test]
+fn options_that_leave_no_mount_are_worth_a_word() {
+    const WORD: &str = "the include and exclude options leave no mount";
+    let none = ["--mount-points-include", "^nothing$"];
+    let table = output(program().arg("check").args(none));
+    let said = String::from_utf8_lossy(&table.stderr);
+    assert!(table.status.success() && table.stdout.ends_with(b"Checked 0 mounts; 0 are dead\n"), "{table:?}");
+    assert_eq!(said, format!("mount_status_monitor: {WORD}\n"));
+    let plugin = output(program().args(["check", "--nagios"]).args(none));
+    let said = String::from_utf8_lossy(&plugin.stdout);
+    assert_eq!((plugin.status.code(), &*said), (Some(3), &*format!("MOUNTS UNKNOWN - {WORD}\n")));
+    let daemon = output(program().args(["--once-only", "--syslog", "off"]).args(none));
+    let said = String::from_utf8_lossy(&daemon.stderr);
+    assert_eq!(said.matches(WORD).count(), 1, "{said}");
+}
+
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"))
 }
