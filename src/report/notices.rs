@@ -1,7 +1,7 @@
 //! News of the probers, in words.
 
 use super::{Priority, Span};
-use crate::probe::Notice;
+use crate::probe::{Notice, SpawnError};
 
 /// How pressing it is, and the sentence.
 #[must_use]
@@ -25,7 +25,10 @@ pub fn of_prober(notice: &Notice) -> (Priority, String) {
         ),
         Notice::ThreadsFailed { pid, errno } => (
             Priority::Error,
-            format!("Prober {pid} cannot start a thread: {}; some mounts are not checked", errno.describe()),
+            format!(
+                "Prober {pid} cannot start a thread: {}; some mounts are not checked",
+                SpawnError::System(errno)
+            ),
         ),
         Notice::ProberLost { pid, mounts: 0 } => {
             (Priority::Warning, format!("Prober {pid} cannot be killed; it is left behind"))
@@ -45,5 +48,19 @@ pub fn of_prober(notice: &Notice) -> (Priority, String) {
                 "{limit} probers are left behind, no more may be: probes that hang now stay where they are"
             ),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use platform::Errno;
+
+    #[test]
+    fn a_limit_is_called_one() {
+        let (_, text) = of_prober(&Notice::ThreadsFailed { pid: 72, errno: Errno::EAGAIN });
+        let expected = "Prober 72 cannot start a thread: the limit of processes is reached (EAGAIN); some mounts are \
+                        not checked";
+        assert_eq!(text, expected);
     }
 }
