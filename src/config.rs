@@ -97,7 +97,7 @@ pub enum CheckOutput {
 fn warnings(settings: &Settings) -> Vec<String> {
     let mut warnings = Vec::new();
     if settings.slow_after > settings.timeout {
-        warnings.push("slow-after is longer than the timeout, so no mount will ever be slow".to_owned());
+        warnings.push("--slow-after is longer than the timeout, so no mount will ever be slow".to_owned());
     }
     warnings
 }
