@@ -42,7 +42,8 @@ Examples:
 Exit status:
   0  stopped by a signal; or with --once-only: no mount is dead
   1  with --once-only: some mounts are dead
-  2  wrong usage or configuration, or it could not start";
+  2  wrong usage or configuration, or it could not start
+     with --once-only also: some mounts could not be judged";
 
 const CHECK_HELP: &str = "\
 Examples:
@@ -54,7 +55,7 @@ Examples:
 Exit status:
   0  no mount is dead
   1  some mounts are dead
-  2  wrong usage, or it could not check
+  2  wrong usage, or it could not check, or some mounts could not be judged
 With --nagios:
   0  OK
   1  WARNING: some mounts are slow, or could not be judged
@@ -154,10 +155,10 @@ enum Command {
 /// How and which mounts are asked: the same for all commands.
 #[derive(Args)]
 struct WatchArgs {
-    /// A mount that has not answered by then is hung [default: 3]
+    /// A mount that has not answered by then is hung: seconds, or with a unit (500ms, 30s, 2m, 1h30m) [default: 3]
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     timeout: Option<Duration>,
-    /// A mount that answers later than this is slow [default: 1]
+    /// A mount that answers later than this is slow: seconds, or with a unit (500ms, 30s, 2m, 1h30m) [default: 1]
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     slow_after: Option<Duration>,
     /// Only mount points that match this regular expression
@@ -218,10 +219,11 @@ struct DaemonArgs {
     /// Where syslog messages go: local, off, unix:PATH, udp://HOST:PORT or tcp://HOST:PORT
     #[arg(long, value_name = "TARGET", default_value = "local")]
     syslog: SyslogTarget,
-    /// The facility of syslog messages: daemon, user, local0 to local7, …
+    /// The facility of syslog messages: daemon, user, auth, authpriv, cron, syslog, kern, mail, lpr, news, uucp, ftp,
+    /// ntp, audit, alert, clock_daemon or local0 to local7
     #[arg(long, value_name = "FACILITY", default_value = "daemon", value_parser = facility)]
     syslog_facility: Facility,
-    /// The least pressing messages on standard error: error, warning, notice, info or debug
+    /// The least urgent level shown on standard error: error, warning, notice, info or debug
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: Priority,
     /// How messages look on standard error: text or json
@@ -315,7 +317,9 @@ impl From<CheckArgs> for CheckConfig {
 }
 
 fn facility(word: &str) -> Result<Facility, String> {
-    word.parse().map_err(|()| "use daemon, user, auth, cron, syslog, local0 to local7, …".to_owned())
+    word.parse().map_err(|()| "use daemon, user, auth, authpriv, cron, syslog, kern, mail, lpr, news, uucp, ftp, ntp, audit, alert, \
+                         clock_daemon or local0 to local7"
+            .to_owned())
 }
 
 /// Is this the command line of a monitoring plugin, even if it is a wrong one? Its reader looks for one line on

@@ -218,6 +218,17 @@ fn errors_are_one_line() {
 }
 
 #[test]
+fn the_facilities_of_the_help_exist() {
+    let help = parsed("--help").unwrap_err().stdout;
+    let words = help.split_once("facility of syslog messages: ").unwrap().1.split_once("local0").unwrap().0;
+    let named: Vec<&str> = words.split([',', ' ', '\n']).filter(|word| !matches!(*word, "" | "or")).collect();
+    assert_eq!(named.len(), 16, "{named:?}");
+    for facility in named.into_iter().chain(["local0", "local7"]) {
+        daemon(&format!("--syslog-facility {facility}"));
+    }
+}
+
+#[test]
 fn help_and_version_are_answers() {
     for (line, text) in [
         ("--help", "Exit status:"),
