@@ -14,6 +14,7 @@ use crate::daemon::Ending;
 use crate::monitor::{Policy, Settings};
 use crate::report::PROCESS_NAME;
 use anyhow::Context as _;
+use platform::process::PROBER_ARGUMENT;
 use platform::{Mount, MountTable, MountWatch};
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -56,6 +57,12 @@ fn unless_gone(written: io::Result<()>) -> anyhow::Result<bool> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(error).context("cannot write to standard output"),
     }
+}
+
+/// Says that people have no use for a prober.
+#[must_use]
+pub fn no_prober() -> ExitCode {
+    failed(&anyhow::anyhow!("{PROBER_ARGUMENT} is started by the daemon only"))
 }
 
 /// Says what the command line came to, where that is the end.

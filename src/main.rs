@@ -2,13 +2,16 @@
 
 use mount_status_monitor::cli::{self, Invocation};
 use mount_status_monitor::{commands, probe};
-use platform::process::PROBER_ARGUMENT;
+use platform::process::{PROBER_ARGUMENT, is_started_by_daemon};
 use std::ffi::OsStr;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Before anything else: a prober is small and knows no command line.
     if std::env::args_os().nth(1).as_deref() == Some(OsStr::new(PROBER_ARGUMENT)) {
+        if !is_started_by_daemon() {
+            return commands::no_prober();
+        }
         probe::prober::run();
     }
     match cli::parse(std::env::args_os()) {

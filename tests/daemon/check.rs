@@ -168,6 +168,14 @@ fn options_that_leave_no_mount_are_worth_a_word() {
     assert_eq!(said.matches(WORD).count(), 1, "{said}");
 }
 
+#[test]
+fn a_prober_is_not_for_people() {
+    let done = output(program().arg("prober").stdin(std::process::Stdio::null()));
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(2), "{said}");
+    assert_eq!(said, "mount_status_monitor: prober is started by the daemon only\n");
+}
+
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"))
 }

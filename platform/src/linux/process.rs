@@ -9,7 +9,7 @@ pub use super::packet::{MAX_PACKET, receive, send, wait_readable};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socketpair, sockopt};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 use std::ffi::{CStr, CString, c_char, c_int, c_uint};
@@ -260,6 +260,12 @@ pub fn drop_startup_pages() {
     }
     // SAFETY: the callback keeps nothing of what it is given.
     unsafe { libc::dl_iterate_phdr(Some(drop_pages), std::ptr::null_mut()) };
+}
+
+/// Is descriptor 0 a socket such as [`Launcher::spawn`] gives to a prober? It is not when people type `prober`.
+#[must_use]
+pub fn is_started_by_daemon() -> bool {
+    getsockopt(&prober_socket(), sockopt::SockType) == Ok(SockType::SeqPacket)
 }
 
 /// The prober's end of the socket pair.
