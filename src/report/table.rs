@@ -4,6 +4,7 @@ use super::Verdict;
 use super::duration::Span;
 use super::escape::escape_os;
 use crate::monitor::{Health, MountStatus, Reason, Status, Time};
+use std::os::unix::ffi::OsStrExt as _;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// How a table may look.
@@ -24,11 +25,12 @@ const COLUMNS: [&str; 6] = ["STATE", "LATENCY", "USE%", "TYPE", "DEVICE", "PATH"
 const DEVICE: usize = 4;
 const PATH: usize = 5;
 
-/// The table and, after an empty line, its summary. Dead mounts come first, otherwise the order is the mount table's.
+/// The table and, after an empty line, its summary. Dead mounts come first and hidden ones last; those that are
+/// alike are in the order of their paths.
 #[must_use]
 pub fn table(status: &Status, now: Time, style: Style) -> String {
     let mut mounts: Vec<&MountStatus> = status.mounts.iter().collect();
-    mounts.sort_by_key(|mount| mount.health.failure().is_none()); // stable
+    mounts.sort_by_key(|mount| (rank(&mount.health), mount.mount.mountpoint.as_os_str().as_bytes()));
     let mut rows = vec![COLUMNS.map(str::to_owned)];
     rows.extend(mounts.iter().map(|mount| cells(mount, now)));
     let widths = widths(&rows, style.width);
@@ -54,6 +56,18 @@ pub fn table(status: &Status, now: Time, style: Style) -> String {
     text.push_str(&Verdict::of(status).summary());
     text.push('\n');
     text
+}
+
+/// The more it needs a look, the lower.
+const fn rank(health: &Health) -> u8 {
+    match health {
+        Health::Dead(_) => 0,
+        Health::Slow => 1,
+        Health::Denied(_) => 2,
+        Health::Pending => 3,
+        Health::Ok => 4,
+        Health::Hidden => 5,
+    }
 }
 
 /// The dead mount points, one in each line.
@@ -176,15 +190,26 @@ pub(super) mod tests {
 STATE          LATENCY  USE%  TYPE  DEVICE          PATH
 hung               >4s     -  nfs4  server:/export  /mnt/hung
 failed ESTALE        -     -  nfs4  server:/export  /s
-ok                 3ms   50%  ext4  /dev/sda1       /
 slow              1.4s   50%  ext4  /dev/sda1       /mnt/日本
 denied EACCES        -     -  nfs4  server:/export  /d
-hidden               -     -  ext4  /dev/sda1       /h
 pending              -     -  ext4  /dev/sda1       /p
+ok                 3ms   50%  ext4  /dev/sda1       /
+hidden               -     -  ext4  /dev/sda1       /h
 
 Checked 6 mounts; 2 are dead; 1 slow; 1 cannot be checked; 1 could not be judged; 1 hidden under other mounts
 ";
         assert_eq!(table(&sample(), at(12.0), Style::default()), expected);
+    }
+
+    #[test]
+    fn mounts_that_are_alike_are_in_the_order_of_their_paths() {
+        let dead = || Health::Dead(failure(Reason::Hung, None, 3.0));
+        let mounts =
+            [("/b", Health::Ok), ("/z", dead()), ("/", Health::Ok), ("/a", Health::Ok), ("/c", dead())]
+                .map(|(path, health)| status_of(mount(path, "ext4", "d", "rw", "rw"), health));
+        let table = table(&status(mounts.into()), at(12.0), Style::default());
+        let paths: Vec<&str> = table.lines().skip(1).filter_map(|line| line.split(' ').next_back()).collect();
+        assert_eq!(paths[..5], ["/c", "/z", "/", "/a", "/b"]);
     }
 
     #[test]
