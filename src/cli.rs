@@ -134,9 +134,9 @@ struct Cli {
     #[command(flatten)]
     daemon: DaemonArgs,
     #[command(flatten)]
-    metrics: metrics::MetricsArgs,
-    #[command(flatten)]
     watch: WatchArgs,
+    #[command(flatten)]
+    metrics: metrics::MetricsArgs, // the last: its heading is that of all that follows
 }
 
 #[derive(Subcommand)]

@@ -229,6 +229,14 @@ fn the_facilities_of_the_help_exist() {
 }
 
 #[test]
+fn only_options_of_metrics_are_under_their_heading() {
+    let help = parsed("--help").unwrap_err().stdout;
+    let (general, metrics) = help.split_once("\nMetrics:\n").unwrap();
+    assert!(general.contains("--timeout <TIME>") && general.contains("--fs-types-exclude <REGEX>"));
+    assert!(metrics.contains("--textfile <PATH>") && !metrics.contains("--timeout <TIME>"), "{metrics}");
+}
+
+#[test]
 fn help_and_version_are_answers() {
     for (line, text) in [
         ("--help", "Exit status:"),
