@@ -58,22 +58,17 @@ fn run(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
                     cannot be checked; they are shown as denied";
         reporter.notice(SystemTime::now(), Priority::Notice, text);
     }
-    let table = mount_table()?;
-    if !table.iter().any(|mount| config.filter.admits(mount)) {
-        let text = format!("Nothing to watch: {NO_MOUNT_LEFT}");
-        reporter.notice(SystemTime::now(), Priority::Warning, &text);
-    }
     if let Some(path) = &config.metrics.textfile {
-        check_textfile(path, config, &table)?;
+        check_textfile(path, config, &mount_table()?)?;
     }
-    drop(table);
     if config.once_only { once(config, reporter) } else { watch(config, reporter) }
 }
 
 fn once(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
-    let mut tell = |time, told: Told<'_>| drop(message(reporter, time, &told));
+    let mut first_run = true;
+    let mut tell = |time, told: Told<'_>| drop(message(reporter, time, &told, &mut first_run));
     let ending = Daemon::new(options(config, None), &mut tell)?.run(Purpose::Once(None))?;
-    if !ending.interrupted {
+    if !ending.interrupted && !config.metrics.is_empty() {
         let renderer = Arc::new(Renderer::new(config.metrics.extras(reporter.sinks())));
         let snapshot = Arc::new(last_snapshot(&ending));
         Outlets::send_once(&config.metrics, &renderer, &snapshot, ONLY_PUSH, &teller(reporter));
@@ -97,8 +92,9 @@ fn watch(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
     let server = serve(config, reporter, &live, renderer).context("cannot start a thread for HTTP")?;
     // Snapshots are made only if somebody is there to look at them.
     let live = (server.is_some() || !config.metrics.is_empty()).then_some(live);
+    let mut first_run = true;
     let mut tell = |time, told: Told<'_>| {
-        let message = message(reporter, time, &told);
+        let message = message(reporter, time, &told, &mut first_run);
         let Told::Event(event, monitor) = told else { return };
         if let Some(live) = &live {
             live.tell(message);
@@ -120,11 +116,21 @@ fn options(config: &Config, live: Option<Live>) -> Options {
     Options { interval: config.settings.poll_interval, policy, prober: None, live }
 }
 
-fn message(reporter: &Reporter, time: SystemTime, told: &Told<'_>) -> Arc<Message> {
-    match told {
-        Told::Notice(priority, text) => reporter.notice(time, *priority, text),
-        Told::Event(event, _) => reporter.tell(time, event),
+/// Tells the sinks, and after a first run that found nothing, why.
+fn message(reporter: &Reporter, time: SystemTime, told: &Told<'_>, first_run: &mut bool) -> Arc<Message> {
+    let event = match told {
+        Told::Notice(priority, text) => return reporter.notice(time, *priority, text),
+        Told::Event(event, _) => event,
+    };
+    let message = reporter.tell(time, event);
+    if let Event::Run { mounts, .. } = event
+        && std::mem::take(first_run)
+        && *mounts == 0
+    {
+        let text = format!("Nothing to watch: {NO_MOUNT_LEFT}");
+        reporter.notice(time, Priority::Warning, &text);
     }
+    message
 }
 
 fn serve(

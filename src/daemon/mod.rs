@@ -113,7 +113,7 @@ impl<'a> Daemon<'a> {
             .context("cannot wait for signals")?;
         let table = platform::OWN_MOUNT_TABLE;
         let mut watch = MountWatch::open(table.as_ref())
-            .with_context(|| format!("cannot open {table}: is /proc mounted?"))?;
+            .with_context(|| format!("cannot open {table} (is /proc mounted?)"))?;
         poll.registry().register(&mut watch, MOUNTS, Interest::PRIORITY).context("cannot wait for mounts")?;
         if let Some(live) = &options.live {
             live.set_waker(Waker::new(poll.registry(), NUDGES).context("cannot create a waker")?);
