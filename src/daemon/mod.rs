@@ -240,7 +240,6 @@ impl<'a> Daemon<'a> {
                 }
             };
             self.monitor.handle(now, input);
-            self.showing.changed();
         }
     }
 
@@ -261,7 +260,7 @@ impl<'a> Daemon<'a> {
     }
 
     fn show(&mut self, now: Time) {
-        self.showing.turned();
+        self.showing.turned(self.monitor.turns_of_health());
         let (monitor, pool, clock) = (&self.monitor, &self.pool, self.clock);
         let make = || Snapshot {
             serial: 0,

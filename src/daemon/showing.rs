@@ -13,22 +13,25 @@ const GAP_PER_COST: u32 = 20;
 pub(super) struct Showing {
     live: Option<Live>,
     dirty: bool,
+    turns_of_health: u64,
     not_before: Time,
 }
 
 impl Showing {
     pub(super) fn new(live: Option<Live>) -> Showing {
-        Showing { live, dirty: true, not_before: Time::default() }
+        Showing { live, dirty: true, turns_of_health: 0, not_before: Time::default() }
     }
 
-    /// The loop has turned.
-    pub(super) fn turned(&self) {
+    /// The loop has turned; mounts have changed their health this often.
+    pub(super) fn turned(&mut self, turns_of_health: u64) {
+        self.dirty |= turns_of_health != self.turns_of_health;
+        self.turns_of_health = turns_of_health;
         if let Some(live) = &self.live {
             live.turned();
         }
     }
 
-    /// Something may look different now.
+    /// Something was reported: it may look different now.
     pub(super) fn changed(&mut self) {
         self.dirty = true;
     }

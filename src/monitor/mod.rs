@@ -77,6 +77,8 @@ pub struct Monitor {
     last_run: Option<LastRun>,
     count: Count,
     saw_table: bool,
+    /// Changes of health so far.
+    turns_of_health: u64,
     /// A hang is over: what lies behind it is to be asked again.
     way_is_free: bool,
     actions: VecDeque<Action>,
@@ -121,6 +123,7 @@ impl Monitor {
             last_run: None,
             count: Count::default(),
             saw_table: false,
+            turns_of_health: 0,
             way_is_free: false,
             actions: VecDeque::new(),
         }
@@ -178,6 +181,13 @@ impl Monitor {
     /// The next thing to do, in order.
     pub fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
+    }
+
+    /// How often the health of a mount has changed so far: whoever shows [`Monitor::status`] need not show it again
+    /// before that grows or something is reported.
+    #[must_use]
+    pub fn turns_of_health(&self) -> u64 {
+        self.turns_of_health
     }
 
     /// What is known now.

@@ -387,6 +387,7 @@ impl Monitor {
     pub(super) fn set_health(&mut self, now: Time, key: MountKey, health: Health) {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         let before = std::mem::replace(&mut slot.health, health.clone());
+        self.turns_of_health += u64::from(before != health);
         let same = before == health || (before.failure().is_some() && health.failure().is_some());
         if !same {
             slot.since = now;
