@@ -34,7 +34,7 @@ fn node_exporter_serves_the_file() {
     });
 }
 
-pub(crate) fn start(lab: &Lab, folder: &Path) -> Peer {
+fn start(lab: &Lab, folder: &Path) -> Peer {
     let port = free_port();
     let arguments = [
         format!("--web.listen-address=127.0.0.1:{port}"),
@@ -122,7 +122,7 @@ fn a_folder_that_is_not_there_is_told_once_and_found_later() {
     });
 }
 
-pub(crate) fn folder(lab: &Lab) -> (PathBuf, PathBuf) {
+fn folder(lab: &Lab) -> (PathBuf, PathBuf) {
     let folder = lab.aside("metrics");
     std::fs::create_dir(&folder).expect("a directory can be made");
     let file = folder.join("mounts.prom");
