@@ -20,15 +20,14 @@ fn main() {
     namespaces::inside("hung", bench);
 }
 
-fn bench() {
+fn bench(folder: &Path) {
     let monitor = env!("CARGO_BIN_EXE_mount_status_monitor");
     let server = Path::new(monitor).with_file_name("examples").join("faultfs");
     if !server.exists() || !Path::new("/dev/fuse").exists() {
         println!("SKIPPED hung: needs /dev/fuse and `cargo build --release --example faultfs`");
         return;
     }
-    let folder = tempfile::tempdir().expect("a temporary folder").keep();
-    nix::mount::mount(Some("bench"), &folder, Some("tmpfs"), nix::mount::MsFlags::empty(), None::<&str>)
+    nix::mount::mount(Some("bench"), folder, Some("tmpfs"), nix::mount::MsFlags::empty(), None::<&str>)
         .expect("a tmpfs");
     let mut server = Server::start(&server);
     for index in 0..MOUNTS {

@@ -12,6 +12,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use rustix::fs::{AtFlags, CWD, StatxFlags, statfs, statx};
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,8 +23,8 @@ fn main() {
     namespaces::inside("run", bench);
 }
 
-fn bench() {
-    let paths = make_mounts();
+fn bench(folder: &Path) {
+    let paths = make_mounts(folder);
     let (mut bare, mut run, mut bare_wall, mut run_wall) = (vec![], vec![], vec![], vec![]);
     for _ in 0..REPEATS {
         let (begun, cpu) = (Instant::now(), used(UsageWho::RUSAGE_SELF));
@@ -51,9 +52,8 @@ fn bench() {
     );
 }
 
-fn make_mounts() -> Vec<String> {
-    let folder = tempfile::tempdir().expect("a temporary folder").keep();
-    mount(Some("bench"), &folder, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("a tmpfs");
+fn make_mounts(folder: &Path) -> Vec<String> {
+    mount(Some("bench"), folder, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("a tmpfs");
     (0..MOUNTS)
         .map(|index| {
             let path = folder.join(format!("m{index:05}"));
