@@ -4,7 +4,7 @@
 
 use super::retry;
 use super::slot::{Asked, Lead, Phase, Probe, Slot};
-use super::{Action, Health, Monitor, ProbeId, Reason, Time, Timer};
+use super::{Action, Health, Monitor, ProbeId, Time, Timer};
 use platform::{DeviceNumber, MountKey};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,16 +28,8 @@ impl Monitor {
     /// Asks a mount as soon as may be, unless it is being asked or is known to hang.
     pub(super) fn ask(&mut self, now: Time, key: MountKey) {
         let Some(slot) = self.slots.get(&key).filter(|slot| !slot.hidden) else { return };
-        let superblock = slot.mount.device_number;
-        if self.hung == 0
-            && slot.asked == Asked::No
-            && slot.way_hung.is_none()
-            && self.superblocks.get(&superblock).is_none_or(|shared| shared.hung.is_none())
-        {
-            return self.enqueue(key, superblock); // nothing is wrong anywhere
-        }
         if self.is_awaited(slot) {
-            if slot.health.failure().is_some_and(|failure| failure.reason == Reason::Hung) {
+            if slot.health.is_hung() {
                 self.settle_for_run(key); // its standing verdict counts until it answers
             }
             return;
@@ -299,7 +291,7 @@ impl Monitor {
         }
         let mut outermost = None;
         self.walk_up(key, |slot| {
-            if slot.health.failure().is_some_and(|failure| failure.reason == Reason::Hung) {
+            if slot.health.is_hung() {
                 outermost = Some(slot.mount.mountpoint.clone());
             }
         });

@@ -105,6 +105,12 @@ impl Health {
         }
     }
 
+    /// Is it dead because nothing answers?
+    #[must_use]
+    pub const fn is_hung(&self) -> bool {
+        matches!(self, Health::Dead(Failure { reason: Reason::Hung, .. }))
+    }
+
     /// Is it dead, and how?
     #[must_use]
     pub const fn failure(&self) -> Option<&Failure> {

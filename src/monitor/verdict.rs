@@ -69,7 +69,7 @@ impl Monitor {
             Meaning::Elsewhere => return self.reached_another(now, probe.key, probe.superblock, asked),
             Meaning::Alive(_) | Meaning::Dead(..) | Meaning::Refused(..) => {}
         }
-        let late = |slot: &Slot| is_hung(&slot.health) && took > slot.settings.timeout;
+        let late = |slot: &Slot| slot.health.is_hung() && took > slot.settings.timeout;
         if matches!(meaning, Meaning::Alive(_)) && asked && self.slots.get(&probe.key).is_some_and(late) {
             // It answers, but not in time: asked afresh, so that storage at the edge of its timeout does not die and
             // recover all the time.
@@ -312,7 +312,7 @@ impl Monitor {
                 slot.asked = Asked::No;
                 slot.way_hung = None; // asked again with the others, when the file system answers
             }
-            if self.slots.get(&key).is_some_and(|slot| !is_hung(&slot.health)) {
+            if self.slots.get(&key).is_some_and(|slot| !slot.health.is_hung()) {
                 self.judge_hung(now, key, call, elapsed, None);
             }
             self.settle_for_run(key);
@@ -399,9 +399,9 @@ impl Monitor {
     }
 
     pub(super) fn note_hung(&mut self, before: &Health, after: &Health) {
-        self.hung += usize::from(is_hung(after));
-        self.hung -= usize::from(is_hung(before));
-        self.way_is_free |= is_hung(before) && !is_hung(after);
+        self.hung += usize::from(after.is_hung());
+        self.hung -= usize::from(before.is_hung());
+        self.way_is_free |= before.is_hung() && !after.is_hung();
     }
 
     /// Mounts that were out of reach behind a hung one may be in reach again.
@@ -417,8 +417,4 @@ impl Monitor {
             self.ask(now, key);
         }
     }
-}
-
-fn is_hung(health: &Health) -> bool {
-    health.failure().is_some_and(|failure| failure.reason == Reason::Hung)
 }
