@@ -1,11 +1,13 @@
 //! Linux: `/proc/self/mountinfo`, `listmount`/`statmount`, `statx`/`statfs`.
 
+pub mod command;
 mod fstype;
 pub mod mountinfo;
 mod own;
 mod packet;
 pub mod probe;
 pub mod process;
+mod spawn;
 mod statmount;
 mod watch;
 
