@@ -50,4 +50,5 @@ pub mod live;
 pub mod metrics;
 pub mod monitor;
 pub mod probe;
+pub mod remote;
 pub mod report;

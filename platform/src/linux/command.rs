@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn a_command_has_its_arguments_and_variables_and_nothing_else() {
-        let script = "cat; echo $0 $1; pwd; env | sort; ls /proc/self/fd; ps -o sid= -o pgid= -p $$ 1>&2; exit 3";
+        let script =
+            "cat; echo $0 $1; pwd; env | sort; ls /proc/self/fd; ps -o sid= -o pgid= -p $$ 1>&2; exit 3";
         let arguments = ["/bin/sh", "-c", script, "zero", "one"].map(OsString::from);
         let environment = [("PATH", "/usr/bin:/bin"), ("MSM_X", "a b")];
         let (mut running, pipes) = start(&arguments, &environment).unwrap();
