@@ -7,6 +7,7 @@ use crate::config::{
     AskConfig, CheckConfig, CheckOutput, Config, DEFAULT_FS_TYPES_EXCLUDE, Filter, duration, listen_address,
     name_regex, socket_choice,
 };
+use crate::hooks::HookSettings;
 use crate::http::{DEFAULT_SOCKET, HttpSettings, SocketChoice};
 use crate::metrics::MetricsSettings;
 use crate::monitor::Settings;
@@ -247,6 +248,7 @@ impl DaemonArgs {
             once_only: self.once_only,
             print_bad_mounts: self.print_bad_mounts,
             metrics: MetricsSettings::default(),
+            hooks: HookSettings::default(),
             http: HttpSettings {
                 listen: self.listen_address.0,
                 socket: self.socket.unwrap_or(SocketChoice::Usual),

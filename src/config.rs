@@ -1,6 +1,7 @@
 //! What an operator wants, validated, whatever way he said it. No mount is touched here: what is said of paths is
 //! said of their text.
 
+use crate::hooks::HookSettings;
 use crate::http::{HttpSettings, SocketChoice};
 use crate::metrics::{MetricsSettings, textfile};
 use crate::monitor::Settings;
@@ -37,6 +38,8 @@ pub struct Config {
     pub print_bad_mounts: bool,
     /// Where metrics go, besides whoever fetches them.
     pub metrics: MetricsSettings,
+    /// Who is told what happens, besides the sinks.
+    pub hooks: HookSettings,
     /// Where questions are answered.
     pub http: HttpSettings,
 }

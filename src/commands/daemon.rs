@@ -3,9 +3,10 @@
 use super::{failed, mount_table, once_status, print, watch_all};
 use crate::config::{Config, NO_MOUNT_LEFT};
 use crate::daemon::{Daemon, Ending, Options, Purpose, Told};
+use crate::hooks::{DEFAULT_SEVERITY, Hooks};
 use crate::http::{self, Server};
 use crate::live::{Live, Snapshot};
-use crate::metrics::{Outlets, Renderer, Tell, textfile};
+use crate::metrics::{Extras, Outlets, Renderer, Tell, textfile};
 use crate::monitor::{Event, Monitor};
 use crate::report::escape::escape_os;
 use crate::report::sink::{Delivery, Output};
@@ -23,6 +24,10 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 /// How long the end waits for the push gateway before that: what is under way is given up, and a group that is to be
 /// deleted is deleted by then or stays.
 const LAST_PUSH: Duration = Duration::from_millis(400);
+/// How long the end waits for hooks: commands that run may end by themselves for half of it.
+const LAST_HOOKS: Duration = Duration::from_millis(300);
+/// How long a single run waits for its hooks: as long as a script that is started by cron would be let go on.
+const ONLY_HOOKS: Duration = Duration::from_secs(5);
 /// How long a single run waits for the push gateway and the text file.
 const ONLY_PUSH: Duration = Duration::from_secs(1);
 
@@ -65,17 +70,26 @@ fn run(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
 }
 
 fn once(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
+    let hooks = start_hooks(config, reporter)?;
     let mut first_run = true;
-    let mut tell = |time, told: Told<'_>| drop(message(reporter, time, &told, &mut first_run));
+    let mut tell = |time, told: Told<'_>| {
+        let message = message(reporter, time, &told, &mut first_run);
+        tell_hooks(&hooks, &message, &told);
+    };
     let ending = Daemon::new(options(config, None), &mut tell)?.run(Purpose::Once(None))?;
     if !ending.interrupted && !config.metrics.is_empty() {
-        let renderer = Arc::new(Renderer::new(config.metrics.extras(reporter.sinks())));
+        let renderer = renderer(config, reporter, &hooks);
         let snapshot = Arc::new(last_snapshot(&ending));
         Outlets::send_once(&config.metrics, &renderer, &snapshot, ONLY_PUSH, &teller(reporter));
     }
     if config.print_bad_mounts {
         print(&table::bad_mounts(&ending.status))?;
     }
+    if !ending.interrupted && !hooks.finish(ONLY_HOOKS) {
+        let text = format!("Hooks are not done after {}s; they are given up", ONLY_HOOKS.as_secs());
+        reporter.notice(SystemTime::now(), Priority::Warning, &text);
+    }
+    hooks.stop(LAST_HOOKS);
     Ok(ending)
 }
 
@@ -85,7 +99,8 @@ fn watch(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
         .then(|| Sink::start("stdout", Lines))
         .transpose()
         .context("cannot start a thread for standard output")?;
-    let renderer = Arc::new(Renderer::new(config.metrics.extras(reporter.sinks())));
+    let hooks = start_hooks(config, reporter)?;
+    let renderer = renderer(config, reporter, &hooks);
     let live = Live::new();
     let outlets = Outlets::start(&config.metrics, &renderer, &live, &teller(reporter))
         .context("cannot start a thread for metrics")?;
@@ -95,6 +110,7 @@ fn watch(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
     let mut first_run = true;
     let mut tell = |time, told: Told<'_>| {
         let message = message(reporter, time, &told, &mut first_run);
+        tell_hooks(&hooks, &message, &told);
         let Told::Event(event, monitor) = told else { return };
         if let Some(live) = &live {
             live.tell(message);
@@ -107,8 +123,27 @@ fn watch(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
     if let Some(server) = server {
         server.stop();
     }
+    // Both wait at the same time: the second that a stop may take is for all.
+    hooks.ask_to_stop(LAST_HOOKS);
     outlets.stop(LAST_PUSH);
+    hooks.stop(LAST_HOOKS);
     ending
+}
+
+fn start_hooks(config: &Config, reporter: &Reporter) -> anyhow::Result<Hooks> {
+    Hooks::start(config.hooks.clone(), teller(reporter)).context("cannot start a thread for hooks")
+}
+
+fn tell_hooks(hooks: &Hooks, message: &Arc<Message>, told: &Told<'_>) {
+    hooks.offer(message, None, DEFAULT_SEVERITY);
+    if let Told::Event(Event::Run { .. }, monitor) = told {
+        hooks.settle(|| monitor.status());
+    }
+}
+
+fn renderer(config: &Config, reporter: &Reporter, hooks: &Hooks) -> Arc<Renderer> {
+    let extras = config.metrics.extras(reporter.sinks());
+    Arc::new(Renderer::new(Extras { hooks: Some(hooks.clone()), ..extras }))
 }
 
 fn options(config: &Config, live: Option<Live>) -> Options {

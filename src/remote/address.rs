@@ -67,12 +67,10 @@ impl Address {
         self.0.query().is_some()
     }
 
-    /// For messages: scheme, host and path. A query may hold what not everybody is to read.
+    /// Scheme, host and port: what follows may not be for everybody.
     #[must_use]
-    pub fn shown(&self) -> String {
-        let mut url = self.0.clone();
-        url.set_query(None);
-        url.into()
+    pub fn origin(&self) -> String {
+        self.0.origin().ascii_serialization()
     }
 }
 
@@ -104,6 +102,6 @@ mod tests {
         }
         let address: Address = "https://p/x?token=abc".parse().unwrap();
         assert!(address.has_query());
-        assert_eq!((address.shown().as_str(), address.url().query()), ("https://p/x", Some("token=abc")));
+        assert_eq!((address.origin().as_str(), address.url().query()), ("https://p", Some("token=abc")));
     }
 }

@@ -15,7 +15,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::net::ToSocketAddrs as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -28,12 +28,12 @@ const MAX_FILE: u64 = 1 << 20;
 /// So much of what a server says when it refuses is shown.
 const MAX_COMPLAINT: usize = 200;
 
-/// A client of one server.
+/// A client of one server. Copies share what was made and the thread beside.
 #[derive(Clone, Debug)]
 pub struct Client {
     access: Access,
     /// The client, and the private certificates that it trusts.
-    made: Option<Made>,
+    made: Arc<Mutex<Option<Made>>>,
     /// The one thread beside that it may have.
     beside: Arc<Semaphore>,
 }
@@ -71,7 +71,7 @@ impl Client {
     /// A client that has not asked anything yet.
     #[must_use]
     pub fn new(access: Access) -> Client {
-        Client { access, made: None, beside: Arc::new(Semaphore::new(1)) }
+        Client { access, made: Arc::default(), beside: Arc::new(Semaphore::new(1)) }
     }
 
     /// Sends a request, and waits for the status of its answer at most this long.
@@ -79,7 +79,7 @@ impl Client {
     /// # Errors
     /// Anything but a status of success.
     pub async fn send(
-        &mut self,
+        &self,
         method: Method,
         url: Url,
         body: Option<(HeaderValue, Vec<u8>)>,
@@ -88,7 +88,6 @@ impl Client {
         let by = Instant::now() + timeout;
         let late = |_| Failure::late(timeout);
         let (made, secret) = timeout_at(by, self.prepare(url.scheme() == "https")).await.map_err(late)??;
-        self.made = Some(made.clone());
         let left = by.saturating_duration_since(Instant::now());
         let mut request = made.client.request(method, url).timeout(left);
         request = match secret {
@@ -113,14 +112,15 @@ impl Client {
 
     /// Reads what is needed from files, and makes a client if there is none that fits.
     async fn prepare(&self, encrypted: bool) -> Result<(Made, Secret), Failure> {
-        if let Some(made) = &self.made
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(made) = &made
             && self.access == Access::default()
             && made.encrypted == encrypted
         {
             return Ok((made.clone(), Secret::None));
         }
         let permit = Arc::clone(&self.beside).acquire_owned().await;
-        let (access, made, beside) = (self.access.clone(), self.made.clone(), Arc::clone(&self.beside));
+        let (access, beside) = (self.access.clone(), Arc::clone(&self.beside));
         let prepared = spawn_blocking(move || {
             let _permit = permit;
             let secret = Secret::read(&access.credentials)?;
@@ -131,7 +131,9 @@ impl Client {
             }
         });
         let prepared = prepared.await.unwrap_or_else(|_| Err("it was given up".to_owned()));
-        prepared.map_err(Failure::ours)
+        let (made, secret) = prepared.map_err(Failure::ours)?;
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some(made.clone());
+        Ok((made, secret))
     }
 }
 

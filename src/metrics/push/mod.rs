@@ -96,25 +96,25 @@ pub(super) fn send_once(
     snapshot: &Arc<Snapshot>,
 ) -> io::Result<mpsc::Receiver<Result<(), String>>> {
     let (give, given) = mpsc::channel();
-    let mut client = settings.client();
+    let client = settings.client();
     let settings = settings.clone();
     let (renderer, snapshot) = (Arc::clone(renderer), Arc::clone(snapshot));
     let runtime = executor(BESIDE)?;
     std::thread::Builder::new().name("push".into()).spawn(move || {
-        let _ = give.send(runtime.block_on(put(&settings, &mut client, renderer.render_for_push(&snapshot))));
+        let _ = give.send(runtime.block_on(put(&settings, &client, renderer.render_for_push(&snapshot))));
     })?;
     Ok(given)
 }
 
 /// Replaces everything in the group.
-async fn put(settings: &Settings, client: &mut Client, body: Vec<u8>) -> Result<(), String> {
+async fn put(settings: &Settings, client: &Client, body: Vec<u8>) -> Result<(), String> {
     let body = Some((HeaderValue::from_static(CONTENT_TYPE), body));
     let sent = client.send(Method::PUT, group(settings)?, body, TOTAL_TIMEOUT).await;
     sent.map_err(|failure| failure.text)
 }
 
 /// Takes the group back.
-async fn delete(settings: &Settings, client: &mut Client) -> Result<(), String> {
+async fn delete(settings: &Settings, client: &Client) -> Result<(), String> {
     let sent = client.send(Method::DELETE, group(settings)?, None, DELETE_TIMEOUT).await;
     sent.map_err(|failure| failure.text)
 }
@@ -153,7 +153,7 @@ impl Worker {
             }
         }
         if self.settings.delete_on_exit
-            && let Err(error) = delete(&self.settings, &mut self.client).await
+            && let Err(error) = delete(&self.settings, &self.client).await
         {
             self.say(
                 Priority::Warning,
@@ -166,7 +166,7 @@ impl Worker {
     async fn push(&mut self, snapshot: &Snapshot) -> Instant {
         let body = self.renderer.render_for_push(snapshot);
         let sent = tokio::select! {
-            sent = put(&self.settings, &mut self.client, body) => sent,
+            sent = put(&self.settings, &self.client, body) => sent,
             () = stopped(&self.shared) => return Instant::now(),
         };
         let pause = match sent {
