@@ -3,7 +3,7 @@
 use super::counters::{HookCounters, Outcome};
 use super::limit::{Limit, Say};
 use super::payload::Payload;
-use super::queue::{Place, Queue};
+use super::queue::{MAX_RUNNING, Place, Queue};
 use super::settings::{Hook, HookSettings};
 use crate::remote::Client;
 use platform::command::Running;
@@ -11,9 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// Commands of one hook that cannot be killed. With so many, whatever they wait for is at its end, and one more would
-/// only wait as well.
-const MAX_LEFT: u64 = 4;
 /// Of all hooks, those among them that are not configured any more: a process each.
 const MAX_LEFT_IN_ALL: usize = 64;
 
@@ -91,14 +88,15 @@ impl Lanes {
         let mut told = Vec::new();
         let too_many = self.left.len() >= MAX_LEFT_IN_ALL;
         for lane in &mut self.lanes {
-            if lane.counters.left.load(Ordering::Relaxed) >= MAX_LEFT || too_many {
+            let left = usize::try_from(lane.counters.left.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+            if left >= MAX_RUNNING || too_many {
                 if !std::mem::replace(&mut lane.told_left, true) {
                     told.push(Arc::clone(&lane.hook));
                 }
                 continue;
             }
             lane.told_left = false;
-            if let Some((place, payload)) = lane.queue.next() {
+            if let Some((place, payload)) = lane.queue.next(left) {
                 let (hook, client) = (Arc::clone(&lane.hook), lane.client.clone());
                 self.running += 1;
                 let counters = Arc::clone(&lane.counters);

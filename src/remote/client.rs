@@ -62,7 +62,7 @@ impl Failure {
     }
 
     fn late(timeout: Duration) -> Failure {
-        let text = format!("no answer in {}s", timeout.as_secs_f64());
+        let text = format!("no answer in {}s", seconds(timeout));
         Failure { text, timed_out: true, may_pass: true }
     }
 }
@@ -199,13 +199,18 @@ async fn complaint(mut response: Response) -> String {
 
 fn describe(error: &reqwest::Error, timeout: Duration) -> Failure {
     if error.is_connect() && error.is_timeout() {
-        let text = format!("no connection in {}s", CONNECT_TIMEOUT.min(timeout).as_secs_f64());
+        let text = format!("no connection in {}s", seconds(CONNECT_TIMEOUT.min(timeout)));
         return Failure { text, timed_out: true, may_pass: true };
     }
     if error.is_timeout() {
         return Failure::late(timeout);
     }
     Failure::ours(deepest(error))
+}
+
+/// As people say it: what is left of a deadline is a crooked number.
+fn seconds(span: Duration) -> f64 {
+    (span.as_secs_f64() * 100.0).round() / 100.0
 }
 
 fn deepest(error: &reqwest::Error) -> String {

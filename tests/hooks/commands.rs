@@ -179,7 +179,8 @@ fn a_command_that_says_too_much_costs_others_nothing() {
     told.failed("/mnt/y");
     told.line("Hook page is done for /mnt/y", ms(1000));
     let (_, text) = told.line("Hook loud failed for /mnt/x (timeout)", ms(4000));
-    assert!(text.ends_with(": and on it goes") || text.contains("goes"), "{text}");
+    // It was interrupted in the middle of a line.
+    assert!("and on it goes".starts_with(text.rsplit(": ").next().unwrap()), "{text}");
     let after = Process(std::process::id()).rss_kib();
     assert!(after < before + 32_000, "{before} KiB, then {after} KiB");
 }

@@ -51,8 +51,8 @@ fn commands_that_cannot_be_killed_are_left_behind_and_bounded() {
 #[test]
 fn a_program_on_hung_storage_delays_nobody() {
     isolated(this_test!(), |lab| {
-        let path = lab.fuse("0");
-        lab.order("mute", &path);
+        // Not even its first request is answered, so that looking for the program hangs.
+        let path = lab.fuse_with("0", "allow_other noinit");
         let program = path.join("program");
         let told = Told::start(vec![
             hook("there", command(&[program.to_str().expect("plain")]), ms(500)),
