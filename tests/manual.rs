@@ -58,8 +58,11 @@ fn the_sample_in_full_loads_and_has_every_key() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("config.toml");
     // One gateway takes one kind of secret, and so does one hook.
-    let one_secret: String =
-        full.lines().filter(|line| !line.starts_with("push_user_file")).map(|line| format!("{line}\n")).collect();
+    let one_secret: String = full
+        .lines()
+        .filter(|line| !line.starts_with("push_user_file"))
+        .map(|line| format!("{line}\n"))
+        .collect();
     std::fs::write(&path, one_secret.replace("expect_fstab = true", "expect_fstab = false")).expect("a file");
     let config = config(&path).unwrap_or_else(|problems| panic!("{problems}\n{full}"));
     assert_eq!(config.rules.iter().count(), 4);
@@ -84,7 +87,10 @@ fn the_pages_in_contrib_are_those_of_this_program() {
         if std::env::var_os("MSM_REWRITE").is_some() {
             std::fs::write(in_repository(path), page(which)).expect("a page can be written");
         }
-        assert!(contents(path) == page(which), "{path} is out of date: MSM_REWRITE=1 cargo test --test manual");
+        assert!(
+            contents(path) == page(which),
+            "{path} is out of date: MSM_REWRITE=1 cargo test --test manual"
+        );
     }
 }
 
@@ -101,11 +107,13 @@ fn the_pages_name_everything() {
     for family in FAMILIES {
         assert!(program.contains(family.name), "{} is not in the manual", family.name);
     }
-    for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "COMMANDS", "MESSAGES", "METRICS", "SIGNALS"]
-        .iter()
-        .chain(&["EXIT STATUS", "FILES", "PRIVILEGES", "EXAMPLES", "SEE ALSO"])
+    for section in
+        ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "COMMANDS", "MESSAGES", "METRICS", "SIGNALS"]
+            .iter()
+            .chain(&["EXIT STATUS", "FILES", "PRIVILEGES", "EXAMPLES", "SEE ALSO"])
     {
-        let heading = if section.contains(' ') { format!(".SH \"{section}\"") } else { format!(".SH {section}") };
+        let heading =
+            if section.contains(' ') { format!(".SH \"{section}\"") } else { format!(".SH {section}") };
         assert!(page(Page::Program).contains(&heading), "{section}");
     }
     for key in keys() {
@@ -118,7 +126,11 @@ fn the_pages_name_everything() {
 
 /// Text without the marks of roff.
 fn plain(roff: &str) -> String {
-    roff.replace("\\-", "-").replace("\\fB", "").replace("\\fI", "").replace("\\fR", "").replace("\\[aq]", "'")
+    roff.replace("\\-", "-")
+        .replace("\\fB", "")
+        .replace("\\fI", "")
+        .replace("\\fR", "")
+        .replace("\\[aq]", "'")
 }
 
 #[test]
@@ -178,7 +190,8 @@ fn the_readme_names_every_command_and_no_option_that_is_none() {
     // Options of cargo and of others that the README speaks of.
     let others = ["poll", "release", "version"];
     for word in readme.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')) {
-        if let Some(name) = word.strip_prefix("--").filter(|name| !name.is_empty() && !name.starts_with('-')) {
+        if let Some(name) = word.strip_prefix("--").filter(|name| !name.is_empty() && !name.starts_with('-'))
+        {
             assert!(known(name) || others.contains(&name), "--{name} is in the README and nowhere else");
         }
     }
