@@ -3,6 +3,7 @@
 use mount_status_monitor::cli::{self, Invocation};
 use mount_status_monitor::{commands, probe};
 use platform::process::{PROBER_ARGUMENT, is_started_by_daemon};
+use platform::service::ServiceManager;
 use std::ffi::OsStr;
 use std::process::ExitCode;
 
@@ -15,7 +16,10 @@ fn main() -> ExitCode {
         probe::prober::run();
     }
     match cli::parse(std::env::args_os()) {
-        Ok(Invocation::Daemon(config)) => commands::daemon(config),
+        Ok(Invocation::Daemon(config)) => {
+            // Now, while there is no other thread.
+            commands::daemon(config, ServiceManager::take())
+        }
         Ok(Invocation::Check(config)) => commands::check(config),
         Ok(Invocation::Status(config)) => commands::status(&config),
         Ok(Invocation::Watch(config)) => commands::watch(&config),

@@ -7,6 +7,7 @@
 //! * [`probe`]: the calls that ask one file system for a sign of life. They may hang for ever and are made only in
 //!   the prober process.
 //! * [`process`]: starting a child that shares nothing with us but one socket, killing it, and learning of its end.
+//! * [`service`]: the service manager that started us, told without ever waiting for it.
 //! * [`own_use`]: what this process takes of the machine.
 //!
 //! What is the same everywhere (the shape of a mount, error numbers, packets) is in the plain modules.
@@ -15,6 +16,7 @@ mod errno;
 mod mount;
 mod mount_table;
 mod probing;
+pub mod service;
 
 #[cfg(target_os = "linux")]
 mod linux;

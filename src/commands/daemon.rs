@@ -12,7 +12,8 @@ use crate::report::sink::{Delivery, Output};
 use crate::report::{Message, Priority, Reporter, Sink, table};
 use anyhow::Context as _;
 use platform::MountTable;
-use std::io::Write as _;
+use platform::service::ServiceManager;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -26,16 +27,21 @@ const LAST_PUSH: Duration = Duration::from_millis(400);
 /// How long a single run waits for the push gateway and the text file.
 const ONLY_PUSH: Duration = Duration::from_secs(1);
 
-/// Watches until it is stopped, or once.
+/// Watches until it is stopped, or once. `manager` is the service manager that started us, if there is one.
 #[must_use]
-pub fn daemon(config: Config) -> ExitCode {
+pub fn daemon(config: Config, manager: io::Result<Option<ServiceManager>>) -> ExitCode {
     let reporter = match Reporter::start(&config.report) {
         Ok(reporter) => reporter,
         Err(error) => {
             return failed(&anyhow::Error::new(error).context("cannot start a thread for messages"));
         }
     };
-    let result = run(&config, &reporter);
+    let manager = manager.unwrap_or_else(|error| {
+        let text = format!("Cannot reach the service manager that NOTIFY_SOCKET names: {error}");
+        reporter.notice(SystemTime::now(), Priority::Warning, &text);
+        None
+    });
+    let result = run(&config, &reporter, manager);
     if let Ok(ending) = &result
         && ending.interrupted
     {
@@ -49,7 +55,7 @@ pub fn daemon(config: Config) -> ExitCode {
     }
 }
 
-fn run(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
+fn run(config: &Config, reporter: &Reporter, manager: Option<ServiceManager>) -> anyhow::Result<Ending> {
     for warning in config.warnings() {
         reporter.notice(SystemTime::now(), Priority::Warning, &warning);
     }
@@ -61,7 +67,7 @@ fn run(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
     if let Some(path) = &config.metrics.textfile {
         check_textfile(path, config, &mount_table()?)?;
     }
-    if config.once_only { once(config, reporter) } else { watch(config, reporter) }
+    if config.once_only { once(config, reporter) } else { watch(config, reporter, manager) }
 }
 
 fn once(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
@@ -79,7 +85,7 @@ fn once(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
     Ok(ending)
 }
 
-fn watch(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
+fn watch(config: &Config, reporter: &Reporter, manager: Option<ServiceManager>) -> anyhow::Result<Ending> {
     let dead_list = config
         .print_bad_mounts
         .then(|| Sink::start("stdout", Lines))
@@ -103,7 +109,8 @@ fn watch(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
             offer_dead(sink, time, monitor);
         }
     };
-    let ending = Daemon::new(options(config, live.clone()), &mut tell).and_then(|it| it.run(Purpose::Watch));
+    let ending = Daemon::new(options(config, live.clone()), &mut tell)
+        .and_then(|it| it.serving(manager).run(Purpose::Watch));
     if let Some(server) = server {
         server.stop();
     }
@@ -138,7 +145,7 @@ fn serve(
     reporter: &Reporter,
     live: &Live,
     renderer: Arc<Renderer>,
-) -> std::io::Result<Option<Server>> {
+) -> io::Result<Option<Server>> {
     let tell = teller(reporter);
     let warn = Box::new(move |text: &str| tell(Priority::Warning, text));
     let render: http::Renderer = Arc::new(move |snapshot| renderer.render(snapshot));
@@ -175,7 +182,7 @@ struct Lines;
 
 impl Output for Lines {
     fn write(&mut self, message: &Message) -> Delivery {
-        let mut stdout = std::io::stdout().lock();
+        let mut stdout = io::stdout().lock();
         match stdout.write_all(message.text.as_bytes()).and_then(|()| stdout.flush()) {
             Ok(()) => Delivery::Done,
             Err(_) => Delivery::Lost,

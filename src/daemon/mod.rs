@@ -6,16 +6,19 @@
 //! answer that has come is never beaten by its own deadline.
 
 mod clock;
+mod service;
 mod showing;
 
 use crate::live::{Live, Snapshot};
 use crate::monitor::{Action, Event, Input, Monitor, Policy, Reading, Status, Time};
 use crate::probe::{Pool, PoolEvent};
-use crate::report::{Priority, notices};
+use crate::report::{Priority, notices, supervisor};
 use anyhow::Context as _;
 use clock::Clock;
 use mio::{Events, Interest, Poll, Token, Waker};
 use platform::MountWatch;
+use platform::service::{ServiceManager, monotonic_usec};
+use service::Service;
 use showing::Showing;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
@@ -80,6 +83,7 @@ pub struct Daemon<'a> {
     monitor: Monitor,
     pool: Pool,
     showing: Showing,
+    service: Service,
     tell: &'a mut dyn FnMut(SystemTime, Told<'_>),
     last_run: Option<usize>,
     interrupted: bool,
@@ -128,11 +132,19 @@ impl<'a> Daemon<'a> {
             monitor: Monitor::new(options.interval, options.policy),
             pool,
             showing: Showing::new(options.live),
+            service: Service::new(None),
             tell,
             last_run: None,
             interrupted: false,
             unreadable: false,
         })
+    }
+
+    /// With a service manager to be told how it goes.
+    #[must_use]
+    pub fn serving(mut self, manager: Option<ServiceManager>) -> Daemon<'a> {
+        self.service = Service::new(manager);
+        self
     }
 
     /// Runs until a signal comes or, for [`Purpose::Once`], every mount is judged.
@@ -144,10 +156,15 @@ impl<'a> Daemon<'a> {
         let table = self.watch.read().context("cannot read the mount table")?;
         let mut now = self.clock.now();
         self.monitor.handle(now, Input::MountTable { table, whole: true });
+        self.service.ready();
         loop {
             self.decide(now);
             self.show(now);
             let done = matches!(purpose, Purpose::Once(_)) && self.last_run.is_some();
+            if self.interrupted {
+                self.service.stopping();
+            }
+            self.tell_service(now);
             if self.interrupted || done {
                 self.pool.shutdown();
                 let status = self.monitor.status();
@@ -175,7 +192,8 @@ impl<'a> Daemon<'a> {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        let others = self.pool.next_deadline().into_iter().chain(self.showing.next());
+        let others =
+            [self.pool.next_deadline(), self.showing.next(), self.service.next()].into_iter().flatten();
         self.monitor.next_deadline().into_iter().chain(others).min()
     }
 
@@ -200,7 +218,9 @@ impl<'a> Daemon<'a> {
             match signal {
                 SIGCHLD => self.pool.reap(now),
                 SIGHUP => {
+                    self.service.reloading(monotonic_usec());
                     self.notice(Priority::Notice, "Nothing to reload: there is no configuration file".into());
+                    self.service.reloaded();
                 }
                 _ => self.interrupted = true,
             }
@@ -251,6 +271,7 @@ impl<'a> Daemon<'a> {
             Action::CondemnProbe { probe } => self.pool.condemn(probe),
             Action::Report(event) => {
                 self.showing.changed();
+                self.service.changed();
                 if let Event::Run { unjudged, .. } = event {
                     self.last_run = Some(unjudged);
                 }
@@ -261,6 +282,7 @@ impl<'a> Daemon<'a> {
 
     fn show(&mut self, now: Time) {
         self.showing.turned(self.monitor.turns_of_health());
+        self.service.turned(self.monitor.turns_of_health());
         let (monitor, pool, clock) = (&self.monitor, &self.pool, self.clock);
         let make = || Snapshot {
             serial: 0,
@@ -272,6 +294,16 @@ impl<'a> Daemon<'a> {
         };
         let begun = clock.now();
         self.showing.show(now, make, || clock.now() - begun);
+    }
+
+    fn tell_service(&mut self, now: Time) {
+        let (monitor, clock) = (&self.monitor, self.clock);
+        let begun = clock.now();
+        let error = self.service.tell(now, || supervisor::line(&monitor.status()), || clock.now() - begun);
+        if let Some(error) = error {
+            let text = format!("Cannot tell the service manager how it goes: {error}; trying again");
+            self.notice(Priority::Warning, text);
+        }
     }
 
     fn read_table(&mut self, now: Time, reading: Reading) {

@@ -20,6 +20,7 @@ mod samples;
 pub mod sink;
 pub mod stamp;
 pub mod stderr;
+pub mod supervisor;
 pub mod syslog;
 pub mod table;
 pub mod terminal;
