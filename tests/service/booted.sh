@@ -23,7 +23,8 @@ shown() {
 }
 
 journal() {
-    there journalctl --no-pager -o cat -u $SERVICE "$@"
+    # Not by -u: for a second journald takes a young process for a part of the unit that forked it.
+    there journalctl --no-pager -o cat -t $SERVICE "$@"
 }
 
 # Changes the unit for one test.
@@ -41,8 +42,9 @@ says() {
     [[ $(shown StatusText) == $1 ]]
 }
 
-in_console() {
-    grep -qE "$1" "$scratch/console"
+# What process 1 itself has logged.
+logged() {
+    there journalctl --no-pager -o cat _PID=1 | grep -E "$1"
 }
 
 power_off() {
@@ -94,7 +96,7 @@ started_means_ready() {
     there systemctl log-level debug
     there systemctl start $SERVICE
     is_active
-    in_console 'Got notification message from PID [0-9]+ \(READY=1\)'
+    logged 'Got notification message from PID [0-9]+ \(READY=1\)'
     there systemctl log-level info
     soon 5 "the first run is told" eval 'journal | grep -q "^Checked [0-9]* mounts; 0 are dead"'
     there mount_status_monitor status | grep -q '^ok .* /usr/local$'
@@ -123,7 +125,7 @@ it_is_reloaded() {
     pid=$(shown MainPID)
     there systemctl log-level debug
     there systemctl reload $SERVICE
-    soon 5 "RELOADING with the time" in_console "Got notification message from PID $pid \(RELOADING=1, MONOTONIC_USEC="
+    soon 5 "RELOADING with the time" logged "Got notification message from PID $pid \(RELOADING=1, MONOTONIC_USEC="
     soon 5 "it runs again" eval 'is_active && [ "$(shown SubState)" = running ]'
     there systemctl log-level info
     [ "$(shown MainPID)" = "$pid" ]
@@ -137,7 +139,7 @@ signs_of_life_come() {
     pid=$(shown MainPID)
     there systemctl log-level debug
     # Four of them are twice the patience of the watchdog.
-    soon 10 "signs of life" eval '[ "$(grep -cE "from PID '"$pid"' \(.*WATCHDOG=1" "$scratch/console")" -ge 4 ]'
+    soon 10 "signs of life" eval '[ "$(logged "from PID '"$pid"' \(.*WATCHDOG=1" | wc -l)" -ge 4 ]'
     there systemctl log-level info
     [ "$(shown MainPID):$(shown NRestarts)" = "$pid:0" ]
 }
@@ -170,13 +172,14 @@ a_stopped_loop_is_killed_and_started_again() {
     there kill -STOP "$pid"
     soon 10 "it is started again" eval 'is_active && [ "$(shown MainPID)" != '"$pid"' ]'
     echo "# started again $(($(now_ms) - start)) ms after it was stopped, with a watchdog of 2 s"
-    in_console "$SERVICE.service: Watchdog timeout"
+    logged "$SERVICE.service: Watchdog timeout"
     drop_in <<<'[Service]'
 }
 
 # The server of the mounts: its stdin is a pipe that stays open as long as the machine is there.
 serve() {
     mkfifo "$scratch/orders"
+    : >"$scratch/answers"
     nsenter -t "$(cat "$root.pid")" -m -p -u -i -n -C -- faultfs <"$scratch/orders" >"$scratch/answers" 2>&1 &
     # Somebody has to hold the other end, and to end with the machine.
     nsenter -t "$(cat "$root.pid")" -p -m -- sleep infinity >"$scratch/orders" &
@@ -231,8 +234,9 @@ it_starts_at_once_beside_what_was_left_behind() {
     [ $took -le $((1000 + slack)) ]
     soon 10 "all are dead" says 'Watching 100 mounts; 100 are dead: /mnt/*'
     # Its port and its socket are its own.
-    there mount_status_monitor status --json >"$scratch/status"
-    [ "$(grep -o '"state":"hung"' "$scratch/status" | wc -l)" = 100 ]
+    # Exit status 1: some are dead.
+    there mount_status_monitor status >"$scratch/status" || [ $? = 1 ]
+    [ "$(grep -c '^hung ' "$scratch/status")" = 100 ] || fail "$(cat "$scratch/status")"
     if journal -n 300 | grep -iE 'in use|cannot (listen|bind)'; then exit 1; fi
 }
 
@@ -244,8 +248,8 @@ it_is_restarted_at_once() {
     took=$(($(now_ms) - start))
     echo "# restarted in $took ms, beside $(unkillable) threads that hang"
     [ $took -le $((2 * STOP_LIMIT_MS + slack)) ]
-    order release all
     order ok all
+    order release all
     soon 10 "all are well" says 'Watching 100 mounts; 0 are dead'
     soon 10 "nothing is left behind" eval '[ "$(unkillable)" = 0 ]'
 }
@@ -254,8 +258,10 @@ it_is_restarted_at_once() {
 the_hardened_unit_misses_nothing() {
     needs_machine
     there systemctl stop $SERVICE
-    there sh -c "cat >>/run/systemd/system/$SERVICE.service.d/test.conf && systemctl daemon-reload" \
-        <"contrib/systemd/$SERVICE.service.d/no-hooks.conf"
+    {
+        cat "contrib/systemd/$SERVICE.service.d/no-hooks.conf"
+        echo 'Environment="OPTIONS=--syslog=off --timeout 1 --poll-interval 1 --mount-points-include ^/mnt/"'
+    } | drop_in
     order mount /mnt/closed/in allow_other
     order mount /mnt/of-a-user owner=1000
     order mount /mnt/gone allow_other
@@ -264,7 +270,7 @@ the_hardened_unit_misses_nothing() {
     order errno /mnt/8 EIO
     there systemctl start $SERVICE
     soon 10 "the dead are named" says 'Watching 103 mounts; 2 are dead: /mnt/7, /mnt/8'
-    there mount_status_monitor status >"$scratch/status"
+    there mount_status_monitor status >"$scratch/status" || [ $? = 1 ]
     grep -E '/mnt/(closed/in|of-a-user)$' "$scratch/status" | grep -c '^ok ' | grep -qx 2 || fail "$(cat "$scratch/status")"
     its_mounts_are_those_of_process_1
     # To ask each is one thing, to take back what hangs another.

@@ -70,7 +70,7 @@ inside)
     cd "$root"
     pivot_root . old
     exec chroot . /bin/sh -c 'umount -l /old; exec env -i container=test PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin \
-        /lib/systemd/systemd --system --unit=test.target --show-status=no --log-target=console --log-level=info' \
+        /lib/systemd/systemd --system --unit=test.target --show-status=no --log-target=journal --log-level=info' \
         <dev/null >dev/console 2>&1
     ;;
 outside)
