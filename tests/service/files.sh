@@ -3,7 +3,7 @@
 
 # shellcheck disable=SC2034 # for run
 FILE_TESTS="the_unit_is_valid no_option_makes_a_mount_namespace the_unit_is_exposed_as_little_as_it_says
-    scripts_are_shell the_property_list_is_valid"
+    scripts_are_shell openrc_runs_it the_property_list_is_valid"
 
 UNIT=mount_status_monitor.service
 # Options that give a service mounts of its own (exec_needs_mount_namespace in systemd).
@@ -71,4 +71,29 @@ known = {"Label", "ProgramArguments", "RunAtLoad", "KeepAlive", "ThrottleInterva
          "StandardErrorPath", "AbandonProcessGroup", "WorkingDirectory"}
 assert set(job) <= known, set(job) - known
 PYTHON
+}
+
+# The packages and not an installation: OpenRC would take this machine over.
+openrc_packages() {
+    local to=target/service/openrc
+    if [ ! -e $to/usr ]; then
+        command -v apt-get >/dev/null || skip "needs apt-get, for OpenRC"
+        rm -rf $to $to.deb
+        mkdir -p $to.deb
+        (cd $to.deb && apt-get download -qq openrc libeinfo1 librc1) >/dev/null 2>&1 || skip "needs the packages of OpenRC"
+        local package
+        for package in "$to.deb"/*.deb; do dpkg -x "$package" "$to.deb/all"; done
+        # As on a machine whose /bin is /usr/bin.
+        mkdir -p "$to.deb/all/usr"
+        cp -a "$to.deb"/all/{bin,lib,sbin} "$to.deb/all/usr/"
+        mv "$to.deb/all" $to
+    fi
+    readlink -f $to
+}
+
+openrc_runs_it() {
+    [ "$(id -u)" = 0 ] || skip "needs root"
+    local packages
+    packages=$(openrc_packages) || { echo "$packages"; exit 77; }
+    tests/service/openrc.sh "$packages" "$programs/mount_status_monitor"
 }
