@@ -99,7 +99,8 @@ started_means_ready() {
     logged 'Got notification message from PID [0-9]+ \(READY=1\)'
     there systemctl log-level info
     soon 5 "the first run is told" eval 'journal | grep -q "^Checked [0-9]* mounts; 0 are dead"'
-    there mount_status_monitor status | grep -q '^ok .* /usr/local$'
+    # Its socket shows it a little later.
+    soon 5 "it answers" eval 'there mount_status_monitor status | grep -q "^ok .* /usr/local$"'
 }
 
 the_status_line_counts() {
