@@ -16,13 +16,14 @@ fn main() -> ExitCode {
         probe::prober::run();
     }
     match cli::parse(std::env::args_os()) {
-        Ok(Invocation::Daemon(config)) => {
+        Ok(Invocation::Daemon(config, loader)) => {
             // Now, while there is no other thread.
-            commands::daemon(config, ServiceManager::take())
+            commands::daemon(config, loader, ServiceManager::take())
         }
+        Ok(Invocation::CheckConfig(config, explain)) => commands::check_config(&config, explain.as_deref()),
         Ok(Invocation::Check(config)) => commands::check(config),
         Ok(Invocation::Status(config)) => commands::status(&config),
-        Ok(Invocation::Watch(config)) => commands::watch(&config),
+        Ok(Invocation::Watch(ask, config)) => commands::watch(&ask, config),
         Err(exit) => commands::end(&exit),
     }
 }

@@ -16,11 +16,12 @@ const OFFER_AGAIN: Duration = Duration::from_secs(1);
 /// Signs of life come this many times as often as they have to: one may be late.
 const SIGNS_PER_WATCHDOG: u32 = 2;
 
-pub(super) struct Service {
+pub(super) struct Notifier {
     manager: Option<ServiceManager>,
     /// When the next sign of life is due.
     sign_due: Option<Time>,
     owed: Owed,
+    reloading: bool,
     /// The last line that it took.
     line: String,
     turns_of_health: u64,
@@ -42,15 +43,16 @@ struct Owed {
     stopping: bool,
 }
 
-impl Service {
-    /// For a daemon whose `manager`, if there is one, hears nothing before [`Service::ready`].
-    pub(super) fn new(manager: Option<ServiceManager>) -> Service {
+impl Notifier {
+    /// For a daemon whose `manager`, if there is one, hears nothing before [`Notifier::ready`].
+    pub(super) fn new(manager: Option<ServiceManager>) -> Notifier {
         // At once: that may be what is waited for since long before this program began.
         let sign_due = manager.as_ref().and_then(ServiceManager::watchdog).map(|_| Time::default());
-        Service {
+        Notifier {
             manager,
             sign_due,
             owed: Owed::default(),
+            reloading: false,
             line: String::new(),
             turns_of_health: 0,
             line_not_before: Time::default(),
@@ -68,11 +70,14 @@ impl Service {
     /// A reload begins, at this time of the clock that never jumps.
     pub(super) fn reloading(&mut self, monotonic_usec: u64) {
         self.owed.reloading = Some(monotonic_usec);
+        self.reloading = true;
     }
 
-    /// The reload is over, whether the new configuration is in force or was refused.
+    /// No reload is under way: the last one is over, whether the new configuration is in force or was refused.
     pub(super) fn reloaded(&mut self) {
-        self.ready();
+        if std::mem::take(&mut self.reloading) {
+            self.ready();
+        }
     }
 
     /// The end has begun. There is no second try: nobody waits for this.
@@ -181,19 +186,19 @@ mod tests {
     use super::*;
     use std::os::unix::net::UnixDatagram;
 
-    /// A service, and the other end of its socket.
-    fn service(watchdog: Option<Duration>) -> (Service, UnixDatagram) {
+    /// A notifier, and the other end of its socket.
+    fn notifier(watchdog: Option<Duration>) -> (Notifier, UnixDatagram) {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
-        (Service::new(Some(ServiceManager::over(ours, watchdog).unwrap())), theirs)
+        (Notifier::new(Some(ServiceManager::over(ours, watchdog).unwrap())), theirs)
     }
 
     fn at(ms: u64) -> Time {
         Time::after_start(Duration::from_millis(ms))
     }
 
-    fn tell(service: &mut Service, now: Time, line: &str) -> Option<ErrorKind> {
-        service.tell(now, || line.to_owned(), || Duration::ZERO).map(|error| error.kind())
+    fn tell(notifier: &mut Notifier, now: Time, line: &str) -> Option<ErrorKind> {
+        notifier.tell(now, || line.to_owned(), || Duration::ZERO).map(|error| error.kind())
     }
 
     fn heard(theirs: &UnixDatagram) -> Vec<String> {
@@ -204,119 +209,120 @@ mod tests {
         .collect()
     }
 
-    fn fill(service: &Service) {
-        while service.manager.as_ref().unwrap().send("X=1").is_ok() {}
+    fn fill(notifier: &Notifier) {
+        while notifier.manager.as_ref().unwrap().send("X=1").is_ok() {}
     }
 
     #[test]
     fn without_a_manager_nothing_is_due() {
-        let mut service = Service::new(None);
-        service.ready();
-        assert_eq!(service.next(), None);
-        assert_eq!(tell(&mut service, at(0), "a"), None);
+        let mut notifier = Notifier::new(None);
+        notifier.ready();
+        assert_eq!(notifier.next(), None);
+        assert_eq!(tell(&mut notifier, at(0), "a"), None);
     }
 
     #[test]
     fn nothing_is_said_before_it_is_ready() {
-        let (mut service, theirs) = service(None);
-        tell(&mut service, at(0), "a");
-        assert_eq!((heard(&theirs), service.next()), (vec![], None));
-        service.ready();
-        assert_eq!(service.next(), Some(at(0)));
-        tell(&mut service, at(5), "a");
+        let (mut notifier, theirs) = notifier(None);
+        tell(&mut notifier, at(0), "a");
+        assert_eq!((heard(&theirs), notifier.next()), (vec![], None));
+        notifier.ready();
+        assert_eq!(notifier.next(), Some(at(0)));
+        tell(&mut notifier, at(5), "a");
         assert_eq!(heard(&theirs), ["READY=1", "STATUS=a"]);
-        assert_eq!(service.next(), None);
+        assert_eq!(notifier.next(), None);
     }
 
     #[test]
     fn the_line_is_told_when_it_is_another_and_not_too_often() {
-        let (mut service, theirs) = service(None);
-        service.ready();
-        tell(&mut service, at(0), "a");
+        let (mut notifier, theirs) = notifier(None);
+        notifier.ready();
+        tell(&mut notifier, at(0), "a");
         heard(&theirs);
-        service.changed();
-        tell(&mut service, at(10), "b");
-        assert_eq!((heard(&theirs), service.next()), (vec![], Some(at(1_000))));
-        tell(&mut service, at(1_000), "b");
+        notifier.changed();
+        tell(&mut notifier, at(10), "b");
+        assert_eq!((heard(&theirs), notifier.next()), (vec![], Some(at(1_000))));
+        tell(&mut notifier, at(1_000), "b");
         assert_eq!(heard(&theirs), ["STATUS=b"]);
-        service.turned(7);
-        tell(&mut service, at(3_000), "b");
-        assert_eq!((heard(&theirs), service.next()), (vec![], None));
-        service.turned(7);
-        assert_eq!(service.next(), None);
+        notifier.turned(7);
+        tell(&mut notifier, at(3_000), "b");
+        assert_eq!((heard(&theirs), notifier.next()), (vec![], None));
+        notifier.turned(7);
+        assert_eq!(notifier.next(), None);
     }
 
     #[test]
     fn a_line_that_costs_much_is_made_seldom() {
-        let (mut service, _theirs) = service(None);
-        service.ready();
-        service.tell(at(0), || "a".into(), || Duration::from_millis(50));
-        service.changed();
-        assert_eq!(service.next(), Some(at(5_000)));
+        let (mut notifier, _theirs) = notifier(None);
+        notifier.ready();
+        notifier.tell(at(0), || "a".into(), || Duration::from_millis(50));
+        notifier.changed();
+        assert_eq!(notifier.next(), Some(at(5_000)));
     }
 
     #[test]
     fn signs_of_life_come_at_half_of_the_patience_and_only_when_the_loop_turns() {
-        let (mut service, theirs) = service(Some(Duration::from_secs(30)));
-        assert_eq!(service.next(), Some(at(0)));
-        tell(&mut service, at(1), "a");
-        assert_eq!((heard(&theirs), service.next()), (vec!["WATCHDOG=1".to_owned()], Some(at(15_001))));
-        tell(&mut service, at(9_000), "a");
+        let (mut notifier, theirs) = notifier(Some(Duration::from_secs(30)));
+        assert_eq!(notifier.next(), Some(at(0)));
+        tell(&mut notifier, at(1), "a");
+        assert_eq!((heard(&theirs), notifier.next()), (vec!["WATCHDOG=1".to_owned()], Some(at(15_001))));
+        tell(&mut notifier, at(9_000), "a");
         assert_eq!(heard(&theirs), [""; 0]);
-        tell(&mut service, at(15_001), "a");
+        tell(&mut notifier, at(15_001), "a");
         assert_eq!(heard(&theirs), ["WATCHDOG=1"]);
     }
 
     #[test]
     fn a_reload_is_known_by_the_time_of_its_beginning() {
-        let (mut service, theirs) = service(None);
-        service.ready();
-        tell(&mut service, at(0), "a");
+        let (mut notifier, theirs) = notifier(None);
+        notifier.ready();
+        tell(&mut notifier, at(0), "a");
         heard(&theirs);
-        service.reloading(123);
-        service.reloaded();
-        tell(&mut service, at(1), "a");
+        notifier.reloading(123);
+        notifier.reloaded();
+        notifier.reloaded();
+        tell(&mut notifier, at(1), "a");
         assert_eq!(heard(&theirs), ["RELOADING=1\nMONOTONIC_USEC=123", "READY=1"]);
     }
 
     #[test]
     fn the_end_is_told_at_once() {
-        let (mut service, theirs) = service(None);
-        service.ready();
-        tell(&mut service, at(0), "a");
+        let (mut notifier, theirs) = notifier(None);
+        notifier.ready();
+        tell(&mut notifier, at(0), "a");
         heard(&theirs);
-        service.changed();
-        service.stopping();
-        tell(&mut service, at(1), "a");
+        notifier.changed();
+        notifier.stopping();
+        tell(&mut notifier, at(1), "a");
         assert_eq!(heard(&theirs), ["STOPPING=1\nSTATUS=Stopping"]);
     }
 
     /// Process 1 hangs on a mount and does not read.
     #[test]
     fn a_manager_that_does_not_read_is_owed_the_last_state_only() {
-        let (mut service, theirs) = service(Some(Duration::from_secs(30)));
-        service.ready();
-        tell(&mut service, at(0), "a");
-        fill(&service);
+        let (mut notifier, theirs) = notifier(Some(Duration::from_secs(30)));
+        notifier.ready();
+        tell(&mut notifier, at(0), "a");
+        fill(&notifier);
         for n in 1..=100 {
-            service.reloading(n);
-            service.reloaded();
-            assert_eq!(tell(&mut service, at(20_000 + n), "b"), None, "it is busy, which is no error");
+            notifier.reloading(n);
+            notifier.reloaded();
+            assert_eq!(tell(&mut notifier, at(20_000 + n), "b"), None, "it is busy, which is no error");
         }
-        assert_eq!(service.next(), Some(at(21_001)), "it is offered again, but not at once");
+        assert_eq!(notifier.next(), Some(at(21_001)), "it is offered again, but not at once");
         heard(&theirs);
-        tell(&mut service, at(22_000), "b");
+        tell(&mut notifier, at(22_000), "b");
         let expected = ["WATCHDOG=1", "RELOADING=1\nMONOTONIC_USEC=100", "READY=1", "STATUS=b"];
         assert_eq!(heard(&theirs), expected);
     }
 
     #[test]
     fn a_manager_that_is_gone_is_told_of_once() {
-        let (mut service, theirs) = service(None);
+        let (mut notifier, theirs) = notifier(None);
         drop(theirs);
-        service.ready();
-        assert!(tell(&mut service, at(0), "a").is_some());
-        assert_eq!(tell(&mut service, at(1_000), "a"), None);
-        assert_eq!(service.next(), Some(at(2_000)));
+        notifier.ready();
+        assert!(tell(&mut notifier, at(0), "a").is_some());
+        assert_eq!(tell(&mut notifier, at(1_000), "a"), None);
+        assert_eq!(notifier.next(), Some(at(2_000)));
     }
 }
