@@ -3,9 +3,10 @@
 
 # shellcheck disable=SC2034 # for run
 BOOTED_TESTS="systemd_boots started_means_ready the_status_line_counts its_mounts_are_those_of_process_1
-    it_is_reloaded signs_of_life_come wrong_options_are_not_tried_again a_killed_daemon_is_started_again
-    a_stopped_loop_is_killed_and_started_again a_stop_takes_a_second_with_100_unkillable_probes
-    it_starts_at_once_beside_what_was_left_behind it_is_restarted_at_once the_hardened_unit_misses_nothing"
+    it_is_reloaded a_refused_reload_is_over_too signs_of_life_come wrong_options_are_not_tried_again
+    a_killed_daemon_is_started_again a_stopped_loop_is_killed_and_started_again
+    a_stop_takes_a_second_with_100_unkillable_probes it_starts_at_once_beside_what_was_left_behind
+    it_is_restarted_at_once it_goes_on_while_systemd_hangs the_hardened_unit_misses_nothing"
 
 SERVICE=mount_status_monitor
 # Stopped within this, whatever hangs.
@@ -132,6 +133,22 @@ it_is_reloaded() {
     [ "$(shown MainPID)" = "$pid" ]
 }
 
+# Else it would be reloading for ever, and systemd would refuse the next one.
+a_refused_reload_is_over_too() {
+    needs_machine
+    local pid
+    pid=$(shown MainPID)
+    there sh -c 'mkdir -p /etc/mount_status_monitor && echo "no_such_key = 1" >/etc/mount_status_monitor/config.toml'
+    there systemctl reload $SERVICE
+    soon 5 "the mistake is told" eval 'journal | grep -q "^Configuration not reloaded, .*no_such_key"'
+    soon 5 "it runs again" eval 'is_active && [ "$(shown SubState)" = running ]'
+    there rm -r /etc/mount_status_monitor
+    there systemctl reload $SERVICE
+    soon 5 "it is reloaded" eval 'journal | grep -q "^Configuration reloaded"'
+    soon 5 "it runs again" eval 'is_active && [ "$(shown SubState)" = running ]'
+    [ "$(shown MainPID)" = "$pid" ]
+}
+
 signs_of_life_come() {
     needs_machine
     drop_in <<<$'[Service]\nWatchdogSec=2s'
@@ -253,6 +270,40 @@ it_is_restarted_at_once() {
     order release all
     soon 10 "all are well" says 'Watching 100 mounts; 0 are dead'
     soon 10 "nothing is left behind" eval '[ "$(unkillable)" = 0 ]'
+}
+
+# Process 1 looks at mounts and may hang on one. Its socket is full then, and a message to it would wait.
+it_goes_on_while_systemd_hangs() {
+    needs_machine
+    needs python3
+    kill -STOP "$(cat "$root.pid")"
+    # shellcheck disable=SC2064 # now
+    trap "kill -CONT $(cat "$root.pid")" EXIT
+    there python3 - <<'PYTHON'
+import socket
+notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+notify.setblocking(False)
+try:
+    for _ in range(100_000):
+        notify.sendto(b"X=1", "/run/systemd/notify")
+    raise SystemExit("it is never full: nothing was tested")
+except BlockingIOError:
+    pass
+PYTHON
+    order mount /mnt/frozen allow_other mute
+    soon 10 "a hang is seen" eval 'there mount_status_monitor status | grep -q "^hung .* /mnt/frozen$"'
+    order ok /mnt/frozen
+    order release /mnt/frozen
+    soon 10 "its end is seen" eval 'there mount_status_monitor status | grep -q "^ok .* /mnt/frozen$"'
+    order mount /mnt/other allow_other mute
+    soon 10 "the next hang is seen" eval 'there mount_status_monitor status | grep -q "^hung .* /mnt/other$"'
+    kill -CONT "$(cat "$root.pid")"
+    soon 10 "systemd learns of it" says 'Watching 102 mounts; 1 are dead: /mnt/other'
+    order ok all
+    order release all
+    order unmount /mnt/frozen
+    order unmount /mnt/other
+    soon 10 "they are gone" says 'Watching 100 mounts; 0 are dead'
 }
 
 # With the drop-in for machines without hooks: what each of its capabilities is there for.
