@@ -49,17 +49,19 @@ fn first_difference(written: &str, played: &str) -> String {
 /// Plays the happenings of a scenario and returns its text with the actions as they are now.
 fn play(text: &str) -> String {
     let mut settings = Settings::default();
+    let mut seed = 0;
     for words in text.lines().filter_map(|line| line.strip_prefix("settings ")) {
         for (name, value) in words.split_whitespace().filter_map(|word| word.split_once('=')) {
             match name {
                 "interval" => settings.poll_interval = duration(value),
                 "timeout" => settings.timeout = duration(value),
                 "slow" => settings.slow_after = duration(value),
+                "seed" => seed = number(value),
                 _ => panic!("unknown setting {name}"),
             }
         }
     }
-    let mut world = World::new(settings);
+    let mut world = World::seeded(settings, seed);
     let mut out = String::new();
     for line in text.lines().filter(|line| !line.starts_with(' ')) {
         let is_happening = line.starts_with(|c: char| c.is_ascii_digit());

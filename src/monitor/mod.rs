@@ -16,6 +16,7 @@ mod retry;
 mod run;
 mod settings;
 mod slot;
+mod spread;
 mod status;
 #[doc(hidden)]
 pub mod testing;
@@ -40,10 +41,14 @@ use platform::{DeviceNumber, Mount, MountKey, MountTable};
 use run::Run;
 use rustc_hash::FxHashMap;
 use slot::{Probe, Slot, Superblock};
+use spread::Spread;
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 use timers::Timers;
+
+/// What the offset of the runs is drawn for; no mount has this identity.
+const OFFSET_OF_RUNS: u64 = 0;
 
 /// Which mounts are watched, and how: `None` for one that is not to be touched.
 pub type Policy = Box<dyn Fn(&Mount) -> Option<Settings> + Send>;
@@ -54,6 +59,7 @@ pub struct Monitor {
     policy: Policy,
     /// From one run to the next.
     interval: Duration,
+    spread: Spread,
     table: MountTable,
     /// The table's ids, for the way up to a parent.
     by_id: FxHashMap<u32, MountKey>,
@@ -77,6 +83,8 @@ pub struct Monitor {
     last_run: Option<LastRun>,
     count: Count,
     saw_table: bool,
+    /// A run has begun.
+    ran: bool,
     /// Changes of health so far.
     turns_of_health: u64,
     /// A hang is over: what lies behind it is to be asked again.
@@ -106,6 +114,7 @@ impl Monitor {
         Monitor {
             policy,
             interval,
+            spread: Spread::default(),
             table: MountTable::default(),
             by_id: FxHashMap::default(),
             slots: FxHashMap::default(),
@@ -123,10 +132,20 @@ impl Monitor {
             last_run: None,
             count: Count::default(),
             saw_table: false,
+            ran: false,
             turns_of_health: 0,
             way_is_free: false,
             actions: VecDeque::new(),
         }
+    }
+
+    /// Keeps this machine apart from others that started at the same moment or lost the same server: `seed` should be
+    /// its own. The second run then follows anywhere within the interval after the first, and pauses before another
+    /// attempt are a little shorter. 0 leaves everything as it is.
+    #[must_use]
+    pub fn spread(mut self, seed: u64) -> Monitor {
+        self.spread = Spread::of(seed);
+        self
     }
 
     /// Takes in what happened, and everything that is due by `now`. Time never runs backwards.
@@ -231,7 +250,10 @@ impl Monitor {
     }
 
     fn begin_run(&mut self, now: Time) {
-        self.timers.set(Timer::Run, now + self.interval);
+        let wait =
+            if self.ran { self.interval } else { self.spread.first_wait(self.interval, OFFSET_OF_RUNS) };
+        self.ran = true;
+        self.timers.set(Timer::Run, now + wait);
         self.pace.scheduled(now);
         let opened = self.run.open(now);
         let keys: Vec<MountKey> = self.table.iter().map(|mount| mount.key).collect();
