@@ -38,12 +38,14 @@ Examples:
   mount_status_monitor --once-only --print-bad-mounts     for scripts
   mount_status_monitor check                a table of all mounts, now
   mount_status_monitor watch                events as they happen
+  mount_status_monitor --mount-namespace /proc/1/ns/mnt   from a container: the mounts of the host
 
 Exit status:
   0  stopped by a signal; or with --once-only: no mount is dead
   1  with --once-only: some mounts are dead
   2  wrong usage or configuration, or it could not start
-     with --once-only also: some mounts could not be judged";
+     with --once-only also: some mounts could not be judged
+  3  the namespace of --mount-namespace has ended";
 
 const CHECK_HELP: &str = "\
 Examples:
@@ -173,6 +175,9 @@ struct WatchArgs {
     /// No file system types that match this regular expression
     #[arg(long, value_name = "REGEX", value_parser = name_regex, default_value = DEFAULT_FS_TYPES_EXCLUDE)]
     fs_types_exclude: Regex,
+    /// Watch the mounts of this mount namespace: that of a process (/proc/PID/ns/mnt) or one mounted on a file
+    #[arg(long, value_name = "FILE")]
+    mount_namespace: Option<PathBuf>,
 }
 
 impl WatchArgs {
@@ -182,6 +187,7 @@ impl WatchArgs {
         self.timeout.is_none()
             && self.slow_after.is_none()
             && patterns.iter().all(|pattern| pattern.is_none())
+            && self.mount_namespace.is_none()
             && self.fs_types_exclude.as_str() == DEFAULT_FS_TYPES_EXCLUDE
     }
 
@@ -232,7 +238,8 @@ struct DaemonArgs {
 }
 
 impl DaemonArgs {
-    fn with(self, watch: WatchArgs) -> Config {
+    fn with(self, mut watch: WatchArgs) -> Config {
+        let mount_namespace = watch.mount_namespace.take();
         let (settings, filter) = watch.split(self.poll_interval);
         let report = ReportSettings {
             log_level: self.log_level,
@@ -251,6 +258,7 @@ impl DaemonArgs {
                 listen: self.listen_address.0,
                 socket: self.socket.unwrap_or(SocketChoice::Usual),
             },
+            mount_namespace,
         }
     }
 }
@@ -304,15 +312,16 @@ impl Listen {
 }
 
 impl From<CheckArgs> for CheckConfig {
-    fn from(args: CheckArgs) -> CheckConfig {
+    fn from(mut args: CheckArgs) -> CheckConfig {
         let socket = (!args.direct && args.watch.are_usual()).then_some(args.socket);
+        let mount_namespace = args.watch.mount_namespace.take();
         let (settings, filter) = args.watch.split(Settings::default().poll_interval);
         let output = match (args.json, args.nagios) {
             (true, _) => CheckOutput::Json,
             (false, true) => CheckOutput::Nagios,
             (false, false) => CheckOutput::Table,
         };
-        CheckConfig { settings, filter, mountpoints: args.mountpoints, output, socket }
+        CheckConfig { settings, filter, mountpoints: args.mountpoints, output, mount_namespace, socket }
     }
 }
 

@@ -3,6 +3,8 @@
 mod asking;
 mod check;
 mod daemon;
+mod elsewhere;
+mod fleet;
 
 pub use asking::{status, watch};
 pub use check::check;
@@ -21,6 +23,8 @@ use std::process::ExitCode;
 
 /// Some mounts are dead.
 const DEAD: u8 = 1;
+/// The mount namespace that was watched is no more.
+const NAMESPACE_ENDED: u8 = 3;
 
 fn watch_all(settings: Settings, filter: Filter) -> Policy {
     Box::new(move |mount: &Mount| filter.admits(mount).then_some(settings))
@@ -37,6 +41,7 @@ fn once_status(ending: &Ending) -> u8 {
     }
 }
 
+/// Our own mount table.
 fn mount_table() -> anyhow::Result<MountTable> {
     let path = platform::OWN_MOUNT_TABLE;
     MountWatch::open(path.as_ref())

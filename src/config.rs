@@ -39,6 +39,8 @@ pub struct Config {
     pub metrics: MetricsSettings,
     /// Where questions are answered.
     pub http: HttpSettings,
+    /// A file that names the mount namespace to watch, if not our own.
+    pub mount_namespace: Option<PathBuf>,
 }
 
 impl Config {
@@ -61,6 +63,8 @@ pub struct CheckConfig {
     pub mountpoints: Vec<PathBuf>,
     /// How the answer looks.
     pub output: CheckOutput,
+    /// A file that names the mount namespace to ask, if not our own.
+    pub mount_namespace: Option<PathBuf>,
     /// The socket of the daemon that is asked first, if one may be: not when the question is more special than what
     /// the daemon watches for.
     pub socket: Option<PathBuf>,

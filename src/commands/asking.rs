@@ -166,6 +166,8 @@ fn alone(json: bool) -> anyhow::Result<()> {
         policy: watch_all(settings, filter),
         prober: None,
         live: None,
+        namespace: None,
+        seed: 0,
     };
     Daemon::new(options, &mut tell)?.run(Purpose::Watch)?;
     sink.finish();

@@ -1,13 +1,14 @@
 //! One run, shown: by a daemon that is running anyway, or by asking the mounts.
 
-use super::{asking, failed, mount_table, once_status, print};
+use super::{asking, elsewhere, failed, mount_table, once_status, print};
 use crate::config::{CheckConfig, CheckOutput, NO_MOUNT_LEFT, resolve, select};
 use crate::daemon::{Daemon, Ending, Options, Purpose, Told};
 use crate::monitor::{Policy, Status, Time};
 use crate::report::document::document;
 use crate::report::terminal::{self, TerminalProgress};
 use crate::report::{PROCESS_NAME, Priority, nagios, table};
-use platform::MountKey;
+use anyhow::Context as _;
+use platform::{MountKey, MountNamespace};
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,7 +37,8 @@ fn run(config: &CheckConfig) -> anyhow::Result<u8> {
     for warning in config.warnings().iter().filter(|_| plain) {
         eprintln!("{PROCESS_NAME}: {warning}");
     }
-    let wanted = wanted(config)?;
+    let namespace = elsewhere::find(config.mount_namespace.as_deref())?;
+    let wanted = wanted(config, namespace.as_ref())?;
     if wanted.is_empty() {
         anyhow::ensure!(config.output != CheckOutput::Nagios, NO_MOUNT_LEFT);
         if plain {
@@ -53,7 +55,8 @@ fn run(config: &CheckConfig) -> anyhow::Result<u8> {
     };
     let settings = config.settings;
     let policy: Policy = Box::new(move |mount| wanted.contains(&mount.key).then_some(settings));
-    let options = Options { interval: settings.poll_interval, policy, prober: None, live: None };
+    let options =
+        Options { interval: settings.poll_interval, policy, prober: None, live: None, namespace, seed: 0 };
     let daemon = Daemon::new(options, &mut tell)?;
     let mut progress = TerminalProgress::new();
     let ending = if progress.is_shown() && config.output != CheckOutput::Nagios {
@@ -63,6 +66,7 @@ fn run(config: &CheckConfig) -> anyhow::Result<u8> {
         daemon.run(Purpose::Once(None))?
     };
     drop(progress); // wiped before anything else is written
+    anyhow::ensure!(!ending.namespace_ended, "the mount namespace has ended");
     anyhow::ensure!(!ending.interrupted, "interrupted before every mount had an answer");
     for trouble in troubles.iter().filter(|_| plain) {
         eprintln!("{PROCESS_NAME}: {trouble}");
@@ -71,9 +75,15 @@ fn run(config: &CheckConfig) -> anyhow::Result<u8> {
 }
 
 /// The mounts that were asked for.
-fn wanted(config: &CheckConfig) -> anyhow::Result<HashSet<MountKey>> {
-    let table = mount_table()?;
-    let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+fn wanted(config: &CheckConfig, namespace: Option<&MountNamespace>) -> anyhow::Result<HashSet<MountKey>> {
+    let (table, here) = match namespace {
+        None => (mount_table()?, std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))),
+        Some(namespace) => {
+            let table = namespace.watch().and_then(|mut watch| watch.read());
+            let table = table.context("cannot read the mount table of the namespace")?;
+            (table, PathBuf::from("/")) // our directory is none of it
+        }
+    };
     let named: Vec<PathBuf> = config.mountpoints.iter().map(|path| resolve(&here, path)).collect();
     match select(&table, &named, &config.filter) {
         Ok(mounts) => Ok(mounts.iter().map(|mount| mount.key).collect()),

@@ -1,6 +1,6 @@
 //! The daemon, or a single run of it: the sinks, the servers and the loop, started and ended in the right order.
 
-use super::{failed, mount_table, once_status, print, watch_all};
+use super::{NAMESPACE_ENDED, elsewhere, failed, fleet, mount_table, once_status, print, watch_all};
 use crate::config::{Config, NO_MOUNT_LEFT};
 use crate::daemon::{Daemon, Ending, Options, Purpose, Told};
 use crate::http::{self, Server};
@@ -11,7 +11,7 @@ use crate::report::escape::escape_os;
 use crate::report::sink::{Delivery, Output};
 use crate::report::{Message, Priority, Reporter, Sink, table};
 use anyhow::Context as _;
-use platform::MountTable;
+use platform::{MountNamespace, MountTable};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -43,6 +43,7 @@ pub fn daemon(config: Config) -> ExitCode {
     }
     reporter.close(LAST_WORDS);
     match result {
+        Ok(ending) if ending.namespace_ended => ExitCode::from(NAMESPACE_ENDED),
         Ok(ending) if config.once_only => ExitCode::from(once_status(&ending)),
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
@@ -61,13 +62,19 @@ fn run(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
     if let Some(path) = &config.metrics.textfile {
         check_textfile(path, config, &mount_table()?)?;
     }
-    if config.once_only { once(config, reporter) } else { watch(config, reporter) }
+    let namespace = elsewhere::find(config.mount_namespace.as_deref())?;
+    if let Some(file) = &config.mount_namespace {
+        let text = elsewhere::watched(file, namespace.as_ref());
+        reporter.notice(SystemTime::now(), Priority::Info, &text);
+    }
+    if config.once_only { once(config, reporter, namespace) } else { watch(config, reporter, namespace) }
 }
 
-fn once(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
+fn once(config: &Config, reporter: &Reporter, namespace: Option<MountNamespace>) -> anyhow::Result<Ending> {
     let mut first_run = true;
     let mut tell = |time, told: Told<'_>| drop(message(reporter, time, &told, &mut first_run));
-    let ending = Daemon::new(options(config, None), &mut tell)?.run(Purpose::Once(None))?;
+    let options = Options { namespace, ..options(config, None) };
+    let ending = Daemon::new(options, &mut tell)?.run(Purpose::Once(None))?;
     if !ending.interrupted && !config.metrics.is_empty() {
         let renderer = Arc::new(Renderer::new(config.metrics.extras(reporter.sinks())));
         let snapshot = Arc::new(last_snapshot(&ending));
@@ -79,7 +86,7 @@ fn once(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
     Ok(ending)
 }
 
-fn watch(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
+fn watch(config: &Config, reporter: &Reporter, namespace: Option<MountNamespace>) -> anyhow::Result<Ending> {
     let dead_list = config
         .print_bad_mounts
         .then(|| Sink::start("stdout", Lines))
@@ -103,7 +110,9 @@ fn watch(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
             offer_dead(sink, time, monitor);
         }
     };
-    let ending = Daemon::new(options(config, live.clone()), &mut tell).and_then(|it| it.run(Purpose::Watch));
+    let seed = fleet::seed(&mount_table()?);
+    let options = Options { namespace, seed, ..options(config, live.clone()) };
+    let ending = Daemon::new(options, &mut tell).and_then(|it| it.run(Purpose::Watch));
     if let Some(server) = server {
         server.stop();
     }
@@ -113,7 +122,7 @@ fn watch(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
 
 fn options(config: &Config, live: Option<Live>) -> Options {
     let policy = watch_all(config.settings, config.filter.clone());
-    Options { interval: config.settings.poll_interval, policy, prober: None, live }
+    Options { interval: config.settings.poll_interval, policy, prober: None, live, namespace: None, seed: 0 }
 }
 
 /// Tells the sinks, and after a first run that found nothing, why.

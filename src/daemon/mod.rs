@@ -6,16 +6,19 @@
 //! answer that has come is never beaten by its own deadline.
 
 mod clock;
+mod namespace;
 mod showing;
 
 use crate::live::{Live, Snapshot};
 use crate::monitor::{Action, Event, Input, Monitor, Policy, Reading, Status, Time};
 use crate::probe::{Pool, PoolEvent};
+use crate::report::escape::escape_os;
 use crate::report::{Priority, notices};
 use anyhow::Context as _;
 use clock::Clock;
 use mio::{Events, Interest, Poll, Token, Waker};
-use platform::MountWatch;
+use namespace::Elsewhere;
+use platform::{MountNamespace, MountWatch};
 use showing::Showing;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
@@ -27,8 +30,10 @@ const MOUNTS: Token = Token(0);
 const SIGNALS: Token = Token(1);
 /// Somebody wants to see the loop turn.
 const NUDGES: Token = Token(2);
+/// The mount namespace that is watched may have ended.
+const NAMESPACE: Token = Token(3);
 /// Tokens from here on are the pool's.
-const FIRST_PROBER: usize = 3;
+const FIRST_PROBER: usize = 4;
 /// Readiness events taken in one turn: more wait for the next turn.
 const EVENTS_PER_TURN: usize = 64;
 /// After a reading of the mount table failed, the next is tried after nine times this.
@@ -46,6 +51,10 @@ pub struct Options {
     pub prober: Option<PathBuf>,
     /// Where to show what is known, if anybody serves it.
     pub live: Option<Live>,
+    /// The mount namespace to watch, if it is not our own.
+    pub namespace: Option<MountNamespace>,
+    /// What keeps this machine apart from others; see [`Monitor::spread`].
+    pub seed: u64,
 }
 
 /// Is shown what is known.
@@ -69,6 +78,8 @@ pub struct Ending {
     pub unjudged: usize,
     /// Did a signal end it?
     pub interrupted: bool,
+    /// Is the mount namespace that was watched no more?
+    pub namespace_ended: bool,
 }
 
 /// Everything the loop holds.
@@ -83,6 +94,8 @@ pub struct Daemon<'a> {
     tell: &'a mut dyn FnMut(SystemTime, Told<'_>),
     last_run: Option<usize>,
     interrupted: bool,
+    elsewhere: Elsewhere,
+    namespace_ended: bool,
     unreadable: bool,
 }
 
@@ -112,25 +125,35 @@ impl<'a> Daemon<'a> {
             .register(&mut signals, SIGNALS, Interest::READABLE)
             .context("cannot wait for signals")?;
         let table = platform::OWN_MOUNT_TABLE;
-        let mut watch = MountWatch::open(table.as_ref())
-            .with_context(|| format!("cannot open {table} (is /proc mounted?)"))?;
+        let mut watch = match &options.namespace {
+            None => MountWatch::open(table.as_ref())
+                .with_context(|| format!("cannot open {table} (is /proc mounted?)"))?,
+            Some(namespace) => namespace.watch().context("cannot open the table of the mount namespace")?,
+        };
         poll.registry().register(&mut watch, MOUNTS, Interest::PRIORITY).context("cannot wait for mounts")?;
         if let Some(live) = &options.live {
             live.set_waker(Waker::new(poll.registry(), NUDGES).context("cannot create a waker")?);
         }
         let registry = poll.registry().try_clone().context("cannot share the event queue")?;
-        let pool = Pool::new(registry, FIRST_PROBER, options.prober).context("cannot prepare probers")?;
+        let mut pool = Pool::new(registry, FIRST_PROBER, options.prober).context("cannot prepare probers")?;
+        if let Some(namespace) = &options.namespace {
+            pool.enter(namespace.entrance().context("cannot prepare probers")?);
+        }
+        let elsewhere = Elsewhere::new(options.namespace, poll.registry(), NAMESPACE)
+            .context("cannot wait for the end of the mount namespace")?;
         Ok(Daemon {
             poll,
             clock: Clock::start(),
             signals,
             watch,
-            monitor: Monitor::new(options.interval, options.policy),
+            monitor: Monitor::new(options.interval, options.policy).spread(options.seed),
             pool,
             showing: Showing::new(options.live),
             tell,
             last_run: None,
             interrupted: false,
+            elsewhere,
+            namespace_ended: false,
             unreadable: false,
         })
     }
@@ -148,13 +171,18 @@ impl<'a> Daemon<'a> {
             self.decide(now);
             self.show(now);
             let done = matches!(purpose, Purpose::Once(_)) && self.last_run.is_some();
-            if self.interrupted || done {
+            if self.interrupted || done || self.namespace_ended {
                 self.pool.shutdown();
                 let status = self.monitor.status();
                 let (unjudged, interrupted) = (self.last_run.unwrap_or(0), self.interrupted);
-                // The process ends: to free thousands of mounts one by one is work for nobody.
-                std::mem::forget((self.monitor, self.watch));
-                return Ok(Ending { status, at: now, unjudged, interrupted });
+                let namespace_ended = self.namespace_ended;
+                // The process ends: to free thousands of mounts one by one is work for nobody. But an open table keeps
+                // the mounts of a namespace that has ended.
+                std::mem::forget(self.monitor);
+                if !namespace_ended {
+                    std::mem::forget(self.watch);
+                }
+                return Ok(Ending { status, at: now, unjudged, interrupted, namespace_ended });
             }
             let planned = self.next_deadline();
             let mut until = planned;
@@ -176,6 +204,7 @@ impl<'a> Daemon<'a> {
 
     fn next_deadline(&self) -> Option<Time> {
         let others = self.pool.next_deadline().into_iter().chain(self.showing.next());
+        let others = others.chain(self.elsewhere.next());
         self.monitor.next_deadline().into_iter().chain(others).min()
     }
 
@@ -188,11 +217,27 @@ impl<'a> Daemon<'a> {
             match event.token() {
                 MOUNTS => self.monitor.handle(now, Input::TableChanged),
                 NUDGES => {} // turning is all that is wanted
+                NAMESPACE => self.elsewhere.stirred(now),
                 SIGNALS => self.take_signals(now),
                 token => self.pool.ready(now, token),
             }
         }
+        if self.elsewhere.is_due(now) {
+            self.look_elsewhere(now);
+        }
         self.pool.handle_deadline(now);
+    }
+
+    /// Is the namespace that is watched still there? Without it there is nothing to do any more.
+    fn look_elsewhere(&mut self, now: Time) {
+        if let Some(namespace) = self.elsewhere.has_ended(now) {
+            self.namespace_ended = true;
+            let name = escape_os(namespace.name());
+            self.notice(
+                Priority::Error,
+                format!("The mount namespace of {name} has ended; nothing is left to watch"),
+            );
+        }
     }
 
     fn take_signals(&mut self, now: Time) {
@@ -253,6 +298,7 @@ impl<'a> Daemon<'a> {
                 self.showing.changed();
                 if let Event::Run { unjudged, .. } = event {
                     self.last_run = Some(unjudged);
+                    self.look_elsewhere(now); // where no event tells
                 }
                 (self.tell)(SystemTime::now(), Told::Event(&event, &self.monitor));
             }

@@ -2,6 +2,7 @@
 
 mod fstype;
 pub mod mountinfo;
+mod namespace;
 mod own;
 mod packet;
 pub mod probe;
@@ -10,5 +11,6 @@ mod statmount;
 mod watch;
 
 pub(crate) use fstype::kind_of;
+pub use namespace::{FoundNamespace, MountNamespace};
 pub use own::{OwnUse, own_use};
 pub use watch::{MountWatch, OWN_MOUNT_TABLE};

@@ -16,7 +16,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_uint};
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -25,10 +25,16 @@ const NAME: &CStr = c"mount_status_monitor";
 /// `argv[1]`: what makes the program a prober.
 pub const PROBER_ARGUMENT: &str = "prober";
 const MODE: &CStr = c"prober";
+/// `argv[2]` of a prober that is to enter the mount namespace behind its descriptor [`NAMESPACE`].
+pub const ENTERING_ARGUMENT: &str = "in-mount-namespace";
+const ENTERING: &CStr = c"in-mount-namespace";
+const NAMESPACE: RawFd = 3;
 /// The link to the program that runs, which works even when its file was replaced.
 const OURSELVES: &CStr = c"/proc/self/exe";
 /// The exit status of a child whose exec failed, as in a shell.
 const EXEC_FAILED: c_int = 127;
+/// The exit status of a prober that could not enter its mount namespace: EX_OSERR of sysexits.h.
+const NOT_ENTERED: c_int = 71;
 /// Kernels before 5.9 have no `close_range`: descriptors below this are closed one by one. Ours are numbered from
 /// the bottom and never come near it; the bound keeps an unlimited `RLIMIT_NOFILE` from costing seconds.
 const MAX_CLOSED_ONE_BY_ONE: c_int = 65_536;
@@ -46,6 +52,7 @@ pub fn is_root() -> bool {
 pub struct Launcher {
     program: CString,
     null: File,
+    namespace: Option<File>,
 }
 
 impl Launcher {
@@ -60,7 +67,12 @@ impl Launcher {
             None => OURSELVES.to_owned(),
         };
         let null = File::options().read(true).write(true).open("/dev/null")?;
-        Ok(Launcher { program, null })
+        Ok(Launcher { program, null, namespace: None })
+    }
+
+    /// Probers will enter this mount namespace before they do anything else.
+    pub fn enter(&mut self, namespace: File) {
+        self.namespace = Some(namespace);
     }
 
     /// Starts a prober without waiting for it. Its end of the socket pair is its descriptor 0; it ends when ours is
@@ -74,7 +86,9 @@ impl Launcher {
         if theirs.as_raw_fd() <= libc::STDERR_FILENO {
             return Err(io::Error::other("standard descriptors of this process are closed"));
         }
-        let argv = [NAME.as_ptr(), MODE.as_ptr(), std::ptr::null()];
+        let entering = self.namespace.as_ref().map_or(std::ptr::null(), |_| ENTERING.as_ptr());
+        let argv = [NAME.as_ptr(), MODE.as_ptr(), entering, std::ptr::null()];
+        let namespace = self.namespace.as_ref().map(AsRawFd::as_raw_fd);
         let envp = [std::ptr::null()];
         // A handler of ours must not run in the child, where its pipes lead back to us.
         let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
@@ -82,7 +96,8 @@ impl Launcher {
         let forked = match unsafe { nix::unistd::fork() } {
             Ok(ForkResult::Child) => unsafe {
                 // SAFETY: we are the child of a fork; the strings were made before it and both lists end in null.
-                exec(&self.program, argv.as_ptr(), envp.as_ptr(), theirs.as_raw_fd(), self.null.as_raw_fd())
+                let (socket, null) = (theirs.as_raw_fd(), self.null.as_raw_fd());
+                exec(&self.program, argv.as_ptr(), envp.as_ptr(), socket, null, namespace)
             },
             Ok(ForkResult::Parent { child }) => Ok(child),
             Err(errno) => Err(io::Error::from(errno)),
@@ -102,13 +117,24 @@ unsafe fn exec(
     envp: *const *const c_char,
     socket: RawFd,
     null: RawFd,
+    namespace: Option<RawFd>,
 ) -> ! {
     // SAFETY: async-signal-safe calls with plain numbers, and pointers that the caller vouches for.
     unsafe {
         if libc::dup2(socket, 0) != 0 || libc::dup2(null, 1) != 1 || libc::dup2(null, 2) != 2 {
             libc::_exit(EXEC_FAILED);
         }
-        close_from(3);
+        match namespace {
+            None => close_from(NAMESPACE),
+            Some(file) => {
+                if file == NAMESPACE {
+                    libc::fcntl(file, libc::F_SETFD, 0); // not closed by the exec
+                } else if libc::dup2(file, NAMESPACE) != NAMESPACE {
+                    libc::_exit(EXEC_FAILED);
+                }
+                close_from(NAMESPACE + 1);
+            }
+        }
         libc::setsid();
         libc::chdir(c"/".as_ptr());
         default_signals();
@@ -119,7 +145,7 @@ unsafe fn exec(
 
 /// # Safety
 /// Closes descriptors whoever owns them: only in the child of a fork.
-unsafe fn close_from(first: c_int) {
+pub(super) unsafe fn close_from(first: c_int) {
     // SAFETY: plain numbers; who may call this has no use for the descriptors.
     unsafe {
         if libc::syscall(libc::SYS_close_range, first as c_uint, c_uint::MAX, 0 as c_uint) == 0 {
@@ -133,7 +159,7 @@ unsafe fn close_from(first: c_int) {
 
 /// # Safety
 /// Takes away every handler: only in the child of a fork.
-unsafe fn default_signals() {
+pub(super) unsafe fn default_signals() {
     // SAFETY: zeroed structures of these types are valid: no flags, an empty mask, the default action.
     unsafe {
         let mut default: libc::sigaction = std::mem::zeroed();
@@ -207,6 +233,7 @@ impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Ended::Exited(EXEC_FAILED) => write!(f, "the program could not be executed"),
+            Ended::Exited(NOT_ENTERED) => write!(f, "the mount namespace cannot be entered"),
             Ended::Exited(status) => write!(f, "exit status {status}"),
             Ended::Killed(number) => match Signal::try_from(number) {
                 Ok(signal) => write!(f, "killed by {signal}"),
@@ -229,6 +256,16 @@ pub fn become_prober() {
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1)
     };
+}
+
+/// Enters the mount namespace that was handed to this prober, or ends it: after [`become_prober`] and before there is
+/// any other thread. After the exec and not before it: the program is found by our own `/proc`.
+pub fn enter_namespace() {
+    // SAFETY: the daemon that asks for this has put it there, and nothing else has it.
+    let file = unsafe { OwnedFd::from_raw_fd(NAMESPACE) };
+    if super::namespace::enter(file.as_fd()).is_err() {
+        exit_now(NOT_ENTERED);
+    }
 }
 
 /// Gives back the pages of the program and its libraries that only its start needed: what runs on is read again from
@@ -290,7 +327,6 @@ pub fn exit_now(status: i32) -> ! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
     use std::time::Duration;
 
     fn end_of(child: &mut Child, socket: &OwnedFd) -> Ended {
