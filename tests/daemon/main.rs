@@ -18,6 +18,7 @@ mod http;
 mod injuries;
 mod many;
 mod names;
+mod namespace;
 mod once;
 mod resources;
 mod rsyslog;
