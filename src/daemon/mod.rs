@@ -298,7 +298,7 @@ impl<'a> Daemon<'a> {
                 self.showing.changed();
                 if let Event::Run { unjudged, .. } = event {
                     self.last_run = Some(unjudged);
-                    self.look_elsewhere(now); // where no event tells
+                    self.elsewhere.stirred(now); // where no event tells
                 }
                 (self.tell)(SystemTime::now(), Told::Event(&event, &self.monitor));
             }

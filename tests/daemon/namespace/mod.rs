@@ -2,6 +2,7 @@
 
 mod container;
 mod end;
+mod kubernetes;
 mod rights;
 
 use crate::common::{Finished, isolated, ms, printed, skipped, soon};

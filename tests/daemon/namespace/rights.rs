@@ -6,8 +6,9 @@ use crate::{QUICK, QUICK_HANG};
 use std::process::Command;
 
 /// A process of root with these capabilities and no others.
-fn limited(capabilities: &[&str], command: &Command) -> Command {
-    let bound = capabilities.iter().fold("-all".to_owned(), |list, name| format!("{list},+{name}"));
+pub(super) fn limited(capabilities: &[impl AsRef<str>], command: &Command) -> Command {
+    let bound =
+        capabilities.iter().fold("-all".to_owned(), |list, name| format!("{list},+{}", name.as_ref()));
     let mut limited = Command::new("setpriv");
     limited.arg(format!("--bounding-set={bound}")).args(["--inh-caps=-all", "--no-new-privs", "--"]);
     limited.arg(command.get_program()).args(command.get_args());
@@ -16,6 +17,11 @@ fn limited(capabilities: &[&str], command: &Command) -> Command {
 }
 
 const NEEDED: [&str; 3] = ["sys_admin", "sys_chroot", "sys_ptrace"];
+
+#[test]
+fn the_manifest_for_kubernetes_asks_for_what_is_needed_and_no_more() {
+    assert_eq!(super::kubernetes::capabilities(), NEEDED);
+}
 
 #[test]
 fn three_capabilities_are_enough() {
