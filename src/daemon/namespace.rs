@@ -39,8 +39,10 @@ impl Elsewhere {
 
     /// Something happened that may be the end.
     pub(super) fn stirred(&mut self, now: Time) {
-        let soonest = self.looked.map_or(now, |looked| looked + LEAST_GAP);
-        self.look_at.get_or_insert(soonest.max(now));
+        if self.namespace.is_some() {
+            let soonest = self.looked.map_or(now, |looked| looked + LEAST_GAP);
+            self.look_at.get_or_insert(soonest.max(now));
+        }
     }
 
     /// Is it to be looked for now?

@@ -136,7 +136,7 @@ fn a_single_run_in_a_namespace_that_ends_is_no_success() {
 fn one_that_is_not_there_any_more_is_no_start() {
     isolated(this_test!(), |lab| {
         let container = Container::with(lab, &[]);
-        let command = container.command(lab, &["--once-only"]);
+        let command = container.command(lab, &["--once-only", "--syslog", "off"]);
         let file = container.file();
         container.end();
         let done = Finished::run(command, ms(2000));

@@ -46,7 +46,10 @@ fn with_each_of_them_missing_it_says_what_is_needed() {
         let container = Container::with(lab, &[]);
         for missing in NEEDED {
             let left: Vec<&str> = NEEDED.into_iter().filter(|name| *name != missing).collect();
-            let done = Finished::run(limited(&left, &container.command(lab, &["--once-only"])), ms(5000));
+            let done = Finished::run(
+                limited(&left, &container.command(lab, &["--once-only", "--syslog", "off"])),
+                ms(5000),
+            );
             assert_eq!(done.code, Some(2), "without {missing}: {}", done.stderr);
             assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
             done.says(&format!("--mount-namespace {}: ", container.file())).says("CAP_SYS_");
@@ -109,7 +112,10 @@ fn what_is_no_namespace_is_refused_in_one_line() {
             (container.file().replace("mnt", "net"), "it is not a mount namespace"),
             (plain(&link), "it has to be the file of a process (/proc/PID/ns/mnt) or"),
         ] {
-            let done = Finished::run(lab.command(&["--once-only", "--mount-namespace", &file]), ms(5000));
+            let done = Finished::run(
+                lab.command(&["--once-only", "--syslog", "off", "--mount-namespace", &file]),
+                ms(5000),
+            );
             assert_eq!(done.code, Some(2), "{}", done.stderr);
             done.says(&format!("mount_status_monitor: --mount-namespace {file}: {complaint}"));
             assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
