@@ -1,10 +1,10 @@
 //! The end of the namespace that is watched: told, with an exit status of its own, whatever hangs; and it is let go.
 
 use super::Container;
-use crate::common::{Daemon, Finished, isolated, ms, slack, soon};
+use crate::common::{Daemon, Finished, Lab, isolated, ms, slack, soon};
 use crate::{QUICK, QUICK_HANG};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// The exit status for it.
@@ -62,8 +62,8 @@ fn a_process_that_goes_elsewhere_leaves_its_namespace_unwatched() {
         // It waits for its standard input and then leaves for a namespace of its own.
         let mut process = Command::new("unshare")
             .args(["--mount", "--", "sh", "-c", "echo ready; read line; exec unshare --mount sleep 600"])
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .expect("unshare starts");
         let said = crate::common::Lines::of_reader(process.stdout.take().expect("it was asked for"));
@@ -80,16 +80,33 @@ fn a_process_that_goes_elsewhere_leaves_its_namespace_unwatched() {
     });
 }
 
+/// A container whose namespace is mounted on this file. The kernel allows that for namespaces with a higher number than
+/// our own, and since it gives each processor numbers of its own (seen on 6.18) the next need not have one.
+fn mounted_on(lab: &Lab, mount: &Path, file: &Path) -> Container {
+    for _ in 0..64 {
+        let container = Container::sharing(lab, &[mount]);
+        let bind = Command::new("mount")
+            .args(["--bind", &container.file()])
+            .arg(file)
+            .stderr(Stdio::null())
+            .status();
+        if bind.expect("mount runs").success() {
+            lab.detach(mount);
+            return container;
+        }
+        container.end();
+    }
+    panic!("no namespace could be mounted on {file:?}");
+}
+
 #[test]
 fn a_namespace_that_is_mounted_ends_with_that_mount() {
     isolated(this_test!(), |lab| {
         let inner = lab.fuse("a");
         let connection = connection(&inner);
-        let container = Container::with(lab, &[&inner]);
         let file = lab.aside("namespace");
         std::fs::write(&file, "").expect("a file");
-        let bound = |from: &str| Command::new("mount").args(["--bind", from]).arg(&file).status();
-        assert!(bound(&container.file()).expect("mount runs").success());
+        let container = mounted_on(lab, &inner, &file);
         let path = container.place(0);
         let mut command = lab.command(QUICK);
         command.arg("--mount-namespace").arg(&file);
