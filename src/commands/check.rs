@@ -1,17 +1,17 @@
 //! One run, shown: by a daemon that is running anyway, or by asking the mounts.
 
-use super::{asking, elsewhere, failed, mount_table, once_status, print};
+use super::{asking, elsewhere, failed, once_status, print};
 use crate::config::{CheckConfig, CheckOutput, NO_MOUNT_LEFT, resolve, select};
 use crate::daemon::{Daemon, Ending, Options, Purpose, Told};
-use crate::monitor::{Policy, Status, Time};
+use crate::monitor::{Expected, Policy, Status, Time};
 use crate::report::document::document;
 use crate::report::terminal::{self, TerminalProgress};
 use crate::report::{PROCESS_NAME, Priority, nagios, table};
-use anyhow::Context as _;
 use platform::{MountKey, MountNamespace};
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// One run, shown.
@@ -37,7 +37,7 @@ fn run(config: &CheckConfig) -> anyhow::Result<u8> {
     for warning in config.warnings().iter().filter(|_| plain) {
         eprintln!("{PROCESS_NAME}: {warning}");
     }
-    let namespace = elsewhere::find(config.mount_namespace.as_deref())?;
+    let namespace = elsewhere::find(config.config.mount_namespace.as_deref())?;
     let wanted = wanted(config, namespace.as_ref())?;
     if wanted.is_empty() {
         anyhow::ensure!(config.output != CheckOutput::Nagios, NO_MOUNT_LEFT);
@@ -53,10 +53,10 @@ fn run(config: &CheckConfig) -> anyhow::Result<u8> {
             troubles.push(text);
         }
     };
-    let settings = config.settings;
-    let policy: Policy = Box::new(move |mount| wanted.contains(&mount.key).then_some(settings));
-    let options =
-        Options { interval: settings.poll_interval, policy, prober: None, live: None, namespace, seed: 0 };
+    let (asked, settings) = (config.clone(), config.config.settings);
+    let policy: Policy = Box::new(move |mount| wanted.contains(&mount.key).then(|| asked.settings_of(mount)));
+    let expected = expected(config);
+    let options = Options { settings, policy, expected, prober: None, live: None, namespace, seed: 0 };
     let daemon = Daemon::new(options, &mut tell)?;
     let mut progress = TerminalProgress::new();
     let ending = if progress.is_shown() && config.output != CheckOutput::Nagios {
@@ -74,27 +74,43 @@ fn run(config: &CheckConfig) -> anyhow::Result<u8> {
     show(config, &ending)
 }
 
+/// Of the mounts that have to be there, those that were asked for.
+fn expected(config: &CheckConfig) -> Vec<Arc<Expected>> {
+    let all = &config.config.expected;
+    let named = named(config);
+    all.iter().filter(|it| named.is_empty() || named.contains(&it.mountpoint)).cloned().collect()
+}
+
 /// The mounts that were asked for.
 fn wanted(config: &CheckConfig, namespace: Option<&MountNamespace>) -> anyhow::Result<HashSet<MountKey>> {
-    let (table, here) = match namespace {
-        None => (mount_table()?, std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"))),
-        Some(namespace) => {
-            let table = namespace.watch().and_then(|mut watch| watch.read());
-            let table = table.context("cannot read the mount table of the namespace")?;
-            (table, PathBuf::from("/")) // our directory is none of it
+    let table = elsewhere::table(namespace)?;
+    let mut named = named(config);
+    if !named.is_empty() {
+        // One that is missing is an answer, not a mistake.
+        let lacks = |path: &PathBuf| !table.iter().any(|mount| mount.mountpoint == *path);
+        named.retain(|path| !(lacks(path) && config.config.expected.iter().any(|it| it.mountpoint == *path)));
+        if named.is_empty() {
+            return Ok(HashSet::new());
         }
-    };
-    let named: Vec<PathBuf> = config.mountpoints.iter().map(|path| resolve(&here, path)).collect();
-    match select(&table, &named, &config.filter) {
+    }
+    match select(&table, &named, |mount| config.config.policy(mount).is_some()) {
         Ok(mounts) => Ok(mounts.iter().map(|mount| mount.key).collect()),
         Err(problems) => anyhow::bail!("{}", problems.join("; ")),
     }
 }
 
+fn named(config: &CheckConfig) -> Vec<PathBuf> {
+    let here = match config.config.mount_namespace {
+        None => std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+        Some(_) => PathBuf::from("/"), // our directory is none of it
+    };
+    config.mountpoints.iter().map(|path| resolve(&here, path)).collect()
+}
+
 fn show(config: &CheckConfig, ending: &Ending) -> anyhow::Result<u8> {
     match config.output {
         CheckOutput::Nagios => {
-            let (state, line) = nagios::line(&ending.status, &config.settings);
+            let (state, line) = nagios::line(&ending.status);
             print(&format!("{line}\n"))?;
             return Ok(state.exit_status());
         }

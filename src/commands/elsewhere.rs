@@ -1,8 +1,9 @@
 //! Watching another mount namespace than our own: `--mount-namespace`.
 
+use super::mount_table;
 use crate::report::escape::escape_os;
 use anyhow::Context as _;
-use platform::{FoundNamespace, MountNamespace};
+use platform::{FoundNamespace, MountNamespace, MountTable};
 use std::path::Path;
 
 /// The option, as messages name it.
@@ -16,6 +17,17 @@ pub(super) fn find(file: Option<&Path>) -> anyhow::Result<Option<MountNamespace>
         FoundNamespace::Own => None,
         FoundNamespace::Other(namespace) => Some(namespace),
     })
+}
+
+/// Its mount table, or our own.
+pub(super) fn table(namespace: Option<&MountNamespace>) -> anyhow::Result<MountTable> {
+    match namespace {
+        None => mount_table(),
+        Some(namespace) => {
+            let table = namespace.watch().and_then(|mut watch| watch.read());
+            table.context("cannot read the table of the mount namespace")
+        }
+    }
 }
 
 /// What is said of it at the start.

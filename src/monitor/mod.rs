@@ -8,10 +8,12 @@ mod asking;
 mod counters;
 mod diff;
 mod event;
+mod expected;
 mod health;
 mod interface;
 mod mounts;
 mod pace;
+mod reconfigure;
 mod retry;
 mod run;
 mod settings;
@@ -28,6 +30,7 @@ mod visible;
 pub use counters::{Counters, DURATION_BOUNDS, Durations, FsCounters};
 pub use diff::{Change, diff};
 pub use event::Event;
+pub use expected::{Expected, ExpectedStatus};
 pub use health::{Failure, Health, Reason};
 pub use interface::{Action, Input, ProbeId};
 pub use pace::Reading;
@@ -80,11 +83,13 @@ pub struct Monitor {
     timers: Timers<Timer>,
     pace: Pace,
     run: Run,
+    /// When the last run was due, whether it was opened or became part of the one before.
+    last_due: Time,
+    runs_begun: u64,
+    expected: Vec<expected::Watched>,
     last_run: Option<LastRun>,
     count: Count,
     saw_table: bool,
-    /// A run has begun.
-    ran: bool,
     /// Changes of health so far.
     turns_of_health: u64,
     /// A hang is over: what lies behind it is to be asked again.
@@ -103,6 +108,8 @@ enum Timer {
     Ask(MountKey),
     /// A mount is still dead: remind people.
     Remind(MountKey),
+    /// An expected mount is looked for a second time.
+    Expected,
     /// The next run begins.
     Run,
 }
@@ -129,10 +136,12 @@ impl Monitor {
             timers: Timers::new(),
             pace: Pace::default(),
             run: Run::default(),
+            last_due: Time::default(),
+            runs_begun: 0,
+            expected: Vec::new(),
             last_run: None,
             count: Count::default(),
             saw_table: false,
-            ran: false,
             turns_of_health: 0,
             way_is_free: false,
             actions: VecDeque::new(),
@@ -177,6 +186,7 @@ impl Monitor {
                 Timer::Retry(superblock) => self.retry(now, superblock),
                 Timer::Ask(key) => self.own_timer(now, key),
                 Timer::Remind(key) => self.remind(now, key),
+                Timer::Expected => self.look_again(now),
                 Timer::Run => self.begin_run(now),
             }
         }
@@ -209,6 +219,12 @@ impl Monitor {
         self.turns_of_health
     }
 
+    /// The mount table, watched or not.
+    #[must_use]
+    pub fn table(&self) -> &MountTable {
+        &self.table
+    }
+
     /// What is known now.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -216,6 +232,7 @@ impl Monitor {
             in_flight: self.probes.len(),
             last_run: self.last_run,
             counters: self.count.counters.clone(),
+            expected: self.expected_status(),
             ..Status::default()
         };
         for slot in self.table.iter().filter_map(|mount| self.slots.get(&mount.key)) {
@@ -227,6 +244,7 @@ impl Monitor {
                 since: slot.since,
                 answered: slot.answered,
                 waiting_since: self.waiting_since(slot),
+                settings: slot.settings,
             });
         }
         status
@@ -244,16 +262,17 @@ impl Monitor {
             | Event::Recovered { .. }
             | Event::Slow { .. }
             | Event::Denied { .. }
+            | Event::Missing { .. }
+            | Event::Found { .. }
             | Event::Run { .. } => {}
         }
         self.actions.push_back(Action::Report(event));
     }
 
     fn begin_run(&mut self, now: Time) {
-        let wait =
-            if self.ran { self.interval } else { self.spread.first_wait(self.interval, OFFSET_OF_RUNS) };
-        self.ran = true;
-        self.timers.set(Timer::Run, now + wait);
+        self.runs_begun += 1;
+        self.timers.set(Timer::Run, now + self.until_next_run());
+        self.last_due = now;
         self.pace.scheduled(now);
         let opened = self.run.open(now);
         let keys: Vec<MountKey> = self.table.iter().map(|mount| mount.key).collect();
@@ -271,6 +290,14 @@ impl Monitor {
         }
     }
 
+    /// From the beginning of the last run to that of the next.
+    fn until_next_run(&self) -> Duration {
+        match self.runs_begun {
+            0 | 1 => self.spread.first_wait(self.interval, OFFSET_OF_RUNS),
+            _ => self.interval,
+        }
+    }
+
     /// The run no longer waits for this mount.
     fn settle_for_run(&mut self, key: MountKey) {
         if let Some(slot) = self.slots.get_mut(&key) {
@@ -279,7 +306,8 @@ impl Monitor {
     }
 
     fn close_run(&mut self, now: Time) {
-        if !self.run.close_if_complete() {
+        // Whoever runs once is told what is missing.
+        if self.last_run.is_none() && self.suspects_missing() || !self.run.close_if_complete() {
             return;
         }
         let (mut mounts, mut dead) = (0, 0);

@@ -1,5 +1,6 @@
 //! Linux: `/proc/self/mountinfo`, `listmount`/`statmount`, `statx`/`statfs`.
 
+mod files;
 mod fstype;
 pub mod mountinfo;
 mod namespace;
@@ -10,6 +11,7 @@ pub mod process;
 mod statmount;
 mod watch;
 
+pub use files::FileWatch;
 pub(crate) use fstype::kind_of;
 pub use namespace::{FoundNamespace, MountNamespace};
 pub use own::{OwnUse, own_use};

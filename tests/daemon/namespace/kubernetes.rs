@@ -40,7 +40,7 @@ pub(super) fn capabilities() -> Vec<String> {
 fn the_manifest_fits_the_program_and_itself() {
     let container = container();
     let arguments = std::iter::once("mount_status_monitor".to_owned()).chain(words(&container["args"]));
-    let Ok(Invocation::Daemon(config)) = cli::parse(arguments.map(OsString::from)) else {
+    let Ok(Invocation::Daemon(config, _)) = cli::parse(arguments.map(OsString::from)) else {
         panic!("its arguments are not those of the daemon: {:?}", words(&container["args"]))
     };
     assert_eq!(config.warnings(), Vec::<String>::new());
@@ -68,7 +68,7 @@ fn the_manifest_fits_the_program_and_itself() {
 #[test]
 fn the_node_s_types_of_storage_are_watched_and_those_of_containers_are_not() {
     let arguments = std::iter::once("mount_status_monitor".to_owned()).chain(words(&container()["args"]));
-    let Ok(Invocation::Daemon(config)) = cli::parse(arguments.map(OsString::from)) else {
+    let Ok(Invocation::Daemon(config, _)) = cli::parse(arguments.map(OsString::from)) else {
         panic!("arguments")
     };
     let watched = |fstype: &str| {
