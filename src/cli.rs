@@ -157,6 +157,7 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
+#[allow(clippy::large_enum_variant)] // there is one of it
 enum Command {
     /// Check mounts once, show the result, and exit; it never hangs
     #[command(after_long_help = CHECK_HELP)]

@@ -71,7 +71,8 @@ impl MountNamespace {
             return Err(io::Error::other("it is not a mount namespace"));
         }
         let identity = |found: std::fs::Metadata| (found.dev(), found.ino());
-        let (named_is, own) = (identity(named.metadata()?), std::fs::metadata(OWN).map(identity));
+        let named_is = identity(named.metadata()?);
+        let own = File::open(OWN).and_then(|own| own.metadata()).map(identity);
         if own.is_ok_and(|own| own == named_is) {
             return Ok(FoundNamespace::Own);
         }

@@ -99,13 +99,15 @@ fn a_process_in_a_root_of_its_own_shows_the_whole_namespace() {
         let root = container.place(7);
         container.run(&["mkdir", &printed(&root)]);
         container.run(&["mount", "-t", "tmpfs", "new", &printed(&root)]);
-        let chrooted = container.chrooted(&root);
+        let mut chrooted = container.chrooted(&root);
         let mut command = lab.command(&["--once-only", "--timeout", "5"]);
         command.args(["--mount-points-include", &format!("^{}$", printed(&root))]);
         command.args(["--mount-namespace", &format!("/proc/{}/ns/mnt", chrooted.id())]);
         let done = Finished::run(command, ms(5000));
         assert_eq!(done.code, Some(0), "{}", done.stderr);
         done.says("Checked 1 mounts; 0 are dead");
+        chrooted.kill().expect("it lives");
+        chrooted.wait().expect("it is ours");
     });
 }
 
