@@ -11,6 +11,8 @@ mod common;
 
 mod binds;
 mod check;
+mod configuration;
+mod expected;
 mod fleet;
 mod foreign;
 mod hangs;
