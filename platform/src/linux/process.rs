@@ -25,7 +25,7 @@ const NAME: &CStr = c"mount_status_monitor";
 /// `argv[1]`: what makes the program a prober.
 pub const PROBER_ARGUMENT: &str = "prober";
 const MODE: &CStr = c"prober";
-/// `argv[2]` of a prober that is to enter the mount namespace behind its descriptor [`NAMESPACE`].
+/// `argv[2]` of a prober that is to enter the mount namespace that is its descriptor 3.
 pub const ENTERING_ARGUMENT: &str = "in-mount-namespace";
 const ENTERING: &CStr = c"in-mount-namespace";
 const NAMESPACE: RawFd = 3;

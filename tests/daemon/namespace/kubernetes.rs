@@ -20,11 +20,11 @@ fn daemon_set() -> Yaml {
     documents[1].clone()
 }
 
-fn container() -> Yaml {
+pub(super) fn container() -> Yaml {
     daemon_set()["spec"]["template"]["spec"]["containers"][0].clone()
 }
 
-fn words(list: &Yaml) -> Vec<String> {
+pub(super) fn words(list: &Yaml) -> Vec<String> {
     list.as_vec().expect("a list").iter().map(|word| word.as_str().expect("a word").to_owned()).collect()
 }
 

@@ -3,6 +3,7 @@
 mod container;
 mod end;
 mod kubernetes;
+mod oci;
 mod rights;
 
 use crate::common::{Finished, isolated, ms, printed, skipped, soon};
