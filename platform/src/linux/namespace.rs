@@ -15,6 +15,7 @@ use super::MountWatch;
 use holder::Holder;
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
+use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -147,7 +148,7 @@ pub(super) fn enter(file: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 fn is_nsfs(file: &File) -> bool {
-    nix::sys::statfs::fstatfs(file).is_ok_and(|found| found.filesystem_type().0 == libc::NSFS_MAGIC)
+    fstatfs(file).is_ok_and(|found| found.filesystem_type() == NSFS_MAGIC)
 }
 
 fn id_of(file: &File) -> u64 {

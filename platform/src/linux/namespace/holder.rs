@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlinkat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -102,8 +103,8 @@ fn process_directory(path: &Path, number: u64) -> Option<OwnedFd> {
     let process = namespaces.parent().filter(|_| namespaces.file_name().is_some_and(|name| name == "ns"))?;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let directory = nix::fcntl::open(process, flags, Mode::empty()).ok()?;
-    let system = nix::sys::statfs::fstatfs(&directory).ok()?.filesystem_type();
-    (system.0 == libc::PROC_SUPER_MAGIC && names(&directory, number) == Some(true)).then_some(directory)
+    let system = fstatfs(&directory).ok()?.filesystem_type();
+    (system == PROC_SUPER_MAGIC && names(&directory, number) == Some(true)).then_some(directory)
 }
 
 /// Does this directory of a process name the namespace with this number? `None` where that is refused.
