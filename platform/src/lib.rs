@@ -9,6 +9,7 @@
 //!   the prober process.
 //! * [`process`]: starting a child that shares nothing with us but one socket, killing it, and learning of its end.
 //! * [`FileWatch`]: a [`mio`] event source that tells that files of ours changed (configuration, fstab).
+//! * [`command`]: starting a program of the operator with two pipes, and ending it with all that it has started.
 //! * [`own_use`]: what this process takes of the machine.
 //!
 //! What is the same everywhere (the shape of a mount, error numbers, packets) is in the plain modules.
@@ -36,4 +37,4 @@ pub use system::mountinfo;
 pub use system::{FileWatch, MountWatch, OWN_MOUNT_TABLE};
 pub use system::{FoundNamespace, MountNamespace};
 pub use system::{OwnUse, own_use};
-pub use system::{probe, process};
+pub use system::{command, probe, process};

@@ -1,22 +1,21 @@
 //! The prober as a process: started by fork and exec with one socket, killed, reaped.
 //!
-//! The standard library's way of starting a child waits until its exec has succeeded, and an exec waits for the
-//! storage of the program. So this is a fork of our own: it returns at once, and that the child has come up is
-//! learned from its first packet. Between fork and exec only async-signal-safe calls are made (signal-safety(7)),
-//! and the first of them give back every descriptor of the parent: should the exec hang, no port stays taken.
+//! It is started as `spawn` describes, and that it has come up is learned from its first packet.
+
+use super::spawn::{EXEC_FAILED, FOURTH, spawn};
 
 pub use super::packet::{MAX_PACKET, receive, send, wait_readable};
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socketpair, sockopt};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid};
-use std::ffi::{CStr, CString, c_char, c_int, c_uint};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::Pid;
+use std::ffi::{CStr, CString, c_int};
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -25,21 +24,13 @@ const NAME: &CStr = c"mount_status_monitor";
 /// `argv[1]`: what makes the program a prober.
 pub const PROBER_ARGUMENT: &str = "prober";
 const MODE: &CStr = c"prober";
+/// The link to the program that runs, which works even when its file was replaced.
+const OURSELVES: &CStr = c"/proc/self/exe";
 /// `argv[2]` of a prober that is to enter the mount namespace that is its descriptor 3.
 pub const ENTERING_ARGUMENT: &str = "in-mount-namespace";
 const ENTERING: &CStr = c"in-mount-namespace";
-const NAMESPACE: RawFd = 3;
-/// The link to the program that runs, which works even when its file was replaced.
-const OURSELVES: &CStr = c"/proc/self/exe";
-/// The exit status of a child whose exec failed, as in a shell.
-const EXEC_FAILED: c_int = 127;
 /// The exit status of a prober that could not enter its mount namespace: EX_OSERR of sysexits.h.
 const NOT_ENTERED: c_int = 71;
-/// Kernels before 5.9 have no `close_range`: descriptors below this are closed one by one. Ours are numbered from
-/// the bottom and never come near it; the bound keeps an unlimited `RLIMIT_NOFILE` from costing seconds.
-const MAX_CLOSED_ONE_BY_ONE: c_int = 65_536;
-/// Signal numbers end here (`_NSIG`) on all but MIPS.
-const MAX_SIGNAL: c_int = 64;
 
 /// May this process do all that root may?
 #[must_use]
@@ -83,93 +74,14 @@ impl Launcher {
     pub fn spawn(&self) -> io::Result<(Child, OwnedFd)> {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-        if theirs.as_raw_fd() <= libc::STDERR_FILENO {
-            return Err(io::Error::other("standard descriptors of this process are closed"));
-        }
-        let entering = self.namespace.as_ref().map_or(std::ptr::null(), |_| ENTERING.as_ptr());
-        let argv = [NAME.as_ptr(), MODE.as_ptr(), entering, std::ptr::null()];
-        let namespace = self.namespace.as_ref().map(AsRawFd::as_raw_fd);
-        let envp = [std::ptr::null()];
-        // A handler of ours must not run in the child, where its pipes lead back to us.
-        let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-        // SAFETY: the child makes only async-signal-safe calls, allocates nothing, and never returns from here.
-        let forked = match unsafe { nix::unistd::fork() } {
-            Ok(ForkResult::Child) => unsafe {
-                // SAFETY: we are the child of a fork; the strings were made before it and both lists end in null.
-                let (socket, null) = (theirs.as_raw_fd(), self.null.as_raw_fd());
-                exec(&self.program, argv.as_ptr(), envp.as_ptr(), socket, null, namespace)
-            },
-            Ok(ForkResult::Parent { child }) => Ok(child),
-            Err(errno) => Err(io::Error::from(errno)),
-        };
-        before.thread_set_mask()?;
-        forked.map(|pid| (Child { pid, ended: None }, ours))
-    }
-}
-
-/// The child's way from fork to exec.
-///
-/// # Safety
-/// Only in the child of a fork; `argv` and `envp` are null-terminated lists of NUL-terminated strings.
-unsafe fn exec(
-    program: &CStr,
-    argv: *const *const c_char,
-    envp: *const *const c_char,
-    socket: RawFd,
-    null: RawFd,
-    namespace: Option<RawFd>,
-) -> ! {
-    // SAFETY: async-signal-safe calls with plain numbers, and pointers that the caller vouches for.
-    unsafe {
-        if libc::dup2(socket, 0) != 0 || libc::dup2(null, 1) != 1 || libc::dup2(null, 2) != 2 {
-            libc::_exit(EXEC_FAILED);
-        }
-        match namespace {
-            None => close_from(NAMESPACE),
-            Some(file) => {
-                if file == NAMESPACE {
-                    libc::fcntl(file, libc::F_SETFD, 0); // not closed by the exec
-                } else if libc::dup2(file, NAMESPACE) != NAMESPACE {
-                    libc::_exit(EXEC_FAILED);
-                }
-                close_from(NAMESPACE + 1);
+        let standard = [theirs.as_fd(), self.null.as_fd(), self.null.as_fd()];
+        let pid = match &self.namespace {
+            None => spawn(&self.program, &[NAME, MODE], &[], standard, None)?,
+            Some(namespace) => {
+                spawn(&self.program, &[NAME, MODE, ENTERING], &[], standard, Some(namespace.as_fd()))?
             }
-        }
-        libc::setsid();
-        libc::chdir(c"/".as_ptr());
-        default_signals();
-        libc::execve(program.as_ptr(), argv, envp);
-        libc::_exit(EXEC_FAILED)
-    }
-}
-
-/// # Safety
-/// Closes descriptors whoever owns them: only in the child of a fork.
-pub(super) unsafe fn close_from(first: c_int) {
-    // SAFETY: plain numbers; who may call this has no use for the descriptors.
-    unsafe {
-        if libc::syscall(libc::SYS_close_range, first as c_uint, c_uint::MAX, 0 as c_uint) == 0 {
-            return;
-        }
-        for fd in first..MAX_CLOSED_ONE_BY_ONE {
-            libc::close(fd);
-        }
-    }
-}
-
-/// # Safety
-/// Takes away every handler: only in the child of a fork.
-pub(super) unsafe fn default_signals() {
-    // SAFETY: zeroed structures of these types are valid: no flags, an empty mask, the default action.
-    unsafe {
-        let mut default: libc::sigaction = std::mem::zeroed();
-        default.sa_sigaction = libc::SIG_DFL;
-        for signal in 1..=MAX_SIGNAL {
-            libc::sigaction(signal, &raw const default, std::ptr::null_mut()); // refused for a few: they have none
-        }
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        };
+        Ok((Child::of(pid), ours))
     }
 }
 
@@ -181,6 +93,10 @@ pub struct Child {
 }
 
 impl Child {
+    pub(super) const fn of(pid: Pid) -> Child {
+        Child { pid, ended: None }
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -193,6 +109,22 @@ impl Child {
             // Our own child that was not reaped can always be signalled, a zombie too.
             let _ = nix::sys::signal::kill(self.pid, Signal::SIGKILL);
         }
+    }
+
+    /// Sends a signal to it and to all that it has started and that did not leave its process group. It works as long
+    /// as the child was not reaped: until then its number is nobody else's.
+    pub(super) fn signal_group(&self, signal: Signal) {
+        if self.ended.is_none() {
+            // The group is made by the child itself, which may not have come to it yet.
+            let _ = nix::sys::signal::killpg(self.pid, signal);
+            let _ = nix::sys::signal::kill(self.pid, signal);
+        }
+    }
+
+    /// Has it ended, so that [`Child::try_reap`] will say how? Its number is kept until then.
+    pub(super) fn has_ended(&self) -> bool {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        self.ended.is_some() || !matches!(waitid(Id::Pid(self.pid), flags), Ok(WaitStatus::StillAlive))
     }
 
     /// Is this thread of it still there? The threads of a killed process end one by one, and one that cannot be
@@ -262,7 +194,7 @@ pub fn become_prober() {
 /// any other thread. After the exec and not before it: the program is found by our own `/proc`.
 pub fn enter_namespace() {
     // SAFETY: the daemon that asks for this has put it there, and nothing else has it.
-    let file = unsafe { OwnedFd::from_raw_fd(NAMESPACE) };
+    let file = unsafe { OwnedFd::from_raw_fd(FOURTH) };
     if super::namespace::enter(file.as_fd()).is_err() {
         exit_now(NOT_ENTERED);
     }
@@ -327,6 +259,7 @@ pub fn exit_now(status: i32) -> ! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsFd;
     use std::time::Duration;
 
     fn end_of(child: &mut Child, socket: &OwnedFd) -> Ended {

@@ -1,7 +1,7 @@
 //! A child that enters a namespace and sits there until it has been looked at through `/proc`.
 
 use super::super::packet::{receive, wait_readable};
-use super::super::process::{close_from, default_signals};
+use super::super::spawn::{close_from, default_signals};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::wait::waitpid;
