@@ -46,7 +46,7 @@ pub fn start(
     let (their_input, input) = io::pipe()?;
     let (output, their_output) = io::pipe()?;
     let standard = [their_input.as_fd(), their_output.as_fd(), their_output.as_fd()];
-    let pid = spawn(program, &strings(&arguments), &strings(&environment), standard)?;
+    let pid = spawn(program, &strings(&arguments), &strings(&environment), standard, None)?;
     Ok((Running { child: Child::of(pid) }, Pipes { input: input.into(), output: output.into() }))
 }
 
