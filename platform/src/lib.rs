@@ -8,6 +8,7 @@
 //!   the prober process.
 //! * [`process`]: starting a child that shares nothing with us but one socket, killing it, and learning of its end.
 //! * [`command`]: starting a program of the operator with two pipes, and ending it with all that it has started.
+//! * [`FileWatch`]: a [`mio`] event source that tells that files of ours changed (configuration, fstab).
 //! * [`own_use`]: what this process takes of the machine.
 //!
 //! What is the same everywhere (the shape of a mount, error numbers, packets) is in the plain modules.
@@ -30,6 +31,6 @@ pub use mount_table::MountTable;
 pub use probing::{Call, Outcome, Target, Usage};
 #[cfg(target_os = "linux")]
 pub use system::mountinfo;
-pub use system::{MountWatch, OWN_MOUNT_TABLE};
+pub use system::{FileWatch, MountWatch, OWN_MOUNT_TABLE};
 pub use system::{OwnUse, own_use};
 pub use system::{command, probe, process};

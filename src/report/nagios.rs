@@ -3,7 +3,7 @@
 use super::Verdict;
 use super::duration::Span;
 use super::escape::{escape_os, one_line};
-use crate::monitor::{Health, MountStatus, Settings, Status};
+use crate::monitor::{Health, MountStatus, Status};
 use platform::Mount;
 
 /// Nagios keeps 8 KiB of what a plugin prints; a little is left for what relays add.
@@ -64,7 +64,7 @@ impl State {
 
 /// The line, without a line end, and the state that it reports.
 #[must_use]
-pub fn line(status: &Status, settings: &Settings) -> (State, String) {
+pub fn line(status: &Status) -> (State, String) {
     let verdict = Verdict::of(status);
     let state = State::of(&verdict);
     let Verdict { total, dead, slow, denied, pending, .. } = verdict;
@@ -81,7 +81,7 @@ pub fn line(status: &Status, settings: &Settings) -> (State, String) {
     }
     line.push_str(&format!(" | total={total};;;0 dead={dead};;0;0;{total} slow={slow};0;;0;{total}"));
     for mount in &status.mounts {
-        let Some(data) = performance(mount, settings) else { continue };
+        let Some(data) = performance(mount) else { continue };
         if line.len() + data.len() > MAX_LINE {
             break;
         }
@@ -119,7 +119,7 @@ fn named(status: &Status, word: impl Fn(&Health) -> Option<String>) -> String {
 }
 
 /// ` '/mnt/x'=0.003s;1;3;0`, or `U` for a value that nobody knows. Hidden mounts have none.
-fn performance(status: &MountStatus, settings: &Settings) -> Option<String> {
+fn performance(status: &MountStatus) -> Option<String> {
     let value = match (&status.health, status.answered) {
         (Health::Hidden, _) => return None,
         (Health::Ok | Health::Slow, Some(answer)) => format!("{:.6}s", answer.took.as_secs_f64()),
@@ -127,6 +127,7 @@ fn performance(status: &MountStatus, settings: &Settings) -> Option<String> {
     };
     // A label holds neither `=` nor a single quote; the guidelines double the quote.
     let label = path(&status.mount).replace('=', "\\075").replace('\'', "''");
+    let settings = status.settings;
     let (slow, hung) = (settings.slow_after.as_secs_f64(), settings.timeout.as_secs_f64());
     (label.len() <= MAX_NAME).then(|| format!(" '{label}'={value};{slow};{hung};0"))
 }
@@ -152,7 +153,7 @@ mod tests {
     }
 
     fn lines(mounts: Vec<MountStatus>) -> (u8, String) {
-        let (state, line) = line(&status(mounts), &Settings::default());
+        let (state, line) = line(&status(mounts));
         (state.exit_status(), line)
     }
 

@@ -1,6 +1,7 @@
 //! Linux: `/proc/self/mountinfo`, `listmount`/`statmount`, `statx`/`statfs`.
 
 pub mod command;
+mod files;
 mod fstype;
 pub mod mountinfo;
 mod own;
@@ -11,6 +12,7 @@ mod spawn;
 mod statmount;
 mod watch;
 
+pub use files::FileWatch;
 pub(crate) use fstype::kind_of;
 pub use own::{OwnUse, own_use};
 pub use watch::{MountWatch, OWN_MOUNT_TABLE};

@@ -14,7 +14,7 @@ use std::str::FromStr;
 const JOB: &str = "mount_status_monitor";
 
 /// How to push.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
     /// Where to.
     pub gateway: Gateway,
