@@ -46,7 +46,14 @@ fn snapshot(mounts: usize) -> Snapshot {
             ..mount(n as u64 + 1, &format!("/srv/project-{n:05}/data"))
         };
         let (health, since) = (Health::Ok, Time::default());
-        MountStatus { mount: Arc::new(entry), health, since, answered, waiting_since: None }
+        MountStatus {
+            mount: Arc::new(entry),
+            health,
+            since,
+            answered,
+            waiting_since: None,
+            settings: Settings::default(),
+        }
     };
     let status = Status { mounts: (0..mounts).map(status).collect(), total: mounts, ..Status::default() };
     let (at, wall) = (Time::after_start(Duration::from_secs(60)), SystemTime::now());

@@ -74,15 +74,11 @@ impl Loader {
         let path = self.here.join(named.unwrap_or(Path::new(DEFAULT_CONFIG)));
         let keys: Vec<String> = keys();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        let lines = |problems: Vec<Problem>| problems.iter().map(Problem::to_string).collect();
-        let files = files::read(&path, named.is_some(), &keys).map_err(lines)?;
+        let lines = |problems: Vec<Problem>| problems.iter().map(Problem::to_string).collect::<Vec<String>>();
         let definition = command();
-        let wrong = |option: &FileOption| {
-            let text = format!("{}: {}", option.key, complaint(&definition, option)?);
-            Some(Problem { place: option.place.clone(), text })
-        };
-        let problems: Vec<Problem> = files.options.iter().filter_map(wrong).collect();
-        if problems.is_empty() { Ok((path, files)) } else { Err(lines(problems)) }
+        let complaint = |option: &FileOption| complaint(&definition, option);
+        let files = files::read(&path, named.is_some(), &keys, &complaint).map_err(lines)?;
+        Ok((path, files))
     }
 
     fn merged(&self, arguments: &[OsString], path: &Path, files: Files) -> Result<Config, Vec<String>> {
@@ -174,14 +170,14 @@ fn shown(typed: &ArgMatches, all: &ArgMatches, files: &Files) -> Vec<ShownOption
         .collect()
 }
 
-fn value(option: &Arg, matches: &ArgMatches) -> String {
+fn value(option: &Arg, matches: &ArgMatches) -> Option<String> {
     let key = option.get_id().as_str();
     if !option.get_action().takes_values() {
-        return matches.get_flag(key).to_string();
+        return Some(matches.get_flag(key).to_string());
     }
     let last = matches.get_raw(key).and_then(Iterator::last);
     let value = last.map(|value| crate::report::escape::escape_os(value).into_owned());
-    value.or_else(|| default_in_help(option)).unwrap_or_else(|| "none".to_owned())
+    value.or_else(|| default_in_help(option))
 }
 
 /// A default that depends on others stands in the help alone.

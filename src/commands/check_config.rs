@@ -1,7 +1,7 @@
 //! `--check-config`: what would be in force, and for one mount point why.
 
 use super::{failed, mount_table, print};
-use crate::config::{Config, Rule, ShownOption, resolve};
+use crate::config::{Config, Rule, in_toml, resolve};
 use crate::monitor::Settings;
 use crate::report::escape::escape_os;
 use crate::report::{PROCESS_NAME, Span};
@@ -32,11 +32,13 @@ fn overview(config: &Config, table: &MountTable) -> String {
         [] => line(&mut text, format_args!("# no file is read: there is no {}", escape_os(&config.file))),
         files => line(&mut text, format_args!("# read: {}", files.join(", "))),
     }
-    let written = |option: &ShownOption| format!("{} = {}", option.key, option.value);
-    let width = config.shown.iter().map(|option| written(option).len()).filter(|&it| it < 60).max();
+    let width = config.shown.iter().map(|option| option.to_string().len()).filter(|&it| it < 60).max();
     for option in &config.shown {
-        let width = width.unwrap_or_default();
-        line(&mut text, format_args!("{:width$}  # {}", written(option), option.origin));
+        let (width, written) = (width.unwrap_or_default(), option.to_string());
+        match option.value {
+            None => line(&mut text, format_args!("{written}")),
+            Some(_) => line(&mut text, format_args!("{written:width$}  # {}", option.origin)),
+        }
     }
     for rule in config.rules.iter() {
         let mounts = table.iter().filter(|mount| config.rules.of(mount) == Some(rule)).count();
@@ -115,10 +117,13 @@ fn explain(config: &Config, mount: &Mount, text: &mut String) {
         ("timeout", settings.timeout, says(|rule| rule.timeout.is_some())),
         ("slow_after", settings.slow_after, says(|rule| rule.slow_after.is_some())),
     ] {
-        line(text, format_args!("  {key} = {}  # {}", Span(span), origin(key, of_rule)));
+        line(
+            text,
+            format_args!("  {key} = {}  # {}", in_toml(&Span(span).to_string()), origin(key, of_rule)),
+        );
     }
     let severity = rule.map(|rule| rule.severity).unwrap_or_default();
-    line(text, format_args!("  severity = {}", severity.as_str()));
+    line(text, format_args!("  severity = \"{}\"", severity.as_str()));
     match rule.and_then(|rule| rule.hooks.as_ref()) {
         None => line(text, format_args!("  hooks: all")),
         Some(names) if names.is_empty() => line(text, format_args!("  hooks: none")),

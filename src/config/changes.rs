@@ -10,9 +10,11 @@ const MAX_LISTED: usize = 8;
 pub fn changes(before: &Config, after: &Config) -> String {
     let mut changes = Vec::new();
     for option in &after.shown {
-        let old = before.shown.iter().find(|old| old.key == option.key).map(|old| old.value.as_str());
-        if old != Some(&option.value) {
-            changes.push(format!("{} {} -> {}", option.key, old.unwrap_or("none"), option.value));
+        let old = before.shown.iter().find(|old| old.key == option.key).and_then(|old| old.value.as_deref());
+        let new = option.value.as_deref();
+        if old != new {
+            let word = |value: Option<&str>| value.unwrap_or("nothing").to_owned();
+            changes.push(format!("{} {} -> {}", option.key, word(old), word(new)));
         }
     }
     if before.rules != after.rules {

@@ -1,7 +1,7 @@
 //! The files: `config.toml`, and what lies in `conf.d` beside it.
 
 use super::problem::{Place, Problem};
-use super::rules::{self, Rule, Rules};
+use super::rules::{Rule, Rules};
 use super::section::{Document, Word};
 use std::fs;
 use std::io::{self, ErrorKind, Read};
@@ -41,12 +41,20 @@ pub struct FileOption {
     pub place: Place,
 }
 
+/// What is wrong with the value of an option, if anything is.
+pub type Complaint<'a> = &'a dyn Fn(&FileOption) -> Option<String>;
+
 /// Reads `path`, which may be missing unless it `must` be there, and its drop-ins. `options` are the keys that are
-/// options of the command line.
+/// options of the command line, and `complaint` knows their values.
 ///
 /// # Errors
 /// Everything that is wrong, as far as it can be told at once.
-pub fn read(path: &Path, must: bool, options: &[&str]) -> Result<Files, Vec<Problem>> {
+pub fn read(
+    path: &Path,
+    must: bool,
+    options: &[&str],
+    complaint: Complaint<'_>,
+) -> Result<Files, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut files = Files::default();
     let mut rules: Vec<Rule> = Vec::new();
@@ -65,14 +73,16 @@ pub fn read(path: &Path, must: bool, options: &[&str]) -> Result<Files, Vec<Prob
             for key in options {
                 let Some(value) = table.value(&document, key) else { continue };
                 let place = document.place(value.line);
-                match value.word() {
-                    Ok(word) => files.options.push(FileOption { key: (*key).to_owned(), word, place }),
+                let option = value.word().map(|word| FileOption { key: (*key).to_owned(), word, place });
+                match option.and_then(|option| complaint(&option).map_or(Ok(option), Err)) {
+                    Ok(option) => files.options.push(option),
                     Err(text) => document.complain(value.line, format!("{key}: {text}")),
                 }
             }
             Rules::read(&mut table, &mut document, options, &mut rules);
             table.finish(&mut document, &known, &[]);
         }
+        document.problems.sort_by_key(|problem| problem.place.line);
         problems.append(&mut document.problems);
         files.paths.push(path);
     }
@@ -177,6 +187,3 @@ pub(super) fn unreadable(path: &Path, error: &io::Error) -> Problem {
     let place = Place { file: path.to_path_buf(), line: None };
     Problem { place, text: format!("cannot read this file: {reason}") }
 }
-
-/// The keys of a rule, for whoever documents them.
-pub const RULE_KEYS: &[&str] = rules::KEYS;

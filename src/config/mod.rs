@@ -9,6 +9,7 @@ mod fstab;
 mod keeper;
 mod paths;
 mod problem;
+pub mod reference;
 mod rules;
 mod section;
 mod values;
@@ -30,6 +31,7 @@ use crate::metrics::{MetricsSettings, textfile};
 use crate::monitor::{Expected, Settings};
 use crate::report::ReportSettings;
 use platform::Mount;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,13 +69,33 @@ pub struct Config {
     pub shown: Vec<ShownOption>,
 }
 
+impl fmt::Display for ShownOption {
+    /// As it would be written in a file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            None => write!(f, "# {} is not set", self.key),
+            Some(value) => write!(f, "{} = {}", self.key, in_toml(value)),
+        }
+    }
+}
+
+/// A value as it would be written in a file. What is shown here was escaped for lines, which TOML is not told.
+pub(crate) fn in_toml(value: &str) -> String {
+    let is_bare = value.parse::<f64>().is_ok() || matches!(value, "true" | "false");
+    match value.contains('\'') {
+        _ if is_bare => value.to_owned(),
+        false if value.contains('\\') => format!("'{value}'"),
+        _ => format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")),
+    }
+}
+
 /// An option as it came to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ShownOption {
     /// Its key in files.
     pub key: String,
-    /// Its value as text.
-    pub value: String,
+    /// Its value as text, if it has one.
+    pub value: Option<String>,
     /// Who set it.
     pub origin: String,
 }

@@ -1,34 +1,21 @@
 //! `[[rule]]`: what is special about some mounts. The first rule that matches a mount is the one that counts.
 
+use super::in_toml;
 use super::problem::Place;
+use super::reference;
 use super::section::{Document, Section, Value};
 use crate::monitor::Settings;
-use crate::report::escape::escape_os;
 use crate::report::{Severity, Span};
 use globset::{GlobBuilder, GlobMatcher};
 use platform::{Mount, MountTable};
 use std::ffi::OsStr;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Rules in all: each new mount is held against all of them, and a storm of mounts must not cost seconds.
 const MAX_RULES: usize = 1000;
-/// The keys of a rule.
-pub(super) const KEYS: &[&str] = &[
-    "mountpoint",
-    "fstype",
-    "device",
-    "poll_interval",
-    "timeout",
-    "slow_after",
-    "exclude",
-    "expected",
-    "severity",
-    "hook",
-];
-
 /// One `[[rule]]`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Rule {
@@ -78,11 +65,13 @@ impl Rule {
     /// What it says beside the place where it is written, a line for each key, as in a file.
     #[must_use]
     pub fn describe(&self) -> Vec<String> {
-        let globs = |key: &str, globs: &Option<Globs>| Some(format!("{key} = {}", globs.as_ref()?));
-        let span = |key: &str, span: Option<Duration>| Some(format!("{key} = {}", Span(span?)));
+        let globs = |key: &str, globs: &Option<Globs>| Some(format!("{key} = {}", globs.as_ref()?.in_toml()));
+        let span = |key: &str, span: Option<Duration>| {
+            Some(format!("{key} = {}", in_toml(&Span(span?).to_string())))
+        };
         let flag = |key: &str, flag: bool| flag.then(|| format!("{key} = true"));
-        let severity =
-            (self.severity != Severity::default()).then(|| format!("severity = {}", self.severity.as_str()));
+        let severity = (self.severity != Severity::default())
+            .then(|| format!("severity = \"{}\"", self.severity.as_str()));
         [
             globs("mountpoint", &self.mountpoint),
             globs("fstype", &self.fstype),
@@ -93,7 +82,7 @@ impl Rule {
             flag("exclude", self.exclude),
             flag("expected", self.expected),
             severity,
-            self.hooks.as_ref().map(|hooks| format!("hook = [{}]", hooks.join(", "))),
+            self.hooks.as_ref().map(|hooks| format!("hook = {}", list(hooks.iter().map(String::as_str)))),
         ]
         .into_iter()
         .flatten()
@@ -136,7 +125,7 @@ impl Rule {
             hooks: section.take(document, "hook", Value::texts),
         };
         let before = document.problems.len();
-        section.finish(document, KEYS, outer);
+        section.finish(document, &reference::names(reference::RULE), outer);
         if document.problems.len() > before {
             return rule; // the wrong key may be the one that is missing
         }
@@ -283,6 +272,13 @@ impl Globs {
         self.0.iter().any(|glob| glob.matcher.is_match(Path::new(name)))
     }
 
+    fn in_toml(&self) -> String {
+        match self.0.as_slice() {
+            [only] => in_toml(&only.text),
+            all => list(all.iter().map(|glob| glob.text.as_str())),
+        }
+    }
+
     fn are_literal(&self) -> bool {
         self.0
             .iter()
@@ -290,12 +286,15 @@ impl Globs {
     }
 }
 
+fn list<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    format!("[{}]", texts.map(|text| format!("{text:?}")).collect::<Vec<_>>().join(", "))
+}
+
 impl fmt::Display for Globs {
+    /// For people: the globs themselves.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, glob) in self.0.iter().enumerate() {
-            write!(f, "{}{}", if number == 0 { "" } else { ", " }, escape_os(&PathBuf::from(&glob.text)))?;
-        }
-        Ok(())
+        let texts: Vec<&str> = self.0.iter().map(|glob| glob.text.as_str()).collect();
+        f.write_str(&texts.join(" or "))
     }
 }
 

@@ -43,10 +43,15 @@ pub struct LastRun {
 }
 
 impl Status {
-    /// How many of the mounts that have to be there are not.
+    /// The mounts that have to be there and are not.
+    pub fn missing_mounts(&self) -> impl Iterator<Item = &ExpectedStatus> {
+        self.expected.iter().filter(|expected| expected.missing_since.is_some())
+    }
+
+    /// How many they are.
     #[must_use]
     pub fn missing(&self) -> usize {
-        self.expected.iter().filter(|expected| expected.missing_since.is_some()).count()
+        self.missing_mounts().count()
     }
 }
 

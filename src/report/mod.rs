@@ -108,7 +108,7 @@ impl Reporter {
     /// Starts the sinks. Only a machine that cannot start a thread fails here; a sink that cannot be reached is told
     /// on the others and tried again.
     pub fn start(settings: &ReportSettings) -> io::Result<Reporter> {
-        let format = SharedFormat::new(settings.log_format);
+        let format = SharedFormat::from(settings.log_format);
         let stderr = Sink::start("stderr", stderr::Stderr::new(format.clone())?)?;
         let level = Level::new(Some(settings.log_level));
         let others = Reporter { sinks: vec![(stderr.clone(), level.clone())], format: None, syslog: None };

@@ -37,13 +37,13 @@ impl FromStr for LogFormat {
 #[derive(Clone, Debug)]
 pub struct SharedFormat(Arc<AtomicBool>);
 
-impl SharedFormat {
-    /// This one, for now.
-    #[must_use]
-    pub fn new(format: LogFormat) -> SharedFormat {
+impl From<LogFormat> for SharedFormat {
+    fn from(format: LogFormat) -> SharedFormat {
         SharedFormat(Arc::new(AtomicBool::new(format == LogFormat::Json)))
     }
+}
 
+impl SharedFormat {
     /// From now on this one.
     pub fn set(&self, format: LogFormat) {
         self.0.store(format == LogFormat::Json, Ordering::Relaxed);
@@ -73,8 +73,8 @@ impl Stderr {
 
     /// Writes to this file, pipe or socket as if it were standard error.
     #[must_use]
-    pub fn onto(file: File, format: SharedFormat) -> Stderr {
-        Stderr { file, format, with_priority: false, rest: Vec::new() }
+    pub fn onto(file: File, format: impl Into<SharedFormat>) -> Stderr {
+        Stderr { file, format: format.into(), with_priority: false, rest: Vec::new() }
     }
 
     fn render(&self, message: &Message) -> Vec<u8> {
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn lines_with_and_without_priority() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let mut stderr = Stderr::onto(OwnedFd::from(writer).into(), SharedFormat::new(LogFormat::Text));
+        let mut stderr = Stderr::onto(OwnedFd::from(writer).into(), LogFormat::Text);
         assert_eq!(stderr.write(&message("one")), Delivery::Done);
         stderr.with_priority = true;
         assert_eq!(stderr.write(&message("two")), Delivery::Done);
@@ -178,7 +178,7 @@ mod tests {
     fn a_closed_pipe_loses_messages_and_nothing_else() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        let mut stderr = Stderr::onto(OwnedFd::from(writer).into(), SharedFormat::new(LogFormat::Text));
+        let mut stderr = Stderr::onto(OwnedFd::from(writer).into(), LogFormat::Text);
         assert_eq!(stderr.write(&message("one")), Delivery::Lost);
         assert_eq!(stderr.write(&message("two")), Delivery::Lost);
     }
