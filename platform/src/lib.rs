@@ -7,8 +7,8 @@
 //! * [`probe`]: the calls that ask one file system for a sign of life. They may hang for ever and are made only in
 //!   the prober process.
 //! * [`process`]: starting a child that shares nothing with us but one socket, killing it, and learning of its end.
-//! * [`command`]: starting a program of the operator with two pipes, and ending it with all that it has started.
 //! * [`FileWatch`]: a [`mio`] event source that tells that files of ours changed (configuration, fstab).
+//! * [`command`]: starting a program of the operator with two pipes, and ending it with all that it has started.
 //! * [`own_use`]: what this process takes of the machine.
 //!
 //! What is the same everywhere (the shape of a mount, error numbers, packets) is in the plain modules.

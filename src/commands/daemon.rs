@@ -1,6 +1,6 @@
 //! The daemon, or a single run of it: started and ended in the right order.
 
-use super::service::{Service, renderer, start_hooks, tell_hooks, teller};
+use super::service::{Service, renderer, start_hooks, teller};
 use super::{failed, once_status, policy, print, textfile_problem};
 use crate::cli::Loader;
 use crate::config::{Config, NO_MOUNT_LEFT};
@@ -8,7 +8,7 @@ use crate::daemon::{Daemon, Ending, Options, Purpose, Told};
 use crate::live::{Live, Snapshot};
 use crate::metrics::Outlets;
 use crate::monitor::Event;
-use crate::report::{Priority, Reporter, Severity, table};
+use crate::report::{Priority, Reporter, table};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,7 +20,7 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 const LAST_PUSH: Duration = Duration::from_millis(400);
 /// How long the end waits for hooks: commands that run may end by themselves for half of it.
 const LAST_HOOKS: Duration = Duration::from_millis(300);
-/// How long a single run waits for its hooks: longer than pages take, shorter than a cron job is missed.
+/// How long a single run waits for its hooks: as long as a script that is started by cron would be let go on.
 const ONLY_HOOKS: Duration = Duration::from_secs(5);
 /// How long a single run waits for the push gateway and the text file.
 const ONLY_PUSH: Duration = Duration::from_secs(1);
@@ -68,9 +68,9 @@ fn once(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
     let hooks = start_hooks(config, reporter)?;
     let mut tell = |time, told: Told<'_>| match told {
         Told::Notice(priority, text) => drop(reporter.notice(time, priority, &text)),
-        Told::Event(event, monitor) => {
-            let message = reporter.tell(time, event, Severity::default());
-            tell_hooks(&hooks, config, event, &message, monitor);
+        Told::Event(event, _) => {
+            let (severity, selected) = config.rules.on(event);
+            hooks.offer(&reporter.tell(time, event, severity), selected, severity.as_str());
             if let Event::Run { mounts: 0, .. } = event {
                 reporter.notice(time, Priority::Warning, &format!("Nothing to watch: {NO_MOUNT_LEFT}"));
             }
@@ -82,14 +82,14 @@ fn once(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
         let snapshot = Arc::new(last_snapshot(config, &ending));
         Outlets::send_once(&config.metrics, &renderer, &snapshot, ONLY_PUSH, &teller(reporter));
     }
-    if config.print_bad_mounts {
-        print(&table::bad_mounts(&ending.status))?;
-    }
     if !ending.interrupted && !hooks.finish(ONLY_HOOKS) {
         let text = format!("Hooks are not done after {}s; they are given up", ONLY_HOOKS.as_secs());
         reporter.notice(SystemTime::now(), Priority::Warning, &text);
     }
     hooks.stop(LAST_HOOKS);
+    if config.print_bad_mounts {
+        print(&table::bad_mounts(&ending.status))?;
+    }
     Ok(ending)
 }
 

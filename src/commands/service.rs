@@ -2,7 +2,7 @@
 //! whoever reads the configuration again.
 
 use super::{policy, textfile_problem};
-use crate::config::{Config, Keeper, Load, Loaded, NO_MOUNT_LEFT, Rule, Rules, changes};
+use crate::config::{Config, Keeper, Load, Loaded, NO_MOUNT_LEFT, changes};
 use crate::daemon::{Ended, Owner, Told, Wishes};
 use crate::hooks::Hooks;
 use crate::http::{self, Server};
@@ -78,14 +78,14 @@ impl Service {
         self.live.clone()
     }
 
-    pub(super) fn stop(self, patience: Duration, patience_with_hooks: Duration) {
-        // All end at the same time: the second that a stop may take is for all.
-        self.hooks.ask_to_stop(patience_with_hooks);
+    /// Each part has its own patience, but they wait at the same time.
+    pub(super) fn stop(self, push: Duration, hooks: Duration) {
+        self.hooks.ask_to_stop(hooks);
         if let Some(server) = self.server {
             server.stop();
         }
-        self.outlets.stop(patience);
-        self.hooks.stop(patience_with_hooks);
+        self.outlets.stop(push);
+        self.hooks.stop(hooks);
     }
 
     fn start_outlets(&mut self) -> std::io::Result<()> {
@@ -120,13 +120,12 @@ impl Service {
             return;
         }
         let (http, metrics) = (config.http != self.config.http, config.metrics != self.config.metrics);
-        let hooks = config.hooks != self.config.hooks;
         self.reporter.adopt(&config.report);
         let print_bad_mounts = std::mem::replace(&mut self.config, config).print_bad_mounts;
         let text = if changed.is_empty() { "nothing has changed" } else { &changed };
         self.notice(Priority::Notice, &format!("Configuration reloaded: {text}"));
         self.config.warnings().iter().for_each(|warning| self.notice(Priority::Warning, warning));
-        if hooks && let Err(error) = self.hooks.adopt(self.config.hooks.clone()) {
+        if let Err(error) = self.hooks.adopt(self.config.hooks.clone()) {
             self.notice(Priority::Error, &format!("Cannot start a thread for hooks: {error}"));
         }
         if metrics {
@@ -167,11 +166,12 @@ impl Service {
     }
 
     fn event(&mut self, time: SystemTime, event: &Event, monitor: &Monitor) {
-        let rule = rule_of(&self.config.rules, event);
-        let message = self.reporter.tell(time, event, rule.map(|rule| rule.severity).unwrap_or_default());
-        tell_hooks(&self.hooks, &self.config, event, &message, monitor);
+        let (severity, selected) = self.config.rules.on(event);
+        let message = self.reporter.tell(time, event, severity);
+        self.hooks.offer(&message, selected, severity.as_str());
         self.live.tell(message);
         let Event::Run { mounts, .. } = event else { return };
+        self.hooks.settle(|| monitor.status());
         if std::mem::take(&mut self.first_run) {
             if *mounts == 0 {
                 self.notice(Priority::Warning, &format!("Nothing to watch: {NO_MOUNT_LEFT}"));
@@ -222,47 +222,19 @@ impl Owner for Service {
     }
 }
 
-/// The rule for what this is about.
-fn rule_of<'c>(rules: &'c Rules, event: &Event) -> Option<&'c Rule> {
-    match (event, event.mount()) {
-        (Event::Missing { expected, .. }, _) => rules.of_missing(&expected.mountpoint),
-        (_, Some(mount)) => rules.of(mount),
-        (_, None) => None,
-    }
+/// Tells something on all sinks, from any thread.
+pub(super) fn teller(reporter: &Reporter) -> Tell {
+    let reporter = reporter.clone();
+    Arc::new(move |priority, text: &str| drop(reporter.notice(SystemTime::now(), priority, text)))
 }
 
 pub(super) fn start_hooks(config: &Config, reporter: &Reporter) -> anyhow::Result<Hooks> {
     Hooks::start(config.hooks.clone(), teller(reporter)).context("cannot start a thread for hooks")
 }
 
-/// Tells the hooks that the rule for it names, or all.
-pub(super) fn tell_hooks(
-    hooks: &Hooks,
-    config: &Config,
-    event: &Event,
-    message: &Arc<Message>,
-    monitor: &Monitor,
-) {
-    if config.hooks.is_empty() {
-        return;
-    }
-    let rule = rule_of(&config.rules, event);
-    let severity = rule.map(|rule| rule.severity).unwrap_or_default();
-    hooks.offer(message, rule.and_then(|rule| rule.hooks.as_deref()), severity.as_str());
-    if let Event::Run { .. } = event {
-        hooks.settle(|| monitor.status());
-    }
-}
-
 pub(super) fn renderer(config: &Config, reporter: &Reporter, hooks: &Hooks) -> Arc<Renderer> {
     let extras = config.metrics.extras(reporter.sinks());
     Arc::new(Renderer::new(Extras { hooks: Some(hooks.clone()), ..extras }))
-}
-
-/// Tells something on all sinks, from any thread.
-pub(super) fn teller(reporter: &Reporter) -> Tell {
-    let reporter = reporter.clone();
-    Arc::new(move |priority, text: &str| drop(reporter.notice(SystemTime::now(), priority, text)))
 }
 
 fn offer_dead(sink: &Sink, time: SystemTime, monitor: &Monitor) {

@@ -6,6 +6,7 @@ mod expected;
 pub mod files;
 mod filter;
 mod fstab;
+mod hooks;
 mod keeper;
 mod paths;
 mod problem;
