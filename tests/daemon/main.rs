@@ -17,6 +17,7 @@ mod fleet;
 mod foreign;
 mod hangs;
 mod harness;
+mod hooks;
 mod http;
 mod injuries;
 mod many;
