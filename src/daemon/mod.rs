@@ -234,6 +234,7 @@ impl<'a> Daemon<'a> {
                 PoolEvent::Freed { probe } => Input::ProbeFreed { probe },
                 PoolEvent::Lost { probe } => Input::ProbeLost { probe },
                 PoolEvent::Notice(notice) => {
+                    self.showing.changed(); // how many probers there are, and how many of them are lost
                     let (priority, text) = notices::of_prober(&notice);
                     self.notice(priority, text);
                     continue;

@@ -17,16 +17,17 @@ daemon
 order mute /mnt/fuse
 expect $((INTERVAL + TIMEOUT)) "Mount failed health-check: /mnt/fuse (hung"
 accused_only /mnt/fuse
+wait_for 2 "Prober " || fail "the prober could be killed"
 expect_metric 1 mountstatus_probers_lost
-[ -n "$(stuck)" ] || fail "the prober could be killed"
+[ -n "$(stuck)" ] || fail "no prober is stuck"
 witness_lives
 sleep 300
 expect_metric 1 mountstatus_probers_lost
 # The daemon, the prober in use, and the one that was left behind.
 [ "$(processes)" -le 3 ] || fail "$(processes) processes"
 mark
-order release /mnt/fuse
 order ok /mnt/fuse
+order release /mnt/fuse
 expect_recovered 20 /mnt/fuse
 expect_metric 0 mountstatus_probers_lost
 order mute /mnt/fuse

@@ -13,6 +13,16 @@ smb_server() {
     printf '%s\n' '[global]' ' netbios name = K' ' interfaces = va' ' bind interfaces only = yes' \
         '[share]' ' path = /srv/smb' ' read only = no' >/etc/ksmbd/ksmbd.conf
     smb_password first
+    smb_start
+}
+
+smb_restart() { # PASSWORD: which counts from then on
+    ksmbd.control -s >/dev/null 2>&1
+    smb_password "$1"
+    smb_start
+}
+
+smb_start() {
     ksmbd.mountd -n >/tmp/ksmbd.said 2>&1 &
     for _ in $(seq 100); do
         netstat -ltn | grep -q ':445 ' && return 0
