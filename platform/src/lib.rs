@@ -7,6 +7,7 @@
 //! * [`probe`]: the calls that ask one file system for a sign of life. They may hang for ever and are made only in
 //!   the prober process.
 //! * [`process`]: starting a child that shares nothing with us but one socket, killing it, and learning of its end.
+//! * [`FileWatch`]: a [`mio`] event source that tells that files of ours changed (configuration, fstab).
 //! * [`own_use`]: what this process takes of the machine.
 //!
 //! What is the same everywhere (the shape of a mount, error numbers, packets) is in the plain modules.
@@ -29,6 +30,6 @@ pub use mount_table::MountTable;
 pub use probing::{Call, Outcome, Target, Usage};
 #[cfg(target_os = "linux")]
 pub use system::mountinfo;
-pub use system::{MountWatch, OWN_MOUNT_TABLE};
+pub use system::{FileWatch, MountWatch, OWN_MOUNT_TABLE};
 pub use system::{OwnUse, own_use};
 pub use system::{probe, process};

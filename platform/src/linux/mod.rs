@@ -1,5 +1,6 @@
 //! Linux: `/proc/self/mountinfo`, `listmount`/`statmount`, `statx`/`statfs`.
 
+mod files;
 mod fstype;
 pub mod mountinfo;
 mod own;
@@ -9,6 +10,7 @@ pub mod process;
 mod statmount;
 mod watch;
 
+pub use files::FileWatch;
 pub(crate) use fstype::kind_of;
 pub use own::{OwnUse, own_use};
 pub use watch::{MountWatch, OWN_MOUNT_TABLE};

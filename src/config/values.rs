@@ -1,0 +1,160 @@
+//! Values as operators write them, on the command line and in files.
+
+use crate::http::SocketChoice;
+use regex::bytes::{Regex, RegexBuilder};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+/// The shortest span that can be set: clocks and schedulers promise no better.
+const SHORTEST: Duration = Duration::from_millis(1);
+/// The longest: whoever writes more has mistaken the unit.
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+
+/// A regular expression over names, which are bytes: `.` is any byte, and a match may lie anywhere unless `^` and `$`
+/// say otherwise.
+pub fn name_regex(pattern: &str) -> Result<Regex, String> {
+    RegexBuilder::new(pattern).unicode(false).dot_matches_new_line(true).build().map_err(|error| {
+        // The crate's message is a drawing of several lines; its last line says what is wrong.
+        let text = error.to_string();
+        let last = text.lines().last().unwrap_or_default();
+        format!("not a regular expression: {}", last.strip_prefix("error: ").unwrap_or(last))
+    })
+}
+
+/// A span as operators write it: `60` (seconds), `0.5`, `500ms`, `2m`, `1h30m`. Written here because a bare number and
+/// fractions have to work as they did in 2.x, which the crates for this do not allow.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    const HELP: &str = "write a number of seconds, or 500ms, 30s, 2m, 1h30m, 1d";
+    let text = text.trim();
+    if text.starts_with('-') && text[1..].parse::<f64>().is_ok() {
+        return Err("it has to be more than zero".to_owned());
+    }
+    let mut seconds = 0.0;
+    let (mut rest, mut last_unit) = (text, f64::INFINITY);
+    while !rest.is_empty() {
+        let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (number, after) = rest.split_at(number_end);
+        let unit_end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit_end);
+        let number: f64 = number.parse().map_err(|_| HELP)?;
+        let unit = match unit {
+            "" if number_end == text.len() => 1.0,
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" | "min" => 60.0,
+            "h" => 3600.0,
+            "d" => 86_400.0,
+            _ => return Err(HELP.to_owned()),
+        };
+        if unit >= last_unit {
+            return Err(HELP.to_owned()); // 30s2m, or 2m2m: most likely a slip
+        }
+        seconds += number * unit;
+        (rest, last_unit) = (after, unit);
+    }
+    match Duration::try_from_secs_f64(seconds) {
+        _ if text.is_empty() => Err(HELP.to_owned()),
+        Ok(span) if span.is_zero() => Err("it has to be more than zero".to_owned()),
+        Ok(span) if span < SHORTEST => Err("it has to be at least 1ms".to_owned()),
+        Ok(span) if span <= LONGEST => Ok(span),
+        _ => Err("it is longer than a year".to_owned()),
+    }
+}
+
+/// An address to listen on: `127.0.0.1:9817`, `[::1]:9817`, `localhost:9817`, `:9817` for all addresses, or `off`.
+/// Names are not looked up, for that may take as long as it likes.
+pub fn listen_address(text: &str) -> Result<Option<SocketAddr>, String> {
+    const HELP: &str = "write an address and a port such as 127.0.0.1:9817, [::]:9817 or :9817, or off";
+    if text == "off" {
+        return Ok(None);
+    }
+    if let Ok(address) = text.parse() {
+        return Ok(Some(address));
+    }
+    let (host, port) = text.rsplit_once(':').ok_or(HELP)?;
+    let host: IpAddr = match host {
+        "" => Ipv6Addr::UNSPECIFIED.into(),
+        "localhost" => Ipv4Addr::LOCALHOST.into(),
+        _ => return Err(HELP.to_owned()),
+    };
+    Ok(Some(SocketAddr::new(host, port.parse().map_err(|_| HELP)?)))
+}
+
+/// A Unix socket: a path, or `off`.
+pub fn socket_choice(text: &str) -> Result<SocketChoice, String> {
+    match text {
+        "off" => Ok(SocketChoice::Off),
+        path if path.starts_with('/') => Ok(SocketChoice::At(path.into())),
+        _ => Err("write a path that begins with /, or off".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn durations() {
+        for (text, millis) in [
+            ("60", 60_000),
+            ("0.5", 500),
+            (".5", 500),
+            ("500ms", 500),
+            ("1.5s", 1500),
+            ("2m", 120_000),
+            ("2min", 120_000),
+            ("1h30m", 5_400_000),
+            ("1d", 86_400_000),
+            ("366d", 366 * 86_400_000),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for (text, complaint) in [
+            ("0", "more than zero"),
+            ("0s", "more than zero"),
+            ("-5", "more than zero"),
+            ("0.0001", "at least 1ms"),
+            ("367d", "longer than a year"),
+            ("99999999999999999999999999", "longer than a year"),
+            ("", "write a number"),
+            ("soon", "write a number"),
+            ("5 minutes", "write a number"),
+            ("30s2m", "write a number"),
+            ("1h30", "write a number"),
+            ("1.2.3", "write a number"),
+            ("--once-only", "write a number"),
+            ("inf", "write a number"),
+            ("1e3", "write a number"),
+        ] {
+            assert!(duration(text).unwrap_err().contains(complaint), "{text}: {:?}", duration(text));
+        }
+    }
+
+    #[test]
+    fn listen_addresses() {
+        for (text, address) in [
+            ("127.0.0.1:9817", "127.0.0.1:9817"),
+            ("[::1]:80", "[::1]:80"),
+            ("localhost:1", "127.0.0.1:1"),
+            (":9817", "[::]:9817"),
+        ] {
+            assert_eq!(listen_address(text), Ok(Some(address.parse().unwrap())));
+        }
+        assert_eq!(listen_address("off"), Ok(None));
+        for wrong in ["", "9817", "host:9817", "127.0.0.1", "127.0.0.1:x", ":99999"] {
+            assert!(listen_address(wrong).unwrap_err().starts_with("write an address"), "{wrong}");
+        }
+        assert_eq!(socket_choice("off"), Ok(SocketChoice::Off));
+        assert_eq!(socket_choice("/run/x"), Ok(SocketChoice::At("/run/x".into())));
+        assert!(socket_choice("x").is_err());
+    }
+    proptest! {
+        #[test]
+        fn any_text_is_a_duration_or_an_error(text: String) {
+            if let Ok(span) = duration(&text) {
+                prop_assert!(span >= SHORTEST && span <= LONGEST);
+            }
+        }
+    }
+}
