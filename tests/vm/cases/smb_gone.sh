@@ -18,6 +18,6 @@ for mount in soft hard; do
 done
 none_stuck $((TIMEOUT + 1))
 mark
-heal_smb
+lab_heal
 expect_recovered 200 /mnt/soft /mnt/hard
 stop_daemon

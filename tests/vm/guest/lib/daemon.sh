@@ -118,9 +118,10 @@ reason() { # PATH: the word after the bracket
     lines | sed -n "s|.*] Mount failed health-check: $1 (\([a-z_]*\).*|\1|p" | head -1
 }
 
-# busybox's wget crashes here: it is static and asks the resolver, even for a number.
+# busybox's wget crashes here: it is static and asks the resolver, even for a number. A client that closes its end at
+# once is given up by the server.
 metrics() {
-    printf 'GET /metrics HTTP/1.0\r\n\r\n' | nc 127.0.0.1 9817 | tr -d '\r'
+    { printf 'GET /metrics HTTP/1.0\r\n\r\n'; sleep 0.3; } | nc 127.0.0.1 9817 | tr -d '\r'
 }
 
 metric() { # NAME{LABELS}: its value

@@ -80,13 +80,16 @@ lab_heal() {
     ip -n a addr replace 10.9.0.2/24 dev eth0
     tc -n a qdisc del dev eth0 root 2>/dev/null
     reach a "$(cat /tmp/address.a)"
+    ip -n a neigh replace 10.9.0.1 lladdr "$(cat /sys/class/net/va/address)" nud permanent dev eth0
     at a sh -c '[ "$(cat /proc/fs/nfsd/threads)" -gt 0 ] || rpc.nfsd -G 10 -L 10 4'
 }
 
-# Ends what a case started and takes its mounts away. Fails if something stays.
+# Ends what a case started (a process that leaves its session is in /tmp/apart) and takes its mounts away. Fails if
+# something stays.
 lab_clear() { # SESSION
     for _ in 1 2 3; do
-        in_session "$1" | xargs -r kill -9 2>/dev/null
+        { in_session "$1"; cat /tmp/apart; } 2>/dev/null | xargs -r kill -9 2>/dev/null
+        rm -f /tmp/apart
         awk '$5 ~ "^/mnt/" { print $5 }' /proc/self/mountinfo | sort -r | while read -r path; do
             # All is well again, so the usual way works, and leaves nothing of a client behind.
             timeout 30 umount -i "$path" 2>/dev/null || umount -i -f -l "$path" 2>/dev/null ||

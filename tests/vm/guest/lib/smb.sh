@@ -43,8 +43,4 @@ smb() { # NAME OPTIONS
     ls "/mnt/$1" >/dev/null
 }
 
-smb_reach() { # ADDRESS: where the client's packets go
-    ip -n a neigh replace 10.9.0.1 lladdr "$1" nud permanent dev eth0
-}
-break_smb() { smb_reach $NOBODY; }
-heal_smb() { smb_reach "$(cat /sys/class/net/va/address)"; }
+break_smb() { ip -n a neigh replace 10.9.0.1 lladdr $NOBODY nud permanent dev eth0; }
