@@ -8,6 +8,7 @@ while sleep 1; do ls -l /mnt/listed >/dev/null; done &
 daemon
 sleep 30
 delegations=$(at a sh -c 'cat /proc/fs/nfsd/clients/*/states' | grep -c 'type: deleg')
+mark
 break_drop
 expect_dead /mnt/listed
 # It takes more than the caches' minute to show that it is the delegation.

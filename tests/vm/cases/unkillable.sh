@@ -4,7 +4,8 @@
 witness
 mkdir -p /mnt/fuse
 mkfifo /tmp/orders.$$
-/guest/bin/faultfs </tmp/orders.$$ >/tmp/answers.$$ &
+: >/tmp/answers.$$
+/guest/bin/faultfs </tmp/orders.$$ >>/tmp/answers.$$ &
 exec 9>/tmp/orders.$$
 order() { # COMMAND: and waits until it is obeyed
     before=$(wc -l </tmp/answers.$$)
