@@ -26,7 +26,8 @@
 //!
 //! # Reading order
 //! 1. [`monitor`]: what is decided, and when. Pure: time is an argument, decisions are data.
-//! 2. [`daemon`]: the one loop, the only reader of the clock, which carries the decisions out.
+//! 2. [`daemon`]: the one loop, the only reader of the clock, which carries the decisions out and tells the service
+//!    manager that it turns.
 //! 3. [`probe`]: the prober (the child) and the pool of probers (in the daemon).
 //! 4. [`report`]: every sentence that an operator sees, and the sinks.
 //! 5. [`live`], [`metrics`] and [`http`]: the latest snapshot, what Prometheus gets of it, and the server of all.
@@ -45,9 +46,11 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod daemon;
+pub mod hooks;
 pub mod http;
 pub mod live;
 pub mod metrics;
 pub mod monitor;
 pub mod probe;
+pub mod remote;
 pub mod report;

@@ -8,6 +8,8 @@
 //!   the prober process.
 //! * [`process`]: starting a child that shares nothing with us but one socket, killing it, and learning of its end.
 //! * [`FileWatch`]: a [`mio`] event source that tells that files of ours changed (configuration, fstab).
+//! * [`command`]: starting a program of the operator with two pipes, and ending it with all that it has started.
+//! * [`service`]: the service manager that started us, told without ever waiting for it.
 //! * [`own_use`]: what this process takes of the machine.
 //!
 //! What is the same everywhere (the shape of a mount, error numbers, packets) is in the plain modules.
@@ -16,6 +18,7 @@ mod errno;
 mod mount;
 mod mount_table;
 mod probing;
+pub mod service;
 
 #[cfg(target_os = "linux")]
 mod linux;
@@ -32,4 +35,4 @@ pub use probing::{Call, Outcome, Target, Usage};
 pub use system::mountinfo;
 pub use system::{FileWatch, MountWatch, OWN_MOUNT_TABLE};
 pub use system::{OwnUse, own_use};
-pub use system::{probe, process};
+pub use system::{command, probe, process};

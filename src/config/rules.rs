@@ -2,8 +2,9 @@
 
 use super::in_toml;
 use super::problem::Place;
+use super::reference;
 use super::section::{Document, Section, Value};
-use crate::monitor::Settings;
+use crate::monitor::{Event, Settings};
 use crate::report::{Severity, Span};
 use globset::{GlobBuilder, GlobMatcher};
 use platform::{Mount, MountTable};
@@ -15,20 +16,6 @@ use std::time::Duration;
 
 /// Rules in all: each new mount is held against all of them, and a storm of mounts must not cost seconds.
 const MAX_RULES: usize = 1000;
-/// The keys of a rule.
-pub(super) const KEYS: &[&str] = &[
-    "mountpoint",
-    "fstype",
-    "device",
-    "poll_interval",
-    "timeout",
-    "slow_after",
-    "exclude",
-    "expected",
-    "severity",
-    "hook",
-];
-
 /// One `[[rule]]`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Rule {
@@ -138,7 +125,7 @@ impl Rule {
             hooks: section.take(document, "hook", Value::texts),
         };
         let before = document.problems.len();
-        section.finish(document, KEYS, outer);
+        section.finish(document, &reference::names(reference::RULE), outer);
         if document.problems.len() > before {
             return rule; // the wrong key may be the one that is missing
         }
@@ -189,6 +176,17 @@ impl Rules {
     #[must_use]
     pub fn of_missing(&self, path: &Path) -> Option<&Rule> {
         self.0.iter().find(|rule| rule.mountpoint.is_some() && rule.is_for_path(path))
+    }
+
+    /// How bad this is, and which hooks are told, if not all: by the rule for its mount.
+    #[must_use]
+    pub fn on(&self, event: &Event) -> (Severity, Option<&[String]>) {
+        let rule = match (event, event.mount()) {
+            (Event::Missing { expected, .. }, _) => self.of_missing(&expected.mountpoint),
+            (_, Some(mount)) => self.of(mount),
+            (_, None) => None,
+        };
+        rule.map_or((Severity::default(), None), |rule| (rule.severity, rule.hooks.as_deref()))
     }
 
     /// All of them.
@@ -314,5 +312,83 @@ impl fmt::Display for Globs {
 impl fmt::Debug for Globs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::mount;
+    use std::os::unix::ffi::OsStrExt;
+
+    fn globs(texts: &[&str], paths: bool) -> Option<Globs> {
+        let texts: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
+        Some(Globs::new(&texts, paths).unwrap())
+    }
+
+    fn rule(line: usize) -> Rule {
+        Rule {
+            place: Place { file: "/etc/c.toml".into(), line: Some(line) },
+            mountpoint: None,
+            fstype: None,
+            device: None,
+            poll_interval: None,
+            timeout: None,
+            slow_after: None,
+            exclude: false,
+            expected: false,
+            severity: Severity::Critical,
+            hooks: None,
+        }
+    }
+
+    #[test]
+    fn globs_of_paths_and_of_names() {
+        for (glob, name, paths, fits) in [
+            ("/mnt/*", "/mnt/a", true, true),
+            ("/mnt/*", "/mnt/a/b", true, false),
+            ("/mnt/*", "/mnt", true, false),
+            ("/mnt/**", "/mnt/a/b", true, true),
+            ("/mnt/a/", "/mnt/a", true, true),
+            ("/", "/", true, true),
+            ("**", "/", true, true),
+            ("**", "/a/b", true, true),
+            ("/{home,srv}/[a-c]?", "/srv/bx", true, true),
+            ("nfs*", "nfs4", false, true),
+            ("nfs", "nfs4", false, false),
+            ("nas:*", "nas:/a/b", false, true),
+        ] {
+            let found = globs(&[glob], paths).unwrap().matches(OsStr::new(name));
+            assert_eq!(found, fits, "{glob} {name}");
+        }
+        let odd = globs(&["/mnt/?"], true).unwrap();
+        assert!(odd.matches(OsStr::from_bytes(b"/mnt/\xff")), "a byte that is no character is one, too");
+    }
+
+    #[test]
+    fn the_first_that_matches_counts() {
+        let rules = Rules::from(vec![
+            Rule { fstype: globs(&["nfs*"], false), mountpoint: globs(&["/a"], true), ..rule(1) },
+            Rule { mountpoint: globs(&["/a", "/b"], true), ..rule(2) },
+            Rule { fstype: globs(&["nfs4"], false), timeout: Some(Duration::from_millis(500)), ..rule(3) },
+        ]);
+        let line =
+            |path: &str, fstype: &str| rules.of(&mount(1, path, fstype)).and_then(|rule| rule.place.line);
+        assert_eq!(line("/a", "nfs4"), Some(1));
+        assert_eq!(line("/a", "ext4"), Some(2));
+        assert_eq!(line("/c", "nfs4"), Some(3));
+        assert_eq!(line("/c", "nfs3"), None);
+        let settings = rules.0[2].settings(Settings::default());
+        assert_eq!(
+            (settings.timeout, settings.slow_after),
+            (Duration::from_millis(500), Duration::from_millis(500))
+        );
+        let table = MountTable::new(vec![mount(1, "/a", "nfs4"), mount(2, "/c", "ext4")]);
+        let warnings = rules.warnings(&table, Settings::default());
+        let wanted = [
+            "/etc/c.toml:2: [[rule]] is of no use now: the rule at /etc/c.toml:1 comes first for all its mounts",
+            "/etc/c.toml:3: [[rule]] is of no use now: the rule at /etc/c.toml:1 comes first for all its mounts",
+        ];
+        assert_eq!(warnings, wanted);
     }
 }

@@ -16,11 +16,12 @@ mod priority;
 pub mod progress;
 mod rate;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod severity;
 pub mod sink;
 pub mod stamp;
 pub mod stderr;
+pub mod supervisor;
 pub mod syslog;
 pub mod table;
 pub mod terminal;

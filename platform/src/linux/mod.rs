@@ -1,5 +1,6 @@
 //! Linux: `/proc/self/mountinfo`, `listmount`/`statmount`, `statx`/`statfs`.
 
+pub mod command;
 mod files;
 mod fstype;
 pub mod mountinfo;
@@ -7,6 +8,7 @@ mod own;
 mod packet;
 pub mod probe;
 pub mod process;
+mod spawn;
 mod statmount;
 mod watch;
 
