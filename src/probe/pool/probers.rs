@@ -1,6 +1,9 @@
 //! What probers say, and how they end.
 
-use super::{Epitaph, LANES, LOOK_AFTER, LOST_NOTICE_INTERVAL, MAX_LOST_PROBERS, Pool, Standing, THREADS_NOTICE_INTERVAL};
+use super::{
+    Epitaph, LANES, LOOK_AFTER, LOST_NOTICE_INTERVAL, MAX_LOST_PROBERS, Pool, Standing,
+    THREADS_NOTICE_INTERVAL,
+};
 use crate::monitor::Time;
 use crate::probe::handle::{Handle, Phase, Received};
 use crate::probe::wire::Reply;
@@ -153,7 +156,8 @@ impl Pool {
     /// Is a prober that was just lost worth a word?
     fn is_news(&mut self, now: Time) -> bool {
         let lost = self.probers_lost();
-        let told = self.lost_told.is_some_and(|(at, number)| lost <= number && now < at + LOST_NOTICE_INTERVAL);
+        let told =
+            self.lost_told.is_some_and(|(at, number)| lost <= number && now < at + LOST_NOTICE_INTERVAL);
         if !told {
             self.lost_told = Some((now, lost));
         }
