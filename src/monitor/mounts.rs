@@ -78,7 +78,7 @@ impl Monitor {
             }
         }
         if pause != self.interval {
-            self.timers.set(Timer::Ask(key), now + pause);
+            self.timers.set(Timer::Ask(key), now + self.spread.first_wait(pause, key.0));
         }
     }
 
