@@ -10,9 +10,14 @@ fail() { # TEXT: the end of a case
     exit 1
 }
 
-skip() { # TEXT: not possible with this kernel
+skip() { # TEXT: something is missing that could be here
     note "$*"
     exit 77
+}
+
+not_here() { # TEXT: this kernel does not have what the case is about
+    note "$*"
+    exit 78
 }
 
 # Hundredths of a second in words.

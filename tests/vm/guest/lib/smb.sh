@@ -2,7 +2,7 @@
 # is the one in a namespace of its own.
 
 smb_server() {
-    case $(uname -r) in 6.1.*) skip "its ksmbd crashes as soon as a share is opened" ;; esac
+    case $(uname -r) in 6.1.*) not_here "its ksmbd crashes as soon as a share is opened" ;; esac
     # Ciphers are asked for by names that an image without aliases does not know.
     for module in ctr ghash_generic seqiv cmac ccm gcm hmac md4 ecb aes_generic sha256_generic sha512_generic nls_utf8 \
         nls_ucs2_utils arc4 libarc4 des_generic libdes crc32c_generic; do
