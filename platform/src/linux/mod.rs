@@ -4,6 +4,7 @@ pub mod command;
 mod files;
 mod fstype;
 pub mod mountinfo;
+mod namespace;
 mod own;
 mod packet;
 pub mod probe;
@@ -14,5 +15,6 @@ mod watch;
 
 pub use files::FileWatch;
 pub(crate) use fstype::kind_of;
+pub use namespace::{FoundNamespace, MountNamespace};
 pub use own::{OwnUse, own_use};
 pub use watch::{MountWatch, OWN_MOUNT_TABLE};
