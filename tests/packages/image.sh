@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Run by run, in namespaces: the Dockerfile without a container engine. Its steps are run one by one (dockerfile.py).
+# Run by run, in namespaces: the Dockerfile without Docker. Its steps are run one by one (dockerfile.py), and what they
+# make is started as a container by runc.
 #
 # What is real: the instructions and their order, what .dockerignore lets through, the commands of the build, the files
 # of the image, its user, entry point and command.
 # What is emulated: the image `rust` is this machine's /usr and Rust toolchain, read-only, with crates that have been
-# downloaded before; a container is a chroot in namespaces; the results of an earlier build lie in /source/target.
+# downloaded before; the results of an earlier build lie in /source/target; there are no layers and no image files.
 #
 #   image.sh DEBIAN_ROOT
 set -u
@@ -13,6 +14,8 @@ begin
 scratch
 base=$scratch/rust
 built=$PWD/target/packages/image-target
+# Control groups of containers are named after it.
+id=msm-packages-$$-$(date +%s)
 
 # This machine as the image that the build starts from.
 base() {
@@ -54,29 +57,37 @@ warm() {
 
 of_image() {
     python3 -c 'import json, sys
-value = json.loads(open(sys.argv[1]).read().splitlines()[-1])[sys.argv[2]]
-print(value if isinstance(value, str) else "\n".join(value))' "$scratch/steps" "$1"
+print(json.loads(open(sys.argv[1]).read().splitlines()[-1])[sys.argv[2]])' "$scratch/steps" "$1"
 }
 
-# container WORD...: runs it in the image as its user, as `docker run` does; without a word the default command.
-container() {
-    local entry command user environment=()
-    mapfile -t entry < <(of_image entrypoint)
-    mapfile -t command < <(of_image command)
-    [ $# = 0 ] || command=("$@")
-    user=$(of_image user)
-    # Of the engine, where the image does not say: its default PATH.
-    mapfile -t environment < <(python3 -c 'import json, sys
+# bundle WORD...: describes a container of the image for runc(8), as `docker run IMAGE WORD...` would; without a word it
+# has the default command. The network is that of the test.
+bundle() {
+    rm -rf $scratch/bundle
+    mkdir $scratch/bundle
+    (cd $scratch/bundle && runc spec)
+    python3 - "$scratch/steps" $scratch/bundle/config.json "$@" <<'PYTHON'
+import json
+import sys
+
+steps, file, *words = sys.argv[1:]
+image = json.loads(open(steps).read().splitlines()[-1])
+spec = json.load(open(file))
+uid, gid = (int(it) for it in image["user"].split(":"))
+process = spec["process"]
+process.update(terminal=False, user={"uid": uid, "gid": gid}, args=image["entrypoint"] + (words or image["command"]))
+# What an engine says where the image does not.
 path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-for it in {**path, **json.loads(open(sys.argv[1]).read().splitlines()[-1])["environment"]}.items():
-    print("%s=%s" % it)' "$scratch/steps")
-    # The kernel looks up the program in here, so its PATH is taken apart before.
-    local program
-    for program in $(printf '%s\n' "${environment[@]}" | sed -n 's/^PATH=//p' | tr ':' ' '); do
-        [ ! -x "$image/${program#/}/${entry[0]}" ] || break
-    done
-    env -i "${environment[@]}" /usr/bin/setpriv --no-new-privs /usr/sbin/chroot --userspec="$user" "$image" \
-        "$program/${entry[0]}" "${entry[@]:1}" "${command[@]}"
+process["env"] = [f"{name}={value}" for name, value in {**path, **image["environment"]}.items()]
+spec["root"] = {"path": image["root"], "readonly": False}
+spec["mounts"] = [it for it in spec["mounts"] if it["type"] != "cgroup"]
+spec["linux"]["namespaces"] = [it for it in spec["linux"]["namespaces"] if it["type"] != "network"]
+json.dump(spec, open(file, "w"))
+PYTHON
+}
+
+container() {
+    runc --root $scratch/runc "$@"
 }
 
 each_step_can_be_done() {
@@ -93,13 +104,11 @@ each_step_can_be_done() {
 image=$scratch/stages/last
 needs_image() {
     [ -d $image ] || skip "there is no image: see each_step_can_be_done"
-    mountpoint -q $image && return
-    # As an engine does: the image's root is a mount, read-only here, and there is a /proc.
-    mkdir -p $image/proc
-    mount --bind $image $image
-    mount -t proc proc $image/proc
-    mount -o remount,bind,ro $image
-    mount -t tmpfs -o "mode=$(stat -c %a $image/run),uid=$(stat -c %u $image/run)" run $image/run
+}
+
+needs_container() {
+    needs_image
+    command -v runc >/dev/null || skip "needs runc(8)"
 }
 
 it_is_small_and_holds_nothing_else() {
@@ -113,10 +122,11 @@ it_is_small_and_holds_nothing_else() {
     [ -z "$(find $image -xdev ! -path $image/run ! -user 0)" ]
 }
 
-docker_run_prints_a_first_check() {
-    needs_image
+it_prints_a_first_check() {
+    needs_container
     [ "$(of_image user)" = 65532:65532 ]
-    container >$scratch/out
+    bundle
+    container run --bundle $scratch/bundle "$id" >$scratch/out
     cat $scratch/out
     grep -qE '^STATE +LATENCY' $scratch/out
     grep -qE '^ok .* /$' $scratch/out
@@ -124,26 +134,27 @@ docker_run_prints_a_first_check() {
 }
 
 an_option_makes_it_the_daemon() {
-    needs_image
-    local daemon
+    needs_container
+    local run
     ip link set lo up
-    container --listen-address=127.0.0.1:9817 --syslog=off 2>$scratch/daemon &
-    daemon=$!
+    bundle --listen-address=127.0.0.1:9817 --syslog=off
+    container run --bundle $scratch/bundle "$id" 2>$scratch/daemon &
+    run=$!
+    # When the test fails, the container ends with its process namespace; its control group would stay.
+    trap 'container delete --force "$id"' EXIT
     until grep -q '^Checked ' $scratch/daemon; do
-        kill -0 $daemon
+        kill -0 $run || fail "$(cat $scratch/daemon)"
         sleep 0.1
     done
     # By the socket in /run, which its user may make.
-    [ -S $image/run/$name.sock ]
-    [ "$(stat -c %u $image/run/$name.sock)" = 65532 ]
-    container status | grep -E '^Checked [1-9][0-9]* mounts; 0 are dead'
+    container exec "$id" $name status | grep -E '^Checked [1-9][0-9]* mounts; 0 are dead'
     exec 3<>/dev/tcp/127.0.0.1/9817
     printf 'GET /-/healthy HTTP/1.0\r\nHost: localhost:9817\r\n\r\n' >&3
     head -n 1 <&3 | grep -q ' 200 '
-    kill $daemon
-    wait $daemon
+    container kill "$id" TERM
+    wait $run
 }
 
-check image each_step_can_be_done it_is_small_and_holds_nothing_else docker_run_prints_a_first_check \
+check image each_step_can_be_done it_is_small_and_holds_nothing_else it_prints_a_first_check \
     an_option_makes_it_the_daemon
 finish
