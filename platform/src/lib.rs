@@ -7,11 +7,14 @@
 //! * [`probe`]: the calls that ask one file system for a sign of life. They may hang for ever and are made only in
 //!   the prober process.
 //! * [`process`]: starting a child that shares nothing with us but one socket, killing it, and learning of its end.
+//! * [`collect`]: what the kernel tells about a dead mount without touching it; may be slow, so
+//!   it is read in a process of its own.
 //! * [`own_use`]: what this process takes of the machine.
 //!
 //! What is the same everywhere (the shape of a mount, error numbers, packets) is in the plain modules.
 
 mod errno;
+pub mod evidence;
 mod mount;
 mod mount_table;
 mod probing;
@@ -29,6 +32,7 @@ pub use mount_table::MountTable;
 pub use probing::{Call, Outcome, Target, Usage};
 #[cfg(target_os = "linux")]
 pub use system::mountinfo;
+pub use system::evidence as collect;
 pub use system::{MountWatch, OWN_MOUNT_TABLE};
 pub use system::{OwnUse, own_use};
 pub use system::{probe, process};

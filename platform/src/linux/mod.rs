@@ -1,5 +1,6 @@
 //! Linux: `/proc/self/mountinfo`, `listmount`/`statmount`, `statx`/`statfs`.
 
+pub mod evidence;
 mod fstype;
 pub mod mountinfo;
 mod own;

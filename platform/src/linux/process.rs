@@ -24,7 +24,10 @@ use std::path::Path;
 const NAME: &CStr = c"mount_status_monitor";
 /// `argv[1]`: what makes the program a prober.
 pub const PROBER_ARGUMENT: &str = "prober";
-const MODE: &CStr = c"prober";
+const PROBER: &CStr = c"prober";
+/// `argv[1]` of the process that collects evidence.
+pub const COLLECTOR_ARGUMENT: &str = "collector";
+const COLLECTOR: &CStr = c"collector";
 /// The link to the program that runs, which works even when its file was replaced.
 const OURSELVES: &CStr = c"/proc/self/exe";
 /// The exit status of a child whose exec failed, as in a shell.
@@ -45,6 +48,7 @@ pub fn is_root() -> bool {
 #[derive(Debug)]
 pub struct Launcher {
     program: CString,
+    mode: &'static CStr,
     null: File,
 }
 
@@ -55,12 +59,24 @@ impl Launcher {
     /// # Errors
     /// A path with a NUL byte; no `/dev/null`.
     pub fn new(program: Option<&Path>) -> io::Result<Launcher> {
+        Launcher::of(program, PROBER)
+    }
+
+    /// The same for the process that collects evidence, whose first argument is `collector`.
+    ///
+    /// # Errors
+    /// As for [`Launcher::new`].
+    pub fn of_collectors(program: Option<&Path>) -> io::Result<Launcher> {
+        Launcher::of(program, COLLECTOR)
+    }
+
+    fn of(program: Option<&Path>, mode: &'static CStr) -> io::Result<Launcher> {
         let program = match program {
             Some(path) => CString::new(path.as_os_str().as_bytes())?,
             None => OURSELVES.to_owned(),
         };
         let null = File::options().read(true).write(true).open("/dev/null")?;
-        Ok(Launcher { program, null })
+        Ok(Launcher { program, mode, null })
     }
 
     /// Starts a prober without waiting for it. Its end of the socket pair is its descriptor 0; it ends when ours is
@@ -74,7 +90,7 @@ impl Launcher {
         if theirs.as_raw_fd() <= libc::STDERR_FILENO {
             return Err(io::Error::other("standard descriptors of this process are closed"));
         }
-        let argv = [NAME.as_ptr(), MODE.as_ptr(), std::ptr::null()];
+        let argv = [NAME.as_ptr(), self.mode.as_ptr(), std::ptr::null()];
         let envp = [std::ptr::null()];
         // A handler of ours must not run in the child, where its pipes lead back to us.
         let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
@@ -219,8 +235,17 @@ impl fmt::Display for Ended {
 
 /// Turns this process into a prober: first thing in `main`.
 pub fn become_prober() {
+    become_helper(c"msm-prober");
+}
+
+/// Turns this process into the one that collects evidence: first thing in `main`.
+pub fn become_collector() {
+    become_helper(c"msm-collector");
+}
+
+fn become_helper(name: &CStr) {
     // SAFETY: the name is NUL-terminated and shorter than the 16 bytes that are read.
-    unsafe { libc::prctl(libc::PR_SET_NAME, c"msm-prober".as_ptr()) };
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
     // The dump of a process with unkillable threads never ends, and would keep the socket open.
     let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
     // By default each of many threads gets a heap of its own.
@@ -273,6 +298,12 @@ pub fn is_started_by_daemon() -> bool {
 pub fn prober_socket() -> BorrowedFd<'static> {
     // SAFETY: nothing in a prober closes descriptor 0.
     unsafe { BorrowedFd::borrow_raw(0) }
+}
+
+/// The process that started this one.
+#[must_use]
+pub fn parent_id() -> u32 {
+    nix::unistd::getppid().as_raw().unsigned_abs()
 }
 
 /// The kernel's id of the calling thread, as in `/proc/PID/task/TID`.
