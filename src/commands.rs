@@ -14,7 +14,6 @@ use crate::daemon::Ending;
 use crate::monitor::{Policy, Settings};
 use crate::report::PROCESS_NAME;
 use anyhow::Context as _;
-use platform::process::PROBER_ARGUMENT;
 use platform::{Mount, MountTable, MountWatch};
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -59,10 +58,10 @@ fn unless_gone(written: io::Result<()>) -> anyhow::Result<bool> {
     }
 }
 
-/// Says that people have no use for a prober.
+/// Says that people have no use for a child of the daemon.
 #[must_use]
-pub fn no_prober() -> ExitCode {
-    failed(&anyhow::anyhow!("{PROBER_ARGUMENT} is started by the daemon only"))
+pub fn started_by_daemon_only(argument: &str) -> ExitCode {
+    failed(&anyhow::anyhow!("{argument} is started by the daemon only"))
 }
 
 /// Says what the command line came to, where that is the end.

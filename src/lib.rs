@@ -45,6 +45,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod daemon;
+pub mod evidence;
 pub mod http;
 pub mod live;
 pub mod metrics;

@@ -6,14 +6,17 @@
 //! answer that has come is never beaten by its own deadline.
 
 mod clock;
+mod inquiry;
 mod showing;
 
+use crate::evidence::DeskEvent;
 use crate::live::{Live, Snapshot};
 use crate::monitor::{Action, Event, Input, Monitor, Policy, Reading, Status, Time};
 use crate::probe::{Pool, PoolEvent};
 use crate::report::{Priority, notices};
 use anyhow::Context as _;
 use clock::Clock;
+use inquiry::Inquiry;
 use mio::{Events, Interest, Poll, Token, Waker};
 use platform::MountWatch;
 use showing::Showing;
@@ -27,6 +30,9 @@ const MOUNTS: Token = Token(0);
 const SIGNALS: Token = Token(1);
 /// Somebody wants to see the loop turn.
 const NUDGES: Token = Token(2);
+/// The collector of evidence, and the kernel log: far above the pool's tokens.
+const COLLECTOR: Token = Token(1 << 20);
+const KERNEL_LOG: Token = Token((1 << 20) + 1);
 /// Tokens from here on are the pool's.
 const FIRST_PROBER: usize = 3;
 /// Readiness events taken in one turn: more wait for the next turn.
@@ -79,6 +85,7 @@ pub struct Daemon<'a> {
     watch: MountWatch,
     monitor: Monitor,
     pool: Pool,
+    inquiry: Inquiry,
     showing: Showing,
     tell: &'a mut dyn FnMut(SystemTime, Told<'_>),
     last_run: Option<usize>,
@@ -119,6 +126,9 @@ impl<'a> Daemon<'a> {
             live.set_waker(Waker::new(poll.registry(), NUDGES).context("cannot create a waker")?);
         }
         let registry = poll.registry().try_clone().context("cannot share the event queue")?;
+        let shared = registry.try_clone().context("cannot share the event queue")?;
+        let inquiry = Inquiry::new(shared, (COLLECTOR, KERNEL_LOG), options.prober.clone())
+            .context("cannot prepare the collection of evidence")?;
         let pool = Pool::new(registry, FIRST_PROBER, options.prober).context("cannot prepare probers")?;
         Ok(Daemon {
             poll,
@@ -127,6 +137,7 @@ impl<'a> Daemon<'a> {
             watch,
             monitor: Monitor::new(options.interval, options.policy),
             pool,
+            inquiry,
             showing: Showing::new(options.live),
             tell,
             last_run: None,
@@ -143,6 +154,9 @@ impl<'a> Daemon<'a> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let table = self.watch.read().context("cannot read the mount table")?;
         let mut now = self.clock.now();
+        if matches!(purpose, Purpose::Watch) {
+            self.inquiry.table_was_read(&table);
+        }
         self.monitor.handle(now, Input::MountTable { table, whole: true });
         loop {
             self.decide(now);
@@ -150,6 +164,7 @@ impl<'a> Daemon<'a> {
             let done = matches!(purpose, Purpose::Once(_)) && self.last_run.is_some();
             if self.interrupted || done {
                 self.pool.shutdown();
+                self.inquiry.desk.shutdown();
                 let status = self.monitor.status();
                 let (unjudged, interrupted) = (self.last_run.unwrap_or(0), self.interrupted);
                 // The process ends: to free thousands of mounts one by one is work for nobody.
@@ -175,7 +190,8 @@ impl<'a> Daemon<'a> {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        let others = self.pool.next_deadline().into_iter().chain(self.showing.next());
+        let others = self.pool.next_deadline().into_iter().chain(self.inquiry.next_deadline());
+        let others = others.chain(self.showing.next());
         self.monitor.next_deadline().into_iter().chain(others).min()
     }
 
@@ -189,16 +205,26 @@ impl<'a> Daemon<'a> {
                 MOUNTS => self.monitor.handle(now, Input::TableChanged),
                 NUDGES => {} // turning is all that is wanted
                 SIGNALS => self.take_signals(now),
+                COLLECTOR => self.inquiry.desk.ready(now),
+                KERNEL_LOG => {
+                    for sign in self.inquiry.log_is_readable(now) {
+                        self.monitor.handle(now, sign);
+                    }
+                }
                 token => self.pool.ready(now, token),
             }
         }
         self.pool.handle_deadline(now);
+        self.inquiry.handle_deadline(now);
     }
 
     fn take_signals(&mut self, now: Time) {
         for signal in self.signals.pending() {
             match signal {
-                SIGCHLD => self.pool.reap(now),
+                SIGCHLD => {
+                    self.pool.reap(now);
+                    self.inquiry.desk.reap(now);
+                }
                 SIGHUP => {
                     self.notice(Priority::Notice, "Nothing to reload: there is no configuration file".into());
                 }
@@ -218,7 +244,8 @@ impl<'a> Daemon<'a> {
                 self.carry_out(now, action);
             }
             self.pool.flush(now);
-            if !acted && !self.pool.has_events() {
+            self.inquiry.desk.flush(now);
+            if !acted && !self.pool.has_events() && !self.inquiry.desk.has_events() {
                 return;
             }
         }
@@ -227,14 +254,34 @@ impl<'a> Daemon<'a> {
     fn take_news(&mut self, now: Time) {
         let events: Vec<PoolEvent> = self.pool.drain_events().collect();
         for event in events {
+            if let PoolEvent::Answered { probe, .. } | PoolEvent::Aborted { probe } = &event {
+                self.inquiry.over(*probe);
+            }
             let input = match event {
                 PoolEvent::Answered { probe, outcome, took } => Input::ProbeAnswered { probe, outcome, took },
-                PoolEvent::Stuck { probe, call, elapsed, .. } => Input::ProbeStuck { probe, call, elapsed },
+                PoolEvent::Stuck { probe, call, elapsed, pid, tid } => {
+                    self.inquiry.stuck(probe, pid, tid);
+                    Input::ProbeStuck { probe, call, elapsed }
+                }
                 PoolEvent::Aborted { probe } => Input::ProbeAborted { probe },
                 PoolEvent::Freed { probe } => Input::ProbeFreed { probe },
                 PoolEvent::Lost { probe } => Input::ProbeLost { probe },
                 PoolEvent::Notice(notice) => {
                     let (priority, text) = notices::of_prober(&notice);
+                    self.notice(priority, text);
+                    continue;
+                }
+            };
+            self.monitor.handle(now, input);
+        }
+        for event in self.inquiry.news() {
+            let input = match event {
+                DeskEvent::Found { device, evidence } => {
+                    Input::EvidenceFound { superblock: device, evidence }
+                }
+                DeskEvent::Ended { device } => Input::EvidenceEnded { superblock: device },
+                DeskEvent::Notice(notice) => {
+                    let (priority, text) = notices::of_collector(&notice);
                     self.notice(priority, text);
                     continue;
                 }
@@ -248,7 +295,16 @@ impl<'a> Daemon<'a> {
             Action::ReadTable(reading) => self.read_table(now, reading),
             Action::StartProbe { probe, target } => self.pool.start(probe, &target),
             Action::ConfirmHang { probe } => self.pool.confirm(probe),
-            Action::CondemnProbe { probe } => self.pool.condemn(probe),
+            Action::CondemnProbe { probe } => {
+                self.inquiry.over(probe);
+                self.pool.condemn(probe);
+            }
+            Action::CollectEvidence { mount, mount_ids, probe, alone, patience } => {
+                self.inquiry.collect(now, &mount, &mount_ids, probe, alone, patience);
+                if let Some(probe) = probe {
+                    self.pool.locate(probe);
+                }
+            }
             Action::Report(event) => {
                 self.showing.changed();
                 if let Event::Run { unjudged, .. } = event {
@@ -286,6 +342,7 @@ impl<'a> Daemon<'a> {
                 if std::mem::take(&mut self.unreadable) {
                     self.notice(Priority::Notice, "The mount table can be read again".into());
                 }
+                self.inquiry.table_was_read(&table);
                 self.monitor.handle(now, Input::MountTable { table, whole });
                 self.clock.now() - begun
             }

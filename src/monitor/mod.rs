@@ -8,6 +8,7 @@ mod asking;
 mod counters;
 mod diff;
 mod event;
+mod evidence;
 mod health;
 mod interface;
 mod mounts;
@@ -27,6 +28,7 @@ mod visible;
 pub use counters::{Counters, DURATION_BOUNDS, Durations, FsCounters};
 pub use diff::{Change, diff};
 pub use event::Event;
+pub use evidence::{Findings, server_of};
 pub use health::{Failure, Health, Reason};
 pub use interface::{Action, Input, ProbeId};
 pub use pace::Reading;
@@ -79,6 +81,10 @@ pub struct Monitor {
     saw_table: bool,
     /// Changes of health so far.
     turns_of_health: u64,
+    /// File systems that evidence is being collected about.
+    collecting: usize,
+    /// What the kernel said last of servers, and when.
+    heeded: Vec<(Vec<u8>, bool, Time)>,
     /// A hang is over: what lies behind it is to be asked again.
     way_is_free: bool,
     actions: VecDeque<Action>,
@@ -97,6 +103,8 @@ enum Timer {
     Remind(MountKey),
     /// The next run begins.
     Run,
+    /// A reminder about a mount of this file system is near.
+    Evidence(DeviceNumber),
 }
 
 impl Monitor {
@@ -124,6 +132,8 @@ impl Monitor {
             count: Count::default(),
             saw_table: false,
             turns_of_health: 0,
+            collecting: 0,
+            heeded: Vec::new(),
             way_is_free: false,
             actions: VecDeque::new(),
         }
@@ -143,6 +153,10 @@ impl Monitor {
             Input::ProbeAborted { probe } => self.aborted(now, probe),
             Input::ProbeLost { probe } => self.lost(probe),
             Input::ProbeFreed { probe } => self.freed(now, probe),
+            Input::EvidenceFound { superblock, evidence } => self.evidence_found(now, superblock, *evidence),
+            Input::EvidenceEnded { superblock } => self.evidence_ended(superblock),
+            Input::EvidenceWanted { mountpoints } => self.collect_on_wish(now, &mountpoints),
+            Input::ServerSign { server, responds } => self.server_sign(now, &server, responds),
             Input::Stalled(lost) => self.give_time_back(lost),
             Input::Tick => {}
         }
@@ -159,6 +173,7 @@ impl Monitor {
                 Timer::Ask(key) => self.own_timer(now, key),
                 Timer::Remind(key) => self.remind(now, key),
                 Timer::Run => self.begin_run(now),
+                Timer::Evidence(superblock) => self.collect_for_reminder(now, superblock),
             }
         }
         if std::mem::take(&mut self.way_is_free) {
