@@ -18,8 +18,8 @@ use std::time::Duration;
 
 /// A collector that has not told all by then is stuck: its own limits together are shorter, also on a busy machine.
 const LIMIT: Duration = Duration::from_secs(8);
-/// A collector that has nothing to do for this long ends: it takes some megabytes.
-const IDLE: Duration = Duration::from_secs(30);
+/// A collector that has nothing to do for this long ends: it takes some megabytes, and a new one some milliseconds.
+const IDLE: Duration = Duration::from_secs(3);
 /// Collectors that were killed and are still there. More would be stuck in the same way.
 const MAX_LEFT_BEHIND: usize = 2;
 /// After one died or could not be started, the next is not started for this long.

@@ -7,6 +7,8 @@
 pub mod document;
 mod duration;
 pub mod escape;
+pub mod evidence;
+mod evidence_json;
 pub mod json;
 pub mod lines;
 mod message;

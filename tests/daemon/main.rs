@@ -11,6 +11,7 @@ mod common;
 
 mod binds;
 mod check;
+mod evidence;
 mod foreign;
 mod hangs;
 mod harness;

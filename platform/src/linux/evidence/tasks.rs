@@ -173,12 +173,10 @@ impl Scan<'_> {
         channel: &str,
     ) -> Option<(Option<usize>, Option<crate::evidence::Family>)> {
         let call = self.text(directory, "syscall").unwrap_or_default();
-        for file in waits::files_of(&call) {
-            if let Some(device) = self.places.of_file(process, file) {
-                // It works on that file: if that is none of the suspects', it waits for something else.
-                let place = self.place_of(device)?;
-                return Some((Some(place), Some(self.suspects[place].family)));
-            }
+        if let Some(device) = waits::file_of(&call).and_then(|file| self.places.of_file(process, file)) {
+            // It works on that file: if that is none of the suspects', it waits for something else.
+            let place = self.place_of(device)?;
+            return Some((Some(place), Some(self.suspects[place].family)));
         }
         let stack = self.text(directory, "stack");
         let waited_for = waits::family_of(channel).or_else(|| waits::family_of_stack(stack.as_deref()?));

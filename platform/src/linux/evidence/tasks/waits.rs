@@ -72,20 +72,22 @@ pub(super) fn family_of_stack(stack: &str) -> Option<Family> {
     functions(stack.as_bytes()).iter().find_map(|function| family_of(function))
 }
 
-/// The files that a system call works on, of the text of `proc_pid_syscall(5)`: the first argument of those that take
-/// a descriptor at all, and the fifth, which is that of `mmap`. What is no small number is no descriptor.
-pub(super) fn files_of(call: &str) -> impl Iterator<Item = u32> {
+#[cfg(target_pointer_width = "64")]
+#[allow(clippy::unnecessary_cast)] // wide only here
+const MMAP: i64 = libc::SYS_mmap as i64;
+#[cfg(not(target_pointer_width = "64"))]
+const MMAP: i64 = libc::SYS_mmap2 as i64;
+
+/// The file that a system call works on, of the text of `proc_pid_syscall(5)`: the first argument of those that take
+/// a descriptor at all, but the fifth of `mmap`. What is no small number is no descriptor but a path or a constant.
+pub(super) fn file_of(call: &str) -> Option<u32> {
     let mut words = call.split_ascii_whitespace();
-    let is_call = words.next().is_some_and(|number| number.parse::<u32>().is_ok());
-    let arguments: Vec<u64> = words
-        .map_while(|word| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok())
-        .filter(|_| is_call)
-        .collect();
+    let number: i64 = words.next()?.parse().ok().filter(|&number| number >= 0)?;
+    let is_map = number == MMAP;
+    let argument = words.nth(if is_map { 4 } else { 0 })?.strip_prefix("0x")?;
+    let value = u32::from_str_radix(argument, 16).ok()?;
     // The kernel's highest limit of open files (`fs.nr_open`) is usually this.
-    let descriptor = |&n: &usize| arguments.get(n).copied().filter(|&value| value < 1 << 20);
-    let found: Vec<u32> =
-        [0, 4].iter().filter_map(|n| descriptor(n)).filter_map(|value| value.try_into().ok()).collect();
-    found.into_iter()
+    (value < 1 << 20).then_some(value)
 }
 
 #[cfg(test)]
@@ -115,11 +117,20 @@ mod tests {
 
     #[test]
     fn descriptors_of_a_call() {
-        let files = |text| files_of(text).collect::<Vec<_>>();
-        assert_eq!(files("0 0x3 0x7f27c0000ca0 0x1001000 0x56242de35440 0x7 0x8 0x7f27c8211730 0x7f"), [3, 7]);
-        assert_eq!(files("332 0xffffff9c 0x7ffef3d16a21 0x900 0xfff 0x7ffef3d14540 0x0 0x1 0x2"), [0u32; 0]);
-        for text in ["running", "-1 0x7ffd 0x7f", "", "x 0x3"] {
-            assert_eq!(files(text), [0u32; 0], "{text}");
+        assert_eq!(file_of("0 0x3 0x7f27c0000ca0 0x1001000 0x56242de35440 0x7 0x8 0x7f27c8211730 0x7f"), Some(3));
+        let map = format!("{} 0x0 0x1000 0x1 0x2 0x7 0x0 0x7ffd 0x7f", MMAP);
+        assert_eq!(file_of(&map), Some(7));
+        for text in [
+            "332 0xffffff9c 0x7ffef3d16a21 0x900 0xfff 0x0 0x0 0x1 0x2",
+            "2 0x7ffef3d16a21 0x0 0x0 0x0 0x0 0x0 0x1 0x2",
+            "running",
+            "-1 0x3 0x7f",
+            "",
+            "x 0x3",
+            "0",
+            "0 3",
+        ] {
+            assert_eq!(file_of(text), None, "{text}");
         }
     }
 }
