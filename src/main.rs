@@ -8,10 +8,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Before anything else: a prober is small and knows no command line, and so is a collector.
-    for (argument, run) in [
-        (PROBER_ARGUMENT, probe::prober::run as fn() -> !),
-        (COLLECTOR_ARGUMENT, evidence::collector::run),
-    ] {
+    for (argument, run) in
+        [(PROBER_ARGUMENT, probe::prober::run as fn() -> !), (COLLECTOR_ARGUMENT, evidence::collector::run)]
+    {
         if std::env::args_os().nth(1).as_deref() == Some(OsStr::new(argument)) {
             if !is_started_by_daemon() {
                 return commands::started_by_daemon_only(argument);
@@ -20,10 +19,11 @@ fn main() -> ExitCode {
         }
     }
     match cli::parse(std::env::args_os()) {
-        Ok(Invocation::Daemon(config)) => commands::daemon(config),
+        Ok(Invocation::Daemon(config, loader)) => commands::daemon(config, loader),
+        Ok(Invocation::CheckConfig(config, explain)) => commands::check_config(&config, explain.as_deref()),
         Ok(Invocation::Check(config)) => commands::check(config),
         Ok(Invocation::Status(config)) => commands::status(&config),
-        Ok(Invocation::Watch(config)) => commands::watch(&config),
+        Ok(Invocation::Watch(ask, config)) => commands::watch(&ask, config),
         Err(exit) => commands::end(&exit),
     }
 }

@@ -51,13 +51,7 @@ fn play(text: &str) -> String {
     let mut settings = Settings::default();
     for words in text.lines().filter_map(|line| line.strip_prefix("settings ")) {
         for (name, value) in words.split_whitespace().filter_map(|word| word.split_once('=')) {
-            match name {
-                "interval" => settings.poll_interval = duration(value),
-                "timeout" => settings.timeout = duration(value),
-                "slow" => settings.slow_after = duration(value),
-                "evidence" => {} // of the world
-                _ => panic!("unknown setting {name}"),
-            }
+            set(&mut settings, name, value);
         }
     }
     let mut world = World::new(settings);
@@ -128,6 +122,25 @@ fn happen(world: &mut World, command: &str) {
         ["sign", server, "silent"] => world.feed(sign(server, false)),
         ["sign", server, "responds"] => world.feed(sign(server, true)),
         ["wish", path] => world.feed(Input::EvidenceWanted { mountpoints: vec![path.into()] }),
+        ["expect", places @ ..] => {
+            let split = |word| str::split_once(word, ':');
+            let places = places
+                .iter()
+                .map(|word| split(word).map_or((*word, None), |(path, fstype)| (path, Some(fstype))));
+            world.expect(&places.collect::<Vec<_>>());
+        }
+        ["reload", changes @ ..] => {
+            let mut settings = world.settings;
+            let mut without = None;
+            for (name, value) in changes.iter().filter_map(|word| word.split_once('=')) {
+                match name {
+                    "without" => without = Some(value.to_owned()),
+                    _ => set(&mut settings, name, value),
+                }
+            }
+            world.reconfigure(settings, without);
+            world.feed(Input::Tick);
+        }
         ["stalled", time] => world.feed(Input::Stalled(duration(time))),
         ["end"] => {}
         _ => panic!("unknown happening: {command}"),
@@ -136,6 +149,16 @@ fn happen(world: &mut World, command: &str) {
 
 fn sign(server: &str, responds: bool) -> Input {
     Input::ServerSign { server: server.into(), responds }
+}
+
+fn set(settings: &mut Settings, name: &str, value: &str) {
+    match name {
+        "interval" => settings.poll_interval = duration(value),
+        "timeout" => settings.timeout = duration(value),
+        "slow" => settings.slow_after = duration(value),
+        "evidence" => {} // of the world
+        _ => panic!("unknown setting {name}"),
+    }
 }
 
 fn errno(name: &str) -> Errno {

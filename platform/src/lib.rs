@@ -9,6 +9,7 @@
 //! * [`process`]: starting a child that shares nothing with us but one socket, killing it, and learning of its end.
 //! * [`collect`]: what the kernel tells about a dead mount without touching it; may be slow, so
 //!   it is read in a process of its own.
+//! * [`FileWatch`]: a [`mio`] event source that tells that files of ours changed (configuration, fstab).
 //! * [`own_use`]: what this process takes of the machine.
 //!
 //! What is the same everywhere (the shape of a mount, error numbers, packets) is in the plain modules.
@@ -30,9 +31,9 @@ pub use errno::Errno;
 pub use mount::{DeviceNumber, FsKind, Mount, MountKey};
 pub use mount_table::MountTable;
 pub use probing::{Call, Outcome, Target, Usage};
+pub use system::evidence as collect;
 #[cfg(target_os = "linux")]
 pub use system::mountinfo;
-pub use system::evidence as collect;
-pub use system::{MountWatch, OWN_MOUNT_TABLE};
+pub use system::{FileWatch, MountWatch, OWN_MOUNT_TABLE};
 pub use system::{OwnUse, own_use};
 pub use system::{probe, process};

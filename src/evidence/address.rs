@@ -66,7 +66,10 @@ mod tests {
         assert_eq!(place("nfs4", nfs), expect(Service::Nfs(4), "10.0.0.5:2049", false));
         let nfs = "rw,vers=3,proto=udp6,mountaddr=10.0.0.6,mountport=1,port=2050,addr=fd00::5";
         assert_eq!(place("nfs", nfs), expect(Service::Nfs(3), "[fd00::5]:2050", true));
-        assert_eq!(place("nfs", "rw,addr=fe80::1%eth0,port=0"), expect(Service::Nfs(3), "[fe80::1]:2049", false));
+        assert_eq!(
+            place("nfs", "rw,addr=fe80::1%eth0,port=0"),
+            expect(Service::Nfs(3), "[fe80::1]:2049", false)
+        );
         assert_eq!(place("cifs", "rw,vers=3.1.1,addr=10.0.0.7"), expect(Service::Smb, "10.0.0.7:445", false));
         for (fstype, options) in [
             ("nfs4", "rw,proto=rdma,addr=10.0.0.5"),

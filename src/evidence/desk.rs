@@ -303,8 +303,7 @@ impl Active {
         }
         let blocked = !self.outbox.is_empty();
         if blocked != std::mem::replace(&mut self.blocked, blocked) {
-            let interest =
-                if blocked { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+            let interest = if blocked { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
             SourceFd(&self.socket.as_raw_fd()).reregister(registry, token, interest)?;
         }
         Ok(())

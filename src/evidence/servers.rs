@@ -114,7 +114,11 @@ mod tests {
         }
         let limit = Duration::from_secs(30);
         let told: Vec<_> = (0..300).map(|_| told.recv_timeout(limit).unwrap()).collect();
-        assert!(told.iter().all(|(_, check)| matches!(check.answer, ServerAnswer::Silent(_))), "{:?}", told[0]);
+        assert!(
+            told.iter().all(|(_, check)| matches!(check.answer, ServerAnswer::Silent(_))),
+            "{:?}",
+            told[0]
+        );
         listener.set_nonblocking(true).unwrap();
         assert!(listener.accept().is_ok());
         assert!(listener.accept().is_err(), "one connection");

@@ -8,11 +8,11 @@ use crate::monitor::{Event, Failure, Health, MountStatus, Reason, Time};
 use crate::report::escape::escape_os;
 use crate::report::stamp::rfc3339;
 use crate::report::{Message, Span, Verdict, evidence, lines};
-use platform::evidence::MAX_NAMED_TASKS;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use platform::evidence::MAX_NAMED_TASKS;
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -85,6 +85,14 @@ fn page(state: &State, snapshot: &Snapshot, wanted: &str) -> String {
                 n => format!("{n} mounts are dead"),
             }),
             Some("DEAD") => dead_ones(&mut text, snapshot, &dead),
+            Some("MISSING_HIDDEN") => {
+                text.push_str(if snapshot.status.missing() == 0 { "hidden" } else { "" });
+            }
+            Some("MISSING_TITLE") => text.push_str(&match snapshot.status.missing() {
+                1 => "1 expected mount is missing".to_owned(),
+                n => format!("{n} expected mounts are missing"),
+            }),
+            Some("MISSING") => missing_ones(&mut text, snapshot),
             Some("NOTE") => text.push_str(&note(snapshot, mounts.len(), wanted)),
             Some("ROWS") => mounts.iter().take(PAGE_ROWS).for_each(|mount| row(&mut text, snapshot, mount)),
             Some("EVENTS") => events(&mut text, state, last_event),
@@ -138,6 +146,7 @@ fn summary(snapshot: &Snapshot) -> String {
     let verdict = Verdict::of(&snapshot.status);
     let mut summary = format!("{} mounts; {} dead", verdict.total, verdict.dead);
     for (count, what) in [
+        (verdict.missing, "missing"),
         (verdict.slow, "slow"),
         (verdict.denied, "cannot be checked"),
         (verdict.pending, "could not be judged"),
@@ -195,6 +204,24 @@ fn known(failure: &Failure) -> String {
     let Some(findings) = &failure.evidence else { return String::new() };
     let said = evidence::sentences(failure, &findings.evidence, MAX_NAMED_TASKS).join("; ");
     if said.is_empty() { said } else { format!("<span class=\"known\">{}</span>", Html(&said)) }
+}
+
+fn missing_ones(text: &mut String, snapshot: &Snapshot) {
+    for status in snapshot.status.missing_mounts().take(DEAD_IN_FULL) {
+        let Some(since) = status.missing_since else { continue };
+        let wall = rfc3339(snapshot.wall_at(since));
+        write!(
+            text,
+            "<li><span class=\"badge missing\">missing</span><span class=\"path\">{}</span><span class=\"what\"><b>{}</b> · \
+             {} (since {}) · {}</span></li>",
+            Html(&escape_os(&status.expected.mountpoint)),
+            Html(&lines::meanwhile(&status.expected, status.lies_in.as_deref())),
+            ago(&wall, "for %", snapshot, since),
+            clock(&wall),
+            Html(&lines::wanted(&status.expected)),
+        )
+        .expect(INFALLIBLE);
+    }
 }
 
 fn row(text: &mut String, snapshot: &Snapshot, status: &MountStatus) {

@@ -98,16 +98,15 @@ impl Monitor {
     /// Somebody wants to know: the dead among these mount points are looked into.
     pub(super) fn collect_on_wish(&mut self, now: Time, mountpoints: &[std::path::PathBuf]) {
         let wanted = |key: &&MountKey| {
-            self.slots.get(key).is_some_and(|slot| {
-                is_to_blame(&slot.health) && mountpoints.contains(&slot.mount.mountpoint)
-            })
+            self.slots
+                .get(key)
+                .is_some_and(|slot| is_to_blame(&slot.health) && mountpoints.contains(&slot.mount.mountpoint))
         };
         let keys: Vec<MountKey> = self.slots.keys().filter(wanted).copied().collect();
         for key in keys {
             let Some(slot) = self.slots.get(&key) else { continue };
-            let lately = |shared: &Superblock| {
-                shared.collected_at.is_some_and(|at| now.since(at) < WISH_AGAIN)
-            };
+            let lately =
+                |shared: &Superblock| shared.collected_at.is_some_and(|at| now.since(at) < WISH_AGAIN);
             if !self.superblocks.get(&slot.mount.device_number).is_some_and(lately) {
                 self.collect(now, key, None, USUAL_PATIENCE.saturating_mul(2));
             }
@@ -193,9 +192,8 @@ impl Monitor {
             return;
         }
         self.heeded.push((server.to_vec(), responds, now));
-        let of_server = |key: &MountKey| {
-            self.slots.get(key).is_some_and(|slot| server_of(&slot.mount) == Some(server))
-        };
+        let of_server =
+            |key: &MountKey| self.slots.get(key).is_some_and(|slot| server_of(&slot.mount) == Some(server));
         let keys: Vec<MountKey> = self.table.iter().map(|mount| mount.key).filter(of_server).collect();
         for key in keys {
             let Some(slot) = self.slots.get(&key) else { continue };
@@ -268,7 +266,11 @@ mod tests {
         };
         let findings = |seconds, named| {
             let tasks = Some(Finding::Found(BlockedTasks { named, ..BlockedTasks::default() }));
-            Findings { at: at(seconds), tasks_at: at(seconds), evidence: Evidence { tasks, ..Evidence::default() } }
+            Findings {
+                at: at(seconds),
+                tasks_at: at(seconds),
+                evidence: Evidence { tasks, ..Evidence::default() },
+            }
         };
         let before = findings(10, vec![task(1, 7, 5), task(2, 7, 0)]);
         let mut now = findings(15, vec![task(1, 7, 0), task(2, 8, 0), task(3, 9, 0)]);

@@ -43,7 +43,11 @@ pub fn sentences(failure: &Failure, evidence: &Evidence, names: usize) -> Vec<St
         && !answers(evidence)
         && !line.text.ends_with(" OK")
     {
-        found.push(format!("the kernel said {} ago: {}", Span(whole(line.age)), escape(line.text.as_bytes())));
+        found.push(format!(
+            "the kernel said {} ago: {}",
+            Span(whole(line.age)),
+            escape(line.text.as_bytes())
+        ));
     }
     if let Some(Finding::Found(tasks)) = &evidence.tasks {
         found.extend(blocked(tasks, names));
@@ -131,12 +135,8 @@ fn blocked(tasks: &BlockedTasks, names: usize) -> Option<String> {
         return (count > 0)
             .then(|| format!("{least}{count} {}{whose} {wait} for this or another dead mount", task(count)));
     }
-    let shown: Vec<String> = tasks
-        .named
-        .iter()
-        .take(names)
-        .map(|task| format!("{}[{}]", escape(&task.name), task.pid))
-        .collect();
+    let shown: Vec<String> =
+        tasks.named.iter().take(names).map(|task| format!("{}[{}]", escape(&task.name), task.pid)).collect();
     let more = if shown.len() < tasks.named.len() { " and others" } else { "" };
     let count = tasks.count;
     Some(format!("{least}{count} {}{whose} blocked: {}{more}", task(count), shown.join(", ")))
@@ -256,11 +256,12 @@ pub(super) mod tests {
         let mut evidence = of_nfs(ServerAnswer::Refused);
         evidence.kernel_log = Some(Finding::Found(line));
         let text = said(&with(hung(), evidence.clone()));
-        assert!(text.contains("; the kernel said 1m5s ago: nfs: server s not responding, still trying"), "{text}");
-        evidence.server = Some(ServerCheck {
-            answer: ServerAnswer::Answers,
-            ..evidence.server.expect("it was set")
-        });
+        assert!(
+            text.contains("; the kernel said 1m5s ago: nfs: server s not responding, still trying"),
+            "{text}"
+        );
+        evidence.server =
+            Some(ServerCheck { answer: ServerAnswer::Answers, ..evidence.server.expect("it was set") });
         assert!(!said(&with(hung(), evidence)).contains("the kernel said"));
     }
 

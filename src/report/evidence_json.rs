@@ -6,8 +6,8 @@ use super::json::seconds;
 use super::stamp::rfc3339;
 use crate::monitor::Failure;
 use platform::evidence::{
-    BlockedTasks, Evidence, Finding, FuseServer, LogLine, MAX_NAMED_TASKS, ServerAnswer, ServerCheck, StuckThread,
-    Traffic,
+    BlockedTasks, Evidence, Finding, FuseServer, LogLine, MAX_NAMED_TASKS, ServerAnswer, ServerCheck,
+    StuckThread, Traffic,
 };
 use serde::Serialize;
 use std::time::SystemTime;
@@ -91,7 +91,8 @@ impl Object {
     }
 
     pub(crate) fn new(failure: &Failure, evidence: &Evidence, time: Option<SystemTime>) -> Object {
-        let Evidence { probe, server: check, traffic, kernel_log, fuse_waiting, fuse_server, tasks } = evidence;
+        let Evidence { probe, server: check, traffic, kernel_log, fuse_waiting, fuse_server, tasks } =
+            evidence;
         Object {
             time: time.map(rfc3339),
             says: sentences(failure, evidence, MAX_NAMED_TASKS),
@@ -201,7 +202,10 @@ mod tests {
             "needs_root": ["kernel_log"],
         });
         assert_eq!(object, expected);
-        assert_eq!(object["blocked_tasks"]["named"][0], serde_json::json!({"pid": 311, "name": "bash", "seen_seconds": 60.0}));
+        assert_eq!(
+            object["blocked_tasks"]["named"][0],
+            serde_json::json!({"pid": 311, "name": "bash", "seen_seconds": 60.0})
+        );
         assert_eq!(object["says"].as_array().unwrap().len(), 2);
     }
 }

@@ -16,9 +16,10 @@ pub fn of_collector(notice: &evidence::Notice) -> (Priority, String) {
             Priority::Warning,
             "Collectors of evidence cannot be killed; reasons of dead mounts are not looked into".to_owned(),
         ),
-        evidence::Notice::Failed { errno } => {
-            (Priority::Warning, format!("Cannot start a collector of evidence: {} ({errno})", errno.describe()))
-        }
+        evidence::Notice::Failed { errno } => (
+            Priority::Warning,
+            format!("Cannot start a collector of evidence: {} ({errno})", errno.describe()),
+        ),
         evidence::Notice::Died { pid } => {
             (Priority::Warning, format!("Collector {pid} of evidence ended by itself"))
         }

@@ -4,7 +4,7 @@ use super::Verdict;
 use super::duration::Span;
 use super::escape::escape_os;
 use super::evidence::said;
-use crate::monitor::{Health, MountStatus, Reason, Status, Time};
+use crate::monitor::{ExpectedStatus, Health, MountStatus, Reason, Status, Time};
 use std::os::unix::ffi::OsStrExt as _;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -25,22 +25,29 @@ const KNOWN: &str = "    ";
 const MIN_NAMES: usize = 24;
 
 const COLUMNS: [&str; 6] = ["STATE", "LATENCY", "USE%", "TYPE", "DEVICE", "PATH"];
+const RED: &str = "1;31";
 const DEVICE: usize = 4;
 const PATH: usize = 5;
 
-/// The table and, after an empty line, its summary. Dead mounts come first and hidden ones last; those that are
+/// The table and, after an empty line, its summary. Missing mounts come first, then dead mounts come first and hidden ones last; those that are
 /// alike are in the order of their paths.
 #[must_use]
 pub fn table(status: &Status, now: Time, style: Style) -> String {
     let mut mounts: Vec<&MountStatus> = status.mounts.iter().collect();
     mounts.sort_by_key(|mount| (rank(&mount.health), mount.mount.mountpoint.as_os_str().as_bytes()));
     let mut rows = vec![COLUMNS.map(str::to_owned)];
+    let missing = status.missing();
+    rows.extend(status.missing_mounts().map(missing_cells));
     rows.extend(mounts.iter().map(|mount| cells(mount, now)));
     let widths = widths(&rows, style.width);
     let mut text = String::new();
     for (index, row) in rows.iter().enumerate() {
-        let colour =
-            index.checked_sub(1).and_then(|mount| colour(&mounts[mount].health)).filter(|_| style.colours);
+        let colour = match index.checked_sub(1) {
+            None => None,
+            Some(row) if row < missing => Some(RED),
+            Some(row) => colour(&mounts[row - missing].health),
+        };
+        let colour = colour.filter(|_| style.colours);
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             let cell = fit(cell, widths[column]);
@@ -57,7 +64,8 @@ pub fn table(status: &Status, now: Time, style: Style) -> String {
         let known = index.checked_sub(1).and_then(|mount| mounts[mount].health.failure()).map(said);
         if let Some(known) = known.filter(|known| !known.is_empty()) {
             // What is known of a dead mount has a line of its own, which no column has room for.
-            let room = style.width.map_or(usize::MAX, |width| width.saturating_sub(KNOWN.len()).max(MIN_NAMES));
+            let room =
+                style.width.map_or(usize::MAX, |width| width.saturating_sub(KNOWN.len()).max(MIN_NAMES));
             text.push_str(&format!("{KNOWN}{}\n", cut(&known, room)));
         }
     }
@@ -84,6 +92,12 @@ const fn rank(health: &Health) -> u8 {
 pub fn bad_mounts(status: &Status) -> String {
     let dead = status.mounts.iter().filter(|mount| mount.health.failure().is_some());
     dead.map(|mount| format!("{}\n", escape_os(&mount.mount.mountpoint))).collect()
+}
+
+fn missing_cells(missing: &ExpectedStatus) -> [String; 6] {
+    let unknown = || "-".to_owned();
+    let path = escape_os(&missing.expected.mountpoint).into_owned();
+    ["missing".to_owned(), unknown(), unknown(), unknown(), missing.expected.what.clone(), path]
 }
 
 fn cells(mount: &MountStatus, now: Time) -> [String; 6] {
@@ -124,7 +138,7 @@ pub(super) fn use_percent(mount: &MountStatus) -> Option<f64> {
 
 const fn colour(health: &Health) -> Option<&'static str> {
     match health {
-        Health::Dead(_) => Some("1;31"),
+        Health::Dead(_) => Some(RED),
         Health::Slow | Health::Denied(_) | Health::Pending => Some("33"),
         Health::Ok => Some("32"),
         Health::Hidden => None,
@@ -189,8 +203,8 @@ fn cut(text: &str, columns: usize) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::report::samples::{at, failure, mount, status, status_of};
     use crate::report::evidence::tests::{of_nfs, with};
+    use crate::report::samples::{at, failure, mount, status, status_of};
     use platform::Errno;
     use platform::evidence::ServerAnswer;
 
@@ -234,7 +248,10 @@ Checked 6 mounts; 2 are dead; 1 slow; 1 cannot be checked; 1 could not be judged
         for width in [40, 60, 80] {
             let table = table(&sample(), at(12.0), Style { width: Some(width), colours: false });
             let known = table.lines().nth(2).unwrap();
-            assert!(known.width() <= width && known.starts_with("    NFS server") && known.ends_with('…'), "{known}");
+            assert!(
+                known.width() <= width && known.starts_with("    NFS server") && known.ends_with('…'),
+                "{known}"
+            );
         }
     }
 

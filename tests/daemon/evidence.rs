@@ -75,7 +75,10 @@ fn a_stopped_server_and_its_victims_are_told_with_the_verdict() {
         assert_eq!(evidence["blocked_tasks"]["count"], 2, "{evidence}");
         assert_eq!(evidence["probe"]["wait_channel"], "request_wait_answer", "{evidence}");
         let stack = evidence["probe"]["stack"].as_array().expect("root may see it");
-        assert!(stack.iter().any(|function| function.as_str().is_some_and(|f| f.contains("fuse"))), "{stack:?}");
+        assert!(
+            stack.iter().any(|function| function.as_str().is_some_and(|f| f.contains("fuse"))),
+            "{stack:?}"
+        );
         assert_eq!(evidence["needs_root"], serde_json::json!([]), "{evidence}");
 
         let metrics = get(address, "/metrics");
@@ -99,7 +102,8 @@ fn tasks_are_assigned_to_the_mount_that_they_work_in() {
         let (daemon, address) = serving(lab, PATIENT);
         lab.say_range("mute", 0, 2, "");
         // From inside of one, by a path that does not tell; and one whom nobody can assign.
-        let inside = Victim::of(Command::new("sh").args(["-c", "cd \"$0\" && exec cat file"]).arg(&mounts[1]));
+        let inside =
+            Victim::of(Command::new("sh").args(["-c", "cd \"$0\" && exec cat file"]).arg(&mounts[1]));
         let outside = Victim::reader(&mounts[0]);
         for path in &mounts[..2] {
             daemon.told_failed(path, "hung", PATIENT_HANG);

@@ -1,6 +1,7 @@
 //! Linux: `/proc/self/mountinfo`, `listmount`/`statmount`, `statx`/`statfs`.
 
 pub mod evidence;
+mod files;
 mod fstype;
 pub mod mountinfo;
 mod own;
@@ -10,6 +11,7 @@ pub mod process;
 mod statmount;
 mod watch;
 
+pub use files::FileWatch;
 pub(crate) use fstype::kind_of;
 pub use own::{OwnUse, own_use};
 pub use watch::{MountWatch, OWN_MOUNT_TABLE};

@@ -155,7 +155,8 @@ mod tests {
 
     #[test]
     fn words_about_servers() {
-        let of = |line: &str| sign(line.as_bytes()).map(|s| (String::from_utf8(s.server).unwrap(), s.responds));
+        let of =
+            |line: &str| sign(line.as_bytes()).map(|s| (String::from_utf8(s.server).unwrap(), s.responds));
         for (line, expected) in [
             ("nfs: server 10.0.0.5 not responding, still trying", Some(("10.0.0.5", false))),
             ("nfs: server fs-1.example not responding, timed out", Some(("fs-1.example", false))),

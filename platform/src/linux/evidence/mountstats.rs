@@ -83,7 +83,8 @@ device tmpfs mounted on /t with fstype tmpfs
 
     #[test]
     fn connections_of_a_mount_are_summed() {
-        let traffic = |sent, received, idle| Some(Traffic { sent, received, idle: Duration::from_secs(idle) });
+        let traffic =
+            |sent, received, idle| Some(Traffic { sent, received, idle: Duration::from_secs(idle) });
         assert_eq!(parse(STATS, Path::new("/mnt/a b")), traffic(110, 99, 9));
         assert_eq!(parse(STATS, Path::new("/mnt/u")), traffic(7, 3, 0));
         for path in ["/t", "/", "/mnt/a", ""] {
@@ -93,7 +94,8 @@ device tmpfs mounted on /t with fstype tmpfs
 
     #[test]
     fn garbage_is_nothing() {
-        for text in [&b""[..], b"device", b"device x mounted on", b"device x mounted on /x\nxprt: tcp 1 2 3"] {
+        for text in [&b""[..], b"device", b"device x mounted on", b"device x mounted on /x\nxprt: tcp 1 2 3"]
+        {
             assert_eq!(parse(text, Path::new("/x")), None);
         }
     }

@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn functions_of_a_stack() {
-        let stack = b"[<0>] request_wait_answer+0x112/0x210\n[<0>] nfs_x.isra.0+0x1/0x2 [nfs]\n[<0>] 0x12\n\n";
+        let stack =
+            b"[<0>] request_wait_answer+0x112/0x210\n[<0>] nfs_x.isra.0+0x1/0x2 [nfs]\n[<0>] 0x12\n\n";
         assert_eq!(functions(stack), ["request_wait_answer", "nfs_x.isra.0"]);
         assert_eq!(plain_function("nfs_x.isra.0"), "nfs_x");
     }

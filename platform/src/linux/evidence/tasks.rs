@@ -84,7 +84,8 @@ pub fn blocked_tasks(
         match candidate.suspect {
             Some(place) => add(&mut found[place], candidate.task),
             None => {
-                let same = suspects.iter().zip(&mut found).filter(|(s, _)| Some(s.family) == candidate.family);
+                let same =
+                    suspects.iter().zip(&mut found).filter(|(s, _)| Some(s.family) == candidate.family);
                 same.for_each(|(_, tasks)| tasks.unassigned = tasks.unassigned.saturating_add(1));
             }
         }

@@ -117,7 +117,10 @@ mod tests {
 
     #[test]
     fn descriptors_of_a_call() {
-        assert_eq!(file_of("0 0x3 0x7f27c0000ca0 0x1001000 0x56242de35440 0x7 0x8 0x7f27c8211730 0x7f"), Some(3));
+        assert_eq!(
+            file_of("0 0x3 0x7f27c0000ca0 0x1001000 0x56242de35440 0x7 0x8 0x7f27c8211730 0x7f"),
+            Some(3)
+        );
         let map = format!("{} 0x0 0x1000 0x1 0x2 0x7 0x0 0x7ffd 0x7f", MMAP);
         assert_eq!(file_of(&map), Some(7));
         for text in [
