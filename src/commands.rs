@@ -4,12 +4,14 @@ mod asking;
 mod check;
 mod check_config;
 mod daemon;
+mod diagnose;
 mod service;
 
 pub use asking::{status, watch};
 pub use check::check;
 pub use check_config::check_config;
 pub use daemon::daemon;
+pub use diagnose::diagnose;
 
 use crate::cli::{Exit, USAGE_ERROR};
 use crate::config::Config;

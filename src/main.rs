@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Ok(Invocation::CheckConfig(config, explain)) => commands::check_config(&config, explain.as_deref()),
         Ok(Invocation::Check(config)) => commands::check(config),
         Ok(Invocation::Status(config)) => commands::status(&config),
+        Ok(Invocation::Diagnose(config)) => commands::diagnose(&config),
         Ok(Invocation::Watch(ask, config)) => commands::watch(&ask, config),
         Err(exit) => commands::end(&exit),
     }

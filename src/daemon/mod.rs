@@ -105,6 +105,8 @@ pub enum Purpose<'a> {
     Watch,
     /// To judge every mount once. Whoever looks on is shown what is known, a few times a second.
     Once(Option<Onlooker<'a>>),
+    /// The same, and to wait for the evidence about those that are dead.
+    Explain,
 }
 
 /// How it ended.
@@ -207,7 +209,11 @@ impl<'a> Daemon<'a> {
         loop {
             self.decide(now);
             self.show(now);
-            let done = matches!(purpose, Purpose::Once(_)) && self.last_run.is_some();
+            let done = match purpose {
+                Purpose::Watch => false,
+                Purpose::Once(_) => self.last_run.is_some(),
+                Purpose::Explain => self.last_run.is_some() && !self.monitor.is_collecting(),
+            };
             if self.interrupted || done {
                 self.pool.shutdown();
                 self.inquiry.desk.shutdown();
@@ -249,7 +255,7 @@ impl<'a> Daemon<'a> {
         for event in events {
             match event.token() {
                 MOUNTS => self.monitor.handle(now, Input::TableChanged),
-                NUDGES => {} // turning is all that is wanted
+                NUDGES => self.take_nudge(now),
                 SIGNALS => self.take_signals(now),
                 COLLECTOR => self.inquiry.desk.ready(now),
                 KERNEL_LOG => {
@@ -273,6 +279,14 @@ impl<'a> Daemon<'a> {
         self.monitor.reconfigure(now, settings.poll_interval, policy);
         self.monitor.expect(now, &expected);
         self.showing.changed();
+    }
+
+    /// Turning may be all that is wanted.
+    fn take_nudge(&mut self, now: Time) {
+        let mountpoints = self.showing.evidence_wanted();
+        if !mountpoints.is_empty() {
+            self.monitor.handle(now, Input::EvidenceWanted { mountpoints });
+        }
     }
 
     fn take_signals(&mut self, now: Time) {

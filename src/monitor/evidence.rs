@@ -15,7 +15,7 @@ const MAX_COLLECTING: usize = 256;
 /// Storage that is always late is not looked into at each probe.
 const SUSPECT_AGAIN: Duration = Duration::from_secs(60);
 /// Nobody's wish makes us look more often than this.
-const WISH_AGAIN: Duration = Duration::from_secs(1);
+const WISH_AGAIN: Duration = Duration::from_secs(5);
 /// So long before a reminder its evidence is collected: servers are waited for no longer than half of it.
 pub(super) const BEFORE_REMINDER: Duration = Duration::from_secs(4);
 /// How long servers may be waited for where no verdict is near.
@@ -34,6 +34,8 @@ pub struct Findings {
     pub at: Time,
     /// When its blocked tasks were looked for.
     pub tasks_at: Time,
+    /// Is nothing more being looked for?
+    pub complete: bool,
     /// What.
     pub evidence: Evidence,
 }
@@ -125,6 +127,8 @@ impl Monitor {
         }
         shared.collected_at = Some(now);
         self.collecting += 1;
+        self.set_complete(mount.device_number, false);
+        let Some(shared) = self.superblocks.get(&mount.device_number) else { return };
         let members = shared.members.iter().filter_map(|key| self.slots.get(key));
         let mount_ids = members.map(|slot| slot.mount.id).collect();
         // What a server says is to be here a little before the verdict.
@@ -153,7 +157,7 @@ impl Monitor {
         if !awaited && !shared.members.iter().any(dead) {
             return; // it has answered meanwhile
         }
-        let mut findings = Findings { at: now, tasks_at: now, evidence };
+        let mut findings = Findings { at: now, tasks_at: now, complete: !shared.collecting, evidence };
         if let Some(before) = &shared.evidence {
             if findings.evidence.tasks.is_none() {
                 findings.tasks_at = before.tasks_at;
@@ -163,6 +167,11 @@ impl Monitor {
             all.merge(findings.evidence);
             findings.evidence = all;
         }
+        self.publish(superblock, findings);
+    }
+
+    fn publish(&mut self, superblock: DeviceNumber, findings: Findings) {
+        let Some(shared) = self.superblocks.get_mut(&superblock) else { return };
         let findings = Arc::new(findings);
         shared.evidence = Some(Arc::clone(&findings));
         for key in &shared.members {
@@ -182,6 +191,21 @@ impl Monitor {
         if std::mem::take(&mut shared.collecting) {
             self.collecting -= 1;
         }
+        self.set_complete(superblock, true);
+    }
+
+    fn set_complete(&mut self, superblock: DeviceNumber, complete: bool) {
+        let known = self.superblocks.get(&superblock).and_then(|shared| shared.evidence.as_ref());
+        let changed = known.filter(|known| known.complete != complete);
+        if let Some(findings) = changed.map(|known| Findings { complete, ..Findings::clone(known) }) {
+            self.publish(superblock, findings);
+        }
+    }
+
+    /// Is evidence being collected?
+    #[must_use]
+    pub fn is_collecting(&self) -> bool {
+        self.collecting > 0
     }
 
     /// The kernel's client says that a server does not respond, or does again: its mounts are asked at once.
@@ -269,6 +293,7 @@ mod tests {
             Findings {
                 at: at(seconds),
                 tasks_at: at(seconds),
+                complete: true,
                 evidence: Evidence { tasks, ..Evidence::default() },
             }
         };

@@ -134,7 +134,7 @@ impl Daemon {
 
 /// Every field is always there, so that programs need no second way: what is not known is null.
 #[derive(Serialize)]
-struct Entry<'a> {
+pub(super) struct Entry<'a> {
     mountpoint: String,
     fstype: String,
     device: String,
@@ -156,7 +156,7 @@ struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    fn new(status: &'a MountStatus, now: Time, wall: SystemTime) -> Entry<'a> {
+    pub(super) fn new(status: &'a MountStatus, now: Time, wall: SystemTime) -> Entry<'a> {
         let (mount, failure) = (&status.mount, status.health.failure());
         let errno = match &status.health {
             Health::Denied(errno) => Some(*errno),

@@ -158,7 +158,7 @@ pub(super) mod tests {
 
     pub(in crate::report) fn with(mut failure: Failure, evidence: Evidence) -> Failure {
         let at = Time::default();
-        failure.evidence = Some(Arc::new(Findings { at, tasks_at: at, evidence }));
+        failure.evidence = Some(Arc::new(Findings { at, tasks_at: at, complete: true, evidence }));
         failure
     }
 

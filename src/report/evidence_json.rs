@@ -17,6 +17,8 @@ use std::time::SystemTime;
 pub(crate) struct Object {
     /// When the last of it came; null in an event, whose own time is later.
     time: Option<String>,
+    /// Is nothing more being looked for right now?
+    complete: bool,
     /// In words, what helps most first.
     says: Vec<String>,
     server: Option<Server>,
@@ -87,14 +89,12 @@ impl Object {
     /// What is known of this failure, if anything was learned; `time` when its last part came.
     pub(crate) fn of(failure: &Failure, time: Option<SystemTime>) -> Option<Object> {
         let findings = failure.evidence.as_ref()?;
-        Some(Object::new(failure, &findings.evidence, time))
-    }
-
-    pub(crate) fn new(failure: &Failure, evidence: &Evidence, time: Option<SystemTime>) -> Object {
+        let evidence = &findings.evidence;
         let Evidence { probe, server: check, traffic, kernel_log, fuse_waiting, fuse_server, tasks } =
             evidence;
-        Object {
+        Some(Object {
             time: time.map(rfc3339),
+            complete: findings.complete,
             says: sentences(failure, evidence, MAX_NAMED_TASKS),
             server: check.as_ref().map(server),
             kernel_log: found(kernel_log).map(log),
@@ -104,7 +104,7 @@ impl Object {
             probe: found(probe).map(thread),
             blocked_tasks: found(tasks).map(blocked),
             needs_root: needs_root(evidence),
-        }
+        })
     }
 }
 
@@ -192,6 +192,7 @@ mod tests {
         let object = serde_json::to_value(Object::of(&failure, None)).unwrap();
         let expected = serde_json::json!({
             "time": null,
+            "complete": true,
             "says": object["says"],
             "server": {"service": "NFS", "address": "10.0.0.5:2049", "answer": "silent", "errno": null,
                        "waited_seconds": 1.5},

@@ -4,6 +4,7 @@
 //! whatever hangs behind them. [`table`], [`nagios`] and [`progress`] show a whole [`Status`](crate::monitor::Status)
 //! to somebody who asked for it.
 
+pub mod diagnosis;
 pub mod document;
 mod duration;
 pub mod escape;
@@ -13,6 +14,7 @@ pub mod json;
 pub mod lines;
 mod message;
 pub mod nagios;
+mod next_steps;
 pub mod notices;
 mod priority;
 pub mod progress;

@@ -43,13 +43,16 @@ fn step(command: String, effect: &str) -> Step {
 
 fn of_network(mount: &Mount, reason: Reason) -> Vec<Step> {
     let family = Family::of(mount.fstype.as_bytes());
-    let has = |option: &str| mount.super_options.as_bytes().split(|&b| b == b',').any(|o| o == option.as_bytes());
+    let has =
+        |option: &str| mount.super_options.as_bytes().split(|&b| b == b',').any(|o| o == option.as_bytes());
     let effect = match (family, has("soft") || has("softerr")) {
         (Family::Nfs, false) if reason == Reason::Hung => {
             "bring its server or the network back: the mount is hard, so all who wait go on where they were, and \
              nothing is lost"
         }
-        _ => "bring its server or the network back: it answers again by itself; what failed meanwhile has failed",
+        _ => {
+            "bring its server or the network back: it answers again by itself; what failed meanwhile has failed"
+        }
     };
     let path = quoted(&mount.mountpoint);
     let mut steps = vec![Step { command: None, effect: effect.to_owned() }];
@@ -72,8 +75,9 @@ fn of_stale(mount: &Mount) -> Vec<Step> {
     vec![
         Step {
             command: None,
-            effect: "export the same file system again (with the same fsid): the mount may answer again by itself"
-                .to_owned(),
+            effect:
+                "export the same file system again (with the same fsid): the mount may answer again by itself"
+                    .to_owned(),
         },
         step(
             format!("umount -f {path} && mount {path}"),
