@@ -26,8 +26,9 @@ const MOUNTSTATS: &str = "/proc/self/mountstats";
 /// Tasks that one pass looks at; Linux has no more than four million, and a machine with so many in use has other
 /// worries.
 const MAX_TASKS: usize = 200_000;
-/// How long a pass over all tasks may take, and that over the files of all processes.
-const MAX_PASS: Duration = Duration::from_secs(1);
+/// How long a pass over all tasks may take, and that over the files of all processes: enough for some ten thousand
+/// tasks on a machine that has little else to do.
+const MAX_PASS: Duration = Duration::from_secs(2);
 /// A pass is allowed this much even if the verdict is nearer: what it finds is shown later.
 const LEAST_PASS: Duration = Duration::from_millis(300);
 /// Exit status when the daemon says something that it never says, or when we have a bug.

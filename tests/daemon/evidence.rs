@@ -1,6 +1,8 @@
 //! Why a mount is dead: what is told with the verdict, what is shown, and what it may not cost.
 
-use crate::common::{Daemon, Finished, isolated, isolated_for, ms, printed, slack, soon};
+use crate::common::{
+    Daemon, Finished, Lines, Process, isolated, isolated_for, ms, printed, skipped, slack, soon,
+};
 use crate::http::{free_address, get, serving};
 use crate::{QUICK, QUICK_HANG};
 use nix::sys::signal::Signal;
@@ -300,6 +302,106 @@ fn diagnose(path: &Path, arguments: &[&str]) -> Finished {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
     command.arg("diagnose").arg(path).args(arguments).env("LC_ALL", "C").current_dir("/");
     Finished::run(command, ms(20_000))
+}
+
+/// Threads of the machine while evidence is collected. More can be had for a trial: `MSM_TEST_TASKS=20000`.
+const TASKS: usize = 3000;
+
+#[test]
+fn many_tasks_delay_no_verdict() {
+    isolated_for(Duration::from_secs(120), this_test!(), |lab| {
+        let wanted = std::env::var("MSM_TEST_TASKS").ok().and_then(|n| n.parse().ok()).unwrap_or(TASKS);
+        let path = lab.fuse("a");
+        let (daemon, address) = serving(lab, &["--timeout", "2", "--poll-interval", "1"]);
+        for _ in 0..wanted {
+            // They end with the process of this test, which has nothing else to do.
+            let idle = || loop {
+                std::thread::park();
+            };
+            std::thread::Builder::new().stack_size(16 * 1024).spawn(idle).expect("threads can be had");
+        }
+        lab.server().freeze();
+        let start = Instant::now();
+        let victim = Victim::reader(&path);
+        let line = daemon.told_failed(&path, "hung", ms(3500));
+        assert!(line.at - start < ms(3500) + slack(), "{:?}", line.at - start);
+        let evidence = shown(address, &path, "its tasks", |found| !found["blocked_tasks"].is_null());
+        let tasks = &evidence["blocked_tasks"];
+        // A machine at its end may not get to the victim; but then nobody says that this was all.
+        assert!(tasks["count"] == 1 || tasks["complete"] == false, "{evidence}");
+        drop(victim);
+        lab.server().thaw();
+        daemon.stop();
+    });
+}
+
+/// `cmdline` and some other files of a task wait for the lock of its memory map. Here a task holds it and waits for
+/// the mount; whoever reads those files of it is stuck in his turn (as `ps` is).
+#[test]
+fn a_task_that_holds_the_lock_of_its_memory_map_stops_no_collector() {
+    if Command::new("perl").arg("-e1").status().is_err() {
+        return skipped(this_test!(), "needs perl");
+    }
+    isolated(this_test!(), |lab| {
+        let path = lab.fuse("a");
+        let (daemon, address) = serving(lab, PATIENT);
+        let data = path.join("data");
+        let mut reader = Opener::start(&data, 0, "sysread(F, $b, 9)");
+        let mmap = if cfg!(target_arch = "x86_64") { 9 } else { 222 };
+        let mut mapper =
+            Opener::start(&data, 0o4_010_000, &format!("syscall({mmap}, 0, 4096, 1, 2, fileno(F), 0)"));
+        lab.order("mute", &path);
+        // The reader has the page locked; the mapper waits for the page with the lock of its memory map.
+        reader.go_on();
+        mapper.go_on();
+        let mut command = Command::new("cat");
+        command.arg(format!("/proc/{}/cmdline", mapper.victim.0.id()));
+        assert_eq!(Daemon::spawn(command).ended_within(ms(1000)), None, "this is no trap");
+
+        let line = daemon.told_failed(&path, "hung", PATIENT_HANG).text;
+        assert!(line.contains("2 tasks blocked: perl["), "{line}");
+        let evidence = shown(address, &path, "both", |found| found["complete"] == true);
+        let named = evidence["blocked_tasks"]["named"].as_array().expect("tasks").clone();
+        let pids: Vec<_> = named.iter().map(|task| task["pid"].as_u64()).collect();
+        for opener in [&reader, &mapper] {
+            assert!(pids.contains(&Some(opener.victim.0.id().into())), "{evidence}");
+        }
+        daemon.silent_about("does not finish");
+        daemon.stop();
+    });
+}
+
+/// Opens a file, says so, and goes on with it when it is told to.
+struct Opener {
+    victim: Victim,
+}
+
+impl Opener {
+    fn start(path: &Path, flags: i32, then: &str) -> Opener {
+        let script =
+            format!("$| = 1; sysopen(F, $ARGV[0], {flags}) or die; print \"open\\n\"; <STDIN>; {then};");
+        let child = Command::new("perl")
+            .args(["-e", &script])
+            .arg(path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = child.expect("perl starts");
+        let said = Lines::of_reader(child.stdout.take().expect("it was asked for"));
+        said.wait(0, "open", ms(5000) + slack()).expect("it can be opened");
+        Opener { victim: Victim(child) }
+    }
+
+    /// And waits until it is stuck.
+    fn go_on(&mut self) {
+        use std::io::Write;
+        let stdin = self.victim.0.stdin.as_mut().expect("it was asked for");
+        stdin.write_all(b"\n").expect("it reads");
+        let process = Process(self.victim.0.id());
+        let waits = || std::fs::read_to_string(format!("/proc/{}/wchan", process.0)).unwrap_or_default();
+        let stuck = || process.state() == Some('D') || waits().contains("request_wait_answer");
+        soon(ms(5000) + slack(), "it is stuck", stuck);
+    }
 }
 
 /// What tells how many requests wait is not mounted in every namespace.

@@ -11,6 +11,7 @@ mod waits;
 use super::procfs::{Stat, numbers, read};
 use crate::evidence::{BlockedTask, BlockedTasks, Finding, MAX_NAMED_TASKS, Suspect};
 use place::Places;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -125,18 +126,36 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// Was every task looked at?
+    /// Was every task looked at? The first threads of all processes come first: should the time run out, it does so
+    /// in the large pools of threads that idle in servers.
     fn all(&mut self, proc: &Path, limits: &Limits) -> bool {
         let mut left = limits.tasks;
+        let mut look = |process: &Path, pid, tid| {
+            if left == 0 || limits.is_over() {
+                return false;
+            }
+            left -= 1;
+            let candidate = self.look(process, pid, tid);
+            self.candidates.extend(candidate);
+            true
+        };
+        let mut with_more = Vec::new();
         for pid in numbers(proc) {
             let process = proc.join(pid.to_string());
-            for tid in numbers(&process.join("task")) {
-                if left == 0 || limits.is_over() {
+            if !look(&process, pid, pid) {
+                return false;
+            }
+            // A directory has a link for itself, one for its name, and one from each directory in it.
+            let tasks = process.join("task");
+            if std::fs::metadata(&tasks).is_ok_and(|tasks| tasks.nlink() != 3) {
+                with_more.push((pid, process, tasks));
+            }
+        }
+        for (pid, process, tasks) in with_more {
+            for tid in numbers(&tasks).filter(|&tid| tid != pid) {
+                if !look(&process, pid, tid) {
                     return false;
                 }
-                left -= 1;
-                let candidate = self.look(&process, pid, tid);
-                self.candidates.extend(candidate);
             }
         }
         true
