@@ -2,15 +2,19 @@
 //! [`Exit`] with what is to be printed before the end.
 
 mod load;
+pub mod manual;
+mod manual_text;
 mod metrics;
 mod problem;
 
 pub use load::{Loader, keys};
+use manual::Page;
 
 use crate::config::{
     AskConfig, CheckConfig, CheckOutput, Config, DiagnoseConfig, FSTAB, Filter, Rules, duration,
     listen_address, name_regex, socket_choice,
 };
+use crate::hooks::HookSettings;
 use crate::http::{DEFAULT_SOCKET, HttpSettings, SocketChoice};
 use crate::metrics::MetricsSettings;
 use crate::monitor::Settings;
@@ -128,6 +132,15 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         };
     };
     match command {
+        Command::Man { section } => {
+            let page = if section == "5" { Page::File } else { Page::Program };
+            Err(printed(manual::page(page)))
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut self::command(), PROCESS_NAME, &mut script);
+            Err(printed(String::from_utf8_lossy(&script).into_owned()))
+        }
         Command::Check(check) => {
             let config = loader.load_options(check.config.as_deref()).map_err(|them| loader.exit(&them))?;
             Ok(Invocation::Check(check.with(config)))
@@ -144,6 +157,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
             Ok(Invocation::Watch(loader.asking(ask)?, config))
         }
     }
+}
+
+fn printed(stdout: String) -> Exit {
+    Exit { status: 0, stdout, stderr: String::new() }
 }
 
 /// The definition of the whole command line.
@@ -185,6 +202,18 @@ enum Command {
     /// Tell why a mount is dead, who waits for it, and what can be done; it never touches the mount itself
     #[command(after_long_help = DIAGNOSE_HELP)]
     Diagnose(DiagnoseArgs),
+    /// Print the manual as roff: mount_status_monitor(8), or mount_status_monitor.toml(5)
+    Man {
+        /// The section: 8 the program, 5 the configuration file
+        #[arg(value_name = "SECTION", default_value = "8", value_parser = ["8", "5"])]
+        section: String,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
 }
 
 /// How and which mounts are asked: the same for all commands.
@@ -307,6 +336,7 @@ impl DaemonArgs {
             file: PathBuf::new(),
             files: Vec::new(),
             shown: Vec::new(),
+            hooks: HookSettings::default(),
             http: HttpSettings {
                 listen: self.listen_address.0,
                 socket: self.socket.unwrap_or(SocketChoice::Usual),

@@ -10,6 +10,7 @@
 //! * [`collect`]: what the kernel tells about a dead mount without touching it; may be slow, so
 //!   it is read in a process of its own.
 //! * [`FileWatch`]: a [`mio`] event source that tells that files of ours changed (configuration, fstab).
+//! * [`command`]: starting a program of the operator with two pipes, and ending it with all that it has started.
 //! * [`own_use`]: what this process takes of the machine.
 //!
 //! What is the same everywhere (the shape of a mount, error numbers, packets) is in the plain modules.
@@ -36,4 +37,4 @@ pub use system::evidence as collect;
 pub use system::mountinfo;
 pub use system::{FileWatch, MountWatch, OWN_MOUNT_TABLE};
 pub use system::{OwnUse, own_use};
-pub use system::{probe, process};
+pub use system::{command, probe, process};

@@ -2,8 +2,9 @@
 
 use super::in_toml;
 use super::problem::Place;
+use super::reference;
 use super::section::{Document, Section, Value};
-use crate::monitor::Settings;
+use crate::monitor::{Event, Settings};
 use crate::report::{Severity, Span};
 use globset::{GlobBuilder, GlobMatcher};
 use platform::{Mount, MountTable};
@@ -15,20 +16,6 @@ use std::time::Duration;
 
 /// Rules in all: each new mount is held against all of them, and a storm of mounts must not cost seconds.
 const MAX_RULES: usize = 1000;
-/// The keys of a rule.
-pub(super) const KEYS: &[&str] = &[
-    "mountpoint",
-    "fstype",
-    "device",
-    "poll_interval",
-    "timeout",
-    "slow_after",
-    "exclude",
-    "expected",
-    "severity",
-    "hook",
-];
-
 /// One `[[rule]]`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Rule {
@@ -138,7 +125,7 @@ impl Rule {
             hooks: section.take(document, "hook", Value::texts),
         };
         let before = document.problems.len();
-        section.finish(document, KEYS, outer);
+        section.finish(document, &reference::names(reference::RULE), outer);
         if document.problems.len() > before {
             return rule; // the wrong key may be the one that is missing
         }
@@ -189,6 +176,17 @@ impl Rules {
     #[must_use]
     pub fn of_missing(&self, path: &Path) -> Option<&Rule> {
         self.0.iter().find(|rule| rule.mountpoint.is_some() && rule.is_for_path(path))
+    }
+
+    /// How bad this is, and which hooks are told, if not all: by the rule for its mount.
+    #[must_use]
+    pub fn on(&self, event: &Event) -> (Severity, Option<&[String]>) {
+        let rule = match (event, event.mount()) {
+            (Event::Missing { expected, .. }, _) => self.of_missing(&expected.mountpoint),
+            (_, Some(mount)) => self.of(mount),
+            (_, None) => None,
+        };
+        rule.map_or((Severity::default(), None), |rule| (rule.severity, rule.hooks.as_deref()))
     }
 
     /// All of them.

@@ -14,13 +14,13 @@ pub mod json;
 pub mod lines;
 mod message;
 pub mod nagios;
-mod next_steps;
+pub mod next_steps;
 pub mod notices;
 mod priority;
 pub mod progress;
 mod rate;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod severity;
 pub mod sink;
 pub mod stamp;

@@ -11,7 +11,9 @@ mod common;
 
 mod binds;
 mod check;
+mod configuration;
 mod evidence;
+mod expected;
 mod foreign;
 mod hangs;
 mod harness;

@@ -1,5 +1,6 @@
 //! Linux: `/proc/self/mountinfo`, `listmount`/`statmount`, `statx`/`statfs`.
 
+pub mod command;
 pub mod evidence;
 mod files;
 mod fstype;
@@ -8,6 +9,7 @@ mod own;
 mod packet;
 pub mod probe;
 pub mod process;
+mod spawn;
 mod statmount;
 mod watch;
 
