@@ -44,6 +44,7 @@ Examples:
   mount_status_monitor --once-only --print-bad-mounts     for scripts
   mount_status_monitor check                a table of all mounts, now
   mount_status_monitor watch                events as they happen
+  mount_status_monitor diagnose /srv/data   why it is dead, who waits for it, what can be done
 
 Exit status:
   0  stopped by a signal; or with --once-only: no mount is dead
