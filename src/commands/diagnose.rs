@@ -86,7 +86,7 @@ fn by_ourselves(config: &DiagnoseConfig, path: &Path) -> anyhow::Result<u8> {
     if config.json {
         print(&format!("{}\n", diagnosis::json(status, ending.at, SystemTime::now())))?;
     } else {
-        print(&diagnosis::text(status, ending.at))?;
+        print(&diagnosis::text(status, ending.at, SystemTime::now()))?;
     }
     Ok(diagnosis::exit_status(status))
 }

@@ -178,7 +178,7 @@ impl Question {
                     return reply::text(StatusCode::NOT_FOUND, "it has no such state");
                 };
                 let response = if self.form == Form::Diagnosis {
-                    reply::text(StatusCode::OK, diagnosis::text(mount, snapshot.at).trim_end())
+                    reply::text(StatusCode::OK, diagnosis::text(mount, snapshot.at, snapshot.wall).trim_end())
                 } else {
                     reply::bytes(diagnosis::json(mount, snapshot.at, snapshot.wall), JSON)
                 };

@@ -6,6 +6,7 @@ use super::escape::{escape, escape_os};
 use super::evidence::{needs_root, sentences};
 use super::lines::cause;
 use super::next_steps::{Step, next_steps};
+use super::stamp::rfc3339;
 use crate::monitor::{Failure, Health, MountStatus, Time};
 use platform::evidence::{Evidence, Finding, StuckThread};
 use serde::Serialize;
@@ -26,11 +27,13 @@ pub fn exit_status(status: &MountStatus) -> u8 {
     }
 }
 
-/// For people.
+/// For people. `wall` is the time of day at `now`.
 #[must_use]
-pub fn text(status: &MountStatus, now: Time) -> String {
+pub fn text(status: &MountStatus, now: Time, wall: SystemTime) -> String {
     let mount = &status.mount;
-    let mut text = format!("{} {}\n", escape_os(&mount.mountpoint), state(status, now));
+    // A time and not a span: what is known may be older than the question.
+    let since = rfc3339(wall.checked_sub(now.since(status.since)).unwrap_or(wall));
+    let mut text = format!("{} {}\n", escape_os(&mount.mountpoint), state(status, &clock(&since)));
     let from =
         if mount.device.is_empty() { String::new() } else { format!(" from {}", escape_os(&mount.device)) };
     let about = format!(
@@ -74,12 +77,16 @@ pub fn json(status: &MountStatus, now: Time, wall: SystemTime) -> String {
     serde_json::to_string(&diagnosis).expect("strings and finite numbers make JSON")
 }
 
-fn state(status: &MountStatus, now: Time) -> String {
-    let lasted = Span(Duration::from_secs(now.since(status.since).as_secs()));
+/// `2026-11-02 08:05:09 UTC`, from RFC 3339.
+fn clock(wall: &str) -> String {
+    format!("{} UTC", wall.get(..19).unwrap_or(wall).replace('T', " "))
+}
+
+fn state(status: &MountStatus, since: &str) -> String {
     let took = status.answered.map(|answer| Span(answer.took));
     match (&status.health, took) {
         (Health::Dead(failure), _) => {
-            format!("is dead ({}: {}) for {lasted}", failure.reason.as_str(), cause(failure))
+            format!("is dead since {since} ({}: {})", failure.reason.as_str(), cause(failure))
         }
         (Health::Ok, Some(took)) => format!("is well: it answers in {took}"),
         (Health::Ok, None) => "is well".to_owned(),
@@ -188,9 +195,9 @@ mod tests {
 
     #[test]
     fn a_diagnosis_for_people() {
-        let text = text(&hung(), at(68.0));
+        let text = text(&hung(), at(68.0), SystemTime::UNIX_EPOCH + Duration::from_secs(100));
         let expected = "\
-/mnt/a b is dead (hung: no answer in 3s) for 1m
+/mnt/a b is dead since 1970-01-01 00:00:40 UTC (hung: no answer in 3s)
   nfs4 from server:/export; device number 0:42; options rw,relatime; of the file system:
   rw,vers=4.2,hard,addr=10.0.0.5
 
@@ -222,7 +229,10 @@ What is known
     #[test]
     fn a_mount_that_is_well() {
         let well = status_of(mount("/", "ext4", "/dev/sda1", "rw", "rw"), Health::Ok);
-        assert!(text(&well, at(12.0)).starts_with("/ is well: it answers in 3ms\n  ext4 from /dev/sda1;"));
+        assert!(
+            text(&well, at(12.0), SystemTime::UNIX_EPOCH)
+                .starts_with("/ is well: it answers in 3ms\n  ext4 from /dev/sda1;")
+        );
         assert_eq!((exit_status(&well), exit_status(&hung())), (0, 1));
         assert_eq!(exit_status(&status_of(well.mount.clone(), Health::Pending)), 2);
         assert!(json(&well, at(12.0), SystemTime::UNIX_EPOCH).ends_with("\"next_steps\":[]}"));

@@ -250,7 +250,8 @@ fn a_diagnosis_by_the_daemon_is_fresh_and_says_what_can_be_done() {
         assert_eq!(by_daemon.code, Some(1), "{}{}", by_daemon.stdout, by_daemon.stderr);
         let command = format!("umount -f -l {}", printed(&mounts[0]));
         for part in [
-            " is dead (hung: no answer in 4s) for ",
+            " is dead since ",
+            " UTC (hung: no answer in 4s)",
             "] is stopped (T)",
             ". kill -CONT ",
             ". echo 1 > /sys/fs/fuse/connections/",
@@ -281,7 +282,7 @@ fn a_diagnosis_without_a_daemon_looks_by_itself_and_never_hangs() {
         assert_eq!(done.code, Some(1), "{}{}", done.stdout, done.stderr);
         assert!(start.elapsed() < ms(9000) + slack(), "{:?}", start.elapsed());
         for part in
-            [" is dead (hung: no answer in ", "] is stopped (T)", "blocked: stat[", "in request_wait_answer"]
+            [" UTC (hung: no answer in ", "] is stopped (T)", "blocked: stat[", "in request_wait_answer"]
         {
             assert!(done.stdout.contains(part), "{part} is not in\n{}", done.stdout);
         }

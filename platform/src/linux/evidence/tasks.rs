@@ -11,7 +11,6 @@ mod waits;
 use super::procfs::{Stat, numbers, read};
 use crate::evidence::{BlockedTask, BlockedTasks, Finding, MAX_NAMED_TASKS, Suspect};
 use place::Places;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -147,7 +146,7 @@ impl Scan<'_> {
             }
             // A directory has a link for itself, one for its name, and one from each directory in it.
             let tasks = process.join("task");
-            if std::fs::metadata(&tasks).is_ok_and(|tasks| tasks.nlink() != 3) {
+            if place::links_of(&tasks).is_some_and(|links| links != 3) {
                 with_more.push((pid, process, tasks));
             }
         }

@@ -68,20 +68,26 @@ fn entry(line: &[u8]) -> Option<(u32, DeviceNumber)> {
     Some((id, DeviceNumber { major: major.parse().ok()?, minor: minor.parse().ok()? }))
 }
 
-/// The device that a link such as `/proc/PID/cwd` leads to. Answered from memory: no storage is asked, no automount
-/// triggered.
+/// The device that a link such as `/proc/PID/cwd` leads to.
 pub(super) fn device_of(link: &Path) -> Option<DeviceNumber> {
-    let path = CString::new(link.as_os_str().as_bytes()).ok()?;
+    let found = attributes(link, 0)?;
+    Some(DeviceNumber { major: found.stx_dev_major, minor: found.stx_dev_minor })
+}
+
+/// How many links a file has.
+pub(super) fn links_of(path: &Path) -> Option<u32> {
+    attributes(path, libc::STATX_NLINK).map(|found| found.stx_nlink)
+}
+
+/// Answered from memory: no storage is asked, no automount triggered.
+fn attributes(path: &Path, mask: u32) -> Option<libc::statx> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
     let mut found = MaybeUninit::<libc::statx>::zeroed();
     let flags = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT;
     // SAFETY: the path is NUL-terminated and the buffer is of the type that the call fills.
-    let result = unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, 0, found.as_mut_ptr()) };
-    if result != 0 {
-        return None;
-    }
+    let result = unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, mask, found.as_mut_ptr()) };
     // SAFETY: all of it was zeroed, which is valid, and the call succeeded.
-    let found = unsafe { found.assume_init() };
-    Some(DeviceNumber { major: found.stx_dev_major, minor: found.stx_dev_minor })
+    (result == 0).then(|| unsafe { found.assume_init() })
 }
 
 #[cfg(test)]
@@ -102,6 +108,7 @@ mod tests {
     #[test]
     fn a_directory_has_a_device() {
         use std::os::unix::fs::MetadataExt as _;
+        #[allow(clippy::disallowed_methods)] // /proc does not hang
         let expected = std::fs::metadata("/proc/self").unwrap().dev();
         let found = device_of(Path::new("/proc/self")).unwrap();
         assert_eq!(u64::from(found.major) << 8 | u64::from(found.minor), expected);

@@ -19,6 +19,7 @@ impl Proc {
     }
 
     /// A thread in this state and function.
+    #[allow(clippy::too_many_arguments)] // they are the files
     fn task(&self, pid: u32, tid: u32, name: &str, state: char, channel: &str, syscall: &str, stack: &str) {
         let directory = self.0.join(format!("{pid}/task/{tid}"));
         fs::create_dir_all(&directory).unwrap();
@@ -111,6 +112,7 @@ fn a_path_alone_tells_the_kind_and_the_only_suspect_of_a_kind_is_meant() {
 fn the_working_directory_counts_for_waits_that_do_not_contradict_it() {
     use std::os::unix::fs::MetadataExt as _;
     let proc = Proc::new();
+    #[allow(clippy::disallowed_methods)] // our own directory
     let device = fs::metadata(&proc.0).unwrap().dev();
     let number = DeviceNumber {
         major: u32::try_from(device >> 8 & 0xfff).unwrap(),
