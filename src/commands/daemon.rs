@@ -1,14 +1,18 @@
 //! The daemon, or a single run of it: started and ended in the right order.
 
 use super::service::{Service, renderer, start_hooks, teller};
-use super::{failed, once_status, policy, print, textfile_problem};
+use super::{
+    NAMESPACE_ENDED, elsewhere, failed, fleet, mount_table, once_status, policy, print, textfile_problem,
+};
 use crate::cli::Loader;
 use crate::config::{Config, NO_MOUNT_LEFT};
 use crate::daemon::{Daemon, Ending, Options, Purpose, Told};
-use crate::live::{Live, Snapshot};
+use crate::live::Snapshot;
 use crate::metrics::Outlets;
 use crate::monitor::Event;
 use crate::report::{Priority, Reporter, table};
+use platform::service::ServiceManager;
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -25,9 +29,9 @@ const ONLY_HOOKS: Duration = Duration::from_secs(5);
 /// How long a single run waits for the push gateway and the text file.
 const ONLY_PUSH: Duration = Duration::from_secs(1);
 
-/// Watches until it is stopped, or once.
+/// Watches until it is stopped, or once. `manager` is the service manager that started us, if there is one.
 #[must_use]
-pub fn daemon(config: Config, loader: Loader) -> ExitCode {
+pub fn daemon(config: Config, loader: Loader, manager: io::Result<Option<ServiceManager>>) -> ExitCode {
     let reporter = match Reporter::start(&config.report) {
         Ok(reporter) => reporter,
         Err(error) => {
@@ -35,7 +39,12 @@ pub fn daemon(config: Config, loader: Loader) -> ExitCode {
         }
     };
     let once_only = config.once_only;
-    let result = run(config, loader, &reporter);
+    let manager = manager.unwrap_or_else(|error| {
+        let text = format!("Cannot reach the service manager that NOTIFY_SOCKET names: {error}");
+        reporter.notice(SystemTime::now(), Priority::Warning, &text);
+        None
+    });
+    let result = run(config, loader, manager, &reporter);
     if let Ok(ending) = &result
         && ending.interrupted
     {
@@ -43,13 +52,19 @@ pub fn daemon(config: Config, loader: Loader) -> ExitCode {
     }
     reporter.close(LAST_WORDS);
     match result {
+        Ok(ending) if ending.namespace_ended => ExitCode::from(NAMESPACE_ENDED),
         Ok(ending) if once_only => ExitCode::from(once_status(&ending)),
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
 }
 
-fn run(config: Config, loader: Loader, reporter: &Reporter) -> anyhow::Result<Ending> {
+fn run(
+    config: Config,
+    loader: Loader,
+    manager: Option<ServiceManager>,
+    reporter: &Reporter,
+) -> anyhow::Result<Ending> {
     for warning in config.warnings() {
         reporter.notice(SystemTime::now(), Priority::Warning, &warning);
     }
@@ -61,10 +76,20 @@ fn run(config: Config, loader: Loader, reporter: &Reporter) -> anyhow::Result<En
     if let Some(problem) = textfile_problem(&config) {
         anyhow::bail!(problem);
     }
-    if config.once_only { once(&config, reporter) } else { watch(config, loader, reporter) }
+    let namespace = elsewhere::find(config.mount_namespace.as_deref())?;
+    if let Some(file) = &config.mount_namespace {
+        let text = elsewhere::watched(file, namespace.as_ref());
+        reporter.notice(SystemTime::now(), Priority::Info, &text);
+    }
+    let options = Options { namespace, ..options(&config) };
+    if config.once_only {
+        once(&config, options, reporter)
+    } else {
+        watch(config, options, loader, manager, reporter)
+    }
 }
 
-fn once(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
+fn once(config: &Config, options: Options, reporter: &Reporter) -> anyhow::Result<Ending> {
     let hooks = start_hooks(config, reporter)?;
     let mut tell = |time, told: Told<'_>| match told {
         Told::Notice(priority, text) => drop(reporter.notice(time, priority, &text)),
@@ -76,7 +101,7 @@ fn once(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
             }
         }
     };
-    let ending = Daemon::new(options(config, None), &mut tell)?.run(Purpose::Once(None))?;
+    let ending = Daemon::new(options, &mut tell)?.run(Purpose::Once(None))?;
     if !ending.interrupted && !config.metrics.is_empty() {
         let renderer = renderer(config, reporter, &hooks);
         let snapshot = Arc::new(last_snapshot(config, &ending));
@@ -93,18 +118,25 @@ fn once(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
     Ok(ending)
 }
 
-fn watch(config: Config, loader: Loader, reporter: &Reporter) -> anyhow::Result<Ending> {
-    let mut options = options(&config, None);
+fn watch(
+    config: Config,
+    mut options: Options,
+    loader: Loader,
+    manager: Option<ServiceManager>,
+    reporter: &Reporter,
+) -> anyhow::Result<Ending> {
+    options.seed = fleet::seed(&mount_table()?);
     let mut service = Service::start(config, Box::new(move || loader.reload()), reporter)?;
     options.live = Some(service.live());
-    let ending = Daemon::new(options, &mut service).and_then(|it| it.run(Purpose::Watch));
+    let ending = Daemon::new(options, &mut service).and_then(|it| it.serving(manager).run(Purpose::Watch));
     service.stop(LAST_PUSH, LAST_HOOKS);
     ending
 }
 
-fn options(config: &Config, live: Option<Live>) -> Options {
+fn options(config: &Config) -> Options {
     let (settings, expected) = (config.settings, config.expected.clone());
-    Options { settings, policy: policy(config.clone()), expected, prober: None, live }
+    let policy = policy(config.clone());
+    Options { settings, policy, expected, prober: None, live: None, namespace: None, seed: 0 }
 }
 
 fn last_snapshot(config: &Config, ending: &Ending) -> Snapshot {

@@ -1,6 +1,6 @@
 //! Everything about one mount: by a daemon that is running, which has seen more, or by asking it ourselves.
 
-use super::{failed, mount_table, policy, print};
+use super::{elsewhere, failed, policy, print};
 use crate::cli::USAGE_ERROR;
 use crate::config::{DiagnoseConfig, resolve};
 use crate::daemon::{Daemon, Options, Purpose, Told};
@@ -29,7 +29,11 @@ pub fn diagnose(config: &DiagnoseConfig) -> ExitCode {
 }
 
 fn run(config: &DiagnoseConfig) -> anyhow::Result<u8> {
-    let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    // A path of another namespace does not begin where we are.
+    let here = match config.config.mount_namespace {
+        None => std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+        Some(_) => PathBuf::from("/"),
+    };
     let path = resolve(&here, &config.mountpoint);
     match by_daemon(config, &path) {
         Some((status, text)) => print(&text).map(|()| status),
@@ -69,7 +73,8 @@ fn is_awaited(body: &str, asked: &str) -> bool {
 }
 
 fn by_ourselves(config: &DiagnoseConfig, path: &Path) -> anyhow::Result<u8> {
-    let table = mount_table()?;
+    let namespace = elsewhere::find(config.config.mount_namespace.as_deref())?;
+    let table = elsewhere::table(namespace.as_ref())?;
     let on_top = table.iter().rfind(|mount| mount.mountpoint == path);
     let wanted = on_top.with_context(|| not_there(&table, path))?.key;
     let asked: HashSet<MountKey> = on_the_way(&table, path).map(|mount| mount.key).collect();
@@ -78,7 +83,8 @@ fn by_ourselves(config: &DiagnoseConfig, path: &Path) -> anyhow::Result<u8> {
     let policy =
         Box::new(move |mount: &Mount| asked.contains(&mount.key).then(|| all(mount).unwrap_or(settings)));
     let mut tell = |_: SystemTime, _: Told<'_>| {};
-    let options = Options { settings, policy, expected: Vec::new(), prober: None, live: None };
+    let options =
+        Options { settings, policy, expected: Vec::new(), prober: None, live: None, namespace, seed: 0 };
     let ending = Daemon::new(options, &mut tell)?.run(Purpose::Explain)?;
     anyhow::ensure!(!ending.interrupted, "interrupted before the mount had an answer");
     let status = ending.status.mounts.iter().find(|status| status.mount.key == wanted);

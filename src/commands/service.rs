@@ -38,6 +38,8 @@ pub(super) struct Service {
     hooks: Hooks,
     dead_list: Option<Sink>,
     first_run: bool,
+    /// SIGHUP asked for a reload, of which nothing has come yet.
+    reloading: bool,
 }
 
 impl Service {
@@ -68,6 +70,7 @@ impl Service {
             hooks,
             dead_list,
             first_run: true,
+            reloading: false,
         };
         service.start_outlets().context("cannot start a thread for metrics")?;
         service.start_server().context("cannot start a thread for HTTP")?;
@@ -121,7 +124,7 @@ impl Service {
         }
         let (http, metrics) = (config.http != self.config.http, config.metrics != self.config.metrics);
         self.reporter.adopt(&config.report);
-        let print_bad_mounts = std::mem::replace(&mut self.config, config).print_bad_mounts;
+        let before = std::mem::replace(&mut self.config, config);
         let text = if changed.is_empty() { "nothing has changed" } else { &changed };
         self.notice(Priority::Notice, &format!("Configuration reloaded: {text}"));
         self.config.warnings().iter().for_each(|warning| self.notice(Priority::Warning, warning));
@@ -134,8 +137,11 @@ impl Service {
         if http && let Err(error) = self.start_server() {
             self.notice(Priority::Error, &format!("Cannot start a thread for HTTP: {error}"));
         }
-        if print_bad_mounts != self.config.print_bad_mounts {
+        if before.print_bad_mounts != self.config.print_bad_mounts {
             self.notice(Priority::Warning, "print_bad_mounts takes effect at the next start");
+        }
+        if before.mount_namespace != self.config.mount_namespace {
+            self.notice(Priority::Warning, "mount_namespace takes effect at the next start");
         }
     }
 
@@ -198,11 +204,17 @@ impl Owner for Service {
 
     fn hung_up(&mut self) -> Ended {
         self.keeper.ask();
+        self.reloading = true;
         Ended(false)
+    }
+
+    fn is_reloading(&self) -> bool {
+        self.reloading
     }
 
     fn wishes(&mut self, table: &MountTable) -> Option<Wishes> {
         let Loaded { asked, result } = self.keeper.take()?;
+        self.reloading &= !asked;
         match result {
             Ok(config) => {
                 self.adopt(config, asked);

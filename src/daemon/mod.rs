@@ -7,18 +7,24 @@
 
 mod clock;
 mod inquiry;
+mod namespace;
+mod notifier;
 mod showing;
 
 use crate::evidence::DeskEvent;
 use crate::live::{Live, Snapshot};
 use crate::monitor::{Action, Event, Expected, Input, Monitor, Policy, Reading, Settings, Status, Time};
 use crate::probe::{Pool, PoolEvent};
-use crate::report::{Priority, notices};
+use crate::report::escape::escape_os;
+use crate::report::{Priority, notices, supervisor};
 use anyhow::Context as _;
 use clock::Clock;
 use inquiry::Inquiry;
 use mio::{Events, Interest, Poll, Token, Waker};
-use platform::{MountTable, MountWatch};
+use namespace::Elsewhere;
+use notifier::Notifier;
+use platform::service::{ServiceManager, monotonic_usec};
+use platform::{MountNamespace, MountTable, MountWatch};
 use showing::Showing;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
@@ -34,8 +40,10 @@ const NUDGES: Token = Token(2);
 /// The collector of evidence, and the kernel log: far above the pool's tokens.
 const COLLECTOR: Token = Token(1 << 20);
 const KERNEL_LOG: Token = Token((1 << 20) + 1);
+/// The mount namespace that is watched may have ended.
+const NAMESPACE: Token = Token(3);
 /// Tokens from here on are the pool's.
-const FIRST_PROBER: usize = 3;
+const FIRST_PROBER: usize = 4;
 /// Readiness events taken in one turn: more wait for the next turn.
 const EVENTS_PER_TURN: usize = 64;
 /// After a reading of the mount table failed, the next is tried after nine times this.
@@ -54,6 +62,11 @@ pub trait Owner {
     /// SIGHUP came. Whoever has no use for it is to be ended by it, as by a terminal that is closed.
     fn hung_up(&mut self) -> Ended {
         Ended(true)
+    }
+
+    /// Was something asked for by SIGHUP that [`Owner::wishes`] has not answered yet?
+    fn is_reloading(&self) -> bool {
+        false
     }
 
     /// What is wanted from now on, if that is something else. `table` is the present one.
@@ -94,6 +107,10 @@ pub struct Options {
     pub prober: Option<PathBuf>,
     /// Where to show what is known, if anybody serves it.
     pub live: Option<Live>,
+    /// The mount namespace to watch, if it is not our own.
+    pub namespace: Option<MountNamespace>,
+    /// What keeps this machine apart from others; see [`Monitor::spread`].
+    pub seed: u64,
 }
 
 /// Is shown what is known.
@@ -119,6 +136,8 @@ pub struct Ending {
     pub unjudged: usize,
     /// Did a signal end it?
     pub interrupted: bool,
+    /// Is the mount namespace that was watched no more?
+    pub namespace_ended: bool,
 }
 
 /// Everything the loop holds.
@@ -132,9 +151,12 @@ pub struct Daemon<'a> {
     pool: Pool,
     inquiry: Inquiry,
     showing: Showing,
+    notifier: Notifier,
     owner: &'a mut dyn Owner,
     last_run: Option<usize>,
     interrupted: bool,
+    elsewhere: Elsewhere,
+    namespace_ended: bool,
     unreadable: bool,
 }
 
@@ -161,8 +183,11 @@ impl<'a> Daemon<'a> {
             .register(&mut signals, SIGNALS, Interest::READABLE)
             .context("cannot wait for signals")?;
         let table = platform::OWN_MOUNT_TABLE;
-        let mut watch = MountWatch::open(table.as_ref())
-            .with_context(|| format!("cannot open {table} (is /proc mounted?)"))?;
+        let mut watch = match &options.namespace {
+            None => MountWatch::open(table.as_ref())
+                .with_context(|| format!("cannot open {table} (is /proc mounted?)"))?,
+            Some(namespace) => namespace.watch().context("cannot open the table of the mount namespace")?,
+        };
         poll.registry().register(&mut watch, MOUNTS, Interest::PRIORITY).context("cannot wait for mounts")?;
         let waker = Arc::new(Waker::new(poll.registry(), NUDGES).context("cannot create a waker")?);
         if let Some(live) = &options.live {
@@ -173,9 +198,14 @@ impl<'a> Daemon<'a> {
         let shared = registry.try_clone().context("cannot share the event queue")?;
         let inquiry = Inquiry::new(shared, (COLLECTOR, KERNEL_LOG), options.prober.clone())
             .context("cannot prepare the collection of evidence")?;
-        let pool = Pool::new(registry, FIRST_PROBER, options.prober).context("cannot prepare probers")?;
+        let mut pool = Pool::new(registry, FIRST_PROBER, options.prober).context("cannot prepare probers")?;
+        if let Some(namespace) = &options.namespace {
+            pool.enter(namespace.entrance().context("cannot prepare probers")?);
+        }
+        let elsewhere = Elsewhere::new(options.namespace, poll.registry(), NAMESPACE)
+            .context("cannot wait for the end of the mount namespace")?;
         let clock = Clock::start();
-        let mut monitor = Monitor::new(options.settings.poll_interval, options.policy);
+        let mut monitor = Monitor::new(options.settings.poll_interval, options.policy).spread(options.seed);
         monitor.expect(clock.now(), &options.expected);
         Ok(Daemon {
             poll,
@@ -187,11 +217,21 @@ impl<'a> Daemon<'a> {
             pool,
             inquiry,
             showing: Showing::new(options.live),
+            notifier: Notifier::new(None),
             owner,
             last_run: None,
             interrupted: false,
+            elsewhere,
+            namespace_ended: false,
             unreadable: false,
         })
+    }
+
+    /// With a service manager to be told how it goes.
+    #[must_use]
+    pub fn serving(mut self, manager: Option<ServiceManager>) -> Daemon<'a> {
+        self.notifier = Notifier::new(manager);
+        self
     }
 
     /// Runs until a signal comes or, for [`Purpose::Once`], every mount is judged.
@@ -206,6 +246,7 @@ impl<'a> Daemon<'a> {
             self.inquiry.table_was_read(&table);
         }
         self.monitor.handle(now, Input::MountTable { table, whole: true });
+        self.notifier.ready();
         loop {
             self.decide(now);
             self.show(now);
@@ -214,14 +255,24 @@ impl<'a> Daemon<'a> {
                 Purpose::Once(_) => self.last_run.is_some(),
                 Purpose::Explain => self.last_run.is_some() && !self.monitor.is_collecting(),
             };
-            if self.interrupted || done {
+            let ends = self.interrupted || self.namespace_ended;
+            if ends {
+                self.notifier.stopping();
+            }
+            self.notify(now);
+            if ends || done {
                 self.pool.shutdown();
                 self.inquiry.desk.shutdown();
                 let status = self.monitor.status();
                 let (unjudged, interrupted) = (self.last_run.unwrap_or(0), self.interrupted);
-                // The process ends: to free thousands of mounts one by one is work for nobody.
-                std::mem::forget((self.monitor, self.watch));
-                return Ok(Ending { status, at: now, unjudged, interrupted });
+                let namespace_ended = self.namespace_ended;
+                // The process ends: to free thousands of mounts one by one is work for nobody. But an open table keeps
+                // the mounts of a namespace that has ended.
+                std::mem::forget(self.monitor);
+                if !namespace_ended {
+                    std::mem::forget(self.watch);
+                }
+                return Ok(Ending { status, at: now, unjudged, interrupted, namespace_ended });
             }
             let planned = self.next_deadline();
             let mut until = planned;
@@ -242,9 +293,14 @@ impl<'a> Daemon<'a> {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        let others = self.pool.next_deadline().into_iter().chain(self.inquiry.next_deadline());
-        let others = others.chain(self.showing.next());
-        self.monitor.next_deadline().into_iter().chain(others).min()
+        let others = [
+            self.pool.next_deadline(),
+            self.inquiry.next_deadline(),
+            self.showing.next(),
+            self.notifier.next(),
+            self.elsewhere.next(),
+        ];
+        self.monitor.next_deadline().into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// Everything that is readable now.
@@ -256,6 +312,7 @@ impl<'a> Daemon<'a> {
             match event.token() {
                 MOUNTS => self.monitor.handle(now, Input::TableChanged),
                 NUDGES => self.take_nudge(now),
+                NAMESPACE => self.elsewhere.stirred(now),
                 SIGNALS => self.take_signals(now),
                 COLLECTOR => self.inquiry.desk.ready(now),
                 KERNEL_LOG => {
@@ -266,19 +323,35 @@ impl<'a> Daemon<'a> {
                 token => self.pool.ready(now, token),
             }
         }
+        if self.elsewhere.is_due(now) {
+            self.look_elsewhere(now);
+        }
         self.pool.handle_deadline(now);
         self.inquiry.handle_deadline(now);
         self.take_wishes(now);
     }
 
+    /// Is the namespace that is watched still there? Without it there is nothing to do any more.
+    fn look_elsewhere(&mut self, now: Time) {
+        if let Some(namespace) = self.elsewhere.has_ended(now) {
+            self.namespace_ended = true;
+            let name = escape_os(namespace.name());
+            let text = format!("The mount namespace of {name} has ended; nothing is left to watch");
+            self.notice(Priority::Error, text);
+        }
+    }
+
     fn take_wishes(&mut self, now: Time) {
-        let Some(Wishes { settings, policy, expected }) = self.owner.wishes(self.monitor.table()) else {
-            return;
-        };
+        let wishes = self.owner.wishes(self.monitor.table());
+        if !self.owner.is_reloading() {
+            self.notifier.reloaded();
+        }
+        let Some(Wishes { settings, policy, expected }) = wishes else { return };
         self.settings = settings;
         self.monitor.reconfigure(now, settings.poll_interval, policy);
         self.monitor.expect(now, &expected);
         self.showing.changed();
+        self.notifier.changed();
     }
 
     /// Turning may be all that is wanted.
@@ -296,7 +369,10 @@ impl<'a> Daemon<'a> {
                     self.pool.reap(now);
                     self.inquiry.desk.reap(now);
                 }
-                SIGHUP => self.interrupted |= self.owner.hung_up().0,
+                SIGHUP => {
+                    self.notifier.reloading(monotonic_usec());
+                    self.interrupted |= self.owner.hung_up().0;
+                }
                 _ => self.interrupted = true,
             }
         }
@@ -376,8 +452,10 @@ impl<'a> Daemon<'a> {
             }
             Action::Report(event) => {
                 self.showing.changed();
+                self.notifier.changed();
                 if let Event::Run { unjudged, .. } = event {
                     self.last_run = Some(unjudged);
+                    self.elsewhere.stirred(now); // where no event tells
                 }
                 self.owner.told(SystemTime::now(), Told::Event(&event, &self.monitor));
             }
@@ -386,6 +464,7 @@ impl<'a> Daemon<'a> {
 
     fn show(&mut self, now: Time) {
         self.showing.turned(self.monitor.turns_of_health());
+        self.notifier.turned(self.monitor.turns_of_health());
         let (monitor, pool, clock, settings) = (&self.monitor, &self.pool, self.clock, &self.settings);
         let make = || Snapshot {
             serial: 0,
@@ -398,6 +477,16 @@ impl<'a> Daemon<'a> {
         };
         let begun = clock.now();
         self.showing.show(now, make, || clock.now() - begun);
+    }
+
+    fn notify(&mut self, now: Time) {
+        let (monitor, clock) = (&self.monitor, self.clock);
+        let begun = clock.now();
+        let error = self.notifier.tell(now, || supervisor::line(&monitor.status()), || clock.now() - begun);
+        if let Some(error) = error {
+            let text = format!("Cannot tell the service manager how it goes: {error}; trying again");
+            self.notice(Priority::Warning, text);
+        }
     }
 
     fn read_table(&mut self, now: Time, reading: Reading) {

@@ -104,11 +104,12 @@ fn local(subjects: &[Subject]) -> Vec<Reply> {
     let names: Vec<&[u8]> =
         of_servers.iter().map(|subject| subject.server_name.as_deref().unwrap_or_default()).collect();
     let words = if names.is_empty() { Vec::new() } else { last_words(&distinct(&names)) };
-    let of_nfs: Vec<&Subject> = subjects.iter().filter(|s| s.suspect.family == Family::Nfs).collect();
-    let paths: Vec<&Path> =
-        of_nfs.iter().map(|subject| Path::new(OsStr::from_bytes(&subject.mountpoint))).collect();
+    let of_nfs = subjects.iter().filter(|subject| subject.suspect.family == Family::Nfs);
+    let mounts: Vec<(&OsStr, &Path)> = of_nfs
+        .map(|it| (OsStr::from_bytes(&it.device), Path::new(OsStr::from_bytes(&it.mountpoint))))
+        .collect();
     let mut counts =
-        if paths.is_empty() { Vec::new() } else { traffic(Path::new(MOUNTSTATS), &paths) }.into_iter();
+        if mounts.is_empty() { Vec::new() } else { traffic(Path::new(MOUNTSTATS), &mounts) }.into_iter();
     let reply = |subject: &Subject| {
         let device = subject.suspect.device_number;
         let mut evidence = Evidence::default();

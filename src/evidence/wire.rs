@@ -21,6 +21,8 @@ pub struct Subject {
     pub(super) suspect: Suspect,
     /// One of its mount points, as bytes.
     pub(super) mountpoint: Vec<u8>,
+    /// What is mounted there, as bytes.
+    pub(super) device: Vec<u8>,
     /// What the kernel log calls its server.
     pub(super) server_name: Option<Vec<u8>>,
     /// Where its server is.
@@ -41,6 +43,7 @@ impl Subject {
         Subject {
             suspect,
             mountpoint: bounded(mount.mountpoint.as_os_str().as_bytes()),
+            device: bounded(mount.device.as_bytes()),
             server_name: super::address::name(mount).map(bounded),
             address: place.map(|place| (place.service, place.address, place.is_udp)),
             patience,

@@ -2,6 +2,7 @@
 //! hangs, fails or floods costs nobody else anything.
 
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used)] // helpers of tests
 
 #[path = "../common/mod.rs"]
 #[macro_use]

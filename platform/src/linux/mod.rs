@@ -5,6 +5,7 @@ pub mod evidence;
 mod files;
 mod fstype;
 pub mod mountinfo;
+mod namespace;
 mod own;
 mod packet;
 pub mod probe;
@@ -15,5 +16,6 @@ mod watch;
 
 pub use files::FileWatch;
 pub(crate) use fstype::kind_of;
+pub use namespace::{FoundNamespace, MountNamespace};
 pub use own::{OwnUse, own_use};
 pub use watch::{MountWatch, OWN_MOUNT_TABLE};

@@ -2,7 +2,7 @@
 //!
 //! It is started as `spawn` describes, and that it has come up is learned from its first packet.
 
-use super::spawn::{EXEC_FAILED, spawn};
+use super::spawn::{EXEC_FAILED, FOURTH, spawn};
 
 pub use super::packet::{MAX_PACKET, receive, send, wait_readable};
 
@@ -15,7 +15,7 @@ use std::ffi::{CStr, CString, c_int};
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -29,6 +29,12 @@ pub const COLLECTOR_ARGUMENT: &str = "collector";
 const COLLECTOR: &CStr = c"collector";
 /// The link to the program that runs, which works even when its file was replaced.
 const OURSELVES: &CStr = c"/proc/self/exe";
+/// `argv[2]` of a prober that is to enter the mount namespace that is its descriptor 3.
+pub const ENTERING_ARGUMENT: &str = "in-mount-namespace";
+const ENTERING: &CStr = c"in-mount-namespace";
+/// The exit status of a prober that could not enter its mount namespace: EX_OSERR of sysexits.h.
+const NOT_ENTERED: c_int = 71;
+
 /// May this process do all that root may?
 #[must_use]
 pub fn is_root() -> bool {
@@ -41,6 +47,7 @@ pub struct Launcher {
     program: CString,
     mode: &'static CStr,
     null: File,
+    namespace: Option<File>,
 }
 
 impl Launcher {
@@ -67,7 +74,12 @@ impl Launcher {
             None => OURSELVES.to_owned(),
         };
         let null = File::options().read(true).write(true).open("/dev/null")?;
-        Ok(Launcher { program, mode, null })
+        Ok(Launcher { program, mode, null, namespace: None })
+    }
+
+    /// Probers will enter this mount namespace before they do anything else.
+    pub fn enter(&mut self, namespace: File) {
+        self.namespace = Some(namespace);
     }
 
     /// Starts a prober without waiting for it. Its end of the socket pair is its descriptor 0; it ends when ours is
@@ -79,7 +91,12 @@ impl Launcher {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         let standard = [theirs.as_fd(), self.null.as_fd(), self.null.as_fd()];
-        let pid = spawn(&self.program, &[NAME, self.mode], &[], standard)?;
+        let pid = match &self.namespace {
+            None => spawn(&self.program, &[NAME, self.mode], &[], standard, None)?,
+            Some(namespace) => {
+                spawn(&self.program, &[NAME, self.mode, ENTERING], &[], standard, Some(namespace.as_fd()))?
+            }
+        };
         Ok((Child::of(pid), ours))
     }
 }
@@ -164,6 +181,7 @@ impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Ended::Exited(EXEC_FAILED) => write!(f, "the program could not be executed"),
+            Ended::Exited(NOT_ENTERED) => write!(f, "the mount namespace cannot be entered"),
             Ended::Exited(status) => write!(f, "exit status {status}"),
             Ended::Killed(number) => match Signal::try_from(number) {
                 Ok(signal) => write!(f, "killed by {signal}"),
@@ -195,6 +213,16 @@ fn become_helper(name: &CStr) {
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1)
     };
+}
+
+/// Enters the mount namespace that was handed to this prober, or ends it: after [`become_prober`] and before there is
+/// any other thread. After the exec and not before it: the program is found by our own `/proc`.
+pub fn enter_namespace() {
+    // SAFETY: the daemon that asks for this has put it there, and nothing else has it.
+    let file = unsafe { OwnedFd::from_raw_fd(FOURTH) };
+    if super::namespace::enter(file.as_fd()).is_err() {
+        exit_now(NOT_ENTERED);
+    }
 }
 
 /// Gives back the pages of the program and its libraries that only its start needed: what runs on is read again from

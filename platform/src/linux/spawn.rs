@@ -13,6 +13,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 /// The exit status of a child whose exec failed, as in a shell.
 pub(super) const EXEC_FAILED: c_int = 127;
+/// The first descriptor after the standard ones.
+pub(super) const FOURTH: RawFd = 3;
 /// Kernels before 5.9 have no `close_range`: descriptors below this are closed one by one. Ours are numbered from
 /// the bottom and never come near it; the bound keeps an unlimited `RLIMIT_NOFILE` from costing seconds.
 const MAX_CLOSED_ONE_BY_ONE: c_int = 65_536;
@@ -20,7 +22,7 @@ const MAX_CLOSED_ONE_BY_ONE: c_int = 65_536;
 const MAX_SIGNAL: c_int = 64;
 
 /// Starts a program in a session and process group of its own, in `/`, with default signals, with these arguments
-/// and this environment, and with no descriptors but the three standard ones.
+/// and this environment, and with no descriptors but these: the three standard ones, and perhaps a fourth.
 ///
 /// # Errors
 /// Those of `fork(2)`. A failing exec is seen as the child's end with [`EXEC_FAILED`].
@@ -29,9 +31,11 @@ pub(super) fn spawn(
     arguments: &[&CStr],
     environment: &[&CStr],
     standard: [BorrowedFd<'_>; 3],
+    fourth: Option<BorrowedFd<'_>>,
 ) -> io::Result<Pid> {
     let standard = standard.map(|fd| fd.as_raw_fd());
-    if standard.iter().any(|fd| *fd <= libc::STDERR_FILENO) {
+    let fourth = fourth.map(|fd| fd.as_raw_fd());
+    if standard.iter().chain(&fourth).any(|fd| *fd <= libc::STDERR_FILENO) {
         return Err(io::Error::other("standard descriptors of this process are closed"));
     }
     let (argv, envp) = (pointers(arguments), pointers(environment));
@@ -41,7 +45,7 @@ pub(super) fn spawn(
     let forked = match unsafe { nix::unistd::fork() } {
         Ok(ForkResult::Child) => unsafe {
             // SAFETY: we are the child of a fork; the strings were made before it and both lists end in null.
-            exec(program, argv.as_ptr(), envp.as_ptr(), standard)
+            exec(program, argv.as_ptr(), envp.as_ptr(), standard, fourth)
         },
         Ok(ForkResult::Parent { child }) => Ok(child),
         Err(errno) => Err(io::Error::from(errno)),
@@ -63,13 +67,24 @@ unsafe fn exec(
     argv: *const *const c_char,
     envp: *const *const c_char,
     [input, output, error]: [RawFd; 3],
+    fourth: Option<RawFd>,
 ) -> ! {
     // SAFETY: async-signal-safe calls with plain numbers, and pointers that the caller vouches for.
     unsafe {
         if libc::dup2(input, 0) != 0 || libc::dup2(output, 1) != 1 || libc::dup2(error, 2) != 2 {
             libc::_exit(EXEC_FAILED);
         }
-        close_from(3);
+        match fourth {
+            None => close_from(FOURTH),
+            Some(fd) => {
+                if fd == FOURTH {
+                    libc::fcntl(fd, libc::F_SETFD, 0); // not to be closed by the exec
+                } else if libc::dup2(fd, FOURTH) != FOURTH {
+                    libc::_exit(EXEC_FAILED);
+                }
+                close_from(FOURTH + 1);
+            }
+        }
         libc::setsid();
         libc::chdir(c"/".as_ptr());
         default_signals();
@@ -80,7 +95,7 @@ unsafe fn exec(
 
 /// # Safety
 /// Closes descriptors whoever owns them: only in the child of a fork.
-unsafe fn close_from(first: c_int) {
+pub(super) unsafe fn close_from(first: c_int) {
     // SAFETY: plain numbers; who may call this has no use for the descriptors.
     unsafe {
         if libc::syscall(libc::SYS_close_range, first as c_uint, c_uint::MAX, 0 as c_uint) == 0 {
@@ -94,7 +109,7 @@ unsafe fn close_from(first: c_int) {
 
 /// # Safety
 /// Takes away every handler: only in the child of a fork.
-unsafe fn default_signals() {
+pub(super) unsafe fn default_signals() {
     // SAFETY: zeroed structures of these types are valid: no flags, an empty mask, the default action.
     unsafe {
         let mut default: libc::sigaction = std::mem::zeroed();

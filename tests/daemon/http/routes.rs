@@ -161,7 +161,8 @@ fn nobody_who_asks_costs_nothing() {
     isolated(this_test!(), |lab| {
         lab.fuses(5);
         let _read = lab.syslog();
-        let (daemon, address) = serving(lab, &["--poll-interval", "60"]);
+        let (daemon, address) = serving(lab, &["--poll-interval", "20"]);
+        daemon.past_the_second_run(ms(20_000));
         get(address, "/metrics");
         crate::common::pause(ms(3000));
         let before = daemon.process.wakeups();

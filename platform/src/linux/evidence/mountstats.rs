@@ -3,32 +3,36 @@
 use super::procfs::{nothing, read_up_to};
 use crate::evidence::{Finding, Traffic};
 use crate::linux::mountinfo::unescape;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
 /// The file has about 10 KiB for each NFS mount: what lies beyond is not looked at.
 pub const MAX_MOUNTSTATS: u64 = 8 << 20;
 
-/// The counts of these mount points, in their order.
+/// The counts of the mounts of these devices on these mount points, in their order. In another namespace the same path
+/// may be somebody else's.
 #[must_use]
-pub fn traffic(file: &Path, mountpoints: &[&Path]) -> Vec<Finding<Traffic>> {
+pub fn traffic(file: &Path, mounts: &[(&OsStr, &Path)]) -> Vec<Finding<Traffic>> {
     match read_up_to(file, MAX_MOUNTSTATS) {
-        Ok(text) => mountpoints
+        Ok(text) => mounts
             .iter()
-            .map(|path| parse(&text, path).map_or(Finding::Unknown, Finding::Found))
+            .map(|(device, path)| parse(&text, device, path).map_or(Finding::Unknown, Finding::Found))
             .collect(),
-        Err(error) => mountpoints.iter().map(|_| nothing(&error)).collect(),
+        Err(error) => mounts.iter().map(|_| nothing(&error)).collect(),
     }
 }
 
-/// The counts of the last mount of this path, which is the one on top.
+/// The counts of the last such mount, which is the one on top.
 #[must_use]
-pub fn parse(text: &[u8], mountpoint: &Path) -> Option<Traffic> {
+pub fn parse(text: &[u8], device: &OsStr, mountpoint: &Path) -> Option<Traffic> {
     let mut found = None;
     let mut ours = false;
     for line in text.split(|&byte| byte == b'\n') {
         if let Some(rest) = line.strip_prefix(b"device ") {
-            ours = mounted_on(rest).is_some_and(|path| unescape(path) == mountpoint.as_os_str());
+            ours = mounted_on(rest).is_some_and(|(what, path)| {
+                unescape(what) == device && unescape(path) == mountpoint.as_os_str()
+            });
             if ours {
                 found = None;
             }
@@ -43,10 +47,9 @@ pub fn parse(text: &[u8], mountpoint: &Path) -> Option<Traffic> {
 }
 
 /// `server:/export mounted on /mnt with fstype nfs4 statvers=1.1`; blanks within names are escaped.
-fn mounted_on(line: &[u8]) -> Option<&[u8]> {
-    let mut words = line.split(|&byte| byte == b' ').skip_while(|word| *word != b"on");
-    words.next()?;
-    words.next()
+fn mounted_on(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut words = line.split(|&byte| byte == b' ');
+    Some((words.next()?, words.nth(2)?))
 }
 
 /// `xprt: tcp PORT BINDS CONNECTS CONNECT_TIME IDLE SENDS RECEIVES …`; UDP has neither times nor idleness.
@@ -85,10 +88,13 @@ device tmpfs mounted on /t with fstype tmpfs
     fn connections_of_a_mount_are_summed() {
         let traffic =
             |sent, received, idle| Some(Traffic { sent, received, idle: Duration::from_secs(idle) });
-        assert_eq!(parse(STATS, Path::new("/mnt/a b")), traffic(110, 99, 9));
-        assert_eq!(parse(STATS, Path::new("/mnt/u")), traffic(7, 3, 0));
-        for path in ["/t", "/", "/mnt/a", ""] {
-            assert_eq!(parse(STATS, Path::new(path)), None, "{path}");
+        let of = |device: &str, path: &str| parse(STATS, OsStr::new(device), Path::new(path));
+        assert_eq!(of("10.0.0.5:/a", "/mnt/a b"), traffic(110, 99, 9));
+        assert_eq!(of("10.0.0.5:/u", "/mnt/u"), traffic(7, 3, 0));
+        for (device, path) in
+            [("tmpfs", "/t"), ("rootfs", "/"), ("10.0.0.5:/a", "/mnt/a"), ("10.0.0.5:/b", "/mnt/u")]
+        {
+            assert_eq!(of(device, path), None, "{path}");
         }
     }
 
@@ -96,13 +102,13 @@ device tmpfs mounted on /t with fstype tmpfs
     fn garbage_is_nothing() {
         for text in [&b""[..], b"device", b"device x mounted on", b"device x mounted on /x\nxprt: tcp 1 2 3"]
         {
-            assert_eq!(parse(text, Path::new("/x")), None);
+            assert_eq!(parse(text, OsStr::new("x"), Path::new("/x")), None);
         }
     }
 
     #[test]
     fn the_real_file_can_be_read() {
-        let found = traffic(Path::new("/proc/self/mountstats"), &[Path::new("/")]);
+        let found = traffic(Path::new("/proc/self/mountstats"), &[(OsStr::new("x"), Path::new("/"))]);
         assert_eq!(found, [Finding::Unknown], "the root of a test machine is no NFS");
     }
 }
