@@ -10,8 +10,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// File systems that evidence is collected about at a time. A burst of more is one dead server, and these say so.
-const MAX_COLLECTING: usize = 256;
+/// File systems that evidence is collected about at a time, which share what is dear. A burst of more is one dead
+/// server, and these say so.
+const MAX_COLLECTING: usize = 512;
 /// Storage that is always late is not looked into at each probe.
 const SUSPECT_AGAIN: Duration = Duration::from_secs(60);
 /// Nobody's wish makes us look more often than this.

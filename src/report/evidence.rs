@@ -95,7 +95,7 @@ fn server(check: &ServerCheck, reason: Reason) -> Option<String> {
         ServerAnswer::Silent(waited) => {
             format!("{name} accepts connections but says nothing (for {})", Span(*waited))
         }
-        ServerAnswer::Accepts => format!("{name} accepts connections"),
+        ServerAnswer::Accepts => format!("{name} accepts connections from here"),
         ServerAnswer::Answers => match reason {
             Reason::Hung => format!("{name} answers, this export does not"),
             Reason::Stale => format!("{name} answers and says ESTALE: it no longer knows this export"),

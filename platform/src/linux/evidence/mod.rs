@@ -14,6 +14,6 @@ mod thread;
 
 pub use fuse::{connection, fuse_server, fuse_waiting};
 pub use kernel_log::{KernelLog, ServerSign, last_words};
-pub use mountstats::{MAX_MOUNTSTATS, parse as parse_mountstats, traffic};
+pub use mountstats::traffic;
 pub use tasks::{Limits, blocked_tasks};
 pub use thread::stuck_thread;

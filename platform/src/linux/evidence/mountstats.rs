@@ -3,41 +3,49 @@
 use super::procfs::{nothing, read_up_to};
 use crate::evidence::{Finding, Traffic};
 use crate::linux::mountinfo::unescape;
-use std::ffi::OsStr;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::time::Duration;
 
 /// The file has about 10 KiB for each NFS mount: what lies beyond is not looked at.
-pub const MAX_MOUNTSTATS: u64 = 8 << 20;
+const MAX_MOUNTSTATS: u64 = 8 << 20;
+
+/// What is mounted, and where.
+type Mounted = (OsString, OsString);
 
 /// The counts of the mounts of these devices on these mount points, in their order. In another namespace the same path
 /// may be somebody else's.
 #[must_use]
 pub fn traffic(file: &Path, mounts: &[(&OsStr, &Path)]) -> Vec<Finding<Traffic>> {
     match read_up_to(file, MAX_MOUNTSTATS) {
-        Ok(text) => mounts
-            .iter()
-            .map(|(device, path)| parse(&text, device, path).map_or(Finding::Unknown, Finding::Found))
-            .collect(),
+        Ok(text) => {
+            let all = parse(&text);
+            let found = |(device, path): &(&OsStr, &Path)| {
+                let mounted = ((*device).to_owned(), path.as_os_str().to_owned());
+                all.get(&mounted).map_or(Finding::Unknown, |traffic| Finding::Found(*traffic))
+            };
+            mounts.iter().map(found).collect()
+        }
         Err(error) => mounts.iter().map(|_| nothing(&error)).collect(),
     }
 }
 
-/// The counts of the last such mount, which is the one on top.
-#[must_use]
-pub fn parse(text: &[u8], device: &OsStr, mountpoint: &Path) -> Option<Traffic> {
-    let mut found = None;
-    let mut ours = false;
+/// The counts of all NFS mounts; of several of one device in one place those of the last, which is on top.
+fn parse(text: &[u8]) -> HashMap<Mounted, Traffic> {
+    let mut found = HashMap::new();
+    let mut here = None;
     for line in text.split(|&byte| byte == b'\n') {
         if let Some(rest) = line.strip_prefix(b"device ") {
-            ours = mounted_on(rest).is_some_and(|(what, path)| {
-                unescape(what) == device && unescape(path) == mountpoint.as_os_str()
-            });
-            if ours {
-                found = None;
+            here = mounted_on(rest).map(|(device, path)| (unescape(device), unescape(path)));
+            if let Some(here) = &here {
+                found.remove(here);
             }
-        } else if ours && let Some(one) = std::str::from_utf8(line).ok().and_then(transport) {
-            let sum: &mut Traffic = found.get_or_insert(Traffic { idle: one.idle, ..Traffic::default() });
+        } else if let Some(here) = &here
+            && let Some(one) = std::str::from_utf8(line).ok().and_then(transport)
+        {
+            let start = || Traffic { idle: one.idle, ..Traffic::default() };
+            let sum: &mut Traffic = found.entry(here.clone()).or_insert_with(start);
             sum.sent += one.sent;
             sum.received += one.received;
             sum.idle = sum.idle.min(one.idle);
@@ -88,7 +96,8 @@ device tmpfs mounted on /t with fstype tmpfs
     fn connections_of_a_mount_are_summed() {
         let traffic =
             |sent, received, idle| Some(Traffic { sent, received, idle: Duration::from_secs(idle) });
-        let of = |device: &str, path: &str| parse(STATS, OsStr::new(device), Path::new(path));
+        let all = parse(STATS);
+        let of = |device: &str, path: &str| all.get(&(device.into(), path.into())).copied();
         assert_eq!(of("10.0.0.5:/a", "/mnt/a b"), traffic(110, 99, 9));
         assert_eq!(of("10.0.0.5:/u", "/mnt/u"), traffic(7, 3, 0));
         for (device, path) in
@@ -102,7 +111,7 @@ device tmpfs mounted on /t with fstype tmpfs
     fn garbage_is_nothing() {
         for text in [&b""[..], b"device", b"device x mounted on", b"device x mounted on /x\nxprt: tcp 1 2 3"]
         {
-            assert_eq!(parse(text, OsStr::new("x"), Path::new("/x")), None);
+            assert!(parse(text).is_empty());
         }
     }
 
