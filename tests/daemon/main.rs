@@ -18,6 +18,7 @@ mod fleet;
 mod foreign;
 mod hangs;
 mod harness;
+mod hooks;
 mod http;
 mod injuries;
 mod many;
