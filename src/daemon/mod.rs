@@ -402,6 +402,9 @@ impl<'a> Daemon<'a> {
             if let PoolEvent::Answered { probe, .. } | PoolEvent::Aborted { probe } = &event {
                 self.inquiry.over(*probe);
             }
+            if matches!(event, PoolEvent::Notice(_) | PoolEvent::Lost { .. } | PoolEvent::Freed { .. }) {
+                self.showing.changed(); // how many probers there are, and how many of them are lost
+            }
             let input = match event {
                 PoolEvent::Answered { probe, outcome, took } => Input::ProbeAnswered { probe, outcome, took },
                 PoolEvent::Stuck { probe, call, elapsed, pid, tid } => {
