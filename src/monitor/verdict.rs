@@ -111,6 +111,9 @@ impl Monitor {
         (slot.retries, slot.nothing) = (0, 0);
         if let Some(shared) = self.superblocks.get_mut(&slot.mount.device_number) {
             shared.evidence = None; // about a trouble that is over
+            if slot.health.failure().is_some() {
+                shared.collected_at = None; // it was worth it; only suspicions in vain make us slow to look again
+            }
         }
         // The kernel may go read-only without an event (`errors=remount-ro`): the table is then out of date.
         if let Some(usage) = usage

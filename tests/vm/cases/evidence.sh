@@ -14,6 +14,7 @@ known() { # PATH TEXT: in its line
 known /mnt/hard-3 "NFS server 10.9.0.2:2049 does not accept connections (no answer in "
 known /mnt/hard-4.2 "NFS server 10.9.0.2:2049 does not accept connections (no answer in "
 known /mnt/hard-3 "1 task blocked: ls[$inside]"
+expect_metric 2 dead_mountpoints # what is shown follows what is told
 /guest/bin/$SELF diagnose /mnt/hard-4.2 --socket /tmp/sock >/tmp/diagnosis
 [ $? = 1 ] || fail "diagnose does not say that it is dead"
 grep -q "umount -f -l /mnt/hard-4.2" /tmp/diagnosis || fail "no advice"
