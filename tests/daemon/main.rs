@@ -12,6 +12,8 @@ mod common;
 mod binds;
 mod check;
 mod configuration;
+mod diagnose;
+mod evidence;
 mod expected;
 mod fleet;
 mod foreign;
