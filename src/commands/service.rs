@@ -38,6 +38,8 @@ pub(super) struct Service {
     hooks: Hooks,
     dead_list: Option<Sink>,
     first_run: bool,
+    /// The last configuration was refused, and that was told.
+    refused: bool,
     /// SIGHUP asked for a reload, of which nothing has come yet.
     reloading: bool,
 }
@@ -70,6 +72,7 @@ impl Service {
             hooks,
             dead_list,
             first_run: true,
+            refused: false,
             reloading: false,
         };
         service.start_outlets().context("cannot start a thread for metrics")?;
@@ -119,7 +122,7 @@ impl Service {
     /// Carries out what can be carried out while the loop runs, and says what could not.
     fn adopt(&mut self, config: Config, asked: bool) {
         let changed = changes(&self.config, &config);
-        if changed.is_empty() && !asked {
+        if changed.is_empty() && !asked && !self.refused {
             return;
         }
         let (http, metrics) = (config.http != self.config.http, config.metrics != self.config.metrics);
@@ -136,6 +139,9 @@ impl Service {
         }
         if http && let Err(error) = self.start_server() {
             self.notice(Priority::Error, &format!("Cannot start a thread for HTTP: {error}"));
+        }
+        if before.once_only != self.config.once_only {
+            self.notice(Priority::Warning, "once_only takes effect at the next start");
         }
         if before.print_bad_mounts != self.config.print_bad_mounts {
             self.notice(Priority::Warning, "print_bad_mounts takes effect at the next start");
@@ -218,12 +224,14 @@ impl Owner for Service {
         match result {
             Ok(config) => {
                 self.adopt(config, asked);
+                self.refused = false;
                 self.warn_of_rules(table);
                 let config = self.config.clone();
                 let (settings, expected) = (config.settings, config.expected.clone());
                 Some(Wishes { settings, policy: policy(config), expected })
             }
             Err(problems) => {
+                self.refused = true;
                 for problem in problems {
                     let text = format!("Configuration not reloaded, the old one stays in force: {problem}");
                     self.notice(Priority::Error, &text);
