@@ -344,6 +344,7 @@ impl DaemonArgs {
             expected: Vec::new(),
             file: PathBuf::new(),
             files: Vec::new(),
+            stamps: Vec::new(),
             shown: Vec::new(),
             hooks: HookSettings::default(),
             http: HttpSettings {

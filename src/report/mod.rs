@@ -135,7 +135,10 @@ impl Reporter {
         }
         if let (Some(format), Some(syslog)) = (&self.format, &self.syslog) {
             format.set(settings.log_format);
-            syslog.set(settings.syslog.clone(), settings.syslog_facility);
+            if syslog.set(settings.syslog.clone(), settings.syslog_facility) {
+                // The one before may not have been reached for long.
+                self.sinks().for_each(Sink::hurry);
+            }
         }
     }
 

@@ -106,12 +106,13 @@ impl World {
         });
     }
 
-    /// What has to be there from now on: at these places, of this type or of any.
+    /// What has to be there from now on: at these places, of this type or of any, as another file says each time.
     pub fn expect(&mut self, places: &[(&str, Option<&str>)]) {
+        let origin = format!("{:?}", self.now);
         let expected = |&(path, fstype): &(&str, Option<&str>)| {
             let fstype = fstype.map(std::ffi::OsString::from);
             let fits = move |mount: &Mount| fstype.as_ref().is_none_or(|fstype| mount.fstype == *fstype);
-            Arc::new(Expected::new(path.into(), String::new(), String::new(), fits))
+            Arc::new(Expected::new(path.into(), String::new(), origin.clone(), fits))
         };
         let all: Vec<_> = places.iter().map(expected).collect();
         self.monitor.expect(self.now, &all);
