@@ -213,8 +213,7 @@ struct DaemonArgs {
     /// Where HTTP is served (status page, metrics, API): an address and a port, or off
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9817", value_parser = Listen::parse)]
     listen_address: Listen,
-    /// The Unix socket on which the same is served, or off [default: /run/mount_status_monitor.sock, if possible]
-    #[arg(long, value_name = "PATH", value_parser = socket_choice)]
+    #[arg(long, value_name = "PATH", value_parser = socket_choice, help = socket_help())]
     socket: Option<SocketChoice>,
     /// Where syslog messages go: local, off, unix:PATH, udp://HOST:PORT or tcp://HOST:PORT
     #[arg(long, value_name = "TARGET", default_value = "local")]
@@ -314,6 +313,10 @@ impl From<CheckArgs> for CheckConfig {
         };
         CheckConfig { settings, filter, mountpoints: args.mountpoints, output, socket }
     }
+}
+
+fn socket_help() -> String {
+    format!("The Unix socket on which the same is served, or off [default: {DEFAULT_SOCKET}, if possible]")
 }
 
 fn facility(word: &str) -> Result<Facility, String> {

@@ -33,6 +33,8 @@ const FIRST_PROBER: usize = 3;
 const EVENTS_PER_TURN: usize = 64;
 /// After a reading of the mount table failed, the next is tried after nine times this.
 const FAILED_READING: Duration = Duration::from_millis(100);
+/// That the kernel waits for a file server is not told more often than this.
+const SILENCE_TOLD: Duration = Duration::from_secs(60);
 /// How often somebody who looks on is shown what is still waited for.
 const ONLOOKER_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -84,6 +86,7 @@ pub struct Daemon<'a> {
     last_run: Option<usize>,
     interrupted: bool,
     unreadable: bool,
+    silence_told: Option<Time>,
 }
 
 /// Something for people: an event of a mount, or news of the daemon itself.
@@ -113,8 +116,8 @@ impl<'a> Daemon<'a> {
             .context("cannot wait for signals")?;
         let table = platform::OWN_MOUNT_TABLE;
         let mut watch = MountWatch::open(table.as_ref())
-            .with_context(|| format!("cannot open {table} (is /proc mounted?)"))?;
-        poll.registry().register(&mut watch, MOUNTS, Interest::PRIORITY).context("cannot wait for mounts")?;
+            .with_context(|| format!("cannot open {table} ({})", platform::MOUNT_TABLE_HINT))?;
+        poll.registry().register(&mut watch, MOUNTS, Interest::READABLE).context("cannot wait for mounts")?;
         if let Some(live) = &options.live {
             live.set_waker(Waker::new(poll.registry(), NUDGES).context("cannot create a waker")?);
         }
@@ -132,6 +135,7 @@ impl<'a> Daemon<'a> {
             last_run: None,
             interrupted: false,
             unreadable: false,
+            silence_told: None,
         })
     }
 
@@ -186,13 +190,29 @@ impl<'a> Daemon<'a> {
         }
         for event in events {
             match event.token() {
-                MOUNTS => self.monitor.handle(now, Input::TableChanged),
+                MOUNTS => self.take_changes(now),
                 NUDGES => {} // turning is all that is wanted
                 SIGNALS => self.take_signals(now),
                 token => self.pool.ready(now, token),
             }
         }
         self.pool.handle_deadline(now);
+    }
+
+    fn take_changes(&mut self, now: Time) {
+        let changes = self.watch.take_changes();
+        if changes.table {
+            self.monitor.handle(now, Input::TableChanged);
+        }
+        if changes.silent_server {
+            self.monitor.handle(now, Input::ServerSilent);
+            if self.silence_told.is_none_or(|before| now >= before + SILENCE_TOLD) {
+                self.silence_told = Some(now);
+                let text =
+                    "The kernel waits for a file server that does not answer; asking all network mounts";
+                self.notice(Priority::Warning, text.into());
+            }
+        }
     }
 
     fn take_signals(&mut self, now: Time) {

@@ -15,6 +15,7 @@ mod pace;
 mod retry;
 mod run;
 mod settings;
+mod silence;
 mod slot;
 mod status;
 #[doc(hidden)]
@@ -81,6 +82,8 @@ pub struct Monitor {
     turns_of_health: u64,
     /// A hang is over: what lies behind it is to be asked again.
     way_is_free: bool,
+    /// When all network file systems were asked because the kernel waits for one of them.
+    asked_for_silence: Option<Time>,
     actions: VecDeque<Action>,
 }
 
@@ -125,6 +128,7 @@ impl Monitor {
             saw_table: false,
             turns_of_health: 0,
             way_is_free: false,
+            asked_for_silence: None,
             actions: VecDeque::new(),
         }
     }
@@ -143,6 +147,7 @@ impl Monitor {
             Input::ProbeAborted { probe } => self.aborted(now, probe),
             Input::ProbeLost { probe } => self.lost(probe),
             Input::ProbeFreed { probe } => self.freed(now, probe),
+            Input::ServerSilent => self.server_is_silent(now),
             Input::Stalled(lost) => self.give_time_back(lost),
             Input::Tick => {}
         }

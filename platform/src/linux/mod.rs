@@ -10,5 +10,17 @@ mod statmount;
 mod watch;
 
 pub(crate) use fstype::kind_of;
-pub use own::{OwnUse, own_use};
+pub use own::own_use;
 pub use watch::{MountWatch, OWN_MOUNT_TABLE};
+
+/// What an operator could look after when the mount table cannot be read.
+pub const MOUNT_TABLE_HINT: &str = "is /proc mounted?";
+/// Where the daemon has its socket unless it is told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/mount_status_monitor.sock";
+/// The call that asks for attributes.
+pub(crate) const ATTRIBUTES_CALL: &str = "statx";
+
+/// Is it there for the system alone, so that its coming and going is nothing to tell people of? On Linux nobody says so.
+pub(crate) fn is_quiet(_: &crate::Mount) -> bool {
+    false
+}

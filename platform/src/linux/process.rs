@@ -5,7 +5,8 @@
 //! learned from its first packet. Between fork and exec only async-signal-safe calls are made (signal-safety(7)),
 //! and the first of them give back every descriptor of the parent: should the exec hang, no port stays taken.
 
-pub use super::packet::{MAX_PACKET, receive, send, wait_readable};
+pub use super::packet::{Channel, MAX_PACKET, answer};
+pub use crate::ended::Ended;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
@@ -13,10 +14,9 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socketpair
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 use std::ffi::{CStr, CString, c_char, c_int, c_uint};
-use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -27,8 +27,6 @@ pub const PROBER_ARGUMENT: &str = "prober";
 const MODE: &CStr = c"prober";
 /// The link to the program that runs, which works even when its file was replaced.
 const OURSELVES: &CStr = c"/proc/self/exe";
-/// The exit status of a child whose exec failed, as in a shell.
-const EXEC_FAILED: c_int = 127;
 /// Kernels before 5.9 have no `close_range`: descriptors below this are closed one by one. Ours are numbered from
 /// the bottom and never come near it; the bound keeps an unlimited `RLIMIT_NOFILE` from costing seconds.
 const MAX_CLOSED_ONE_BY_ONE: c_int = 65_536;
@@ -68,7 +66,7 @@ impl Launcher {
     ///
     /// # Errors
     /// Those of `socketpair(2)` and `fork(2)`. A failing exec is seen as the child's end with status 127.
-    pub fn spawn(&self) -> io::Result<(Child, OwnedFd)> {
+    pub fn spawn(&self) -> io::Result<(Child, Channel)> {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         if theirs.as_raw_fd() <= libc::STDERR_FILENO {
@@ -88,7 +86,7 @@ impl Launcher {
             Err(errno) => Err(io::Error::from(errno)),
         };
         before.thread_set_mask()?;
-        forked.map(|pid| (Child { pid, ended: None }, ours))
+        forked.map(|pid| (Child { pid, ended: None }, Channel::over(ours)))
     }
 }
 
@@ -106,14 +104,14 @@ unsafe fn exec(
     // SAFETY: async-signal-safe calls with plain numbers, and pointers that the caller vouches for.
     unsafe {
         if libc::dup2(socket, 0) != 0 || libc::dup2(null, 1) != 1 || libc::dup2(null, 2) != 2 {
-            libc::_exit(EXEC_FAILED);
+            libc::_exit(Ended::EXEC_FAILED);
         }
         close_from(3);
         libc::setsid();
         libc::chdir(c"/".as_ptr());
         default_signals();
         libc::execve(program.as_ptr(), argv, envp);
-        libc::_exit(EXEC_FAILED)
+        libc::_exit(Ended::EXEC_FAILED)
     }
 }
 
@@ -192,31 +190,6 @@ impl Child {
     }
 }
 
-/// How a child ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ended {
-    /// By itself, with this status.
-    Exited(i32),
-    /// By this signal.
-    Killed(i32),
-    /// Somebody else waited for it.
-    Unknown,
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Ended::Exited(EXEC_FAILED) => write!(f, "the program could not be executed"),
-            Ended::Exited(status) => write!(f, "exit status {status}"),
-            Ended::Killed(number) => match Signal::try_from(number) {
-                Ok(signal) => write!(f, "killed by {signal}"),
-                Err(_) => write!(f, "killed by signal {number}"),
-            },
-            Ended::Unknown => write!(f, "ended in an unknown way"),
-        }
-    }
-}
-
 /// Turns this process into a prober: first thing in `main`.
 pub fn become_prober() {
     // SAFETY: the name is NUL-terminated and shorter than the 16 bytes that are read.
@@ -265,14 +238,15 @@ pub fn drop_startup_pages() {
 /// Is descriptor 0 a socket such as [`Launcher::spawn`] gives to a prober? It is not when people type `prober`.
 #[must_use]
 pub fn is_started_by_daemon() -> bool {
-    getsockopt(&prober_socket(), sockopt::SockType) == Ok(SockType::SeqPacket)
+    getsockopt(&io::stdin().as_fd(), sockopt::SockType) == Ok(SockType::SeqPacket)
 }
 
-/// The prober's end of the socket pair.
-#[must_use]
-pub fn prober_socket() -> BorrowedFd<'static> {
-    // SAFETY: nothing in a prober closes descriptor 0.
-    unsafe { BorrowedFd::borrow_raw(0) }
+/// The prober's end of the channel, for its one reader.
+///
+/// # Errors
+/// Those of `dup(2)`.
+pub fn prober_channel() -> io::Result<Channel> {
+    Ok(Channel::over(io::stdin().as_fd().try_clone_to_owned()?))
 }
 
 /// The kernel's id of the calling thread, as in `/proc/PID/task/TID`.
@@ -290,15 +264,14 @@ pub fn exit_now(status: i32) -> ! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
     use std::time::Duration;
 
-    fn end_of(child: &mut Child, socket: &OwnedFd) -> Ended {
+    fn end_of(child: &mut Child, channel: &Channel) -> Ended {
         loop {
             if let Some(ended) = child.try_reap() {
                 return ended;
             }
-            wait_readable(socket.as_fd(), Some(Duration::from_millis(10))).unwrap();
+            channel.wait_readable(Some(Duration::from_millis(10))).unwrap();
         }
     }
 
@@ -306,17 +279,17 @@ mod tests {
     fn a_child_is_started_with_our_socket_and_its_end_is_seen() {
         // `false prober` ends with 1 without reading anything.
         let launcher = Launcher::new(Some(Path::new("/bin/false"))).unwrap();
-        let (mut child, socket) = launcher.spawn().unwrap();
-        assert_eq!(end_of(&mut child, &socket), Ended::Exited(1));
-        assert_eq!(receive(socket.as_fd(), &mut [0; 8], false).unwrap(), 0, "the other end is closed");
+        let (mut child, mut channel) = launcher.spawn().unwrap();
+        assert_eq!(end_of(&mut child, &channel), Ended::Exited(1));
+        assert_eq!(channel.receive(&mut [0; 8]).unwrap(), 0, "the other end is closed");
         child.kill(); // nothing: it was reaped
     }
 
     #[test]
     fn an_exec_that_fails_is_an_end_with_its_own_status() {
         let launcher = Launcher::new(Some(Path::new("/no/such/program"))).unwrap();
-        let (mut child, socket) = launcher.spawn().unwrap();
-        let ended = end_of(&mut child, &socket);
+        let (mut child, channel) = launcher.spawn().unwrap();
+        let ended = end_of(&mut child, &channel);
         assert_eq!(
             (ended, ended.to_string()),
             (Ended::Exited(127), "the program could not be executed".into())
