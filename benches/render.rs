@@ -7,7 +7,7 @@ use median::{Row, median, print_table};
 use mount_status_monitor::live::Snapshot;
 use mount_status_monitor::metrics::Renderer;
 use mount_status_monitor::monitor::testing::mount;
-use mount_status_monitor::monitor::{Answered, Health, MountStatus, Status, Time};
+use mount_status_monitor::monitor::{Answered, Health, MountStatus, Settings, Status, Time};
 use platform::{Mount, Usage};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -46,9 +46,16 @@ fn snapshot(mounts: usize) -> Snapshot {
             ..mount(n as u64 + 1, &format!("/srv/project-{n:05}/data"))
         };
         let (health, since) = (Health::Ok, Time::default());
-        MountStatus { mount: Arc::new(entry), health, since, answered, waiting_since: None }
+        MountStatus {
+            mount: Arc::new(entry),
+            health,
+            since,
+            answered,
+            waiting_since: None,
+            settings: Settings::default(),
+        }
     };
     let status = Status { mounts: (0..mounts).map(status).collect(), total: mounts, ..Status::default() };
     let (at, wall) = (Time::after_start(Duration::from_secs(60)), SystemTime::now());
-    Snapshot { serial: 1, status, at, wall, probers: 1, probers_lost: 0 }
+    Snapshot { serial: 1, status, at, wall, settings: Settings::default(), probers: 1, probers_lost: 0 }
 }

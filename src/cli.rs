@@ -1,23 +1,25 @@
 //! The command line: every flag is defined here and nowhere else. It becomes a [`Config`] or a [`CheckConfig`], or an
 //! [`Exit`] with what is to be printed before the end.
 
+mod load;
 mod metrics;
+mod problem;
+
+pub use load::{Loader, keys};
 
 use crate::config::{
-    AskConfig, CheckConfig, CheckOutput, Config, DEFAULT_FS_TYPES_EXCLUDE, Filter, duration, listen_address,
-    name_regex, socket_choice,
+    AskConfig, CheckConfig, CheckOutput, Config, DEFAULT_CONFIG, FSTAB, Filter, Rules, duration,
+    listen_address, name_regex, socket_choice,
 };
 use crate::http::{DEFAULT_SOCKET, HttpSettings, SocketChoice};
 use crate::metrics::MetricsSettings;
 use crate::monitor::Settings;
-use crate::report::escape::one_line;
-use crate::report::{Facility, LogFormat, PROCESS_NAME, Priority, ReportSettings, SyslogTarget, nagios};
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use crate::report::{Facility, LogFormat, PROCESS_NAME, Priority, ReportSettings, SyslogTarget};
 use clap::{Args, Parser, Subcommand};
 use regex::bytes::Regex;
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The exit status of a wrong command line or configuration.
@@ -79,14 +81,16 @@ Exit status:
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant)] // there is one of it
 pub enum Invocation {
-    /// Be the daemon.
-    Daemon(Config),
+    /// Be the daemon; how its configuration is read again.
+    Daemon(Config, Loader),
+    /// Show what would be in force, in general or for one mount point.
+    CheckConfig(Config, Option<PathBuf>),
     /// One run, shown.
     Check(CheckConfig),
     /// What the daemon knows.
     Status(AskConfig),
-    /// Events as they happen.
-    Watch(AskConfig),
+    /// Events as they happen; how to watch if there is no daemon.
+    Watch(AskConfig, Config),
 }
 
 /// The program is to end at once.
@@ -100,17 +104,28 @@ pub struct Exit {
     pub stderr: String,
 }
 
-/// Reads a command line, its first element the program's name.
+/// Reads a command line, its first element the program's name, and the files that it goes with.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Exit> {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
-    match Cli::try_parse_from(&arguments) {
-        Ok(Cli { command: Some(Command::Check(check)), .. }) => Ok(Invocation::Check(check.into())),
-        Ok(Cli { command: Some(Command::Status(ask)), .. }) => Ok(Invocation::Status(ask.into())),
-        Ok(Cli { command: Some(Command::Watch(ask)), .. }) => Ok(Invocation::Watch(ask.into())),
-        Ok(Cli { command: None, daemon, metrics, watch }) => {
-            Ok(Invocation::Daemon(Config { metrics: metrics.settings(), ..daemon.with(watch) }))
+    let loader = Loader::new(arguments);
+    let Cli { command, daemon, .. } = loader.command_line()?;
+    let Some(command) = command else {
+        let config = loader.load(daemon.config.as_deref());
+        return match (daemon.check_config, config) {
+            (false, Ok(config)) => Ok(Invocation::Daemon(config, loader)),
+            (true, Ok(config)) => Ok(Invocation::CheckConfig(config, daemon.explain)),
+            (_, Err(problems)) => Err(loader.exit(&problems)),
+        };
+    };
+    match command {
+        Command::Check(check) => {
+            let config = loader.load_options(check.config.as_deref()).map_err(|them| loader.exit(&them))?;
+            Ok(Invocation::Check(check.with(config)))
         }
-        Err(error) => Err(exit(&problem(&error, &arguments), &error, is_plugin(&arguments))),
+        Command::Status(ask) => Ok(Invocation::Status(loader.asking(ask)?)),
+        Command::Watch(ask) => {
+            let config = loader.load_options(ask.config.as_deref()).map_err(|them| loader.exit(&them))?;
+            Ok(Invocation::Watch(loader.asking(ask)?, config))
+        }
     }
 }
 
@@ -170,37 +185,53 @@ struct WatchArgs {
     /// Only file system types that match this regular expression
     #[arg(long, value_name = "REGEX", value_parser = name_regex)]
     fs_types_include: Option<Regex>,
-    /// No file system types that match this regular expression
-    #[arg(long, value_name = "REGEX", value_parser = name_regex, default_value = DEFAULT_FS_TYPES_EXCLUDE)]
-    fs_types_exclude: Regex,
+    /// No file system types that match this regular expression [default: ^autofs$]
+    #[arg(long, value_name = "REGEX", value_parser = name_regex)]
+    fs_types_exclude: Option<Regex>,
 }
 
 impl WatchArgs {
     /// Is nothing special wanted, so that what a daemon has found out is an answer?
     fn are_usual(&self) -> bool {
-        let patterns = [&self.mount_points_include, &self.mount_points_exclude, &self.fs_types_include];
+        let patterns = [
+            &self.mount_points_include,
+            &self.mount_points_exclude,
+            &self.fs_types_include,
+            &self.fs_types_exclude,
+        ];
         self.timeout.is_none()
             && self.slow_after.is_none()
             && patterns.iter().all(|pattern| pattern.is_none())
-            && self.fs_types_exclude.as_str() == DEFAULT_FS_TYPES_EXCLUDE
     }
 
-    fn split(self, poll_interval: Duration) -> (Settings, Filter) {
-        let timeout = self.timeout.unwrap_or(Settings::default().timeout);
-        let slow_after = self.slow_after.unwrap_or(Settings::default().slow_after.min(timeout));
-        let settings = Settings { poll_interval, timeout, slow_after };
+    /// What is said here goes before what is said there.
+    fn over(self, settings: Settings, filter: Filter) -> (Settings, Filter) {
+        let timeout = self.timeout.unwrap_or(settings.timeout);
+        let slow_after = self.slow_after.unwrap_or(settings.slow_after.min(timeout));
         let filter = Filter {
-            mount_points_include: self.mount_points_include,
-            mount_points_exclude: self.mount_points_exclude,
-            fs_types_include: self.fs_types_include,
-            fs_types_exclude: Some(self.fs_types_exclude),
+            mount_points_include: self.mount_points_include.or(filter.mount_points_include),
+            mount_points_exclude: self.mount_points_exclude.or(filter.mount_points_exclude),
+            fs_types_include: self.fs_types_include.or(filter.fs_types_include),
+            fs_types_exclude: self.fs_types_exclude.or(filter.fs_types_exclude),
         };
-        (settings, filter)
+        (Settings { timeout, slow_after, ..settings }, filter)
     }
 }
 
 #[derive(Args)]
 struct DaemonArgs {
+    #[arg(long, value_name = "FILE", help = config_help())]
+    config: Option<PathBuf>,
+    /// Show which configuration would be in force, for the mounts of this moment too, and exit
+    #[arg(long)]
+    check_config: bool,
+    /// With --check-config: show which rule is for the mount at this mount point, which values, and why
+    #[arg(long, value_name = "MOUNTPOINT", requires = "check_config")]
+    explain: Option<PathBuf>,
+    /// Tell when a mount of /etc/fstab is missing (those without noauto, nofail and x-systemd.automount), or of
+    /// another FILE of this kind
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = FSTAB)]
+    expect_fstab: Option<PathBuf>,
     /// From one check of a mount to the next: seconds, or with a unit (500ms, 30s, 2m, 1h30m)
     #[arg(long, value_name = "TIME", default_value = "60", value_parser = duration, allow_hyphen_values = true)]
     poll_interval: Duration,
@@ -232,7 +263,8 @@ struct DaemonArgs {
 
 impl DaemonArgs {
     fn with(self, watch: WatchArgs) -> Config {
-        let (settings, filter) = watch.split(self.poll_interval);
+        let settings = Settings { poll_interval: self.poll_interval, ..Settings::default() };
+        let (settings, filter) = watch.over(settings, Filter::usual());
         let report = ReportSettings {
             log_level: self.log_level,
             log_format: self.log_format,
@@ -246,6 +278,12 @@ impl DaemonArgs {
             once_only: self.once_only,
             print_bad_mounts: self.print_bad_mounts,
             metrics: MetricsSettings::default(),
+            rules: Rules::default(),
+            fstab: self.expect_fstab,
+            expected: Vec::new(),
+            file: PathBuf::new(),
+            files: Vec::new(),
+            shown: Vec::new(),
             http: HttpSettings {
                 listen: self.listen_address.0,
                 socket: self.socket.unwrap_or(SocketChoice::Usual),
@@ -268,9 +306,11 @@ struct CheckArgs {
     /// Ask the mounts, even if a daemon is running; so do options that say which mounts are asked and how
     #[arg(long)]
     direct: bool,
-    /// The socket of the daemon
-    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
-    socket: PathBuf,
+    /// The socket of the daemon [default: that of its configuration]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", help = daemons_config_help())]
+    config: Option<PathBuf>,
     #[command(flatten)]
     watch: WatchArgs,
 }
@@ -281,15 +321,11 @@ struct AskArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// The socket of the daemon
-    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
-    socket: PathBuf,
-}
-
-impl From<AskArgs> for AskConfig {
-    fn from(AskArgs { json, socket }: AskArgs) -> AskConfig {
-        AskConfig { json, socket }
-    }
+    /// The socket of the daemon [default: that of its configuration]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", help = daemons_config_help())]
+    config: Option<PathBuf>,
 }
 
 /// clap takes a bare `Option` for an option that may be left out.
@@ -302,106 +338,44 @@ impl Listen {
     }
 }
 
-impl From<CheckArgs> for CheckConfig {
-    fn from(args: CheckArgs) -> CheckConfig {
-        let socket = (!args.direct && args.watch.are_usual()).then_some(args.socket);
-        let (settings, filter) = args.watch.split(Settings::default().poll_interval);
-        let output = match (args.json, args.nagios) {
+impl CheckArgs {
+    fn with(self, config: Config) -> CheckConfig {
+        let may_ask = !self.direct && self.watch.are_usual();
+        let socket = may_ask.then(|| self.socket.unwrap_or_else(|| usual_socket(&config)));
+        let (timeout, slow_after) = (self.watch.timeout, self.watch.slow_after);
+        let (settings, filter) = self.watch.over(config.settings, config.filter.clone());
+        let output = match (self.json, self.nagios) {
             (true, _) => CheckOutput::Json,
             (false, true) => CheckOutput::Nagios,
             (false, false) => CheckOutput::Table,
         };
-        CheckConfig { settings, filter, mountpoints: args.mountpoints, output, socket }
+        let config = Config { settings, filter, ..config };
+        CheckConfig { config, timeout, slow_after, mountpoints: self.mountpoints, output, socket }
     }
+}
+
+fn config_help() -> String {
+    format!(
+        "Read this file, and the conf.d/*.toml beside it [default: {DEFAULT_CONFIG} if there is one]; it is read \
+         again on SIGHUP and when it changes"
+    )
+}
+
+fn daemons_config_help() -> String {
+    format!("The configuration file of the daemon [default: {DEFAULT_CONFIG} if there is one]")
 }
 
 fn socket_help() -> String {
     format!("The Unix socket on which the same is served, or off [default: {DEFAULT_SOCKET}, if possible]")
 }
 
+/// Where the daemon with this configuration is asked.
+fn usual_socket(config: &Config) -> PathBuf {
+    config.http.socket.path().map_or_else(|| DEFAULT_SOCKET.into(), Path::to_path_buf)
+}
+
 fn facility(word: &str) -> Result<Facility, String> {
     word.parse().map_err(|()| "use daemon, user, auth, authpriv, cron, syslog, kern, mail, lpr, news, uucp, ftp, ntp, audit, alert, \
                          clock_daemon or local0 to local7"
             .to_owned())
-}
-
-/// Is this the command line of a monitoring plugin, even if it is a wrong one? Its reader looks for one line on
-/// standard output and takes 2 for a dead mount.
-fn is_plugin(arguments: &[OsString]) -> bool {
-    let has = |word: &str| arguments.iter().any(|argument| argument == word);
-    has("check") && has("--nagios")
-}
-
-fn exit(problem: &str, error: &clap::Error, plugin: bool) -> Exit {
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            Exit { status: 0, stdout: error.render().to_string(), stderr: String::new() }
-        }
-        _ if plugin => Exit {
-            status: nagios::State::Unknown.exit_status(),
-            stdout: format!("{}\n", nagios::unknown(problem)),
-            stderr: String::new(),
-        },
-        _ => Exit {
-            status: USAGE_ERROR,
-            stdout: String::new(),
-            stderr: format!("{PROCESS_NAME}: {}; see --help\n", one_line(problem)),
-        },
-    }
-}
-
-/// What is wrong, in one line: what clap says, unless more is known.
-fn problem(error: &clap::Error, arguments: &[OsString]) -> String {
-    let kind = match error.kind() {
-        ErrorKind::UnknownArgument => ContextKind::InvalidArg,
-        ErrorKind::ArgumentConflict => ContextKind::InvalidSubcommand,
-        _ => return plain(error),
-    };
-    let Some(ContextValue::String(wrong)) = error.get(kind) else { return plain(error) };
-    let definition = command();
-    let first = arguments.get(1).and_then(|word| word.to_str()).unwrap_or_default();
-    match definition.find_subcommand(first) {
-        Some(sub) if is_option(&definition, wrong) => {
-            format!("'{wrong}' is an option of the daemon, not of {}", sub.get_name())
-        }
-        // A word after options: clap does not look whether there is such a command, but people mean one.
-        None if !wrong.starts_with('-') => match Cli::try_parse_from([PROCESS_NAME, wrong]) {
-            Err(alone) if alone.kind() == ErrorKind::InvalidSubcommand => plain(&alone),
-            _ => plain(error),
-        },
-        _ => plain(error),
-    }
-}
-
-/// Has the command this option, written like this?
-fn is_option(command: &clap::Command, word: &str) -> bool {
-    command.get_arguments().any(|option| {
-        let long = option.get_long().is_some_and(|long| word.strip_prefix("--") == Some(long));
-        long || option.get_short().is_some_and(|short| word.strip_prefix('-') == Some(&short.to_string()))
-    })
-}
-
-/// clap's message without its layout: what is wrong and what may have been meant.
-fn plain(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let mut parts: Vec<String> = Vec::new();
-    for paragraph in text.split("\n\n") {
-        let paragraph = paragraph.trim();
-        if paragraph.starts_with("Usage:") || paragraph.starts_with("For more information") {
-            continue;
-        }
-        let words: Vec<&str> = paragraph.lines().map(str::trim).filter(is_telling).collect();
-        parts.extend((!words.is_empty()).then(|| words.join(" ")));
-    }
-    let joined = parts.join("; ");
-    let mut problem = joined.strip_prefix("error: ").unwrap_or(&joined).replace("; tip: ", "; ");
-    if problem.starts_with("the subcommand ") {
-        problem.push_str("; write the options after the command");
-    }
-    problem
-}
-
-/// Not that a mistyped option could be the name of a mount point.
-fn is_telling(line: &&str) -> bool {
-    !line.is_empty() && !line.starts_with("tip: to pass ")
 }

@@ -2,17 +2,22 @@
 
 mod asking;
 mod check;
+mod check_config;
 mod daemon;
+mod service;
 
 pub use asking::{status, watch};
 pub use check::check;
+pub use check_config::check_config;
 pub use daemon::daemon;
 
 use crate::cli::{Exit, USAGE_ERROR};
-use crate::config::Filter;
+use crate::config::Config;
 use crate::daemon::Ending;
-use crate::monitor::{Policy, Settings};
+use crate::metrics::textfile;
+use crate::monitor::Policy;
 use crate::report::PROCESS_NAME;
+use crate::report::escape::escape_os;
 use anyhow::Context as _;
 use platform::process::PROBER_ARGUMENT;
 use platform::{Mount, MountTable, MountWatch};
@@ -22,19 +27,30 @@ use std::process::ExitCode;
 /// Some mounts are dead.
 const DEAD: u8 = 1;
 
-fn watch_all(settings: Settings, filter: Filter) -> Policy {
-    Box::new(move |mount: &Mount| filter.admits(mount).then_some(settings))
+fn policy(config: Config) -> Policy {
+    Box::new(move |mount: &Mount| config.policy(mount))
 }
 
 /// The exit status of a single run.
 fn once_status(ending: &Ending) -> u8 {
-    if ending.status.dead > 0 {
+    if ending.status.dead > 0 || ending.status.missing() > 0 {
         DEAD
     } else if ending.unjudged > 0 || ending.interrupted {
         USAGE_ERROR
     } else {
         0
     }
+}
+
+/// Why metrics must not be written where they are to be, if so: the file must not be what makes us hang. Its path is
+/// never asked: the mount table tells.
+fn textfile_problem(config: &Config) -> Option<String> {
+    let path = config.metrics.textfile.as_deref()?;
+    let reason = match mount_table() {
+        Ok(table) => textfile::refusal(&table, |mount| config.policy(mount).is_some(), path)?,
+        Err(error) => format!("{error:#}"),
+    };
+    Some(format!("cannot write --textfile {}: {reason}", escape_os(path)))
 }
 
 fn mount_table() -> anyhow::Result<MountTable> {

@@ -15,10 +15,11 @@ fn main() -> ExitCode {
         probe::prober::run();
     }
     match cli::parse(std::env::args_os()) {
-        Ok(Invocation::Daemon(config)) => commands::daemon(config),
+        Ok(Invocation::Daemon(config, loader)) => commands::daemon(config, loader),
+        Ok(Invocation::CheckConfig(config, explain)) => commands::check_config(&config, explain.as_deref()),
         Ok(Invocation::Check(config)) => commands::check(config),
         Ok(Invocation::Status(config)) => commands::status(&config),
-        Ok(Invocation::Watch(config)) => commands::watch(&config),
+        Ok(Invocation::Watch(ask, config)) => commands::watch(&ask, config),
         Err(exit) => commands::end(&exit),
     }
 }

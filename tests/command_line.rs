@@ -17,7 +17,7 @@ fn parsed(line: &str) -> Result<Invocation, Exit> {
 
 fn daemon(line: &str) -> Config {
     match parsed(line) {
-        Ok(Invocation::Daemon(config)) => config,
+        Ok(Invocation::Daemon(config, _)) => config,
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -43,7 +43,7 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!(config.report.syslog_facility as u8, Facility::LOG_DAEMON as u8);
     assert_eq!((config.report.log_level, config.report.log_format), (Priority::Info, LogFormat::Text));
     assert!(!config.once_only && !config.print_bad_mounts);
-    assert_eq!(check("check").settings, Settings::default());
+    assert_eq!(check("check").config.settings, Settings::default());
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn asking_a_daemon() {
         ("status --json --socket /s", true, "/s".into()),
         ("watch --json", true, usual.clone()),
     ] {
-        let (Ok(Invocation::Status(config)) | Ok(Invocation::Watch(config))) = parsed(line) else {
+        let (Ok(Invocation::Status(config)) | Ok(Invocation::Watch(config, _))) = parsed(line) else {
             panic!("{line}")
         };
         assert_eq!(config, AskConfig { json, socket });
@@ -143,7 +143,7 @@ fn the_command_lines_of_2x_keep_working() {
 fn checking() {
     let config = check("check /a b/c --json --timeout 5 --slow-after 6 --fs-types-include ^nfs");
     assert_eq!(config.mountpoints, [PathBuf::from("/a"), PathBuf::from("b/c")]);
-    assert_eq!((config.output, config.settings.timeout), (CheckOutput::Json, Duration::from_secs(5)));
+    assert_eq!((config.output, config.config.settings.timeout), (CheckOutput::Json, Duration::from_secs(5)));
     assert_eq!(
         config.warnings(),
         ["--slow-after is longer than the timeout, so no mount will ever be slow".to_owned()]
@@ -254,7 +254,7 @@ fn help_and_version_are_answers() {
 
 #[test]
 fn the_last_of_several_wins() {
-    let Ok(Invocation::Daemon(config)) = parsed("--timeout 1 --once-only --timeout 2 --once-only") else {
+    let Ok(Invocation::Daemon(config, _)) = parsed("--timeout 1 --once-only --timeout 2 --once-only") else {
         panic!("a wrapper may have defaults of its own");
     };
     assert_eq!((config.settings.timeout.as_secs(), config.once_only), (2, true));

@@ -77,6 +77,7 @@ const RULES: &[Rule] = &[
         // time. Commands and the reporter stamp what did not come from the loop.
         except: &[
             "src/daemon/",
+            "src/config/keeper.rs", // a thread that waits for files to rest
             "src/main.rs",
             "src/commands",
             "src/probe/prober",

@@ -51,12 +51,7 @@ fn play(text: &str) -> String {
     let mut settings = Settings::default();
     for words in text.lines().filter_map(|line| line.strip_prefix("settings ")) {
         for (name, value) in words.split_whitespace().filter_map(|word| word.split_once('=')) {
-            match name {
-                "interval" => settings.poll_interval = duration(value),
-                "timeout" => settings.timeout = duration(value),
-                "slow" => settings.slow_after = duration(value),
-                _ => panic!("unknown setting {name}"),
-            }
+            set(&mut settings, name, value);
         }
     }
     let mut world = World::new(settings);
@@ -124,9 +119,37 @@ fn happen(world: &mut World, command: &str) {
         ["fs", sb, "errno", name, "after", time] => {
             world.set_fs(number(sb), Fs::Fails(errno(name), duration(time)));
         }
+        ["expect", places @ ..] => {
+            let split = |word| str::split_once(word, ':');
+            let places = places
+                .iter()
+                .map(|word| split(word).map_or((*word, None), |(path, fstype)| (path, Some(fstype))));
+            world.expect(&places.collect::<Vec<_>>());
+        }
+        ["reload", changes @ ..] => {
+            let mut settings = world.settings;
+            let mut without = None;
+            for (name, value) in changes.iter().filter_map(|word| word.split_once('=')) {
+                match name {
+                    "without" => without = Some(value.to_owned()),
+                    _ => set(&mut settings, name, value),
+                }
+            }
+            world.reconfigure(settings, without);
+            world.feed(Input::Tick);
+        }
         ["stalled", time] => world.feed(Input::Stalled(duration(time))),
         ["end"] => {}
         _ => panic!("unknown happening: {command}"),
+    }
+}
+
+fn set(settings: &mut Settings, name: &str, value: &str) {
+    match name {
+        "interval" => settings.poll_interval = duration(value),
+        "timeout" => settings.timeout = duration(value),
+        "slow" => settings.slow_after = duration(value),
+        _ => panic!("unknown setting {name}"),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use mount_status_monitor::report::sink::{Delivery, Output};
 use mount_status_monitor::report::stderr::Stderr;
-use mount_status_monitor::report::syslog::SyslogOutput;
+use mount_status_monitor::report::syslog::{SyslogOutput, Wanted};
 use mount_status_monitor::report::{
     Facility, LogFormat, Message, Priority, ReportSettings, Reporter, Sink, SyslogTarget,
 };
@@ -280,7 +280,7 @@ impl Output for Forward {
 fn syslog(target: SyslogTarget) -> (Reporter, Receiver<(Priority, String)>) {
     let (sender, told) = channel();
     let tell = Box::new(move |priority, text| drop(sender.send((priority, text))));
-    let output = SyslogOutput::new(target, Facility::LOG_DAEMON, tell);
+    let output = SyslogOutput::new(Wanted::new(target, Facility::LOG_DAEMON), tell);
     (Reporter::over(vec![(Sink::start("syslog", output).unwrap(), Priority::Info)]), told)
 }
 

@@ -8,9 +8,10 @@
 //! * [`probe`]: the calls that ask one file system for a sign of life. They may hang for ever and are made only in
 //!   the prober process.
 //! * [`process`]: starting a child that shares nothing with us but one channel, killing it, and learning of its end.
+//! * [`FileWatch`]: a [`mio`] event source that tells that files of ours changed (configuration, fstab).
 //! * [`own_use`]: what this process takes of the machine, as far as the system tells.
 //! * `kind_of`, `is_quiet` (of a type, of a mount; used by [`Mount`]), `ATTRIBUTES_CALL` (used by [`Call`]).
-//! * `DEFAULT_SOCKET`: where the daemon has its socket.
+//! * `DEFAULT_SOCKET`, `DEFAULT_CONFIG`: where the daemon has its socket and its configuration file.
 //!
 //! What is the same everywhere (the shape of a mount, error numbers, unmounting) is in the plain modules.
 //!
@@ -58,10 +59,8 @@ pub use mount::{DeviceNumber, FsKind, Mount, MountKey};
 pub use mount_table::MountTable;
 pub use own_use::OwnUse;
 pub use probing::{Call, Outcome, Target, Usage};
-#[cfg(any(feature = "interval", not(target_os = "linux")))]
-pub use system::FileWatch;
 #[cfg(target_os = "linux")]
 pub use system::mountinfo;
-pub use system::{DEFAULT_SOCKET, MOUNT_TABLE_HINT, MountWatch, OWN_MOUNT_TABLE};
+pub use system::{DEFAULT_CONFIG, DEFAULT_SOCKET, FileWatch, MOUNT_TABLE_HINT, MountWatch, OWN_MOUNT_TABLE};
 pub use system::{own_use, probe, process};
 pub use unmount::{Unmount, unmount};

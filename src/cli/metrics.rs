@@ -37,10 +37,9 @@ pub(super) struct MetricsArgs {
 }
 
 impl MetricsArgs {
-    pub(super) fn settings(self) -> MetricsSettings {
-        // The daemon leaves its directory.
-        let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        let from_here = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    /// Relative paths start from `here`.
+    pub(super) fn settings(self, here: &Path) -> MetricsSettings {
+        let from_here = |path: PathBuf| here.join(path);
         let credentials = match (self.push_user_file, self.push_token_file) {
             (Some(path), _) => Credentials::User(from_here(path)),
             (None, Some(path)) => Credentials::Token(from_here(path)),
@@ -52,7 +51,7 @@ impl MetricsArgs {
             credentials,
             ca_file: self.push_ca_file.map(from_here),
         });
-        let textfile = self.textfile.map(|path: PathBuf| resolve(&here, Path::new(&path)));
+        let textfile = self.textfile.map(|path: PathBuf| resolve(here, &path));
         MetricsSettings { push, textfile }
     }
 }

@@ -1,13 +1,10 @@
 //! The commands that ask a running daemon: `status`, `watch`, and `check` where a daemon's answer will do.
 
-use super::{failed, print, unless_gone, watch_all};
+use super::{failed, policy, print, unless_gone};
 use crate::cli::USAGE_ERROR;
-use crate::config::{
-    AskConfig, CheckConfig, CheckOutput, DEFAULT_FS_TYPES_EXCLUDE, Filter, name_regex, resolve,
-};
+use crate::config::{AskConfig, CheckConfig, CheckOutput, Config, resolve};
 use crate::daemon::{Daemon, Options, Purpose, Told};
 use crate::http::client::{Answer, Events, ServerSent, ask, in_query};
-use crate::monitor::Settings;
 use crate::report::escape::escape_os;
 use crate::report::sink::{Delivery, Output};
 use crate::report::{Message, PROCESS_NAME, Priority, Sink, json, lines, stamp, terminal};
@@ -85,13 +82,13 @@ fn no_daemon(socket: &Path, error: io::Error) -> anyhow::Error {
 
 /// Events as they happen, from the daemon or, without one, from a loop of our own.
 #[must_use]
-pub fn watch(config: &AskConfig) -> ExitCode {
-    let result = match Events::follow(&config.socket, None) {
-        Ok(events) => follow(config, events),
+pub fn watch(ask: &AskConfig, config: Config) -> ExitCode {
+    let result = match Events::follow(&ask.socket, None) {
+        Ok(events) => follow(ask, events),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-            alone(config.json)
+            alone(ask.json, config)
         }
-        Err(error) => Err(no_daemon(&config.socket, error)),
+        Err(error) => Err(no_daemon(&ask.socket, error)),
     };
     result.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
 }
@@ -144,7 +141,7 @@ fn write_line(line: &str) -> io::Result<()> {
 }
 
 /// The daemon's loop, its events on standard output and nowhere else.
-fn alone(json: bool) -> anyhow::Result<()> {
+fn alone(json: bool, config: Config) -> anyhow::Result<()> {
     let sink =
         Sink::start("stdout", EventLines { json }).context("cannot start a thread for standard output")?;
     let mut tell = |time: SystemTime, told: Told<'_>| match told {
@@ -158,15 +155,9 @@ fn alone(json: bool) -> anyhow::Result<()> {
             sink.offer(Arc::new(Message { time, priority, text, event: Some(event.clone()) }));
         }
     };
-    let settings = Settings::default();
-    let usual = name_regex(DEFAULT_FS_TYPES_EXCLUDE).map_err(anyhow::Error::msg)?;
-    let filter = Filter { fs_types_exclude: Some(usual), ..Filter::default() };
-    let options = Options {
-        interval: settings.poll_interval,
-        policy: watch_all(settings, filter),
-        prober: None,
-        live: None,
-    };
+    let settings = config.settings;
+    let expected = config.expected.clone();
+    let options = Options { settings, policy: policy(config), expected, prober: None, live: None };
     Daemon::new(options, &mut tell)?.run(Purpose::Watch)?;
     sink.finish();
     sink.close(LAST_WORDS);

@@ -3,7 +3,7 @@
 use super::{asking, failed, mount_table, once_status, print};
 use crate::config::{CheckConfig, CheckOutput, NO_MOUNT_LEFT, resolve, select};
 use crate::daemon::{Daemon, Ending, Options, Purpose, Told};
-use crate::monitor::{Policy, Status, Time};
+use crate::monitor::{Expected, Policy, Status, Time};
 use crate::report::document::document;
 use crate::report::terminal::{self, TerminalProgress};
 use crate::report::{PROCESS_NAME, Priority, nagios, table};
@@ -11,6 +11,7 @@ use platform::MountKey;
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// One run, shown.
@@ -51,9 +52,9 @@ fn run(config: &CheckConfig) -> anyhow::Result<u8> {
             troubles.push(text);
         }
     };
-    let settings = config.settings;
-    let policy: Policy = Box::new(move |mount| wanted.contains(&mount.key).then_some(settings));
-    let options = Options { interval: settings.poll_interval, policy, prober: None, live: None };
+    let (asked, settings) = (config.clone(), config.config.settings);
+    let policy: Policy = Box::new(move |mount| wanted.contains(&mount.key).then(|| asked.settings_of(mount)));
+    let options = Options { settings, policy, expected: expected(config), prober: None, live: None };
     let daemon = Daemon::new(options, &mut tell)?;
     let mut progress = TerminalProgress::new();
     let ending = if progress.is_shown() && config.output != CheckOutput::Nagios {
@@ -70,21 +71,40 @@ fn run(config: &CheckConfig) -> anyhow::Result<u8> {
     show(config, &ending)
 }
 
+/// Of the mounts that have to be there, those that were asked for.
+fn expected(config: &CheckConfig) -> Vec<Arc<Expected>> {
+    let all = &config.config.expected;
+    let named = named(config);
+    all.iter().filter(|it| named.is_empty() || named.contains(&it.mountpoint)).cloned().collect()
+}
+
 /// The mounts that were asked for.
 fn wanted(config: &CheckConfig) -> anyhow::Result<HashSet<MountKey>> {
     let table = mount_table()?;
-    let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    let named: Vec<PathBuf> = config.mountpoints.iter().map(|path| resolve(&here, path)).collect();
-    match select(&table, &named, &config.filter) {
+    let mut named = named(config);
+    if !named.is_empty() {
+        // One that is missing is an answer, not a mistake.
+        let lacks = |path: &PathBuf| !table.iter().any(|mount| mount.mountpoint == *path);
+        named.retain(|path| !(lacks(path) && config.config.expected.iter().any(|it| it.mountpoint == *path)));
+        if named.is_empty() {
+            return Ok(HashSet::new());
+        }
+    }
+    match select(&table, &named, |mount| config.config.policy(mount).is_some()) {
         Ok(mounts) => Ok(mounts.iter().map(|mount| mount.key).collect()),
         Err(problems) => anyhow::bail!("{}", problems.join("; ")),
     }
 }
 
+fn named(config: &CheckConfig) -> Vec<PathBuf> {
+    let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    config.mountpoints.iter().map(|path| resolve(&here, path)).collect()
+}
+
 fn show(config: &CheckConfig, ending: &Ending) -> anyhow::Result<u8> {
     match config.output {
         CheckOutput::Nagios => {
-            let (state, line) = nagios::line(&ending.status, &config.settings);
+            let (state, line) = nagios::line(&ending.status);
             print(&format!("{line}\n"))?;
             return Ok(state.exit_status());
         }

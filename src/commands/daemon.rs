@@ -1,19 +1,14 @@
-//! The daemon, or a single run of it: the sinks, the servers and the loop, started and ended in the right order.
+//! The daemon, or a single run of it: started and ended in the right order.
 
-use super::{failed, mount_table, once_status, print, watch_all};
+use super::service::{Service, teller};
+use super::{failed, once_status, policy, print, textfile_problem};
+use crate::cli::Loader;
 use crate::config::{Config, NO_MOUNT_LEFT};
 use crate::daemon::{Daemon, Ending, Options, Purpose, Told};
-use crate::http::{self, Server};
 use crate::live::{Live, Snapshot};
-use crate::metrics::{Outlets, Renderer, Tell, textfile};
-use crate::monitor::{Event, Monitor};
-use crate::report::escape::escape_os;
-use crate::report::sink::{Delivery, Output};
-use crate::report::{Message, Priority, Reporter, Sink, table};
-use anyhow::Context as _;
-use platform::MountTable;
-use std::io::Write as _;
-use std::path::Path;
+use crate::metrics::{Outlets, Renderer};
+use crate::monitor::Event;
+use crate::report::{Priority, Reporter, Severity, table};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -28,14 +23,15 @@ const ONLY_PUSH: Duration = Duration::from_secs(1);
 
 /// Watches until it is stopped, or once.
 #[must_use]
-pub fn daemon(config: Config) -> ExitCode {
+pub fn daemon(config: Config, loader: Loader) -> ExitCode {
     let reporter = match Reporter::start(&config.report) {
         Ok(reporter) => reporter,
         Err(error) => {
             return failed(&anyhow::Error::new(error).context("cannot start a thread for messages"));
         }
     };
-    let result = run(&config, &reporter);
+    let once_only = config.once_only;
+    let result = run(config, loader, &reporter);
     if let Ok(ending) = &result
         && ending.interrupted
     {
@@ -43,13 +39,13 @@ pub fn daemon(config: Config) -> ExitCode {
     }
     reporter.close(LAST_WORDS);
     match result {
-        Ok(ending) if config.once_only => ExitCode::from(once_status(&ending)),
+        Ok(ending) if once_only => ExitCode::from(once_status(&ending)),
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
 }
 
-fn run(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
+fn run(config: Config, loader: Loader, reporter: &Reporter) -> anyhow::Result<Ending> {
     for warning in config.warnings() {
         reporter.notice(SystemTime::now(), Priority::Warning, &warning);
     }
@@ -58,19 +54,26 @@ fn run(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
                     cannot be checked; they are shown as denied";
         reporter.notice(SystemTime::now(), Priority::Notice, text);
     }
-    if let Some(path) = &config.metrics.textfile {
-        check_textfile(path, config, &mount_table()?)?;
+    if let Some(problem) = textfile_problem(&config) {
+        anyhow::bail!(problem);
     }
-    if config.once_only { once(config, reporter) } else { watch(config, reporter) }
+    if config.once_only { once(&config, reporter) } else { watch(config, loader, reporter) }
 }
 
 fn once(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
-    let mut first_run = true;
-    let mut tell = |time, told: Told<'_>| drop(message(reporter, time, &told, &mut first_run));
+    let mut tell = |time, told: Told<'_>| match told {
+        Told::Notice(priority, text) => drop(reporter.notice(time, priority, &text)),
+        Told::Event(event, _) => {
+            reporter.tell(time, event, Severity::default());
+            if let Event::Run { mounts: 0, .. } = event {
+                reporter.notice(time, Priority::Warning, &format!("Nothing to watch: {NO_MOUNT_LEFT}"));
+            }
+        }
+    };
     let ending = Daemon::new(options(config, None), &mut tell)?.run(Purpose::Once(None))?;
     if !ending.interrupted && !config.metrics.is_empty() {
         let renderer = Arc::new(Renderer::new(config.metrics.extras(reporter.sinks())));
-        let snapshot = Arc::new(last_snapshot(&ending));
+        let snapshot = Arc::new(last_snapshot(config, &ending));
         Outlets::send_once(&config.metrics, &renderer, &snapshot, ONLY_PUSH, &teller(reporter));
     }
     if config.print_bad_mounts {
@@ -79,106 +82,21 @@ fn once(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
     Ok(ending)
 }
 
-fn watch(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
-    let dead_list = config
-        .print_bad_mounts
-        .then(|| Sink::start("stdout", Lines))
-        .transpose()
-        .context("cannot start a thread for standard output")?;
-    let renderer = Arc::new(Renderer::new(config.metrics.extras(reporter.sinks())));
-    let live = Live::new();
-    let outlets = Outlets::start(&config.metrics, &renderer, &live, &teller(reporter))
-        .context("cannot start a thread for metrics")?;
-    let server = serve(config, reporter, &live, renderer).context("cannot start a thread for HTTP")?;
-    // Snapshots are made only if somebody is there to look at them.
-    let live = (server.is_some() || !config.metrics.is_empty()).then_some(live);
-    let mut first_run = true;
-    let mut tell = |time, told: Told<'_>| {
-        let message = message(reporter, time, &told, &mut first_run);
-        let Told::Event(event, monitor) = told else { return };
-        if let Some(live) = &live {
-            live.tell(message);
-        }
-        if let (Event::Run { .. }, Some(sink)) = (event, &dead_list) {
-            offer_dead(sink, time, monitor);
-        }
-    };
-    let ending = Daemon::new(options(config, live.clone()), &mut tell).and_then(|it| it.run(Purpose::Watch));
-    if let Some(server) = server {
-        server.stop();
-    }
-    outlets.stop(LAST_PUSH);
+fn watch(config: Config, loader: Loader, reporter: &Reporter) -> anyhow::Result<Ending> {
+    let mut options = options(&config, None);
+    let mut service = Service::start(config, Box::new(move || loader.reload()), reporter)?;
+    options.live = Some(service.live());
+    let ending = Daemon::new(options, &mut service).and_then(|it| it.run(Purpose::Watch));
+    service.stop(LAST_PUSH);
     ending
 }
 
 fn options(config: &Config, live: Option<Live>) -> Options {
-    let policy = watch_all(config.settings, config.filter.clone());
-    Options { interval: config.settings.poll_interval, policy, prober: None, live }
+    let (settings, expected) = (config.settings, config.expected.clone());
+    Options { settings, policy: policy(config.clone()), expected, prober: None, live }
 }
 
-/// Tells the sinks, and after a first run that found nothing, why.
-fn message(reporter: &Reporter, time: SystemTime, told: &Told<'_>, first_run: &mut bool) -> Arc<Message> {
-    let event = match told {
-        Told::Notice(priority, text) => return reporter.notice(time, *priority, text),
-        Told::Event(event, _) => event,
-    };
-    let message = reporter.tell(time, event);
-    if let Event::Run { mounts, .. } = event
-        && std::mem::take(first_run)
-        && *mounts == 0
-    {
-        let text = format!("Nothing to watch: {NO_MOUNT_LEFT}");
-        reporter.notice(time, Priority::Warning, &text);
-    }
-    message
-}
-
-fn serve(
-    config: &Config,
-    reporter: &Reporter,
-    live: &Live,
-    renderer: Arc<Renderer>,
-) -> std::io::Result<Option<Server>> {
-    let tell = teller(reporter);
-    let warn = Box::new(move |text: &str| tell(Priority::Warning, text));
-    let render: http::Renderer = Arc::new(move |snapshot| renderer.render(snapshot));
-    http::start(&config.http, config.settings, live.clone(), render, warn)
-}
-
-fn teller(reporter: &Reporter) -> Tell {
-    let reporter = reporter.clone();
-    Arc::new(move |priority, text: &str| drop(reporter.notice(SystemTime::now(), priority, text)))
-}
-
-/// The text file must not be what makes us hang. Its path is never asked: the mount table tells.
-fn check_textfile(path: &Path, config: &Config, table: &MountTable) -> anyhow::Result<()> {
-    match textfile::refusal(table, |mount| config.filter.admits(mount), path) {
-        Some(reason) => anyhow::bail!("cannot write --textfile {}: {reason}", escape_os(path)),
-        None => Ok(()),
-    }
-}
-
-fn last_snapshot(ending: &Ending) -> Snapshot {
+fn last_snapshot(config: &Config, ending: &Ending) -> Snapshot {
     let (status, at, wall) = (ending.status.clone(), ending.at, SystemTime::now());
-    Snapshot { serial: 1, status, at, wall, probers: 0, probers_lost: 0 }
-}
-
-fn offer_dead(sink: &Sink, time: SystemTime, monitor: &Monitor) {
-    let text = table::bad_mounts(&monitor.status());
-    if !text.is_empty() {
-        sink.offer(Arc::new(Message { time, priority: Priority::Info, text, event: None }));
-    }
-}
-
-/// Standard output as a sink: nobody waits for its reader.
-struct Lines;
-
-impl Output for Lines {
-    fn write(&mut self, message: &Message) -> Delivery {
-        let mut stdout = std::io::stdout().lock();
-        match stdout.write_all(message.text.as_bytes()).and_then(|()| stdout.flush()) {
-            Ok(()) => Delivery::Done,
-            Err(_) => Delivery::Lost,
-        }
-    }
+    Snapshot { serial: 1, status, at, wall, settings: config.settings, probers: 0, probers_lost: 0 }
 }

@@ -24,6 +24,12 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// What is watched if nobody says otherwise.
+    #[must_use]
+    pub fn usual() -> Filter {
+        Filter { fs_types_exclude: super::name_regex(DEFAULT_FS_TYPES_EXCLUDE).ok(), ..Filter::default() }
+    }
+
     /// Is this mount to be watched?
     #[must_use]
     pub fn admits(&self, mount: &Mount) -> bool {

@@ -1,19 +1,38 @@
 //! What an operator wants, validated, whatever way he said it: on the command line or in files. No mount is touched
 //! here.
 
+mod changes;
+mod expected;
+pub mod files;
 mod filter;
+mod fstab;
+mod keeper;
 mod paths;
+mod problem;
+mod rules;
+mod section;
 mod values;
 
+pub use changes::changes;
+pub use files::{DEFAULT_CONFIG, FileOption, Files};
 pub use filter::{DEFAULT_FS_TYPES_EXCLUDE, Filter, NO_MOUNT_LEFT};
+pub use fstab::FSTAB;
+pub use keeper::{Keeper, Load, Loaded};
 pub use paths::{resolve, select};
+pub use problem::{Place, Problem};
+pub use rules::{Globs, Rule, Rules};
+pub use section::Word;
 pub use values::{duration, listen_address, name_regex, socket_choice};
 
 use crate::http::HttpSettings;
 use crate::metrics::{MetricsSettings, textfile};
-use crate::monitor::Settings;
+use crate::monitor::{Expected, Settings};
 use crate::report::ReportSettings;
+use platform::Mount;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// The daemon's configuration.
 #[derive(Clone, Debug)]
@@ -32,9 +51,71 @@ pub struct Config {
     pub metrics: MetricsSettings,
     /// Where questions are answered.
     pub http: HttpSettings,
+    /// What is special about some mounts.
+    pub rules: Rules,
+    /// The fstab whose mounts have to be there, if one.
+    pub fstab: Option<PathBuf>,
+    /// What has to be there, by rules and by that fstab.
+    pub expected: Vec<Arc<Expected>>,
+    /// The file that is read if it is there.
+    pub file: PathBuf,
+    /// What was read.
+    pub files: Vec<PathBuf>,
+    /// Every option as it came to be, for people.
+    pub shown: Vec<ShownOption>,
+}
+
+impl fmt::Display for ShownOption {
+    /// As it would be written in a file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            None => write!(f, "# {} is not set", self.key),
+            Some(value) => write!(f, "{} = {}", self.key, in_toml(value)),
+        }
+    }
+}
+
+/// A value as it would be written in a file. What is shown here was escaped for lines, which TOML is not told.
+pub(crate) fn in_toml(value: &str) -> String {
+    let is_bare = value.parse::<f64>().is_ok() || matches!(value, "true" | "false");
+    match value.contains('\'') {
+        _ if is_bare => value.to_owned(),
+        false if value.contains('\\') => format!("'{value}'"),
+        _ => format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")),
+    }
+}
+
+/// An option as it came to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ShownOption {
+    /// Its key in files.
+    pub key: String,
+    /// Its value as text, if it has one.
+    pub value: Option<String>,
+    /// Who set it.
+    pub origin: String,
 }
 
 impl Config {
+    /// Reads anew which mounts have to be there.
+    ///
+    /// # Errors
+    /// When there is to be an fstab and it cannot be read.
+    pub fn with_expected(self) -> Result<Config, Problem> {
+        let expected = expected::expected(&self.rules, self.fstab.as_deref())?;
+        Ok(Config { expected, ..self })
+    }
+
+    /// Is this mount watched, and how?
+    #[must_use]
+    pub fn policy(&self, mount: &Mount) -> Option<Settings> {
+        match self.rules.of(mount) {
+            _ if !self.filter.admits(mount) => None,
+            None => Some(self.settings),
+            Some(rule) => (!rule.exclude).then(|| rule.settings(self.settings)),
+        }
+    }
+
     /// What is allowed but surely not meant, one line each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
@@ -46,10 +127,12 @@ impl Config {
 /// What `check` is to do.
 #[derive(Clone, Debug)]
 pub struct CheckConfig {
-    /// How mounts are asked.
-    pub settings: Settings,
-    /// Which mounts are asked.
-    pub filter: Filter,
+    /// What a daemon would do.
+    pub config: Config,
+    /// Goes before every rule.
+    pub timeout: Option<Duration>,
+    /// Goes before every rule.
+    pub slow_after: Option<Duration>,
     /// The mount points that were named, as they were written; see [`select`].
     pub mountpoints: Vec<PathBuf>,
     /// How the answer looks.
@@ -72,7 +155,17 @@ impl CheckConfig {
     /// What is allowed but surely not meant, one line each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        warnings(&self.settings)
+        warnings(&self.config.settings)
+    }
+
+    /// How this mount is asked.
+    #[must_use]
+    pub fn settings_of(&self, mount: &Mount) -> Settings {
+        let rule = self.config.rules.of(mount);
+        let settings = rule.map_or(self.config.settings, |rule| rule.settings(self.config.settings));
+        let timeout = self.timeout.unwrap_or(settings.timeout);
+        let slow_after = self.slow_after.unwrap_or(settings.slow_after.min(timeout));
+        Settings { timeout, slow_after, ..settings }
     }
 }
 

@@ -1,6 +1,5 @@
 //! Mount points as people write them. No mount is touched: what is said of paths is said of their text.
 
-use super::Filter;
 use crate::report::escape::escape_os;
 use platform::{Mount, MountTable};
 use std::path::{Component, Path, PathBuf};
@@ -26,22 +25,23 @@ pub fn resolve(current_directory: &Path, argument: &Path) -> PathBuf {
 pub fn select(
     table: &MountTable,
     wanted: &[PathBuf],
-    filter: &Filter,
+    admits: impl Fn(&Mount) -> bool,
 ) -> Result<Vec<Arc<Mount>>, Vec<String>> {
-    let errors: Vec<String> = wanted.iter().filter_map(|path| why_not(table, path, filter)).collect();
+    let errors: Vec<String> = wanted.iter().filter_map(|path| why_not(table, path, &admits)).collect();
     if !errors.is_empty() {
         return Err(errors);
     }
     let named = |mount: &&Arc<Mount>| wanted.is_empty() || wanted.contains(&mount.mountpoint);
-    Ok(table.iter().filter(named).filter(|mount| filter.admits(mount)).cloned().collect())
+    Ok(table.iter().filter(named).filter(|mount| admits(mount)).cloned().collect())
 }
 
 /// What is wrong with this argument, if anything is.
-fn why_not(table: &MountTable, path: &Path, filter: &Filter) -> Option<String> {
+fn why_not(table: &MountTable, path: &Path, admits: &impl Fn(&Mount) -> bool) -> Option<String> {
     let mut here = table.iter().filter(|mount| mount.mountpoint == path).peekable();
     if here.peek().is_some() {
-        return (!here.any(|mount| filter.admits(mount)))
-            .then(|| format!("{} is excluded by the include and exclude options", escape_os(path)));
+        return (!here.any(|mount| admits(mount))).then(|| {
+            format!("{} is excluded by the include and exclude options or a rule", escape_os(path))
+        });
     }
     let around = table.iter().map(|mount| &mount.mountpoint).filter(|mount| path.starts_with(mount));
     let advice = match around.max_by_key(|mount| mount.as_os_str().len()) {
@@ -54,8 +54,8 @@ fn why_not(table: &MountTable, path: &Path, filter: &Filter) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::name_regex;
     use crate::config::testing::mount;
+    use crate::config::{Filter, name_regex};
     use proptest::prelude::*;
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
@@ -98,7 +98,8 @@ mod tests {
             Filter { fs_types_exclude: Some(name_regex("^(autofs|proc)$").unwrap()), ..Filter::default() };
         let keys = |wanted: &[&str]| {
             let wanted: Vec<PathBuf> = wanted.iter().map(PathBuf::from).collect();
-            select(&table, &wanted, &filter).map(|mounts| mounts.iter().map(|m| m.key.0).collect::<Vec<_>>())
+            select(&table, &wanted, |mount| filter.admits(mount))
+                .map(|mounts| mounts.iter().map(|m| m.key.0).collect::<Vec<_>>())
         };
         assert_eq!(keys(&[]), Ok(vec![1, 3]));
         assert_eq!(keys(&["/mnt/x"]), Ok(vec![3]));
@@ -108,7 +109,7 @@ mod tests {
             Err(vec![
                 "/mnt/x/deep/er is no mount point (links are not followed); it lies in the mount /mnt/x, check that one".to_owned(),
                 "/mnt/xy is no mount point (links are not followed); it lies in the mount /, check that one".to_owned(),
-                "/proc is excluded by the include and exclude options".to_owned(),
+                "/proc is excluded by the include and exclude options or a rule".to_owned(),
             ])
         );
     }

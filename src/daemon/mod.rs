@@ -9,18 +9,19 @@ mod clock;
 mod showing;
 
 use crate::live::{Live, Snapshot};
-use crate::monitor::{Action, Event, Input, Monitor, Policy, Reading, Status, Time};
+use crate::monitor::{Action, Event, Expected, Input, Monitor, Policy, Reading, Settings, Status, Time};
 use crate::probe::{Pool, PoolEvent};
 use crate::report::{Priority, notices};
 use anyhow::Context as _;
 use clock::Clock;
 use mio::{Events, Interest, Poll, Token, Waker};
-use platform::MountWatch;
+use platform::{MountTable, MountWatch};
 use showing::Showing;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 const MOUNTS: Token = Token(0);
@@ -38,12 +39,53 @@ const SILENCE_TOLD: Duration = Duration::from_secs(60);
 /// How often somebody who looks on is shown what is still waited for.
 const ONLOOKER_INTERVAL: Duration = Duration::from_millis(100);
 
+/// Whom the loop tells what happens, and who may come to want something else while it runs.
+pub trait Owner {
+    /// Something happened.
+    fn told(&mut self, time: SystemTime, told: Told<'_>);
+
+    /// How the loop is woken up to ask for wishes.
+    fn wake_with(&mut self, _waker: Arc<Waker>) {}
+
+    /// SIGHUP came. Whoever has no use for it is to be ended by it, as by a terminal that is closed.
+    fn hung_up(&mut self) -> Ended {
+        Ended(true)
+    }
+
+    /// What is wanted from now on, if that is something else. `table` is the present one.
+    fn wishes(&mut self, _table: &MountTable) -> Option<Wishes> {
+        None
+    }
+}
+
+impl<F: FnMut(SystemTime, Told<'_>)> Owner for F {
+    fn told(&mut self, time: SystemTime, told: Told<'_>) {
+        self(time, told);
+    }
+}
+
+/// Is the loop to end?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ended(pub bool);
+
+/// Which mounts are watched from now on, and how.
+pub struct Wishes {
+    /// How, where there is no rule.
+    pub settings: Settings,
+    /// Which, and how.
+    pub policy: Policy,
+    /// Which have to be there.
+    pub expected: Vec<Arc<Expected>>,
+}
+
 /// What to watch, and how.
 pub struct Options {
-    /// From one run to the next.
-    pub interval: Duration,
+    /// How mounts are watched for which there is no rule.
+    pub settings: Settings,
     /// Which mounts, and how.
     pub policy: Policy,
+    /// Which mounts have to be there.
+    pub expected: Vec<Arc<Expected>>,
     /// The program to start probers from, if it is not this one.
     pub prober: Option<PathBuf>,
     /// Where to show what is known, if anybody serves it.
@@ -79,10 +121,11 @@ pub struct Daemon<'a> {
     clock: Clock,
     signals: Signals,
     watch: MountWatch,
+    settings: Settings,
     monitor: Monitor,
     pool: Pool,
     showing: Showing,
-    tell: &'a mut dyn FnMut(SystemTime, Told<'_>),
+    owner: &'a mut dyn Owner,
     last_run: Option<usize>,
     interrupted: bool,
     unreadable: bool,
@@ -103,10 +146,7 @@ impl<'a> Daemon<'a> {
     ///
     /// # Errors
     /// What the system says to `epoll`, signal handlers and opening the mount table, with words for it.
-    pub fn new(
-        options: Options,
-        tell: &'a mut dyn FnMut(SystemTime, Told<'_>),
-    ) -> anyhow::Result<Daemon<'a>> {
+    pub fn new(options: Options, owner: &'a mut dyn Owner) -> anyhow::Result<Daemon<'a>> {
         // No directory is kept busy by us.
         std::env::set_current_dir("/").context("cannot change to the directory /")?;
         let poll = Poll::new().context("cannot create an event queue")?;
@@ -118,20 +158,26 @@ impl<'a> Daemon<'a> {
         let mut watch = MountWatch::open(table.as_ref())
             .with_context(|| format!("cannot open {table} ({})", platform::MOUNT_TABLE_HINT))?;
         poll.registry().register(&mut watch, MOUNTS, Interest::READABLE).context("cannot wait for mounts")?;
+        let waker = Arc::new(Waker::new(poll.registry(), NUDGES).context("cannot create a waker")?);
         if let Some(live) = &options.live {
-            live.set_waker(Waker::new(poll.registry(), NUDGES).context("cannot create a waker")?);
+            live.set_waker(Arc::clone(&waker));
         }
+        owner.wake_with(waker);
         let registry = poll.registry().try_clone().context("cannot share the event queue")?;
         let pool = Pool::new(registry, FIRST_PROBER, options.prober).context("cannot prepare probers")?;
+        let clock = Clock::start();
+        let mut monitor = Monitor::new(options.settings.poll_interval, options.policy);
+        monitor.expect(clock.now(), &options.expected);
         Ok(Daemon {
             poll,
-            clock: Clock::start(),
+            clock,
+            settings: options.settings,
             signals,
             watch,
-            monitor: Monitor::new(options.interval, options.policy),
+            monitor,
             pool,
             showing: Showing::new(options.live),
-            tell,
+            owner,
             last_run: None,
             interrupted: false,
             unreadable: false,
@@ -197,6 +243,17 @@ impl<'a> Daemon<'a> {
             }
         }
         self.pool.handle_deadline(now);
+        self.take_wishes(now);
+    }
+
+    fn take_wishes(&mut self, now: Time) {
+        let Some(Wishes { settings, policy, expected }) = self.owner.wishes(self.monitor.table()) else {
+            return;
+        };
+        self.settings = settings;
+        self.monitor.reconfigure(now, settings.poll_interval, policy);
+        self.monitor.expect(now, &expected);
+        self.showing.changed();
     }
 
     fn take_changes(&mut self, now: Time) {
@@ -219,9 +276,7 @@ impl<'a> Daemon<'a> {
         for signal in self.signals.pending() {
             match signal {
                 SIGCHLD => self.pool.reap(now),
-                SIGHUP => {
-                    self.notice(Priority::Notice, "Nothing to reload: there is no configuration file".into());
-                }
+                SIGHUP => self.interrupted |= self.owner.hung_up().0,
                 _ => self.interrupted = true,
             }
         }
@@ -274,19 +329,20 @@ impl<'a> Daemon<'a> {
                 if let Event::Run { unjudged, .. } = event {
                     self.last_run = Some(unjudged);
                 }
-                (self.tell)(SystemTime::now(), Told::Event(&event, &self.monitor));
+                self.owner.told(SystemTime::now(), Told::Event(&event, &self.monitor));
             }
         }
     }
 
     fn show(&mut self, now: Time) {
         self.showing.turned(self.monitor.turns_of_health());
-        let (monitor, pool, clock) = (&self.monitor, &self.pool, self.clock);
+        let (monitor, pool, clock, settings) = (&self.monitor, &self.pool, self.clock, &self.settings);
         let make = || Snapshot {
             serial: 0,
             status: monitor.status(),
             at: now,
             wall: SystemTime::now(),
+            settings: *settings,
             probers: pool.probers(),
             probers_lost: pool.probers_lost(),
         };
@@ -322,6 +378,6 @@ impl<'a> Daemon<'a> {
     }
 
     fn notice(&mut self, priority: Priority, text: String) {
-        (self.tell)(SystemTime::now(), Told::Notice(priority, text));
+        self.owner.told(SystemTime::now(), Told::Notice(priority, text));
     }
 }

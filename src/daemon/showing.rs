@@ -37,7 +37,7 @@ impl Showing {
     }
 
     pub(super) fn next(&self) -> Option<Time> {
-        (self.dirty && self.live.is_some()).then_some(self.not_before)
+        (self.dirty && self.live.as_ref().is_some_and(Live::is_followed)).then_some(self.not_before)
     }
 
     /// Publishes what `make` makes, if it is time. `cost` tells how long that took.
@@ -47,7 +47,11 @@ impl Showing {
         make: impl FnOnce() -> Snapshot,
         cost: impl FnOnce() -> Duration,
     ) {
-        let Some(live) = self.live.as_ref().filter(|_| self.dirty && self.not_before <= now) else { return };
+        let Some(live) =
+            self.live.as_ref().filter(|live| self.dirty && self.not_before <= now && live.is_followed())
+        else {
+            return;
+        };
         live.publish(make());
         self.dirty = false;
         self.not_before = now + LEAST_GAP.max(cost().saturating_mul(GAP_PER_COST));

@@ -20,7 +20,6 @@ mod stall;
 pub use cache::Renderer;
 
 use crate::live::Live;
-use crate::monitor::Settings;
 use crate::report::escape::escape_os;
 use cache::Cache;
 use health::Pulse;
@@ -90,7 +89,6 @@ impl Server {
 /// What all requests are answered from.
 struct Told {
     live: Live,
-    settings: Settings,
 }
 
 /// What the handlers of one listener share.
@@ -108,15 +106,16 @@ struct State {
 }
 
 /// Starts the server, or nothing if there is nothing to listen on. Addresses that cannot be had are told by `warn`.
+/// The server `before` it is stopped first, by the new one's thread: nobody here waits for that.
 ///
 /// # Errors
 /// When there can be no thread.
 pub fn start(
     http: &HttpSettings,
-    settings: Settings,
     live: Live,
     metrics: Renderer,
     warn: Warn,
+    before: Option<Server>,
 ) -> io::Result<Option<Server>> {
     if http.listen.is_none() && http.socket == SocketChoice::Off {
         return Ok(None);
@@ -125,8 +124,11 @@ pub fn start(
     let (tell_stopped, stopped) = mpsc::channel();
     let http = http.clone();
     thread::Builder::new().name("http".into()).spawn(move || {
+        if let Some(before) = before {
+            before.stop();
+        }
         match Builder::new_current_thread().enable_io().enable_time().build() {
-            Ok(runtime) => run(&runtime, &http, &settings, &live, metrics, &warn, told_to_stop),
+            Ok(runtime) => run(&runtime, &http, &live, metrics, &warn, told_to_stop),
             Err(error) => warn(&format!("Cannot start the HTTP server: {error}; going on without")),
         }
         let _ = tell_stopped.send(()); // nobody waits for what is not stopped
@@ -137,7 +139,6 @@ pub fn start(
 fn run(
     runtime: &Runtime,
     http: &HttpSettings,
-    settings: &Settings,
     live: &Live,
     metrics: Renderer,
     warn: &Warn,
@@ -148,8 +149,9 @@ fn run(
         return;
     }
     let (tell_news, news) = watch::channel(());
-    live.on_news(move || tell_news.send_replace(()));
-    let told = Arc::new(Told { live: live.clone(), settings: *settings });
+    let bell = Arc::new(tell_news); // held until the end of this server
+    live.on_news(&bell, |bell| bell.send_replace(()));
+    let told = Arc::new(Told { live: live.clone() });
     let of_mounts = Arc::clone(&told);
     let state = State {
         told,

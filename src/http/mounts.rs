@@ -25,7 +25,7 @@ pub(super) fn whole(state: &Arc<super::Told>, snapshot: &Snapshot) -> Vec<u8> {
     let running = Running {
         serial: snapshot.serial,
         last_event: state.live.events().last(),
-        settings: state.settings,
+        settings: snapshot.settings,
         probers: snapshot.probers,
         probers_lost: snapshot.probers_lost,
     };
@@ -150,7 +150,7 @@ impl Question {
             Form::Json => (exit, reply::bytes(whole(&state.told, snapshot), JSON)),
             Form::Table => (exit, reply::text(StatusCode::OK, &table(status, snapshot.at, self.style))),
             Form::Nagios => {
-                let (plugin, line) = nagios::line(status, &state.told.settings);
+                let (plugin, line) = nagios::line(status);
                 (plugin.exit_status(), reply::text(StatusCode::OK, &line))
             }
         };

@@ -68,6 +68,21 @@
     $("dead-list").replaceChildren(...list);
   };
 
+  let shownMissing = null;
+  const showMissing = (expected) => {
+    const missing = expected.filter((mount) => mount.missing);
+    const key = JSON.stringify(missing);
+    if (key === shownMissing) return;
+    shownMissing = key;
+    $("missing").hidden = missing.length === 0;
+    $("missing-title").textContent = missing.length === 1 ? "1 expected mount is missing"
+      : `${missing.length} expected mounts are missing`;
+    $("missing-list").replaceChildren(...missing.slice(0, DEAD).map((mount) => make("li", {},
+      make("span", { class: "badge missing" }, "missing"), make("span", { class: "path" }, mount.mountpoint),
+      make("span", { class: "what" }, make("b", {}, mount.why), " · ", ago(mount.since, "for %"),
+        ` (since ${clock(mount.since)}) · ` + (mount.what ? mount.what + ", " : "") + `by ${mount.origin}`))));
+  };
+
   const show = () => {
     if (!mounts) return;
     const words = $("q").value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -86,7 +101,7 @@
   };
 
   const take = (answer) => {
-    const counts = [[answer.slow, "slow"], [answer.denied, "cannot be checked"],
+    const counts = [[answer.missing, "missing"], [answer.slow, "slow"], [answer.denied, "cannot be checked"],
       [answer.pending, "could not be judged"], [answer.hidden, "hidden under other mounts"]];
     const more = counts.filter(([count]) => count > 0).map(([count, what]) => `; ${count} ${what}`).join("");
     $("summary").textContent = `${answer.total} mounts; ${answer.dead} dead${more}`;
@@ -94,6 +109,7 @@
     mounts = answer.mounts.map((mount, place) => [rank(mount), place, mount])
       .sort((a, b) => a[0] - b[0] || a[1] - b[1]).map((entry) => entry[2]);
     showDead();
+    showMissing(answer.expected);
     show();
   };
 

@@ -84,6 +84,14 @@ fn page(state: &State, snapshot: &Snapshot, wanted: &str) -> String {
                 n => format!("{n} mounts are dead"),
             }),
             Some("DEAD") => dead_ones(&mut text, snapshot, &dead),
+            Some("MISSING_HIDDEN") => {
+                text.push_str(if snapshot.status.missing() == 0 { "hidden" } else { "" });
+            }
+            Some("MISSING_TITLE") => text.push_str(&match snapshot.status.missing() {
+                1 => "1 expected mount is missing".to_owned(),
+                n => format!("{n} expected mounts are missing"),
+            }),
+            Some("MISSING") => missing_ones(&mut text, snapshot),
             Some("NOTE") => text.push_str(&note(snapshot, mounts.len(), wanted)),
             Some("ROWS") => mounts.iter().take(PAGE_ROWS).for_each(|mount| row(&mut text, snapshot, mount)),
             Some("EVENTS") => events(&mut text, state, last_event),
@@ -137,6 +145,7 @@ fn summary(snapshot: &Snapshot) -> String {
     let verdict = Verdict::of(&snapshot.status);
     let mut summary = format!("{} mounts; {} dead", verdict.total, verdict.dead);
     for (count, what) in [
+        (verdict.missing, "missing"),
         (verdict.slow, "slow"),
         (verdict.denied, "cannot be checked"),
         (verdict.pending, "could not be judged"),
@@ -185,6 +194,24 @@ fn dead_ones(text: &mut String, snapshot: &Snapshot, dead: &[&MountStatus]) {
     if dead.len() > DEAD_IN_FULL {
         write!(text, "<li class=\"more\">and {} more, first in the table</li>", dead.len() - DEAD_IN_FULL)
             .expect(INFALLIBLE);
+    }
+}
+
+fn missing_ones(text: &mut String, snapshot: &Snapshot) {
+    for status in snapshot.status.missing_mounts().take(DEAD_IN_FULL) {
+        let Some(since) = status.missing_since else { continue };
+        let wall = rfc3339(snapshot.wall_at(since));
+        write!(
+            text,
+            "<li><span class=\"badge missing\">missing</span><span class=\"path\">{}</span><span class=\"what\"><b>{}</b> · \
+             {} (since {}) · {}</span></li>",
+            Html(&escape_os(&status.expected.mountpoint)),
+            Html(&lines::meanwhile(&status.expected, status.lies_in.as_deref())),
+            ago(&wall, "for %", snapshot, since),
+            clock(&wall),
+            Html(&lines::wanted(&status.expected)),
+        )
+        .expect(INFALLIBLE);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The latest snapshot, and how its readers learn of a new one.
 
 use super::EventLog;
-use crate::monitor::{Status, Time};
+use crate::monitor::{Settings, Status, Time};
 use crate::report::Message;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub at: Time,
     /// The same moment, as the time of day.
     pub wall: SystemTime,
+    /// How mounts are watched for which there is no rule.
+    pub settings: Settings,
     /// Probers that are there, those that are lost among them.
     pub probers: usize,
     /// Probers that were killed and are still there.
@@ -33,7 +35,8 @@ impl Snapshot {
     }
 }
 
-type Hook = Box<dyn Fn() + Send + Sync>;
+/// Is anybody still there to be told?
+type Hook = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// Shared by the loop, which writes, and those who serve, who read. Cheap to clone.
 #[derive(Clone, Default)]
@@ -46,7 +49,7 @@ struct Shared {
     events: EventLog,
     /// Turns of the loop so far.
     turns: AtomicU64,
-    waker: OnceLock<mio::Waker>,
+    waker: OnceLock<Arc<mio::Waker>>,
     hooks: Mutex<Vec<Hook>>,
 }
 
@@ -79,9 +82,23 @@ impl Live {
         &self.0.events
     }
 
-    /// `hook` is called after each new snapshot and each new event, by the loop: it must not block.
-    pub fn on_news(&self, hook: impl Fn() + Send + Sync + 'static) {
+    /// `ring` is called after each new snapshot and each new event, by the loop, for as long as somebody holds the
+    /// `bell`: it must not block.
+    pub fn on_news<B: Send + Sync + 'static>(
+        &self,
+        bell: &Arc<B>,
+        ring: impl Fn(&B) + Send + Sync + 'static,
+    ) {
+        let bell = Arc::downgrade(bell);
+        let hook = move || bell.upgrade().map(|bell| ring(&bell)).is_some();
         self.0.hooks.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(hook));
+        self.nudge(); // what is known already is news to the newcomer
+    }
+
+    /// Does anybody want news, so that it is worth making snapshots?
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        !self.0.hooks.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Turns of the loop so far. [`Live::nudge`] makes an idle loop turn: if the number has not grown a second later,
@@ -99,7 +116,7 @@ impl Live {
     }
 
     /// For the loop: how it can be woken.
-    pub(crate) fn set_waker(&self, waker: mio::Waker) {
+    pub(crate) fn set_waker(&self, waker: Arc<mio::Waker>) {
         let _ = self.0.waker.set(waker);
     }
 
@@ -125,9 +142,7 @@ impl Live {
     }
 
     fn call_hooks(&self) {
-        for hook in self.0.hooks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            hook();
-        }
+        self.0.hooks.lock().unwrap_or_else(PoisonError::into_inner).retain(|hook| hook());
     }
 }
 

@@ -2,7 +2,8 @@
 //! Alert rules, dashboards and documentation are held against this table.
 
 use super::facts::{Facts, Line, Many, line, plain, stamp};
-use crate::monitor::{Health, MountStatus, Reason};
+use crate::monitor::{ExpectedStatus, Health, MountStatus, Reason};
+use crate::report::escape::escape_os;
 use prometheus::proto::MetricType;
 
 /// A family.
@@ -88,6 +89,12 @@ pub const FAMILIES: &[Family] = &[
         "Always 1; version and revision of the program are in the labels.",
         &["revision", "version"],
         Fill::Many(|_| vec![line([super::REVISION, super::VERSION], 1.0)]),
+    ),
+    gauge(
+        "mountstatus_expected_mount_missing",
+        "1 while a mount that has to be there is not; no series for other mounts.",
+        &["mountpoint"],
+        Fill::Many(expected),
     ),
     gauge(
         "mountstatus_last_run_timestamp_seconds",
@@ -268,6 +275,14 @@ pub(super) fn is_of_process(family: &Family) -> bool {
 
 fn truth(is: bool) -> f64 {
     f64::from(u8::from(is))
+}
+
+fn expected(facts: &Facts<'_>) -> Vec<Line> {
+    let missing = |status: &ExpectedStatus| {
+        let path = escape_os(&status.expected.mountpoint).into_owned();
+        line([path], f64::from(u8::from(status.missing_since.is_some())))
+    };
+    facts.status().expected.iter().map(missing).collect()
 }
 
 fn events(facts: &Facts<'_>) -> Vec<Line> {

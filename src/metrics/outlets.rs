@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 pub type Tell = Arc<dyn Fn(Priority, &str) + Send + Sync>;
 
 /// Which ways out there are.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct MetricsSettings {
     /// A push gateway.
     pub push: Option<push::Settings>,
@@ -60,6 +60,13 @@ impl Outlets {
         let file = settings.textfile.as_ref();
         let textfile = file.map(|path| TextFile::start(path, renderer, live, tell)).transpose()?;
         Ok(Outlets { pusher, textfile })
+    }
+
+    /// Have all its threads ended?
+    #[must_use]
+    pub fn are_over(&self) -> bool {
+        self.pusher.as_ref().is_none_or(Pusher::is_over)
+            && self.textfile.as_ref().is_none_or(TextFile::is_over)
     }
 
     /// At a clean stop: gives up a push that is under way, takes the group back if that is wanted, and lets a file be

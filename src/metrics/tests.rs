@@ -2,7 +2,7 @@ use super::*;
 use crate::live::Snapshot;
 use crate::monitor::testing::mount;
 use crate::monitor::{
-    Answered, Durations, Failure, FsCounters, Health, LastRun, MountStatus, Reason, Status, Time,
+    Answered, Durations, Failure, FsCounters, Health, LastRun, MountStatus, Reason, Settings, Status, Time,
 };
 use platform::{Errno, Mount, Usage};
 use std::collections::BTreeSet;
@@ -22,6 +22,7 @@ fn status(key: u64, path: &str, health: Health) -> MountStatus {
         since: at(7),
         answered: None,
         waiting_since: None,
+        settings: Settings::default(),
     }
 }
 
@@ -38,7 +39,15 @@ fn snapshot(mounts: Vec<MountStatus>) -> Snapshot {
         mounts,
         ..Status::default()
     };
-    Snapshot { serial: 1, status, at: at(10), wall, probers: 1, probers_lost: 0 }
+    Snapshot {
+        serial: 1,
+        status,
+        at: at(10),
+        wall,
+        settings: Settings::default(),
+        probers: 1,
+        probers_lost: 0,
+    }
 }
 
 fn text(snapshot: &Snapshot) -> String {

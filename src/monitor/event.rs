@@ -1,6 +1,6 @@
 //! What happened, as the sinks are told it.
 
-use super::{Failure, Health};
+use super::{Expected, Failure, Health};
 use platform::{Call, Errno, Mount};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -82,6 +82,22 @@ pub enum Event {
         /// The call that was refused.
         call: Call,
     },
+    /// A mount that has to be there is not.
+    Missing {
+        /// It.
+        expected: Arc<Expected>,
+        /// The mount in which its path lies now: what is written there goes to that one.
+        lies_in: Option<Arc<Mount>>,
+    },
+    /// A mount that was told to be missing is there.
+    Found {
+        /// What was missed.
+        expected: Arc<Expected>,
+        /// What is there.
+        mount: Arc<Mount>,
+        /// For how long it had been missing.
+        lasted: Duration,
+    },
     /// A run over all mounts is complete.
     Run {
         /// How many mounts are watched.
@@ -109,11 +125,13 @@ impl Event {
             Event::Recovered { .. } => "recovered",
             Event::Slow { .. } => "slow",
             Event::Denied { .. } => "denied",
+            Event::Missing { .. } => "missing",
+            Event::Found { .. } => "found",
             Event::Run { .. } => "run",
         }
     }
 
-    /// The mount it is about; a run is about all.
+    /// The mount it is about; a run is about all, and a missing one is none.
     #[must_use]
     pub const fn mount(&self) -> Option<&Arc<Mount>> {
         match self {
@@ -125,8 +143,9 @@ impl Event {
             | Event::StillFailing { mount, .. }
             | Event::Recovered { mount, .. }
             | Event::Slow { mount, .. }
-            | Event::Denied { mount, .. } => Some(mount),
-            Event::Run { .. } => None,
+            | Event::Denied { mount, .. }
+            | Event::Found { mount, .. } => Some(mount),
+            Event::Missing { .. } | Event::Run { .. } => None,
         }
     }
 }

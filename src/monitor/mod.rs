@@ -8,10 +8,12 @@ mod asking;
 mod counters;
 mod diff;
 mod event;
+mod expected;
 mod health;
 mod interface;
 mod mounts;
 mod pace;
+mod reconfigure;
 mod retry;
 mod run;
 mod settings;
@@ -28,6 +30,7 @@ mod visible;
 pub use counters::{Counters, DURATION_BOUNDS, Durations, FsCounters};
 pub use diff::{Change, diff};
 pub use event::Event;
+pub use expected::{Expected, ExpectedStatus};
 pub use health::{Failure, Health, Reason};
 pub use interface::{Action, Input, ProbeId};
 pub use pace::Reading;
@@ -75,6 +78,9 @@ pub struct Monitor {
     timers: Timers<Timer>,
     pace: Pace,
     run: Run,
+    /// When the last run was due, whether it was opened or became part of the one before.
+    last_due: Time,
+    expected: Vec<expected::Watched>,
     last_run: Option<LastRun>,
     count: Count,
     saw_table: bool,
@@ -98,6 +104,8 @@ enum Timer {
     Ask(MountKey),
     /// A mount is still dead: remind people.
     Remind(MountKey),
+    /// An expected mount is looked for a second time.
+    Expected,
     /// The next run begins.
     Run,
 }
@@ -123,6 +131,8 @@ impl Monitor {
             timers: Timers::new(),
             pace: Pace::default(),
             run: Run::default(),
+            last_due: Time::default(),
+            expected: Vec::new(),
             last_run: None,
             count: Count::default(),
             saw_table: false,
@@ -163,6 +173,7 @@ impl Monitor {
                 Timer::Retry(superblock) => self.retry(now, superblock),
                 Timer::Ask(key) => self.own_timer(now, key),
                 Timer::Remind(key) => self.remind(now, key),
+                Timer::Expected => self.look_again(now),
                 Timer::Run => self.begin_run(now),
             }
         }
@@ -195,6 +206,12 @@ impl Monitor {
         self.turns_of_health
     }
 
+    /// The mount table, watched or not.
+    #[must_use]
+    pub fn table(&self) -> &MountTable {
+        &self.table
+    }
+
     /// What is known now.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -202,6 +219,7 @@ impl Monitor {
             in_flight: self.probes.len(),
             last_run: self.last_run,
             counters: self.count.counters.clone(),
+            expected: self.expected_status(),
             ..Status::default()
         };
         for slot in self.table.iter().filter_map(|mount| self.slots.get(&mount.key)) {
@@ -213,6 +231,7 @@ impl Monitor {
                 since: slot.since,
                 answered: slot.answered,
                 waiting_since: self.waiting_since(slot),
+                settings: slot.settings,
             });
         }
         status
@@ -230,6 +249,8 @@ impl Monitor {
             | Event::Recovered { .. }
             | Event::Slow { .. }
             | Event::Denied { .. }
+            | Event::Missing { .. }
+            | Event::Found { .. }
             | Event::Run { .. } => {}
         }
         self.actions.push_back(Action::Report(event));
@@ -237,6 +258,7 @@ impl Monitor {
 
     fn begin_run(&mut self, now: Time) {
         self.timers.set(Timer::Run, now + self.interval);
+        self.last_due = now;
         self.pace.scheduled(now);
         let opened = self.run.open(now);
         let keys: Vec<MountKey> = self.table.iter().map(|mount| mount.key).collect();
@@ -262,7 +284,8 @@ impl Monitor {
     }
 
     fn close_run(&mut self, now: Time) {
-        if !self.run.close_if_complete() {
+        // Whoever runs once is told what is missing.
+        if self.last_run.is_none() && self.suspects_missing() || !self.run.close_if_complete() {
             return;
         }
         let (mut mounts, mut dead) = (0, 0);

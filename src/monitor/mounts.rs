@@ -3,7 +3,7 @@
 use super::diff::{Change, diff};
 use super::slot::{Asked, Slot};
 use super::visible::Hidden;
-use super::{Event, Health, Monitor, Time, Timer};
+use super::{Event, Health, Monitor, Settings, Time, Timer};
 use platform::{Mount, MountKey, MountTable};
 use std::sync::Arc;
 
@@ -24,12 +24,16 @@ impl Monitor {
                 self.apply(now, change, &hidden, first);
             }
             self.apply_hidden(now, &hidden);
+            self.look_for_expected(now, &hidden);
         } else {
             for change in changes {
                 if let Change::Remounted { before, after } = change {
                     self.remounted(&before, after);
                 }
             }
+        }
+        if self.suspects_missing() {
+            self.look_for_expected(now, &Hidden::of(&self.table));
         }
         if first {
             self.begin_run(now);
@@ -47,18 +51,30 @@ impl Monitor {
 
     fn mounted(&mut self, now: Time, mount: Arc<Mount>, hidden: &Hidden, first: bool) {
         let Some(settings) = (self.policy)(&mount) else { return };
+        if !first {
+            self.report(Event::Mounted { mount: Arc::clone(&mount) });
+        }
+        self.watch(now, mount, settings, hidden, !first);
+    }
+
+    /// Begins to watch a mount.
+    pub(super) fn watch(
+        &mut self,
+        now: Time,
+        mount: Arc<Mount>,
+        settings: Settings,
+        hidden: &Hidden,
+        ask: bool,
+    ) {
         let (key, superblock) = (mount.key, mount.device_number);
         let is_hidden = hidden.contains(key);
         let own_schedule = settings.poll_interval != self.interval;
         let interval = settings.poll_interval;
         let counted = self.count.place(&mount.fstype);
-        self.slots.insert(key, Slot::new(now, Arc::clone(&mount), settings, is_hidden, counted));
-        if !first {
-            self.report(Event::Mounted { mount });
-        }
+        self.slots.insert(key, Slot::new(now, mount, settings, is_hidden, counted));
         if !is_hidden {
             self.superblocks.entry(superblock).or_default().join(key);
-            if !first {
+            if ask {
                 self.ask(now, key);
             }
         }
@@ -75,7 +91,7 @@ impl Monitor {
     }
 
     /// Ends the watch over a mount; a probe of it that is under way goes on without it.
-    fn forget(&mut self, key: MountKey) -> Option<Slot> {
+    pub(super) fn forget(&mut self, key: MountKey) -> Option<Slot> {
         self.withdraw(key);
         self.timers.cancel(Timer::Ask(key));
         self.timers.cancel(Timer::Remind(key));

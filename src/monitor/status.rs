@@ -1,6 +1,6 @@
 //! What the monitor knows at one moment, for those who show it.
 
-use super::{Counters, Health, Time};
+use super::{Counters, ExpectedStatus, Health, Settings, Time};
 use platform::{Mount, Usage};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub struct MountStatus {
     pub answered: Option<Answered>,
     /// Since when a probe is waiting for it right now.
     pub waiting_since: Option<Time>,
+    /// How it is watched.
+    pub settings: Settings,
 }
 
 /// The last run that is complete.
@@ -40,11 +42,26 @@ pub struct LastRun {
     pub took: Duration,
 }
 
+impl Status {
+    /// The mounts that have to be there and are not.
+    pub fn missing_mounts(&self) -> impl Iterator<Item = &ExpectedStatus> {
+        self.expected.iter().filter(|expected| expected.missing_since.is_some())
+    }
+
+    /// How many they are.
+    #[must_use]
+    pub fn missing(&self) -> usize {
+        self.missing_mounts().count()
+    }
+}
+
 /// Everything.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct Status {
     /// The watched mounts, in the order of the mount table.
     pub mounts: Vec<MountStatus>,
+    /// The mounts that have to be there.
+    pub expected: Vec<ExpectedStatus>,
     /// How many can be judged: all but the hidden.
     pub total: usize,
     /// How many of them are dead.

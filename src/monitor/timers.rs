@@ -30,6 +30,13 @@ impl<K: Copy + Ord + Hash> Timers<K> {
         }
     }
 
+    /// Sets a timer that is not set yet, or moves it towards now, never away.
+    pub(super) fn set_if_later(&mut self, key: K, at: Time) {
+        if self.due.get(&key).is_none_or(|&due| due > at) {
+            self.set(key, at);
+        }
+    }
+
     pub(super) fn cancel(&mut self, key: K) {
         if let Some(at) = self.due.remove(&key) {
             self.order.remove(&(at, key));

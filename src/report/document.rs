@@ -2,10 +2,10 @@
 
 use super::Verdict;
 use super::json::{name, seconds};
-use super::lines::cause;
+use super::lines::{cause, meanwhile};
 use super::stamp::rfc3339;
 use super::table::use_percent;
-use crate::monitor::{Health, MountStatus, Settings, Status, Time};
+use crate::monitor::{ExpectedStatus, Health, MountStatus, Settings, Status, Time};
 use serde::Serialize;
 use std::time::SystemTime;
 
@@ -36,11 +36,13 @@ pub fn document(status: &Status, now: Time, wall: SystemTime, running: Option<Ru
         denied: verdict.denied,
         pending: verdict.pending,
         hidden: verdict.hidden,
+        missing: verdict.missing,
         last_run: status
             .last_run
             .map(|run| Run { time: rfc3339(wall_at(run.at, now, wall)), took_seconds: seconds(run.took) }),
         daemon: running.map(|running| Daemon::new(&running, status, now, wall)),
         mounts: status.mounts.iter().map(|mount| Entry::new(mount, now, wall)).collect(),
+        expected: status.expected.iter().map(|it| Expected::new(it, now, wall)).collect(),
     };
     serde_json::to_string(&document).expect("strings and finite numbers make JSON")
 }
@@ -59,9 +61,37 @@ struct Document<'a> {
     denied: usize,
     pending: usize,
     hidden: usize,
+    missing: usize,
     last_run: Option<Run>,
     daemon: Option<Daemon>,
     mounts: Vec<Entry<'a>>,
+    expected: Vec<Expected<'a>>,
+}
+
+/// A mount that has to be there.
+#[derive(Serialize)]
+struct Expected<'a> {
+    mountpoint: String,
+    what: &'a str,
+    origin: &'a str,
+    missing: bool,
+    since: Option<String>,
+    why: Option<String>,
+}
+
+impl<'a> Expected<'a> {
+    fn new(status: &'a ExpectedStatus, now: Time, wall: SystemTime) -> Expected<'a> {
+        let expected = &status.expected;
+        let since = status.missing_since;
+        Expected {
+            mountpoint: name(expected.mountpoint.as_os_str()),
+            what: &expected.what,
+            origin: &expected.origin,
+            missing: since.is_some(),
+            since: since.map(|since| rfc3339(wall_at(since, now, wall))),
+            why: since.map(|_| meanwhile(expected, status.lies_in.as_deref())),
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -2,6 +2,7 @@
 
 use super::Message;
 use super::escape::escape_os;
+use super::lines;
 use super::stamp::rfc3339;
 use crate::monitor::{Event, Failure};
 use platform::Mount;
@@ -82,6 +83,10 @@ struct Record<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    expected: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lies_in: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     mounts: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dead: Option<usize>,
@@ -133,6 +138,17 @@ impl<'a> Record<'a> {
                 self.state = Some("denied");
                 self.errno = Some(errno.name());
                 self.call = Some(call.name());
+            }
+            Event::Missing { expected, lies_in } => {
+                self.state = Some("missing");
+                self.mountpoint = Some(name(expected.mountpoint.as_os_str()));
+                self.expected = Some(lines::wanted(expected));
+                self.lies_in = lies_in.as_ref().map(|mount| name(mount.mountpoint.as_os_str()));
+            }
+            Event::Found { expected, mount: _, lasted } => {
+                self.was = Some("missing");
+                self.expected = Some(lines::wanted(expected));
+                self.lasted_seconds = Some(seconds(*lasted));
             }
             Event::Run { mounts, dead, unjudged, took } => {
                 (self.mounts, self.dead, self.unjudged) = (Some(*mounts), Some(*dead), Some(*unjudged));

@@ -4,7 +4,7 @@
 use super::Priority;
 use super::duration::Span;
 use super::escape::{escape, escape_os};
-use crate::monitor::{Event, Failure, Health, Reason};
+use crate::monitor::{Event, Expected, Failure, Health, Reason};
 use platform::{Call, Errno, Mount};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -63,7 +63,45 @@ pub fn line(event: &Event) -> (Priority, String) {
                 source(mount)
             ),
         ),
+        Event::Missing { expected, lies_in } => (
+            Priority::Error,
+            format!(
+                "Expected mount is missing: {} ({}; {})",
+                escape_os(&expected.mountpoint),
+                wanted(expected),
+                meanwhile(expected, lies_in.as_deref())
+            ),
+        ),
+        Event::Found { expected, mount, lasted } => (
+            Priority::Notice,
+            format!(
+                "Expected mount is there: {} ({}; was missing for {})",
+                escape_os(&expected.mountpoint),
+                source(mount),
+                Span(*lasted)
+            ),
+        ),
         Event::Run { mounts, dead, unjudged, took: _ } => run(*mounts, *dead, *unjudged),
+    }
+}
+
+/// `nfs4 from nas:/export, by /etc/fstab:4`
+pub fn wanted(expected: &Expected) -> String {
+    match expected.what.as_str() {
+        "" => format!("by {}", expected.origin),
+        what => format!("{what}, by {}", expected.origin),
+    }
+}
+
+/// What became of the place of a missing mount: programs that know nothing of mounts write on.
+pub fn meanwhile(expected: &Expected, lies_in: Option<&Mount>) -> String {
+    match lies_in {
+        None => "its path lies in no mount".to_owned(),
+        Some(mount) if mount.mountpoint == expected.mountpoint => {
+            format!("{} is there instead", source(mount))
+        }
+        Some(mount) if mount.read_only() => format!("its path lies in {}, which is read-only", path(mount)),
+        Some(mount) => format!("writes now go to {}", path(mount)),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod progress;
 mod rate;
 #[cfg(test)]
 mod samples;
+mod severity;
 pub mod sink;
 pub mod stamp;
 pub mod stderr;
@@ -29,14 +30,16 @@ pub use ::syslog::Facility;
 pub use duration::Span;
 pub use message::Message;
 pub use priority::Priority;
+pub use severity::Severity;
 pub use sink::Sink;
-pub use stderr::LogFormat;
+pub use stderr::{LogFormat, SharedFormat};
 pub use syslog::SyslogTarget;
 pub use verdict::Verdict;
 
 use crate::monitor::Event;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 /// The name in syslog and before messages of the command line.
@@ -44,6 +47,10 @@ pub const PROCESS_NAME: &str = "mount_status_monitor";
 
 /// What syslog gets: all but [`Priority::Debug`].
 const SYSLOG_LEVEL: Priority = Priority::Info;
+
+fn syslog_level(settings: &ReportSettings) -> Option<Priority> {
+    (settings.syslog != SyslogTarget::Off).then_some(SYSLOG_LEVEL)
+}
 
 /// Which sinks there are.
 #[derive(Clone, Debug)]
@@ -72,36 +79,74 @@ impl Default for ReportSettings {
 /// All sinks. None of its methods waits for one, except [`Reporter::close`] for as long as it is told to.
 #[derive(Clone, Debug)]
 pub struct Reporter {
-    sinks: Vec<(Sink, Priority)>,
+    sinks: Vec<(Sink, Level)>,
+    format: Option<SharedFormat>,
+    syslog: Option<syslog::Wanted>,
+}
+
+/// The least pressing priority that a sink gets, or none at all; can be changed while the sink is in use.
+#[derive(Clone, Debug)]
+struct Level(Arc<AtomicU8>);
+
+impl Level {
+    fn new(level: Option<Priority>) -> Level {
+        let new = Level(Arc::default());
+        new.set(level);
+        new
+    }
+
+    fn set(&self, level: Option<Priority>) {
+        self.0.store(level.map_or(0, Priority::number), Ordering::Relaxed);
+    }
+
+    fn admits(&self, priority: Priority) -> bool {
+        priority.number() <= self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Reporter {
     /// Starts the sinks. Only a machine that cannot start a thread fails here; a sink that cannot be reached is told
     /// on the others and tried again.
     pub fn start(settings: &ReportSettings) -> io::Result<Reporter> {
-        let stderr = Sink::start("stderr", stderr::Stderr::new(settings.log_format)?)?;
-        let level = settings.log_level;
-        let mut sinks = vec![(stderr.clone(), level)];
-        if settings.syslog != SyslogTarget::Off {
-            let others = Reporter::over(vec![(stderr, level)]);
-            let tell = Box::new(move |priority, text: String| {
-                drop(others.notice(SystemTime::now(), priority, &text));
-            });
-            let output = syslog::SyslogOutput::new(settings.syslog.clone(), settings.syslog_facility, tell);
-            sinks.push((Sink::start("syslog", output)?, SYSLOG_LEVEL));
+        let format = SharedFormat::from(settings.log_format);
+        let stderr = Sink::start("stderr", stderr::Stderr::new(format.clone())?)?;
+        let level = Level::new(Some(settings.log_level));
+        let others = Reporter { sinks: vec![(stderr.clone(), level.clone())], format: None, syslog: None };
+        let tell = Box::new(move |priority, text: String| {
+            drop(others.notice(SystemTime::now(), priority, &text));
+        });
+        let wanted = syslog::Wanted::new(settings.syslog.clone(), settings.syslog_facility);
+        let syslog = Sink::start("syslog", syslog::SyslogOutput::new(wanted.clone(), tell))?;
+        let sinks = vec![(stderr, level), (syslog, Level::new(syslog_level(settings)))];
+        Ok(Reporter { sinks, format: Some(format), syslog: Some(wanted) })
+    }
+
+    /// From now on these settings; what waits in a sink is written by the new ones, too. The threads stay, so that one
+    /// that blocks is not left behind by each change.
+    pub fn adopt(&self, settings: &ReportSettings) {
+        let levels = [Some(settings.log_level), syslog_level(settings)];
+        for ((_, level), wanted) in self.sinks.iter().zip(levels) {
+            level.set(wanted);
         }
-        Ok(Reporter::over(sinks))
+        if let (Some(format), Some(syslog)) = (&self.format, &self.syslog) {
+            format.set(settings.log_format);
+            syslog.set(settings.syslog.clone(), settings.syslog_facility);
+        }
     }
 
     /// A reporter over these sinks, each with the least pressing priority that it gets.
     #[must_use]
     pub fn over(sinks: Vec<(Sink, Priority)>) -> Reporter {
-        Reporter { sinks }
+        let sinks = sinks.into_iter().map(|(sink, level)| (sink, Level::new(Some(level)))).collect();
+        Reporter { sinks, format: None, syslog: None }
     }
 
-    /// Tells an event, and returns what the sinks are told.
-    pub fn tell(&self, time: SystemTime, event: &Event) -> Arc<Message> {
+    /// Tells an event, and returns what the sinks are told. Bad news of a mount matters as its `severity` says.
+    pub fn tell(&self, time: SystemTime, event: &Event, severity: Severity) -> Arc<Message> {
         let (priority, text) = lines::line(event);
+        let is_bad =
+            matches!(event, Event::Failed { .. } | Event::StillFailing { .. } | Event::Missing { .. });
+        let priority = if is_bad { severity.soften(priority) } else { priority };
         self.send(Message { time, priority, text, event: Some(event.clone()) })
     }
 
@@ -129,7 +174,7 @@ impl Reporter {
 
     fn send(&self, message: Message) -> Arc<Message> {
         let message = Arc::new(message);
-        for (sink, _) in self.sinks.iter().filter(|(_, level)| message.priority <= *level) {
+        for (sink, _) in self.sinks.iter().filter(|(_, level)| level.admits(message.priority)) {
             sink.offer(Arc::clone(&message));
         }
         message

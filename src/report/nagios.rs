@@ -3,8 +3,8 @@
 use super::Verdict;
 use super::duration::Span;
 use super::escape::{escape_os, one_line};
-use crate::monitor::{Health, MountStatus, Settings, Status};
-use platform::Mount;
+use crate::monitor::{Health, MountStatus, Status};
+use std::path::Path;
 
 /// Nagios keeps 8 KiB of what a plugin prints; a little is left for what relays add.
 const MAX_LINE: usize = 8000;
@@ -20,7 +20,7 @@ pub enum State {
     Ok,
     /// Some mounts are slow, or could not be judged.
     Warning,
-    /// Some mounts are dead.
+    /// Some mounts are dead, or missing.
     Critical,
     /// Nothing could be judged.
     Unknown,
@@ -30,7 +30,7 @@ impl State {
     /// What the status comes to.
     #[must_use]
     pub const fn of(verdict: &Verdict) -> State {
-        if verdict.dead > 0 {
+        if verdict.dead + verdict.missing > 0 {
             State::Critical
         } else if verdict.ok + verdict.slow == 0 {
             State::Unknown
@@ -64,12 +64,16 @@ impl State {
 
 /// The line, without a line end, and the state that it reports.
 #[must_use]
-pub fn line(status: &Status, settings: &Settings) -> (State, String) {
+pub fn line(status: &Status) -> (State, String) {
     let verdict = Verdict::of(status);
     let state = State::of(&verdict);
-    let Verdict { total, dead, slow, denied, pending, .. } = verdict;
+    let Verdict { total, dead, slow, denied, pending, missing, .. } = verdict;
     let mut line = format!("MOUNTS {} - {total} mounts, {dead} dead", state.as_str());
     line.push_str(&named(status, |health| Some(health.failure()?.reason.as_str().to_owned())));
+    if missing > 0 {
+        let paths = status.missing_mounts().map(|expected| one(&expected.expected.mountpoint)).collect();
+        line.push_str(&format!(", {missing} missing{}", list(paths, missing)));
+    }
     if slow > 0 {
         line.push_str(&format!(", {slow} slow"));
         line.push_str(&named(status, |health| (*health == Health::Slow).then(String::new)));
@@ -81,7 +85,7 @@ pub fn line(status: &Status, settings: &Settings) -> (State, String) {
     }
     line.push_str(&format!(" | total={total};;;0 dead={dead};;0;0;{total} slow={slow};0;;0;{total}"));
     for mount in &status.mounts {
-        let Some(data) = performance(mount, settings) else { continue };
+        let Some(data) = performance(mount) else { continue };
         if line.len() + data.len() > MAX_LINE {
             break;
         }
@@ -100,18 +104,22 @@ pub fn unknown(problem: &str) -> String {
 fn named(status: &Status, word: impl Fn(&Health) -> Option<String>) -> String {
     let found: Vec<(&MountStatus, String)> =
         status.mounts.iter().filter_map(|mount| Some((mount, word(&mount.health)?))).collect();
-    let names: Vec<String> = found
-        .iter()
-        .filter_map(|(status, word)| {
-            let path = path(&status.mount);
-            let latency =
-                status.answered.filter(|_| word.is_empty()).map(|answer| Span(answer.took).to_string());
-            let word = latency.as_ref().unwrap_or(word);
-            (path.len() <= MAX_NAME).then(|| format!("{path} ({word})"))
-        })
-        .take(MAX_NAMED)
-        .collect();
-    match (names.len(), found.len() - names.len()) {
+    let name = |(status, word): &(&MountStatus, String)| {
+        let latency = status.answered.filter(|_| word.is_empty()).map(|answer| Span(answer.took).to_string());
+        Some(format!("{} ({})", one(&status.mount.mountpoint)?, latency.as_ref().unwrap_or(word)))
+    };
+    list(found.iter().map(name).collect(), found.len())
+}
+
+/// The path as it is written here, unless it would take all the room.
+fn one(path: &Path) -> Option<String> {
+    Some(escape(path)).filter(|path| path.len() <= MAX_NAME)
+}
+
+/// The first of the names, and how many of `all` are not among them.
+fn list(names: Vec<Option<String>>, all: usize) -> String {
+    let names: Vec<String> = names.into_iter().flatten().take(MAX_NAMED).collect();
+    match (names.len(), all - names.len()) {
         (0, _) => String::new(),
         (_, 0) => format!(": {}", names.join(", ")),
         (_, more) => format!(": {} and {more} more", names.join(", ")),
@@ -119,21 +127,22 @@ fn named(status: &Status, word: impl Fn(&Health) -> Option<String>) -> String {
 }
 
 /// ` '/mnt/x'=0.003s;1;3;0`, or `U` for a value that nobody knows. Hidden mounts have none.
-fn performance(status: &MountStatus, settings: &Settings) -> Option<String> {
+fn performance(status: &MountStatus) -> Option<String> {
     let value = match (&status.health, status.answered) {
         (Health::Hidden, _) => return None,
         (Health::Ok | Health::Slow, Some(answer)) => format!("{:.6}s", answer.took.as_secs_f64()),
         _ => "U".to_owned(),
     };
     // A label holds neither `=` nor a single quote; the guidelines double the quote.
-    let label = path(&status.mount).replace('=', "\\075").replace('\'', "''");
+    let label = escape(&status.mount.mountpoint).replace('=', "\\075").replace('\'', "''");
+    let settings = status.settings;
     let (slow, hung) = (settings.slow_after.as_secs_f64(), settings.timeout.as_secs_f64());
     (label.len() <= MAX_NAME).then(|| format!(" '{label}'={value};{slow};{hung};0"))
 }
 
 /// The first `|` ends the text for whoever reads it, so none may stand in a name.
-fn path(mount: &Mount) -> String {
-    escape_os(&mount.mountpoint).replace('|', "\\174")
+fn escape(path: &Path) -> String {
+    escape_os(path).replace('|', "\\174")
 }
 
 #[cfg(test)]
@@ -152,7 +161,7 @@ mod tests {
     }
 
     fn lines(mounts: Vec<MountStatus>) -> (u8, String) {
-        let (state, line) = line(&status(mounts), &Settings::default());
+        let (state, line) = line(&status(mounts));
         (state.exit_status(), line)
     }
 

@@ -1,6 +1,6 @@
 //! Mounts and statuses for the tests of this module.
 
-use crate::monitor::{Answered, Failure, Health, MountStatus, Reason, Status, Time};
+use crate::monitor::{Answered, Failure, Health, MountStatus, Reason, Settings, Status, Time};
 use platform::{Call, DeviceNumber, Errno, Mount, MountKey, Usage};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +55,14 @@ pub(crate) fn status_of(mount: Arc<Mount>, health: Health) -> MountStatus {
         took,
         usage: Some(usage),
     });
-    MountStatus { mount, health, since: at(8.0), answered, waiting_since: None }
+    MountStatus {
+        mount,
+        health,
+        since: at(8.0),
+        answered,
+        waiting_since: None,
+        settings: Settings::default(),
+    }
 }
 
 pub(crate) fn status(mounts: Vec<MountStatus>) -> Status {

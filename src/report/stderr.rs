@@ -10,6 +10,8 @@ use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How messages look on standard error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,12 +33,33 @@ impl FromStr for LogFormat {
     }
 }
 
+/// A format that can be changed while the sink is in use.
+#[derive(Clone, Debug)]
+pub struct SharedFormat(Arc<AtomicBool>);
+
+impl From<LogFormat> for SharedFormat {
+    fn from(format: LogFormat) -> SharedFormat {
+        SharedFormat(Arc::new(AtomicBool::new(format == LogFormat::Json)))
+    }
+}
+
+impl SharedFormat {
+    /// From now on this one.
+    pub fn set(&self, format: LogFormat) {
+        self.0.store(format == LogFormat::Json, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> LogFormat {
+        if self.0.load(Ordering::Relaxed) { LogFormat::Json } else { LogFormat::Text }
+    }
+}
+
 /// The output of the sink. The descriptor is its own copy, so that a write that blocks holds no lock of the
 /// standard library.
 #[derive(Debug)]
 pub struct Stderr {
     file: File,
-    format: LogFormat,
+    format: SharedFormat,
     with_priority: bool,
     /// What is still to be written of the message in hand.
     rest: Vec<u8>,
@@ -44,14 +67,14 @@ pub struct Stderr {
 
 impl Stderr {
     /// Writes to this process's standard error.
-    pub fn new(format: LogFormat) -> io::Result<Stderr> {
+    pub fn new(format: SharedFormat) -> io::Result<Stderr> {
         Ok(Stderr::onto(io::stderr().as_fd().try_clone_to_owned()?.into(), format))
     }
 
     /// Writes to this file, pipe or socket as if it were standard error.
     #[must_use]
-    pub fn onto(file: File, format: LogFormat) -> Stderr {
-        Stderr { file, format, with_priority: false, rest: Vec::new() }
+    pub fn onto(file: File, format: impl Into<SharedFormat>) -> Stderr {
+        Stderr { file, format: format.into(), with_priority: false, rest: Vec::new() }
     }
 
     fn render(&self, message: &Message) -> Vec<u8> {
@@ -59,7 +82,7 @@ impl Stderr {
         if self.with_priority {
             line.extend_from_slice(format!("<{}>", message.priority.number()).as_bytes());
         }
-        match self.format {
+        match self.format.get() {
             LogFormat::Text => line.extend_from_slice(message.text.as_bytes()),
             LogFormat::Json => line.extend_from_slice(json::object(message).as_bytes()),
         }
@@ -141,7 +164,7 @@ mod tests {
         assert_eq!(stderr.write(&message("one")), Delivery::Done);
         stderr.with_priority = true;
         assert_eq!(stderr.write(&message("two")), Delivery::Done);
-        stderr.format = LogFormat::Json;
+        stderr.format.set(LogFormat::Json);
         assert_eq!(stderr.write(&message("three")), Delivery::Done);
         drop(stderr);
         let mut all = String::new();

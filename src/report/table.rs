@@ -3,7 +3,7 @@
 use super::Verdict;
 use super::duration::Span;
 use super::escape::escape_os;
-use crate::monitor::{Health, MountStatus, Reason, Status, Time};
+use crate::monitor::{ExpectedStatus, Health, MountStatus, Reason, Status, Time};
 use std::os::unix::ffi::OsStrExt as _;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -22,22 +22,29 @@ const GAP: usize = 2;
 const MIN_NAMES: usize = 24;
 
 const COLUMNS: [&str; 6] = ["STATE", "LATENCY", "USE%", "TYPE", "DEVICE", "PATH"];
+const RED: &str = "1;31";
 const DEVICE: usize = 4;
 const PATH: usize = 5;
 
-/// The table and, after an empty line, its summary. Dead mounts come first and hidden ones last; those that are
+/// The table and, after an empty line, its summary. Missing mounts come first, then dead mounts come first and hidden ones last; those that are
 /// alike are in the order of their paths.
 #[must_use]
 pub fn table(status: &Status, now: Time, style: Style) -> String {
     let mut mounts: Vec<&MountStatus> = status.mounts.iter().collect();
     mounts.sort_by_key(|mount| (rank(&mount.health), mount.mount.mountpoint.as_os_str().as_bytes()));
     let mut rows = vec![COLUMNS.map(str::to_owned)];
+    let missing = status.missing();
+    rows.extend(status.missing_mounts().map(missing_cells));
     rows.extend(mounts.iter().map(|mount| cells(mount, now)));
     let widths = widths(&rows, style.width);
     let mut text = String::new();
     for (index, row) in rows.iter().enumerate() {
-        let colour =
-            index.checked_sub(1).and_then(|mount| colour(&mounts[mount].health)).filter(|_| style.colours);
+        let colour = match index.checked_sub(1) {
+            None => None,
+            Some(row) if row < missing => Some(RED),
+            Some(row) => colour(&mounts[row - missing].health),
+        };
+        let colour = colour.filter(|_| style.colours);
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             let cell = fit(cell, widths[column]);
@@ -75,6 +82,12 @@ const fn rank(health: &Health) -> u8 {
 pub fn bad_mounts(status: &Status) -> String {
     let dead = status.mounts.iter().filter(|mount| mount.health.failure().is_some());
     dead.map(|mount| format!("{}\n", escape_os(&mount.mount.mountpoint))).collect()
+}
+
+fn missing_cells(missing: &ExpectedStatus) -> [String; 6] {
+    let unknown = || "-".to_owned();
+    let path = escape_os(&missing.expected.mountpoint).into_owned();
+    ["missing".to_owned(), unknown(), unknown(), unknown(), missing.expected.what.clone(), path]
 }
 
 fn cells(mount: &MountStatus, now: Time) -> [String; 6] {
@@ -115,7 +128,7 @@ pub(super) fn use_percent(mount: &MountStatus) -> Option<f64> {
 
 const fn colour(health: &Health) -> Option<&'static str> {
     match health {
-        Health::Dead(_) => Some("1;31"),
+        Health::Dead(_) => Some(RED),
         Health::Slow | Health::Denied(_) | Health::Pending => Some("33"),
         Health::Ok => Some("32"),
         Health::Hidden => None,

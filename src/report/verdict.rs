@@ -19,6 +19,8 @@ pub struct Verdict {
     pub pending: usize,
     /// Under another mount.
     pub hidden: usize,
+    /// Expected, and not there.
+    pub missing: usize,
 }
 
 impl Verdict {
@@ -37,14 +39,15 @@ impl Verdict {
             };
             *count += 1;
         }
+        verdict.missing = status.missing();
         verdict.total = status.mounts.len() - verdict.hidden;
         verdict
     }
 
-    /// The exit status of `check` and `--once-only`: 1 if a mount is dead, else 0.
+    /// The exit status of `check` and `--once-only`: 1 if a mount is dead or missing, else 0.
     #[must_use]
     pub const fn exit_status(&self) -> u8 {
-        if self.dead > 0 { 1 } else { 0 }
+        if self.dead + self.missing > 0 { 1 } else { 0 }
     }
 
     /// `Checked 5 mounts; 1 are dead; 1 slow; 2 cannot be checked`
@@ -52,6 +55,7 @@ impl Verdict {
     pub fn summary(&self) -> String {
         let mut summary = format!("Checked {} mounts; {} are dead", self.total, self.dead);
         for (count, what) in [
+            (self.missing, "expected are missing"),
             (self.slow, "slow"),
             (self.denied, "cannot be checked"),
             (self.pending, "could not be judged"),

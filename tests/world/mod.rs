@@ -3,7 +3,9 @@
 
 #![allow(dead_code, unreachable_pub)] // each test that includes this uses a part of it
 
-use mount_status_monitor::monitor::{Action, Event, Input, Monitor, Policy, ProbeId, Settings, Time};
+use mount_status_monitor::monitor::{
+    Action, Event, Expected, Input, Monitor, Policy, ProbeId, Settings, Time,
+};
 use platform::{Call, DeviceNumber, Errno, FsKind, Mount, MountKey, MountTable, Outcome, Target, Usage};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -40,6 +42,7 @@ struct Asked {
 
 pub struct World {
     pub now: Time,
+    pub settings: Settings,
     pub monitor: Monitor,
     pub mounts: BTreeMap<u64, Arc<Mount>>,
     pub log: Vec<String>,
@@ -60,6 +63,7 @@ impl World {
     pub fn new(settings: Settings) -> World {
         World {
             now: Time::default(),
+            settings,
             monitor: Monitor::new(settings.poll_interval, policy(settings)),
             mounts: BTreeMap::new(),
             log: Vec::new(),
@@ -86,6 +90,26 @@ impl World {
             options: "rw".into(),
             super_options: "rw".into(),
         });
+    }
+
+    /// What has to be there from now on: at these places, of this type or of any.
+    pub fn expect(&mut self, places: &[(&str, Option<&str>)]) {
+        let expected = |&(path, fstype): &(&str, Option<&str>)| {
+            let fstype = fstype.map(std::ffi::OsString::from);
+            let fits = move |mount: &Mount| fstype.as_ref().is_none_or(|fstype| mount.fstype == *fstype);
+            Arc::new(Expected::new(path.into(), String::new(), String::new(), fits))
+        };
+        let all: Vec<_> = places.iter().map(expected).collect();
+        self.monitor.expect(self.now, &all);
+    }
+
+    /// Other settings from now on; mounts of this type, if one is named, are no longer watched.
+    pub fn reconfigure(&mut self, settings: Settings, without: Option<String>) {
+        let usual = policy(settings);
+        let policy = Box::new(move |mount: &Mount| {
+            usual(mount).filter(|_| without.as_ref().is_none_or(|without| mount.fstype != **without))
+        });
+        self.monitor.reconfigure(self.now, settings.poll_interval, policy);
     }
 
     fn insert(&mut self, mount: Mount) {
@@ -338,6 +362,12 @@ fn describe(event: &Event) -> String {
         Event::Recovered { lasted, was, .. } => format!(" from {was} after {lasted:?}"),
         Event::Slow { took, .. } => format!(" {took:?}"),
         Event::Denied { errno, .. } => format!(" {errno}"),
+        Event::Missing { expected, lies_in } => {
+            let around =
+                lies_in.as_ref().map_or("nowhere".into(), |mount| mount.mountpoint.display().to_string());
+            return format!("MISSING {} now in {around}", expected.mountpoint.display());
+        }
+        Event::Found { lasted, .. } => format!(" after {lasted:?}"),
         Event::Run { mounts, dead, unjudged, .. } => {
             return format!("RUN {mounts} mounts, {dead} dead, {unjudged} unjudged");
         }

@@ -59,6 +59,8 @@ pub use watch::{MountWatch, OWN_MOUNT_TABLE};
 
 /// What an operator could look after when the mount table cannot be read.
 pub const MOUNT_TABLE_HINT: &str = "is /proc mounted?";
+/// Where the configuration file is looked for unless the daemon is told otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/mount_status_monitor/config.toml";
 /// Where the daemon has its socket unless it is told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/mount_status_monitor.sock";
 /// The call that asks for attributes.

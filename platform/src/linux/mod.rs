@@ -1,5 +1,6 @@
 //! Linux: `/proc/self/mountinfo`, `listmount`/`statmount`, `statx`/`statfs`.
 
+mod files;
 mod fstype;
 pub mod mountinfo;
 mod own;
@@ -9,12 +10,15 @@ pub mod process;
 mod statmount;
 mod watch;
 
+pub use files::FileWatch;
 pub(crate) use fstype::kind_of;
 pub use own::own_use;
 pub use watch::{MountWatch, OWN_MOUNT_TABLE};
 
 /// What an operator could look after when the mount table cannot be read.
 pub const MOUNT_TABLE_HINT: &str = "is /proc mounted?";
+/// Where the configuration file is looked for unless the daemon is told otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/mount_status_monitor/config.toml";
 /// Where the daemon has its socket unless it is told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/mount_status_monitor.sock";
 /// The call that asks for attributes.

@@ -13,7 +13,7 @@ use std::str::FromStr;
 const JOB: &str = "mount_status_monitor";
 
 /// How to push.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
     /// Where to.
     pub gateway: Gateway,
@@ -26,7 +26,7 @@ pub struct Settings {
 }
 
 /// Where a secret is written. The files are read before each push, so that they can be replaced.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Credentials {
     /// The gateway asks for none.
     #[default]

@@ -68,9 +68,14 @@ impl Pusher {
         };
         let runtime = executor()?;
         std::thread::Builder::new().name("push".into()).spawn(move || runtime.block_on(worker.run()))?;
-        let ringer = Arc::clone(&shared);
-        live.on_news(move || ringer.bell.notify_one());
+        live.on_news(&shared, |shared| shared.bell.notify_one());
         Ok(Pusher { shared, ended: Mutex::new(ended) })
+    }
+
+    /// Has its thread ended?
+    pub(super) fn is_over(&self) -> bool {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.try_recv() == Err(mpsc::TryRecvError::Disconnected)
     }
 
     /// Stops it, at the latest after `patience`.

@@ -49,9 +49,14 @@ impl TextFile {
             _end: end,
         };
         std::thread::Builder::new().name("textfile".into()).spawn(move || worker.run())?;
-        let ringer = Arc::clone(&bell);
-        live.on_news(move || ringer.ring(false));
+        live.on_news(&bell, |bell| bell.ring(false));
         Ok(TextFile { bell, ended: Mutex::new(ended) })
+    }
+
+    /// Has its thread ended?
+    pub(super) fn is_over(&self) -> bool {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.try_recv() == Err(mpsc::TryRecvError::Disconnected)
     }
 
     /// Begins no other file.

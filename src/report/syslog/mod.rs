@@ -13,8 +13,10 @@ use super::sink::{Delivery, Output};
 use super::{Message, Priority};
 use packet::{Packet, severity};
 use platform::Errno;
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use syslog::{Error, Facility, Logger, LoggerBackend};
 
@@ -27,8 +29,36 @@ const MAX_ADDRESSES: usize = 4;
 /// Called with what the sink has to say of itself.
 pub type Tell = Box<dyn Fn(Priority, String) + Send>;
 
+/// Where messages are to go, and as what: can be changed while the sink is in use.
+#[derive(Clone)]
+pub struct Wanted(Arc<Mutex<(SyslogTarget, Facility)>>);
+
+impl Wanted {
+    /// This, for now.
+    #[must_use]
+    pub fn new(target: SyslogTarget, facility: Facility) -> Wanted {
+        Wanted(Arc::new(Mutex::new((target, facility))))
+    }
+
+    /// From now on this; for the next message.
+    pub fn set(&self, target: SyslogTarget, facility: Facility) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (target, facility);
+    }
+
+    fn get(&self) -> (SyslogTarget, Facility) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl fmt::Debug for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Wanted").field(&self.get().0).finish()
+    }
+}
+
 /// The output of the sink.
 pub struct SyslogOutput {
+    wanted: Wanted,
     target: SyslogTarget,
     facility: Facility,
     tell: Tell,
@@ -40,8 +70,17 @@ pub struct SyslogOutput {
 impl SyslogOutput {
     /// Nothing is connected before the sink's thread runs.
     #[must_use]
-    pub fn new(target: SyslogTarget, facility: Facility, tell: Tell) -> SyslogOutput {
-        SyslogOutput { target, facility, tell, logger: None, complained: false }
+    pub fn new(wanted: Wanted, tell: Tell) -> SyslogOutput {
+        let (target, facility) = wanted.get();
+        SyslogOutput { wanted, target, facility, tell, logger: None, complained: false }
+    }
+
+    fn look_for_other_wishes(&mut self) {
+        let (target, facility) = self.wanted.get();
+        if target != self.target || facility as u8 != self.facility as u8 {
+            self.disconnect();
+            (self.target, self.facility, self.complained) = (target, facility, false);
+        }
     }
 
     /// One try: connects if that is needed, and writes.
@@ -83,6 +122,9 @@ impl SyslogOutput {
 impl Output for SyslogOutput {
     /// A machine without syslog is told at once, not at the first message.
     fn open(&mut self) {
+        if self.target == SyslogTarget::Off {
+            return;
+        }
         match connect(&self.target, self.facility) {
             Ok(logger) => self.logger = Some(logger),
             Err(error) => self.unreachable(&error),
@@ -90,6 +132,10 @@ impl Output for SyslogOutput {
     }
 
     fn write(&mut self, message: &Message) -> Delivery {
+        self.look_for_other_wishes();
+        if self.target == SyslogTarget::Off {
+            return Delivery::Done; // it was turned off while this waited
+        }
         let had_connection = self.logger.is_some();
         let mut sent = self.send(message);
         if sent.is_err() {

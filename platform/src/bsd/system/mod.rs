@@ -37,6 +37,13 @@ type Size = std::ffi::c_long;
 pub const OWN_MOUNT_TABLE: &str = "getfsstat";
 /// What an operator could look after when it cannot be read.
 pub const MOUNT_TABLE_HINT: &str = "the system has no more memory or descriptors";
+/// Where the configuration file is looked for unless the daemon is told otherwise: on FreeBSD beside those of all
+/// programs that are not of the system (hier(7)).
+#[cfg(target_os = "freebsd")]
+pub const DEFAULT_CONFIG: &str = "/usr/local/etc/mount_status_monitor/config.toml";
+/// Where the configuration file is looked for unless the daemon is told otherwise.
+#[cfg(target_os = "macos")]
+pub const DEFAULT_CONFIG: &str = "/etc/mount_status_monitor/config.toml";
 /// Where the daemon has its socket unless it is told otherwise.
 pub const DEFAULT_SOCKET: &str = "/var/run/mount_status_monitor.sock";
 /// The call that asks for attributes.

@@ -1,0 +1,247 @@
+//! Everything that stands around the loop and can be changed while it runs: sinks, outlets of metrics, the server, and
+//! whoever reads the configuration again.
+
+use super::{policy, textfile_problem};
+use crate::config::{Config, Keeper, Load, Loaded, NO_MOUNT_LEFT, changes};
+use crate::daemon::{Ended, Owner, Told, Wishes};
+use crate::http::{self, Server};
+use crate::live::Live;
+use crate::metrics::{Outlets, Renderer, Tell};
+use crate::monitor::{Event, Monitor};
+use crate::report::sink::{Delivery, Output};
+use crate::report::{Message, Priority, Reporter, Severity, Sink, table};
+use anyhow::Context as _;
+use mio::Waker;
+use platform::MountTable;
+use std::io::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// Outlets that were replaced and hang (a text file on dead storage): with so many of them a change of the settings of
+/// metrics waits for the next start.
+const MAX_LEFT_BEHIND: usize = 4;
+/// Rules that are surely not meant as they are: more of them than this are told as a number.
+const MAX_WARNINGS: usize = 20;
+
+/// The running service.
+pub(super) struct Service {
+    config: Config,
+    reporter: Reporter,
+    live: Live,
+    keeper: Keeper,
+    server: Option<Server>,
+    outlets: Outlets,
+    /// Outlets that were told to end and have not yet.
+    left_behind: Vec<Outlets>,
+    renderer: Arc<Mutex<Arc<Renderer>>>,
+    dead_list: Option<Sink>,
+    first_run: bool,
+}
+
+impl Service {
+    pub(super) fn start(config: Config, load: Load, reporter: &Reporter) -> anyhow::Result<Service> {
+        let dead_list = config
+            .print_bad_mounts
+            .then(|| Sink::start("stdout", Lines))
+            .transpose()
+            .context("cannot start a thread for standard output")?;
+        let tell = teller(reporter);
+        let warn = move |text: String| tell(Priority::Warning, &text);
+        let load = Box::new(move || {
+            let config = load()?;
+            textfile_problem(&config).map_or(Ok(config), |problem| Err(vec![problem]))
+        });
+        let keeper = Keeper::start(&config, load, warn).context("cannot start a thread for configuration")?;
+        let renderer = Arc::new(Mutex::default());
+        let mut service = Service {
+            config,
+            reporter: reporter.clone(),
+            live: Live::new(),
+            keeper,
+            server: None,
+            outlets: Outlets::default(),
+            left_behind: Vec::new(),
+            renderer,
+            dead_list,
+            first_run: true,
+        };
+        service.start_outlets().context("cannot start a thread for metrics")?;
+        service.start_server().context("cannot start a thread for HTTP")?;
+        Ok(service)
+    }
+
+    pub(super) fn live(&self) -> Live {
+        self.live.clone()
+    }
+
+    pub(super) fn stop(self, patience: Duration) {
+        if let Some(server) = self.server {
+            server.stop();
+        }
+        self.outlets.stop(patience);
+    }
+
+    fn start_outlets(&mut self) -> std::io::Result<()> {
+        let metrics = &self.config.metrics;
+        let renderer = Arc::new(Renderer::new(metrics.extras(self.reporter.sinks())));
+        *self.renderer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&renderer);
+        self.outlets = Outlets::start(metrics, &renderer, &self.live, &teller(&self.reporter))?;
+        Ok(())
+    }
+
+    fn start_server(&mut self) -> std::io::Result<()> {
+        let tell = teller(&self.reporter);
+        let warn = Box::new(move |text: &str| tell(Priority::Warning, text));
+        let renderer = Arc::clone(&self.renderer);
+        let render: http::Renderer = Arc::new(move |snapshot| {
+            let renderer = Arc::clone(&renderer.lock().unwrap_or_else(PoisonError::into_inner));
+            renderer.render(snapshot)
+        });
+        let before = self.server.take();
+        self.server = http::start(&self.config.http, self.live.clone(), render, warn, before)?;
+        Ok(())
+    }
+
+    fn notice(&self, priority: Priority, text: &str) {
+        self.reporter.notice(SystemTime::now(), priority, text);
+    }
+
+    /// Carries out what can be carried out while the loop runs, and says what could not.
+    fn adopt(&mut self, config: Config, asked: bool) {
+        let changed = changes(&self.config, &config);
+        if changed.is_empty() && !asked {
+            return;
+        }
+        let (http, metrics) = (config.http != self.config.http, config.metrics != self.config.metrics);
+        self.reporter.adopt(&config.report);
+        let print_bad_mounts = std::mem::replace(&mut self.config, config).print_bad_mounts;
+        let text = if changed.is_empty() { "nothing has changed" } else { &changed };
+        self.notice(Priority::Notice, &format!("Configuration reloaded: {text}"));
+        self.config.warnings().iter().for_each(|warning| self.notice(Priority::Warning, warning));
+        if metrics {
+            self.replace_outlets();
+        }
+        if http && let Err(error) = self.start_server() {
+            self.notice(Priority::Error, &format!("Cannot start a thread for HTTP: {error}"));
+        }
+        if print_bad_mounts != self.config.print_bad_mounts {
+            self.notice(Priority::Warning, "print_bad_mounts takes effect at the next start");
+        }
+    }
+
+    fn replace_outlets(&mut self) {
+        self.left_behind.retain(|outlets| !outlets.are_over());
+        if self.left_behind.len() >= MAX_LEFT_BEHIND {
+            let text =
+                "The settings of metrics stay as they were: earlier outlets still hang; restart the daemon";
+            return self.notice(Priority::Error, text);
+        }
+        let before = std::mem::take(&mut self.outlets);
+        before.stop(Duration::ZERO); // it ends by itself
+        self.left_behind.push(before);
+        if let Err(error) = self.start_outlets() {
+            self.notice(Priority::Error, &format!("Cannot start a thread for metrics: {error}"));
+        }
+    }
+
+    fn warn_of_rules(&self, table: &MountTable) {
+        let warnings = self.config.rules.warnings(table, self.config.settings);
+        for warning in warnings.iter().take(MAX_WARNINGS) {
+            self.notice(Priority::Warning, warning);
+        }
+        if let Some(more) = warnings.len().checked_sub(MAX_WARNINGS + 1) {
+            let text = format!("{} more rules are not in use; see --check-config", more + 1);
+            self.notice(Priority::Warning, &text);
+        }
+    }
+
+    /// How bad this is, by the rule for its mount.
+    fn severity(&self, event: &Event) -> Severity {
+        let rules = &self.config.rules;
+        let rule = match (event, event.mount()) {
+            (Event::Missing { expected, .. }, _) => rules.of_missing(&expected.mountpoint),
+            (_, Some(mount)) => rules.of(mount),
+            (_, None) => None,
+        };
+        rule.map(|rule| rule.severity).unwrap_or_default()
+    }
+
+    fn event(&mut self, time: SystemTime, event: &Event, monitor: &Monitor) {
+        let message = self.reporter.tell(time, event, self.severity(event));
+        self.live.tell(message);
+        let Event::Run { mounts, .. } = event else { return };
+        if std::mem::take(&mut self.first_run) {
+            if *mounts == 0 {
+                self.notice(Priority::Warning, &format!("Nothing to watch: {NO_MOUNT_LEFT}"));
+            }
+            self.warn_of_rules(monitor.table());
+        }
+        if let Some(sink) = &self.dead_list {
+            offer_dead(sink, time, monitor);
+        }
+    }
+}
+
+impl Owner for Service {
+    fn told(&mut self, time: SystemTime, told: Told<'_>) {
+        match told {
+            Told::Event(event, monitor) => self.event(time, event, monitor),
+            Told::Notice(priority, text) => drop(self.reporter.notice(time, priority, &text)),
+        }
+    }
+
+    fn wake_with(&mut self, waker: Arc<Waker>) {
+        self.keeper.wake_with(waker);
+    }
+
+    fn hung_up(&mut self) -> Ended {
+        self.keeper.ask();
+        Ended(false)
+    }
+
+    fn wishes(&mut self, table: &MountTable) -> Option<Wishes> {
+        let Loaded { asked, result } = self.keeper.take()?;
+        match result {
+            Ok(config) => {
+                self.adopt(config, asked);
+                self.warn_of_rules(table);
+                let config = self.config.clone();
+                let (settings, expected) = (config.settings, config.expected.clone());
+                Some(Wishes { settings, policy: policy(config), expected })
+            }
+            Err(problems) => {
+                for problem in problems {
+                    let text = format!("Configuration not reloaded, the old one stays in force: {problem}");
+                    self.notice(Priority::Error, &text);
+                }
+                None
+            }
+        }
+    }
+}
+
+/// Tells something on all sinks, from any thread.
+pub(super) fn teller(reporter: &Reporter) -> Tell {
+    let reporter = reporter.clone();
+    Arc::new(move |priority, text: &str| drop(reporter.notice(SystemTime::now(), priority, text)))
+}
+
+fn offer_dead(sink: &Sink, time: SystemTime, monitor: &Monitor) {
+    let text = table::bad_mounts(&monitor.status());
+    if !text.is_empty() {
+        sink.offer(Arc::new(Message { time, priority: Priority::Info, text, event: None }));
+    }
+}
+
+/// Standard output as a sink: nobody waits for its reader.
+struct Lines;
+
+impl Output for Lines {
+    fn write(&mut self, message: &Message) -> Delivery {
+        let mut stdout = std::io::stdout().lock();
+        match stdout.write_all(message.text.as_bytes()).and_then(|()| stdout.flush()) {
+            Ok(()) => Delivery::Done,
+            Err(_) => Delivery::Lost,
+        }
+    }
+}

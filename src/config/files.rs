@@ -1,0 +1,192 @@
+//! The files: `config.toml`, and what lies in `conf.d` beside it.
+
+use super::problem::{Place, Problem};
+use super::rules::{self, Rule, Rules};
+use super::section::{Document, Word};
+use std::fs;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The file that is read if none is named.
+pub const DEFAULT_CONFIG: &str = platform::DEFAULT_CONFIG;
+/// The directory beside it whose `*.toml` are read after it, in the order of their names.
+const DROP_IN_DIRECTORY: &str = "conf.d";
+/// The tables at the outermost level.
+const TABLES: &[&str] = &["rule"];
+/// A file larger than this is something else by mistake.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+/// More files than this are something else, too.
+const MAX_DROP_INS: usize = 100;
+
+/// What the files say.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    /// Options of the command line. The last of the same name counts.
+    pub options: Vec<FileOption>,
+    /// Rules of all files, in their order.
+    pub rules: Rules,
+    /// What was read.
+    pub paths: Vec<PathBuf>,
+}
+
+/// An option that is written in a file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FileOption {
+    /// With `_`.
+    pub key: String,
+    /// Its value.
+    pub word: Word,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// What is wrong with the value of an option, if anything is.
+pub type Complaint<'a> = &'a dyn Fn(&FileOption) -> Option<String>;
+
+/// Reads `path`, which may be missing unless it `must` be there, and its drop-ins. `options` are the keys that are
+/// options of the command line, and `complaint` knows their values.
+///
+/// # Errors
+/// Everything that is wrong, as far as it can be told at once.
+pub fn read(
+    path: &Path,
+    must: bool,
+    options: &[&str],
+    complaint: Complaint<'_>,
+) -> Result<Files, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut files = Files::default();
+    let mut rules: Vec<Rule> = Vec::new();
+    let known: Vec<&str> = options.iter().chain(TABLES).copied().collect();
+    for (path, must) in paths(path, must, &mut problems) {
+        let text = match contents(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound && !must => continue,
+            Err(error) => {
+                problems.push(unreadable(&path, &error));
+                continue;
+            }
+        };
+        let mut document = Document::new(&path, &text);
+        if let Some(mut table) = document.parse() {
+            for key in options {
+                let Some(value) = table.value(&document, key) else { continue };
+                let place = document.place(value.line);
+                let option = value.word().map(|word| FileOption { key: (*key).to_owned(), word, place });
+                match option.and_then(|option| complaint(&option).map_or(Ok(option), Err)) {
+                    Ok(option) => files.options.push(option),
+                    Err(text) => document.complain(value.line, format!("{key}: {text}")),
+                }
+            }
+            Rules::read(&mut table, &mut document, options, &mut rules);
+            table.finish(&mut document, &known, &[]);
+        }
+        document.problems.sort_by_key(|problem| problem.place.line);
+        problems.append(&mut document.problems);
+        files.paths.push(path);
+    }
+    files.rules = rules.into();
+    if problems.is_empty() { Ok(files) } else { Err(problems) }
+}
+
+/// Where changes have to be looked for: files that are there or may come, and the directories that they lie in.
+#[must_use]
+pub fn to_watch(path: &Path) -> Vec<PathBuf> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let drop_ins = directory.join(DROP_IN_DIRECTORY);
+    let mut all = vec![directory.to_path_buf(), drop_ins];
+    // A directory that does not exist yet is announced by the one that it will lie in.
+    all.extend(directory.parent().filter(|_| !directory.exists()).map(Path::to_path_buf));
+    // A file that is a link changes elsewhere.
+    all.extend(paths(path, false, &mut Vec::new()).into_iter().map(|(path, _)| path));
+    all
+}
+
+/// Something that changes whenever a file does.
+#[must_use]
+pub fn fingerprint(path: &Path) -> Vec<(PathBuf, Stamp)> {
+    let paths = paths(path, false, &mut Vec::new()).into_iter();
+    let stamped = paths.filter_map(|(path, _)| stamp(&path).map(|stamp| (path, stamp)));
+    stamped.collect()
+}
+
+/// What a file looks like from outside: device, inode, size, and its last changes in nanoseconds.
+pub type Stamp = (u64, u64, u64, i64, i64);
+
+/// The stamp of one file, if it is there.
+#[must_use]
+#[allow(clippy::disallowed_methods)] // our own file, in a thread that may hang
+pub fn stamp(path: &Path) -> Option<Stamp> {
+    let file = fs::metadata(path).ok()?;
+    let nanoseconds = |seconds: i64, rest: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(rest);
+    let modified = nanoseconds(file.mtime(), file.mtime_nsec());
+    Some((file.dev(), file.ino(), file.size(), modified, nanoseconds(file.ctime(), file.ctime_nsec())))
+}
+
+/// The files in the order in which they are read, each with whether it must be there.
+fn paths(path: &Path, must: bool, problems: &mut Vec<Problem>) -> Vec<(PathBuf, bool)> {
+    let mut all = vec![(path.to_path_buf(), must)];
+    let directory = path.parent().unwrap_or(Path::new("/")).join(DROP_IN_DIRECTORY);
+    let entries = match fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) => {
+            if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
+                problems.push(unreadable(&directory, &error));
+            }
+            return all;
+        }
+    };
+    let is_hidden = |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
+    let mut drop_ins: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml") && !is_hidden(path))
+        .take(MAX_DROP_INS + 1)
+        .collect();
+    if drop_ins.len() > MAX_DROP_INS {
+        let text = format!("more than {MAX_DROP_INS} files end in .toml");
+        problems.push(Problem { place: Place { file: directory, line: None }, text });
+        drop_ins.clear();
+    }
+    drop_ins.sort_unstable();
+    all.extend(drop_ins.into_iter().map(|path| (path, true)));
+    all
+}
+
+/// The text of a file, in UTF-8.
+fn contents(path: &Path) -> io::Result<String> {
+    String::from_utf8(bytes(path)?).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+        invalid(format!("line {line} is not UTF-8"))
+    })
+}
+
+/// What is in a file: a regular one (a FIFO would wait for its writer) of a sensible size.
+#[allow(clippy::disallowed_methods)] // our own file, at the start or in a thread that may hang
+pub(super) fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(invalid("it is no regular file".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(invalid(format!("it is larger than {} KiB", MAX_FILE_BYTES >> 10)));
+    }
+    Ok(bytes)
+}
+
+fn invalid(text: String) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, text)
+}
+
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Problem {
+    // The number of an error helps nobody who reads its name.
+    let text = error.to_string();
+    let reason = text.split(" (os error").next().unwrap_or(&text);
+    let place = Place { file: path.to_path_buf(), line: None };
+    Problem { place, text: format!("cannot read this file: {reason}") }
+}
+
+/// The keys of a rule, for whoever documents them.
+pub const RULE_KEYS: &[&str] = rules::KEYS;

@@ -1,0 +1,117 @@
+//! `/etc/fstab` (fstab(5)), read for the mounts that have to be there.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+/// The file.
+pub const FSTAB: &str = "/etc/fstab";
+
+/// Options with which a mount need not be there: not mounted at start, not missed if it cannot be, or mounted only
+/// when somebody looks.
+const OPTIONAL: &[&str] = &["noauto", "nofail", "x-systemd.automount", "comment=systemd.automount"];
+
+/// An entry that has to be there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Entry {
+    /// Its line, from 1.
+    pub(super) line: usize,
+    /// Where it is to be mounted.
+    pub(super) mountpoint: PathBuf,
+    /// What its type is, as it is written.
+    pub(super) fstype: OsString,
+    /// What is mounted, as it is written (`UUID=…`, `host:/export`).
+    pub(super) device: OsString,
+}
+
+/// The entries of a file that have to be there. Lines that are no entries are passed over, as mount(8) does.
+#[must_use]
+pub(super) fn expected(text: &[u8]) -> Vec<Entry> {
+    let lines = text.split(|&byte| byte == b'\n').zip(1..);
+    lines.filter_map(|(text, line)| entry(text, line)).collect()
+}
+
+fn entry(text: &[u8], line: usize) -> Option<Entry> {
+    let mut fields = text.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
+    let (device, mountpoint, fstype) = (fields.next()?, fields.next()?, fields.next()?);
+    let options = fields.next().unwrap_or(b"defaults");
+    let is_optional = |option: &[u8]| OPTIONAL.iter().any(|name| name.as_bytes() == option);
+    if device.starts_with(b"#")
+        || !mountpoint.starts_with(b"/")
+        || matches!(fstype, b"swap" | b"ignore")
+        || options.split(|&byte| byte == b',').any(is_optional)
+    {
+        return None;
+    }
+    let mut mountpoint = unescape(mountpoint);
+    while mountpoint.len() > 1 && mountpoint.ends_with(b"/") {
+        mountpoint.pop();
+    }
+    Some(Entry {
+        line,
+        mountpoint: OsString::from_vec(mountpoint).into(),
+        fstype: OsString::from_vec(fstype.to_vec()),
+        device: OsString::from_vec(unescape(device)),
+    })
+}
+
+/// `\040` and its like.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&byte, after)) = rest.split_first() {
+        let number = (byte == b'\\').then(|| octal(after.get(..3)?)).flatten();
+        plain.push(number.unwrap_or(byte));
+        rest = if number.is_some() { &after[3..] } else { after };
+    }
+    plain
+}
+
+fn octal(digits: &[u8]) -> Option<u8> {
+    let digit = |&byte: &u8| matches!(byte, b'0'..=b'7').then(|| u16::from(byte - b'0'));
+    let mut number = 0;
+    for byte in digits {
+        number = number * 8 + digit(byte)?;
+    }
+    u8::try_from(number).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_to_be_there() {
+        let text = b"# / was on /dev/sda1\n\
+            UUID=1-2 / ext4 errors=remount-ro 0 1\n\
+            \t/dev/sdb1   /data/  xfs\tdefaults,noatime 0 2\n\
+            nas:/export /srv/nas nfs4 rw,hard,_netdev\n\
+            nas:/old /srv/old nfs noauto,rw 0 0\n\
+            nas:/maybe /srv/maybe nfs rw,nofail 0 0\n\
+            nas:/lazy /srv/lazy nfs rw,x-systemd.automount 0 0\n\
+            nas:/lazy2 /srv/lazy2 nfs rw,comment=systemd.automount 0 0\n\
+            /dev/sda2 none swap sw 0 0\n\
+            /swapfile swap swap defaults 0 0\n\
+            LABEL=with\\040space /mnt/with\\040space\\011tab ext4 defaults 0 0 # a note\n\
+            tmpfs /tmp tmpfs\n\
+            \n\
+            half /a/line\n\
+            /dev/sdc1 relative ext4 defaults 0 0\n\
+            odd /mnt/odd\\9 nofailing nofailure 0 0\n\
+            last /last ext4 defaults 0 0";
+        let found: Vec<_> =
+            expected(text).iter().map(|entry| (entry.line, entry.mountpoint.clone())).collect();
+        let wanted = [
+            (2, "/"),
+            (3, "/data"),
+            (4, "/srv/nas"),
+            (11, "/mnt/with space\ttab"),
+            (12, "/tmp"),
+            (16, "/mnt/odd\\9"),
+            (17, "/last"),
+        ];
+        assert_eq!(found, wanted.map(|(line, path)| (line, PathBuf::from(path))));
+        assert_eq!(expected(text)[3].device, "LABEL=with space");
+        assert_eq!(expected(b"\xff\xfe /mnt/\xff ext4 defaults 0 0").len(), 1);
+    }
+}

@@ -1,0 +1,318 @@
+//! `[[rule]]`: what is special about some mounts. The first rule that matches a mount is the one that counts.
+
+use super::in_toml;
+use super::problem::Place;
+use super::section::{Document, Section, Value};
+use crate::monitor::Settings;
+use crate::report::{Severity, Span};
+use globset::{GlobBuilder, GlobMatcher};
+use platform::{Mount, MountTable};
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Rules in all: each new mount is held against all of them, and a storm of mounts must not cost seconds.
+const MAX_RULES: usize = 1000;
+/// The keys of a rule.
+pub(super) const KEYS: &[&str] = &[
+    "mountpoint",
+    "fstype",
+    "device",
+    "poll_interval",
+    "timeout",
+    "slow_after",
+    "exclude",
+    "expected",
+    "severity",
+    "hook",
+];
+
+/// One `[[rule]]`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Rule {
+    /// Where it is written.
+    pub place: Place,
+    /// Which mounts it is for: all of these have to match.
+    pub mountpoint: Option<Globs>,
+    /// Glob over the type.
+    pub fstype: Option<Globs>,
+    /// Glob over the device.
+    pub device: Option<Globs>,
+    /// In place of `--poll-interval`.
+    pub poll_interval: Option<Duration>,
+    /// In place of `--timeout`.
+    pub timeout: Option<Duration>,
+    /// In place of `--slow-after`.
+    pub slow_after: Option<Duration>,
+    /// Not watched.
+    pub exclude: bool,
+    /// Has to be there.
+    pub expected: bool,
+    /// How bad it is if it is dead.
+    pub severity: Severity,
+    /// The hooks that are told, if not all.
+    pub hooks: Option<Vec<String>>,
+}
+
+impl Rule {
+    /// Is it for this mount?
+    #[must_use]
+    pub fn matches(&self, mount: &Mount) -> bool {
+        self.is_for_path(&mount.mountpoint) && self.fits_but_for_path(mount)
+    }
+
+    fn is_for_path(&self, path: &Path) -> bool {
+        self.mountpoint.as_ref().is_none_or(|globs| globs.matches(path.as_os_str()))
+    }
+
+    /// Is it for such a mount, wherever that is mounted?
+    #[must_use]
+    pub fn fits_but_for_path(&self, mount: &Mount) -> bool {
+        let fits =
+            |globs: &Option<Globs>, name: &OsStr| globs.as_ref().is_none_or(|globs| globs.matches(name));
+        fits(&self.fstype, &mount.fstype) && fits(&self.device, &mount.device)
+    }
+
+    /// What it says beside the place where it is written, a line for each key, as in a file.
+    #[must_use]
+    pub fn describe(&self) -> Vec<String> {
+        let globs = |key: &str, globs: &Option<Globs>| Some(format!("{key} = {}", globs.as_ref()?.in_toml()));
+        let span = |key: &str, span: Option<Duration>| {
+            Some(format!("{key} = {}", in_toml(&Span(span?).to_string())))
+        };
+        let flag = |key: &str, flag: bool| flag.then(|| format!("{key} = true"));
+        let severity = (self.severity != Severity::default())
+            .then(|| format!("severity = \"{}\"", self.severity.as_str()));
+        [
+            globs("mountpoint", &self.mountpoint),
+            globs("fstype", &self.fstype),
+            globs("device", &self.device),
+            span("poll_interval", self.poll_interval),
+            span("timeout", self.timeout),
+            span("slow_after", self.slow_after),
+            flag("exclude", self.exclude),
+            flag("expected", self.expected),
+            severity,
+            self.hooks.as_ref().map(|hooks| format!("hook = {}", list(hooks.iter().map(String::as_str)))),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// What it makes of the settings for all mounts.
+    #[must_use]
+    pub fn settings(&self, all: Settings) -> Settings {
+        let timeout = self.timeout.unwrap_or(all.timeout);
+        Settings {
+            poll_interval: self.poll_interval.unwrap_or(all.poll_interval),
+            timeout,
+            slow_after: self.slow_after.unwrap_or(all.slow_after.min(timeout)),
+        }
+    }
+
+    /// The mount points that are meant, if they are written out.
+    pub fn literal_mountpoints(&self) -> impl Iterator<Item = &Path> {
+        self.mountpoint.iter().flat_map(|globs| globs.0.iter().map(|glob| Path::new(&glob.text)))
+    }
+
+    /// Reads one. The lifetimes of section and document are one, so it is not a method of either.
+    fn read<'d>(mut section: Section<'d>, document: &mut Document<'d>, outer: &[&str]) -> Rule {
+        let place = document.place(section.line);
+        let line = section.line;
+        let paths = |value: &Value<'d>| Globs::new(&value.texts()?, true);
+        let names = |value: &Value<'d>| Globs::new(&value.texts()?, false);
+        let rule = Rule {
+            place,
+            mountpoint: section.take(document, "mountpoint", paths),
+            fstype: section.take(document, "fstype", names),
+            device: section.take(document, "device", names),
+            poll_interval: section.take(document, "poll_interval", Value::duration),
+            timeout: section.take(document, "timeout", Value::duration),
+            slow_after: section.take(document, "slow_after", Value::duration),
+            exclude: section.take(document, "exclude", Value::flag).unwrap_or(false),
+            expected: section.take(document, "expected", Value::flag).unwrap_or(false),
+            severity: section.take(document, "severity", |value| value.text()?.parse()).unwrap_or_default(),
+            hooks: section.take(document, "hook", Value::texts),
+        };
+        let before = document.problems.len();
+        section.finish(document, KEYS, outer);
+        if document.problems.len() > before {
+            return rule; // the wrong key may be the one that is missing
+        }
+        let has_matcher = rule.mountpoint.is_some() || rule.fstype.is_some() || rule.device.is_some();
+        if !has_matcher && document.problems.is_empty() {
+            document.complain(line, "[[rule]] matches by nothing: give it a mountpoint, fstype or device");
+        }
+        if rule.expected && rule.exclude {
+            document.complain(line, "[[rule]] a mount cannot be expected and excluded");
+        }
+        let literal = rule.mountpoint.as_ref().is_some_and(Globs::are_literal);
+        if rule.expected && !literal && document.problems.is_empty() {
+            let text = "[[rule]] expected: write the mountpoint out, without * ? [ {";
+            document.complain(line, text);
+        }
+        rule
+    }
+}
+
+/// All rules, in the order in which they are asked.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Rules(Arc<[Rule]>);
+
+impl Rules {
+    /// Reads every `[[rule]]` of a document onto `rules`.
+    pub(super) fn read<'d>(
+        table: &mut Section<'d>,
+        document: &mut Document<'d>,
+        outer: &[&str],
+        rules: &mut Vec<Rule>,
+    ) {
+        for section in table.sections(document, "rule") {
+            if rules.len() == MAX_RULES {
+                document.complain(section.line, format!("more than {MAX_RULES} rules"));
+                return;
+            }
+            rules.push(Rule::read(section, document, outer));
+        }
+    }
+
+    /// The rule for this mount.
+    #[must_use]
+    pub fn of(&self, mount: &Mount) -> Option<&Rule> {
+        self.0.iter().find(|rule| rule.matches(mount))
+    }
+
+    /// The rule for a mount that is missing from this path: what it would be is not known.
+    #[must_use]
+    pub fn of_missing(&self, path: &Path) -> Option<&Rule> {
+        self.0.iter().find(|rule| rule.mountpoint.is_some() && rule.is_for_path(path))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> std::slice::Iter<'_, Rule> {
+        self.0.iter()
+    }
+
+    /// What is surely not meant, with these mounts and these settings for all, one line each.
+    #[must_use]
+    pub fn warnings(&self, table: &MountTable, all: Settings) -> Vec<String> {
+        let mut used = vec![false; self.0.len()];
+        // The rule that took a mount away from each of the later ones.
+        let mut beaten_by: Vec<Option<usize>> = vec![None; self.0.len()];
+        for mount in table.iter() {
+            let mut first = None;
+            for (number, _) in self.0.iter().enumerate().filter(|(_, rule)| rule.matches(mount)) {
+                match first {
+                    None => {
+                        used[number] = true;
+                        first = Some(number);
+                    }
+                    Some(_) if used[number] => {}
+                    Some(_) => beaten_by[number] = first,
+                }
+            }
+        }
+        let mut warnings = Vec::new();
+        for (number, rule) in self.0.iter().enumerate() {
+            let settings = rule.settings(all);
+            if settings.slow_after > settings.timeout {
+                let text = "slow_after is longer than the timeout, so these mounts will never be slow";
+                warnings.push(format!("{}: [[rule]] {text}", rule.place));
+            }
+            // An expected mount that is not there is told anyway.
+            match beaten_by[number] {
+                _ if used[number] => {}
+                Some(first) => warnings.push(format!(
+                    "{}: [[rule]] is of no use now: the rule at {} comes first for all its mounts",
+                    rule.place, self.0[first].place
+                )),
+                None if rule.expected => {}
+                None => warnings.push(format!("{}: [[rule]] matches no mount now", rule.place)),
+            }
+        }
+        warnings
+    }
+}
+
+impl From<Vec<Rule>> for Rules {
+    fn from(rules: Vec<Rule>) -> Rules {
+        Rules(rules.into())
+    }
+}
+
+/// Globs of which one has to match. Over paths `*` stays within a directory, and `**` does not.
+#[derive(Clone, PartialEq)]
+pub struct Globs(Vec<NamedGlob>);
+
+#[derive(Clone)]
+struct NamedGlob {
+    text: String,
+    matcher: GlobMatcher,
+}
+
+impl PartialEq for NamedGlob {
+    fn eq(&self, other: &NamedGlob) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Globs {
+    fn new(texts: &[String], paths: bool) -> Result<Globs, String> {
+        if texts.is_empty() {
+            return Err("the list is empty".to_owned());
+        }
+        let glob = |text: &String| {
+            let mut text = text.clone();
+            if paths {
+                if !text.starts_with(['/', '*', '{', '[', '?']) {
+                    return Err(format!("{text} is no absolute path: begin it with /"));
+                }
+                text.truncate(text.trim_end_matches('/').len().max(1));
+            }
+            let glob = GlobBuilder::new(&text)
+                .literal_separator(paths)
+                .build()
+                .map_err(|error| format!("{text} is no glob: {}", error.kind()))?;
+            Ok(NamedGlob { matcher: glob.compile_matcher(), text })
+        };
+        texts.iter().map(glob).collect::<Result<_, _>>().map(Globs)
+    }
+
+    fn matches(&self, name: &OsStr) -> bool {
+        self.0.iter().any(|glob| glob.matcher.is_match(Path::new(name)))
+    }
+
+    fn in_toml(&self) -> String {
+        match self.0.as_slice() {
+            [only] => in_toml(&only.text),
+            all => list(all.iter().map(|glob| glob.text.as_str())),
+        }
+    }
+
+    fn are_literal(&self) -> bool {
+        self.0
+            .iter()
+            .all(|glob| glob.text.starts_with('/') && !glob.text.contains(['*', '?', '[', '{', '\\']))
+    }
+}
+
+fn list<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    format!("[{}]", texts.map(|text| format!("{text:?}")).collect::<Vec<_>>().join(", "))
+}
+
+impl fmt::Display for Globs {
+    /// For people: the globs themselves.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts: Vec<&str> = self.0.iter().map(|glob| glob.text.as_str()).collect();
+        f.write_str(&texts.join(" or "))
+    }
+}
+
+impl fmt::Debug for Globs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
