@@ -2,10 +2,13 @@
 //! [`Exit`] with what is to be printed before the end.
 
 mod load;
+pub mod manual;
+mod manual_text;
 mod metrics;
 mod problem;
 
 pub use load::{Loader, keys};
+use manual::Page;
 
 use crate::config::{
     AskConfig, CheckConfig, CheckOutput, Config, DEFAULT_CONFIG, FSTAB, Filter, Rules, duration,
@@ -117,6 +120,15 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         };
     };
     match command {
+        Command::Man { section } => {
+            let page = if section == "5" { Page::File } else { Page::Program };
+            Err(printed(manual::page(page)))
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut self::command(), PROCESS_NAME, &mut script);
+            Err(printed(String::from_utf8_lossy(&script).into_owned()))
+        }
         Command::Check(check) => {
             let config = loader.load_options(check.config.as_deref()).map_err(|them| loader.exit(&them))?;
             Ok(Invocation::Check(check.with(config)))
@@ -127,6 +139,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
             Ok(Invocation::Watch(loader.asking(ask)?, config))
         }
     }
+}
+
+fn printed(stdout: String) -> Exit {
+    Exit { status: 0, stdout, stderr: String::new() }
 }
 
 /// The definition of the whole command line.
@@ -165,6 +181,18 @@ enum Command {
     /// Show events as they happen, one in each line
     #[command(after_long_help = WATCH_HELP)]
     Watch(AskArgs),
+    /// Print the manual as roff: mount_status_monitor(8), or mount_status_monitor.toml(5)
+    Man {
+        /// The section: 8 the program, 5 the configuration file
+        #[arg(value_name = "SECTION", default_value = "8", value_parser = ["8", "5"])]
+        section: String,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
 }
 
 /// How and which mounts are asked: the same for all commands.

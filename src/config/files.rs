@@ -1,7 +1,7 @@
 //! The files: `config.toml`, and what lies in `conf.d` beside it.
 
 use super::problem::{Place, Problem};
-use super::rules::{self, Rule, Rules};
+use super::rules::{Rule, Rules};
 use super::section::{Document, Word};
 use std::fs;
 use std::io::{self, ErrorKind, Read};
@@ -187,6 +187,3 @@ pub(super) fn unreadable(path: &Path, error: &io::Error) -> Problem {
     let place = Place { file: path.to_path_buf(), line: None };
     Problem { place, text: format!("cannot read this file: {reason}") }
 }
-
-/// The keys of a rule, for whoever documents them.
-pub const RULE_KEYS: &[&str] = rules::KEYS;

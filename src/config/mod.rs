@@ -9,6 +9,7 @@ mod fstab;
 mod keeper;
 mod paths;
 mod problem;
+pub mod reference;
 mod rules;
 mod section;
 mod values;

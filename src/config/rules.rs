@@ -2,6 +2,7 @@
 
 use super::in_toml;
 use super::problem::Place;
+use super::reference;
 use super::section::{Document, Section, Value};
 use crate::monitor::Settings;
 use crate::report::{Severity, Span};
@@ -15,20 +16,6 @@ use std::time::Duration;
 
 /// Rules in all: each new mount is held against all of them, and a storm of mounts must not cost seconds.
 const MAX_RULES: usize = 1000;
-/// The keys of a rule.
-pub(super) const KEYS: &[&str] = &[
-    "mountpoint",
-    "fstype",
-    "device",
-    "poll_interval",
-    "timeout",
-    "slow_after",
-    "exclude",
-    "expected",
-    "severity",
-    "hook",
-];
-
 /// One `[[rule]]`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Rule {
@@ -138,7 +125,7 @@ impl Rule {
             hooks: section.take(document, "hook", Value::texts),
         };
         let before = document.problems.len();
-        section.finish(document, KEYS, outer);
+        section.finish(document, &reference::names(reference::RULE), outer);
         if document.problems.len() > before {
             return rule; // the wrong key may be the one that is missing
         }

@@ -12,6 +12,8 @@ mod common;
 
 mod binds;
 mod check;
+mod configuration;
+mod expected;
 mod foreign;
 mod hangs;
 mod harness;

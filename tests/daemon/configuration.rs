@@ -1,0 +1,301 @@
+//! The configuration file of a running daemon: read again when it changes or when somebody asks, taken over at once
+//! or not at all.
+
+use crate::common::{Daemon, Finished, Lab, isolated, isolated_for, ms, printed, slack, soon};
+use nix::sys::signal::Signal;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How soon a change of a file is in force: it is waited for to be complete.
+const TAKEN_OVER: Duration = ms(3000);
+const RELOADS: usize = 1000;
+
+/// A configuration with these lines; what is written by one call is there as a whole or not at all.
+fn write(path: &Path, lines: &str) {
+    let next = path.with_extension("next");
+    std::fs::write(&next, lines).expect("a file can be written");
+    std::fs::rename(&next, path).expect("and put in its place");
+}
+
+fn config(lab: &Lab, lines: &str) -> PathBuf {
+    let directory = lab.aside("etc");
+    std::fs::create_dir_all(directory.join("conf.d")).expect("a directory can be made");
+    let path = directory.join("config.toml");
+    write(&path, lines);
+    path
+}
+
+fn daemon(lab: &Lab, config: &Path) -> Daemon {
+    lab.daemon(&["--config", config.to_str().expect("UTF-8")])
+}
+
+#[test]
+fn a_change_of_the_file_is_in_force_at_once() {
+    isolated(this_test!(), |lab| {
+        let path = lab.fuse("a");
+        let file = config(lab, "timeout = \"20s\"\npoll_interval = \"500ms\"\n");
+        let daemon = daemon(lab, &file);
+        write(&file, "timeout = \"500ms\"\npoll_interval = \"500ms\"\n");
+        daemon.told("Configuration reloaded: timeout 20s -> 500ms", TAKEN_OVER);
+        lab.order("mute", &path);
+        daemon.told_failed(&path, "hung", ms(2000));
+        lab.order("ok", &path);
+        lab.order("release", &path);
+        daemon.told_recovered(&path, ms(6000));
+        daemon.stop();
+    });
+}
+
+#[test]
+fn a_probe_under_way_keeps_its_deadline() {
+    isolated(this_test!(), |lab| {
+        let path = lab.fuse("a");
+        let file = config(lab, "timeout = \"4s\"\npoll_interval = \"500ms\"\n");
+        let daemon = daemon(lab, &file);
+        lab.order("mute", &path);
+        // Its probe is on its way; a shorter timeout comes too late for it.
+        soon(ms(3000), "a probe hangs", || crate::common::stuck_in_fuse(&daemon.process.descendants()) > 0);
+        write(&file, "timeout = \"100ms\"\npoll_interval = \"500ms\"\n");
+        daemon.told("Configuration reloaded: ", TAKEN_OVER);
+        let failed = daemon.told_failed(&path, "hung", ms(6000));
+        assert!(failed.text.contains("no answer in 4"), "{}", failed.text);
+        daemon.stop();
+    });
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_says_why() {
+    isolated(this_test!(), |lab| {
+        let path = lab.fuse("a");
+        let file = config(lab, "timeout = \"400ms\"\npoll_interval = \"300ms\"\n");
+        let daemon = daemon(lab, &file);
+        let shown = printed(&file);
+        let refused = |lines: &str, complaint: &str| {
+            daemon.mark();
+            write(&file, lines);
+            let text = format!("Configuration not reloaded, the old one stays in force: {shown}{complaint}");
+            daemon.told(&text, TAKEN_OVER);
+        };
+        refused("timout = 5\n", ":1: unknown key timout; did you mean timeout?");
+        refused(
+            "\ntimeout = [1]\n",
+            ":2: timeout: has to be a text, a number, or true or false, not an array",
+        );
+        refused("timeout = \"soon\"\n", ":1: timeout: write a number of seconds");
+        refused("timeout = 5\n[[rule]\n", ":2: this is no TOML: ");
+        refused("[[rule]]\nfstyp = \"nfs\"\n", ":2: [[rule]] unknown key fstyp; did you mean fstype?");
+        refused("[[rule]]\ntimeout = 3\n", ":1: [[rule]] matches by nothing");
+        refused("[[rule]]\nmountpoint = \"/a/[\"\n", ":2: [[rule]] mountpoint: /a/[ is no glob");
+        refused(&"#".repeat(10_000_000), ": cannot read this file: it is larger than 1024 KiB");
+        daemon.mark();
+        std::fs::remove_file(&file).expect("it can be taken away");
+        daemon.told("cannot read this file: No such file or directory", TAKEN_OVER);
+        // All the while the old settings hold.
+        lab.order("mute", &path);
+        let failed = daemon.told_failed(&path, "hung", ms(1500));
+        assert!(failed.text.contains("no answer in 4"), "{}", failed.text);
+        daemon.mark();
+        write(&file, "timeout = \"600ms\"\npoll_interval = \"300ms\"\n");
+        daemon.told("Configuration reloaded: timeout 400ms -> 600ms", TAKEN_OVER);
+        daemon.stop();
+    });
+}
+
+#[test]
+fn a_bad_file_at_the_start_is_an_end_with_one_line() {
+    isolated(this_test!(), |lab| {
+        let file = config(lab, "[[rule]]\nfstype = \"nfs4\"\ntimeuot = 5\n");
+        let run = Finished::run(lab.command(&["--config", file.to_str().unwrap(), "--once-only"]), ms(5000));
+        assert_eq!(run.code, Some(2));
+        let line = format!(
+            "mount_status_monitor: {}:3: [[rule]] unknown key timeuot; did you mean timeout?\n",
+            printed(&file)
+        );
+        assert_eq!(run.stderr, line);
+        let missing = lab.aside("none.toml");
+        let run = Finished::run(lab.command(&["--config", missing.to_str().unwrap(), "-1"]), ms(5000));
+        assert_eq!(run.code, Some(2));
+        assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+        run.says("cannot read this file: No such file or directory");
+    });
+}
+
+#[test]
+fn rules_decide_and_a_reload_applies_them() {
+    isolated(this_test!(), |lab| {
+        let (slow, quick, out) = (lab.fuse("slow"), lab.fuse("quick"), lab.fuse("out"));
+        let m = lab.at("");
+        let rules = |quick: &str| {
+            format!(
+                "poll_interval = 60\ntimeout = 60\n\
+                 [[rule]]\nmountpoint = \"{m}quick\"\npoll_interval = \"300ms\"\ntimeout = \"{quick}\"\nseverity = \"warning\"\n\
+                 [[rule]]\nmountpoint = \"{m}o*\"\nexclude = true\n\
+                 [[rule]]\nmountpoint = \"{m}nowhere/**\"\ntimeout = 1\n",
+                m = m.display()
+            )
+        };
+        let file = config(lab, &rules("400ms"));
+        let daemon = daemon(lab, &file);
+        daemon.told("Checked 2 mounts; 0 are dead", ms(3000));
+        daemon.told("config.toml:11: [[rule]] matches no mount now", ms(3000));
+        lab.order("mute", &quick);
+        lab.order("mute", &out);
+        let failed = daemon.told_failed(&quick, "hung", ms(2000));
+        assert!(failed.text.contains("no answer in 4"), "{}", failed.text);
+        lab.order("ok", &quick);
+        lab.order("release", &quick);
+        daemon.told_recovered(&quick, ms(6000));
+        daemon.silent_about(&printed(&out));
+        // A mount that was excluded is watched from the reload on, without having appeared.
+        daemon.mark();
+        let without = rules("400ms").replace("exclude = true", "timeout = \"500ms\"");
+        write(&file, &without);
+        daemon.told("Configuration reloaded: rules changed", TAKEN_OVER);
+        daemon.told_failed(&out, "hung", ms(2000));
+        daemon.silent_about("Mount appeared");
+        lab.order("ok", &out);
+        assert!(!daemon.transcript().contains(&format!("{} (hung", printed(&slow))));
+        daemon.stop();
+    });
+}
+
+#[test]
+fn drop_ins_come_and_go() {
+    isolated(this_test!(), |lab| {
+        lab.fuse("a");
+        let file = config(lab, "timeout = 7\n");
+        let daemon = daemon(lab, &file);
+        let drop_in = file.with_file_name("conf.d").join("50-site.toml");
+        write(&drop_in, "timeout = 8\n");
+        daemon.told("Configuration reloaded: timeout 7 -> 8", TAKEN_OVER);
+        // The later of two files wins; what is no .toml is nobody's.
+        write(&drop_in.with_file_name("60-later.toml"), "timeout = 9\n");
+        daemon.told("Configuration reloaded: timeout 8 -> 9", TAKEN_OVER);
+        daemon.mark();
+        std::fs::write(drop_in.with_file_name("70.toml.bak"), "nonsense").expect("a file can be written");
+        std::fs::remove_dir_all(drop_in.parent().unwrap()).expect("the directory can go");
+        daemon.told("Configuration reloaded: timeout 9 -> 7", TAKEN_OVER);
+        daemon.silent_about("not reloaded");
+        daemon.stop();
+    });
+}
+
+/// As Kubernetes mounts a ConfigMap: the file is a link through a link, and only the latter is replaced.
+#[test]
+fn a_link_that_is_replaced_is_a_change() {
+    isolated(this_test!(), |lab| {
+        lab.fuse("a");
+        let directory = lab.aside("map");
+        for (version, timeout) in [("1", 7), ("2", 8)] {
+            std::fs::create_dir_all(directory.join(version)).expect("a directory can be made");
+            std::fs::write(directory.join(version).join("config.toml"), format!("timeout = {timeout}\n"))
+                .expect("a file can be written");
+        }
+        let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, directory.join(name));
+        link("1", "..data").expect("a link can be made");
+        link("..data/config.toml", "config.toml").expect("a link can be made");
+        let daemon = daemon(lab, &directory.join("config.toml"));
+        link("2", "..next").expect("a link can be made");
+        std::fs::rename(directory.join("..next"), directory.join("..data")).expect("and replaced");
+        daemon.told("Configuration reloaded: timeout 7 -> 8", TAKEN_OVER);
+        daemon.stop();
+    });
+}
+
+#[test]
+fn a_hang_up_reads_again_even_without_a_file() {
+    isolated(this_test!(), |lab| {
+        lab.fuse("a");
+        let daemon = lab.daemon(&[]);
+        daemon.signal(Signal::SIGHUP);
+        daemon.told("Configuration reloaded: nothing has changed", TAKEN_OVER);
+        daemon.stop();
+    });
+}
+
+#[test]
+fn sinks_servers_and_outlets_follow() {
+    isolated(this_test!(), |lab| {
+        lab.fuse("a");
+        let (one, two) = (lab.aside("one.prom"), lab.aside("two.prom"));
+        let lines = |log: &str, prom: &Path, socket: &str| {
+            let socket = lab.aside(socket);
+            format!(
+                "log_format = \"{log}\"\ntextfile = \"{}\"\nsocket = \"{}\"\n",
+                prom.display(),
+                socket.display()
+            )
+        };
+        let file = config(lab, &lines("text", &one, "s1"));
+        // The lab's own options would go before the file.
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
+        command
+            .args(["--syslog", "off", "--listen-address", "off", "--poll-interval", "1", "--config"])
+            .arg(&file);
+        let daemon = Daemon::start(command);
+        soon(ms(3000) + slack(), "the first file is written", || one.exists());
+        soon(ms(3000) + slack(), "the first socket is there", || lab.aside("s1").exists());
+        write(&file, &lines("json", &two, "s2"));
+        daemon.told(r#""message":"Configuration reloaded: "#, TAKEN_OVER);
+        soon(ms(3000) + slack(), "the second file is written", || two.exists());
+        soon(ms(3000) + slack(), "the sockets are exchanged", || {
+            lab.aside("s2").exists() && !lab.aside("s1").exists()
+        });
+        let mut status = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
+        status.args(["status", "--config"]).arg(&file);
+        let status = Finished::run(status, ms(5000));
+        assert_eq!(status.code, Some(0), "{}", status.stderr);
+        daemon.stop();
+    });
+}
+
+/// What must hold: no growth, no lost event, no false verdict.
+#[test]
+fn a_thousand_reloads_under_load() {
+    isolated_for(Duration::from_secs(240), this_test!(), |lab| {
+        let mounts = lab.fuses(20);
+        let lines = |n: usize| {
+            format!(
+                "timeout = \"2s\"\npoll_interval = \"{}ms\"\nsocket = \"off\"\n[[rule]]\nfstype = \"tmpfs\"\ntimeout = \"{}s\"\n",
+                500 + n % 2 * 100,
+                3 + n % 3
+            )
+        };
+        let file = config(lab, &lines(0));
+        let daemon = daemon(lab, &file);
+        lab.order("mute", &mounts[19]);
+        daemon.told_failed(&mounts[19], "hung", ms(5000));
+        let counts = || (daemon.process.descriptors(), daemon.process.threads());
+        let reload = |n: usize| {
+            daemon.mark();
+            std::fs::write(&file, lines(n)).expect("a file can be written");
+            daemon.signal(Signal::SIGHUP);
+            daemon.told("Configuration reloaded: ", ms(5000));
+        };
+        (0..50).for_each(reload);
+        let (before, rss) = (counts(), daemon.process.rss_kib());
+        let extra = lab.at("extra");
+        for n in 50..RELOADS {
+            reload(n);
+            if n % 100 == 0 {
+                daemon.mark();
+                lab.tmpfs(&extra);
+                daemon.told("Mount appeared: ", ms(3000));
+                lab.unmount_soon(&extra);
+                daemon.told("Mount disappeared: ", ms(8000));
+            }
+        }
+        // A prober more or less is no growth; a leak would show a thousand times.
+        let after = counts();
+        assert!(after.0 <= before.0 + 4 && after.1 <= before.1 + 4, "{before:?} before, {after:?} after");
+        let grown = daemon.process.rss_kib().saturating_sub(rss);
+        assert!(grown < 2048, "{grown} KiB more");
+        let failed = daemon.stderr.count("Mount failed health-check");
+        assert_eq!(failed, 1, "{}", daemon.transcript());
+        lab.order("ok", &mounts[19]);
+        lab.order("release", &mounts[19]);
+        daemon.mark();
+        daemon.told_recovered(&mounts[19], ms(9000));
+        daemon.stop();
+    });
+}

@@ -1,0 +1,109 @@
+//! Mounts that have to be there.
+
+use crate::common::{Daemon, Finished, isolated, ms, pause, printed};
+use nix::sys::signal::Signal;
+
+fn rule(path: &std::path::Path, more: &str) -> String {
+    format!("poll_interval = 60\n[[rule]]\nmountpoint = \"{}\"\nexpected = true\n{more}", path.display())
+}
+
+#[test]
+fn missing_at_the_start_found_and_gone_again() {
+    isolated(this_test!(), |lab| {
+        let (path, root) = (lab.at("data"), printed(lab.at("").parent().unwrap()));
+        let file = lab.aside("config.toml");
+        std::fs::write(&file, rule(&path, "fstype = \"tmpfs\"\n")).unwrap();
+        let daemon = lab.daemon(&["--config", file.to_str().unwrap()]);
+        let shown = printed(&path);
+        let what = format!("{shown} (tmpfs, by {}:2; writes now go to {root})", printed(&file));
+        daemon.told(&format!("Expected mount is missing: {what}"), ms(3000));
+        daemon.mark();
+        lab.tmpfs(&path);
+        daemon
+            .told(&format!("Expected mount is there: {shown} (tmpfs from over; was missing for "), ms(2000));
+        daemon.mark();
+        // Whoever mounts anew at once is not missed.
+        lab.unmount_soon(&path);
+        lab.tmpfs_over(&path);
+        pause(ms(1800));
+        daemon.silent_about("Expected mount is missing");
+        lab.unmount_soon(&path);
+        daemon.told(&format!("Expected mount is missing: {what}"), ms(4000));
+        daemon.mark();
+        // Something else in its place does not do.
+        lab.fuse("data");
+        pause(ms(300));
+        daemon.silent_about("Expected mount is there");
+        daemon.stop();
+    });
+}
+
+#[test]
+fn a_single_run_tells_it_and_is_not_well() {
+    isolated(this_test!(), |lab| {
+        lab.fuse("a");
+        let (path, file) = (lab.at("data"), lab.aside("config.toml"));
+        std::fs::write(&file, rule(&path, "")).unwrap();
+        let arguments = ["--config", file.to_str().unwrap()];
+        let run = Finished::run(lab.command(&[&arguments[..], &["--once-only"]].concat()), ms(8000));
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        run.says(&format!("Expected mount is missing: {}", printed(&path)))
+            .says("Checked 1 mounts; 0 are dead");
+        let check = |more: &[&str]| {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
+            command.args(["check", "--direct"]).args(arguments).args(more);
+            Finished::run(command, ms(8000))
+        };
+        let only = [lab.at("a"), path.clone()].map(|path| path.to_str().unwrap().to_owned());
+        let table = check(&[&only[0], &only[1]]);
+        assert_eq!(table.code, Some(1), "{}", table.stderr);
+        assert!(table.stdout.contains("missing"), "{}", table.stdout);
+        assert!(
+            table.stdout.contains("Checked 1 mounts; 0 are dead; 1 expected are missing"),
+            "{}",
+            table.stdout
+        );
+        let plugin = check(&["--nagios", &only[0], &only[1]]);
+        assert_eq!(plugin.code, Some(2), "{}", plugin.stdout);
+        assert!(plugin.stdout.contains(&format!("1 missing: {}", only[1])), "{}", plugin.stdout);
+        lab.tmpfs(&path);
+        assert_eq!(check(&[&only[0], &only[1]]).code, Some(0));
+    });
+}
+
+#[test]
+fn an_fstab_is_understood_and_watched() {
+    isolated(this_test!(), |lab| {
+        lab.fuse("a");
+        let fstab = lab.aside("fstab");
+        let [needed, optional, lazy] = ["needed", "optional", "lazy"].map(|name| lab.at(name));
+        let line =
+            |path: &std::path::Path, options: &str| format!("nas:/x {} nfs4 {options} 0 0\n", path.display());
+        let text = format!(
+            "# comment\n{}{}{}/dev/x none swap sw 0 0\n",
+            line(&needed, "rw"),
+            line(&optional, "rw,nofail"),
+            line(&lazy, "noauto,x-systemd.automount")
+        );
+        std::fs::write(&fstab, &text).unwrap();
+        let daemon = Daemon::start(lab.command(&[&format!("--expect-fstab={}", fstab.display())]));
+        let told = format!(
+            "Expected mount is missing: {} (nfs4 from nas:/x, by {}:2",
+            printed(&needed),
+            printed(&fstab)
+        );
+        daemon.told(&told, ms(3000));
+        daemon.silent_about(&printed(&optional));
+        daemon.silent_about(&printed(&lazy));
+        daemon.mark();
+        std::fs::write(&fstab, text + &line(&optional, "rw")).unwrap();
+        daemon.told(&format!("Expected mount is missing: {}", printed(&optional)), ms(5000));
+        daemon.silent_about(&told); // said already
+        daemon.mark();
+        lab.tmpfs(&needed);
+        daemon.told(&format!("Expected mount is there: {}", printed(&needed)), ms(2000));
+        std::fs::remove_file(&fstab).unwrap();
+        daemon.told("Configuration not reloaded", ms(5000));
+        daemon.signal(Signal::SIGTERM);
+    });
+}
