@@ -14,6 +14,7 @@ use crate::config::{
     AskConfig, CheckConfig, CheckOutput, Config, DEFAULT_CONFIG, FSTAB, Filter, Rules, duration,
     listen_address, name_regex, socket_choice,
 };
+use crate::hooks::HookSettings;
 use crate::http::{DEFAULT_SOCKET, HttpSettings, SocketChoice};
 use crate::metrics::MetricsSettings;
 use crate::monitor::Settings;
@@ -312,6 +313,7 @@ impl DaemonArgs {
             file: PathBuf::new(),
             files: Vec::new(),
             shown: Vec::new(),
+            hooks: HookSettings::default(),
             http: HttpSettings {
                 listen: self.listen_address.0,
                 socket: self.socket.unwrap_or(SocketChoice::Usual),

@@ -87,6 +87,8 @@ const RULES: &[Rule] = &[
             "src/metrics/outlets",
             "src/metrics/push",
             "src/metrics/textfile",
+            "src/remote/client",
+            "src/hooks/",
             // Time limits of connections, which are none of the monitor's business.
             "src/http/health.rs",
             "src/http/stall.rs",
@@ -111,6 +113,33 @@ const RULES: &[Rule] = &[
         except: &[],
         forbidden: &["crate::metrics", "prometheus::"],
         why: "nobody who works knows that he is measured",
+    },
+    Rule {
+        within: &["src/remote"],
+        except: &[],
+        forbidden: &["crate::monitor", "crate::daemon", "crate::metrics", "crate::hooks", "crate::http"],
+        why: "remote knows servers, and not what they are told",
+    },
+    Rule {
+        within: &["src/hooks"],
+        except: &[],
+        forbidden: &[
+            "crate::daemon",
+            "crate::probe",
+            "crate::metrics",
+            "crate::http",
+            "crate::live",
+            "crate::commands",
+            "crate::config",
+            "crate::cli",
+        ],
+        why: "hooks are told messages, and know nothing of who watches",
+    },
+    Rule {
+        within: &["src/monitor", "src/probe", "src/report", "src/daemon", "src/live"],
+        except: &[],
+        forbidden: &["crate::hooks", "crate::remote"],
+        why: "nobody who works knows who is told",
     },
     Rule {
         within: &["platform/"],

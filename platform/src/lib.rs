@@ -9,6 +9,7 @@
 //!   the prober process.
 //! * [`process`]: starting a child that shares nothing with us but one channel, killing it, and learning of its end.
 //! * [`FileWatch`]: a [`mio`] event source that tells that files of ours changed (configuration, fstab).
+//! * [`command`]: starting a program of the operator with two pipes, and ending it with all that it has started.
 //! * [`own_use`]: what this process takes of the machine, as far as the system tells.
 //! * `kind_of`, `is_quiet` (of a type, of a mount; used by [`Mount`]), `ATTRIBUTES_CALL` (used by [`Call`]).
 //! * `DEFAULT_SOCKET`, `DEFAULT_CONFIG`: where the daemon has its socket and its configuration file.
@@ -23,7 +24,7 @@
 //!   replaces the kernel's events by a timer.)
 
 mod changes;
-mod ended;
+mod children;
 mod errno;
 mod mount;
 mod mount_table;
@@ -54,6 +55,7 @@ use linux as system;
 compile_error!("there is no back-end for this system yet: see the contract above");
 
 pub use changes::Changes;
+pub use children::command;
 pub use errno::Errno;
 pub use mount::{DeviceNumber, FsKind, Mount, MountKey};
 pub use mount_table::MountTable;

@@ -1,7 +1,9 @@
 //! The contract, held on whichever system this runs: for those that are rarely at hand.
 
 use mio::{Events, Interest, Poll, Token};
-use platform::{Changes, FileWatch, MountTable, MountWatch, OWN_MOUNT_TABLE, Outcome, Target, own_use, probe};
+use platform::{
+    Changes, FileWatch, MountTable, MountWatch, OWN_MOUNT_TABLE, Outcome, Target, own_use, probe,
+};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -95,8 +97,17 @@ fn a_mount_that_comes_and_goes_is_told() {
         Command::new(program).args(arguments).status().is_ok_and(|status| status.success())
     };
     let mounted = if cfg!(target_os = "macos") {
-        run("hdiutil", &["create".as_ref(), "-size".as_ref(), "4m".as_ref(), "-fs".as_ref(), "HFS+".as_ref(), image.as_ref()])
-            && run("hdiutil", &["attach".as_ref(), "-mountpoint".as_ref(), point.as_ref(), image.as_ref()])
+        run(
+            "hdiutil",
+            &[
+                "create".as_ref(),
+                "-size".as_ref(),
+                "4m".as_ref(),
+                "-fs".as_ref(),
+                "HFS+".as_ref(),
+                image.as_ref(),
+            ],
+        ) && run("hdiutil", &["attach".as_ref(), "-mountpoint".as_ref(), point.as_ref(), image.as_ref()])
     } else {
         run("mount", &["-t".as_ref(), "tmpfs".as_ref(), "tmpfs".as_ref(), point.as_ref()])
     };

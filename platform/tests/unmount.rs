@@ -12,12 +12,13 @@ use std::fs::File;
 #[test]
 fn a_mount_in_use_goes_only_out_of_sight() {
     in_namespace("a_mount_in_use_goes_only_out_of_sight", |scratch| {
-        let path = tmpfs(scratch, "busy");
+        let path = tmpfs(scratch.join("busy"));
         let mut watched = Watched::new();
         let shown = |watched: &mut Watched| at(&watched.watch.read().expect("read"), &path).is_some();
         let held = File::create(path.join("file")).expect("a file in it");
         for how in [Unmount::Plain, Unmount::Forced] {
-            let error = unmount(&path, how).expect_err("it is in use, and has no server that could be given up");
+            let error =
+                unmount(&path, how).expect_err("it is in use, and has no server that could be given up");
             assert_eq!(error.raw_os_error(), Some(Errno::EBUSY as i32), "{how:?}");
             assert!(shown(&mut watched), "{how:?}");
         }
@@ -30,7 +31,7 @@ fn a_mount_in_use_goes_only_out_of_sight() {
 #[test]
 fn a_mount_nobody_uses_goes_and_nothing_else_does() {
     in_namespace("a_mount_nobody_uses_goes_and_nothing_else_does", |scratch| {
-        let path = tmpfs(scratch, "free");
+        let path = tmpfs(scratch.join("free"));
         let link = scratch.join("link");
         std::os::unix::fs::symlink(&path, &link).expect("a link");
         let error = unmount(&link, Unmount::Detached).expect_err("a link is not followed");
@@ -39,6 +40,9 @@ fn a_mount_nobody_uses_goes_and_nothing_else_does() {
         let error = unmount(&path, Unmount::Plain).expect_err("it is gone");
         assert_eq!(error.raw_os_error(), Some(Errno::EINVAL as i32));
         let nul = std::path::Path::new("/\0");
-        assert_eq!(unmount(nul, Unmount::Plain).expect_err("no path").kind(), std::io::ErrorKind::InvalidInput);
+        assert_eq!(
+            unmount(nul, Unmount::Plain).expect_err("no path").kind(),
+            std::io::ErrorKind::InvalidInput
+        );
     });
 }

@@ -97,6 +97,7 @@ impl Loader {
             metrics: cli.metrics.settings(&self.here),
             fstab: config.fstab.map(|fstab| self.here.join(fstab)),
             rules: files.rules,
+            hooks: files.hooks,
             file: path.to_path_buf(),
             files: files.paths,
             shown,

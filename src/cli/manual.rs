@@ -106,9 +106,7 @@ fn file() -> String {
     );
     for key in keys() {
         if let Some(option) = definition.get_arguments().find(|option| option.get_id() == key.as_str()) {
-            let value =
-                option.get_value_names().map_or("true or false".to_owned(), |names| names[0].to_string());
-            tagged(&mut roff, &key, &value, &help_of(option));
+            tagged(&mut roff, &key, &value_of(option), &help_of(option));
         }
     }
     for (title, introduction, keys) in [

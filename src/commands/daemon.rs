@@ -1,14 +1,14 @@
 //! The daemon, or a single run of it: started and ended in the right order.
 
-use super::service::{Service, teller};
+use super::service::{Service, renderer, start_hooks, teller};
 use super::{failed, once_status, policy, print, textfile_problem};
 use crate::cli::Loader;
 use crate::config::{Config, NO_MOUNT_LEFT};
 use crate::daemon::{Daemon, Ending, Options, Purpose, Told};
 use crate::live::{Live, Snapshot};
-use crate::metrics::{Outlets, Renderer};
+use crate::metrics::Outlets;
 use crate::monitor::Event;
-use crate::report::{Priority, Reporter, Severity, table};
+use crate::report::{Priority, Reporter, table};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,6 +18,10 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 /// How long the end waits for the push gateway before that: what is under way is given up, and a group that is to be
 /// deleted is deleted by then or stays.
 const LAST_PUSH: Duration = Duration::from_millis(400);
+/// How long the end waits for hooks: commands that run may end by themselves for half of it.
+const LAST_HOOKS: Duration = Duration::from_millis(300);
+/// How long a single run waits for its hooks: as long as a script that is started by cron would be let go on.
+const ONLY_HOOKS: Duration = Duration::from_secs(5);
 /// How long a single run waits for the push gateway and the text file.
 const ONLY_PUSH: Duration = Duration::from_secs(1);
 
@@ -61,10 +65,12 @@ fn run(config: Config, loader: Loader, reporter: &Reporter) -> anyhow::Result<En
 }
 
 fn once(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
+    let hooks = start_hooks(config, reporter)?;
     let mut tell = |time, told: Told<'_>| match told {
         Told::Notice(priority, text) => drop(reporter.notice(time, priority, &text)),
         Told::Event(event, _) => {
-            reporter.tell(time, event, Severity::default());
+            let (severity, selected) = config.rules.on(event);
+            hooks.offer(&reporter.tell(time, event, severity), selected, severity.as_str());
             if let Event::Run { mounts: 0, .. } = event {
                 reporter.notice(time, Priority::Warning, &format!("Nothing to watch: {NO_MOUNT_LEFT}"));
             }
@@ -72,10 +78,15 @@ fn once(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
     };
     let ending = Daemon::new(options(config, None), &mut tell)?.run(Purpose::Once(None))?;
     if !ending.interrupted && !config.metrics.is_empty() {
-        let renderer = Arc::new(Renderer::new(config.metrics.extras(reporter.sinks())));
+        let renderer = renderer(config, reporter, &hooks);
         let snapshot = Arc::new(last_snapshot(config, &ending));
         Outlets::send_once(&config.metrics, &renderer, &snapshot, ONLY_PUSH, &teller(reporter));
     }
+    if !ending.interrupted && !hooks.finish(ONLY_HOOKS) {
+        let text = format!("Hooks are not done after {}s; they are given up", ONLY_HOOKS.as_secs());
+        reporter.notice(SystemTime::now(), Priority::Warning, &text);
+    }
+    hooks.stop(LAST_HOOKS);
     if config.print_bad_mounts {
         print(&table::bad_mounts(&ending.status))?;
     }
@@ -87,7 +98,7 @@ fn watch(config: Config, loader: Loader, reporter: &Reporter) -> anyhow::Result<
     let mut service = Service::start(config, Box::new(move || loader.reload()), reporter)?;
     options.live = Some(service.live());
     let ending = Daemon::new(options, &mut service).and_then(|it| it.run(Purpose::Watch));
-    service.stop(LAST_PUSH);
+    service.stop(LAST_PUSH, LAST_HOOKS);
     ending
 }
 

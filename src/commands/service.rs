@@ -4,12 +4,13 @@
 use super::{policy, textfile_problem};
 use crate::config::{Config, Keeper, Load, Loaded, NO_MOUNT_LEFT, changes};
 use crate::daemon::{Ended, Owner, Told, Wishes};
+use crate::hooks::Hooks;
 use crate::http::{self, Server};
 use crate::live::Live;
-use crate::metrics::{Outlets, Renderer, Tell};
+use crate::metrics::{Extras, Outlets, Renderer, Tell};
 use crate::monitor::{Event, Monitor};
 use crate::report::sink::{Delivery, Output};
-use crate::report::{Message, Priority, Reporter, Severity, Sink, table};
+use crate::report::{Message, Priority, Reporter, Sink, table};
 use anyhow::Context as _;
 use mio::Waker;
 use platform::MountTable;
@@ -34,6 +35,7 @@ pub(super) struct Service {
     /// Outlets that were told to end and have not yet.
     left_behind: Vec<Outlets>,
     renderer: Arc<Mutex<Arc<Renderer>>>,
+    hooks: Hooks,
     dead_list: Option<Sink>,
     first_run: bool,
 }
@@ -52,6 +54,7 @@ impl Service {
             textfile_problem(&config).map_or(Ok(config), |problem| Err(vec![problem]))
         });
         let keeper = Keeper::start(&config, load, warn).context("cannot start a thread for configuration")?;
+        let hooks = start_hooks(&config, reporter)?;
         let renderer = Arc::new(Mutex::default());
         let mut service = Service {
             config,
@@ -62,6 +65,7 @@ impl Service {
             outlets: Outlets::default(),
             left_behind: Vec::new(),
             renderer,
+            hooks,
             dead_list,
             first_run: true,
         };
@@ -74,16 +78,19 @@ impl Service {
         self.live.clone()
     }
 
-    pub(super) fn stop(self, patience: Duration) {
+    /// Each part has its own patience, but they wait at the same time.
+    pub(super) fn stop(self, push: Duration, hooks: Duration) {
+        self.hooks.ask_to_stop(hooks);
         if let Some(server) = self.server {
             server.stop();
         }
-        self.outlets.stop(patience);
+        self.outlets.stop(push);
+        self.hooks.stop(hooks);
     }
 
     fn start_outlets(&mut self) -> std::io::Result<()> {
         let metrics = &self.config.metrics;
-        let renderer = Arc::new(Renderer::new(metrics.extras(self.reporter.sinks())));
+        let renderer = renderer(&self.config, &self.reporter, &self.hooks);
         *self.renderer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&renderer);
         self.outlets = Outlets::start(metrics, &renderer, &self.live, &teller(&self.reporter))?;
         Ok(())
@@ -118,6 +125,9 @@ impl Service {
         let text = if changed.is_empty() { "nothing has changed" } else { &changed };
         self.notice(Priority::Notice, &format!("Configuration reloaded: {text}"));
         self.config.warnings().iter().for_each(|warning| self.notice(Priority::Warning, warning));
+        if let Err(error) = self.hooks.adopt(self.config.hooks.clone()) {
+            self.notice(Priority::Error, &format!("Cannot start a thread for hooks: {error}"));
+        }
         if metrics {
             self.replace_outlets();
         }
@@ -155,21 +165,13 @@ impl Service {
         }
     }
 
-    /// How bad this is, by the rule for its mount.
-    fn severity(&self, event: &Event) -> Severity {
-        let rules = &self.config.rules;
-        let rule = match (event, event.mount()) {
-            (Event::Missing { expected, .. }, _) => rules.of_missing(&expected.mountpoint),
-            (_, Some(mount)) => rules.of(mount),
-            (_, None) => None,
-        };
-        rule.map(|rule| rule.severity).unwrap_or_default()
-    }
-
     fn event(&mut self, time: SystemTime, event: &Event, monitor: &Monitor) {
-        let message = self.reporter.tell(time, event, self.severity(event));
+        let (severity, selected) = self.config.rules.on(event);
+        let message = self.reporter.tell(time, event, severity);
+        self.hooks.offer(&message, selected, severity.as_str());
         self.live.tell(message);
         let Event::Run { mounts, .. } = event else { return };
+        self.hooks.settle(|| monitor.status());
         if std::mem::take(&mut self.first_run) {
             if *mounts == 0 {
                 self.notice(Priority::Warning, &format!("Nothing to watch: {NO_MOUNT_LEFT}"));
@@ -224,6 +226,15 @@ impl Owner for Service {
 pub(super) fn teller(reporter: &Reporter) -> Tell {
     let reporter = reporter.clone();
     Arc::new(move |priority, text: &str| drop(reporter.notice(SystemTime::now(), priority, text)))
+}
+
+pub(super) fn start_hooks(config: &Config, reporter: &Reporter) -> anyhow::Result<Hooks> {
+    Hooks::start(config.hooks.clone(), teller(reporter)).context("cannot start a thread for hooks")
+}
+
+pub(super) fn renderer(config: &Config, reporter: &Reporter, hooks: &Hooks) -> Arc<Renderer> {
+    let extras = config.metrics.extras(reporter.sinks());
+    Arc::new(Renderer::new(Extras { hooks: Some(hooks.clone()), ..extras }))
 }
 
 fn offer_dead(sink: &Sink, time: SystemTime, monitor: &Monitor) {

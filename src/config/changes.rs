@@ -23,6 +23,9 @@ pub fn changes(before: &Config, after: &Config) -> String {
     if before.expected != after.expected {
         changes.push(counted("expected mount", before.expected.len(), after.expected.len()));
     }
+    if before.hooks != after.hooks {
+        changes.push("hooks changed".to_owned());
+    }
     let more = changes.len().saturating_sub(MAX_LISTED);
     changes.truncate(MAX_LISTED);
     if more > 0 {

@@ -1,8 +1,11 @@
 //! The files: `config.toml`, and what lies in `conf.d` beside it.
 
+use super::hooks::Hooks;
 use super::problem::{Place, Problem};
 use super::rules::{Rule, Rules};
 use super::section::{Document, Word};
+use crate::hooks::HookSettings;
+use crate::hooks::settings::ALERTMANAGER;
 use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
@@ -13,7 +16,7 @@ pub const DEFAULT_CONFIG: &str = platform::DEFAULT_CONFIG;
 /// The directory beside it whose `*.toml` are read after it, in the order of their names.
 const DROP_IN_DIRECTORY: &str = "conf.d";
 /// The tables at the outermost level.
-const TABLES: &[&str] = &["rule"];
+const TABLES: &[&str] = &["rule", "hook", "alertmanager"];
 /// A file larger than this is something else by mistake.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// More files than this are something else, too.
@@ -26,6 +29,8 @@ pub struct Files {
     pub options: Vec<FileOption>,
     /// Rules of all files, in their order.
     pub rules: Rules,
+    /// Hooks of all files.
+    pub hooks: HookSettings,
     /// What was read.
     pub paths: Vec<PathBuf>,
 }
@@ -58,6 +63,7 @@ pub fn read(
     let mut problems = Vec::new();
     let mut files = Files::default();
     let mut rules: Vec<Rule> = Vec::new();
+    let mut hooks = Hooks::default();
     let known: Vec<&str> = options.iter().chain(TABLES).copied().collect();
     for (path, must) in paths(path, must, &mut problems) {
         let text = match contents(&path) {
@@ -80,6 +86,7 @@ pub fn read(
                 }
             }
             Rules::read(&mut table, &mut document, options, &mut rules);
+            hooks.read(&mut table, &mut document, options);
             table.finish(&mut document, &known, &[]);
         }
         document.problems.sort_by_key(|problem| problem.place.line);
@@ -87,7 +94,25 @@ pub fn read(
         files.paths.push(path);
     }
     files.rules = rules.into();
+    match hooks.settings() {
+        Ok(hooks) => files.hooks = hooks,
+        Err(text) if problems.is_empty() => {
+            problems.push(Problem { place: Place { file: path.to_path_buf(), line: None }, text });
+        }
+        Err(_) => {}
+    }
+    problems.extend(files.rules.iter().filter_map(|rule| unknown_hook(rule, &files.hooks)));
     if problems.is_empty() { Ok(files) } else { Err(problems) }
+}
+
+/// A rule that names a hook that does not exist: nobody would be told.
+fn unknown_hook(rule: &Rule, hooks: &HookSettings) -> Option<Problem> {
+    let is_known = |name: &String| {
+        hooks.hooks.iter().any(|hook| hook.name == *name)
+            || (name == ALERTMANAGER && hooks.alertmanager.is_some())
+    };
+    let name = rule.hooks.iter().flatten().find(|name| !is_known(name))?;
+    Some(Problem { place: rule.place.clone(), text: format!("[[rule]] hook: there is no hook {name}") })
 }
 
 /// Where changes have to be looked for: files that are there or may come, and the directories that they lie in.

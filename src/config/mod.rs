@@ -6,6 +6,7 @@ mod expected;
 pub mod files;
 mod filter;
 mod fstab;
+mod hooks;
 mod keeper;
 mod paths;
 mod problem;
@@ -25,6 +26,7 @@ pub use rules::{Globs, Rule, Rules};
 pub use section::Word;
 pub use values::{duration, listen_address, name_regex, socket_choice};
 
+use crate::hooks::HookSettings;
 use crate::http::HttpSettings;
 use crate::metrics::{MetricsSettings, textfile};
 use crate::monitor::{Expected, Settings};
@@ -50,6 +52,8 @@ pub struct Config {
     pub print_bad_mounts: bool,
     /// Where metrics go, besides whoever fetches them.
     pub metrics: MetricsSettings,
+    /// Who is told what happens, besides the sinks.
+    pub hooks: HookSettings,
     /// Where questions are answered.
     pub http: HttpSettings,
     /// What is special about some mounts.

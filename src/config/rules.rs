@@ -4,7 +4,7 @@ use super::in_toml;
 use super::problem::Place;
 use super::reference;
 use super::section::{Document, Section, Value};
-use crate::monitor::Settings;
+use crate::monitor::{Event, Settings};
 use crate::report::{Severity, Span};
 use globset::{GlobBuilder, GlobMatcher};
 use platform::{Mount, MountTable};
@@ -176,6 +176,17 @@ impl Rules {
     #[must_use]
     pub fn of_missing(&self, path: &Path) -> Option<&Rule> {
         self.0.iter().find(|rule| rule.mountpoint.is_some() && rule.is_for_path(path))
+    }
+
+    /// How bad this is, and which hooks are told, if not all: by the rule for its mount.
+    #[must_use]
+    pub fn on(&self, event: &Event) -> (Severity, Option<&[String]>) {
+        let rule = match (event, event.mount()) {
+            (Event::Missing { expected, .. }, _) => self.of_missing(&expected.mountpoint),
+            (_, Some(mount)) => self.of(mount),
+            (_, None) => None,
+        };
+        rule.map_or((Severity::default(), None), |rule| (rule.severity, rule.hooks.as_deref()))
     }
 
     /// All of them.

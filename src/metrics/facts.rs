@@ -1,6 +1,7 @@
 //! What families are filled from: a snapshot, and the little that is not in one, read once for each rendering.
 
 use super::Extras;
+use crate::hooks::{Counts, Hooks};
 use crate::live::Snapshot;
 use crate::monitor::{FsCounters, Health, MountStatus, Reason, Status, Time};
 use crate::report::escape::escape_os;
@@ -27,6 +28,7 @@ pub(super) struct Facts<'a> {
 pub(super) struct Read {
     pub(super) dropped: BTreeMap<&'static str, u64>,
     pub(super) push: Option<Pushed>,
+    pub(super) hooks: Counts,
 }
 
 #[derive(Clone, Copy)]
@@ -40,13 +42,14 @@ impl<'a> Facts<'a> {
         let dropped = extras.sinks.iter().map(|sink| (sink.name(), sink.dropped_total())).collect();
         let push = extras.push.as_ref().map(|push| push.read());
         let push = push.map(|(failures, last_success)| Pushed { failures, last_success });
+        let hooks = extras.hooks.as_ref().map(Hooks::counters).unwrap_or_default();
         let mut fstypes: BTreeMap<String, Many> = BTreeMap::new();
         for counted in &snapshot.status.counters.by_fstype {
             // A type may really be called what the rest is called: one series for both.
             let sum = fstypes.entry(escape_os(&counted.fstype).into_owned()).or_default();
             add(sum, counted);
         }
-        Facts { snapshot, extras: Read { dropped, push }, process, fstypes }
+        Facts { snapshot, extras: Read { dropped, push, hooks }, process, fstypes }
     }
 
     pub(super) fn status(&self) -> &'a Status {

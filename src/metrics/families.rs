@@ -2,6 +2,7 @@
 //! Alert rules, dashboards and documentation are held against this table.
 
 use super::facts::{Facts, Line, Many, line, plain, stamp};
+use crate::hooks::{AlertCount, HookCount, Outcome};
 use crate::monitor::{ExpectedStatus, Health, MountStatus, Reason};
 use crate::report::escape::escape_os;
 use prometheus::proto::MetricType;
@@ -84,6 +85,35 @@ pub const FAMILIES: &[Family] = &[
         &[],
         Fill::One(|facts| plain(facts.status().dead)),
     ),
+    counter(
+        "mountstatus_alertmanager_alerts_dropped_total",
+        "Alerts that were not sent because there were too many; only with an Alertmanager.",
+        &[],
+        Fill::One(|facts| Some(facts.extras.hooks.alertmanager?.dropped as f64)),
+    ),
+    gauge(
+        "mountstatus_alertmanager_alerts_firing",
+        "Alerts that Alertmanager is told of; only with an Alertmanager.",
+        &[],
+        Fill::One(|facts| plain(facts.extras.hooks.alertmanager?.firing)),
+    ),
+    gauge(
+        "mountstatus_alertmanager_last_success_timestamp_seconds",
+        "When Alertmanager last took alerts, 0 if it never did; only with an Alertmanager.",
+        &[],
+        Fill::One(|facts| Some(stamp(facts.extras.hooks.alertmanager?.last_success))),
+    ),
+    counter(
+        "mountstatus_alertmanager_requests_total",
+        "Requests to Alertmanager by what came of them; only with an Alertmanager.",
+        &["outcome"],
+        Fill::Many(|facts| {
+            let counted = facts.extras.hooks.alertmanager;
+            let outcomes =
+                |n: AlertCount| [line(["ok"], n.accepted as f64), line(["failed"], n.failed as f64)];
+            counted.map(outcomes).into_iter().flatten().collect()
+        }),
+    ),
     gauge(
         "mountstatus_build_info",
         "Always 1; version and revision of the program are in the labels.",
@@ -95,6 +125,24 @@ pub const FAMILIES: &[Family] = &[
         "1 while a mount that has to be there is not; no series for other mounts.",
         &["mountpoint"],
         Fill::Many(expected),
+    ),
+    gauge(
+        "mountstatus_hook_commands_left",
+        "Commands of hooks that were killed and cannot end before the kernel lets them go; only with hooks.",
+        &["hook"],
+        Fill::Many(|facts| of_hooks(facts, |hook| hook.left as f64)),
+    ),
+    gauge(
+        "mountstatus_hook_events_waiting",
+        "Events that wait for a run of their hook; only with hooks.",
+        &["hook"],
+        Fill::Many(|facts| of_hooks(facts, |hook| hook.waiting as f64)),
+    ),
+    counter(
+        "mountstatus_hook_runs_total",
+        "Events for hooks by what came of them; only with hooks.",
+        &["hook", "outcome"],
+        Fill::Many(hook_runs),
     ),
     gauge(
         "mountstatus_last_run_timestamp_seconds",
@@ -294,6 +342,19 @@ fn events(facts: &Facts<'_>) -> Vec<Line> {
         ("unmounted", counters.unmounted),
     ];
     counted.into_iter().map(|(event, n)| line([event], n as f64)).collect()
+}
+
+fn of_hooks(facts: &Facts<'_>, value: fn(&HookCount) -> f64) -> Vec<Line> {
+    facts.extras.hooks.hooks.iter().map(|hook| line([hook.name.clone()], value(hook))).collect()
+}
+
+/// All outcomes of each hook, for the same reason as below.
+fn hook_runs(facts: &Facts<'_>) -> Vec<Line> {
+    let of_hook = |hook: &HookCount| {
+        let (name, hook) = (hook.name.clone(), hook.clone());
+        Outcome::ALL.map(move |outcome| line([name.as_str(), outcome.as_str()], hook.runs(outcome) as f64))
+    };
+    facts.extras.hooks.hooks.iter().flat_map(of_hook).collect()
 }
 
 /// All reasons for each type: a counter that begins at 1 has no rate.

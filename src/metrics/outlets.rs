@@ -33,7 +33,7 @@ impl MetricsSettings {
     #[must_use]
     pub fn extras<'a>(&self, sinks: impl Iterator<Item = &'a Sink>) -> Extras {
         let push = self.push.as_ref().map(|_| Arc::new(PushCounters::default()));
-        Extras { sinks: sinks.cloned().collect(), push }
+        Extras { sinks: sinks.cloned().collect(), push, hooks: None }
     }
 }
 

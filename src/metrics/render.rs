@@ -3,6 +3,7 @@
 use super::facts::{Facts, Line, pair};
 use super::families::{FAMILIES, Family, Fill, is_of_process};
 use super::push::PushCounters;
+use crate::hooks::Hooks;
 use crate::live::Snapshot;
 use crate::monitor::{DURATION_BOUNDS, Durations, MountStatus};
 use crate::report::Sink;
@@ -28,6 +29,8 @@ pub struct Extras {
     pub sinks: Vec<Sink>,
     /// The counters of the push gateway, if there is one.
     pub push: Option<Arc<PushCounters>>,
+    /// The hooks, if there are any.
+    pub hooks: Option<Hooks>,
 }
 
 /// Makes text of snapshots. Nothing is kept from one to the next but the start of the process.

@@ -187,7 +187,7 @@ fn names_are_escaped_and_series_are_unique() {
 #[test]
 fn a_push_has_all_but_the_process() {
     let push = Arc::new(push::PushCounters::default());
-    let renderer = Renderer::new(Extras { sinks: vec![], push: Some(push) });
+    let renderer = Renderer::new(Extras { push: Some(push), ..Extras::default() });
     let snapshot = snapshot(vec![status(1, "/a", Health::Ok)]);
     let pushed = String::from_utf8(renderer.render_for_push(&snapshot)).unwrap();
     let shown = String::from_utf8(renderer.render(&snapshot)).unwrap();

@@ -13,17 +13,17 @@ use std::time::Duration;
 /// The object of this message, on one line, without a line end.
 #[must_use]
 pub fn object(message: &Message) -> String {
-    let mut record = Record {
-        event: message.event.as_ref().map_or("notice", Event::name),
-        time: rfc3339(message.time),
-        priority: message.priority.as_str(),
-        message: &message.text,
-        ..Record::default()
-    };
-    if let Some(event) = &message.event {
-        record.fill(event);
-    }
-    serde_json::to_string(&record).expect("strings and finite numbers make JSON")
+    text(&Record::of(message))
+}
+
+/// The same object with what those need who get messages of many machines.
+#[must_use]
+pub fn object_from(message: &Message, host: &str, severity: &str) -> String {
+    text(&Foreign { record: Record::of(message), host, severity })
+}
+
+fn text(object: &impl Serialize) -> String {
+    serde_json::to_string(object).expect("strings and finite numbers make JSON")
 }
 
 /// Seconds as JSON has them, to the microsecond.
@@ -95,7 +95,30 @@ struct Record<'a> {
     message: &'a str,
 }
 
+/// A message for another machine.
+#[derive(Serialize)]
+struct Foreign<'a> {
+    #[serde(flatten)]
+    record: Record<'a>,
+    host: &'a str,
+    severity: &'a str,
+}
+
 impl<'a> Record<'a> {
+    fn of(message: &'a Message) -> Record<'a> {
+        let mut record = Record {
+            event: message.event.as_ref().map_or("notice", Event::name),
+            time: rfc3339(message.time),
+            priority: message.priority.as_str(),
+            message: &message.text,
+            ..Record::default()
+        };
+        if let Some(event) = &message.event {
+            record.fill(event);
+        }
+        record
+    }
+
     fn fill(&mut self, event: &'a Event) {
         if let Some(mount) = event.mount() {
             self.mountpoint = Some(name(mount.mountpoint.as_os_str()));

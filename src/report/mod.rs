@@ -16,7 +16,7 @@ mod priority;
 pub mod progress;
 mod rate;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod severity;
 pub mod sink;
 pub mod stamp;

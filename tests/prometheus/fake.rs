@@ -1,4 +1,4 @@
-//! A push gateway that does what a test wants, and remembers what it was asked.
+//! A server that does what a test wants, and remembers what it was asked.
 
 use crate::common::{pause, slack, soon};
 use std::io::{Read, Write};
@@ -14,6 +14,8 @@ pub(crate) enum Manner {
     Slow(Duration),
     /// Refuses.
     Refuses,
+    /// Has no time.
+    Busy,
     /// Sends it elsewhere.
     Redirects,
     /// Never says a word.
@@ -83,6 +85,7 @@ impl Fake {
                 "202 Accepted"
             }
             Manner::Refuses => "400 Bad Request",
+            Manner::Busy => "503 Service Unavailable",
             Manner::Redirects => "302 Found\r\nLocation: /elsewhere",
             Manner::BlackHole => {
                 pause(Duration::from_secs(600));

@@ -8,6 +8,7 @@
 #[allow(dead_code, unused_imports)] // other tests use the rest of it
 mod common;
 
+mod alertmanager;
 mod alerts;
 mod contrib;
 mod fake;

@@ -1,22 +1,17 @@
 //! The prober as a process: started by fork and exec with one socket, killed, reaped.
 //!
-//! The standard library's way of starting a child waits until its exec has succeeded, and an exec waits for the
-//! storage of the program. So this is a fork of our own: it returns at once, and that the child has come up is
-//! learned from its first packet. Between fork and exec only async-signal-safe calls are made (signal-safety(7)),
-//! and the first of them give back every descriptor of the parent: should the exec hang, no port stays taken.
+//! It is started as `spawn` describes, and that it has come up is learned from its first packet.
+
+use crate::children::spawn::spawn;
 
 pub use super::packet::{Channel, MAX_PACKET, answer};
-pub use crate::ended::Ended;
+pub use crate::children::child::{Child, Ended};
 
-use nix::errno::Errno;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socketpair, sockopt};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid};
-use std::ffi::{CStr, CString, c_char, c_int, c_uint};
+use std::ffi::{CStr, CString, c_int};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd, RawFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -27,11 +22,6 @@ pub const PROBER_ARGUMENT: &str = "prober";
 const MODE: &CStr = c"prober";
 /// The link to the program that runs, which works even when its file was replaced.
 const OURSELVES: &CStr = c"/proc/self/exe";
-/// Kernels before 5.9 have no `close_range`: descriptors below this are closed one by one. Ours are numbered from
-/// the bottom and never come near it; the bound keeps an unlimited `RLIMIT_NOFILE` from costing seconds.
-const MAX_CLOSED_ONE_BY_ONE: c_int = 65_536;
-/// Signal numbers end here (`_NSIG`) on all but MIPS.
-const MAX_SIGNAL: c_int = 64;
 
 /// May this process do all that root may?
 #[must_use]
@@ -69,124 +59,9 @@ impl Launcher {
     pub fn spawn(&self) -> io::Result<(Child, Channel)> {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-        if theirs.as_raw_fd() <= libc::STDERR_FILENO {
-            return Err(io::Error::other("standard descriptors of this process are closed"));
-        }
-        let argv = [NAME.as_ptr(), MODE.as_ptr(), std::ptr::null()];
-        let envp = [std::ptr::null()];
-        // A handler of ours must not run in the child, where its pipes lead back to us.
-        let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-        // SAFETY: the child makes only async-signal-safe calls, allocates nothing, and never returns from here.
-        let forked = match unsafe { nix::unistd::fork() } {
-            Ok(ForkResult::Child) => unsafe {
-                // SAFETY: we are the child of a fork; the strings were made before it and both lists end in null.
-                exec(&self.program, argv.as_ptr(), envp.as_ptr(), theirs.as_raw_fd(), self.null.as_raw_fd())
-            },
-            Ok(ForkResult::Parent { child }) => Ok(child),
-            Err(errno) => Err(io::Error::from(errno)),
-        };
-        before.thread_set_mask()?;
-        forked.map(|pid| (Child { pid, ended: None }, Channel::over(ours)))
-    }
-}
-
-/// The child's way from fork to exec.
-///
-/// # Safety
-/// Only in the child of a fork; `argv` and `envp` are null-terminated lists of NUL-terminated strings.
-unsafe fn exec(
-    program: &CStr,
-    argv: *const *const c_char,
-    envp: *const *const c_char,
-    socket: RawFd,
-    null: RawFd,
-) -> ! {
-    // SAFETY: async-signal-safe calls with plain numbers, and pointers that the caller vouches for.
-    unsafe {
-        if libc::dup2(socket, 0) != 0 || libc::dup2(null, 1) != 1 || libc::dup2(null, 2) != 2 {
-            libc::_exit(Ended::EXEC_FAILED);
-        }
-        close_from(3);
-        libc::setsid();
-        libc::chdir(c"/".as_ptr());
-        default_signals();
-        libc::execve(program.as_ptr(), argv, envp);
-        libc::_exit(Ended::EXEC_FAILED)
-    }
-}
-
-/// # Safety
-/// Closes descriptors whoever owns them: only in the child of a fork.
-unsafe fn close_from(first: c_int) {
-    // SAFETY: plain numbers; who may call this has no use for the descriptors.
-    unsafe {
-        if libc::syscall(libc::SYS_close_range, first as c_uint, c_uint::MAX, 0 as c_uint) == 0 {
-            return;
-        }
-        for fd in first..MAX_CLOSED_ONE_BY_ONE {
-            libc::close(fd);
-        }
-    }
-}
-
-/// # Safety
-/// Takes away every handler: only in the child of a fork.
-unsafe fn default_signals() {
-    // SAFETY: zeroed structures of these types are valid: no flags, an empty mask, the default action.
-    unsafe {
-        let mut default: libc::sigaction = std::mem::zeroed();
-        default.sa_sigaction = libc::SIG_DFL;
-        for signal in 1..=MAX_SIGNAL {
-            libc::sigaction(signal, &raw const default, std::ptr::null_mut()); // refused for a few: they have none
-        }
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
-    }
-}
-
-/// A started child. Dropping it neither kills nor waits.
-#[derive(Debug)]
-pub struct Child {
-    pid: Pid,
-    ended: Option<Ended>,
-}
-
-impl Child {
-    /// Its process id.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.pid.as_raw().unsigned_abs()
-    }
-
-    /// Sends SIGKILL. A child that was reaped is left alone: its id may be somebody else's by now.
-    pub fn kill(&self) {
-        if self.ended.is_none() {
-            // Our own child that was not reaped can always be signalled, a zombie too.
-            let _ = nix::sys::signal::kill(self.pid, Signal::SIGKILL);
-        }
-    }
-
-    /// Is this thread of it still there? The threads of a killed process end one by one, and one that cannot be
-    /// interrupted keeps the others' descriptors open, but not the others.
-    #[must_use]
-    pub fn has_thread(&self, tid: u32) -> bool {
-        // SAFETY: plain numbers; signal 0 is never delivered.
-        let result = unsafe { libc::syscall(libc::SYS_tgkill, self.pid.as_raw(), tid as c_int, 0 as c_int) };
-        self.ended.is_none() && (result == 0 || Errno::last() != Errno::ESRCH)
-    }
-
-    /// How it ended, if it has; never waits. All its threads are gone then, and its descriptors closed.
-    pub fn try_reap(&mut self) -> Option<Ended> {
-        if self.ended.is_none() {
-            self.ended = match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(_, status)) => Some(Ended::Exited(status)),
-                Ok(WaitStatus::Signaled(_, signal, _)) => Some(Ended::Killed(signal as i32)),
-                Err(Errno::ECHILD) => Some(Ended::Unknown),
-                Ok(_) | Err(_) => None,
-            };
-        }
-        self.ended
+        let standard = [theirs.as_fd(), self.null.as_fd(), self.null.as_fd()];
+        let pid = spawn(&self.program, &[NAME, MODE], &[], standard)?;
+        Ok((Child::of(pid), Channel::over(ours)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where a gateway is, and where in it the metrics of this machine are.
 
+use crate::remote::{Access, Address, Client, Credentials, NO_PASSWORD};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use reqwest::Url;
@@ -25,56 +26,38 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
 }
 
-/// Where a secret is written. The files are read before each push, so that they can be replaced.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub enum Credentials {
-    /// The gateway asks for none.
-    #[default]
-    None,
-    /// A file with `USER:PASSWORD`.
-    User(PathBuf),
-    /// A file with a bearer token.
-    Token(PathBuf),
+impl Settings {
+    pub(super) fn client(&self) -> Client {
+        Client::new(Access { credentials: self.credentials.clone(), ca_file: self.ca_file.clone() })
+    }
 }
 
 /// The address of a gateway: `host:port`, or a URL, which may have a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Gateway(Url);
+pub struct Gateway(Address);
 
 impl FromStr for Gateway {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Gateway, String> {
-        let text = text.trim();
-        // `localhost:9091` alone would be a URL with the scheme `localhost`.
-        let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-        let url = Url::parse(&whole).map_err(|error| format!("{error}; write host:port or a URL"))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err("only http and https are spoken here".to_owned());
+        let address = text.parse::<Address>().map_err(|error| match error {
+            error if error == NO_PASSWORD => format!("{error}; use --push-user-file"),
+            error => error,
+        })?;
+        if address.has_query() {
+            return Err("a gateway has no query".to_owned());
         }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(
-                "everybody could read the password in the list of processes: use --push-user-file".to_owned()
-            );
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err("a gateway has no query and no fragment".to_owned());
-        }
-        Ok(Gateway(url))
+        Ok(Gateway(address))
     }
 }
 
 impl fmt::Display for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str())
+        self.0.fmt(f)
     }
 }
 
 impl Gateway {
-    pub(super) fn is_encrypted(&self) -> bool {
-        self.0.scheme() == "https"
-    }
-
     /// The group of this instance. What is not plain is given in base64: a slash cannot be given otherwise, nor can
     /// an empty name.
     pub(super) fn group(&self, instance: &OsStr) -> Url {
@@ -89,11 +72,7 @@ impl Gateway {
             }
             _ => ("instance", instance.to_string_lossy().into_owned()),
         };
-        let mut url = self.0.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(["metrics", "job", JOB, label, &value]);
-        }
-        url
+        self.0.below(&["metrics", "job", JOB, label, &value])
     }
 }
 

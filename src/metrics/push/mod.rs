@@ -4,19 +4,20 @@
 //! The thread runs one task on a small executor of its own, so that a request under way can be given up the moment
 //! the daemon is to stop.
 
-mod client;
 mod counters;
 mod gateway;
 
+pub use crate::remote::Credentials;
 pub use counters::PushCounters;
-pub use gateway::{Credentials, Gateway, Settings};
+pub use gateway::{Gateway, Settings};
 
 use super::news::News;
-use super::{Renderer, Tell};
+use super::{CONTENT_TYPE, Renderer, Tell};
 use crate::live::{Live, Snapshot};
+use crate::remote::{Backoff, Client, executor};
 use crate::report::Priority;
-use client::Client;
-use std::hash::{BuildHasher, RandomState};
+use reqwest::header::HeaderValue;
+use reqwest::{Method, Url};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -31,6 +32,12 @@ const LEAST_GAP: Duration = Duration::from_millis(500);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// … doubled up to this, so that one that returns is found within a minute.
 const LAST_RETRY: Duration = Duration::from_secs(60);
+/// A push that is not done by then never will be.
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The group is taken back while the daemon stops, which has a second for everything.
+const DELETE_TIMEOUT: Duration = Duration::from_millis(350);
+/// One thread beside for the one gateway.
+const BESIDE: usize = 1;
 
 /// The running thread.
 #[derive(Debug)]
@@ -61,12 +68,12 @@ impl Pusher {
             live: live.clone(),
             tell: Arc::clone(tell),
             shared: Arc::clone(&shared),
-            client: Client::new(settings.clone()),
+            client: settings.client(),
             news: News::default(),
-            failing: None,
+            backoff: Backoff::new(FIRST_RETRY, LAST_RETRY),
             _end: end,
         };
-        let runtime = executor()?;
+        let runtime = executor(BESIDE)?;
         std::thread::Builder::new().name("push".into()).spawn(move || runtime.block_on(worker.run()))?;
         live.on_news(&shared, |shared| shared.bell.notify_one());
         Ok(Pusher { shared, ended: Mutex::new(ended) })
@@ -94,18 +101,33 @@ pub(super) fn send_once(
     snapshot: &Arc<Snapshot>,
 ) -> io::Result<mpsc::Receiver<Result<(), String>>> {
     let (give, given) = mpsc::channel();
-    let mut client = Client::new(settings.clone());
+    let client = settings.client();
+    let settings = settings.clone();
     let (renderer, snapshot) = (Arc::clone(renderer), Arc::clone(snapshot));
-    let runtime = executor()?;
+    let runtime = executor(BESIDE)?;
     std::thread::Builder::new().name("push".into()).spawn(move || {
-        let _ = give.send(runtime.block_on(client.put(renderer.render_for_push(&snapshot))));
+        let _ = give.send(runtime.block_on(put(&settings, &client, renderer.render_for_push(&snapshot))));
     })?;
     Ok(given)
 }
 
-fn executor() -> io::Result<tokio::runtime::Runtime> {
-    // One thread for the one name that is looked up.
-    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()
+/// Replaces everything in the group.
+async fn put(settings: &Settings, client: &Client, body: Vec<u8>) -> Result<(), String> {
+    let body = Some((HeaderValue::from_static(CONTENT_TYPE), body));
+    let sent = client.send(Method::PUT, group(settings)?, body, TOTAL_TIMEOUT).await;
+    sent.map_err(|failure| failure.text)
+}
+
+/// Takes the group back.
+async fn delete(settings: &Settings, client: &Client) -> Result<(), String> {
+    let sent = client.send(Method::DELETE, group(settings)?, None, DELETE_TIMEOUT).await;
+    sent.map_err(|failure| failure.text)
+}
+
+/// The name of the machine may change while we run.
+fn group(settings: &Settings) -> Result<Url, String> {
+    let instance = hostname::get().map_err(|error| format!("this machine has no name: {error}"))?;
+    Ok(settings.gateway.group(&instance))
 }
 
 struct Worker {
@@ -116,8 +138,7 @@ struct Worker {
     shared: Arc<Shared>,
     client: Client,
     news: News,
-    /// The pause after the last failure, while there is one.
-    failing: Option<Duration>,
+    backoff: Backoff,
     /// Dropped at the end.
     _end: mpsc::Sender<()>,
 }
@@ -137,7 +158,7 @@ impl Worker {
             }
         }
         if self.settings.delete_on_exit
-            && let Err(error) = self.client.delete().await
+            && let Err(error) = delete(&self.settings, &self.client).await
         {
             self.say(
                 Priority::Warning,
@@ -150,14 +171,14 @@ impl Worker {
     async fn push(&mut self, snapshot: &Snapshot) -> Instant {
         let body = self.renderer.render_for_push(snapshot);
         let sent = tokio::select! {
-            sent = self.client.put(body) => sent,
+            sent = put(&self.settings, &self.client, body) => sent,
             () = stopped(&self.shared) => return Instant::now(),
         };
         let pause = match sent {
             Ok(()) => {
                 self.count(|counters| counters.succeeded(SystemTime::now()));
                 self.news.sent(snapshot);
-                if self.failing.take().is_some() {
+                if self.backoff.succeeded() {
                     self.say(
                         Priority::Notice,
                         &format!("Metrics are pushed to {} again", self.settings.gateway),
@@ -167,16 +188,14 @@ impl Worker {
             }
             Err(error) => {
                 self.count(PushCounters::failed);
-                if self.failing.is_none() {
+                if !self.backoff.is_failing() {
                     let gateway = &self.settings.gateway;
                     self.say(
                         Priority::Warning,
                         &format!("Cannot push metrics to {gateway}: {error}; trying again"),
                     );
                 }
-                let pause = self.failing.map_or(FIRST_RETRY, |last| (last * 2).min(LAST_RETRY));
-                self.failing = Some(pause);
-                jittered(pause, RandomState::new().hash_one(pause))
+                self.backoff.failed()
             }
         };
         Instant::now() + pause
@@ -201,25 +220,5 @@ impl Worker {
 async fn stopped(shared: &Shared) {
     while !shared.stopping.load(Ordering::Acquire) {
         shared.bell.notified().await;
-    }
-}
-
-/// Between half and all of a pause: a thousand machines that lost one gateway do not return as one.
-fn jittered(pause: Duration, random: u64) -> Duration {
-    let half = pause / 2;
-    half + half.mul_f64((random >> 11) as f64 / (1_u64 << 53) as f64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn jitter_stays_between_half_and_all() {
-        let pause = Duration::from_secs(8);
-        assert_eq!(jittered(pause, 0), pause / 2);
-        assert!(jittered(pause, u64::MAX) <= pause && jittered(pause, u64::MAX) > pause * 99 / 100);
-        let random = RandomState::new().hash_one(1);
-        assert_eq!(jittered(pause, random), jittered(pause, random));
     }
 }

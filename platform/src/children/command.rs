@@ -1,0 +1,146 @@
+//! A command of the operator: started without waiting for its program, which may lie on hung storage; ended with all
+//! that it has started.
+
+use super::child::{Child, Ended};
+use super::spawn::spawn;
+use nix::sys::signal::Signal;
+use std::ffi::{CStr, CString, OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+/// A started command, its pipes, and its process group. Dropping it neither ends it nor waits.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+}
+
+/// Our ends of a command's pipes.
+#[derive(Debug)]
+pub struct Pipes {
+    /// Its standard input.
+    pub input: OwnedFd,
+    /// Its standard output and standard error, as they come.
+    pub output: OwnedFd,
+}
+
+/// Starts the program at `arguments[0]`, an absolute path, with these variables and no others.
+///
+/// # Errors
+/// No arguments; a NUL byte in one of the strings; what `pipe(2)` and `fork(2)` say. That the program cannot be
+/// executed is seen as its end.
+pub fn start(
+    arguments: &[OsString],
+    environment: &[(&str, impl AsRef<OsStr>)],
+) -> io::Result<(Running, Pipes)> {
+    let arguments: Vec<CString> =
+        arguments.iter().map(|argument| CString::new(argument.as_bytes())).collect::<Result<_, _>>()?;
+    let Some(program) = arguments.first() else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no program is named"));
+    };
+    let variable = |(name, value): &(&str, _)| -> Result<CString, std::ffi::NulError> {
+        let value: &OsStr = AsRef::<OsStr>::as_ref(value);
+        CString::new([name.as_bytes(), b"=", value.as_bytes()].concat())
+    };
+    let environment: Vec<CString> = environment.iter().map(variable).collect::<Result<_, _>>()?;
+    let (their_input, input) = io::pipe()?;
+    let (output, their_output) = io::pipe()?;
+    let standard = [their_input.as_fd(), their_output.as_fd(), their_output.as_fd()];
+    let pid = spawn(program, &strings(&arguments), &strings(&environment), standard)?;
+    Ok((Running { child: Child::of(pid) }, Pipes { input: input.into(), output: output.into() }))
+}
+
+fn strings(strings: &[CString]) -> Vec<&CStr> {
+    strings.iter().map(CString::as_c_str).collect()
+}
+
+impl Running {
+    /// Its process id, which is also its process group's.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
+    /// How it ended, if it has; never waits. SIGCHLD says when to look.
+    pub fn try_reap(&mut self) -> Option<Ended> {
+        self.child.try_reap()
+    }
+
+    /// The same, and if it has ended, kills what is left of its process group first.
+    pub fn try_reap_all(&mut self) -> Option<Ended> {
+        if self.child.has_ended() {
+            self.kill();
+        }
+        self.child.try_reap()
+    }
+
+    /// Asks it and its process group to end (SIGTERM).
+    pub fn terminate(&self) {
+        self.child.signal_group(Signal::SIGTERM);
+    }
+
+    /// Ends it and its process group (SIGKILL).
+    pub fn kill(&self) {
+        self.child.signal_group(Signal::SIGKILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::io::Read as _;
+    #[cfg(target_os = "linux")]
+    use std::io::Write as _;
+
+    #[cfg(target_os = "linux")] // where /proc shows the descriptors
+    #[test]
+    fn a_command_has_its_arguments_and_variables_and_nothing_else() {
+        let script =
+            "cat; echo $0 $1; pwd; env | sort; ls /proc/self/fd; ps -o sid= -o pgid= -p $$ 1>&2; exit 3";
+        let arguments = ["/bin/sh", "-c", script, "zero", "one"].map(OsString::from);
+        let environment = [("PATH", "/usr/bin:/bin"), ("MSM_X", "a b")];
+        let (mut running, pipes) = start(&arguments, &environment).unwrap();
+        File::from(pipes.input).write_all(b"input\n").unwrap();
+        let mut said = String::new();
+        File::from(pipes.output).read_to_string(&mut said).unwrap();
+        let ended = loop {
+            if let Some(ended) = running.try_reap() {
+                break ended;
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!(ended, Ended::Exited(3));
+        let pid = running.pid();
+        let lines: Vec<&str> = said.lines().map(str::trim).collect();
+        let (head, tail) = lines.split_at(3);
+        assert_eq!(head, ["input", "zero one", "/"]);
+        let variables: Vec<&str> = tail.iter().copied().filter(|line| line.contains('=')).collect();
+        assert_eq!(variables, ["MSM_X=a b", "PATH=/usr/bin:/bin", "PWD=/"]);
+        // The fourth is the folder that `ls` itself reads.
+        assert!(said.contains("\n0\n1\n2\n3\n") && !said.contains("\n4\n"), "{said}");
+        let group = lines.last().unwrap().split_whitespace().collect::<Vec<_>>();
+        assert_eq!(group, [pid.to_string(), pid.to_string()]);
+    }
+
+    #[test]
+    fn the_group_ends_with_its_leader() {
+        // The leader ends at SIGTERM, its child does not.
+        let script = "(trap '' TERM; echo ready; while :; do sleep 1000; done) & read line";
+        let arguments = ["/bin/sh", "-c", script].map(OsString::from);
+        let (mut running, pipes) = start(&arguments, &[("PATH", "/usr/bin:/bin")]).unwrap();
+        let mut output = File::from(pipes.output);
+        let mut ready = [0; 6];
+        output.read_exact(&mut ready).unwrap();
+        running.terminate();
+        let ended = loop {
+            if let Some(ended) = running.try_reap_all() {
+                break ended;
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!(ended, Ended::Killed(Signal::SIGTERM as i32));
+        // Nobody holds the other end any more.
+        assert_eq!(output.read_to_end(&mut Vec::new()).unwrap(), 0);
+    }
+}

@@ -1,0 +1,107 @@
+//! The address of a server.
+
+use reqwest::Url;
+use std::fmt;
+use std::str::FromStr;
+
+/// Said of a URL with a user or a password.
+pub const NO_PASSWORD: &str = "a password in a URL can be read by everybody: write it to a file";
+
+/// `host:port`, or a URL, which may have a path. It holds no secret: those are in files.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Address(Url);
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Address, String> {
+        let text = text.trim();
+        // `localhost:9091` alone would be a URL with the scheme `localhost`.
+        let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        let url = Url::parse(&whole).map_err(|error| format!("{error}; write host:port or a URL"))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err("only http and https are spoken here".to_owned());
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(NO_PASSWORD.to_owned());
+        }
+        if url.fragment().is_some() {
+            return Err("a server is never told the fragment of a URL (what follows #)".to_owned());
+        }
+        Ok(Address(url))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+impl Address {
+    /// It, as it is asked.
+    #[must_use]
+    pub const fn url(&self) -> &Url {
+        &self.0
+    }
+
+    /// With more below its path. Each is one segment, whatever is in it.
+    #[must_use]
+    pub fn below(&self, segments: &[&str]) -> Url {
+        let mut url = self.0.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        url
+    }
+
+    /// Is it asked over TLS?
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
+    /// Does it have a query (what follows `?`)?
+    #[must_use]
+    pub fn has_query(&self) -> bool {
+        self.0.query().is_some()
+    }
+
+    /// Scheme, host and port: what follows may not be for everybody.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        self.0.origin().ascii_serialization()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (text, below) in [
+            ("localhost:9093", "http://localhost:9093/a/b%2Fc"),
+            ("http://p/", "http://p/a/b%2Fc"),
+            ("https://p:1/x/", "https://p:1/x/a/b%2Fc"),
+        ] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(address.below(&["a", "b/c"]).as_str(), below, "{text}");
+            assert_eq!(address.is_encrypted(), text.starts_with("https"));
+        }
+        for (text, complaint) in [
+            ("", "empty host"),
+            ("ftp://p", "only http and https"),
+            ("http://me:secret@p", "write it to a file"),
+            ("http://me@p", "write it to a file"),
+            ("http://p/#a", "fragment"),
+            ("host:port", "invalid port"),
+        ] {
+            let error = text.parse::<Address>().unwrap_err();
+            assert!(error.contains(complaint), "{text}: {error}");
+        }
+        let address: Address = "https://p/x?token=abc".parse().unwrap();
+        assert!(address.has_query());
+        assert_eq!((address.origin().as_str(), address.url().query()), ("https://p", Some("token=abc")));
+    }
+}

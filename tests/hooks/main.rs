@@ -1,0 +1,18 @@
+//! Hooks with real commands, real servers and real hung storage: each is told what it is to be told, and one that
+//! hangs, fails or floods costs nobody else anything.
+
+#![forbid(unsafe_code)]
+
+#[path = "../common/mod.rs"]
+#[macro_use]
+#[allow(dead_code, unused_imports)] // other tests use the rest of it
+mod common;
+#[path = "../prometheus/fake.rs"]
+#[allow(dead_code)]
+mod fake;
+
+mod commands;
+mod hung;
+mod posts;
+mod reload;
+mod told;

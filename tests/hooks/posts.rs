@@ -1,0 +1,134 @@
+//! Requests to servers that are kind, busy, unwilling or silent.
+
+use crate::common::{isolated, ms, slack};
+use crate::fake::{Fake, Manner};
+use crate::told::{Told, command, hook};
+use mount_status_monitor::hooks::{Hook, HookAction, Outcome};
+use mount_status_monitor::remote::Credentials;
+use nix::mount::{MsFlags, mount};
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+fn post(name: &str, url: &str, credentials: Credentials, timeout: Duration) -> Hook {
+    hook(name, HookAction::post(url, credentials, None).unwrap(), timeout)
+}
+
+#[test]
+fn a_server_gets_the_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "open sesame\n").unwrap();
+    let fake = Fake::start(Manner::Kind);
+    let url = format!("http://{}/hooks/a?b=c", fake.address);
+    let told = Told::start(vec![post("chat", &url, Credentials::Token(token.clone()), ms(5000))]);
+    told.failed("/mnt/x");
+    told.done(ms(5000));
+    let request = fake.requests().remove(0);
+    assert_eq!(request.line, "POST /hooks/a?b=c");
+    let head = request.head.to_lowercase();
+    assert!(head.contains("\r\ncontent-type: application/json\r\n"), "{head}");
+    assert!(head.contains("\r\nauthorization: bearer open sesame"), "{head}");
+    let object: serde_json::Value = serde_json::from_str(&request.body).unwrap();
+    assert_eq!((&object["event"], &object["mountpoint"]), (&"failed".into(), &"/mnt/x".into()));
+    assert!(object["host"].is_string() && object["severity"] == "critical", "{object}");
+
+    // A secret is read before each use.
+    std::fs::write(&token, "another").unwrap();
+    told.failed("/mnt/x");
+    told.done(ms(5000));
+    assert!(fake.requests()[1].head.to_lowercase().contains("bearer another"));
+    std::fs::remove_file(&token).unwrap();
+    told.failed("/mnt/x");
+    let (_, text) = told.line("Hook chat failed for /mnt/x (failed): cannot read ", ms(8000));
+    assert!(text.contains("/token: No such file"), "{text}");
+    assert_eq!(told.count("chat").runs(Outcome::Ok), 2);
+}
+
+#[test]
+fn a_busy_server_is_tried_again() {
+    let fake = Fake::start(Manner::Busy);
+    let told = Told::start(vec![post("chat", &fake.address, Credentials::None, ms(20_000))]);
+    told.failed("/mnt/x");
+    fake.got(ms(1000), "the first attempt", |_| true);
+    fake.becomes(Manner::Kind);
+    told.line("Hook chat is done for /mnt/x", ms(3000));
+    assert_eq!(fake.requests().len(), 2);
+    assert_eq!(fake.requests()[0].body, fake.requests()[1].body);
+    assert_eq!(told.count("chat").runs, [1, 0, 0, 0]);
+}
+
+#[test]
+fn attempts_have_an_end() {
+    let fake = Fake::start(Manner::Busy);
+    let told = Told::start(vec![post("chat", &fake.address, Credentials::None, ms(20_000))]);
+    told.failed("/mnt/x");
+    let (_, text) = told.line("Hook chat failed for /mnt/x (failed): ", ms(6000));
+    assert!(text.ends_with("it answered 503 Service Unavailable: not like this, 4 attempts"), "{text}");
+    assert_eq!(fake.requests().len(), 4);
+}
+
+#[test]
+fn an_unwilling_server_is_left_alone() {
+    let fake = Fake::start(Manner::Refuses);
+    let told = Told::start(vec![post("chat", &fake.address, Credentials::None, ms(5000))]);
+    told.failed("/mnt/x");
+    let (_, text) = told.line("Hook chat failed for /mnt/x (failed): ", ms(2000));
+    assert!(text.ends_with("it answered 400 Bad Request: not like this"), "{text}");
+    fake.becomes(Manner::Redirects);
+    told.failed("/mnt/y");
+    told.line("Hook chat failed for /mnt/y (failed): it answered 302 Found", ms(2000));
+    assert_eq!(fake.requests().len(), 2);
+}
+
+#[test]
+fn a_silent_server_costs_its_hook_its_time_and_nobody_else_anything() {
+    let fake = Fake::start(Manner::BlackHole);
+    let told = Told::start(vec![
+        post("chat", &fake.address, Credentials::None, ms(1500)),
+        hook("page", command(&["/bin/true"]), ms(5000)),
+    ]);
+    for n in 0..10 {
+        told.failed(&format!("/mnt/{n}"));
+    }
+    told.line("Hook page is done for /mnt/9", ms(1000));
+    told.line("Hook chat failed for /mnt/0 (timeout): no answer in 1.5", ms(2500));
+    let begun = Instant::now();
+    told.hooks.stop(ms(400));
+    assert!(begun.elapsed() < ms(400) + slack());
+}
+
+#[test]
+fn a_name_that_nobody_knows_costs_its_hook_its_time_and_nobody_else_anything() {
+    isolated(this_test!(), |lab| {
+        // A name server that never answers: a lookup takes ten seconds.
+        let _silent = UdpSocket::bind("127.77.77.77:53").expect("root may bind there");
+        let configuration = lab.aside("resolv.conf");
+        std::fs::write(&configuration, "nameserver 127.77.77.77\n").expect("a file can be written");
+        mount(Some(&configuration), "/etc/resolv.conf", None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .expect("bind");
+        let fake = Fake::start(Manner::Kind);
+        let nowhere = |name| post(name, "http://nowhere.example:1/", Credentials::None, ms(700));
+        let told = Told::start(vec![
+            nowhere("one"),
+            nowhere("two"),
+            post("chat", &fake.address, Credentials::None, ms(5000)),
+            post("named", &format!("http://localhost:{}", port(&fake)), Credentials::None, ms(5000)),
+        ]);
+        for n in 0..6 {
+            told.failed(&format!("/mnt/{n}"));
+        }
+        told.line("Hook one failed for /mnt/5 (timeout): no ", ms(3000));
+        told.line("Hook two failed for /mnt/5 (timeout): no ", ms(3000));
+        assert_eq!((told.count("chat").runs(Outcome::Ok), told.count("named").runs(Outcome::Ok)), (6, 6));
+        // One thread looks up for each, however many have given up on it.
+        let threads = crate::common::Process(std::process::id()).threads();
+        assert!(threads < 20, "{threads}");
+        let begun = Instant::now();
+        told.hooks.stop(ms(400));
+        assert!(begun.elapsed() < ms(400) + slack(), "a lookup is not waited for");
+    });
+}
+
+fn port(fake: &Fake) -> &str {
+    fake.address.rsplit_once(':').expect("an address has a port").1
+}
