@@ -26,7 +26,8 @@
 //!
 //! # Reading order
 //! 1. [`monitor`]: what is decided, and when. Pure: time is an argument, decisions are data.
-//! 2. [`daemon`]: the one loop, the only reader of the clock, which carries the decisions out.
+//! 2. [`daemon`]: the one loop, the only reader of the clock, which carries the decisions out and tells the service
+//!    manager that it turns.
 //! 3. [`probe`]: the prober (the child) and the pool of probers (in the daemon).
 //! 4. [`report`]: every sentence that an operator sees, and the sinks.
 //! 5. [`live`], [`metrics`] and [`http`]: the latest snapshot, what Prometheus gets of it, and the server of all.

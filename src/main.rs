@@ -3,6 +3,7 @@
 use mount_status_monitor::cli::{self, Invocation};
 use mount_status_monitor::{commands, probe};
 use platform::process::{PROBER_ARGUMENT, is_started_by_daemon};
+use platform::service::ServiceManager;
 use std::ffi::OsStr;
 use std::process::ExitCode;
 
@@ -15,7 +16,10 @@ fn main() -> ExitCode {
         probe::prober::run();
     }
     match cli::parse(std::env::args_os()) {
-        Ok(Invocation::Daemon(config, loader)) => commands::daemon(config, loader),
+        Ok(Invocation::Daemon(config, loader)) => {
+            // Now, while there is no other thread.
+            commands::daemon(config, loader, ServiceManager::take())
+        }
         Ok(Invocation::CheckConfig(config, explain)) => commands::check_config(&config, explain.as_deref()),
         Ok(Invocation::Check(config)) => commands::check(config),
         Ok(Invocation::Status(config)) => commands::status(&config),

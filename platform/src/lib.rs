@@ -13,6 +13,7 @@
 //! * [`own_use`]: what this process takes of the machine, as far as the system tells.
 //! * `kind_of`, `is_quiet` (of a type, of a mount; used by [`Mount`]), `ATTRIBUTES_CALL` (used by [`Call`]).
 //! * `DEFAULT_SOCKET`, `DEFAULT_CONFIG`: where the daemon has its socket and its configuration file.
+//! * [`service`]: the service manager that started us, told without ever waiting for it.
 //!
 //! What is the same everywhere (the shape of a mount, error numbers, unmounting) is in the plain modules.
 //!
@@ -29,6 +30,7 @@ mod errno;
 mod mount;
 mod mount_table;
 mod probing;
+pub mod service;
 
 mod own_use;
 mod unmount;

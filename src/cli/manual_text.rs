@@ -127,4 +127,4 @@ pub(super) const FILE_EXAMPLE: &str = "\
 
   [[hook]]
   name = \"page\"
-  command = [\"/usr/local/bin/page\", \"--team\", \"storage\"]";
+  command = [\"/usr/local/bin/page\", \"storage\"]";

@@ -9,6 +9,8 @@ use crate::live::{Live, Snapshot};
 use crate::metrics::Outlets;
 use crate::monitor::Event;
 use crate::report::{Priority, Reporter, table};
+use platform::service::ServiceManager;
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -25,9 +27,9 @@ const ONLY_HOOKS: Duration = Duration::from_secs(5);
 /// How long a single run waits for the push gateway and the text file.
 const ONLY_PUSH: Duration = Duration::from_secs(1);
 
-/// Watches until it is stopped, or once.
+/// Watches until it is stopped, or once. `manager` is the service manager that started us, if there is one.
 #[must_use]
-pub fn daemon(config: Config, loader: Loader) -> ExitCode {
+pub fn daemon(config: Config, loader: Loader, manager: io::Result<Option<ServiceManager>>) -> ExitCode {
     let reporter = match Reporter::start(&config.report) {
         Ok(reporter) => reporter,
         Err(error) => {
@@ -35,7 +37,12 @@ pub fn daemon(config: Config, loader: Loader) -> ExitCode {
         }
     };
     let once_only = config.once_only;
-    let result = run(config, loader, &reporter);
+    let manager = manager.unwrap_or_else(|error| {
+        let text = format!("Cannot reach the service manager that NOTIFY_SOCKET names: {error}");
+        reporter.notice(SystemTime::now(), Priority::Warning, &text);
+        None
+    });
+    let result = run(config, loader, manager, &reporter);
     if let Ok(ending) = &result
         && ending.interrupted
     {
@@ -49,7 +56,12 @@ pub fn daemon(config: Config, loader: Loader) -> ExitCode {
     }
 }
 
-fn run(config: Config, loader: Loader, reporter: &Reporter) -> anyhow::Result<Ending> {
+fn run(
+    config: Config,
+    loader: Loader,
+    manager: Option<ServiceManager>,
+    reporter: &Reporter,
+) -> anyhow::Result<Ending> {
     for warning in config.warnings() {
         reporter.notice(SystemTime::now(), Priority::Warning, &warning);
     }
@@ -61,7 +73,7 @@ fn run(config: Config, loader: Loader, reporter: &Reporter) -> anyhow::Result<En
     if let Some(problem) = textfile_problem(&config) {
         anyhow::bail!(problem);
     }
-    if config.once_only { once(&config, reporter) } else { watch(config, loader, reporter) }
+    if config.once_only { once(&config, reporter) } else { watch(config, loader, manager, reporter) }
 }
 
 fn once(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
@@ -93,11 +105,16 @@ fn once(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
     Ok(ending)
 }
 
-fn watch(config: Config, loader: Loader, reporter: &Reporter) -> anyhow::Result<Ending> {
+fn watch(
+    config: Config,
+    loader: Loader,
+    manager: Option<ServiceManager>,
+    reporter: &Reporter,
+) -> anyhow::Result<Ending> {
     let mut options = options(&config, None);
     let mut service = Service::start(config, Box::new(move || loader.reload()), reporter)?;
     options.live = Some(service.live());
-    let ending = Daemon::new(options, &mut service).and_then(|it| it.run(Purpose::Watch));
+    let ending = Daemon::new(options, &mut service).and_then(|it| it.serving(manager).run(Purpose::Watch));
     service.stop(LAST_PUSH, LAST_HOOKS);
     ending
 }

@@ -38,6 +38,8 @@ pub(super) struct Service {
     hooks: Hooks,
     dead_list: Option<Sink>,
     first_run: bool,
+    /// SIGHUP asked for a reload, of which nothing has come yet.
+    reloading: bool,
 }
 
 impl Service {
@@ -68,6 +70,7 @@ impl Service {
             hooks,
             dead_list,
             first_run: true,
+            reloading: false,
         };
         service.start_outlets().context("cannot start a thread for metrics")?;
         service.start_server().context("cannot start a thread for HTTP")?;
@@ -198,11 +201,17 @@ impl Owner for Service {
 
     fn hung_up(&mut self) -> Ended {
         self.keeper.ask();
+        self.reloading = true;
         Ended(false)
+    }
+
+    fn is_reloading(&self) -> bool {
+        self.reloading
     }
 
     fn wishes(&mut self, table: &MountTable) -> Option<Wishes> {
         let Loaded { asked, result } = self.keeper.take()?;
+        self.reloading &= !asked;
         match result {
             Ok(config) => {
                 self.adopt(config, asked);

@@ -212,3 +212,95 @@ pub(super) fn unreadable(path: &Path, error: &io::Error) -> Problem {
     let place = Place { file: path.to_path_buf(), line: None };
     Problem { place, text: format!("cannot read this file: {reason}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const OPTIONS: &[&str] = &["timeout", "syslog"];
+
+    fn read_text(text: &[u8]) -> Result<Files, Vec<String>> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        fs::write(&path, text).unwrap();
+        let prefix = format!("{}:", path.display());
+        let shorten = |problem: &Problem| problem.to_string().replace(&prefix, "");
+        read(&path, true, OPTIONS, &|_| None).map_err(|problems| problems.iter().map(shorten).collect())
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_with_its_line() {
+        let problems = read_text(
+            b"timout = 1\n\
+              timeout = { a = 1 }\n\
+              syslog = 2020-01-01\n\
+              [[rule]]\n\
+              mountpoint = [\"/a\", 5]\n\
+              timeout = true\n\
+              severity = \"bad\"\n\
+              syslog = \"off\"\n\
+              [[rule]]\n\
+              exclude = true\n\
+              expected = true\n\
+              fstype = \"x\"\n\
+              [[hook]]\n\
+              name = \"h\"\n\
+              command = [\"/bin/true\"]\n\
+              url = \"http://h\"\n\
+              [rule2]\n",
+        )
+        .unwrap_err();
+        let wanted = [
+            "1: unknown key timout; did you mean timeout?",
+            "2: timeout: has to be a text, a number, or true or false, not a table",
+            "3: syslog: has to be a text, a number, or true or false, not a datetime",
+            "5: [[rule]] mountpoint: has to be a list of texts in quotes",
+            "6: [[rule]] timeout: has to be a number of seconds or a text such as \"30s\", not a boolean",
+            "7: [[rule]] severity: use critical, warning or info",
+            "8: [[rule]] syslog is an option of the daemon: write it above the first [ ]",
+            "9: [[rule]] a mount cannot be expected and excluded",
+            "13: [[hook]] h: has a command and a url; give it one of them",
+            "17: unknown key rule2; did you mean rule?",
+        ];
+        assert_eq!(problems, wanted);
+    }
+
+    #[test]
+    fn what_is_no_text_and_what_is_too_much() {
+        for (text, complaint) in [
+            (&b"a = 1\n\xff"[..], "cannot read this file: line 2 is not UTF-8"),
+            (&[b'#'; MAX_FILE_BYTES as usize + 1], "cannot read this file: it is larger than 1024 KiB"),
+            (b"timeout = 1\ntimeout = 2\n", "2: this is no TOML: "),
+            (b"[[rule]]\nmountpoint = \"a\\u0000b\"\n", "2: [[rule]] mountpoint: "),
+        ] {
+            let problems = read_text(text).unwrap_err();
+            assert!(problems.len() == 1 && problems[0].contains(complaint), "{problems:?}");
+        }
+        let many = "[[rule]]\nfstype = \"x\"\n".repeat(1001);
+        assert_eq!(read_text(many.as_bytes()).unwrap_err(), ["2001: more than 1000 rules"]);
+    }
+
+    #[test]
+    fn lines_and_characters_that_break_a_message_do_not() {
+        let problems = read_text(b"\"a\\n\\u001b[31m\" = 1\n").unwrap_err();
+        assert!(problems.iter().all(|problem| !problem.contains(['\n', '\u{1b}'])), "{problems:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_more_than_an_error(text: Vec<u8>) {
+            let _ = read_text(&text);
+        }
+
+        #[test]
+        fn nor_is_a_configuration_with_something_in_it(at in 0..400_usize, what: String) {
+            let mut text = "timeout = 5\n[[rule]]\nmountpoint = [\"/a/*\", \"/b\"]\nfstype = \"nfs*\"\ntimeout = \"1m\"\n\
+                            [[hook]]\nname = \"h\"\ncommand = [\"/bin/x\"]\n[alertmanager]\nurl = \"http://h\"\nlabels = { a = \"b\" }\n"
+                .to_owned();
+            let at = (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+            text.insert_str(at, &what);
+            let _ = read_text(text.as_bytes());
+        }
+    }
+}

@@ -314,3 +314,81 @@ impl fmt::Debug for Globs {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::mount;
+    use std::os::unix::ffi::OsStrExt;
+
+    fn globs(texts: &[&str], paths: bool) -> Option<Globs> {
+        let texts: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
+        Some(Globs::new(&texts, paths).unwrap())
+    }
+
+    fn rule(line: usize) -> Rule {
+        Rule {
+            place: Place { file: "/etc/c.toml".into(), line: Some(line) },
+            mountpoint: None,
+            fstype: None,
+            device: None,
+            poll_interval: None,
+            timeout: None,
+            slow_after: None,
+            exclude: false,
+            expected: false,
+            severity: Severity::Critical,
+            hooks: None,
+        }
+    }
+
+    #[test]
+    fn globs_of_paths_and_of_names() {
+        for (glob, name, paths, fits) in [
+            ("/mnt/*", "/mnt/a", true, true),
+            ("/mnt/*", "/mnt/a/b", true, false),
+            ("/mnt/*", "/mnt", true, false),
+            ("/mnt/**", "/mnt/a/b", true, true),
+            ("/mnt/a/", "/mnt/a", true, true),
+            ("/", "/", true, true),
+            ("**", "/", true, true),
+            ("**", "/a/b", true, true),
+            ("/{home,srv}/[a-c]?", "/srv/bx", true, true),
+            ("nfs*", "nfs4", false, true),
+            ("nfs", "nfs4", false, false),
+            ("nas:*", "nas:/a/b", false, true),
+        ] {
+            let found = globs(&[glob], paths).unwrap().matches(OsStr::new(name));
+            assert_eq!(found, fits, "{glob} {name}");
+        }
+        let odd = globs(&["/mnt/?"], true).unwrap();
+        assert!(odd.matches(OsStr::from_bytes(b"/mnt/\xff")), "a byte that is no character is one, too");
+    }
+
+    #[test]
+    fn the_first_that_matches_counts() {
+        let rules = Rules::from(vec![
+            Rule { fstype: globs(&["nfs*"], false), mountpoint: globs(&["/a"], true), ..rule(1) },
+            Rule { mountpoint: globs(&["/a", "/b"], true), ..rule(2) },
+            Rule { fstype: globs(&["nfs4"], false), timeout: Some(Duration::from_millis(500)), ..rule(3) },
+        ]);
+        let line =
+            |path: &str, fstype: &str| rules.of(&mount(1, path, fstype)).and_then(|rule| rule.place.line);
+        assert_eq!(line("/a", "nfs4"), Some(1));
+        assert_eq!(line("/a", "ext4"), Some(2));
+        assert_eq!(line("/c", "nfs4"), Some(3));
+        assert_eq!(line("/c", "nfs3"), None);
+        let settings = rules.0[2].settings(Settings::default());
+        assert_eq!(
+            (settings.timeout, settings.slow_after),
+            (Duration::from_millis(500), Duration::from_millis(500))
+        );
+        let table = MountTable::new(vec![mount(1, "/a", "nfs4"), mount(2, "/c", "ext4")]);
+        let warnings = rules.warnings(&table, Settings::default());
+        let wanted = [
+            "/etc/c.toml:2: [[rule]] is of no use now: the rule at /etc/c.toml:1 comes first for all its mounts",
+            "/etc/c.toml:3: [[rule]] is of no use now: the rule at /etc/c.toml:1 comes first for all its mounts",
+        ];
+        assert_eq!(warnings, wanted);
+    }
+}

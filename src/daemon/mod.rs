@@ -6,15 +6,18 @@
 //! answer that has come is never beaten by its own deadline.
 
 mod clock;
+mod notifier;
 mod showing;
 
 use crate::live::{Live, Snapshot};
 use crate::monitor::{Action, Event, Expected, Input, Monitor, Policy, Reading, Settings, Status, Time};
 use crate::probe::{Pool, PoolEvent};
-use crate::report::{Priority, notices};
+use crate::report::{Priority, notices, supervisor};
 use anyhow::Context as _;
 use clock::Clock;
 use mio::{Events, Interest, Poll, Token, Waker};
+use notifier::Notifier;
+use platform::service::{ServiceManager, monotonic_usec};
 use platform::{MountTable, MountWatch};
 use showing::Showing;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
@@ -50,6 +53,11 @@ pub trait Owner {
     /// SIGHUP came. Whoever has no use for it is to be ended by it, as by a terminal that is closed.
     fn hung_up(&mut self) -> Ended {
         Ended(true)
+    }
+
+    /// Was something asked for by SIGHUP that [`Owner::wishes`] has not answered yet?
+    fn is_reloading(&self) -> bool {
+        false
     }
 
     /// What is wanted from now on, if that is something else. `table` is the present one.
@@ -125,6 +133,7 @@ pub struct Daemon<'a> {
     monitor: Monitor,
     pool: Pool,
     showing: Showing,
+    notifier: Notifier,
     owner: &'a mut dyn Owner,
     last_run: Option<usize>,
     interrupted: bool,
@@ -177,12 +186,20 @@ impl<'a> Daemon<'a> {
             monitor,
             pool,
             showing: Showing::new(options.live),
+            notifier: Notifier::new(None),
             owner,
             last_run: None,
             interrupted: false,
             unreadable: false,
             silence_told: None,
         })
+    }
+
+    /// With a service manager to be told how it goes.
+    #[must_use]
+    pub fn serving(mut self, manager: Option<ServiceManager>) -> Daemon<'a> {
+        self.notifier = Notifier::new(manager);
+        self
     }
 
     /// Runs until a signal comes or, for [`Purpose::Once`], every mount is judged.
@@ -194,10 +211,15 @@ impl<'a> Daemon<'a> {
         let table = self.watch.read().context("cannot read the mount table")?;
         let mut now = self.clock.now();
         self.monitor.handle(now, Input::MountTable { table, whole: true });
+        self.notifier.ready();
         loop {
             self.decide(now);
             self.show(now);
             let done = matches!(purpose, Purpose::Once(_)) && self.last_run.is_some();
+            if self.interrupted {
+                self.notifier.stopping();
+            }
+            self.notify(now);
             if self.interrupted || done {
                 self.pool.shutdown();
                 let status = self.monitor.status();
@@ -225,8 +247,8 @@ impl<'a> Daemon<'a> {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        let others = self.pool.next_deadline().into_iter().chain(self.showing.next());
-        self.monitor.next_deadline().into_iter().chain(others).min()
+        let others = [self.pool.next_deadline(), self.showing.next(), self.notifier.next()];
+        self.monitor.next_deadline().into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// Everything that is readable now.
@@ -247,13 +269,16 @@ impl<'a> Daemon<'a> {
     }
 
     fn take_wishes(&mut self, now: Time) {
-        let Some(Wishes { settings, policy, expected }) = self.owner.wishes(self.monitor.table()) else {
-            return;
-        };
+        let wishes = self.owner.wishes(self.monitor.table());
+        if !self.owner.is_reloading() {
+            self.notifier.reloaded();
+        }
+        let Some(Wishes { settings, policy, expected }) = wishes else { return };
         self.settings = settings;
         self.monitor.reconfigure(now, settings.poll_interval, policy);
         self.monitor.expect(now, &expected);
         self.showing.changed();
+        self.notifier.changed();
     }
 
     fn take_changes(&mut self, now: Time) {
@@ -276,7 +301,10 @@ impl<'a> Daemon<'a> {
         for signal in self.signals.pending() {
             match signal {
                 SIGCHLD => self.pool.reap(now),
-                SIGHUP => self.interrupted |= self.owner.hung_up().0,
+                SIGHUP => {
+                    self.notifier.reloading(monotonic_usec());
+                    self.interrupted |= self.owner.hung_up().0;
+                }
                 _ => self.interrupted = true,
             }
         }
@@ -326,6 +354,7 @@ impl<'a> Daemon<'a> {
             Action::CondemnProbe { probe } => self.pool.condemn(probe),
             Action::Report(event) => {
                 self.showing.changed();
+                self.notifier.changed();
                 if let Event::Run { unjudged, .. } = event {
                     self.last_run = Some(unjudged);
                 }
@@ -336,6 +365,7 @@ impl<'a> Daemon<'a> {
 
     fn show(&mut self, now: Time) {
         self.showing.turned(self.monitor.turns_of_health());
+        self.notifier.turned(self.monitor.turns_of_health());
         let (monitor, pool, clock, settings) = (&self.monitor, &self.pool, self.clock, &self.settings);
         let make = || Snapshot {
             serial: 0,
@@ -348,6 +378,16 @@ impl<'a> Daemon<'a> {
         };
         let begun = clock.now();
         self.showing.show(now, make, || clock.now() - begun);
+    }
+
+    fn notify(&mut self, now: Time) {
+        let (monitor, clock) = (&self.monitor, self.clock);
+        let begun = clock.now();
+        let error = self.notifier.tell(now, || supervisor::line(&monitor.status()), || clock.now() - begun);
+        if let Some(error) = error {
+            let text = format!("Cannot tell the service manager how it goes: {error}; trying again");
+            self.notice(Priority::Warning, text);
+        }
     }
 
     fn read_table(&mut self, now: Time, reading: Reading) {

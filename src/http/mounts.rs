@@ -3,7 +3,7 @@
 use super::cache::{Cache, wants_gzip};
 use super::{State, reply};
 use crate::live::Snapshot;
-use crate::monitor::Status;
+use crate::monitor::{ExpectedStatus, Status};
 use crate::report::document::{Running, document};
 use crate::report::escape::escape_os;
 use crate::report::table::{Style, table};
@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 /// The exit status that a command has if it shows this answer.
 pub(super) const EXIT_STATUS: HeaderName = HeaderName::from_static("x-exit-status");
+/// The state of an expected mount that is not there.
+const MISSING: &str = "missing";
 const JSON: &str = "application/json";
 /// Columns of a table that somebody may ask for.
 const WIDEST: usize = 10_000;
@@ -128,7 +130,10 @@ impl Question {
     fn select(&self, status: &Status) -> Result<Status, String> {
         let paths: Vec<Cow<'_, str>> =
             status.mounts.iter().map(|mount| escape_os(&mount.mount.mountpoint)).collect();
-        let known: HashSet<&str> = paths.iter().map(AsRef::as_ref).collect();
+        // One that is missing is known, too: that is an answer.
+        let missing: Vec<Cow<'_, str>> =
+            status.missing_mounts().map(|it| escape_os(&it.expected.mountpoint)).collect();
+        let known: HashSet<&str> = paths.iter().chain(&missing).map(AsRef::as_ref).collect();
         if let Some(unknown) = self.mountpoints.iter().find(|wanted| !known.contains(wanted.as_str())) {
             return Err(format!("{unknown} is no mount that is watched"));
         }
@@ -137,7 +142,13 @@ impl Question {
             is_wanted(&self.mountpoints, path) && is_wanted(&self.states, mount.health.as_str())
         });
         let mounts = chosen.map(|(mount, _)| mount.clone()).collect();
-        let mut selected = Status { mounts, ..status.clone() };
+        let is_expected = |it: &&ExpectedStatus| {
+            let state = if it.missing_since.is_some() { MISSING } else { "" };
+            is_wanted(&self.mountpoints, &escape_os(&it.expected.mountpoint))
+                && is_wanted(&self.states, state)
+        };
+        let expected = status.expected.iter().filter(is_expected).cloned().collect();
+        let mut selected = Status { mounts, expected, ..status.clone() };
         let verdict = Verdict::of(&selected);
         (selected.total, selected.dead) = (verdict.total, verdict.dead);
         Ok(selected)

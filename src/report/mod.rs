@@ -21,6 +21,7 @@ mod severity;
 pub mod sink;
 pub mod stamp;
 pub mod stderr;
+pub mod supervisor;
 pub mod syslog;
 pub mod table;
 pub mod terminal;

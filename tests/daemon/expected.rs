@@ -107,3 +107,36 @@ fn an_fstab_is_understood_and_watched() {
         daemon.signal(Signal::SIGTERM);
     });
 }
+
+#[test]
+fn a_daemon_that_is_asked_shows_it() {
+    isolated(this_test!(), |lab| {
+        let alive = lab.fuse("a");
+        let (path, file, socket) = (lab.at("data"), lab.aside("config.toml"), lab.aside("socket"));
+        std::fs::write(&file, rule(&path, "")).unwrap();
+        let socket = socket.to_str().unwrap();
+        let daemon = lab.daemon(&["--config", file.to_str().unwrap(), "--socket", socket]);
+        daemon.told("Expected mount is missing: ", ms(3000));
+        let ask = |arguments: &[&str]| {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
+            command.args(arguments).args(["--socket", socket]);
+            Finished::run(command, ms(5000))
+        };
+        let (alive, missing) = (alive.to_str().unwrap(), path.to_str().unwrap());
+        let status = ask(&["status"]);
+        assert_eq!(status.code, Some(1), "{}", status.stdout);
+        assert!(status.stdout.contains("1 expected are missing"), "{}", status.stdout);
+        assert_eq!(ask(&["check", alive]).code, Some(0), "the other is not asked for");
+        let check = ask(&["check", missing]);
+        assert_eq!(check.code, Some(1), "{}", check.stderr);
+        assert!(check.stdout.contains("missing"), "{}", check.stdout);
+        let json = ask(&["status", "--json"]);
+        let document: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
+        assert_eq!((&document["missing"], &document["dead"]), (&1.into(), &0.into()));
+        assert_eq!(
+            (&document["expected"][0]["mountpoint"], &document["expected"][0]["missing"]),
+            (&missing.into(), &true.into())
+        );
+        daemon.stop();
+    });
+}

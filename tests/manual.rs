@@ -1,0 +1,198 @@
+//! What is written for people, held against what the program does: manual, sample configuration, completions, README.
+
+#![forbid(unsafe_code)]
+
+use mount_status_monitor::cli::manual::{Page, page};
+use mount_status_monitor::cli::{Invocation, command, keys, parse};
+use mount_status_monitor::config::Config;
+use mount_status_monitor::config::reference::{ALERTMANAGER, HOOK, Key, RULE};
+use mount_status_monitor::metrics::FAMILIES;
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+fn in_repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn contents(path: &str) -> String {
+    std::fs::read_to_string(in_repository(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn config(path: &Path) -> Result<Config, String> {
+    let words = [OsString::from("mount_status_monitor"), "--config".into(), path.into()];
+    match parse(words) {
+        Ok(Invocation::Daemon(config, _)) => Ok(config),
+        Ok(other) => panic!("{other:?}"),
+        Err(exit) => Err(exit.stderr),
+    }
+}
+
+/// The sample with everything that is only an example switched on.
+fn sample_in_full() -> String {
+    let sample = contents("contrib/config/config.toml");
+    let is_toml = |line: &str| {
+        let key = line.split(" = ").next().unwrap_or_default();
+        line.starts_with('[') || line != key && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+    };
+    let lines = sample.lines().map(|line| match line.strip_prefix("# ") {
+        Some(rest) if is_toml(rest) => rest,
+        _ => line,
+    });
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn the_sample_loads_as_it_is_and_changes_nothing() {
+    let sample = config(&in_repository("contrib/config/config.toml")).expect("it loads");
+    let none = config(&in_repository("contrib/config/none/config.toml"));
+    assert!(none.unwrap_err().contains("cannot read this file"));
+    let set: Vec<_> = sample.shown.iter().filter(|option| option.origin != "default").collect();
+    assert!(set.is_empty() && sample.rules.iter().next().is_none(), "{set:?}");
+}
+
+#[test]
+fn the_sample_in_full_loads_and_has_every_key() {
+    let full = sample_in_full();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("config.toml");
+    // One gateway takes one kind of secret, and so does one hook.
+    let one_secret: String = full
+        .lines()
+        .filter(|line| !line.starts_with("push_user_file"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    std::fs::write(&path, one_secret.replace("expect_fstab = true", "expect_fstab = false")).expect("a file");
+    let config = config(&path).unwrap_or_else(|problems| panic!("{problems}\n{full}"));
+    assert_eq!(config.rules.iter().count(), 4);
+    assert_eq!(config.hooks.hooks.len(), 2);
+    assert!(config.hooks.alertmanager.is_some());
+    let has = |key: &str| full.contains(&format!("{key} = ")) || full.contains(&format!("or {key} with"));
+    for key in keys() {
+        assert!(has(&key), "the option {key} is not in the sample");
+    }
+    for Key { name, .. } in RULE.iter().chain(HOOK).chain(ALERTMANAGER) {
+        assert!(has(name), "the key {name} is not in the sample");
+    }
+}
+
+/// `MSM_REWRITE=1 cargo test --test manual` writes them anew.
+#[test]
+fn the_pages_in_contrib_are_those_of_this_program() {
+    for (which, path) in [
+        (Page::Program, "contrib/man/mount_status_monitor.8"),
+        (Page::File, "contrib/man/mount_status_monitor.toml.5"),
+    ] {
+        if std::env::var_os("MSM_REWRITE").is_some() {
+            std::fs::write(in_repository(path), page(which)).expect("a page can be written");
+        }
+        assert!(
+            contents(path) == page(which),
+            "{path} is out of date: MSM_REWRITE=1 cargo test --test manual"
+        );
+    }
+}
+
+#[test]
+fn the_pages_name_everything() {
+    let (program, file) = (plain(&page(Page::Program)), plain(&page(Page::File)));
+    for option in command().get_arguments() {
+        let long = option.get_long().expect("every option has a long name");
+        assert!(program.contains(&format!("--{long}")), "--{long} is not in the manual");
+    }
+    for sub in command().get_subcommands() {
+        assert!(program.contains(sub.get_name()), "{} is not in the manual", sub.get_name());
+    }
+    for family in FAMILIES {
+        assert!(program.contains(family.name), "{} is not in the manual", family.name);
+    }
+    for section in
+        ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "COMMANDS", "MESSAGES", "METRICS", "SIGNALS"]
+            .iter()
+            .chain(&["EXIT STATUS", "FILES", "PRIVILEGES", "EXAMPLES", "SEE ALSO"])
+    {
+        let heading =
+            if section.contains(' ') { format!(".SH \"{section}\"") } else { format!(".SH {section}") };
+        assert!(page(Page::Program).contains(&heading), "{section}");
+    }
+    for key in keys() {
+        assert!(file.contains(&format!("{key} = ")), "{key} is not in the manual of the file");
+    }
+    for Key { name, .. } in RULE.iter().chain(HOOK).chain(ALERTMANAGER) {
+        assert!(file.contains(&format!("{name} = ")), "{name} is not in the manual of the file");
+    }
+}
+
+/// Text without the marks of roff.
+fn plain(roff: &str) -> String {
+    roff.replace("\\-", "-")
+        .replace("\\fB", "")
+        .replace("\\fI", "")
+        .replace("\\fR", "")
+        .replace("\\[aq]", "'")
+}
+
+#[test]
+fn the_pages_format_without_a_warning() {
+    for which in [Page::Program, Page::File] {
+        let groff = Command::new("groff")
+            .args(["-ww", "-Wbreak", "-man", "-Tutf8", "-P", "-c"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let Ok(mut groff) = groff else {
+            return skip("the_pages_format_without_a_warning", "groff is not installed");
+        };
+        groff.stdin.take().expect("piped").write_all(page(which).as_bytes()).expect("groff reads");
+        let output = groff.wait_with_output().expect("groff ends");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{which:?}");
+        assert!(output.stdout.len() > 2000, "{which:?}");
+    }
+}
+
+fn skip(name: &str, reason: &str) {
+    eprintln!("SKIPPED {name}: {reason}");
+    if let Some(log) = std::env::var_os("MSM_SKIP_LOG") {
+        let mut log = std::fs::File::options().append(true).create(true).open(log).expect("the log of skips");
+        writeln!(log, "SKIPPED {name}: {reason}").expect("the log of skips");
+    }
+}
+
+#[test]
+fn completions_know_every_option() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let exit = parse(["mount_status_monitor", "completions", shell].map(OsString::from)).unwrap_err();
+        assert_eq!((exit.status, exit.stderr.as_str()), (0, ""));
+        for option in command().get_arguments() {
+            let long = option.get_long().expect("every option has a long name");
+            assert!(exit.stdout.contains(long), "{shell}: {long}");
+        }
+    }
+    assert_eq!(parse(["x", "completions", "tcsh"].map(OsString::from)).unwrap_err().status, 2);
+}
+
+#[test]
+fn the_readme_names_every_command_and_no_option_that_is_none() {
+    let readme = contents("README.md");
+    for sub in command().get_subcommands() {
+        let name = sub.get_name();
+        assert!(readme.contains(&format!("mount_status_monitor {name}")), "{name} is not in the README");
+    }
+    let mut definition = command();
+    definition.build();
+    let subs: Vec<_> = definition.get_subcommands().collect();
+    let known = |word: &str| {
+        let is = |command: &clap::Command| command.get_arguments().any(|arg| arg.get_long() == Some(word));
+        is(&definition) || subs.iter().any(|sub| is(sub))
+    };
+    // Options of cargo and of others that the README speaks of.
+    let others = ["poll", "release", "version"];
+    for word in readme.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')) {
+        if let Some(name) = word.strip_prefix("--").filter(|name| !name.is_empty() && !name.starts_with('-'))
+        {
+            assert!(known(name) || others.contains(&name), "--{name} is in the README and nowhere else");
+        }
+    }
+}
