@@ -44,12 +44,14 @@ Examples:
   mount_status_monitor --once-only --print-bad-mounts     for scripts
   mount_status_monitor check                a table of all mounts, now
   mount_status_monitor watch                events as they happen
+  mount_status_monitor --mount-namespace /proc/1/ns/mnt   from a container: the mounts of the host
 
 Exit status:
   0  stopped by a signal; or with --once-only: no mount is dead
   1  with --once-only: some mounts are dead
   2  wrong usage or configuration, or it could not start
-     with --once-only also: some mounts could not be judged";
+     with --once-only also: some mounts could not be judged
+  3  the namespace of --mount-namespace has ended";
 
 const CHECK_HELP: &str = "\
 Examples:
@@ -172,6 +174,7 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
+#[allow(clippy::large_enum_variant)] // there is one of it
 enum Command {
     /// Check mounts once, show the result, and exit; it never hangs
     #[command(after_long_help = CHECK_HELP)]
@@ -217,6 +220,9 @@ struct WatchArgs {
     /// No file system types that match this regular expression [default: ^autofs$]
     #[arg(long, value_name = "REGEX", value_parser = name_regex)]
     fs_types_exclude: Option<Regex>,
+    /// Watch the mounts of this mount namespace: that of a process (/proc/PID/ns/mnt) or one mounted on a file
+    #[arg(long, value_name = "FILE")]
+    mount_namespace: Option<PathBuf>,
 }
 
 impl WatchArgs {
@@ -231,6 +237,7 @@ impl WatchArgs {
         self.timeout.is_none()
             && self.slow_after.is_none()
             && patterns.iter().all(|pattern| pattern.is_none())
+            && self.mount_namespace.is_none()
     }
 
     /// What is said here goes before what is said there.
@@ -291,7 +298,8 @@ struct DaemonArgs {
 }
 
 impl DaemonArgs {
-    fn with(self, watch: WatchArgs) -> Config {
+    fn with(self, mut watch: WatchArgs) -> Config {
+        let mount_namespace = watch.mount_namespace.take();
         let settings = Settings { poll_interval: self.poll_interval, ..Settings::default() };
         let (settings, filter) = watch.over(settings, Filter::usual());
         let report = ReportSettings {
@@ -318,6 +326,7 @@ impl DaemonArgs {
                 listen: self.listen_address.0,
                 socket: self.socket.unwrap_or(SocketChoice::Usual),
             },
+            mount_namespace,
         }
     }
 }
@@ -369,9 +378,10 @@ impl Listen {
 }
 
 impl CheckArgs {
-    fn with(self, config: Config) -> CheckConfig {
+    fn with(mut self, config: Config) -> CheckConfig {
         let may_ask = !self.direct && self.watch.are_usual();
         let socket = may_ask.then(|| self.socket.unwrap_or_else(|| usual_socket(&config)));
+        let mount_namespace = self.watch.mount_namespace.take().or_else(|| config.mount_namespace.clone());
         let (timeout, slow_after) = (self.watch.timeout, self.watch.slow_after);
         let (settings, filter) = self.watch.over(config.settings, config.filter.clone());
         let output = match (self.json, self.nagios) {
@@ -379,7 +389,7 @@ impl CheckArgs {
             (false, true) => CheckOutput::Nagios,
             (false, false) => CheckOutput::Table,
         };
-        let config = Config { settings, filter, ..config };
+        let config = Config { settings, filter, mount_namespace, ..config };
         CheckConfig { config, timeout, slow_after, mountpoints: self.mountpoints, output, socket }
     }
 }

@@ -4,6 +4,8 @@ mod asking;
 mod check;
 mod check_config;
 mod daemon;
+mod elsewhere;
+mod fleet;
 mod service;
 
 pub use asking::{status, watch};
@@ -26,6 +28,8 @@ use std::process::ExitCode;
 
 /// Some mounts are dead.
 const DEAD: u8 = 1;
+/// The mount namespace that was watched is no more.
+const NAMESPACE_ENDED: u8 = 3;
 
 fn policy(config: Config) -> Policy {
     Box::new(move |mount: &Mount| config.policy(mount))
@@ -53,6 +57,7 @@ fn textfile_problem(config: &Config) -> Option<String> {
     Some(format!("cannot write --textfile {}: {reason}", escape_os(path)))
 }
 
+/// Our own mount table.
 fn mount_table() -> anyhow::Result<MountTable> {
     let path = platform::OWN_MOUNT_TABLE;
     MountWatch::open(path.as_ref())

@@ -12,7 +12,7 @@
 //!                                    | actions                     | status()
 //!           +------------+-----------+-----------+                 v
 //!      StartProbe   ConfirmHang   CondemnProbe   Report      tables, JSON, plugin line
-//!           probe::Pool                          report sinks      |
+//!           probe::Pool                      report sinks, hooks   |
 //!                                                    |             |
 //!                                                    +-> live::Live <
 //!                                                          | the latest snapshot, the last events
@@ -31,14 +31,15 @@
 //! 3. [`probe`]: the prober (the child) and the pool of probers (in the daemon).
 //! 4. [`report`]: every sentence that an operator sees, and the sinks.
 //! 5. [`live`], [`metrics`] and [`http`]: the latest snapshot, what Prometheus gets of it, and the server of all.
-//! 6. [`config`] and [`cli`]: how an operator says what he wants.
-//! 7. `platform` (its own crate): the operating system, the only home of `unsafe`, libc and `cfg(target_os)`.
+//! 6. [`hooks`] and [`remote`]: commands, requests and Alertmanager, told what happens by a thread of their own.
+//! 7. [`config`] and [`cli`]: how an operator says what he wants.
+//! 8. `platform` (its own crate): the operating system, the only home of `unsafe`, libc and `cfg(target_os)`.
 //!
 //! # Layers
 //! `platform` knows nothing of the rest. `monitor` uses plain data of `platform` and nothing else of this crate.
-//! `probe` and `report` know `monitor`'s data; `daemon` knows them all and shows itself through `live`, which is all
-//! that `http` sees of it; nobody but `main`, `commands` and `cli` knows the command line. `tests/layering.rs` holds
-//! the tree against this.
+//! `probe` and `report` know `monitor`'s data; `remote` knows servers alone, and `hooks` what they are told; `daemon`
+//! knows them all and shows itself through `live`, which is all that `http` sees of it; nobody but `main`, `commands`
+//! and `cli` knows the command line. `tests/layering.rs` holds the tree against this.
 
 #![forbid(unsafe_code)]
 

@@ -131,6 +131,15 @@ fn asking_a_daemon() {
 }
 
 #[test]
+fn another_mount_namespace() {
+    assert_eq!(daemon("").mount_namespace, None);
+    assert_eq!(daemon("--mount-namespace /proc/1/ns/mnt").mount_namespace, Some("/proc/1/ns/mnt".into()));
+    let config = check("check /a --mount-namespace x");
+    assert_eq!(config.config.mount_namespace, Some("x".into()));
+    assert_eq!(config.socket, None, "what a daemon knows is about another one");
+}
+
+#[test]
 fn the_command_lines_of_2x_keep_working() {
     for line in
         ["--poll-interval 60", "--once-only", "-1", "--once-only --print-bad-mounts", "--poll-interval=60"]

@@ -49,12 +49,16 @@ fn first_difference(written: &str, played: &str) -> String {
 /// Plays the happenings of a scenario and returns its text with the actions as they are now.
 fn play(text: &str) -> String {
     let mut settings = Settings::default();
+    let mut seed = 0;
     for words in text.lines().filter_map(|line| line.strip_prefix("settings ")) {
         for (name, value) in words.split_whitespace().filter_map(|word| word.split_once('=')) {
-            set(&mut settings, name, value);
+            match name {
+                "seed" => seed = number(value),
+                _ => set(&mut settings, name, value),
+            }
         }
     }
-    let mut world = World::new(settings);
+    let mut world = World::seeded(settings, seed);
     let mut out = String::new();
     for line in text.lines().filter(|line| !line.starts_with(' ')) {
         let is_happening = line.starts_with(|c: char| c.is_ascii_digit());

@@ -5,6 +5,7 @@
 //! * [`MountWatch`]: the mount table, read whole, and a [`mio`] event source that becomes ready when it changes; what an
 //!   event means is in [`Changes`]. Reading it never asks a file system anything, so it cannot hang.
 //!   `OWN_MOUNT_TABLE` names the usual one, `MOUNT_TABLE_HINT` what to look after when it cannot be read.
+//! * [`MountNamespace`]: one that is not our own, where the system has such: its table, its end, and how probers get in.
 //! * [`probe`]: the calls that ask one file system for a sign of life. They may hang for ever and are made only in
 //!   the prober process.
 //! * [`process`]: starting a child that shares nothing with us but one channel, killing it, and learning of its end.
@@ -27,6 +28,7 @@
 mod changes;
 mod children;
 mod errno;
+mod machine;
 mod mount;
 mod mount_table;
 mod probing;
@@ -59,12 +61,14 @@ compile_error!("there is no back-end for this system yet: see the contract above
 pub use changes::Changes;
 pub use children::command;
 pub use errno::Errno;
+pub use machine::{MACHINE_ID, machine_id};
 pub use mount::{DeviceNumber, FsKind, Mount, MountKey};
-pub use mount_table::MountTable;
+pub use mount_table::{MountTable, mount_around};
 pub use own_use::OwnUse;
 pub use probing::{Call, Outcome, Target, Usage};
 #[cfg(target_os = "linux")]
 pub use system::mountinfo;
 pub use system::{DEFAULT_CONFIG, DEFAULT_SOCKET, FileWatch, MOUNT_TABLE_HINT, MountWatch, OWN_MOUNT_TABLE};
+pub use system::{FoundNamespace, MountNamespace};
 pub use system::{own_use, probe, process};
 pub use unmount::{Unmount, unmount};

@@ -2,6 +2,7 @@
 //! changed.
 
 use crate::{Mount, MountKey};
+use std::path::Path;
 use std::sync::Arc;
 
 /// All mounts of one reading, ordered by [`MountKey`], each key once.
@@ -56,4 +57,12 @@ impl<'a> IntoIterator for &'a MountTable {
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
     }
+}
+
+/// The mount on which this file lies, from paths alone: the one with the longest mount point that leads to its folder;
+/// of two on one place the later, which covers the earlier. The file itself is not looked at: it may be a mount point.
+pub fn mount_around<'a>(mounts: impl Iterator<Item = &'a Mount>, file: &Path) -> Option<&'a Mount> {
+    let folder = file.parent()?;
+    let over = mounts.filter(|mount| folder.starts_with(&mount.mountpoint));
+    over.max_by_key(|mount| mount.mountpoint.as_os_str().len())
 }

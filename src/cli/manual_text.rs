@@ -41,7 +41,8 @@ change of its files. A configuration that is wrong is told and changes nothing. 
 deadline that they began with. Other signals have their usual effect.";
 
 pub(super) const EXIT_STATUS: &str = "\
-The daemon: 0 stopped by a signal; 2 wrong usage or configuration, or it could not start.
+The daemon: 0 stopped by a signal; 2 wrong usage or configuration, or it could not start; 3 the namespace of \
+--mount-namespace has ended (with --once-only too).
 
 With --once-only: 0 no mount is dead or missing; 1 some are; 2 as above, or some mounts could not be judged.
 
@@ -63,7 +64,8 @@ mount_status_monitor.toml(5).
 pub(super) const PRIVILEGES: &str = "\
 It runs as any user. Root is needed to ask FUSE mounts of other users (they are asked as their owners) and mounts in \
 directories that are closed to others; without it these are shown as denied, which is not dead. Root is also needed to \
-make the usual socket in /run. It needs no capability to read the mount table and to ask what everybody may ask.";
+make the usual socket in /run. It needs no capability to read the mount table and to ask what everybody may ask. --mount-namespace takes root with \
+CAP_SYS_ADMIN and CAP_SYS_CHROOT, and CAP_SYS_PTRACE for the namespace of a process.";
 
 pub(super) const EXAMPLES: &str = "\
 Watch everything, with a probe every 10 seconds:

@@ -1,6 +1,6 @@
 //! The commands that ask a running daemon: `status`, `watch`, and `check` where a daemon's answer will do.
 
-use super::{failed, policy, print, unless_gone};
+use super::{elsewhere, failed, policy, print, unless_gone};
 use crate::cli::USAGE_ERROR;
 use crate::config::{AskConfig, CheckConfig, CheckOutput, Config, resolve};
 use crate::daemon::{Daemon, Options, Purpose, Told};
@@ -157,7 +157,9 @@ fn alone(json: bool, config: Config) -> anyhow::Result<()> {
     };
     let settings = config.settings;
     let expected = config.expected.clone();
-    let options = Options { settings, policy: policy(config), expected, prober: None, live: None };
+    let namespace = elsewhere::find(config.mount_namespace.as_deref())?;
+    let policy = policy(config);
+    let options = Options { settings, policy, expected, prober: None, live: None, namespace, seed: 0 };
     Daemon::new(options, &mut tell)?.run(Purpose::Watch)?;
     sink.finish();
     sink.close(LAST_WORDS);

@@ -1,13 +1,13 @@
 //! One run, shown: by a daemon that is running anyway, or by asking the mounts.
 
-use super::{asking, failed, mount_table, once_status, print};
+use super::{asking, elsewhere, failed, once_status, print};
 use crate::config::{CheckConfig, CheckOutput, NO_MOUNT_LEFT, resolve, select};
 use crate::daemon::{Daemon, Ending, Options, Purpose, Told};
 use crate::monitor::{Expected, Policy, Status, Time};
 use crate::report::document::document;
 use crate::report::terminal::{self, TerminalProgress};
 use crate::report::{PROCESS_NAME, Priority, nagios, table};
-use platform::MountKey;
+use platform::{MountKey, MountNamespace};
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,7 +37,8 @@ fn run(config: &CheckConfig) -> anyhow::Result<u8> {
     for warning in config.warnings().iter().filter(|_| plain) {
         eprintln!("{PROCESS_NAME}: {warning}");
     }
-    let wanted = wanted(config)?;
+    let namespace = elsewhere::find(config.config.mount_namespace.as_deref())?;
+    let wanted = wanted(config, namespace.as_ref())?;
     if wanted.is_empty() {
         anyhow::ensure!(config.output != CheckOutput::Nagios, NO_MOUNT_LEFT);
         if plain {
@@ -54,7 +55,8 @@ fn run(config: &CheckConfig) -> anyhow::Result<u8> {
     };
     let (asked, settings) = (config.clone(), config.config.settings);
     let policy: Policy = Box::new(move |mount| wanted.contains(&mount.key).then(|| asked.settings_of(mount)));
-    let options = Options { settings, policy, expected: expected(config), prober: None, live: None };
+    let expected = expected(config);
+    let options = Options { settings, policy, expected, prober: None, live: None, namespace, seed: 0 };
     let daemon = Daemon::new(options, &mut tell)?;
     let mut progress = TerminalProgress::new();
     let ending = if progress.is_shown() && config.output != CheckOutput::Nagios {
@@ -64,6 +66,7 @@ fn run(config: &CheckConfig) -> anyhow::Result<u8> {
         daemon.run(Purpose::Once(None))?
     };
     drop(progress); // wiped before anything else is written
+    anyhow::ensure!(!ending.namespace_ended, "the mount namespace has ended");
     anyhow::ensure!(!ending.interrupted, "interrupted before every mount had an answer");
     for trouble in troubles.iter().filter(|_| plain) {
         eprintln!("{PROCESS_NAME}: {trouble}");
@@ -79,8 +82,8 @@ fn expected(config: &CheckConfig) -> Vec<Arc<Expected>> {
 }
 
 /// The mounts that were asked for.
-fn wanted(config: &CheckConfig) -> anyhow::Result<HashSet<MountKey>> {
-    let table = mount_table()?;
+fn wanted(config: &CheckConfig, namespace: Option<&MountNamespace>) -> anyhow::Result<HashSet<MountKey>> {
+    let table = elsewhere::table(namespace)?;
     let mut named = named(config);
     if !named.is_empty() {
         // One that is missing is an answer, not a mistake.
@@ -97,7 +100,10 @@ fn wanted(config: &CheckConfig) -> anyhow::Result<HashSet<MountKey>> {
 }
 
 fn named(config: &CheckConfig) -> Vec<PathBuf> {
-    let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    let here = match config.config.mount_namespace {
+        None => std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+        Some(_) => PathBuf::from("/"), // our directory is none of it
+    };
     config.mountpoints.iter().map(|path| resolve(&here, path)).collect()
 }
 

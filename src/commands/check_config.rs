@@ -1,6 +1,6 @@
 //! `--check-config`: what would be in force, and for one mount point why.
 
-use super::{failed, mount_table, print};
+use super::{elsewhere, failed, print};
 use crate::config::{Config, Rule, in_toml, resolve};
 use crate::monitor::Settings;
 use crate::report::escape::escape_os;
@@ -13,7 +13,9 @@ use std::process::ExitCode;
 /// Shows the configuration, in general or for one mount point. A wrong one did not come this far.
 #[must_use]
 pub fn check_config(config: &Config, explain: Option<&Path>) -> ExitCode {
-    let shown = mount_table().and_then(|table| {
+    let table = elsewhere::find(config.mount_namespace.as_deref())
+        .and_then(|namespace| elsewhere::table(namespace.as_ref()));
+    let shown = table.and_then(|table| {
         for warning in config.warnings().iter().chain(&config.rules.warnings(&table, config.settings)) {
             eprintln!("{PROCESS_NAME}: {warning}");
         }

@@ -1,11 +1,13 @@
 //! The daemon, or a single run of it: started and ended in the right order.
 
 use super::service::{Service, renderer, start_hooks, teller};
-use super::{failed, once_status, policy, print, textfile_problem};
+use super::{
+    NAMESPACE_ENDED, elsewhere, failed, fleet, mount_table, once_status, policy, print, textfile_problem,
+};
 use crate::cli::Loader;
 use crate::config::{Config, NO_MOUNT_LEFT};
 use crate::daemon::{Daemon, Ending, Options, Purpose, Told};
-use crate::live::{Live, Snapshot};
+use crate::live::Snapshot;
 use crate::metrics::Outlets;
 use crate::monitor::Event;
 use crate::report::{Priority, Reporter, table};
@@ -50,6 +52,7 @@ pub fn daemon(config: Config, loader: Loader, manager: io::Result<Option<Service
     }
     reporter.close(LAST_WORDS);
     match result {
+        Ok(ending) if ending.namespace_ended => ExitCode::from(NAMESPACE_ENDED),
         Ok(ending) if once_only => ExitCode::from(once_status(&ending)),
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
@@ -73,10 +76,20 @@ fn run(
     if let Some(problem) = textfile_problem(&config) {
         anyhow::bail!(problem);
     }
-    if config.once_only { once(&config, reporter) } else { watch(config, loader, manager, reporter) }
+    let namespace = elsewhere::find(config.mount_namespace.as_deref())?;
+    if let Some(file) = &config.mount_namespace {
+        let text = elsewhere::watched(file, namespace.as_ref());
+        reporter.notice(SystemTime::now(), Priority::Info, &text);
+    }
+    let options = Options { namespace, ..options(&config) };
+    if config.once_only {
+        once(&config, options, reporter)
+    } else {
+        watch(config, options, loader, manager, reporter)
+    }
 }
 
-fn once(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
+fn once(config: &Config, options: Options, reporter: &Reporter) -> anyhow::Result<Ending> {
     let hooks = start_hooks(config, reporter)?;
     let mut tell = |time, told: Told<'_>| match told {
         Told::Notice(priority, text) => drop(reporter.notice(time, priority, &text)),
@@ -88,7 +101,7 @@ fn once(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
             }
         }
     };
-    let ending = Daemon::new(options(config, None), &mut tell)?.run(Purpose::Once(None))?;
+    let ending = Daemon::new(options, &mut tell)?.run(Purpose::Once(None))?;
     if !ending.interrupted && !config.metrics.is_empty() {
         let renderer = renderer(config, reporter, &hooks);
         let snapshot = Arc::new(last_snapshot(config, &ending));
@@ -107,11 +120,12 @@ fn once(config: &Config, reporter: &Reporter) -> anyhow::Result<Ending> {
 
 fn watch(
     config: Config,
+    mut options: Options,
     loader: Loader,
     manager: Option<ServiceManager>,
     reporter: &Reporter,
 ) -> anyhow::Result<Ending> {
-    let mut options = options(&config, None);
+    options.seed = fleet::seed(&mount_table()?);
     let mut service = Service::start(config, Box::new(move || loader.reload()), reporter)?;
     options.live = Some(service.live());
     let ending = Daemon::new(options, &mut service).and_then(|it| it.serving(manager).run(Purpose::Watch));
@@ -119,9 +133,10 @@ fn watch(
     ending
 }
 
-fn options(config: &Config, live: Option<Live>) -> Options {
+fn options(config: &Config) -> Options {
     let (settings, expected) = (config.settings, config.expected.clone());
-    Options { settings, policy: policy(config.clone()), expected, prober: None, live }
+    let policy = policy(config.clone());
+    Options { settings, policy, expected, prober: None, live: None, namespace: None, seed: 0 }
 }
 
 fn last_snapshot(config: &Config, ending: &Ending) -> Snapshot {

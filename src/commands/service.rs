@@ -124,7 +124,7 @@ impl Service {
         }
         let (http, metrics) = (config.http != self.config.http, config.metrics != self.config.metrics);
         self.reporter.adopt(&config.report);
-        let print_bad_mounts = std::mem::replace(&mut self.config, config).print_bad_mounts;
+        let before = std::mem::replace(&mut self.config, config);
         let text = if changed.is_empty() { "nothing has changed" } else { &changed };
         self.notice(Priority::Notice, &format!("Configuration reloaded: {text}"));
         self.config.warnings().iter().for_each(|warning| self.notice(Priority::Warning, warning));
@@ -137,8 +137,11 @@ impl Service {
         if http && let Err(error) = self.start_server() {
             self.notice(Priority::Error, &format!("Cannot start a thread for HTTP: {error}"));
         }
-        if print_bad_mounts != self.config.print_bad_mounts {
+        if before.print_bad_mounts != self.config.print_bad_mounts {
             self.notice(Priority::Warning, "print_bad_mounts takes effect at the next start");
+        }
+        if before.mount_namespace != self.config.mount_namespace {
+            self.notice(Priority::Warning, "mount_namespace takes effect at the next start");
         }
     }
 

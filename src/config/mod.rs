@@ -56,6 +56,8 @@ pub struct Config {
     pub hooks: HookSettings,
     /// Where questions are answered.
     pub http: HttpSettings,
+    /// A file that names the mount namespace to watch, if not our own.
+    pub mount_namespace: Option<PathBuf>,
     /// What is special about some mounts.
     pub rules: Rules,
     /// The fstab whose mounts have to be there, if one.

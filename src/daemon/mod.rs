@@ -6,19 +6,22 @@
 //! answer that has come is never beaten by its own deadline.
 
 mod clock;
+mod namespace;
 mod notifier;
 mod showing;
 
 use crate::live::{Live, Snapshot};
 use crate::monitor::{Action, Event, Expected, Input, Monitor, Policy, Reading, Settings, Status, Time};
 use crate::probe::{Pool, PoolEvent};
+use crate::report::escape::escape_os;
 use crate::report::{Priority, notices, supervisor};
 use anyhow::Context as _;
 use clock::Clock;
 use mio::{Events, Interest, Poll, Token, Waker};
+use namespace::Elsewhere;
 use notifier::Notifier;
 use platform::service::{ServiceManager, monotonic_usec};
-use platform::{MountTable, MountWatch};
+use platform::{MountNamespace, MountTable, MountWatch};
 use showing::Showing;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
@@ -31,8 +34,10 @@ const MOUNTS: Token = Token(0);
 const SIGNALS: Token = Token(1);
 /// Somebody wants to see the loop turn.
 const NUDGES: Token = Token(2);
+/// The mount namespace that is watched may have ended.
+const NAMESPACE: Token = Token(3);
 /// Tokens from here on are the pool's.
-const FIRST_PROBER: usize = 3;
+const FIRST_PROBER: usize = 4;
 /// Readiness events taken in one turn: more wait for the next turn.
 const EVENTS_PER_TURN: usize = 64;
 /// After a reading of the mount table failed, the next is tried after nine times this.
@@ -98,6 +103,10 @@ pub struct Options {
     pub prober: Option<PathBuf>,
     /// Where to show what is known, if anybody serves it.
     pub live: Option<Live>,
+    /// The mount namespace to watch, if it is not our own.
+    pub namespace: Option<MountNamespace>,
+    /// What keeps this machine apart from others; see [`Monitor::spread`].
+    pub seed: u64,
 }
 
 /// Is shown what is known.
@@ -121,6 +130,8 @@ pub struct Ending {
     pub unjudged: usize,
     /// Did a signal end it?
     pub interrupted: bool,
+    /// Is the mount namespace that was watched no more?
+    pub namespace_ended: bool,
 }
 
 /// Everything the loop holds.
@@ -137,6 +148,8 @@ pub struct Daemon<'a> {
     owner: &'a mut dyn Owner,
     last_run: Option<usize>,
     interrupted: bool,
+    elsewhere: Elsewhere,
+    namespace_ended: bool,
     unreadable: bool,
     silence_told: Option<Time>,
 }
@@ -164,8 +177,11 @@ impl<'a> Daemon<'a> {
             .register(&mut signals, SIGNALS, Interest::READABLE)
             .context("cannot wait for signals")?;
         let table = platform::OWN_MOUNT_TABLE;
-        let mut watch = MountWatch::open(table.as_ref())
-            .with_context(|| format!("cannot open {table} ({})", platform::MOUNT_TABLE_HINT))?;
+        let mut watch = match &options.namespace {
+            None => MountWatch::open(table.as_ref())
+                .with_context(|| format!("cannot open {table} ({})", platform::MOUNT_TABLE_HINT))?,
+            Some(namespace) => namespace.watch().context("cannot open the table of the mount namespace")?,
+        };
         poll.registry().register(&mut watch, MOUNTS, Interest::READABLE).context("cannot wait for mounts")?;
         let waker = Arc::new(Waker::new(poll.registry(), NUDGES).context("cannot create a waker")?);
         if let Some(live) = &options.live {
@@ -173,9 +189,14 @@ impl<'a> Daemon<'a> {
         }
         owner.wake_with(waker);
         let registry = poll.registry().try_clone().context("cannot share the event queue")?;
-        let pool = Pool::new(registry, FIRST_PROBER, options.prober).context("cannot prepare probers")?;
+        let mut pool = Pool::new(registry, FIRST_PROBER, options.prober).context("cannot prepare probers")?;
+        if let Some(namespace) = &options.namespace {
+            pool.enter(namespace.entrance().context("cannot prepare probers")?);
+        }
+        let elsewhere = Elsewhere::new(options.namespace, poll.registry(), NAMESPACE)
+            .context("cannot wait for the end of the mount namespace")?;
         let clock = Clock::start();
-        let mut monitor = Monitor::new(options.settings.poll_interval, options.policy);
+        let mut monitor = Monitor::new(options.settings.poll_interval, options.policy).spread(options.seed);
         monitor.expect(clock.now(), &options.expected);
         Ok(Daemon {
             poll,
@@ -190,6 +211,8 @@ impl<'a> Daemon<'a> {
             owner,
             last_run: None,
             interrupted: false,
+            elsewhere,
+            namespace_ended: false,
             unreadable: false,
             silence_told: None,
         })
@@ -216,17 +239,23 @@ impl<'a> Daemon<'a> {
             self.decide(now);
             self.show(now);
             let done = matches!(purpose, Purpose::Once(_)) && self.last_run.is_some();
-            if self.interrupted {
+            let ends = self.interrupted || self.namespace_ended;
+            if ends {
                 self.notifier.stopping();
             }
             self.notify(now);
-            if self.interrupted || done {
+            if ends || done {
                 self.pool.shutdown();
                 let status = self.monitor.status();
                 let (unjudged, interrupted) = (self.last_run.unwrap_or(0), self.interrupted);
-                // The process ends: to free thousands of mounts one by one is work for nobody.
-                std::mem::forget((self.monitor, self.watch));
-                return Ok(Ending { status, at: now, unjudged, interrupted });
+                let namespace_ended = self.namespace_ended;
+                // The process ends: to free thousands of mounts one by one is work for nobody. But an open table keeps
+                // the mounts of a namespace that has ended.
+                std::mem::forget(self.monitor);
+                if !namespace_ended {
+                    std::mem::forget(self.watch);
+                }
+                return Ok(Ending { status, at: now, unjudged, interrupted, namespace_ended });
             }
             let planned = self.next_deadline();
             let mut until = planned;
@@ -247,7 +276,8 @@ impl<'a> Daemon<'a> {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        let others = [self.pool.next_deadline(), self.showing.next(), self.notifier.next()];
+        let others =
+            [self.pool.next_deadline(), self.showing.next(), self.notifier.next(), self.elsewhere.next()];
         self.monitor.next_deadline().into_iter().chain(others.into_iter().flatten()).min()
     }
 
@@ -260,12 +290,26 @@ impl<'a> Daemon<'a> {
             match event.token() {
                 MOUNTS => self.take_changes(now),
                 NUDGES => {} // turning is all that is wanted
+                NAMESPACE => self.elsewhere.stirred(now),
                 SIGNALS => self.take_signals(now),
                 token => self.pool.ready(now, token),
             }
         }
+        if self.elsewhere.is_due(now) {
+            self.look_elsewhere(now);
+        }
         self.pool.handle_deadline(now);
         self.take_wishes(now);
+    }
+
+    /// Is the namespace that is watched still there? Without it there is nothing to do any more.
+    fn look_elsewhere(&mut self, now: Time) {
+        if let Some(namespace) = self.elsewhere.has_ended(now) {
+            self.namespace_ended = true;
+            let name = escape_os(namespace.name());
+            let text = format!("The mount namespace of {name} has ended; nothing is left to watch");
+            self.notice(Priority::Error, text);
+        }
     }
 
     fn take_wishes(&mut self, now: Time) {
@@ -357,6 +401,7 @@ impl<'a> Daemon<'a> {
                 self.notifier.changed();
                 if let Event::Run { unjudged, .. } = event {
                     self.last_run = Some(unjudged);
+                    self.elsewhere.stirred(now); // where no event tells
                 }
                 self.owner.told(SystemTime::now(), Told::Event(&event, &self.monitor));
             }

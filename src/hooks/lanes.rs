@@ -40,7 +40,7 @@ pub(super) struct Job {
 #[derive(Default)]
 pub(super) struct Lanes {
     lanes: Vec<Lane>,
-    left: Vec<(Arc<HookCounters>, Running)>,
+    left: Vec<(Arc<Hook>, Arc<HookCounters>, Running)>,
     /// Runs under way, those of hooks that are gone among them.
     running: usize,
 }
@@ -114,21 +114,18 @@ impl Lanes {
         }
         if let Some(left) = left {
             job.counters.left.fetch_add(1, Ordering::Relaxed);
-            self.left.push((Arc::clone(&job.counters), left));
+            self.left.push((Arc::clone(&job.hook), Arc::clone(&job.counters), left));
         }
     }
 
     /// Looks for the ends of what was left behind. How many have ended, by the names of their hooks?
     pub(super) fn reap_left(&mut self) -> Vec<(String, u32)> {
         let mut ended = Vec::new();
-        let lanes = &self.lanes;
-        self.left.retain_mut(|(counters, running)| {
+        self.left.retain_mut(|(hook, counters, running)| {
             let gone = running.try_reap().is_some();
             if gone {
                 counters.left.fetch_sub(1, Ordering::Relaxed);
-                let lane = lanes.iter().find(|lane| Arc::ptr_eq(&lane.counters, counters));
-                let name = lane.map_or_else(String::new, |lane| lane.hook.name.clone());
-                ended.push((name, running.pid()));
+                ended.push((hook.name.clone(), running.pid()));
             }
             !gone
         });

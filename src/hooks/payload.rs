@@ -1,9 +1,11 @@
 //! What a hook is told of an event: one JSON object, and for commands the most used of it as variables.
 
 use crate::monitor::Event;
+use crate::report::escape::escape_os;
 use crate::report::{Message, json};
 use serde_json::Value;
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The variables that every command has.
@@ -50,10 +52,10 @@ impl Payload {
     /// are what they are, byte for byte, for commands that do something with them.
     pub(super) fn environment(&self, object: &str) -> Vec<(&'static str, OsString)> {
         let fields: Value = serde_json::from_str(object).unwrap_or_default();
-        let mount = self.message.event.as_ref().and_then(Event::mount);
-        let value = |field: &str| match (field, mount) {
-            ("mountpoint", Some(mount)) => mount.mountpoint.as_os_str().to_owned(),
-            ("device", Some(mount)) => mount.device.clone(),
+        let event = self.message.event.as_ref();
+        let value = |field: &str| match (field, event.and_then(mountpoint), event.and_then(Event::mount)) {
+            ("mountpoint", Some(path), _) => path.as_os_str().to_owned(),
+            ("device", _, Some(mount)) => mount.device.clone(),
             _ => match &fields[field] {
                 Value::Null => OsString::new(),
                 Value::String(text) => cut(text, MAX_VALUE).into(),
@@ -66,12 +68,16 @@ impl Payload {
 
     /// What it is about, as a message names it.
     pub(super) fn subject(&self) -> String {
-        let mount = self.message.event.as_ref().and_then(Event::mount);
-        let name = |event: &Event| event.name().to_owned();
-        match mount {
-            Some(mount) => crate::report::escape::escape_os(&mount.mountpoint).into_owned(),
-            None => self.message.event.as_ref().map_or_else(String::new, name),
-        }
+        let Some(event) = &self.message.event else { return String::new() };
+        mountpoint(event).map_or_else(|| event.name().to_owned(), |path| escape_os(path).into_owned())
+    }
+}
+
+/// The place that an event is about, where a mount is or should be.
+pub(super) fn mountpoint(event: &Event) -> Option<&Path> {
+    match event {
+        Event::Missing { expected, .. } | Event::Found { expected, .. } => Some(&expected.mountpoint),
+        event => event.mount().map(|mount| mount.mountpoint.as_path()),
     }
 }
 

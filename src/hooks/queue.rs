@@ -1,9 +1,9 @@
 //! The events that wait for one hook, and which of them may run: one at a time for each mount, in order, and a few
 //! together. Decides; who runs them is the worker.
 
-use super::payload::Payload;
+use super::payload::{Payload, mountpoint};
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Events that wait for one hook: a thousand mounts that die together are told.
 pub const MAX_WAITING: usize = 1_000;
@@ -68,8 +68,7 @@ impl Queue {
 }
 
 fn place(payload: &Payload) -> Place {
-    let mount = payload.message.event.as_ref().and_then(crate::monitor::Event::mount);
-    mount.map(|mount| mount.mountpoint.clone())
+    payload.message.event.as_ref().and_then(mountpoint).map(Path::to_path_buf)
 }
 
 #[cfg(test)]

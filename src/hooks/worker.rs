@@ -41,8 +41,8 @@ struct State {
     full: Vec<(Arc<Hook>, Say)>,
 }
 
-/// Drops that wait to be told: the rest is in a sum anyway.
-const MAX_FULL: usize = 64;
+/// Drops that wait to be told: each hook has a few lines, then a sum.
+const MAX_FULL: usize = 16 * MAX_HOOKS;
 
 /// Starts the thread. The other end of the channel is dropped when it ends.
 pub(super) fn start(shared: &Arc<Shared>) -> io::Result<mpsc::Receiver<()>> {
@@ -233,6 +233,9 @@ impl Shared {
             };
             let n = limit.sum_up(Instant::now());
             drop(state);
+            if n == 0 {
+                return; // it was another hook of this name
+            }
             (shared.tell)(Priority::Warning, &format!("Hook {name}: {n} more {words} in the last minute"));
         });
     }

@@ -19,6 +19,7 @@ mod run;
 mod settings;
 mod silence;
 mod slot;
+mod spread;
 mod status;
 #[doc(hidden)]
 pub mod testing;
@@ -44,10 +45,14 @@ use platform::{DeviceNumber, Mount, MountKey, MountTable};
 use run::Run;
 use rustc_hash::FxHashMap;
 use slot::{Probe, Slot, Superblock};
+use spread::Spread;
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 use timers::Timers;
+
+/// What the offset of the runs is drawn for; no mount has this identity.
+const OFFSET_OF_RUNS: u64 = 0;
 
 /// Which mounts are watched, and how: `None` for one that is not to be touched.
 pub type Policy = Box<dyn Fn(&Mount) -> Option<Settings> + Send>;
@@ -58,6 +63,7 @@ pub struct Monitor {
     policy: Policy,
     /// From one run to the next.
     interval: Duration,
+    spread: Spread,
     table: MountTable,
     /// The table's ids, for the way up to a parent.
     by_id: FxHashMap<u32, MountKey>,
@@ -80,6 +86,7 @@ pub struct Monitor {
     run: Run,
     /// When the last run was due, whether it was opened or became part of the one before.
     last_due: Time,
+    runs_begun: u64,
     expected: Vec<expected::Watched>,
     last_run: Option<LastRun>,
     count: Count,
@@ -117,6 +124,7 @@ impl Monitor {
         Monitor {
             policy,
             interval,
+            spread: Spread::default(),
             table: MountTable::default(),
             by_id: FxHashMap::default(),
             slots: FxHashMap::default(),
@@ -132,6 +140,7 @@ impl Monitor {
             pace: Pace::default(),
             run: Run::default(),
             last_due: Time::default(),
+            runs_begun: 0,
             expected: Vec::new(),
             last_run: None,
             count: Count::default(),
@@ -141,6 +150,15 @@ impl Monitor {
             asked_for_silence: None,
             actions: VecDeque::new(),
         }
+    }
+
+    /// Keeps this machine apart from others that started at the same moment or lost the same server: `seed` should be
+    /// its own. The second run then follows anywhere within the interval after the first, and pauses before another
+    /// attempt are a little shorter. 0 leaves everything as it is.
+    #[must_use]
+    pub fn spread(mut self, seed: u64) -> Monitor {
+        self.spread = Spread::of(seed);
+        self
     }
 
     /// Takes in what happened, and everything that is due by `now`. Time never runs backwards.
@@ -257,7 +275,8 @@ impl Monitor {
     }
 
     fn begin_run(&mut self, now: Time) {
-        self.timers.set(Timer::Run, now + self.interval);
+        self.runs_begun += 1;
+        self.timers.set(Timer::Run, now + self.until_next_run());
         self.last_due = now;
         self.pace.scheduled(now);
         let opened = self.run.open(now);
@@ -273,6 +292,14 @@ impl Monitor {
             } else if !self.slots.get(&key).is_some_and(|slot| self.is_awaited(slot)) {
                 self.settle_for_run(key); // on a schedule of its own: its standing verdict counts
             }
+        }
+    }
+
+    /// From the beginning of the last run to that of the next.
+    fn until_next_run(&self) -> Duration {
+        match self.runs_begun {
+            0 | 1 => self.spread.first_wait(self.interval, OFFSET_OF_RUNS),
+            _ => self.interval,
         }
     }
 

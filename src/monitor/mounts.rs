@@ -79,7 +79,7 @@ impl Monitor {
             }
         }
         if own_schedule {
-            self.timers.set(Timer::Ask(key), now + interval);
+            self.timers.set(Timer::Ask(key), now + self.spread.first_wait(interval, key.0));
         }
     }
 

@@ -15,7 +15,7 @@ impl Monitor {
             self.interval = interval;
             if self.saw_table {
                 // Counted from the last one: whoever reloads every second still gets his runs.
-                self.timers.set(Timer::Run, (self.last_due + interval).max(now));
+                self.timers.set(Timer::Run, (self.last_due + self.until_next_run()).max(now));
             }
         }
         let hidden = Hidden::of(&self.table);
@@ -37,7 +37,7 @@ impl Monitor {
 
     fn take_up_own_interval(&mut self, now: Time, key: MountKey, own: Duration) {
         if own != self.interval {
-            self.timers.set_if_later(Timer::Ask(key), now + own);
+            self.timers.set_if_later(Timer::Ask(key), now + self.spread.first_wait(own, key.0));
         }
     }
 }

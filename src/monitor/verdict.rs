@@ -147,6 +147,7 @@ impl Monitor {
         );
         if let Some(slot) = self.slots.get_mut(&key) {
             let pause = retry::pause(slot.retries, &slot.settings);
+            let pause = self.spread.jittered(pause, key.0, slot.retries);
             slot.retries = slot.retries.saturating_add(1);
             self.timers.set(Timer::Ask(key), now + pause);
         }
@@ -362,7 +363,7 @@ impl Monitor {
         let again = |hang: &Hang| {
             // Its mount may be gone meanwhile; its brothers are still waiting for a word.
             let pause = slot.map_or(Duration::ZERO, |slot| retry::pause(hang.retries, &slot.settings));
-            now.max(hang.given_up + pause)
+            now.max(hang.given_up + self.spread.jittered(pause, key.0, hang.retries))
         };
         if let Some(hang) = slot.and_then(|slot| slot.way_hung.as_ref()) {
             self.timers.set(Timer::Ask(key), again(hang));

@@ -19,6 +19,7 @@ use platform::process::{Child, Launcher, MAX_PACKET};
 use platform::{Call, Errno, Outcome, Target};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -125,6 +126,11 @@ impl Pool {
             events: VecDeque::new(),
             buffer: vec![0; MAX_PACKET],
         })
+    }
+
+    /// Probers will enter this mount namespace.
+    pub fn enter(&mut self, namespace: File) {
+        self.launcher.enter(namespace);
     }
 
     /// The tokens whose events belong to [`Pool::ready`].

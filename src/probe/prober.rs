@@ -28,6 +28,9 @@ const BROKEN: i32 = 70; // EX_SOFTWARE of sysexits.h
 /// Runs the prober until the daemon closes its end of the socket that is our descriptor 0.
 pub fn run() -> ! {
     process::become_prober();
+    if std::env::args_os().nth(2).is_some_and(|argument| argument == process::ENTERING_ARGUMENT) {
+        process::enter_namespace();
+    }
     // A thread that panics would take its question with it, silently; the end of the process tells the daemon.
     std::panic::set_hook(Box::new(|_| process::exit_now(BROKEN)));
     let Ok(mut channel) = process::prober_channel() else { process::exit_now(BROKEN) };

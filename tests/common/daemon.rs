@@ -55,6 +55,13 @@ impl Daemon {
         Daemon { process, stdout, stderr, ended, stopped: false, mark: Cell::new(0) }
     }
 
+    /// The second run comes at some time within the interval after the first, another on each machine; from then on
+    /// there is a whole interval between two. Asked of a daemon that has just started.
+    pub(crate) fn past_the_second_run(&self, interval: Duration) {
+        self.mark();
+        self.told("Checked ", interval);
+    }
+
     /// From here on, only what is told later counts as told.
     pub(crate) fn mark(&self) {
         self.mark.set(self.stderr.len());

@@ -47,7 +47,8 @@ fn between_two_runs_nothing_wakes_up() {
     isolated(this_test!(), |lab| {
         lab.fuses(5);
         let _read = lab.syslog();
-        let daemon = lab.daemon(&["--poll-interval", "60"]);
+        let daemon = lab.daemon(&["--poll-interval", "20"]);
+        daemon.past_the_second_run(ms(20_000));
         // Threads that have nothing to do any more may end first.
         pause(ms(3000));
         let family = || [daemon.process].into_iter().chain(daemon.process.descendants());

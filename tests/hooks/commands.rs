@@ -1,6 +1,6 @@
 //! Commands that do what they should, and all that they should not.
 
-use crate::common::{Process, ms, slack, soon};
+use crate::common::{Process, isolated, ms, slack, soon};
 use crate::told::{Told, command, failed, hook, script};
 use mount_status_monitor::hooks::{MAX_RUNNING, MAX_WAITING, Outcome};
 use mount_status_monitor::report::Priority;
@@ -197,22 +197,21 @@ fn failures_without_end_are_told_in_few_lines() {
 }
 
 #[test]
-fn no_descriptor_and_no_process_is_left() {
-    let told = Told::start(vec![hook("page", command(&["/bin/cat"]), LONG)]);
-    told.failed("/mnt/first");
-    told.done(ms(5000));
-    let threads = || {
-        let names = fs::read_dir("/proc/self/task")
-            .unwrap()
-            .map(|task| fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default());
-        names.filter(|name| name.trim() == "hooks").count()
-    };
-    let hooks = threads();
-    for n in 0..200 {
-        told.failed(&format!("/mnt/{n}"));
-    }
-    told.done(ms(20_000));
-    assert_eq!(told.count("page").runs(Outcome::Ok), 201);
-    assert!(threads() <= hooks.max(16), "other tests have one too");
-    told.hooks.stop(ms(500));
+fn no_descriptor_no_thread_and_no_process_is_left() {
+    isolated(this_test!(), |_| {
+        let ourselves = Process(std::process::id());
+        let told = Told::start(vec![hook("page", command(&["/bin/cat"]), LONG)]);
+        let run = |n: usize| {
+            (0..n).for_each(|n| told.failed(&format!("/mnt/{n}")));
+            told.done(ms(20_000));
+        };
+        run(10);
+        let before = (ourselves.descriptors(), ourselves.threads());
+        run(300);
+        assert_eq!(told.count("page").runs(Outcome::Ok), 310);
+        // The pipes of the last runs are closed a moment later.
+        soon(ms(2000), "it is as before", || (ourselves.descriptors(), ourselves.threads()) == before);
+        assert!(ourselves.children().is_empty());
+        told.hooks.stop(ms(500));
+    });
 }

@@ -3,6 +3,7 @@
 
 #![cfg(target_os = "linux")] // file systems that hang on command, in namespaces
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used)] // helpers of tests
 
 #[path = "../common/mod.rs"]
 #[macro_use]

@@ -264,3 +264,19 @@ fn switches(pid: Pid) -> u64 {
     };
     tasks.map(|task| woken(fs::read_to_string(task.unwrap().path().join("status")).unwrap())).sum()
 }
+
+/// A mount namespace that cannot be entered: nobody is asked, nobody is accused, and it is said why.
+#[test]
+fn a_namespace_that_cannot_be_entered_leaves_mounts_unjudged() {
+    let mut daemon = Daemon::new();
+    daemon.pool.enter(fs::File::open("/dev/null").unwrap());
+    let probe = daemon.start(&target("/"));
+    let refused = |event: &PoolEvent| match event {
+        PoolEvent::Notice(Notice::SpawnFailed { error, .. }) => {
+            error.to_string() == "the mount namespace cannot be entered"
+        }
+        _ => false,
+    };
+    daemon.until("the reason", refused);
+    daemon.until("the end of the probe", |event| *event == PoolEvent::Aborted { probe });
+}

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 #[derive(Clone, Copy)]
+#[allow(dead_code)] // not every test meets all of them
 pub(crate) enum Manner {
     /// Takes what comes.
     Kind,

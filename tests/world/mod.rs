@@ -61,10 +61,15 @@ pub fn policy(settings: Settings) -> Policy {
 
 impl World {
     pub fn new(settings: Settings) -> World {
+        World::seeded(settings, 0)
+    }
+
+    /// With a seed that keeps it apart from others.
+    pub fn seeded(settings: Settings, seed: u64) -> World {
         World {
             now: Time::default(),
             settings,
-            monitor: Monitor::new(settings.poll_interval, policy(settings)),
+            monitor: Monitor::new(settings.poll_interval, policy(settings)).spread(seed),
             mounts: BTreeMap::new(),
             log: Vec::new(),
             events: Vec::new(),

@@ -106,10 +106,17 @@ pub enum Ended {
     Unknown,
 }
 
+impl Ended {
+    /// The exit status of a prober that could not enter its mount namespace: EX_OSERR of sysexits.h.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))] // there alone are such
+    pub(crate) const NOT_ENTERED: i32 = 71;
+}
+
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Ended::Exited(EXEC_FAILED) => write!(f, "the program could not be executed"),
+            Ended::Exited(Ended::NOT_ENTERED) => write!(f, "the mount namespace cannot be entered"),
             Ended::Exited(status) => write!(f, "exit status {status}"),
             Ended::Killed(number) => match Signal::try_from(number) {
                 Ok(signal) => write!(f, "killed by {signal}"),

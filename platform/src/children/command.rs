@@ -46,7 +46,7 @@ pub fn start(
     let (their_input, input) = io::pipe()?;
     let (output, their_output) = io::pipe()?;
     let standard = [their_input.as_fd(), their_output.as_fd(), their_output.as_fd()];
-    let pid = spawn(program, &strings(&arguments), &strings(&environment), standard)?;
+    let pid = spawn(program, &strings(&arguments), &strings(&environment), standard, None)?;
     Ok((Running { child: Child::of(pid) }, Pipes { input: input.into(), output: output.into() }))
 }
 
@@ -68,9 +68,11 @@ impl Running {
 
     /// The same, and if it has ended, kills what is left of its process group first.
     pub fn try_reap_all(&mut self) -> Option<Ended> {
-        if self.child.has_ended() {
-            self.kill();
+        // Not reaped without that look: once it is, the group's number may be somebody else's.
+        if !self.child.has_ended() {
+            return None;
         }
+        self.kill();
         self.child.try_reap()
     }
 
@@ -97,7 +99,7 @@ mod tests {
     #[test]
     fn a_command_has_its_arguments_and_variables_and_nothing_else() {
         let script =
-            "cat; echo $0 $1; pwd; env | sort; ls /proc/self/fd; ps -o sid= -o pgid= -p $$ 1>&2; exit 3";
+            "cat; echo $0 $1; pwd; env | sort; ls /proc/self/fd; cut -d' ' -f5,6 /proc/$$/stat >&2; exit 3";
         let arguments = ["/bin/sh", "-c", script, "zero", "one"].map(OsString::from);
         let environment = [("PATH", "/usr/bin:/bin"), ("MSM_X", "a b")];
         let (mut running, pipes) = start(&arguments, &environment).unwrap();

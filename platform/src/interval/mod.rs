@@ -52,6 +52,7 @@ pub mod probe {
     }
 }
 
+pub use crate::portable::namespace::{FoundNamespace, MountNamespace};
 pub use crate::portable::process;
 pub use files::FileWatch;
 pub(crate) use fstype::kind_of;

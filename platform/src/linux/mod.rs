@@ -3,6 +3,7 @@
 mod files;
 mod fstype;
 pub mod mountinfo;
+mod namespace;
 mod own;
 mod packet;
 pub mod probe;
@@ -12,6 +13,7 @@ mod watch;
 
 pub use files::FileWatch;
 pub(crate) use fstype::kind_of;
+pub use namespace::{FoundNamespace, MountNamespace};
 pub use own::own_use;
 pub use watch::{MountWatch, OWN_MOUNT_TABLE};
 

@@ -15,7 +15,7 @@ pub const MAX_PACKET: usize = 64 * 1024;
 pub struct Channel(OwnedFd);
 
 impl Channel {
-    pub(super) fn over(socket: OwnedFd) -> Channel {
+    pub(in crate::linux) fn over(socket: OwnedFd) -> Channel {
         Channel(socket)
     }
 

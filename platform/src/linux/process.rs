@@ -2,7 +2,7 @@
 //!
 //! It is started as `spawn` describes, and that it has come up is learned from its first packet.
 
-use crate::children::spawn::spawn;
+use crate::children::spawn::{FOURTH, spawn};
 
 pub use super::packet::{Channel, MAX_PACKET, answer};
 pub use crate::children::child::{Child, Ended};
@@ -11,7 +11,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socketpair
 use std::ffi::{CStr, CString, c_int};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -22,6 +22,9 @@ pub const PROBER_ARGUMENT: &str = "prober";
 const MODE: &CStr = c"prober";
 /// The link to the program that runs, which works even when its file was replaced.
 const OURSELVES: &CStr = c"/proc/self/exe";
+/// `argv[2]` of a prober that is to enter the mount namespace that is its descriptor 3.
+pub const ENTERING_ARGUMENT: &str = "in-mount-namespace";
+const ENTERING: &CStr = c"in-mount-namespace";
 
 /// May this process do all that root may?
 #[must_use]
@@ -34,6 +37,7 @@ pub fn is_root() -> bool {
 pub struct Launcher {
     program: CString,
     null: File,
+    namespace: Option<File>,
 }
 
 impl Launcher {
@@ -48,7 +52,12 @@ impl Launcher {
             None => OURSELVES.to_owned(),
         };
         let null = File::options().read(true).write(true).open("/dev/null")?;
-        Ok(Launcher { program, null })
+        Ok(Launcher { program, null, namespace: None })
+    }
+
+    /// Probers will enter this mount namespace before they do anything else.
+    pub fn enter(&mut self, namespace: File) {
+        self.namespace = Some(namespace);
     }
 
     /// Starts a prober without waiting for it. Its end of the socket pair is its descriptor 0; it ends when ours is
@@ -60,7 +69,12 @@ impl Launcher {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         let standard = [theirs.as_fd(), self.null.as_fd(), self.null.as_fd()];
-        let pid = spawn(&self.program, &[NAME, MODE], &[], standard)?;
+        let pid = match &self.namespace {
+            None => spawn(&self.program, &[NAME, MODE], &[], standard, None)?,
+            Some(namespace) => {
+                spawn(&self.program, &[NAME, MODE, ENTERING], &[], standard, Some(namespace.as_fd()))?
+            }
+        };
         Ok((Child::of(pid), Channel::over(ours)))
     }
 }
@@ -77,6 +91,16 @@ pub fn become_prober() {
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1)
     };
+}
+
+/// Enters the mount namespace that was handed to this prober, or ends it: after [`become_prober`] and before there is
+/// any other thread. After the exec and not before it: the program is found by our own `/proc`.
+pub fn enter_namespace() {
+    // SAFETY: the daemon that asks for this has put it there, and nothing else has it.
+    let file = unsafe { OwnedFd::from_raw_fd(FOURTH) };
+    if super::namespace::enter(file.as_fd()).is_err() {
+        exit_now(Ended::NOT_ENTERED);
+    }
 }
 
 /// Gives back the pages of the program and its libraries that only its start needed: what runs on is read again from

@@ -8,6 +8,9 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+/// Stands for the namespace that the calling process is in.
+pub(super) const OWN_NAMESPACE: u64 = 0;
+
 /// Ids that one call has room for beyond those of the last call, so that one call is nearly always enough (and then
 /// a snapshot). The kernel refuses more than a million.
 const SPARE_IDS: usize = 256;
@@ -66,25 +69,25 @@ pub(super) enum Found {
 
 /// The unique ids of all mounts that this process can reach, ascending. `hint` is about how many there will be.
 /// Several calls (more mounts than expected) together are no snapshot, but lose no mount that outlives them.
-pub(super) fn listmount(hint: usize) -> io::Result<Vec<u64>> {
+pub(super) fn listmount(namespace: u64, hint: usize) -> io::Result<Vec<u64>> {
     let room = (hint + hint / 8 + SPARE_IDS).min(MOST_IDS);
     let mut ids: Vec<u64> = Vec::new();
-    while list_more(&mut ids, room)? == room {}
+    while list_more(namespace, &mut ids, room)? == room {}
     Ok(ids)
 }
 
 /// The id of one mount: enough to learn whether this kernel has such ids.
-pub(super) fn first_id() -> io::Result<Option<u64>> {
+pub(super) fn first_id(namespace: u64) -> io::Result<Option<u64>> {
     let mut ids = Vec::new();
-    list_more(&mut ids, 1)?;
+    list_more(namespace, &mut ids, 1)?;
     Ok(ids.first().copied())
 }
 
 /// Appends at most `room` ids that follow the last, and says how many.
-fn list_more(ids: &mut Vec<u64>, room: usize) -> io::Result<usize> {
+fn list_more(namespace: u64, ids: &mut Vec<u64>, room: usize) -> io::Result<usize> {
     ids.reserve(room);
     let after = ids.last().copied().unwrap_or(0);
-    let request = request(raw::LSMT_ROOT as i64 as u64, after);
+    let request = request(namespace, raw::LSMT_ROOT as i64 as u64, after);
     // SAFETY: the kernel reads `size` bytes of `request` and writes at most `room` ids, which is reserved behind the
     // vector's end.
     let count = unsafe {
@@ -105,13 +108,14 @@ fn list_more(ids: &mut Vec<u64>, room: usize) -> io::Result<usize> {
 /// `statmount(2)` with its buffer.
 #[derive(Debug)]
 pub(super) struct Statmount {
+    namespace: u64,
     /// In units that are aligned as the structure at its start is; never smaller than that.
     buffer: Vec<u64>,
 }
 
 impl Statmount {
-    pub(super) fn new() -> Statmount {
-        Statmount { buffer: vec![0; FIRST_BUFFER / size_of::<u64>()] }
+    pub(super) fn new(namespace: u64) -> Statmount {
+        Statmount { namespace, buffer: vec![0; FIRST_BUFFER / size_of::<u64>()] }
     }
 
     /// The reusable id (mountinfo field 1) of the mount with this unique id; `None` if there is no such mount.
@@ -135,7 +139,7 @@ impl Statmount {
 
     fn call(&mut self, id: u64, mask: u32) -> io::Result<()> {
         loop {
-            let request = request(id, u64::from(mask));
+            let request = request(self.namespace, id, u64::from(mask));
             let size = size_of_val(self.buffer.as_slice());
             // SAFETY: the kernel reads `size` bytes of `request` and writes at most `size` bytes of the buffer.
             let done = unsafe {
@@ -207,9 +211,12 @@ impl Statmount {
     }
 }
 
-fn request(id: u64, param: u64) -> raw::mnt_id_req {
-    // The oldest size: the namespace, which later ones add, is our own.
-    raw::mnt_id_req { size: raw::MNT_ID_REQ_SIZE_VER0, spare: 0, mnt_id: id, param, mnt_ns_id: 0 }
+fn request(namespace: u64, id: u64, param: u64) -> raw::mnt_id_req {
+    let size = match namespace {
+        OWN_NAMESPACE => raw::MNT_ID_REQ_SIZE_VER0, // the oldest, which each kernel with these calls knows
+        _ => raw::MNT_ID_REQ_SIZE_VER1,
+    };
+    raw::mnt_id_req { size, spare: 0, mnt_id: id, param, mnt_ns_id: namespace }
 }
 
 /// EPERM: not below our root, and we lack the right to look elsewhere.

@@ -10,7 +10,7 @@
 //! checks a sample.
 
 use super::mountinfo::{self, Line};
-use super::statmount::{Found, Statmount, first_id, listmount};
+use super::statmount::{Found, OWN_NAMESPACE, Statmount, first_id, listmount};
 use crate::{Changes, Mount, MountKey, MountTable};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token, event::Source};
@@ -58,6 +58,7 @@ pub struct MountWatch {
 /// What is kept where the kernel has unique ids.
 #[derive(Debug)]
 struct UniqueIds {
+    namespace: u64,
     statmount: Statmount,
     /// All ids that the table takes into account, ascending; more than its entries where some are hidden.
     seen: Vec<u64>,
@@ -77,8 +78,15 @@ impl MountWatch {
     /// Those of `open(2)`.
     pub fn open(path: &Path) -> io::Result<MountWatch> {
         let file = File::open(path)?;
-        let unique = if is_own(path) { UniqueIds::probe() } else { None };
+        let unique = if is_own(path) { UniqueIds::probe(OWN_NAMESPACE) } else { None };
         Ok(MountWatch { file, text: Vec::new(), table: MountTable::default(), unique, full_read_due: true })
+    }
+
+    /// The open table of a process whose root is that of its mount namespace; `namespace` is the kernel's id of that
+    /// (6.11), or 0 where there is none, and then there are no unique ids either.
+    pub(super) fn of(file: File, namespace: u64) -> MountWatch {
+        let unique = if namespace == OWN_NAMESPACE { None } else { UniqueIds::probe(namespace) };
+        MountWatch { file, text: Vec::new(), table: MountTable::default(), unique, full_read_due: true }
     }
 
     /// Reads the whole table from the mountinfo text. Entries that did not change are the same `Arc` as in the
@@ -105,7 +113,7 @@ impl MountWatch {
         let Some(unique) = self.unique.as_mut().filter(|unique| unique.agrees) else {
             return self.read();
         };
-        let ids = listmount(unique.seen.len())?;
+        let ids = listmount(unique.namespace, unique.seen.len())?;
         match unique.changes(&self.table, &ids)? {
             Some(table) => {
                 unique.seen = ids;
@@ -146,10 +154,10 @@ impl MountWatch {
     /// `None` if `listmount` lacks a mount that the text shows although nothing changed, which no kernel is known to
     /// do: only believed before the first table, since afterwards all keys would change.
     fn read_unique(&mut self) -> io::Result<Option<MountTable>> {
-        let before = listmount(self.table.len())?;
-        fill(&self.file, &mut self.text)?;
-        let after = listmount(before.len())?;
         let unique = self.unique.as_mut().expect("only called where there are unique ids");
+        let before = listmount(unique.namespace, self.table.len())?;
+        fill(&self.file, &mut self.text)?;
+        let after = listmount(unique.namespace, before.len())?;
         // Reusable ids are unambiguous only for mounts that lived through the whole pass; newer ones have an event
         // pending, which finds them unseen.
         let quiet = before == after;
@@ -224,10 +232,10 @@ struct Pair<'a> {
 
 impl UniqueIds {
     /// Asks the kernel instead of its version: calls are back-ported, and filtered by sandboxes.
-    fn probe() -> Option<UniqueIds> {
-        let mut statmount = Statmount::new();
-        statmount.old_id(first_id().ok()??).ok()?;
-        Some(UniqueIds { statmount, seen: Vec::new(), agrees: false })
+    fn probe(namespace: u64) -> Option<UniqueIds> {
+        let mut statmount = Statmount::new(namespace);
+        statmount.old_id(first_id(namespace).ok()??).ok()?;
+        Some(UniqueIds { namespace, statmount, seen: Vec::new(), agrees: false })
     }
 
     /// As [`UniqueIds::pair`] for a first reading, when all mounts are new and a call for each would cost as much as

@@ -37,7 +37,18 @@ pub(super) struct Subject {
 
 impl Subject {
     pub(super) fn of(event: &Event) -> Option<Subject> {
-        event.mount().map(|mount| Subject::of_mount(mount))
+        match event {
+            // What is missing has neither device nor type, and once it is found it is still the same alert.
+            Event::Missing { expected, .. } | Event::Found { expected, .. } => {
+                Some(Subject::missing(&expected.mountpoint))
+            }
+            event => event.mount().map(|mount| Subject::of_mount(mount)),
+        }
+    }
+
+    pub(super) fn missing(place: &Path) -> Subject {
+        let mountpoint = escape_os(place).into_owned();
+        Subject { mountpoint, device: String::new(), fstype: String::new() }
     }
 
     pub(super) fn of_mount(mount: &Mount) -> Subject {

@@ -104,8 +104,10 @@ impl Alerting {
             };
             Some((kind, Subject::of_mount(&mount.mount)))
         });
-        let bad: BTreeSet<_> = bad.collect();
-        let still = |key: &set::Key| key.0 == Kind::Missing || bad.contains(key);
+        let missing = status.expected.iter().filter(|expected| expected.missing_since.is_some());
+        let missing = missing.map(|it| (Kind::Missing, Subject::missing(&it.expected.mountpoint)));
+        let bad: BTreeSet<_> = bad.chain(missing).collect();
+        let still = |key: &set::Key| bad.contains(key);
         state.set.retain(Instant::now(), SystemTime::now(), still);
         drop(state);
         self.bell.notify_one();

@@ -2,7 +2,7 @@
 
 use super::set::{MAX_ALERTS, MAX_BYTES};
 use super::*;
-use crate::monitor::{Failure, Reason};
+use crate::monitor::{Expected, Failure, Reason};
 use crate::remote::Credentials;
 use crate::report::{lines, samples};
 use platform::Mount;
@@ -278,6 +278,24 @@ fn it_is_bounded() {
     }
     world.round();
     assert!(world.told(failed(large(MAX_ALERTS), Reason::Hung)));
+}
+
+#[test]
+fn what_is_missing_is_an_alert_until_it_is_found() {
+    let mut world = World::new();
+    let expected = || Arc::new(Expected::new("/mnt/1".into(), String::new(), String::new(), |_| true));
+    world.told(Event::Missing { expected: expected(), lies_in: None });
+    let alert = world.one();
+    assert_eq!(
+        (&alert["labels"]["alertname"], &alert["labels"]["mountpoint"], &alert["labels"]["device"]),
+        (&"ExpectedMountMissing".into(), &"/mnt/1".into(), &Value::Null)
+    );
+    assert_eq!(alert["annotations"]["summary"], "/mnt/1 on me is not mounted");
+    let lasted = Duration::from_secs(5);
+    world.told(Event::Found { expected: expected(), mount: mount(1), lasted });
+    let over = world.one();
+    assert_eq!(over["labels"], alert["labels"]);
+    assert!(over["endsAt"].as_str().unwrap() < "1970-01-01T01:00");
 }
 
 #[test]

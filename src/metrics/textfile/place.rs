@@ -3,12 +3,13 @@
 
 use crate::monitor::{Health, Status};
 use crate::report::escape::escape_os;
-use platform::{FsKind, Mount, MountTable, MountWatch, OWN_MOUNT_TABLE};
+use platform::{DeviceNumber, FsKind, Mount, MountTable, MountWatch, OWN_MOUNT_TABLE, mount_around};
+use std::collections::HashSet;
 use std::path::Path;
 
 /// Why this path is not to be written, if so. `watched` tells which mounts are.
 pub fn refusal(table: &MountTable, watched: impl Fn(&Mount) -> bool, path: &Path) -> Option<String> {
-    let mount = around(table.iter().map(|mount| &**mount), path)?;
+    let mount = mount_around(table.iter().map(|mount| &**mount), path)?;
     (may_hang(mount) && watched(mount)).then(|| {
         format!(
             "it lies on {} ({}), which is watched because it may hang",
@@ -18,26 +19,20 @@ pub fn refusal(table: &MountTable, watched: impl Fn(&Mount) -> bool, path: &Path
     })
 }
 
-/// The same at a later moment, when what is watched is known. Mounts that are not watched are not in it: only if a
-/// watched one is in the way is the whole table asked.
+/// The same at a later moment, when what is watched is known. Where the path leads is told by our own table, for the
+/// mounts that are watched may be those of another namespace, where paths are other ones; a file system that is seen
+/// in both has one number.
 pub(super) fn refusal_now(path: &Path, status: &Status) -> Option<String> {
     let visible = status.mounts.iter().filter(|mount| mount.health != Health::Hidden);
-    let suspect = around(visible.map(|mount| &*mount.mount), path).filter(|mount| may_hang(mount))?;
-    let whole = MountWatch::open(OWN_MOUNT_TABLE.as_ref()).and_then(|mut watch| watch.read()).ok();
-    let is_suspect = |mount: &Mount| mount.key == suspect.key;
-    match whole {
-        Some(table) => refusal(&table, is_suspect, path),
-        None => refusal(&MountTable::new(vec![suspect.clone().into()]), is_suspect, path),
+    let suspects: HashSet<DeviceNumber> =
+        visible.filter(|known| may_hang(&known.mount)).map(|known| known.mount.device_number).collect();
+    if suspects.is_empty() {
+        return None; // without reading a table that may be long
     }
-}
-
-/// The mount that this path leads to: the one with the longest mount point; of two on one place the later, which
-/// covers the earlier.
-fn around<'a>(mounts: impl Iterator<Item = &'a Mount>, path: &Path) -> Option<&'a Mount> {
-    // The file itself is not a mount point that counts: it is its folder that is written.
-    let folder = path.parent()?;
-    let over = mounts.filter(|mount| folder.starts_with(&mount.mountpoint));
-    over.max_by_key(|mount| mount.mountpoint.as_os_str().len())
+    match MountWatch::open(OWN_MOUNT_TABLE.as_ref()).and_then(|mut watch| watch.read()) {
+        Ok(table) => refusal(&table, |mount| suspects.contains(&mount.device_number), path),
+        Err(error) => Some(format!("the mount table cannot be read: {error}")),
+    }
 }
 
 fn may_hang(mount: &Mount) -> bool {

@@ -137,9 +137,9 @@ fn a_taken_port_is_a_warning() {
     });
 }
 
-/// The loop and the threads of the two sinks.
+/// The loop, the threads of the two sinks, and the one that reads the configuration.
 const fn without_http() -> usize {
-    3
+    4
 }
 
 #[test]
@@ -161,7 +161,8 @@ fn nobody_who_asks_costs_nothing() {
     isolated(this_test!(), |lab| {
         lab.fuses(5);
         let _read = lab.syslog();
-        let (daemon, address) = serving(lab, &["--poll-interval", "60"]);
+        let (daemon, address) = serving(lab, &["--poll-interval", "20"]);
+        daemon.past_the_second_run(ms(20_000));
         get(address, "/metrics");
         crate::common::pause(ms(3000));
         let before = daemon.process.wakeups();

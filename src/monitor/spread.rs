@@ -1,0 +1,105 @@
+//! Keeps machines apart. Thousands that start at the same moment, or lose the same server, would otherwise ask it at the
+//! same moments ever after, and all together when it comes back. Each has a seed of its own, from which follow an
+//! offset for what is done at intervals and a jitter for what is tried again. Both only make a wait shorter, so that
+//! everything promised about times holds for each machine.
+
+use std::time::Duration;
+
+/// A pause before another attempt loses at most one part in this many.
+const JITTER_SHARE: u32 = 4;
+
+/// The seed of one machine; 0 for one that need not mind others.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spread(u64);
+
+impl Spread {
+    pub(super) const fn of(seed: u64) -> Spread {
+        Spread(seed)
+    }
+
+    /// The first wait of what is done each `interval` from then on: somewhere in the interval, never zero.
+    pub(super) fn first_wait(self, interval: Duration, what: u64) -> Duration {
+        interval - self.part_of(interval, what, 0)
+    }
+
+    /// The `n`th pause before `what` is tried again: between three quarters of it and the whole.
+    pub(super) fn jittered(self, pause: Duration, what: u64, n: u32) -> Duration {
+        pause - self.part_of(pause / JITTER_SHARE, what, u64::from(n) + 1)
+    }
+
+    /// A part of `span`, less than the whole; nothing where there is no seed.
+    fn part_of(self, span: Duration, what: u64, n: u64) -> Duration {
+        if self.0 == 0 {
+            return Duration::ZERO;
+        }
+        let drawn = mixed(mixed(mixed(self.0) ^ what) ^ n);
+        // Of 2^64 the upper half of the product: less than the span, and even over it.
+        let nanos = (span.as_nanos() * u128::from(drawn >> 32)) >> 32;
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)).min(span)
+    }
+}
+
+/// The output function of SplitMix64 (Steele, Lea, Flood 2014): each bit of the input changes half of the output's.
+/// Written out because what a machine draws should not change with a version of a library.
+fn mixed(seed: u64) -> u64 {
+    let z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn mixing_is_that_of_splitmix64() {
+        // The first two outputs for the state 0, as in the reference implementation.
+        assert_eq!(mixed(0), 0xe220_a839_7b1d_cdaf);
+        assert_eq!(mixed(0x9e37_79b9_7f4a_7c15), 0x6e78_9e6a_a1b9_65f4);
+    }
+
+    #[test]
+    fn without_a_seed_nothing_is_moved() {
+        let alone = Spread::default();
+        assert_eq!(alone.first_wait(MINUTE, 7), MINUTE);
+        assert_eq!(alone.jittered(MINUTE, 7, 3), MINUTE);
+    }
+
+    #[test]
+    fn waits_are_never_longer_and_never_nothing() {
+        for seed in 1..2_000 {
+            for span in [Duration::from_millis(1), MINUTE, Duration::from_secs(366 * 86_400)] {
+                let first = Spread::of(seed).first_wait(span, seed);
+                assert!(first > Duration::ZERO && first <= span, "{first:?} of {span:?}");
+                let pause = Spread::of(seed).jittered(span, seed, 1);
+                assert!(pause > span * 3 / 4 - Duration::from_nanos(4) && pause <= span, "{pause:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn machines_are_spread_evenly_over_the_interval() {
+        let mut seconds = [0; 60];
+        for seed in 1..=6_000 {
+            let wait = Spread::of(seed).first_wait(MINUTE, 0);
+            seconds[usize::try_from(wait.as_nanos().div_ceil(1_000_000_000)).unwrap() - 1] += 1;
+        }
+        // 100 each are expected, with a standard deviation of 10.
+        assert!(seconds.iter().all(|n| (50..=150).contains(n)), "{seconds:?}");
+    }
+
+    #[test]
+    fn one_machine_draws_the_same_again_and_something_else_for_each_pause() {
+        let spread = Spread::of(0xfeed);
+        let drawn: Vec<Duration> = (0..8).map(|n| spread.jittered(MINUTE, 5, n)).collect();
+        assert_eq!(drawn, (0..8).map(|n| spread.jittered(MINUTE, 5, n)).collect::<Vec<_>>());
+        let mut different = drawn.clone();
+        different.sort_unstable();
+        different.dedup();
+        assert_eq!(different.len(), 8, "{drawn:?}");
+        assert_ne!(spread.jittered(MINUTE, 6, 0), drawn[0]);
+    }
+}

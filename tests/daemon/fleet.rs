@@ -1,0 +1,43 @@
+//! Machines that start together do not run together: the second run comes at a time that the machine id and the name
+//! of the host decide.
+
+use crate::common::{Daemon, isolated, ms, skipped, soon};
+use std::path::Path;
+use std::time::Duration;
+
+const ID: &str = "/etc/machine-id";
+const INTERVAL: Duration = ms(3000);
+/// Two measures of the same time are not further apart, but those of different machines hardly all so close.
+const SAME: Duration = ms(500);
+
+#[test]
+fn each_machine_has_its_own_time_and_keeps_it() {
+    if !Path::new(ID).is_file() {
+        return skipped(this_test!(), "there is no /etc/machine-id to put another over");
+    }
+    isolated(this_test!(), |lab| {
+        lab.bind_file(Path::new(ID));
+        let start = |id: &str| {
+            std::fs::write(ID, id).expect("it is ours now");
+            lab.daemon(&["--poll-interval", "3"])
+        };
+        // Nothing of the id is read later: the next daemon's is written while the first ones run.
+        let ids = ["1b4e", "77a0", "1b4e", "c0de", "0f0f", "2222", "3141", "5926", "5358", "9793"];
+        let daemons: Vec<Daemon> = ids.iter().map(|id| start(id)).collect();
+        let waits: Vec<Duration> = daemons.iter().map(second_run).collect();
+        assert!(waits[0].abs_diff(waits[2]) < SAME, "{waits:?} for {ids:?}");
+        assert!(waits.iter().any(|wait| wait.abs_diff(waits[0]) > SAME), "{waits:?} for {ids:?}");
+        for (daemon, wait) in daemons.into_iter().zip(waits) {
+            assert!(wait <= INTERVAL + crate::common::slack(), "{wait:?}");
+            daemon.stop();
+        }
+    });
+}
+
+/// How long after the first run it came.
+fn second_run(daemon: &Daemon) -> Duration {
+    soon(3 * INTERVAL, "a second run", || daemon.stderr.count("Checked ") >= 2);
+    let runs: Vec<_> =
+        daemon.stderr.all().into_iter().filter(|line| line.text.starts_with("Checked ")).collect();
+    runs[1].at - runs[0].at
+}

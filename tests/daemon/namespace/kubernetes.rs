@@ -1,0 +1,123 @@
+//! `contrib/kubernetes/daemonset.yaml`, held against the program: its arguments and capabilities work.
+
+use super::Container;
+use super::rights::limited;
+use crate::common::{Daemon, Finished, isolated, ms, slack, soon};
+use crate::http::get;
+use mount_status_monitor::cli::{self, Invocation};
+use mount_status_monitor::http::SocketChoice;
+use std::ffi::OsString;
+use std::net::{SocketAddr, TcpListener};
+use yaml_rust2::{Yaml, YamlLoader};
+
+const MANIFEST: &str = include_str!("../../../contrib/kubernetes/daemonset.yaml");
+
+fn daemon_set() -> Yaml {
+    let documents = YamlLoader::load_from_str(MANIFEST).expect("it is YAML");
+    let kinds: Vec<_> = documents.iter().map(|document| document["kind"].as_str()).collect();
+    assert_eq!(kinds, [Some("Namespace"), Some("DaemonSet")]);
+    assert_eq!(documents[1]["metadata"]["namespace"], documents[0]["metadata"]["name"]);
+    documents[1].clone()
+}
+
+pub(super) fn container() -> Yaml {
+    daemon_set()["spec"]["template"]["spec"]["containers"][0].clone()
+}
+
+pub(super) fn words(list: &Yaml) -> Vec<String> {
+    list.as_vec().expect("a list").iter().map(|word| word.as_str().expect("a word").to_owned()).collect()
+}
+
+/// The capabilities as setpriv(1) writes them.
+pub(super) fn capabilities() -> Vec<String> {
+    words(&container()["securityContext"]["capabilities"]["add"])
+        .iter()
+        .map(|name| name.to_lowercase())
+        .collect()
+}
+
+#[test]
+fn the_manifest_fits_the_program_and_itself() {
+    let container = container();
+    let arguments = std::iter::once("mount_status_monitor".to_owned()).chain(words(&container["args"]));
+    let Ok(Invocation::Daemon(config, _)) = cli::parse(arguments.map(OsString::from)) else {
+        panic!("its arguments are not those of the daemon: {:?}", words(&container["args"]))
+    };
+    assert_eq!(config.warnings(), Vec::<String>::new());
+    assert_eq!(config.mount_namespace.as_deref(), Some("/proc/1/ns/mnt".as_ref()));
+    let port = config.http.listen.expect("it listens").port();
+    let template = daemon_set()["spec"]["template"].clone();
+    let annotations = &template["metadata"]["annotations"];
+    assert_eq!(annotations["prometheus.io/port"].as_str(), Some(port.to_string().as_str()));
+    assert_eq!(annotations["prometheus.io/path"].as_str(), Some("/metrics"));
+    assert_eq!(container["ports"][0]["containerPort"].as_i64(), Some(port.into()));
+    let name = &container["ports"][0]["name"];
+    for (probe, path) in [("livenessProbe", "/-/healthy"), ("readinessProbe", "/-/ready")] {
+        let asked = &container[probe]["httpGet"];
+        assert_eq!((asked["path"].as_str(), &asked["port"]), (Some(path), name), "{probe}");
+    }
+    let SocketChoice::At(socket) = config.http.socket else { panic!("no socket") };
+    let mounted = container["volumeMounts"][0]["mountPath"].as_str().expect("a path");
+    assert!(socket.starts_with(mounted), "its root is read-only");
+    assert_eq!(container["volumeMounts"][0]["name"], template["spec"]["volumes"][0]["name"]);
+    assert_eq!(daemon_set()["spec"]["selector"]["matchLabels"], template["metadata"]["labels"]);
+    let image = container["image"].as_str().expect("an image");
+    assert!(image.ends_with(concat!(":", env!("CARGO_PKG_VERSION"))), "{image} is another version");
+}
+
+#[test]
+fn the_node_s_types_of_storage_are_watched_and_those_of_containers_are_not() {
+    let arguments = std::iter::once("mount_status_monitor".to_owned()).chain(words(&container()["args"]));
+    let Ok(Invocation::Daemon(config, _)) = cli::parse(arguments.map(OsString::from)) else {
+        panic!("arguments")
+    };
+    let watched = |fstype: &str| {
+        let mount = mount_status_monitor::monitor::testing::mount(1, "/x");
+        config.filter.admits(&platform::Mount { fstype: fstype.into(), ..mount })
+    };
+    for fstype in ["nfs", "nfs4", "cifs", "ceph", "fuse", "fuse.sshfs", "fuseblk", "ext4", "xfs", "9p"] {
+        assert!(watched(fstype), "{fstype}");
+    }
+    for fstype in ["overlay", "tmpfs", "proc", "fusectl", "autofs", "nfsd", "cgroup2", "squashfs"] {
+        assert!(!watched(fstype), "{fstype}");
+    }
+}
+
+/// With all that the manifest says, but for what it calls the first process and for an address that is free here.
+#[test]
+fn with_its_arguments_and_capabilities_the_node_is_watched() {
+    isolated(this_test!(), |lab| {
+        let inner = lab.fuse("a");
+        let node = Container::with(lab, &[&inner]);
+        let address: SocketAddr =
+            TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port");
+        let socket = lab.aside("socket");
+        let arguments = words(&container()["args"]).into_iter().map(|argument| {
+            match argument.split_once('=').expect("an option and its value").0 {
+                "--mount-namespace" => format!("--mount-namespace={}", node.file()),
+                "--listen-address" => format!("--listen-address={address}"),
+                "--socket" => format!("--socket={}", socket.display()),
+                _ => argument,
+            }
+        });
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
+        command.args(arguments).args(["--timeout", "500ms", "--poll-interval", "1"]);
+        let daemon = Daemon::start(limited(&capabilities(), &command));
+        soon(ms(2000) + slack(), "it is ready", || get(address, "/-/ready").status == 200);
+        lab.order("mute", &inner);
+        let path = node.place(0);
+        daemon.told_failed(&path, "hung", crate::QUICK_HANG);
+        assert_eq!(get(address, "/-/healthy").status, 200);
+        let line = format!("mountpoint=\"{}\"}} 0", path.display());
+        soon(ms(2000) + slack(), "Prometheus learns of it", || {
+            get(address, "/metrics").text().contains(&line)
+        });
+
+        let mut status = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
+        status.args(["status", "--socket"]).arg(&socket);
+        let done = Finished::run(status, ms(2000));
+        assert_eq!(done.code, Some(1), "{}", done.stderr);
+        assert!(done.stdout.contains(path.to_str().expect("plain names")), "{}", done.stdout);
+        daemon.stop();
+    });
+}
