@@ -110,6 +110,9 @@ fn happen(world: &mut World, command: &str) {
         ["options", key, options] => {
             world.alter(number(key), |mount| mount.options = OsString::from(options));
         }
+        ["super", key, options] => {
+            world.alter(number(key), |mount| mount.super_options = OsString::from(options));
+        }
         ["move", key, path] => world.alter(number(key), |mount| mount.mountpoint = path.into()),
         ["kernel-read-only", sb] => world.set_read_only(number(sb)),
         ["reading-costs", cost] => world.set_read_cost(duration(cost)),

@@ -374,6 +374,9 @@ impl<'a> Daemon<'a> {
     fn take_news(&mut self, now: Time) {
         let events: Vec<PoolEvent> = self.pool.drain_events().collect();
         for event in events {
+            if matches!(event, PoolEvent::Notice(_) | PoolEvent::Lost { .. } | PoolEvent::Freed { .. }) {
+                self.showing.changed(); // how many probers there are, and how many of them are lost
+            }
             let input = match event {
                 PoolEvent::Answered { probe, outcome, took } => Input::ProbeAnswered { probe, outcome, took },
                 PoolEvent::Stuck { probe, call, elapsed, .. } => Input::ProbeStuck { probe, call, elapsed },

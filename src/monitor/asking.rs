@@ -156,8 +156,8 @@ impl Monitor {
     /// A mount's own timer: its interval, or its death by an error, or a hang on its way.
     pub(super) fn own_timer(&mut self, now: Time, key: MountKey) {
         let Some(slot) = self.slots.get(&key) else { return };
-        if slot.settings.poll_interval != self.interval {
-            self.timers.set(Timer::Ask(key), now + slot.settings.poll_interval);
+        if slot.pause != self.interval {
+            self.timers.set(Timer::Ask(key), now + slot.pause);
         }
         let superblock = slot.mount.device_number;
         if slot.way_hung.is_some() && slot.asked == Asked::No && !slot.hidden {

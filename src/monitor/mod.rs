@@ -9,6 +9,7 @@ mod counters;
 mod diff;
 mod event;
 mod expected;
+mod expiry;
 mod health;
 mod interface;
 mod mounts;
@@ -287,7 +288,7 @@ impl Monitor {
                 slot.run = opened;
                 self.run.expect_one();
             }
-            if slot.settings.poll_interval == self.interval || slot.health == Health::Pending {
+            if slot.pause == self.interval || slot.health == Health::Pending {
                 self.ask(now, key);
             } else if !self.slots.get(&key).is_some_and(|slot| self.is_awaited(slot)) {
                 self.settle_for_run(key); // on a schedule of its own: its standing verdict counts

@@ -16,6 +16,9 @@ pub(super) struct Slot {
     /// Where its type is counted.
     pub(super) counted: usize,
     pub(super) settings: Settings,
+    /// From one probe to the next while it is well: `settings.poll_interval`, or longer where that would keep the mount
+    /// from expiring.
+    pub(super) pause: Duration,
     pub(super) hidden: bool,
     pub(super) health: Health,
     pub(super) since: Time,
@@ -69,6 +72,7 @@ impl Slot {
             read_only: mount.read_only(),
             counted,
             mount,
+            pause: settings.poll_interval,
             settings,
             hidden,
             health: if hidden { Health::Hidden } else { Health::Pending },

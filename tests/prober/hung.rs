@@ -69,6 +69,27 @@ fn what_cannot_be_killed_is_lost_until_the_kernel_lets_go() {
     assert_eq!((daemon.pool.probers(), daemon.pool.probers_lost()), (1, 0));
 }
 
+/// There are waits that end by themselves and come back at each attempt: those who read of the first need no more.
+#[test]
+fn as_many_lost_as_before_are_not_told_again() {
+    let Some(place) = private_place() else { return };
+    let mut daemon = Daemon::new();
+    for (attempt, told) in [(0, true), (1, false)] {
+        let mut fuse = Fuse::mount(&place, &format!("again{attempt}"), OURS);
+        let prober = daemon.prober();
+        let hung = daemon.start(&fuse_target(&fuse));
+        daemon.turn(Duration::ZERO);
+        assert_eq!(fuse.read().opcode, GETATTR);
+        daemon.pool.condemn(hung);
+        daemon.until("that it is lost", |event| *event == PoolEvent::Lost { probe: hung });
+        assert_eq!(daemon.told(Notice::ProberLost { pid: prober, mounts: 1 }), told, "{attempt}");
+        drop(fuse);
+        daemon.until("that it is free", |event| *event == PoolEvent::Freed { probe: hung });
+        daemon.until_gone(prober);
+        assert_eq!(daemon.told(Notice::LostProberFreed { pid: prober }), told, "{attempt}");
+    }
+}
+
 #[test]
 fn many_that_hang_hold_up_nobody() {
     const HUNG: usize = 200;
