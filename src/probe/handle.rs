@@ -44,6 +44,8 @@ pub(super) struct Handle {
     pub(super) confirms: VecDeque<(Time, ProbeId)>,
     /// When it was last told that it can start no threads.
     pub(super) threads_failed: Option<Time>,
+    /// It is lost, and people were told so.
+    pub(super) loss_told: bool,
     /// It is lost, and some of its threads may end before others: when they are looked after.
     pub(super) look_again: Option<Time>,
 }
@@ -92,6 +94,7 @@ impl Handle {
             unconfirmed: Vec::new(),
             confirms: VecDeque::new(),
             threads_failed: None,
+            loss_told: false,
             look_again: None,
         })
     }
@@ -112,6 +115,11 @@ impl Handle {
     pub(super) fn confirm(&mut self, probe: ProbeId) {
         wire::put_confirm(room(&mut self.outbox), probe);
         self.unconfirmed.push(probe);
+    }
+
+    /// Asks where a probe is. Nobody waits for the answer.
+    pub(super) fn locate(&mut self, probe: ProbeId) {
+        wire::put_locate(room(&mut self.outbox), probe);
     }
 
     /// Gives the newly confirmed their deadline and names them.
