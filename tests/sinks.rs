@@ -72,6 +72,23 @@ fn no_syslog_at_start_is_told_once_and_tried_again() {
 }
 
 #[test]
+fn another_syslog_is_tried_at_once_however_long_the_one_before_was_away() {
+    let (_directory, log) = socket_directory();
+    let nowhere = SyslogTarget::Unix(log.with_file_name("nowhere"));
+    let settings =
+        ReportSettings { log_level: Priority::Error, syslog: nowhere, ..ReportSettings::default() };
+    let reporter = Reporter::start(&settings).unwrap();
+    say(&reporter, "kept");
+    // Three attempts; the next would come after 4 s.
+    std::thread::sleep(Duration::from_millis(3500));
+    let socket = bind(&log);
+    let begun = Instant::now();
+    reporter.adopt(&ReportSettings { syslog: SyslogTarget::Unix(log), ..settings });
+    assert!(receive(&socket).ends_with(": kept"));
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+}
+
+#[test]
 fn a_full_unix_socket_blocks_nobody_and_drops_are_told() {
     let (_directory, log) = socket_directory();
     let socket = bind(&log);

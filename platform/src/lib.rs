@@ -8,6 +8,8 @@
 //! * [`probe`]: the calls that ask one file system for a sign of life. They may hang for ever and are made only in
 //!   the prober process.
 //! * [`process`]: starting a child that shares nothing with us but one socket, killing it, and learning of its end.
+//! * [`collect`]: what the kernel tells about a dead mount without touching it; may be slow, so
+//!   it is read in a process of its own.
 //! * [`FileWatch`]: a [`mio`] event source that tells that files of ours changed (configuration, fstab).
 //! * [`command`]: starting a program of the operator with two pipes, and ending it with all that it has started.
 //! * [`service`]: the service manager that started us, told without ever waiting for it.
@@ -16,6 +18,7 @@
 //! What is the same everywhere (the shape of a mount, error numbers, packets) is in the plain modules.
 
 mod errno;
+pub mod evidence;
 mod machine;
 mod mount;
 mod mount_table;
@@ -34,6 +37,7 @@ pub use machine::{MACHINE_ID, machine_id};
 pub use mount::{DeviceNumber, FsKind, Mount, MountKey};
 pub use mount_table::{MountTable, mount_around};
 pub use probing::{Call, Outcome, Target, Usage};
+pub use system::evidence as collect;
 #[cfg(target_os = "linux")]
 pub use system::mountinfo;
 pub use system::{FileWatch, MountWatch, OWN_MOUNT_TABLE};

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub struct MountKey(pub u64);
 
 /// The device number of a superblock (`major:minor`). Mounts that share it share the fate of one file system.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct DeviceNumber {
     /// Driver part; 0 for file systems without a block device (NFS, FUSE, tmpfs, …).
     pub major: u32,

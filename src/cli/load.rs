@@ -3,7 +3,7 @@
 
 use super::{AskArgs, Cli, Exit, command, problem, usual_socket};
 use crate::config::{
-    AskConfig, Config, DEFAULT_CONFIG, FileOption, Files, Problem, ShownOption, Word, files,
+    AskConfig, Config, DEFAULT_CONFIG, FileOption, Files, Problem, ShownOption, Stamped, Word, files,
 };
 use crate::report::PROCESS_NAME;
 use clap::error::ErrorKind;
@@ -49,14 +49,14 @@ impl Loader {
 
     /// Everything together, with this file or the usual one.
     pub(super) fn load(&self, path: Option<&Path>) -> Result<Config, Vec<String>> {
-        let (path, files) = self.files(path)?;
-        self.merged(&self.arguments, &path, files)
+        let (path, stamps, files) = self.files(path)?;
+        self.merged(&self.arguments, &path, stamps, files)
     }
 
     /// For a command: what the daemon would make of the files and its defaults.
     pub(super) fn load_options(&self, path: Option<&Path>) -> Result<Config, Vec<String>> {
-        let (path, files) = self.files(path)?;
-        self.merged(&[PROCESS_NAME.into()], &path, files)
+        let (path, stamps, files) = self.files(path)?;
+        self.merged(&[PROCESS_NAME.into()], &path, stamps, files)
     }
 
     /// Whom to ask. Files that cannot be read or understood are no reason not to ask.
@@ -70,18 +70,26 @@ impl Loader {
         Ok(AskConfig { json: ask.json, socket })
     }
 
-    fn files(&self, named: Option<&Path>) -> Result<(PathBuf, Files), Vec<String>> {
+    fn files(&self, named: Option<&Path>) -> Result<(PathBuf, Vec<Stamped>, Files), Vec<String>> {
         let path = self.here.join(named.unwrap_or(Path::new(DEFAULT_CONFIG)));
         let keys: Vec<String> = keys();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let lines = |problems: Vec<Problem>| problems.iter().map(Problem::to_string).collect::<Vec<String>>();
         let definition = command();
         let complaint = |option: &FileOption| complaint(&definition, option);
+        // Looked at first: what changes while they are read is a change.
+        let stamps = files::fingerprint(&path);
         let files = files::read(&path, named.is_some(), &keys, &complaint).map_err(lines)?;
-        Ok((path, files))
+        Ok((path, stamps, files))
     }
 
-    fn merged(&self, arguments: &[OsString], path: &Path, files: Files) -> Result<Config, Vec<String>> {
+    fn merged(
+        &self,
+        arguments: &[OsString],
+        path: &Path,
+        stamps: Vec<Stamped>,
+        files: Files,
+    ) -> Result<Config, Vec<String>> {
         let (program, rest) =
             arguments.split_first().map_or((None, arguments), |(first, rest)| (Some(first), rest));
         let typed = command().try_get_matches_from(arguments).map_err(|error| one(&error, path))?;
@@ -100,6 +108,7 @@ impl Loader {
             hooks: files.hooks,
             file: path.to_path_buf(),
             files: files.paths,
+            stamps,
             shown,
             ..config
         };

@@ -10,7 +10,7 @@ use crate::live::Live;
 use crate::metrics::{Extras, Outlets, Renderer, Tell};
 use crate::monitor::{Event, Monitor};
 use crate::report::sink::{Delivery, Output};
-use crate::report::{Message, Priority, Reporter, Sink, table};
+use crate::report::{Message, Priority, Reporter, Sink, lines, table};
 use anyhow::Context as _;
 use mio::Waker;
 use platform::MountTable;
@@ -38,6 +38,10 @@ pub(super) struct Service {
     hooks: Hooks,
     dead_list: Option<Sink>,
     first_run: bool,
+    /// Alertmanager may have to be told what is wrong since before it was to be told of it.
+    alerts_behind: bool,
+    /// The last configuration was refused, and that was told.
+    refused: bool,
     /// SIGHUP asked for a reload, of which nothing has come yet.
     reloading: bool,
 }
@@ -70,6 +74,8 @@ impl Service {
             hooks,
             dead_list,
             first_run: true,
+            alerts_behind: false,
+            refused: false,
             reloading: false,
         };
         service.start_outlets().context("cannot start a thread for metrics")?;
@@ -119,7 +125,7 @@ impl Service {
     /// Carries out what can be carried out while the loop runs, and says what could not.
     fn adopt(&mut self, config: Config, asked: bool) {
         let changed = changes(&self.config, &config);
-        if changed.is_empty() && !asked {
+        if changed.is_empty() && !asked && !self.refused {
             return;
         }
         let (http, metrics) = (config.http != self.config.http, config.metrics != self.config.metrics);
@@ -128,6 +134,8 @@ impl Service {
         let text = if changed.is_empty() { "nothing has changed" } else { &changed };
         self.notice(Priority::Notice, &format!("Configuration reloaded: {text}"));
         self.config.warnings().iter().for_each(|warning| self.notice(Priority::Warning, warning));
+        let were_told = before.hooks.alertmanager.is_some() && before.rules == self.config.rules;
+        self.alerts_behind |= self.config.hooks.alertmanager.is_some() && !were_told;
         if let Err(error) = self.hooks.adopt(self.config.hooks.clone()) {
             self.notice(Priority::Error, &format!("Cannot start a thread for hooks: {error}"));
         }
@@ -136,6 +144,9 @@ impl Service {
         }
         if http && let Err(error) = self.start_server() {
             self.notice(Priority::Error, &format!("Cannot start a thread for HTTP: {error}"));
+        }
+        if before.once_only != self.config.once_only {
+            self.notice(Priority::Warning, "once_only takes effect at the next start");
         }
         if before.print_bad_mounts != self.config.print_bad_mounts {
             self.notice(Priority::Warning, "print_bad_mounts takes effect at the next start");
@@ -171,12 +182,28 @@ impl Service {
         }
     }
 
+    /// The events that are told again come ever more seldom, and that a mount is missing is told once.
+    fn catch_up(&mut self, time: SystemTime, monitor: &Monitor) {
+        if !std::mem::take(&mut self.alerts_behind) {
+            return;
+        }
+        let status = monitor.status();
+        let Some(now) = status.last_run.map(|run| run.at) else { return };
+        for event in status.complaints(now) {
+            let (severity, selected) = self.config.rules.on(&event);
+            let (priority, text) = lines::line(&event);
+            let message = Arc::new(Message { time, priority, text, event: Some(event.clone()) });
+            self.hooks.catch_up(&message, selected, severity.as_str());
+        }
+    }
+
     fn event(&mut self, time: SystemTime, event: &Event, monitor: &Monitor) {
         let (severity, selected) = self.config.rules.on(event);
         let message = self.reporter.tell(time, event, severity);
         self.hooks.offer(&message, selected, severity.as_str());
         self.live.tell(message);
         let Event::Run { mounts, .. } = event else { return };
+        self.catch_up(time, monitor);
         self.hooks.settle(|| monitor.status());
         if std::mem::take(&mut self.first_run) {
             if *mounts == 0 {
@@ -218,12 +245,14 @@ impl Owner for Service {
         match result {
             Ok(config) => {
                 self.adopt(config, asked);
+                self.refused = false;
                 self.warn_of_rules(table);
                 let config = self.config.clone();
                 let (settings, expected) = (config.settings, config.expected.clone());
                 Some(Wishes { settings, policy: policy(config), expected })
             }
             Err(problems) => {
+                self.refused = true;
                 for problem in problems {
                     let text = format!("Configuration not reloaded, the old one stays in force: {problem}");
                     self.notice(Priority::Error, &text);

@@ -128,21 +128,28 @@ pub fn to_watch(path: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// Something that changes whenever a file does.
+/// A file, and what it looks like from outside if it can be seen. A drop-in that cannot, as a link to nowhere, is an
+/// error, and so has to be told from one that is not there.
+pub type Stamped = (PathBuf, Option<Stamp>);
+
+/// Something that changes whenever a file of these does.
 #[must_use]
-pub fn fingerprint(path: &Path) -> Vec<(PathBuf, Stamp)> {
-    let paths = paths(path, false, &mut Vec::new()).into_iter();
-    let stamped = paths.filter_map(|(path, _)| stamp(&path).map(|stamp| (path, stamp)));
-    stamped.collect()
+pub fn fingerprint(path: &Path) -> Vec<Stamped> {
+    paths(path, false, &mut Vec::new()).iter().map(|(path, _)| stamped(path)).collect()
+}
+
+/// One file.
+#[must_use]
+pub fn stamped(path: &Path) -> Stamped {
+    (path.to_path_buf(), stamp(path))
 }
 
 /// What a file looks like from outside: device, inode, size, and its last changes in nanoseconds.
 pub type Stamp = (u64, u64, u64, i64, i64);
 
 /// The stamp of one file, if it is there.
-#[must_use]
 #[allow(clippy::disallowed_methods)] // our own file, in a thread that may hang
-pub fn stamp(path: &Path) -> Option<Stamp> {
+fn stamp(path: &Path) -> Option<Stamp> {
     let file = fs::metadata(path).ok()?;
     let nanoseconds = |seconds: i64, rest: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(rest);
     let modified = nanoseconds(file.mtime(), file.mtime_nsec());
@@ -277,6 +284,13 @@ mod tests {
             let problems = read_text(text).unwrap_err();
             assert!(problems.len() == 1 && problems[0].contains(complaint), "{problems:?}");
         }
+        let hook = b"[[hook]]\nname = \"h\"\ncommand = \"/bin/page storage\"\n";
+        assert_eq!(
+            read_text(hook).unwrap_err(),
+            ["3: [[hook]] command: there is no shell: write [\"PROGRAM\", \"ARGUMENT\", ...]"]
+        );
+        let long = format!("{} = 1\n", "k".repeat(100_000));
+        assert_eq!(read_text(long.as_bytes()).unwrap_err(), [format!("1: unknown key {}", "k".repeat(64))]);
         let many = "[[rule]]\nfstype = \"x\"\n".repeat(1001);
         assert_eq!(read_text(many.as_bytes()).unwrap_err(), ["2001: more than 1000 rules"]);
     }

@@ -53,7 +53,7 @@ fn hook<'d>(mut section: Section<'d>, document: &mut Document<'d>, outer: &[&str
     let before = document.problems.len();
     let name = section.take(document, "name", Value::text);
     let events = section.take(document, "events", Value::texts);
-    let command = section.take(document, "command", Value::texts);
+    let command = section.take(document, "command", command);
     let url = section.take(document, "url", Value::text);
     let timeout = section.take(document, "timeout", Value::duration);
     let access = access(&mut section, document);
@@ -84,6 +84,15 @@ fn hook<'d>(mut section: Section<'d>, document: &mut Document<'d>, outer: &[&str
             None
         }
     }
+}
+
+/// A program alone may stand without brackets. With arguments after it, it would be a program of that odd name, which
+/// is found out when it is needed.
+fn command(value: &Value<'_>) -> Result<Vec<String>, String> {
+    if value.text().is_ok_and(|text| text.contains(char::is_whitespace)) {
+        return Err("there is no shell: write [\"PROGRAM\", \"ARGUMENT\", ...]".to_owned());
+    }
+    value.texts()
 }
 
 fn alertmanager<'d>(

@@ -1,7 +1,7 @@
 //! Reads the configuration again: when somebody asks, and when its files change. In a thread of its own, for the
 //! files may lie on storage that hangs, and then only the reload does.
 
-use super::{Config, files};
+use super::{Config, Stamped, files};
 use mio::{Events, Interest, Poll, Token, Waker};
 use platform::FileWatch;
 use std::fmt;
@@ -66,7 +66,7 @@ impl Keeper {
             load,
             file: config.file.clone(),
             fstab: config.fstab.clone(),
-            seen: Vec::new(),
+            seen: config.stamps.clone(),
             shared: Arc::clone(&shared),
         };
         thread::Builder::new().name("config".into()).spawn(move || {
@@ -80,7 +80,11 @@ impl Keeper {
 
     /// What to wake when something was read.
     pub fn wake_with(&self, waker: Arc<Waker>) {
-        self.shared.lock().waker = Some(waker);
+        let mut state = self.shared.lock();
+        if state.loaded.is_some() {
+            let _ = waker.wake(); // as below
+        }
+        state.waker = Some(waker);
     }
 
     /// Asks for the files to be read again, changed or not.
@@ -122,7 +126,7 @@ struct Worker {
     file: PathBuf,
     fstab: Option<PathBuf>,
     /// What the files looked like when they were last read.
-    seen: Vec<(PathBuf, files::Stamp)>,
+    seen: Vec<Stamped>,
     shared: Arc<Shared>,
 }
 
@@ -136,10 +140,10 @@ impl Worker {
     }
 
     fn run(mut self) {
-        self.seen = self.look();
         let mut events = Events::with_capacity(4);
-        // Since when, and since the last time, something has been changing.
-        let mut changing: Option<(Instant, Instant)> = None;
+        // Since when, and since the last time, something has been changing. What changed before the watch was set, while
+        // the daemon started, is seen by its looks.
+        let mut changing = (self.look() != self.seen).then(|| (Instant::now(), Instant::now()));
         loop {
             let due = changing.map(|(first, last)| (last + QUIET).min(first + MAX_PATIENCE));
             let patience = due.map(|due| due.saturating_duration_since(Instant::now()));
@@ -176,13 +180,19 @@ impl Worker {
             return;
         }
         self.seen = seen;
-        let result = (self.load)();
+        let mut result = (self.load)();
         if let Ok(config) = &result
             && config.fstab != self.fstab
         {
             self.fstab.clone_from(&config.fstab);
             self.set_watch();
-            self.seen = self.look();
+            self.seen.clone_from(&config.stamps);
+            let seen = self.look();
+            if seen != self.seen {
+                // It changed before it was watched.
+                self.seen = seen;
+                result = (self.load)();
+            }
         }
         let mut state = self.shared.lock();
         // A wish whose outcome was not taken yet is answered by this one.
@@ -209,9 +219,53 @@ impl Worker {
         paths
     }
 
-    fn look(&self) -> Vec<(PathBuf, files::Stamp)> {
+    fn look(&self) -> Vec<Stamped> {
         let mut seen = files::fingerprint(&self.file);
-        seen.extend(self.fstab.iter().filter_map(|fstab| Some((fstab.clone(), files::stamp(fstab)?))));
+        seen.extend(self.fstab.as_deref().map(files::stamped));
         seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Filter;
+    use crate::http::{HttpSettings, SocketChoice};
+
+    fn config(file: PathBuf) -> Config {
+        let stamps = files::fingerprint(&file);
+        Config {
+            settings: Default::default(),
+            filter: Filter::default(),
+            report: Default::default(),
+            once_only: false,
+            print_bad_mounts: false,
+            metrics: Default::default(),
+            hooks: Default::default(),
+            http: HttpSettings { listen: None, socket: SocketChoice::Off },
+            mount_namespace: None,
+            rules: Default::default(),
+            fstab: None,
+            expected: Vec::new(),
+            file,
+            files: Vec::new(),
+            stamps,
+            shown: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_changes_before_the_watch_is_set_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.toml");
+        std::fs::write(&file, "timeout = 1").unwrap();
+        let before = config(file.clone());
+        std::fs::write(&file, "timeout = 20").unwrap();
+        let keeper = Keeper::start(&before, Box::new(move || Ok(config(file.clone()))), |_| {}).unwrap();
+        let mut poll = Poll::new().unwrap();
+        keeper.wake_with(Arc::new(Waker::new(poll.registry(), WISHES).unwrap()));
+        let mut events = Events::with_capacity(1);
+        poll.poll(&mut events, Some(Duration::from_secs(30))).unwrap();
+        assert!(keeper.take().is_some_and(|loaded| !loaded.asked));
     }
 }

@@ -16,7 +16,7 @@ mod section;
 mod values;
 
 pub use changes::changes;
-pub use files::{DEFAULT_CONFIG, FileOption, Files};
+pub use files::{DEFAULT_CONFIG, FileOption, Files, Stamped};
 pub use filter::{DEFAULT_FS_TYPES_EXCLUDE, Filter, NO_MOUNT_LEFT};
 pub use fstab::FSTAB;
 pub use keeper::{Keeper, Load, Loaded};
@@ -68,6 +68,8 @@ pub struct Config {
     pub file: PathBuf,
     /// What was read.
     pub files: Vec<PathBuf>,
+    /// What the files looked like before they were read.
+    pub stamps: Vec<Stamped>,
     /// Every option as it came to be, for people.
     pub shown: Vec<ShownOption>,
 }
@@ -109,8 +111,11 @@ impl Config {
     /// # Errors
     /// When there is to be an fstab and it cannot be read.
     pub fn with_expected(self) -> Result<Config, Problem> {
+        // Looked at first, as the files are.
+        let stamp = self.fstab.as_deref().map(files::stamped);
         let expected = expected::expected(&self.rules, self.fstab.as_deref())?;
-        Ok(Config { expected, ..self })
+        let stamps = self.stamps.into_iter().chain(stamp).collect();
+        Ok(Config { expected, stamps, ..self })
     }
 
     /// Is this mount watched, and how?
@@ -156,6 +161,19 @@ pub struct AskConfig {
     pub json: bool,
     /// The daemon's socket.
     pub socket: PathBuf,
+}
+
+/// What `diagnose` is to do.
+#[derive(Clone, Debug)]
+pub struct DiagnoseConfig {
+    /// The mount point, as it was written.
+    pub mountpoint: PathBuf,
+    /// JSON instead of text.
+    pub json: bool,
+    /// The socket of the daemon that is asked first, if one may be.
+    pub socket: Option<PathBuf>,
+    /// How the mount is asked without a daemon.
+    pub config: Config,
 }
 
 impl CheckConfig {

@@ -6,16 +6,25 @@ use super::reference;
 use super::section::{Document, Section, Value};
 use crate::monitor::{Event, Settings};
 use crate::report::{Severity, Span};
-use globset::{GlobBuilder, GlobMatcher};
+use globset::GlobBuilder;
 use platform::{Mount, MountTable};
+use regex::bytes::{Regex, RegexBuilder};
 use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Rules in all: each new mount is held against all of them, and a storm of mounts must not cost seconds.
 const MAX_RULES: usize = 1000;
+/// Globs in all rules, for the same reason, and because each that is no plain name takes some 20 KiB.
+const MAX_GLOBS: usize = 4000;
+/// No name of a mount is longer than a path, so no glob needs to be.
+const MAX_GLOB: usize = 4096;
+/// Memory of one compiled glob, of which plain ones take a few KiB: `{a,b}` over and over would take any amount.
+const MAX_COMPILED_GLOB: usize = 1 << 20;
+
 /// One `[[rule]]`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Rule {
@@ -48,6 +57,10 @@ impl Rule {
     #[must_use]
     pub fn matches(&self, mount: &Mount) -> bool {
         self.is_for_path(&mount.mountpoint) && self.fits_but_for_path(mount)
+    }
+
+    fn globs(&self) -> usize {
+        [&self.mountpoint, &self.fstype, &self.device].into_iter().flatten().map(|globs| globs.0.len()).sum()
     }
 
     fn is_for_path(&self, path: &Path) -> bool {
@@ -162,7 +175,12 @@ impl Rules {
                 document.complain(section.line, format!("more than {MAX_RULES} rules"));
                 return;
             }
-            rules.push(Rule::read(section, document, outer));
+            let (line, rule) = (section.line, Rule::read(section, document, outer));
+            if rules.iter().map(Rule::globs).sum::<usize>() + rule.globs() > MAX_GLOBS {
+                document.complain(line, format!("[[rule]] more than {MAX_GLOBS} globs in all rules"));
+                return;
+            }
+            rules.push(rule);
         }
     }
 
@@ -241,6 +259,9 @@ impl From<Vec<Rule>> for Rules {
     }
 }
 
+/// What is more than itself in a glob.
+const SPECIAL: [char; 5] = ['*', '?', '[', '{', '\\'];
+
 /// Globs of which one has to match. Over paths `*` stays within a directory, and `**` does not.
 #[derive(Clone, PartialEq)]
 pub struct Globs(Vec<NamedGlob>);
@@ -248,7 +269,21 @@ pub struct Globs(Vec<NamedGlob>);
 #[derive(Clone)]
 struct NamedGlob {
     text: String,
-    matcher: GlobMatcher,
+    /// How its names begin, which tells most of them apart at once.
+    beginning: usize,
+    /// None where the text is the only name.
+    matcher: Option<Regex>,
+}
+
+impl NamedGlob {
+    fn matches(&self, name: &[u8]) -> bool {
+        match &self.matcher {
+            None => name == self.text.as_bytes(),
+            Some(matcher) => {
+                name.starts_with(&self.text.as_bytes()[..self.beginning]) && matcher.is_match(name)
+            }
+        }
+    }
 }
 
 impl PartialEq for NamedGlob {
@@ -262,6 +297,9 @@ impl Globs {
         if texts.is_empty() {
             return Err("the list is empty".to_owned());
         }
+        if texts.len() > MAX_GLOBS {
+            return Err(format!("the list is longer than {MAX_GLOBS}"));
+        }
         let glob = |text: &String| {
             let mut text = text.clone();
             if paths {
@@ -270,17 +308,33 @@ impl Globs {
                 }
                 text.truncate(text.trim_end_matches('/').len().max(1));
             }
+            if paths && is_never_a_mount_point(&text) {
+                return Err(format!("{text} is no path of a mount: leave out //, /./ and /../"));
+            }
+            if text.len() > MAX_GLOB {
+                return Err(format!("a glob is longer than {MAX_GLOB} bytes"));
+            }
             let glob = GlobBuilder::new(&text)
                 .literal_separator(paths)
                 .build()
                 .map_err(|error| format!("{text} is no glob: {}", error.kind()))?;
-            Ok(NamedGlob { matcher: glob.compile_matcher(), text })
+            let beginning = text.find(SPECIAL).unwrap_or(text.len());
+            if beginning == text.len() {
+                return Ok(NamedGlob { text, beginning, matcher: None });
+            }
+            // Not the crate's own matcher: it panics where a glob is too large or too deep for a regular expression.
+            let matcher = RegexBuilder::new(glob.regex())
+                .dot_matches_new_line(true)
+                .size_limit(MAX_COMPILED_GLOB)
+                .build()
+                .map_err(|_| "a glob is too large or too deeply nested".to_owned())?;
+            Ok(NamedGlob { text, beginning, matcher: Some(matcher) })
         };
         texts.iter().map(glob).collect::<Result<_, _>>().map(Globs)
     }
 
     fn matches(&self, name: &OsStr) -> bool {
-        self.0.iter().any(|glob| glob.matcher.is_match(Path::new(name)))
+        self.0.iter().any(|glob| glob.matches(name.as_bytes()))
     }
 
     fn in_toml(&self) -> String {
@@ -291,10 +345,15 @@ impl Globs {
     }
 
     fn are_literal(&self) -> bool {
-        self.0
-            .iter()
-            .all(|glob| glob.text.starts_with('/') && !glob.text.contains(['*', '?', '[', '{', '\\']))
+        self.0.iter().all(|glob| glob.text.starts_with('/') && glob.matcher.is_none())
     }
+}
+
+/// The kernel knows mount points without these.
+fn is_never_a_mount_point(text: &str) -> bool {
+    text.starts_with('/')
+        && text.split('/').skip(1).any(|name| matches!(name, "" | "." | ".."))
+        && text != "/"
 }
 
 fn list<'a>(texts: impl Iterator<Item = &'a str>) -> String {
@@ -357,12 +416,34 @@ mod tests {
             ("nfs*", "nfs4", false, true),
             ("nfs", "nfs4", false, false),
             ("nas:*", "nas:/a/b", false, true),
+            ("/a/**/b", "/a/b", true, true),
+            ("/a/**/b", "/ab", true, false),
+            (r"/a\*", "/a*", true, true),
+            (r"/a\*", "/ab", true, false),
+            ("/mnt/\u{e9}*", "/mnt/\u{e9}t\u{e9}", true, true),
         ] {
             let found = globs(&[glob], paths).unwrap().matches(OsStr::new(name));
             assert_eq!(found, fits, "{glob} {name}");
         }
         let odd = globs(&["/mnt/?"], true).unwrap();
         assert!(odd.matches(OsStr::from_bytes(b"/mnt/\xff")), "a byte that is no character is one, too");
+    }
+
+    #[test]
+    fn globs_that_are_too_much_or_match_nothing_ever_are_errors() {
+        let new = |text: &str| Globs::new(&[text.to_owned()], true).map(|_| ());
+        let nested = format!("/{}{}", "{a,".repeat(300), "}".repeat(300));
+        let error = new(&nested).unwrap_err();
+        assert!(error.contains("nested"), "{error}");
+        let error = new(&format!("/{}", "{a,b}".repeat(2000))).unwrap_err();
+        assert!(error.contains("4096 bytes"), "{error}");
+        for never in ["/a//b", "/a/./b", "/a/../b", "//a", "/.", "/a/.."] {
+            let error = new(never).unwrap_err();
+            assert!(error.contains("no path of a mount"), "{never}: {error}");
+        }
+        for fine in ["/", "/a/", "/a/...", "/a/.b", "/a.", "/*/..a"] {
+            new(fine).unwrap();
+        }
     }
 
     #[test]

@@ -10,6 +10,8 @@ use toml::de::{DeTable, DeValue};
 
 /// What is wrong is told up to here: who mistook the format altogether needs no thousand lines.
 const MAX_PROBLEMS: usize = 20;
+/// So much of an unknown key is shown; a longer one is like none that is known.
+const MAX_KEY: usize = 64;
 
 /// A document, and what is wrong in it.
 pub(super) struct Document<'d> {
@@ -133,9 +135,11 @@ impl<'d> Section<'d> {
                 document.complain(line, text);
                 continue;
             }
-            let near = known.iter().map(|known| (strsim::jaro_winkler(known, key), known));
+            let near = known.iter().filter(|_| key.len() <= MAX_KEY);
+            let near = near.map(|known| (strsim::jaro_winkler(known, key), known));
             let nearest = near.max_by(|(one, _), (other, _)| one.total_cmp(other));
             let advice = nearest.map_or(String::new(), |(_, known)| format!("; did you mean {known}?"));
+            let key: String = key.chars().take(MAX_KEY).collect();
             document.complain(line, format!("{prefix}unknown key {key}{advice}"));
         }
     }

@@ -70,6 +70,13 @@ impl Hooks {
         }
     }
 
+    /// Tells Alertmanager alone, which was not told when it happened.
+    pub fn catch_up(&self, message: &Arc<Message>, selected: Option<&[String]>, severity: &'static str) {
+        if let Some(event) = &message.event {
+            self.shared.catch_up(event, &Payload { message: Arc::clone(message), severity }, selected);
+        }
+    }
+
     /// After a run over all mounts: ends the alerts of mounts that are well by now, or not watched any more, without
     /// an event that said so (one that was hidden by another, for instance).
     pub fn settle(&self, status: impl FnOnce() -> Status) {

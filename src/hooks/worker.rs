@@ -114,8 +114,7 @@ impl Shared {
     }
 
     pub(super) fn offer(&self, event: &Event, payload: &Payload, selected: Option<&[String]>) {
-        let for_alerts = selected.is_none_or(|names| names.iter().any(|name| name == ALERTMANAGER));
-        self.alerting.offer(event, payload, for_alerts);
+        self.alerting.offer(event, payload, for_alerts(selected));
         let mut state = self.lock();
         if state.stopping.is_some() {
             return;
@@ -125,6 +124,12 @@ impl Shared {
         state.full.extend(full.into_iter().filter(|(_, say)| *say != Say::Nothing).take(room));
         drop(state);
         self.bell.notify_one();
+    }
+
+    pub(super) fn catch_up(&self, event: &Event, payload: &Payload, selected: Option<&[String]>) {
+        if for_alerts(selected) {
+            self.alerting.offer(event, payload, true);
+        }
     }
 
     pub(super) fn settle(&self, status: impl FnOnce() -> Status) {
@@ -251,6 +256,10 @@ impl Shared {
             self.bell.notify_one();
         }
     }
+}
+
+fn for_alerts(selected: Option<&[String]>) -> bool {
+    selected.is_none_or(|names| names.iter().any(|name| name == ALERTMANAGER))
 }
 
 /// What is summed up.

@@ -87,16 +87,18 @@ enum Presence {
 }
 
 impl Monitor {
-    /// From now on these mounts have to be there. What was known of those that had to be there before is kept.
+    /// From now on these mounts have to be there. What was known of those that had to be there before is kept, and
+    /// the mount point says which these are: a line that was added above them in a file is no news of them.
     pub fn expect(&mut self, now: Time, expected: &[Arc<Expected>]) {
-        let mut before = std::mem::take(&mut self.expected);
+        let before = std::mem::take(&mut self.expected).into_iter();
+        let mut before: FxHashMap<PathBuf, Watched> =
+            before.map(|watched| (watched.expected.mountpoint.clone(), watched)).collect();
         self.expected = expected
             .iter()
             .map(|expected| {
-                let known = before.iter().position(|watched| watched.expected == *expected);
-                let (presence, lies_in) = known
-                    .map(|at| before.swap_remove(at))
-                    .map_or((Presence::There, None), |watched| (watched.presence, watched.lies_in));
+                let known = before.remove(&expected.mountpoint);
+                let (presence, lies_in) =
+                    known.map_or((Presence::There, None), |watched| (watched.presence, watched.lies_in));
                 Watched { expected: Arc::clone(expected), presence, lies_in }
             })
             .collect();

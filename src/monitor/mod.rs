@@ -8,6 +8,7 @@ mod asking;
 mod counters;
 mod diff;
 mod event;
+mod evidence;
 mod expected;
 mod expiry;
 mod health;
@@ -31,6 +32,7 @@ mod visible;
 pub use counters::{Counters, DURATION_BOUNDS, Durations, FsCounters};
 pub use diff::{Change, diff};
 pub use event::Event;
+pub use evidence::{Findings, server_of};
 pub use expected::{Expected, ExpectedStatus};
 pub use health::{Failure, Health, Reason};
 pub use interface::{Action, Input, ProbeId};
@@ -93,6 +95,10 @@ pub struct Monitor {
     saw_table: bool,
     /// Changes of health so far.
     turns_of_health: u64,
+    /// File systems that evidence is being collected about.
+    collecting: usize,
+    /// What the kernel said last of servers, and when.
+    heeded: Vec<(Vec<u8>, bool, Time)>,
     /// A hang is over: what lies behind it is to be asked again.
     way_is_free: bool,
     actions: VecDeque<Action>,
@@ -113,6 +119,8 @@ enum Timer {
     Expected,
     /// The next run begins.
     Run,
+    /// A reminder about a mount of this file system is near.
+    Evidence(DeviceNumber),
 }
 
 impl Monitor {
@@ -144,6 +152,8 @@ impl Monitor {
             count: Count::default(),
             saw_table: false,
             turns_of_health: 0,
+            collecting: 0,
+            heeded: Vec::new(),
             way_is_free: false,
             actions: VecDeque::new(),
         }
@@ -172,6 +182,10 @@ impl Monitor {
             Input::ProbeAborted { probe } => self.aborted(now, probe),
             Input::ProbeLost { probe } => self.lost(probe),
             Input::ProbeFreed { probe } => self.freed(now, probe),
+            Input::EvidenceFound { superblock, evidence } => self.evidence_found(now, superblock, *evidence),
+            Input::EvidenceEnded { superblock } => self.evidence_ended(superblock),
+            Input::EvidenceWanted { mountpoints } => self.collect_on_wish(now, &mountpoints),
+            Input::ServerSign { server, responds } => self.server_sign(now, &server, responds),
             Input::Stalled(lost) => self.give_time_back(lost),
             Input::Tick => {}
         }
@@ -189,6 +203,7 @@ impl Monitor {
                 Timer::Remind(key) => self.remind(now, key),
                 Timer::Expected => self.look_again(now),
                 Timer::Run => self.begin_run(now),
+                Timer::Evidence(superblock) => self.collect_for_reminder(now, superblock),
             }
         }
         if std::mem::take(&mut self.way_is_free) {

@@ -117,6 +117,11 @@ impl Handle {
         self.unconfirmed.push(probe);
     }
 
+    /// Asks where a probe is. Nobody waits for the answer.
+    pub(super) fn locate(&mut self, probe: ProbeId) {
+        wire::put_locate(room(&mut self.outbox), probe);
+    }
+
     /// Gives the newly confirmed their deadline and names them.
     pub(super) fn date_confirms(&mut self, now: Time) -> std::vec::Drain<'_, ProbeId> {
         let by = now + CONFIRM_LIMIT;

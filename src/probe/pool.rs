@@ -187,6 +187,14 @@ impl Pool {
         }
     }
 
+    /// Asks where a probe is: `Stuck` tells, if a thread is at it. An answer that does not come means nothing.
+    pub fn locate(&mut self, probe: ProbeId) {
+        let Some(found) = self.probes.get(&probe) else { return };
+        if let Some(prober) = found.prober.and_then(|slot| self.probers[slot].as_mut()) {
+            prober.locate(probe);
+        }
+    }
+
     /// Gives a probe up and wants its thread gone: `Freed` says when it is, unless it is answered before.
     pub fn condemn(&mut self, probe: ProbeId) {
         let Some(found) = self.probes.get_mut(&probe) else { return };

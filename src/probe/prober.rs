@@ -62,11 +62,12 @@ fn take_packet(crew: &Crew, buffer: &mut [u8]) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
         Err(_) => process::exit_now(BROKEN),
     };
-    let (mut probes, mut confirms) = (Vec::new(), Vec::new());
+    let (mut probes, mut confirms, mut locates) = (Vec::new(), Vec::new(), Vec::new());
     for request in wire::requests(&buffer[..length]) {
         match request {
             Ok(Request::Probe(probe, target)) => probes.push((probe, target)),
             Ok(Request::Confirm(probe)) => confirms.push(probe),
+            Ok(Request::Locate(probe)) => locates.push(probe),
             Err(wire::Malformed) => process::exit_now(BROKEN),
         }
     }
@@ -75,6 +76,9 @@ fn take_packet(crew: &Crew, buffer: &mut [u8]) {
     }
     if !confirms.is_empty() {
         crew.confirm(&confirms);
+    }
+    if !locates.is_empty() {
+        crew.locate(&locates);
     }
 }
 

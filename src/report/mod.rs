@@ -4,13 +4,17 @@
 //! whatever hangs behind them. [`table`], [`nagios`] and [`progress`] show a whole [`Status`](crate::monitor::Status)
 //! to somebody who asked for it.
 
+pub mod diagnosis;
 pub mod document;
 mod duration;
 pub mod escape;
+pub mod evidence;
+mod evidence_json;
 pub mod json;
 pub mod lines;
 mod message;
 pub mod nagios;
+pub mod next_steps;
 pub mod notices;
 mod priority;
 pub mod progress;
@@ -131,7 +135,10 @@ impl Reporter {
         }
         if let (Some(format), Some(syslog)) = (&self.format, &self.syslog) {
             format.set(settings.log_format);
-            syslog.set(settings.syslog.clone(), settings.syslog_facility);
+            if syslog.set(settings.syslog.clone(), settings.syslog_facility) {
+                // The one before may not have been reached for long.
+                self.sinks().for_each(Sink::hurry);
+            }
         }
     }
 

@@ -64,6 +64,8 @@ struct State {
     dropped_at: SystemTime,
     rate: Rate,
     closing: bool,
+    /// What failed may work by now: nobody waits for the end of a pause.
+    hurry: bool,
     ended: bool,
     /// Something was left unwritten at the end.
     gave_up: bool,
@@ -85,6 +87,7 @@ impl Sink {
             dropped_at: SystemTime::UNIX_EPOCH,
             rate: Rate::new(),
             closing: false,
+            hurry: false,
             ended: false,
             gave_up: false,
         };
@@ -142,6 +145,12 @@ impl Sink {
         (state.queue.len(), state.bytes)
     }
 
+    /// What failed may work by now: it is tried again at once, and not after a pause.
+    pub fn hurry(&self) {
+        self.shared.lock().hurry = true;
+        self.shared.changed.notify_all();
+    }
+
     /// Asks the thread to write what waits and to end.
     pub fn finish(&self) {
         self.shared.lock().closing = true;
@@ -194,11 +203,10 @@ impl Worker {
                         break;
                     }
                     Delivery::Later => {
-                        if self.closing_after(Duration::ZERO) {
+                        if self.shared.lock().closing {
                             return self.give_up();
                         }
-                        self.closing_after(pause);
-                        pause = (pause * 2).min(LAST_RETRY);
+                        pause = if self.wait(pause) { FIRST_RETRY } else { (pause * 2).min(LAST_RETRY) };
                     }
                 }
             }
@@ -256,11 +264,11 @@ impl Worker {
         Arc::new(Message { time, priority: Priority::Warning, text, event: None })
     }
 
-    /// Waits this long, or until the sink is to end; is it?
-    fn closing_after(&self, pause: Duration) -> bool {
-        let state = self.shared.lock();
-        let waited = self.shared.changed.wait_timeout_while(state, pause, |state| !state.closing);
-        waited.unwrap_or_else(PoisonError::into_inner).0.closing
+    /// Waits this long, or until the sink is to end or to hurry; is it to hurry?
+    fn wait(&self, pause: Duration) -> bool {
+        let may_wait = |state: &mut State| !state.closing && !state.hurry;
+        let waited = self.shared.changed.wait_timeout_while(self.shared.lock(), pause, may_wait);
+        std::mem::take(&mut waited.unwrap_or_else(PoisonError::into_inner).0.hurry)
     }
 }
 

@@ -180,6 +180,24 @@ fn drop_ins_come_and_go() {
     });
 }
 
+/// The next start would refuse it, so it is told now; and that all is well again, though nothing is different.
+#[test]
+fn a_drop_in_that_leads_nowhere_is_told_and_so_is_its_end() {
+    isolated(this_test!(), |lab| {
+        lab.fuse("a");
+        let file = config(lab, "timeout = 7\n");
+        let daemon = daemon(lab, &file);
+        let link = file.with_file_name("conf.d").join("50-gone.toml");
+        std::os::unix::fs::symlink("/nowhere/at/all", &link).expect("a link can be made");
+        daemon.told("Configuration not reloaded, the old one stays in force: ", TAKEN_OVER);
+        std::fs::remove_file(&link).expect("and removed");
+        daemon.told("Configuration reloaded: nothing has changed", TAKEN_OVER);
+        write(&file, "timeout = 7\nonce_only = true\n");
+        daemon.told("once_only takes effect at the next start", TAKEN_OVER);
+        daemon.stop();
+    });
+}
+
 /// As Kubernetes mounts a ConfigMap: the file is a link through a link, and only the latter is replaced.
 #[test]
 fn a_link_that_is_replaced_is_a_change() {

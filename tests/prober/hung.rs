@@ -22,9 +22,15 @@ fn a_stuck_probe_is_found_and_its_mount_given_back() {
     let mut daemon = Daemon::new();
     let prober = daemon.prober();
     let hung = daemon.start(&fuse_target(&fuse));
-    daemon.wait(Duration::from_millis(100));
-    daemon.pool.confirm(hung);
-    daemon.until("where it is", |event| matches!(event, PoolEvent::Stuck { .. }));
+    // On a busy machine its thread is still on the way to the call at first.
+    for _ in 0..50 {
+        daemon.wait(Duration::from_millis(100));
+        daemon.pool.confirm(hung);
+        daemon.until("where it is", |event| matches!(event, PoolEvent::Stuck { .. }));
+        if matches!(daemon.seen.last(), Some(PoolEvent::Stuck { call: Call::Statx, .. })) {
+            break;
+        }
+    }
     let Some(PoolEvent::Stuck { probe, call, elapsed, pid, tid }) = daemon.seen.last() else {
         panic!("{:?}", daemon.seen)
     };

@@ -1,7 +1,9 @@
 //! Hooks and a real Alertmanager: what fires fires there, for as long as it does, and not longer.
 
-use crate::common::{Lab, isolated_for, ms, skipped, soon};
+use crate::common::{Lab, isolated, isolated_for, ms, skipped, soon};
+use crate::fake::{Fake, Manner, Request};
 use crate::peer::{Peer, free_port, missing};
+use crate::{QUICK, with};
 use mount_status_monitor::hooks::{Alertmanager, HookSettings, Hooks};
 use mount_status_monitor::monitor::{Event, Failure, Reason};
 use mount_status_monitor::remote::Credentials;
@@ -72,6 +74,32 @@ fn alertmanager_has_what_fires() {
         assert_eq!(alerts(&alertmanager).len(), 300);
         soon(ms(12_000), "they expire", || alerts(&alertmanager).is_empty());
         assert!(told.lines().is_empty(), "{:?}", told.lines());
+    });
+}
+
+/// What was wrong before it was named in the configuration: a missing mount is told once, a dead one ever more seldom.
+#[test]
+fn an_alertmanager_that_comes_with_a_reload_is_told_what_is_wrong() {
+    isolated(this_test!(), |lab| {
+        let dead = lab.fuse("dead");
+        let gone = lab.at("gone");
+        lab.order("errno EIO", &dead);
+        let fake = Fake::start(Manner::Kind);
+        let rule = format!("[[rule]]\nmountpoint = \"{}\"\nexpected = true\n", gone.display());
+        let file = lab.aside("config.toml");
+        std::fs::write(&file, &rule).expect("a file can be written");
+        let daemon = lab.daemon(&with(QUICK, &["--config", file.to_str().expect("UTF-8")]));
+        daemon.told_failed(&dead, "io_error", ms(3000));
+        daemon.told("Expected mount is missing: ", ms(4000));
+        std::fs::write(&file, format!("{rule}[alertmanager]\nurl = \"http://{}\"\n", fake.address))
+            .expect("a file can be written");
+        let is_alert = |request: &Request| request.line.starts_with("POST /api/v2/alerts");
+        let request = fake.got(ms(8000), "the alerts come", is_alert);
+        let alerts: Vec<Value> = serde_json::from_str(&request.body).expect("JSON");
+        let mut names: Vec<_> = alerts.iter().map(|alert| alert["labels"]["alertname"].to_string()).collect();
+        names.sort();
+        assert_eq!(names, ["\"ExpectedMountMissing\"", "\"MountFailed\""], "{}", request.body);
+        daemon.stop();
     });
 }
 
@@ -195,7 +223,7 @@ fn still(path: &str, reason: Reason) -> Event {
 }
 
 fn failure(reason: Reason) -> Failure {
-    Failure { reason, errno: None, call: None, waited: Duration::from_secs(3), behind: None }
+    Failure { reason, errno: None, call: None, waited: Duration::from_secs(3), behind: None, evidence: None }
 }
 
 fn recovered(path: &str) -> Event {

@@ -1,6 +1,7 @@
 //! Linux: `/proc/self/mountinfo`, `listmount`/`statmount`, `statx`/`statfs`.
 
 pub mod command;
+pub mod evidence;
 mod files;
 mod fstype;
 pub mod mountinfo;

@@ -23,7 +23,10 @@ use std::path::Path;
 const NAME: &CStr = c"mount_status_monitor";
 /// `argv[1]`: what makes the program a prober.
 pub const PROBER_ARGUMENT: &str = "prober";
-const MODE: &CStr = c"prober";
+const PROBER: &CStr = c"prober";
+/// `argv[1]` of the process that collects evidence.
+pub const COLLECTOR_ARGUMENT: &str = "collector";
+const COLLECTOR: &CStr = c"collector";
 /// The link to the program that runs, which works even when its file was replaced.
 const OURSELVES: &CStr = c"/proc/self/exe";
 /// `argv[2]` of a prober that is to enter the mount namespace that is its descriptor 3.
@@ -42,6 +45,7 @@ pub fn is_root() -> bool {
 #[derive(Debug)]
 pub struct Launcher {
     program: CString,
+    mode: &'static CStr,
     null: File,
     namespace: Option<File>,
 }
@@ -53,12 +57,24 @@ impl Launcher {
     /// # Errors
     /// A path with a NUL byte; no `/dev/null`.
     pub fn new(program: Option<&Path>) -> io::Result<Launcher> {
+        Launcher::of(program, PROBER)
+    }
+
+    /// The same for the process that collects evidence, whose first argument is `collector`.
+    ///
+    /// # Errors
+    /// As for [`Launcher::new`].
+    pub fn of_collectors(program: Option<&Path>) -> io::Result<Launcher> {
+        Launcher::of(program, COLLECTOR)
+    }
+
+    fn of(program: Option<&Path>, mode: &'static CStr) -> io::Result<Launcher> {
         let program = match program {
             Some(path) => CString::new(path.as_os_str().as_bytes())?,
             None => OURSELVES.to_owned(),
         };
         let null = File::options().read(true).write(true).open("/dev/null")?;
-        Ok(Launcher { program, null, namespace: None })
+        Ok(Launcher { program, mode, null, namespace: None })
     }
 
     /// Probers will enter this mount namespace before they do anything else.
@@ -76,9 +92,9 @@ impl Launcher {
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         let standard = [theirs.as_fd(), self.null.as_fd(), self.null.as_fd()];
         let pid = match &self.namespace {
-            None => spawn(&self.program, &[NAME, MODE], &[], standard, None)?,
+            None => spawn(&self.program, &[NAME, self.mode], &[], standard, None)?,
             Some(namespace) => {
-                spawn(&self.program, &[NAME, MODE, ENTERING], &[], standard, Some(namespace.as_fd()))?
+                spawn(&self.program, &[NAME, self.mode, ENTERING], &[], standard, Some(namespace.as_fd()))?
             }
         };
         Ok((Child::of(pid), ours))
@@ -178,8 +194,17 @@ impl fmt::Display for Ended {
 
 /// Turns this process into a prober: first thing in `main`.
 pub fn become_prober() {
+    become_helper(c"msm-prober");
+}
+
+/// Turns this process into the one that collects evidence: first thing in `main`.
+pub fn become_collector() {
+    become_helper(c"msm-collector");
+}
+
+fn become_helper(name: &CStr) {
     // SAFETY: the name is NUL-terminated and shorter than the 16 bytes that are read.
-    unsafe { libc::prctl(libc::PR_SET_NAME, c"msm-prober".as_ptr()) };
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
     // The dump of a process with unkillable threads never ends, and would keep the socket open.
     let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
     // By default each of many threads gets a heap of its own.
@@ -242,6 +267,12 @@ pub fn is_started_by_daemon() -> bool {
 pub fn prober_socket() -> BorrowedFd<'static> {
     // SAFETY: nothing in a prober closes descriptor 0.
     unsafe { BorrowedFd::borrow_raw(0) }
+}
+
+/// The process that started this one.
+#[must_use]
+pub fn parent_id() -> u32 {
+    nix::unistd::getppid().as_raw().unsigned_abs()
 }
 
 /// The kernel's id of the calling thread, as in `/proc/PID/task/TID`.

@@ -40,9 +40,10 @@ impl Wanted {
         Wanted(Arc::new(Mutex::new((target, facility))))
     }
 
-    /// From now on this; for the next message.
-    pub fn set(&self, target: SyslogTarget, facility: Facility) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (target, facility);
+    /// From now on this; for the next message. Is it another target?
+    pub fn set(&self, target: SyslogTarget, facility: Facility) -> bool {
+        let mut wanted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *wanted, (target.clone(), facility)).0 != target
     }
 
     fn get(&self) -> (SyslogTarget, Facility) {

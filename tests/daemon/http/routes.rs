@@ -151,9 +151,9 @@ fn a_taken_port_is_a_warning() {
     });
 }
 
-/// The loop and the threads of the two sinks.
+/// The loop, the threads of the two sinks, and the one that reads the configuration.
 const fn without_http() -> usize {
-    3
+    4
 }
 
 #[test]
