@@ -162,7 +162,7 @@ impl Machine {
             Action::Report(Event::Recovered { .. }) => {
                 load.all_know = load.all_know.max(now - self.outage.to);
             }
-            Action::Report(_) => {}
+            Action::Report(_) | Action::CollectEvidence { .. } => {}
         }
     }
 }

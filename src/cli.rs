@@ -11,8 +11,8 @@ pub use load::{Loader, keys};
 use manual::Page;
 
 use crate::config::{
-    AskConfig, CheckConfig, CheckOutput, Config, FSTAB, Filter, Rules, duration, listen_address, name_regex,
-    socket_choice,
+    AskConfig, CheckConfig, CheckOutput, Config, DEFAULT_CONFIG, DiagnoseConfig, FSTAB, Filter, Rules,
+    duration, listen_address, name_regex, socket_choice,
 };
 use crate::hooks::HookSettings;
 use crate::http::{DEFAULT_SOCKET, HttpSettings, SocketChoice};
@@ -44,6 +44,7 @@ Examples:
   mount_status_monitor --once-only --print-bad-mounts     for scripts
   mount_status_monitor check                a table of all mounts, now
   mount_status_monitor watch                events as they happen
+  mount_status_monitor diagnose /srv/data   why it is dead, who waits for it, what can be done
   mount_status_monitor --mount-namespace /proc/1/ns/mnt   from a container: the mounts of the host
 
 Exit status:
@@ -76,6 +77,15 @@ Exit status:
   1  some mounts are dead
   2  wrong usage, no daemon is running, or it does not answer";
 
+const DIAGNOSE_HELP: &str = "\
+Asks the running daemon, which has seen more; without one, or for a mount that it does not watch, it looks by itself,
+in processes that may hang in its place. Run it as root: others may not see all.
+
+Exit status:
+  0  the mount answers
+  1  it is dead
+  2  wrong usage, it is no mount point, or nothing can be said of it";
+
 const WATCH_HELP: &str = "\
 Asks the running daemon; without one it watches by itself, with the daemon's usual settings.
 
@@ -97,6 +107,8 @@ pub enum Invocation {
     Status(AskConfig),
     /// Events as they happen; how to watch if there is no daemon.
     Watch(AskConfig, Config),
+    /// Everything about one mount.
+    Diagnose(DiagnoseConfig),
 }
 
 /// The program is to end at once.
@@ -137,6 +149,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
             Ok(Invocation::Check(check.with(config)))
         }
         Command::Status(ask) => Ok(Invocation::Status(loader.asking(ask)?)),
+        Command::Diagnose(it) => {
+            let config = loader.load_options(it.config.as_deref()).map_err(|them| loader.exit(&them))?;
+            let socket = (!it.direct).then(|| it.socket.unwrap_or_else(|| usual_socket(&config)));
+            let (mountpoint, json) = (it.mountpoint, it.json);
+            Ok(Invocation::Diagnose(DiagnoseConfig { mountpoint, json, socket, config }))
+        }
         Command::Watch(ask) => {
             let config = loader.load_options(ask.config.as_deref()).map_err(|them| loader.exit(&them))?;
             Ok(Invocation::Watch(loader.asking(ask)?, config))
@@ -185,6 +203,9 @@ enum Command {
     /// Show events as they happen, one in each line
     #[command(after_long_help = WATCH_HELP)]
     Watch(AskArgs),
+    /// Tell why a mount is dead, who waits for it, and what can be done; it never touches the mount itself
+    #[command(after_long_help = DIAGNOSE_HELP)]
+    Diagnose(DiagnoseArgs),
     /// Print the manual as roff: mount_status_monitor(8), or mount_status_monitor.toml(5)
     Man {
         /// The section: 8 the program, 5 the configuration file
@@ -256,9 +277,7 @@ impl WatchArgs {
 
 #[derive(Args)]
 struct DaemonArgs {
-    /// Read this file, and the conf.d/*.toml beside it [default: /etc/mount_status_monitor/config.toml if there is
-    /// one]; it is read again on SIGHUP and when it changes
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help = config_help())]
     config: Option<PathBuf>,
     /// Show which configuration would be in force, for the mounts of this moment too, and exit
     #[arg(long)]
@@ -282,8 +301,7 @@ struct DaemonArgs {
     /// Where HTTP is served (status page, metrics, API): an address and a port, or off
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9817", value_parser = Listen::parse)]
     listen_address: Listen,
-    /// The Unix socket on which the same is served, or off [default: /run/mount_status_monitor.sock, if possible]
-    #[arg(long, value_name = "PATH", value_parser = socket_choice)]
+    #[arg(long, value_name = "PATH", value_parser = socket_choice, help = socket_help())]
     socket: Option<SocketChoice>,
     /// Where syslog messages go: local, off, unix:PATH, udp://HOST:PORT or tcp://HOST:PORT
     #[arg(long, value_name = "TARGET", default_value = "local")]
@@ -352,11 +370,29 @@ struct CheckArgs {
     /// The socket of the daemon [default: that of its configuration]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// The configuration file of the daemon [default: /etc/mount_status_monitor/config.toml if there is one]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help = daemons_config_help())]
     config: Option<PathBuf>,
     #[command(flatten)]
     watch: WatchArgs,
+}
+
+#[derive(Args)]
+struct DiagnoseArgs {
+    /// The mount point
+    #[arg(value_name = "MOUNTPOINT")]
+    mountpoint: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Look into it without the daemon, even if one is running
+    #[arg(long)]
+    direct: bool,
+    /// The socket of the daemon [default: that of its configuration]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// The configuration file of the daemon [default: /etc/mount_status_monitor/config.toml if there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 /// For commands that ask the daemon.
@@ -368,8 +404,7 @@ struct AskArgs {
     /// The socket of the daemon [default: that of its configuration]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// The configuration file of the daemon [default: /etc/mount_status_monitor/config.toml if there is one]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help = daemons_config_help())]
     config: Option<PathBuf>,
 }
 
@@ -398,6 +433,21 @@ impl CheckArgs {
         let config = Config { settings, filter, mount_namespace, ..config };
         CheckConfig { config, timeout, slow_after, mountpoints: self.mountpoints, output, socket }
     }
+}
+
+fn config_help() -> String {
+    format!(
+        "Read this file, and the conf.d/*.toml beside it [default: {DEFAULT_CONFIG} if there is one]; it is read \
+         again on SIGHUP and when it changes"
+    )
+}
+
+fn daemons_config_help() -> String {
+    format!("The configuration file of the daemon [default: {DEFAULT_CONFIG} if there is one]")
+}
+
+fn socket_help() -> String {
+    format!("The Unix socket on which the same is served, or off [default: {DEFAULT_SOCKET}, if possible]")
 }
 
 /// Where the daemon with this configuration is asked.

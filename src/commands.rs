@@ -4,6 +4,7 @@ mod asking;
 mod check;
 mod check_config;
 mod daemon;
+mod diagnose;
 mod elsewhere;
 mod fleet;
 mod service;
@@ -12,6 +13,7 @@ pub use asking::{status, watch};
 pub use check::check;
 pub use check_config::check_config;
 pub use daemon::daemon;
+pub use diagnose::diagnose;
 
 use crate::cli::{Exit, USAGE_ERROR};
 use crate::config::Config;
@@ -21,7 +23,6 @@ use crate::monitor::Policy;
 use crate::report::PROCESS_NAME;
 use crate::report::escape::escape_os;
 use anyhow::Context as _;
-use platform::process::PROBER_ARGUMENT;
 use platform::{Mount, MountTable, MountWatch};
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
@@ -62,7 +63,7 @@ fn mount_table() -> anyhow::Result<MountTable> {
     let path = platform::OWN_MOUNT_TABLE;
     MountWatch::open(path.as_ref())
         .and_then(|mut watch| watch.read())
-        .with_context(|| format!("cannot read {path} (is /proc mounted?)"))
+        .with_context(|| format!("cannot read {path} ({})", platform::MOUNT_TABLE_HINT))
 }
 
 /// Writes it to standard output. A reader that went away has seen what it wanted.
@@ -80,10 +81,10 @@ fn unless_gone(written: io::Result<()>) -> anyhow::Result<bool> {
     }
 }
 
-/// Says that people have no use for a prober.
+/// Says that people have no use for a child of the daemon.
 #[must_use]
-pub fn no_prober() -> ExitCode {
-    failed(&anyhow::anyhow!("{PROBER_ARGUMENT} is started by the daemon only"))
+pub fn started_by_daemon_only(argument: &str) -> ExitCode {
+    failed(&anyhow::anyhow!("{argument} is started by the daemon only"))
 }
 
 /// Says what the command line came to, where that is the end.

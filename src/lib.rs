@@ -21,25 +21,26 @@
 //! ```
 //!
 //! **The promise**: storage may hang in ways that nothing can interrupt; the monitor may not. So this process makes
-//! no call that can touch a watched file system and waits for no sink; what may hang lives in the prober, a child
-//! that can be left behind.
+//! no call that can touch a watched file system and waits for no sink; what may hang lives in the prober and in the
+//! collector of evidence, children that can be left behind.
 //!
 //! # Reading order
 //! 1. [`monitor`]: what is decided, and when. Pure: time is an argument, decisions are data.
 //! 2. [`daemon`]: the one loop, the only reader of the clock, which carries the decisions out and tells the service
 //!    manager that it turns.
 //! 3. [`probe`]: the prober (the child) and the pool of probers (in the daemon).
-//! 4. [`report`]: every sentence that an operator sees, and the sinks.
-//! 5. [`live`], [`metrics`] and [`http`]: the latest snapshot, what Prometheus gets of it, and the server of all.
-//! 6. [`hooks`] and [`remote`]: commands, requests and Alertmanager, told what happens by a thread of their own.
-//! 7. [`config`] and [`cli`]: how an operator says what he wants.
-//! 8. `platform` (its own crate): the operating system, the only home of `unsafe`, libc and `cfg(target_os)`.
+//! 4. [`evidence`]: why a mount is dead: the collector (another child) and the desk in the daemon where it is asked for.
+//! 5. [`report`]: every sentence that an operator sees, and the sinks.
+//! 6. [`live`], [`metrics`] and [`http`]: the latest snapshot, what Prometheus gets of it, and the server of all.
+//! 7. [`hooks`] and [`remote`]: commands, requests and Alertmanager, told what happens by a thread of their own.
+//! 8. [`config`] and [`cli`]: how an operator says what he wants.
+//! 9. `platform` (its own crate): the operating system, the only home of `unsafe`, libc and `cfg(target_os)`.
 //!
 //! # Layers
 //! `platform` knows nothing of the rest. `monitor` uses plain data of `platform` and nothing else of this crate.
-//! `probe` and `report` know `monitor`'s data; `remote` knows servers alone, and `hooks` what they are told; `daemon`
-//! knows them all and shows itself through `live`, which is all that `http` sees of it; nobody but `main`, `commands`
-//! and `cli` knows the command line. `tests/layering.rs` holds the tree against this.
+//! `probe`, `evidence` and `report` know `monitor`'s data; `remote` knows servers alone, and `hooks` what they are told;
+//! `daemon` knows them all and shows itself through `live`, which is all that `http` sees of it; nobody but `main`,
+//! `commands` and `cli` knows the command line. `tests/layering.rs` holds the tree against this.
 
 #![forbid(unsafe_code)]
 
@@ -47,6 +48,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod daemon;
+pub mod evidence;
 pub mod hooks;
 pub mod http;
 pub mod live;

@@ -1,19 +1,23 @@
 //! The program `mount_status_monitor`: which of its parts is asked for.
 
 use mount_status_monitor::cli::{self, Invocation};
-use mount_status_monitor::{commands, probe};
-use platform::process::{PROBER_ARGUMENT, is_started_by_daemon};
+use mount_status_monitor::{commands, evidence, probe};
+use platform::process::{COLLECTOR_ARGUMENT, PROBER_ARGUMENT, is_started_by_daemon};
 use platform::service::ServiceManager;
 use std::ffi::OsStr;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Before anything else: a prober is small and knows no command line.
-    if std::env::args_os().nth(1).as_deref() == Some(OsStr::new(PROBER_ARGUMENT)) {
-        if !is_started_by_daemon() {
-            return commands::no_prober();
+    // Before anything else: a prober is small and knows no command line, and so is a collector.
+    for (argument, run) in
+        [(PROBER_ARGUMENT, probe::prober::run as fn() -> !), (COLLECTOR_ARGUMENT, evidence::collector::run)]
+    {
+        if std::env::args_os().nth(1).as_deref() == Some(OsStr::new(argument)) {
+            if !is_started_by_daemon() {
+                return commands::started_by_daemon_only(argument);
+            }
+            run();
         }
-        probe::prober::run();
     }
     match cli::parse(std::env::args_os()) {
         Ok(Invocation::Daemon(config, loader)) => {
@@ -23,6 +27,7 @@ fn main() -> ExitCode {
         Ok(Invocation::CheckConfig(config, explain)) => commands::check_config(&config, explain.as_deref()),
         Ok(Invocation::Check(config)) => commands::check(config),
         Ok(Invocation::Status(config)) => commands::status(&config),
+        Ok(Invocation::Diagnose(config)) => commands::diagnose(&config),
         Ok(Invocation::Watch(ask, config)) => commands::watch(&ask, config),
         Err(exit) => commands::end(&exit),
     }

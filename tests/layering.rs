@@ -48,10 +48,10 @@ const RULES: &[Rule] = &[
         why: "monitor uses plain data of platform and nothing else of this crate",
     },
     Rule {
-        within: &["src/probe", "src/report"],
+        within: &["src/probe", "src/evidence", "src/report"],
         except: &[],
         forbidden: &["crate::daemon", "crate::commands", "crate::config", "crate::cli"],
-        why: "probe and report know monitor's data alone",
+        why: "probe, evidence and report know monitor's data alone",
     },
     Rule {
         within: &["src/http"],
@@ -82,6 +82,8 @@ const RULES: &[Rule] = &[
             "src/commands",
             "src/probe/prober",
             "src/probe/crew",
+            "src/evidence/collector",
+            "src/evidence/server",
             "src/report/sink",
             "src/report/mod.rs",
             "src/metrics/outlets",

@@ -59,6 +59,7 @@ fn play(text: &str) -> String {
         }
     }
     let mut world = World::seeded(settings, seed);
+    world.with_evidence = text.lines().any(|line| line.starts_with("settings evidence=shown"));
     let mut out = String::new();
     for line in text.lines().filter(|line| !line.starts_with(' ')) {
         let is_happening = line.starts_with(|c: char| c.is_ascii_digit());
@@ -91,6 +92,7 @@ fn happen(world: &mut World, command: &str) {
     let words: Vec<&str> = command.split_whitespace().collect();
     match words.as_slice() {
         ["start"] => world.feed_table(),
+        ["kernel-waits"] => world.feed(Input::ServerSilent),
         ["change"] => world.feed(Input::TableChanged),
         ["mount", key, path, fstype, options @ ..] => {
             let key: u64 = number(key);
@@ -109,6 +111,9 @@ fn happen(world: &mut World, command: &str) {
         ["options", key, options] => {
             world.alter(number(key), |mount| mount.options = OsString::from(options));
         }
+        ["super", key, options] => {
+            world.alter(number(key), |mount| mount.super_options = OsString::from(options));
+        }
         ["move", key, path] => world.alter(number(key), |mount| mount.mountpoint = path.into()),
         ["kernel-read-only", sb] => world.set_read_only(number(sb)),
         ["reading-costs", cost] => world.set_read_cost(duration(cost)),
@@ -122,6 +127,9 @@ fn happen(world: &mut World, command: &str) {
         ["fs", sb, "errno", name, "after", time] => {
             world.set_fs(number(sb), Fs::Fails(errno(name), duration(time)));
         }
+        ["sign", server, "silent"] => world.feed(sign(server, false)),
+        ["sign", server, "responds"] => world.feed(sign(server, true)),
+        ["wish", path] => world.feed(Input::EvidenceWanted { mountpoints: vec![path.into()] }),
         ["expect", places @ ..] => {
             let split = |word| str::split_once(word, ':');
             let places = places
@@ -147,11 +155,16 @@ fn happen(world: &mut World, command: &str) {
     }
 }
 
+fn sign(server: &str, responds: bool) -> Input {
+    Input::ServerSign { server: server.into(), responds }
+}
+
 fn set(settings: &mut Settings, name: &str, value: &str) {
     match name {
         "interval" => settings.poll_interval = duration(value),
         "timeout" => settings.timeout = duration(value),
         "slow" => settings.slow_after = duration(value),
+        "evidence" => {} // of the world
         _ => panic!("unknown setting {name}"),
     }
 }

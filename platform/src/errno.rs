@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A system error number (`errno(3)`), including those that have no name here.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Errno(pub i32);
 
 macro_rules! known {

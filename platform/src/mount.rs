@@ -4,14 +4,16 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The identity of a mount for as long as it exists: the kernel's unique 64-bit id where there is one (Linux 6.8+,
 /// `statmount(2)`), else the reusable id of the mount table. The two ranges do not meet: unique ids start above 2^31.
+/// macOS and FreeBSD have no such ids: there it is a hash of the file system's id and the mount point.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct MountKey(pub u64);
 
 /// The device number of a superblock (`major:minor`). Mounts that share it share the fate of one file system.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct DeviceNumber {
     /// Driver part; 0 for file systems without a block device (NFS, FUSE, tmpfs, …).
     pub major: u32,
@@ -83,12 +85,29 @@ impl Mount {
         crate::system::kind_of(self.fstype.as_bytes())
     }
 
+    /// Does the system keep it for itself, out of the sight of people? Its coming and going is nothing to tell them of.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        crate::system::is_quiet(self)
+    }
+
     /// The value of `name=value` among the superblock's options.
     #[must_use]
     pub fn super_option(&self, name: &str) -> Option<&OsStr> {
         self.super_options.as_bytes().split(|&b| b == b',').find_map(|option| {
             Some(OsStr::from_bytes(option.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?))
         })
+    }
+
+    /// For an automount trigger: so long after its last use what it mounted is unmounted, where walking its path counts
+    /// as use. `None` where nothing is unmounted, or where a walk does not count (`strictexpire`).
+    #[must_use]
+    pub fn idle_limit(&self) -> Option<Duration> {
+        if self.kind() != FsKind::Autofs || has_option(&self.super_options, "strictexpire") {
+            return None;
+        }
+        let seconds = self.super_option("timeout")?.to_str()?.parse().ok().filter(|&seconds| seconds > 0)?;
+        Some(Duration::from_secs(seconds))
     }
 
     /// The user and group that alone may ask this file system: a FUSE mount without `allow_other` answers nobody

@@ -43,6 +43,7 @@ fn program() -> String {
         ("check", "OPTION… [MOUNTPOINT…]"),
         ("status", "OPTION…"),
         ("watch", "OPTION…"),
+        ("diagnose", "OPTION… MOUNTPOINT"),
         ("man", "[8|5]"),
         ("completions", "SHELL"),
     ] {

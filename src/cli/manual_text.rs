@@ -49,13 +49,14 @@ With --once-only: 0 no mount is dead or missing; 1 some are; 2 as above, or some
 check: 0, 1 and 2 in the same way. With --nagios: 0 OK; 1 WARNING, some mounts are slow or could not be judged; 2 \
 CRITICAL, some mounts are dead or missing; 3 UNKNOWN.
 
-status: as check; 2 also if no daemon is running. watch: 0 stopped; 2 it could not watch.";
+status: as check; 2 also if no daemon is running. watch: 0 stopped; 2 it could not watch. diagnose: 0 the mount \
+answers; 1 it is dead; 2 nothing can be said of it.";
 
 pub(super) const FILES: &str = "\
 /etc/mount_status_monitor/config.toml, /etc/mount_status_monitor/conf.d/*.toml: the configuration, if there is one; see \
 mount_status_monitor.toml(5).
 
-/run/mount_status_monitor.sock: where check, status and watch ask the daemon.
+/run/mount_status_monitor.sock: where check, status, watch and diagnose ask the daemon.
 
 /proc/self/mountinfo: the mount table.
 

@@ -163,6 +163,19 @@ pub struct AskConfig {
     pub socket: PathBuf,
 }
 
+/// What `diagnose` is to do.
+#[derive(Clone, Debug)]
+pub struct DiagnoseConfig {
+    /// The mount point, as it was written.
+    pub mountpoint: PathBuf,
+    /// JSON instead of text.
+    pub json: bool,
+    /// The socket of the daemon that is asked first, if one may be.
+    pub socket: Option<PathBuf>,
+    /// How the mount is asked without a daemon.
+    pub config: Config,
+}
+
 impl CheckConfig {
     /// What is allowed but surely not meant, one line each.
     #[must_use]

@@ -6,10 +6,12 @@
 //! answer that has come is never beaten by its own deadline.
 
 mod clock;
+mod inquiry;
 mod namespace;
 mod notifier;
 mod showing;
 
+use crate::evidence::DeskEvent;
 use crate::live::{Live, Snapshot};
 use crate::monitor::{Action, Event, Expected, Input, Monitor, Policy, Reading, Settings, Status, Time};
 use crate::probe::{Pool, PoolEvent};
@@ -17,6 +19,7 @@ use crate::report::escape::escape_os;
 use crate::report::{Priority, notices, supervisor};
 use anyhow::Context as _;
 use clock::Clock;
+use inquiry::Inquiry;
 use mio::{Events, Interest, Poll, Token, Waker};
 use namespace::Elsewhere;
 use notifier::Notifier;
@@ -34,6 +37,9 @@ const MOUNTS: Token = Token(0);
 const SIGNALS: Token = Token(1);
 /// Somebody wants to see the loop turn.
 const NUDGES: Token = Token(2);
+/// The collector of evidence, and the kernel log: far above the pool's tokens.
+const COLLECTOR: Token = Token(1 << 20);
+const KERNEL_LOG: Token = Token((1 << 20) + 1);
 /// The mount namespace that is watched may have ended.
 const NAMESPACE: Token = Token(3);
 /// Tokens from here on are the pool's.
@@ -42,6 +48,8 @@ const FIRST_PROBER: usize = 4;
 const EVENTS_PER_TURN: usize = 64;
 /// After a reading of the mount table failed, the next is tried after nine times this.
 const FAILED_READING: Duration = Duration::from_millis(100);
+/// That the kernel waits for a file server is not told more often than this.
+const SILENCE_TOLD: Duration = Duration::from_secs(60);
 /// How often somebody who looks on is shown what is still waited for.
 const ONLOOKER_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -116,6 +124,8 @@ pub enum Purpose<'a> {
     Watch,
     /// To judge every mount once. Whoever looks on is shown what is known, a few times a second.
     Once(Option<Onlooker<'a>>),
+    /// The same, and to wait for the evidence about those that are dead.
+    Explain,
 }
 
 /// How it ended.
@@ -141,6 +151,7 @@ pub struct Daemon<'a> {
     settings: Settings,
     monitor: Monitor,
     pool: Pool,
+    inquiry: Inquiry,
     showing: Showing,
     notifier: Notifier,
     owner: &'a mut dyn Owner,
@@ -149,6 +160,7 @@ pub struct Daemon<'a> {
     elsewhere: Elsewhere,
     namespace_ended: bool,
     unreadable: bool,
+    silence_told: Option<Time>,
 }
 
 /// Something for people: an event of a mount, or news of the daemon itself.
@@ -176,16 +188,19 @@ impl<'a> Daemon<'a> {
         let table = platform::OWN_MOUNT_TABLE;
         let mut watch = match &options.namespace {
             None => MountWatch::open(table.as_ref())
-                .with_context(|| format!("cannot open {table} (is /proc mounted?)"))?,
+                .with_context(|| format!("cannot open {table} ({})", platform::MOUNT_TABLE_HINT))?,
             Some(namespace) => namespace.watch().context("cannot open the table of the mount namespace")?,
         };
-        poll.registry().register(&mut watch, MOUNTS, Interest::PRIORITY).context("cannot wait for mounts")?;
+        poll.registry().register(&mut watch, MOUNTS, Interest::READABLE).context("cannot wait for mounts")?;
         let waker = Arc::new(Waker::new(poll.registry(), NUDGES).context("cannot create a waker")?);
         if let Some(live) = &options.live {
             live.set_waker(Arc::clone(&waker));
         }
         owner.wake_with(waker);
         let registry = poll.registry().try_clone().context("cannot share the event queue")?;
+        let shared = registry.try_clone().context("cannot share the event queue")?;
+        let inquiry = Inquiry::new(shared, (COLLECTOR, KERNEL_LOG), options.prober.clone())
+            .context("cannot prepare the collection of evidence")?;
         let mut pool = Pool::new(registry, FIRST_PROBER, options.prober).context("cannot prepare probers")?;
         if let Some(namespace) = &options.namespace {
             pool.enter(namespace.entrance().context("cannot prepare probers")?);
@@ -203,6 +218,7 @@ impl<'a> Daemon<'a> {
             watch,
             monitor,
             pool,
+            inquiry,
             showing: Showing::new(options.live),
             notifier: Notifier::new(None),
             owner,
@@ -211,6 +227,7 @@ impl<'a> Daemon<'a> {
             elsewhere,
             namespace_ended: false,
             unreadable: false,
+            silence_told: None,
         })
     }
 
@@ -229,12 +246,19 @@ impl<'a> Daemon<'a> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let table = self.watch.read().context("cannot read the mount table")?;
         let mut now = self.clock.now();
+        if matches!(purpose, Purpose::Watch) {
+            self.inquiry.table_was_read(&table);
+        }
         self.monitor.handle(now, Input::MountTable { table, whole: true });
         self.notifier.ready();
         loop {
             self.decide(now);
             self.show(now);
-            let done = matches!(purpose, Purpose::Once(_)) && self.last_run.is_some();
+            let done = match purpose {
+                Purpose::Watch => false,
+                Purpose::Once(_) => self.last_run.is_some(),
+                Purpose::Explain => self.last_run.is_some() && !self.monitor.is_collecting(),
+            };
             let ends = self.interrupted || self.namespace_ended;
             if ends {
                 self.notifier.stopping();
@@ -242,6 +266,7 @@ impl<'a> Daemon<'a> {
             self.notify(now);
             if ends || done {
                 self.pool.shutdown();
+                self.inquiry.desk.shutdown();
                 let status = self.monitor.status();
                 let (unjudged, interrupted) = (self.last_run.unwrap_or(0), self.interrupted);
                 let namespace_ended = self.namespace_ended;
@@ -272,8 +297,13 @@ impl<'a> Daemon<'a> {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        let others =
-            [self.pool.next_deadline(), self.showing.next(), self.notifier.next(), self.elsewhere.next()];
+        let others = [
+            self.pool.next_deadline(),
+            self.inquiry.next_deadline(),
+            self.showing.next(),
+            self.notifier.next(),
+            self.elsewhere.next(),
+        ];
         self.monitor.next_deadline().into_iter().chain(others.into_iter().flatten()).min()
     }
 
@@ -284,10 +314,16 @@ impl<'a> Daemon<'a> {
         }
         for event in events {
             match event.token() {
-                MOUNTS => self.monitor.handle(now, Input::TableChanged),
-                NUDGES => {} // turning is all that is wanted
+                MOUNTS => self.take_changes(now),
+                NUDGES => self.take_nudge(now),
                 NAMESPACE => self.elsewhere.stirred(now),
                 SIGNALS => self.take_signals(now),
+                COLLECTOR => self.inquiry.desk.ready(now),
+                KERNEL_LOG => {
+                    for sign in self.inquiry.log_is_readable(now) {
+                        self.monitor.handle(now, sign);
+                    }
+                }
                 token => self.pool.ready(now, token),
             }
         }
@@ -295,6 +331,7 @@ impl<'a> Daemon<'a> {
             self.look_elsewhere(now);
         }
         self.pool.handle_deadline(now);
+        self.inquiry.handle_deadline(now);
         self.take_wishes(now);
     }
 
@@ -321,10 +358,37 @@ impl<'a> Daemon<'a> {
         self.notifier.changed();
     }
 
+    /// Turning may be all that is wanted.
+    fn take_nudge(&mut self, now: Time) {
+        let mountpoints = self.showing.evidence_wanted();
+        if !mountpoints.is_empty() {
+            self.monitor.handle(now, Input::EvidenceWanted { mountpoints });
+        }
+    }
+
+    fn take_changes(&mut self, now: Time) {
+        let changes = self.watch.take_changes();
+        if changes.table {
+            self.monitor.handle(now, Input::TableChanged);
+        }
+        if changes.silent_server {
+            self.monitor.handle(now, Input::ServerSilent);
+            if self.silence_told.is_none_or(|before| now >= before + SILENCE_TOLD) {
+                self.silence_told = Some(now);
+                let text =
+                    "The kernel waits for a file server that does not answer; asking all network mounts";
+                self.notice(Priority::Warning, text.into());
+            }
+        }
+    }
+
     fn take_signals(&mut self, now: Time) {
         for signal in self.signals.pending() {
             match signal {
-                SIGCHLD => self.pool.reap(now),
+                SIGCHLD => {
+                    self.pool.reap(now);
+                    self.inquiry.desk.reap(now);
+                }
                 SIGHUP => {
                     self.notifier.reloading(monotonic_usec());
                     self.interrupted |= self.owner.hung_up().0;
@@ -345,7 +409,8 @@ impl<'a> Daemon<'a> {
                 self.carry_out(now, action);
             }
             self.pool.flush(now);
-            if !acted && !self.pool.has_events() {
+            self.inquiry.desk.flush(now);
+            if !acted && !self.pool.has_events() && !self.inquiry.desk.has_events() {
                 return;
             }
         }
@@ -354,14 +419,37 @@ impl<'a> Daemon<'a> {
     fn take_news(&mut self, now: Time) {
         let events: Vec<PoolEvent> = self.pool.drain_events().collect();
         for event in events {
+            if let PoolEvent::Answered { probe, .. } | PoolEvent::Aborted { probe } = &event {
+                self.inquiry.over(*probe);
+            }
+            if matches!(event, PoolEvent::Notice(_) | PoolEvent::Lost { .. } | PoolEvent::Freed { .. }) {
+                self.showing.changed(); // how many probers there are, and how many of them are lost
+            }
             let input = match event {
                 PoolEvent::Answered { probe, outcome, took } => Input::ProbeAnswered { probe, outcome, took },
-                PoolEvent::Stuck { probe, call, elapsed, .. } => Input::ProbeStuck { probe, call, elapsed },
+                PoolEvent::Stuck { probe, call, elapsed, pid, tid } => {
+                    self.inquiry.stuck(probe, pid, tid);
+                    Input::ProbeStuck { probe, call, elapsed }
+                }
                 PoolEvent::Aborted { probe } => Input::ProbeAborted { probe },
                 PoolEvent::Freed { probe } => Input::ProbeFreed { probe },
                 PoolEvent::Lost { probe } => Input::ProbeLost { probe },
                 PoolEvent::Notice(notice) => {
                     let (priority, text) = notices::of_prober(&notice);
+                    self.notice(priority, text);
+                    continue;
+                }
+            };
+            self.monitor.handle(now, input);
+        }
+        for event in self.inquiry.news() {
+            let input = match event {
+                DeskEvent::Found { device, evidence } => {
+                    Input::EvidenceFound { superblock: device, evidence }
+                }
+                DeskEvent::Ended { device } => Input::EvidenceEnded { superblock: device },
+                DeskEvent::Notice(notice) => {
+                    let (priority, text) = notices::of_collector(&notice);
                     self.notice(priority, text);
                     continue;
                 }
@@ -375,7 +463,16 @@ impl<'a> Daemon<'a> {
             Action::ReadTable(reading) => self.read_table(now, reading),
             Action::StartProbe { probe, target } => self.pool.start(probe, &target),
             Action::ConfirmHang { probe } => self.pool.confirm(probe),
-            Action::CondemnProbe { probe } => self.pool.condemn(probe),
+            Action::CondemnProbe { probe } => {
+                self.inquiry.over(probe);
+                self.pool.condemn(probe);
+            }
+            Action::CollectEvidence { mount, mount_ids, probe, alone, patience } => {
+                self.inquiry.collect(now, &mount, &mount_ids, probe, alone, patience);
+                if let Some(probe) = probe {
+                    self.pool.locate(probe);
+                }
+            }
             Action::Report(event) => {
                 self.showing.changed();
                 self.notifier.changed();
@@ -427,6 +524,7 @@ impl<'a> Daemon<'a> {
                 if std::mem::take(&mut self.unreadable) {
                     self.notice(Priority::Notice, "The mount table can be read again".into());
                 }
+                self.inquiry.table_was_read(&table);
                 self.monitor.handle(now, Input::MountTable { table, whole });
                 self.clock.now() - begun
             }

@@ -3,6 +3,7 @@
 
 use crate::live::{Live, Snapshot};
 use crate::monitor::Time;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A snapshot is at most this late: a page or a gateway shows a hang within a second of its verdict.
@@ -29,6 +30,11 @@ impl Showing {
         if let Some(live) = &self.live {
             live.turned();
         }
+    }
+
+    /// The mount points about which somebody who looks on wants fresh evidence.
+    pub(super) fn evidence_wanted(&self) -> Vec<PathBuf> {
+        self.live.as_ref().map(Live::take_wishes).unwrap_or_default()
     }
 
     /// Something was reported: it may look different now.

@@ -114,6 +114,7 @@ mod tests {
             call: None,
             waited: Duration::from_secs(3),
             behind: None,
+            evidence: None,
         };
         let event = Event::Failed { mount: Arc::new(odd), failure };
         let (priority, text) = lines::line(&event);

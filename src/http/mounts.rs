@@ -3,11 +3,11 @@
 use super::cache::{Cache, wants_gzip};
 use super::{State, reply};
 use crate::live::Snapshot;
-use crate::monitor::{ExpectedStatus, Status};
+use crate::monitor::{ExpectedStatus, Health, Status};
 use crate::report::document::{Running, document};
 use crate::report::escape::escape_os;
 use crate::report::table::{Style, table};
-use crate::report::{Verdict, nagios};
+use crate::report::{Verdict, diagnosis, nagios};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use std::borrow::Cow;
@@ -41,6 +41,7 @@ struct Question {
     states: HashSet<String>,
     form: Form,
     style: Style,
+    fresh_evidence: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -49,6 +50,8 @@ enum Form {
     Json,
     Table,
     Nagios,
+    Diagnosis,
+    DiagnosisJson,
 }
 
 /// The document of all mounts, made once for everybody.
@@ -104,20 +107,31 @@ impl Question {
                 ("format", "json") => question.form = Form::Json,
                 ("format", "table") => question.form = Form::Table,
                 ("format", "nagios") => question.form = Form::Nagios,
+                ("format", "diagnosis") => question.form = Form::Diagnosis,
+                ("format", "diagnosis-json") => question.form = Form::DiagnosisJson,
+                ("evidence", "fresh") => question.fresh_evidence = true,
+                ("evidence", _) => return Err("evidence: use fresh".to_owned()),
                 ("width", number) => match number.parse() {
                     Ok(width) if width <= WIDEST => question.style.width = Some(width),
                     _ => return Err("width: a number of columns is wanted".to_owned()),
                 },
                 ("colours", "1") => question.style.colours = true,
                 ("colours", "0") => question.style.colours = false,
-                ("format", _) => return Err("format: use json, table or nagios".to_owned()),
+                ("format", _) => {
+                    return Err("format: use json, table, nagios, diagnosis or diagnosis-json".to_owned());
+                }
                 ("colours", _) => return Err("colours: use 0 or 1".to_owned()),
                 _ => {
                     return Err(
-                        "unknown parameter; known are mountpoint, state, format, width, colours".into()
+                        "unknown parameter; known are mountpoint, state, format, width, colours, evidence"
+                            .into(),
                     );
                 }
             }
+        }
+        let is_diagnosis = matches!(question.form, Form::Diagnosis | Form::DiagnosisJson);
+        if is_diagnosis && question.mountpoints.len() != 1 {
+            return Err("a diagnosis is of one mountpoint".to_owned());
         }
         Ok(question)
     }
@@ -157,12 +171,29 @@ impl Question {
     fn show(&self, state: &State, snapshot: &Snapshot) -> Response {
         let status = &snapshot.status;
         let exit = exit_status(snapshot);
+        if self.fresh_evidence {
+            let dead = status.mounts.iter().filter(|mount| mount.health.failure().is_some());
+            state.told.live.want_evidence(dead.map(|mount| mount.mount.mountpoint.clone()));
+        }
         let (exit, response) = match self.form {
             Form::Json => (exit, reply::bytes(whole(&state.told, snapshot), JSON)),
             Form::Table => (exit, reply::text(StatusCode::OK, &table(status, snapshot.at, self.style))),
             Form::Nagios => {
                 let (plugin, line) = nagios::line(status);
                 (plugin.exit_status(), reply::text(StatusCode::OK, &line))
+            }
+            Form::Diagnosis | Form::DiagnosisJson => {
+                // Of mounts that lie on each other, the one that the path reaches.
+                let visible = status.mounts.iter().rfind(|mount| mount.health != Health::Hidden);
+                let Some(mount) = visible.or(status.mounts.last()) else {
+                    return reply::text(StatusCode::NOT_FOUND, "it has no such state");
+                };
+                let response = if self.form == Form::Diagnosis {
+                    reply::text(StatusCode::OK, diagnosis::text(mount, snapshot.at, snapshot.wall).trim_end())
+                } else {
+                    reply::bytes(diagnosis::json(mount, snapshot.at, snapshot.wall), JSON)
+                };
+                (diagnosis::exit_status(mount), response)
             }
         };
         with_exit_status(response, snapshot, exit)

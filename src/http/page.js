@@ -48,16 +48,21 @@
       cell("Use", "n", ...use(mount)), cell("Type", "", mount.fstype), cell("Device", "device", mount.device));
   };
 
+  const known = (mount) => {
+    const said = mount.evidence ? mount.evidence.says.join("; ") : "";
+    return said ? make("span", { class: "known" }, said) : "";
+  };
+
   const deadOne = (mount) => make("li", {}, badge(mount), make("span", { class: "path" }, mount.mountpoint),
     make("span", { class: "what" }, make("b", {}, `${mount.reason}: ${mount.why}`), " · ",
       ago(mount.since, "for %"), ` (since ${clock(mount.since)}) · ${mount.fstype}` +
-      (mount.device ? ` from ${mount.device}` : "")));
+      (mount.device ? ` from ${mount.device}` : ""), known(mount)));
 
   let shownDead = null;
   const showDead = () => {
     const dead = mounts.filter(isDead);
     // Spoken by screen readers when it changes, so it is not touched otherwise.
-    const key = JSON.stringify(dead.slice(0, DEAD).map((m) => [m.mountpoint, m.state, m.reason, m.why, m.since]).concat(dead.length));
+    const key = JSON.stringify(dead.slice(0, DEAD).map((m) => [m.mountpoint, m.state, m.reason, m.why, m.since, m.evidence && m.evidence.says]).concat(dead.length));
     if (key === shownDead) return;
     shownDead = key;
     $("dead").classList.toggle("some", dead.length > 0);

@@ -4,14 +4,15 @@
 use super::limits::{PAGE_EVENTS, PAGE_ROWS};
 use super::{State, reply};
 use crate::live::Snapshot;
-use crate::monitor::{Event, Health, MountStatus, Reason, Time};
+use crate::monitor::{Event, Failure, Health, MountStatus, Reason, Time};
 use crate::report::escape::escape_os;
 use crate::report::stamp::rfc3339;
-use crate::report::{Message, Span, Verdict, lines};
+use crate::report::{Message, Span, Verdict, evidence, lines};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use platform::evidence::MAX_NAMED_TASKS;
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -179,7 +180,7 @@ fn dead_ones(text: &mut String, snapshot: &Snapshot, dead: &[&MountStatus]) {
         write!(
             text,
             "<li>{}<span class=\"path\">{}</span><span class=\"what\"><b>{}: {}</b> · {} (since {}) · {}{from}{}\
-             </span></li>",
+             {}</span></li>",
             badge(&status.health),
             Html(&escape_os(&mount.mountpoint)),
             failure.reason.as_str(),
@@ -188,6 +189,7 @@ fn dead_ones(text: &mut String, snapshot: &Snapshot, dead: &[&MountStatus]) {
             clock(&wall),
             Html(&escape_os(&mount.fstype)),
             Html(&escape_os(&mount.device)),
+            known(failure),
         )
         .expect(INFALLIBLE);
     }
@@ -195,6 +197,13 @@ fn dead_ones(text: &mut String, snapshot: &Snapshot, dead: &[&MountStatus]) {
         write!(text, "<li class=\"more\">and {} more, first in the table</li>", dead.len() - DEAD_IN_FULL)
             .expect(INFALLIBLE);
     }
+}
+
+/// What was learned about it.
+fn known(failure: &Failure) -> String {
+    let Some(findings) = &failure.evidence else { return String::new() };
+    let said = evidence::sentences(failure, &findings.evidence, MAX_NAMED_TASKS).join("; ");
+    if said.is_empty() { said } else { format!("<span class=\"known\">{}</span>", Html(&said)) }
 }
 
 fn missing_ones(text: &mut String, snapshot: &Snapshot) {

@@ -4,9 +4,13 @@ use super::EventLog;
 use crate::monitor::{Settings, Status, Time};
 use crate::report::Message;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
+
+/// Mount points about which evidence may be wanted between two turns of the loop.
+const MAX_WISHES: usize = 64;
 
 /// Everything that is known at one moment.
 #[derive(Clone, Debug)]
@@ -51,6 +55,8 @@ struct Shared {
     turns: AtomicU64,
     waker: OnceLock<Arc<mio::Waker>>,
     hooks: Mutex<Vec<Hook>>,
+    /// Mount points about which evidence is wanted.
+    wishes: Mutex<Vec<PathBuf>>,
 }
 
 impl Live {
@@ -113,6 +119,23 @@ impl Live {
         if let Some(waker) = self.0.waker.get() {
             let _ = waker.wake(); // a loop that cannot be woken does not turn, which is what the caller will see
         }
+    }
+
+    /// Wants fresh evidence about what is dead at these mount points. It comes with a later snapshot, or not.
+    pub fn want_evidence(&self, mountpoints: impl IntoIterator<Item = PathBuf>) {
+        let mut wishes = self.0.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+        for path in mountpoints {
+            if wishes.len() < MAX_WISHES && !wishes.contains(&path) {
+                wishes.push(path);
+            }
+        }
+        drop(wishes);
+        self.nudge();
+    }
+
+    /// For the loop: what evidence is wanted about.
+    pub(crate) fn take_wishes(&self) -> Vec<PathBuf> {
+        std::mem::take(&mut *self.0.wishes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// For the loop: how it can be woken.

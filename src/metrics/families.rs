@@ -156,6 +156,15 @@ pub const FAMILIES: &[Family] = &[
         &["sink"],
         Fill::Many(|facts| facts.extras.dropped.iter().map(|(sink, n)| line([*sink], *n as f64)).collect()),
     ),
+    gauge(
+        "mountstatus_mount_blocked_tasks",
+        "Tasks that were seen to be blocked on a dead mount; no series while that is not known.",
+        MOUNT,
+        Fill::Mount(|_, mount| {
+            let findings = mount.health.failure()?.evidence.as_ref()?;
+            Some(f64::from(findings.evidence.tasks.as_ref()?.found()?.count))
+        }),
+    ),
     counter(
         "mountstatus_mount_events_total",
         "Changes of the mount table that were seen since the start.",

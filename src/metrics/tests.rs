@@ -27,7 +27,14 @@ fn status(key: u64, path: &str, health: Health) -> MountStatus {
 }
 
 fn dead(reason: Reason) -> Health {
-    Health::Dead(Failure { reason, errno: None, call: None, waited: Duration::ZERO, behind: None })
+    Health::Dead(Failure {
+        reason,
+        errno: None,
+        call: None,
+        waited: Duration::ZERO,
+        behind: None,
+        evidence: None,
+    })
 }
 
 fn snapshot(mounts: Vec<MountStatus>) -> Snapshot {

@@ -95,7 +95,8 @@ impl Monitor {
     fn start(&mut self, now: Time, key: MountKey, superblock: DeviceNumber) {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         let shared = self.superblocks.entry(superblock).or_default();
-        let patience = match shared.hung.or(slot.way_hung) {
+        let known = shared.hung.or(slot.way_hung);
+        let patience = match known {
             None => slot.settings.timeout,
             Some(hang) => retry::patience(
                 retry::pause(hang.retries, &slot.settings),
@@ -115,7 +116,9 @@ impl Monitor {
         if patience <= GRACE {
             self.timers.set(Timer::Probe(probe), deadline);
         }
-        self.probes.insert(probe, Probe { key, superblock, patience, deadline, phase: Phase::Young });
+        let suspect_at = known.is_none().then_some(now + patience / 2);
+        self.probes
+            .insert(probe, Probe { key, superblock, patience, deadline, suspect_at, phase: Phase::Young });
         self.actions.push_back(Action::StartProbe { probe, target });
     }
 
@@ -144,20 +147,24 @@ impl Monitor {
             Phase::Old | Phase::Confirming => {}
             Phase::Condemned | Phase::Lost => return,
         }
+        let suspicious = probe.suspect_at.take_if(|at| *at <= now).is_some();
         if probe.deadline > now {
-            self.timers.set(Timer::Probe(id), probe.deadline);
+            self.timers.set(Timer::Probe(id), probe.next());
         } else {
             probe.phase = Phase::Confirming;
             self.timers.set(Timer::Probe(id), now + CONFIRM_AGAIN);
             self.actions.push_back(Action::ConfirmHang { probe: id });
+        }
+        if suspicious {
+            self.suspect(now, id);
         }
     }
 
     /// A mount's own timer: its interval, or its death by an error, or a hang on its way.
     pub(super) fn own_timer(&mut self, now: Time, key: MountKey) {
         let Some(slot) = self.slots.get(&key) else { return };
-        if slot.settings.poll_interval != self.interval {
-            self.timers.set(Timer::Ask(key), now + slot.settings.poll_interval);
+        if slot.pause != self.interval {
+            self.timers.set(Timer::Ask(key), now + slot.pause);
         }
         let superblock = slot.mount.device_number;
         if slot.way_hung.is_some() && slot.asked == Asked::No && !slot.hidden {
@@ -233,8 +240,10 @@ impl Monitor {
     /// Nothing is remembered of a superblock that no mount and no probe belongs to.
     fn drop_if_unused(&mut self, superblock: DeviceNumber) {
         if self.superblocks.get(&superblock).is_some_and(|s| s.members.is_empty() && s.lead.is_none()) {
-            self.superblocks.remove(&superblock);
+            let gone = self.superblocks.remove(&superblock);
+            self.collecting -= usize::from(gone.is_some_and(|shared| shared.collecting));
             self.timers.cancel(Timer::Retry(superblock));
+            self.timers.cancel(Timer::Evidence(superblock));
         }
     }
 
@@ -277,8 +286,9 @@ impl Monitor {
         for (id, probe) in &mut self.probes {
             if matches!(probe.phase, Phase::Young | Phase::Old) {
                 probe.deadline = probe.deadline + lost;
+                probe.suspect_at = probe.suspect_at.map(|at| at + lost);
                 if probe.phase == Phase::Old {
-                    self.timers.set(Timer::Probe(*id), probe.deadline);
+                    self.timers.set(Timer::Probe(*id), probe.next());
                 }
             }
         }

@@ -1,7 +1,9 @@
 //! The closed set of things that can be true of a mount, and how a probe's outcome becomes one of them.
 
+use super::Findings;
 use platform::{Call, Errno};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why a mount counts as dead: the word after `(` in a failure line and the value of the label `reason`.
@@ -71,6 +73,8 @@ pub struct Failure {
     pub waited: Duration,
     /// The mount above this one that is itself hung and through which this path leads.
     pub behind: Option<PathBuf>,
+    /// What was learned about its causes and consequences so far.
+    pub evidence: Option<Arc<Findings>>,
 }
 
 /// The health of one mount.

@@ -1,7 +1,9 @@
 //! What goes into the monitor and what comes out.
 
 use super::{Event, Reading};
-use platform::{Call, MountTable, Outcome, Target};
+use platform::evidence::Evidence;
+use platform::{Call, DeviceNumber, Mount, MountTable, Outcome, Target};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ pub struct ProbeId(pub u64);
 pub enum Input {
     /// The kernel says that the mount table changed.
     TableChanged,
+    /// The kernel says that a file server does not answer, and not which.
+    ServerSilent,
     /// A reading of the mount table; `whole` unless it may lack changes of options and paths.
     MountTable {
         /// The mounts.
@@ -61,6 +65,30 @@ pub enum Input {
         /// Which.
         probe: ProbeId,
     },
+    /// A part of the evidence about a file system.
+    EvidenceFound {
+        /// Which.
+        superblock: DeviceNumber,
+        /// What was learned.
+        evidence: Box<Evidence>,
+    },
+    /// No more will come of the evidence that was to be collected.
+    EvidenceEnded {
+        /// About which.
+        superblock: DeviceNumber,
+    },
+    /// Somebody wants fresh evidence about what is dead at these mount points.
+    EvidenceWanted {
+        /// Which.
+        mountpoints: Vec<PathBuf>,
+    },
+    /// The kernel's client says something of a server.
+    ServerSign {
+        /// Its name, as mounts have it.
+        server: Vec<u8>,
+        /// That it responds again, or that it does not.
+        responds: bool,
+    },
     /// This process was not running for that long: whatever was waited for gets the time back.
     Stalled(Duration),
     /// Only time has passed.
@@ -88,6 +116,19 @@ pub enum Action {
     CondemnProbe {
         /// Which.
         probe: ProbeId,
+    },
+    /// Collect evidence about this mount's file system. `EvidenceEnded` follows, and before it what is found.
+    CollectEvidence {
+        /// One of its mounts.
+        mount: Arc<Mount>,
+        /// The table's ids of all of them.
+        mount_ids: Vec<u32>,
+        /// The probe that waits for it, which can be looked at while it is there.
+        probe: Option<ProbeId>,
+        /// Is no other file system of its kind in trouble?
+        alone: bool,
+        /// For how long its server may be waited for.
+        patience: Duration,
     },
     /// Tell people.
     Report(Event),

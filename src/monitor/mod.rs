@@ -8,7 +8,9 @@ mod asking;
 mod counters;
 mod diff;
 mod event;
+mod evidence;
 mod expected;
+mod expiry;
 mod health;
 mod interface;
 mod mounts;
@@ -17,6 +19,7 @@ mod reconfigure;
 mod retry;
 mod run;
 mod settings;
+mod silence;
 mod slot;
 mod spread;
 mod status;
@@ -30,6 +33,7 @@ mod visible;
 pub use counters::{Counters, DURATION_BOUNDS, Durations, FsCounters};
 pub use diff::{Change, diff};
 pub use event::Event;
+pub use evidence::{Findings, server_of};
 pub use expected::{Expected, ExpectedStatus};
 pub use health::{Failure, Health, Reason};
 pub use interface::{Action, Input, ProbeId};
@@ -92,8 +96,14 @@ pub struct Monitor {
     saw_table: bool,
     /// Changes of health so far.
     turns_of_health: u64,
+    /// File systems that evidence is being collected about.
+    collecting: usize,
+    /// What the kernel said last of servers, and when.
+    heeded: Vec<(Vec<u8>, bool, Time)>,
     /// A hang is over: what lies behind it is to be asked again.
     way_is_free: bool,
+    /// When all network file systems were asked because the kernel waits for one of them.
+    asked_for_silence: Option<Time>,
     actions: VecDeque<Action>,
 }
 
@@ -112,6 +122,8 @@ enum Timer {
     Expected,
     /// The next run begins.
     Run,
+    /// A reminder about a mount of this file system is near.
+    Evidence(DeviceNumber),
 }
 
 impl Monitor {
@@ -143,7 +155,10 @@ impl Monitor {
             count: Count::default(),
             saw_table: false,
             turns_of_health: 0,
+            collecting: 0,
+            heeded: Vec::new(),
             way_is_free: false,
+            asked_for_silence: None,
             actions: VecDeque::new(),
         }
     }
@@ -171,6 +186,11 @@ impl Monitor {
             Input::ProbeAborted { probe } => self.aborted(now, probe),
             Input::ProbeLost { probe } => self.lost(probe),
             Input::ProbeFreed { probe } => self.freed(now, probe),
+            Input::EvidenceFound { superblock, evidence } => self.evidence_found(now, superblock, *evidence),
+            Input::EvidenceEnded { superblock } => self.evidence_ended(superblock),
+            Input::EvidenceWanted { mountpoints } => self.collect_on_wish(now, &mountpoints),
+            Input::ServerSign { server, responds } => self.server_sign(now, &server, responds),
+            Input::ServerSilent => self.server_is_silent(now),
             Input::Stalled(lost) => self.give_time_back(lost),
             Input::Tick => {}
         }
@@ -188,6 +208,7 @@ impl Monitor {
                 Timer::Remind(key) => self.remind(now, key),
                 Timer::Expected => self.look_again(now),
                 Timer::Run => self.begin_run(now),
+                Timer::Evidence(superblock) => self.collect_for_reminder(now, superblock),
             }
         }
         if std::mem::take(&mut self.way_is_free) {
@@ -282,7 +303,7 @@ impl Monitor {
                 slot.run = opened;
                 self.run.expect_one();
             }
-            if slot.settings.poll_interval == self.interval || slot.health == Health::Pending {
+            if slot.pause == self.interval || slot.health == Health::Pending {
                 self.ask(now, key);
             } else if !self.slots.get(&key).is_some_and(|slot| self.is_awaited(slot)) {
                 self.settle_for_run(key); // on a schedule of its own: its standing verdict counts

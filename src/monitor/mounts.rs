@@ -68,18 +68,17 @@ impl Monitor {
     ) {
         let (key, superblock) = (mount.key, mount.device_number);
         let is_hidden = hidden.contains(key);
-        let own_schedule = settings.poll_interval != self.interval;
-        let interval = settings.poll_interval;
+        let pause = self.pause_between(&mount, settings.poll_interval);
         let counted = self.count.place(&mount.fstype);
-        self.slots.insert(key, Slot::new(now, mount, settings, is_hidden, counted));
+        self.slots.insert(key, Slot { pause, ..Slot::new(now, mount, settings, is_hidden, counted) });
         if !is_hidden {
             self.superblocks.entry(superblock).or_default().join(key);
             if ask {
                 self.ask(now, key);
             }
         }
-        if own_schedule {
-            self.timers.set(Timer::Ask(key), now + self.spread.first_wait(interval, key.0));
+        if pause != self.interval {
+            self.timers.set(Timer::Ask(key), now + self.spread.first_wait(pause, key.0));
         }
     }
 
@@ -111,9 +110,10 @@ impl Monitor {
         let wanted = (self.policy)(&after);
         match (self.slots.contains_key(&after.key), wanted) {
             (true, Some(settings)) => {
+                let pause = self.pause_between(&after, settings.poll_interval);
                 if let Some(slot) = self.slots.get_mut(&after.key) {
                     slot.set_mount(&after);
-                    slot.settings = settings;
+                    (slot.settings, slot.pause) = (settings, pause);
                 }
                 if before.mountpoint != after.mountpoint {
                     self.report(Event::Moved { mount: after, from: before.mountpoint.clone() });

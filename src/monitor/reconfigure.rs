@@ -22,13 +22,16 @@ impl Monitor {
         let mounts: Vec<Arc<Mount>> = self.table.iter().cloned().collect();
         for mount in mounts {
             let key = mount.key;
-            match ((self.policy)(&mount), self.slots.get_mut(&key)) {
+            let wanted = (self.policy)(&mount);
+            let pause = wanted.map(|settings| self.pause_between(&mount, settings.poll_interval));
+            match (wanted, self.slots.get_mut(&key)) {
                 (None, None) => {}
                 (None, Some(_)) => drop(self.forget(key)),
                 (Some(settings), None) => self.watch(now, mount, settings, &hidden, true),
                 (Some(settings), Some(slot)) if slot.settings != settings => {
-                    slot.settings = settings;
-                    self.take_up_own_interval(now, key, settings.poll_interval);
+                    (slot.settings, slot.pause) = (settings, pause.unwrap_or(settings.poll_interval));
+                    let pause = slot.pause;
+                    self.take_up_own_interval(now, key, pause);
                 }
                 (Some(_), Some(_)) => {}
             }

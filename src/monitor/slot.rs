@@ -1,6 +1,6 @@
 //! What is remembered of one mount, of one superblock and of one probe.
 
-use super::{Answered, Health, ProbeId, Settings, Time};
+use super::{Answered, Findings, Health, ProbeId, Settings, Time};
 use platform::{Call, DeviceNumber, Mount, MountKey, Target};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,6 +16,9 @@ pub(super) struct Slot {
     /// Where its type is counted.
     pub(super) counted: usize,
     pub(super) settings: Settings,
+    /// From one probe to the next while it is well: `settings.poll_interval`, or longer where that would keep the mount
+    /// from expiring.
+    pub(super) pause: Duration,
     pub(super) hidden: bool,
     pub(super) health: Health,
     pub(super) since: Time,
@@ -69,6 +72,7 @@ impl Slot {
             read_only: mount.read_only(),
             counted,
             mount,
+            pause: settings.poll_interval,
             settings,
             hidden,
             health: if hidden { Health::Hidden } else { Health::Pending },
@@ -123,6 +127,12 @@ pub(super) struct Superblock {
     /// … while these wait for it.
     pub(super) waiting: VecDeque<MountKey>,
     pub(super) hung: Option<Hang>,
+    /// What was learned about its trouble.
+    pub(super) evidence: Option<Arc<Findings>>,
+    /// More is being collected.
+    pub(super) collecting: bool,
+    /// When that was last begun.
+    pub(super) collected_at: Option<Time>,
 }
 
 impl Superblock {
@@ -154,7 +164,16 @@ pub(super) struct Probe {
     /// How long its answer is waited for.
     pub(super) patience: Duration,
     pub(super) deadline: Time,
+    /// When it becomes suspicious; none if it was, or if its mount is known to be dead.
+    pub(super) suspect_at: Option<Time>,
     pub(super) phase: Phase,
+}
+
+impl Probe {
+    /// When there is something to decide about it, if it goes on to wait.
+    pub(super) fn next(&self) -> Time {
+        self.suspect_at.map_or(self.deadline, |at| at.min(self.deadline))
+    }
 }
 
 /// Its way from question to answer, or not.

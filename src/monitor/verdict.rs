@@ -1,5 +1,6 @@
 //! What an answer means, or the lack of one; and what people are told of it.
 
+use super::evidence::BEFORE_REMINDER;
 use super::slot::{Asked, Hang, Lead, Phase, Slot};
 use super::{Answered, Event, Failure, Health, Monitor, ProbeId, Reason, Time, Timer, retry};
 use platform::{Call, DeviceNumber, Errno, MountKey, Outcome, Usage};
@@ -108,6 +109,12 @@ impl Monitor {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         slot.answered = Some(Answered { at: now, took, usage });
         (slot.retries, slot.nothing) = (0, 0);
+        if let Some(shared) = self.superblocks.get_mut(&slot.mount.device_number) {
+            shared.evidence = None; // about a trouble that is over
+            if slot.health.failure().is_some() {
+                shared.collected_at = None; // it was worth it; only suspicions in vain make us slow to look again
+            }
+        }
         // The kernel may go read-only without an event (`errors=remount-ro`): the table is then out of date.
         if let Some(usage) = usage
             && usage.read_only != slot.read_only
@@ -142,7 +149,7 @@ impl Monitor {
         self.judge_dead(
             now,
             key,
-            Failure { reason, errno, call, waited: Duration::ZERO, behind: None },
+            Failure { reason, errno, call, waited: Duration::ZERO, behind: None, evidence: None },
             true,
         );
         if let Some(slot) = self.slots.get_mut(&key) {
@@ -162,13 +169,22 @@ impl Monitor {
         behind: Option<PathBuf>,
     ) {
         let tell = behind.is_none();
-        let failure = Failure { reason: Reason::Hung, errno: None, call: Some(call), waited, behind };
+        let failure =
+            Failure { reason: Reason::Hung, errno: None, call: Some(call), waited, behind, evidence: None };
         self.judge_dead(now, key, failure, tell);
     }
 
     /// Dead from now on, or dead as before. What lies behind a hung mount is not told: its cause is.
-    fn judge_dead(&mut self, now: Time, key: MountKey, failure: Failure, tell: bool) {
+    fn judge_dead(&mut self, now: Time, key: MountKey, mut failure: Failure, tell: bool) {
         let Some(slot) = self.slots.get_mut(&key) else { return };
+        let superblock = slot.mount.device_number;
+        if failure.behind.is_none() {
+            let shared = self.superblocks.get(&superblock);
+            failure.evidence = match slot.health.failure() {
+                Some(_) => shared.and_then(|shared| shared.evidence.clone()),
+                None => shared.and_then(|shared| shared.fresh_evidence(now)),
+            };
+        }
         let mount = Arc::clone(&slot.mount);
         self.count.failed(slot.counted, failure.reason);
         let before = slot.health.failure().map(|failure| failure.reason);
@@ -189,8 +205,9 @@ impl Monitor {
             return;
         }
         if !told {
-            self.timers.set(Timer::Remind(key), now + retry::reminder(0));
+            self.set_reminder(now, key, superblock, 0);
             self.report(Event::Failed { mount, failure });
+            self.collect_at_death(now, key);
         } else if before.is_none() || new_reason {
             self.report(Event::StillFailing { mount, failure, lasted });
         }
@@ -380,8 +397,15 @@ impl Monitor {
         let Some(failure) = slot.health.failure().cloned() else { return };
         slot.reminders = slot.reminders.saturating_add(1);
         let (mount, lasted) = (Arc::clone(&slot.mount), now - slot.since);
-        self.timers.set(Timer::Remind(key), now + retry::reminder(slot.reminders));
+        let reminders = slot.reminders;
+        self.set_reminder(now, key, mount.device_number, reminders);
         self.report(Event::StillFailing { mount, failure, lasted });
+    }
+
+    fn set_reminder(&mut self, now: Time, key: MountKey, superblock: DeviceNumber, reminders: u32) {
+        let pause = retry::reminder(reminders);
+        self.timers.set(Timer::Remind(key), now + pause);
+        self.timers.set(Timer::Evidence(superblock), now + pause.saturating_sub(BEFORE_REMINDER));
     }
 
     /// Changes the health of a mount; how long it has been dead does not depend on the reason.

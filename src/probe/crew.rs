@@ -97,18 +97,9 @@ impl Crew {
 
     /// Says of each of these what has become of it, unless it was answered.
     pub(super) fn confirm(&self, probes: &[ProbeId]) {
-        let now = Instant::now();
-        let mut state = self.0.lock();
-        let mut replies = Vec::new();
         let mut others: HashSet<ProbeId> = probes.iter().copied().collect();
-        for place in state.places.iter().flatten() {
-            if let Some((probe, began)) = place.work
-                && others.remove(&probe)
-            {
-                let tid = place.at.tid.load(Ordering::Relaxed);
-                replies.push(Reply::Stuck { probe, call: place.at.call(), elapsed: now - began, tid });
-            }
-        }
+        let mut state = self.0.lock();
+        let mut replies = at_work(&state, &mut others);
         if !others.is_empty() {
             state.waiting.retain(|(probe, _)| {
                 let asked = others.contains(probe);
@@ -119,6 +110,13 @@ impl Crew {
             });
         }
         drop(state);
+        self.reply(&replies);
+    }
+
+    /// Says at which of these a thread is.
+    pub(super) fn locate(&self, probes: &[ProbeId]) {
+        let mut wanted: HashSet<ProbeId> = probes.iter().copied().collect();
+        let replies = at_work(&self.0.lock(), &mut wanted);
         self.reply(&replies);
     }
 
@@ -273,7 +271,7 @@ impl Shared {
         let spare = std::mem::take(&mut state.spare);
         let mut packet = std::mem::replace(&mut state.replies, spare);
         drop(state);
-        if process::send(process::prober_socket(), &packet, true).is_err() {
+        if process::answer(&packet).is_err() {
             process::exit_now(0);
         }
         packet.clear();
@@ -300,6 +298,17 @@ impl Shared {
             Errno::of(&error)
         })
     }
+}
+
+/// Those that a thread is at, which are then no longer among the wanted.
+fn at_work(state: &State, wanted: &mut HashSet<ProbeId>) -> Vec<Reply> {
+    let now = Instant::now();
+    let stuck = state.places.iter().flatten().filter_map(|place| {
+        let (probe, began) = place.work.filter(|(probe, _)| wanted.remove(probe))?;
+        let tid = place.at.tid.load(Ordering::Relaxed);
+        Some(Reply::Stuck { probe, call: place.at.call(), elapsed: now - began, tid })
+    });
+    stuck.collect()
 }
 
 impl State {

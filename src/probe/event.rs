@@ -52,7 +52,7 @@ pub enum PoolEvent {
     Notice(Notice),
 }
 
-/// News of the probers. Each is told once, not once for each probe that it concerns.
+/// News of the probers. Each is told once, not once for each probe that it concerns, and not always: see `pool`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Notice {
     /// A prober has come up.

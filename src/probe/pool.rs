@@ -40,6 +40,9 @@ const MAX_PROBERS: usize = MAX_LOST_PROBERS + LANES + 4;
 const MAX_PROBES: usize = 131_072;
 /// How long a probe may wait for a prober to be started.
 const START_LIMIT: Duration = Duration::from_secs(1);
+/// That one more prober is lost, where there were as many not long ago, is not told more often than this: there are
+/// waits that nothing can interrupt but that end by themselves, again and again.
+const LOST_NOTICE_INTERVAL: Duration = Duration::from_secs(600);
 /// That a prober can start no threads is not told more often than this.
 const THREADS_NOTICE_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -54,6 +57,8 @@ pub struct Pool {
     /// Children whose socket has ended and who were not reaped yet.
     zombies: Vec<(Child, Epitaph)>,
     limit_told: bool,
+    /// When a lost prober was last told of, and how many there were then.
+    lost_told: Option<(Time, usize)>,
     events: VecDeque<PoolEvent>,
     buffer: Vec<u8>,
 }
@@ -123,6 +128,7 @@ impl Pool {
             probes: FxHashMap::default(),
             zombies: Vec::new(),
             limit_told: false,
+            lost_told: None,
             events: VecDeque::new(),
             buffer: vec![0; MAX_PACKET],
         })
@@ -178,6 +184,14 @@ impl Pool {
         match found.prober.and_then(|slot| self.probers[slot].as_mut()) {
             Some(prober) => prober.confirm(probe),
             None => found.confirm_later = true, // if no prober comes it is given up soon
+        }
+    }
+
+    /// Asks where a probe is: `Stuck` tells, if a thread is at it. An answer that does not come means nothing.
+    pub fn locate(&mut self, probe: ProbeId) {
+        let Some(found) = self.probes.get(&probe) else { return };
+        if let Some(prober) = found.prober.and_then(|slot| self.probers[slot].as_mut()) {
+            prober.locate(probe);
         }
     }
 
@@ -290,7 +304,7 @@ impl Pool {
             {
                 prober.phase = Phase::Killed { at, lost: true };
                 self.free_ended_threads(now, slot);
-                self.lost(slot);
+                self.lost(now, slot);
             } else if prober.look_again.is_some_and(|at| at <= now) {
                 self.free_ended_threads(now, slot);
             }

@@ -26,6 +26,8 @@ pub(super) enum Request {
     Probe(ProbeId, Target),
     /// What has become of this probe? Answered only if it is still unanswered.
     Confirm(ProbeId),
+    /// Where is this probe? Answered by `Stuck`, only if a thread is at it; nothing follows from it.
+    Locate(ProbeId),
 }
 
 /// What a prober says.
@@ -50,6 +52,7 @@ pub(super) struct Malformed;
 mod tag {
     pub(super) const PROBE: u8 = 1;
     pub(super) const CONFIRM: u8 = 2;
+    pub(super) const LOCATE: u8 = 3;
     pub(super) const HELLO: u8 = 65;
     pub(super) const ALIVE: u8 = 66;
     pub(super) const FAILED: u8 = 67;
@@ -84,6 +87,12 @@ pub(super) fn put_probe(packet: &mut Vec<u8>, probe: ProbeId, target: &Target) {
 /// Appends the question what has become of a probe.
 pub(super) fn put_confirm(packet: &mut Vec<u8>, probe: ProbeId) {
     packet.push(tag::CONFIRM);
+    put_u64(packet, probe.0);
+}
+
+/// Appends the question where a probe is.
+pub(super) fn put_locate(packet: &mut Vec<u8>, probe: ProbeId) {
+    packet.push(tag::LOCATE);
     put_u64(packet, probe.0);
 }
 
@@ -167,6 +176,7 @@ fn request(fields: &mut Fields<'_>) -> Result<Request, Malformed> {
             Ok(Request::Probe(probe, Target { path, kind, key, id, owner: owned.then_some(owner) }))
         }
         tag::CONFIRM => Ok(Request::Confirm(ProbeId(fields.u64()?))),
+        tag::LOCATE => Ok(Request::Locate(ProbeId(fields.u64()?))),
         _ => Err(Malformed),
     }
 }

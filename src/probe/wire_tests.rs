@@ -58,6 +58,7 @@ fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
         (any::<u64>(), target()).prop_map(|(id, target)| Request::Probe(ProbeId(id), target)),
         any::<u64>().prop_map(|id| Request::Confirm(ProbeId(id))),
+        any::<u64>().prop_map(|id| Request::Locate(ProbeId(id))),
     ]
 }
 
@@ -70,6 +71,7 @@ proptest! {
             match request {
                 Request::Probe(id, target) => wire::put_probe(&mut packet, *id, target),
                 Request::Confirm(id) => wire::put_confirm(&mut packet, *id),
+                Request::Locate(id) => wire::put_locate(&mut packet, *id),
             }
             prop_assert!(packet.len() - before <= wire::MAX_MESSAGE);
         }

@@ -1,6 +1,7 @@
 //! The answer of `check --json`, of `status --json` and of the API: everything about all mounts, for programs.
 
 use super::Verdict;
+use super::evidence_json;
 use super::json::{name, seconds};
 use super::lines::{cause, meanwhile};
 use super::stamp::rfc3339;
@@ -133,7 +134,7 @@ impl Daemon {
 
 /// Every field is always there, so that programs need no second way: what is not known is null.
 #[derive(Serialize)]
-struct Entry<'a> {
+pub(super) struct Entry<'a> {
     mountpoint: String,
     fstype: String,
     device: String,
@@ -144,6 +145,7 @@ struct Entry<'a> {
     errno: Option<String>,
     behind: Option<String>,
     why: Option<String>,
+    evidence: Option<evidence_json::Object>,
     last_answer: Option<String>,
     latency_seconds: Option<f64>,
     waiting_seconds: Option<f64>,
@@ -154,7 +156,7 @@ struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    fn new(status: &'a MountStatus, now: Time, wall: SystemTime) -> Entry<'a> {
+    pub(super) fn new(status: &'a MountStatus, now: Time, wall: SystemTime) -> Entry<'a> {
         let (mount, failure) = (&status.mount, status.health.failure());
         let errno = match &status.health {
             Health::Denied(errno) => Some(*errno),
@@ -174,6 +176,10 @@ impl<'a> Entry<'a> {
             errno: errno.map(platform::Errno::name),
             behind: failure.and_then(|f| f.behind.as_ref()).map(|outer| name(outer.as_os_str())),
             why: failure.map(cause),
+            evidence: failure.and_then(|failure| {
+                let time = failure.evidence.as_ref().map(|findings| wall_at(findings.at, now, wall));
+                evidence_json::Object::of(failure, time)
+            }),
             last_answer: status.answered.map(|answer| rfc3339(wall_at(answer.at, now, wall))),
             latency_seconds: answer.map(|answer| seconds(answer.took)),
             waiting_seconds: status.waiting_since.map(|since| seconds(now.since(since))),
@@ -202,12 +208,14 @@ mod tests {
         let expected = serde_json::json!({
             "mountpoint": "/", "fstype": "ext4", "device": "/dev/sda1", "device_number": "0:42", "state": "ok",
             "since": "1970-01-01T00:01:36.000Z", "reason": null, "errno": null, "behind": null,
-            "why": null, "last_answer": "1970-01-01T00:01:38.000Z",
+            "why": null, "evidence": null, "last_answer": "1970-01-01T00:01:38.000Z",
             "latency_seconds": 0.003, "waiting_seconds": null, "use_percent": 50.0, "size_bytes": 4_096_000,
             "available_bytes": 2_048_000, "read_only": false,
         });
         assert_eq!(parsed["mounts"][0], expected);
         let hung = &parsed["mounts"][1];
+        assert_eq!(hung["evidence"]["says"][0], "NFS server 10.0.0.5:2049 refuses connections");
+        assert_eq!(hung["evidence"]["time"], "1970-01-01T00:01:28.000Z");
         assert_eq!((&hung["state"], &hung["reason"]), (&"hung".into(), &"hung".into()));
         assert_eq!(
             (&hung["waiting_seconds"], &hung["latency_seconds"]),

@@ -2,6 +2,7 @@
 
 use super::Message;
 use super::escape::escape_os;
+use super::evidence_json;
 use super::lines;
 use super::stamp::rfc3339;
 use crate::monitor::{Event, Failure};
@@ -92,6 +93,8 @@ struct Record<'a> {
     dead: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unjudged: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<evidence_json::Object>,
     message: &'a str,
 }
 
@@ -187,6 +190,7 @@ impl<'a> Record<'a> {
         self.call = failure.call.map(platform::Call::name);
         self.behind = failure.behind.as_ref().map(|outer| name(outer.as_os_str()));
         self.waited_seconds = Some(seconds(failure.waited));
+        self.evidence = evidence_json::Object::of(failure, None);
     }
 
     fn options_of(&mut self, mount: &Mount) {

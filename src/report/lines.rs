@@ -4,6 +4,7 @@
 use super::Priority;
 use super::duration::Span;
 use super::escape::{escape, escape_os};
+use super::evidence::said;
 use crate::monitor::{Event, Expected, Failure, Health, Reason};
 use platform::{Call, Errno, Mount};
 use std::ffi::OsStr;
@@ -18,24 +19,25 @@ const MAX_LISTED_OPTIONS: usize = 8;
 pub fn line(event: &Event) -> (Priority, String) {
     match event {
         Event::Mounted { mount } => {
-            (Priority::Notice, format!("Mount appeared: {} ({})", path(mount), source(mount)))
+            (of_change(mount), format!("Mount appeared: {} ({})", path(mount), source(mount)))
         }
         Event::Unmounted { mount, health, lasted } => (
-            Priority::Notice,
+            of_change(mount),
             format!("Mount disappeared: {} ({})", path(mount), last_known(mount, health, *lasted)),
         ),
         Event::Remounted { mount, before } => remounted(mount, before),
         Event::Moved { mount, from } => {
-            (Priority::Notice, format!("Mount moved: {} -> {}", escape_os(from), path(mount)))
+            (of_change(mount), format!("Mount moved: {} -> {}", escape_os(from), path(mount)))
         }
         Event::Failed { mount, failure } => (
             Priority::Error,
             format!(
-                "Mount failed health-check: {} ({}: {}; {})",
+                "Mount failed health-check: {} ({}: {}; {}{})",
                 path(mount),
                 failure.reason.as_str(),
                 cause(failure),
-                source(mount)
+                source(mount),
+                known(failure)
             ),
         ),
         Event::StillFailing { mount, failure, lasted } => (
@@ -140,7 +142,15 @@ fn still(mount: &Mount, failure: &Failure, lasted: Duration) -> String {
         (Reason::Hung, None) => String::new(),
         _ => format!(": {}", cause(failure)),
     };
-    format!("{word} for {}{detail}; {}", Span(lasted), source(mount))
+    format!("{word} for {}{detail}; {}{}", Span(lasted), source(mount), known(failure))
+}
+
+/// What was learned about it, as the end of its line.
+fn known(failure: &Failure) -> String {
+    match said(failure) {
+        said if said.is_empty() => said,
+        said => format!("; {said}"),
+    }
 }
 
 fn last_known(mount: &Mount, health: &Health, lasted: Duration) -> String {
@@ -171,11 +181,16 @@ fn run(mounts: usize, dead: usize, unjudged: usize) -> (Priority, String) {
     }
 }
 
+/// Mounts that a system keeps to itself come and go without people having a part in it.
+fn of_change(mount: &Mount) -> Priority {
+    if mount.is_quiet() { Priority::Debug } else { Priority::Notice }
+}
+
 fn remounted(mount: &Mount, before: &Mount) -> (Priority, String) {
     let (priority, access) = match (before.read_only(), mount.read_only()) {
         (false, true) => (Priority::Warning, Some("rw -> ro")),
-        (true, false) => (Priority::Notice, Some("ro -> rw")),
-        (true, true) | (false, false) => (Priority::Notice, None),
+        (true, false) => (of_change(mount), Some("ro -> rw")),
+        (true, true) | (false, false) => (of_change(mount), None),
     };
     let mut parts: Vec<String> = access.map(str::to_owned).into_iter().collect();
     let mut changes = option_changes(&before.options, &mount.options, access.is_some());
@@ -220,6 +235,7 @@ fn option_changes(before: &OsStr, now: &OsStr, access_told: bool) -> Vec<String>
 mod tests {
     use super::*;
     use crate::report::samples::{failure, mount, sshfs};
+    use platform::evidence::ServerAnswer;
     use std::sync::Arc;
 
     const fn seconds(n: u64) -> Duration {
@@ -250,6 +266,22 @@ mod tests {
             let event = Event::StillFailing { mount: sshfs(), failure, lasted: seconds(451) };
             assert_eq!(line(&event), (Priority::Warning, format!("Mount still failing: /x {text}")));
         }
+    }
+
+    #[test]
+    fn what_is_known_of_a_failure_ends_its_line() {
+        use crate::report::evidence::tests::{of_nfs, with};
+        let failure = with(failure(Reason::Hung, None, 3.0), of_nfs(ServerAnswer::Refused));
+        let known = r"NFS server 10.0.0.5:2049 refuses connections; 14 tasks blocked: bash[311], t1\012[312], t2\012[313] and others";
+        let event = Event::Failed { mount: sshfs(), failure: failure.clone() };
+        let expected = format!(
+            "Mount failed health-check: /x (hung: no answer in 3s; fuse.sshfs from host:/dir; {known})"
+        );
+        assert_eq!(line(&event).1, expected);
+        let event = Event::StillFailing { mount: sshfs(), failure, lasted: seconds(451) };
+        let expected =
+            format!("Mount still failing: /x (hung for 7m31s; fuse.sshfs from host:/dir; {known})");
+        assert_eq!(line(&event).1, expected);
     }
 
     #[test]

@@ -4,13 +4,17 @@
 //! whatever hangs behind them. [`table`], [`nagios`] and [`progress`] show a whole [`Status`](crate::monitor::Status)
 //! to somebody who asked for it.
 
+pub mod diagnosis;
 pub mod document;
 mod duration;
 pub mod escape;
+pub mod evidence;
+mod evidence_json;
 pub mod json;
 pub mod lines;
 mod message;
 pub mod nagios;
+pub mod next_steps;
 pub mod notices;
 mod priority;
 pub mod progress;

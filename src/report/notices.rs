@@ -1,7 +1,30 @@
 //! News of the probers, in words.
 
 use super::{Priority, Span};
+use crate::evidence;
 use crate::probe::{Notice, SpawnError};
+
+/// The same for collectors of evidence. What they fail to do keeps nobody from noticing dead mounts.
+#[must_use]
+pub fn of_collector(notice: &evidence::Notice) -> (Priority, String) {
+    match *notice {
+        evidence::Notice::Stuck { pid } => (
+            Priority::Warning,
+            format!("Collector {pid} of evidence does not finish; it is killed, and nobody waits for it"),
+        ),
+        evidence::Notice::TooMany => (
+            Priority::Warning,
+            "Collectors of evidence cannot be killed; reasons of dead mounts are not looked into".to_owned(),
+        ),
+        evidence::Notice::Failed { errno } => (
+            Priority::Warning,
+            format!("Cannot start a collector of evidence: {} ({errno})", errno.describe()),
+        ),
+        evidence::Notice::Died { pid } => {
+            (Priority::Warning, format!("Collector {pid} of evidence ended by itself"))
+        }
+    }
+}
 
 /// How pressing it is, and the sentence.
 #[must_use]

@@ -31,7 +31,14 @@ pub(crate) fn sshfs() -> Arc<Mount> {
 }
 
 pub(crate) fn failure(reason: Reason, errno: Option<Errno>, waited: f64) -> Failure {
-    Failure { reason, errno, call: Some(Call::Statfs), waited: Duration::from_secs_f64(waited), behind: None }
+    Failure {
+        reason,
+        errno,
+        call: Some(Call::Statfs),
+        waited: Duration::from_secs_f64(waited),
+        behind: None,
+        evidence: None,
+    }
 }
 
 pub(crate) fn at(seconds: f64) -> Time {

@@ -3,6 +3,7 @@
 use super::Verdict;
 use super::duration::Span;
 use super::escape::escape_os;
+use super::evidence::said;
 use crate::monitor::{ExpectedStatus, Health, MountStatus, Reason, Status, Time};
 use std::os::unix::ffi::OsStrExt as _;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -18,6 +19,8 @@ pub struct Style {
 
 /// Columns between two cells.
 const GAP: usize = 2;
+/// Before what is known of a dead mount, below its row.
+const KNOWN: &str = "    ";
 /// What device and path share at least, however narrow the terminal is: below this nothing can be told apart.
 const MIN_NAMES: usize = 24;
 
@@ -58,6 +61,13 @@ pub fn table(status: &Status, now: Time, style: Style) -> String {
         }
         text.push_str(line.trim_end());
         text.push('\n');
+        let known = index.checked_sub(1).and_then(|mount| mounts[mount].health.failure()).map(said);
+        if let Some(known) = known.filter(|known| !known.is_empty()) {
+            // What is known of a dead mount has a line of its own, which no column has room for.
+            let room =
+                style.width.map_or(usize::MAX, |width| width.saturating_sub(KNOWN.len()).max(MIN_NAMES));
+            text.push_str(&format!("{KNOWN}{}\n", cut(&known, room)));
+        }
     }
     text.push('\n');
     text.push_str(&Verdict::of(status).summary());
@@ -175,16 +185,34 @@ pub(super) fn fit(text: &str, columns: usize) -> String {
     short
 }
 
+/// The start of a text, in at most this many columns.
+fn cut(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let mut short = String::new();
+    let mut room = columns.saturating_sub(1);
+    for c in text.chars() {
+        let Some(left) = room.checked_sub(c.width().unwrap_or(0)) else { break };
+        room = left;
+        short.push(c);
+    }
+    short + "…"
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::report::evidence::tests::{of_nfs, with};
     use crate::report::samples::{at, failure, mount, status, status_of};
     use platform::Errno;
+    use platform::evidence::ServerAnswer;
 
     pub(in crate::report) fn sample() -> Status {
         let ext4 = |path: &str| mount(path, "ext4", "/dev/sda1", "rw", "rw");
         let nfs = |path: &str| mount(path, "nfs4", "server:/export", "rw", "rw");
-        let mut hung = status_of(nfs("/mnt/hung"), Health::Dead(failure(Reason::Hung, None, 3.0)));
+        let why = with(failure(Reason::Hung, None, 3.0), of_nfs(ServerAnswer::Refused));
+        let mut hung = status_of(nfs("/mnt/hung"), Health::Dead(why));
         hung.waiting_since = Some(at(8.0));
         status(vec![
             status_of(ext4("/"), Health::Ok),
@@ -202,6 +230,7 @@ pub(super) mod tests {
         let expected = "\
 STATE          LATENCY  USE%  TYPE  DEVICE          PATH
 hung               >4s     -  nfs4  server:/export  /mnt/hung
+    NFS server 10.0.0.5:2049 refuses connections; 14 tasks blocked: bash[311], t1\\012[312], t2\\012[313] and others
 failed ESTALE        -     -  nfs4  server:/export  /s
 slow              1.4s   50%  ext4  /dev/sda1       /mnt/日本
 denied EACCES        -     -  nfs4  server:/export  /d
@@ -212,6 +241,18 @@ hidden               -     -  ext4  /dev/sda1       /h
 Checked 6 mounts; 2 are dead; 1 slow; 1 cannot be checked; 1 could not be judged; 1 hidden under other mounts
 ";
         assert_eq!(table(&sample(), at(12.0), Style::default()), expected);
+    }
+
+    #[test]
+    fn what_is_known_fits_into_a_narrow_terminal() {
+        for width in [40, 60, 80] {
+            let table = table(&sample(), at(12.0), Style { width: Some(width), colours: false });
+            let known = table.lines().nth(2).unwrap();
+            assert!(
+                known.width() <= width && known.starts_with("    NFS server") && known.ends_with('…'),
+                "{known}"
+            );
+        }
     }
 
     #[test]

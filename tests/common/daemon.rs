@@ -101,11 +101,16 @@ impl Daemon {
     pub(crate) fn prober(&self) -> Process {
         let mut found = None;
         soon(ms(5000), "the daemon has a prober", || {
-            found =
-                self.process.children().into_iter().filter(|child| child.alive()).max_by_key(|child| child.0);
+            let probers = self.process.children().into_iter().filter(|child| !child.is_collector());
+            found = probers.filter(|child| child.alive()).max_by_key(|child| child.0);
             found.is_some()
         });
         found.expect("just seen")
+    }
+
+    /// The child that collects evidence, while there is one.
+    pub(crate) fn collector(&self) -> Option<Process> {
+        self.process.children().into_iter().find(|child| child.alive() && child.is_collector())
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -15,6 +15,10 @@ impl Process {
         stat(self.0)?.1.chars().next()
     }
 
+    pub(crate) fn is_collector(self) -> bool {
+        fs::read_to_string(format!("/proc/{}/comm", self.0)).is_ok_and(|name| name.trim() == "msm-collector")
+    }
+
     pub(crate) fn descriptors(self) -> usize {
         entries(&format!("/proc/{}/fd", self.0)).len()
     }

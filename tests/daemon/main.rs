@@ -3,6 +3,7 @@
 //! One program and not one per theme, so that it is linked once. Each test runs in namespaces of its own; see
 //! `common`. Those that cannot run here say so: `SKIPPED <test>: <reason>`.
 
+#![cfg(target_os = "linux")] // file systems that hang on command, in namespaces
 #![forbid(unsafe_code)]
 
 #[path = "../common/mod.rs"]
@@ -12,11 +13,14 @@ mod common;
 mod binds;
 mod check;
 mod configuration;
+mod diagnose;
+mod evidence;
 mod expected;
 mod fleet;
 mod foreign;
 mod hangs;
 mod harness;
+mod hooks;
 mod http;
 mod injuries;
 mod many;

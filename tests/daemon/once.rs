@@ -24,7 +24,7 @@ fn one_hung_of_five_is_told_after_the_timeout() {
         let done = once(lab, &["--timeout", "1", "--print-bad-mounts"]);
         assert_eq!(done.code, Some(1), "{}", done.stderr);
         let line = format!("Mount failed health-check: {} (hung: no answer in 1s; ", printed(&mounts[2]));
-        done.says(&line).says("fuse.fault from nowhere:/x)").says("Checked 5 mounts; 1 are dead");
+        done.says(&line).says("fuse.fault from nowhere:/x").says("Checked 5 mounts; 1 are dead");
         assert_eq!(done.stderr.matches("Mount failed").count(), 1, "{}", done.stderr);
         assert_eq!(done.stdout, format!("{}\n", printed(&mounts[2])));
         assert!(done.took >= ms(1000) && done.took < ms(1500) + slack(), "{:?}", done.took);

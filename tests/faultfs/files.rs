@@ -1,9 +1,9 @@
-//! What is in the file system (a root directory with one file), and how its requests are answered or not.
+//! What is in the file system (a root directory with an empty file and one page of data), and how its requests are answered or not.
 
 use crate::command::Behaviour;
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, OpenFlags, ReplyAttr,
-    ReplyDirectory, ReplyEntry, ReplyOpen, ReplyStatfs, Request,
+    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner, OpenFlags,
+    ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, ReplyOpen, ReplyStatfs, Request,
 };
 use std::ffi::OsStr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 const FILE: INodeNo = INodeNo(2);
+const DATA: INodeNo = INodeNo(3);
+/// Length of the data: a page.
+const LENGTH: usize = 4096;
+/// Whoever opens the data with this is not served from memory.
+const O_SYNC: i32 = 0o4_010_000;
 
 /// What the commands and the session of one mount share.
 pub(crate) struct Shared {
@@ -53,7 +58,8 @@ impl Shared {
 /// A request that is not answered yet, with the answer that it would get.
 pub(crate) enum Kept {
     Attr(ReplyAttr, Duration, FileAttr),
-    Entry(ReplyEntry, Duration),
+    Entry(ReplyEntry, Duration, FileAttr),
+    Data(ReplyData),
     Statfs(ReplyStatfs),
     Open(ReplyOpen),
     Directory(ReplyDirectory, u64),
@@ -63,7 +69,8 @@ impl Kept {
     pub(crate) fn answer(self) {
         match self {
             Kept::Attr(reply, ttl, attr) => reply.attr(&ttl, &attr),
-            Kept::Entry(reply, ttl) => reply.entry(&ttl, &file(), Generation(0)),
+            Kept::Entry(reply, ttl, attr) => reply.entry(&ttl, &attr, Generation(0)),
+            Kept::Data(reply) => reply.data(&[b'x'; LENGTH]),
             Kept::Statfs(reply) => reply.statfs(1000, 600, 500, 100, 50, 4096, 255, 4096),
             Kept::Open(reply) => reply.opened(FileHandle(0), FopenFlags::empty()),
             Kept::Directory(mut reply, offset) => {
@@ -85,7 +92,8 @@ impl Kept {
     pub(crate) fn refuse(self, errno: Errno) {
         match self {
             Kept::Attr(reply, ..) => reply.error(errno),
-            Kept::Entry(reply, _) => reply.error(errno),
+            Kept::Entry(reply, ..) => reply.error(errno),
+            Kept::Data(reply) => reply.error(errno),
             Kept::Statfs(reply) => reply.error(errno),
             Kept::Open(reply) => reply.error(errno),
             Kept::Directory(reply, _) => reply.error(errno),
@@ -127,22 +135,50 @@ impl Files {
 
 impl Filesystem for Files {
     fn lookup(&self, _: &Request, _: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        if name == "file" {
-            self.serve(Kept::Entry(reply, self.attr_ttl));
-        } else {
-            reply.error(Errno::ENOENT);
+        match name.to_str() {
+            Some("file") => self.serve(Kept::Entry(reply, self.attr_ttl, file())),
+            Some("data") => self.serve(Kept::Entry(reply, self.attr_ttl, data())),
+            _ => reply.error(Errno::ENOENT),
         }
     }
 
     fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         self.shared.getattrs.fetch_add(1, Ordering::Relaxed);
-        let attr = if inode == FILE { file() } else { root() };
+        let attr = match inode {
+            FILE => file(),
+            DATA => data(),
+            _ => root(),
+        };
         self.serve(Kept::Attr(reply, self.attr_ttl, attr));
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
         self.shared.statfses.fetch_add(1, Ordering::Relaxed);
         self.serve(Kept::Statfs(reply));
+    }
+
+    fn open(&self, _: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let direct = inode == DATA && flags.0 & O_SYNC == O_SYNC;
+        reply.opened(FileHandle(0), if direct { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::empty() });
+    }
+
+    #[allow(clippy::too_many_arguments)] // the trait's
+    fn read(
+        &self,
+        _: &Request,
+        inode: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        _: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        if inode == DATA && offset == 0 {
+            self.serve(Kept::Data(reply));
+        } else {
+            reply.data(&[]);
+        }
     }
 
     fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -160,6 +196,10 @@ fn root() -> FileAttr {
 
 fn file() -> FileAttr {
     attributes(FILE, FileType::RegularFile, 0o644)
+}
+
+fn data() -> FileAttr {
+    FileAttr { size: LENGTH as u64, blocks: 8, ..attributes(DATA, FileType::RegularFile, 0o644) }
 }
 
 fn attributes(ino: INodeNo, kind: FileType, perm: u16) -> FileAttr {

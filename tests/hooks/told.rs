@@ -89,6 +89,7 @@ pub(crate) fn failed(path: &Path) -> Arc<Message> {
         call: None,
         waited: Duration::from_secs(3),
         behind: None,
+        evidence: None,
     };
     message(Event::Failed { mount: Arc::new(mount), failure })
 }

@@ -223,7 +223,7 @@ fn still(path: &str, reason: Reason) -> Event {
 }
 
 fn failure(reason: Reason) -> Failure {
-    Failure { reason, errno: None, call: None, waited: Duration::from_secs(3), behind: None }
+    Failure { reason, errno: None, call: None, waited: Duration::from_secs(3), behind: None, evidence: None }
 }
 
 fn recovered(path: &str) -> Event {

@@ -4,8 +4,9 @@
 #![allow(dead_code, unreachable_pub)] // each test that includes this uses a part of it
 
 use mount_status_monitor::monitor::{
-    Action, Event, Expected, Input, Monitor, Policy, ProbeId, Settings, Time,
+    Action, Event, Expected, Failure, Input, Monitor, Policy, ProbeId, Settings, Time,
 };
+use platform::evidence::{Evidence, Finding};
 use platform::{Call, DeviceNumber, Errno, FsKind, Mount, MountKey, MountTable, Outcome, Target, Usage};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ pub enum Fs {
 
 pub const QUICK: Duration = Duration::from_millis(1);
 const LOST_AFTER: Duration = Duration::from_millis(500);
+const COLLECTING: Duration = Duration::from_millis(500);
 
 struct Asked {
     target: Arc<Target>,
@@ -53,6 +55,8 @@ pub struct World {
     probes: HashMap<ProbeId, Asked>,
     read_cost: Duration,
     read_only: HashMap<u32, bool>,
+    /// Are the scenario's lines to show that evidence is collected and told?
+    pub with_evidence: bool,
 }
 
 pub fn policy(settings: Settings) -> Policy {
@@ -79,6 +83,7 @@ impl World {
             probes: HashMap::new(),
             read_cost: QUICK,
             read_only: HashMap::new(),
+            with_evidence: false,
         }
     }
 
@@ -91,7 +96,11 @@ impl World {
             root: "/".into(),
             mountpoint: PathBuf::from(path),
             fstype: fstype.into(),
-            device: if fstype == "excluded" { "excluded".into() } else { format!("dev{minor}").into() },
+            device: match fstype {
+                "excluded" => "excluded".into(),
+                "nfs4" => format!("server{minor}:/export").into(),
+                _ => format!("dev{minor}").into(),
+            },
             options: "rw".into(),
             super_options: "rw".into(),
         });
@@ -265,11 +274,28 @@ impl World {
                     self.come(QUICK, Input::ProbeFreed { probe });
                 }
             }
+            Action::CollectEvidence { mount, probe, alone, .. } => self.collect(&mount, probe, alone),
             Action::Report(event) => {
-                self.say(describe(&event));
+                let known = event_failure(&event).is_some_and(|failure| failure.evidence.is_some());
+                let known = if self.with_evidence && known { " with evidence" } else { "" };
+                self.say(describe(&event) + known);
                 self.events.push((self.now, event));
             }
         }
+    }
+
+    /// Half a second later something has been found, and that is all.
+    fn collect(&mut self, mount: &Mount, probe: Option<ProbeId>, alone: bool) {
+        if self.with_evidence {
+            let of = probe.map(|probe| format!(" of {}", probe.0)).unwrap_or_default();
+            let alone = if alone { " alone" } else { "" };
+            self.say(format!("collect {}{of}{alone}", mount.mountpoint.display()));
+        }
+        let superblock = mount.device_number;
+        let evidence = Evidence { fuse_waiting: Some(Finding::Found(7)), ..Evidence::default() };
+        let found = Input::EvidenceFound { superblock, evidence: Box::new(evidence) };
+        self.come(COLLECTING, found);
+        self.come(COLLECTING, Input::EvidenceEnded { superblock });
     }
 
     fn start(&mut self, probe: ProbeId, target: Arc<Target>) {
@@ -350,6 +376,13 @@ impl World {
 
     fn say(&mut self, text: String) {
         self.log.push(format!("{:>10.3}s  {text}", self.now.since_start().as_secs_f64()));
+    }
+}
+
+fn event_failure(event: &Event) -> Option<&Failure> {
+    match event {
+        Event::Failed { failure, .. } | Event::StillFailing { failure, .. } => Some(failure),
+        _ => None,
     }
 }
 

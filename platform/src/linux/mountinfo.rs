@@ -195,7 +195,7 @@ fn escape(name: &[u8], special: &[u8]) -> Vec<u8> {
     escaped
 }
 
-fn unescape(name: &[u8]) -> OsString {
+pub(super) fn unescape(name: &[u8]) -> OsString {
     if name.contains(&b'\\') {
         OsString::from_vec(Unescape { rest: name, literal: false }.collect())
     } else {

@@ -1,6 +1,9 @@
 //! What probers say, and how they end.
 
-use super::{Epitaph, LANES, LOOK_AFTER, MAX_LOST_PROBERS, Pool, Standing, THREADS_NOTICE_INTERVAL};
+use super::{
+    Epitaph, LANES, LOOK_AFTER, LOST_NOTICE_INTERVAL, MAX_LOST_PROBERS, Pool, Standing,
+    THREADS_NOTICE_INTERVAL,
+};
 use crate::monitor::Time;
 use crate::probe::handle::{Handle, Phase, Received};
 use crate::probe::wire::Reply;
@@ -132,8 +135,10 @@ impl Pool {
     }
 
     /// A killed prober is still there.
-    pub(super) fn lost(&mut self, slot: usize) {
-        let Some(prober) = self.probers[slot].as_ref() else { return };
+    pub(super) fn lost(&mut self, now: Time, slot: usize) {
+        let tell = self.is_news(now);
+        let Some(prober) = self.probers[slot].as_mut() else { return };
+        prober.loss_told = tell;
         let notice = Notice::ProberLost { pid: prober.child.pid(), mounts: prober.held };
         if prober.held > 0 {
             for (&probe, found) in self.probes.iter_mut().filter(|(_, found)| found.prober == Some(slot)) {
@@ -143,7 +148,20 @@ impl Pool {
                 }
             }
         }
-        self.notice(notice);
+        if tell {
+            self.notice(notice);
+        }
+    }
+
+    /// Is a prober that was just lost worth a word?
+    fn is_news(&mut self, now: Time) -> bool {
+        let lost = self.probers_lost();
+        let told =
+            self.lost_told.is_some_and(|(at, number)| lost <= number && now < at + LOST_NOTICE_INTERVAL);
+        if !told {
+            self.lost_told = Some((now, lost));
+        }
+        !told
     }
 
     /// Nothing is left of a prober.
@@ -169,11 +187,11 @@ impl Pool {
                 (retry_in, true) => Epitaph::NeverCameUp { retry_in },
                 (_, false) => Epitaph::Expected, // told often enough
             },
-            Phase::Condemned | Phase::Killed { lost: false, .. } => Epitaph::Expected,
-            Phase::Killed { lost: true, .. } => {
+            Phase::Killed { lost: true, .. } if prober.loss_told => {
                 self.notice(Notice::LostProberFreed { pid: prober.child.pid() });
                 Epitaph::Expected
             }
+            Phase::Condemned | Phase::Killed { .. } => Epitaph::Expected,
         };
         self.retire(prober.lane, slot);
         self.zombies.push((prober.close(&self.registry), epitaph));

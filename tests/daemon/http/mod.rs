@@ -32,7 +32,7 @@ impl Answer {
         std::str::from_utf8(&self.body).expect("it is text")
     }
 
-    fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e} in {}", self.text()))
     }
 

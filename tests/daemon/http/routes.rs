@@ -49,6 +49,20 @@ fn every_route_answers() {
 }
 
 #[test]
+fn a_lost_prober_shows_at_once() {
+    isolated(this_test!(), |lab| {
+        let path = lab.fuse("a");
+        lab.order("mute", &path);
+        // The next run, which would show it anyway, is far.
+        let (daemon, address) = serving(lab, &["--timeout", "500ms", "--poll-interval", "60"]);
+        daemon.told("cannot be killed", ms(3000));
+        let wanted = "\nmountstatus_probers_lost 1\n";
+        soon(ms(1000) + slack(), wanted, || get(address, "/metrics").text().contains(wanted));
+        daemon.stop();
+    });
+}
+
+#[test]
 fn methods_and_bodies_that_are_not_wanted() {
     isolated(this_test!(), |lab| {
         lab.fuses(1);
@@ -137,9 +151,9 @@ fn a_taken_port_is_a_warning() {
     });
 }
 
-/// The loop and the threads of the two sinks.
+/// The loop, the threads of the two sinks, and the one that reads the configuration.
 const fn without_http() -> usize {
-    3
+    4
 }
 
 #[test]

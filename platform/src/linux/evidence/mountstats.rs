@@ -1,0 +1,123 @@
+//! What NFS clients count: `/proc/self/mountstats`. Reading it waits for nobody.
+
+use super::procfs::{nothing, read_up_to};
+use crate::evidence::{Finding, Traffic};
+use crate::linux::mountinfo::unescape;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::time::Duration;
+
+/// The file has about 10 KiB for each NFS mount: what lies beyond is not looked at.
+const MAX_MOUNTSTATS: u64 = 8 << 20;
+
+/// What is mounted, and where.
+type Mounted = (OsString, OsString);
+
+/// The counts of the mounts of these devices on these mount points, in their order. In another namespace the same path
+/// may be somebody else's.
+#[must_use]
+pub fn traffic(file: &Path, mounts: &[(&OsStr, &Path)]) -> Vec<Finding<Traffic>> {
+    match read_up_to(file, MAX_MOUNTSTATS) {
+        Ok(text) => {
+            let all = parse(&text);
+            let found = |(device, path): &(&OsStr, &Path)| {
+                let mounted = ((*device).to_owned(), path.as_os_str().to_owned());
+                all.get(&mounted).map_or(Finding::Unknown, |traffic| Finding::Found(*traffic))
+            };
+            mounts.iter().map(found).collect()
+        }
+        Err(error) => mounts.iter().map(|_| nothing(&error)).collect(),
+    }
+}
+
+/// The counts of all NFS mounts; of several of one device in one place those of the last, which is on top.
+fn parse(text: &[u8]) -> HashMap<Mounted, Traffic> {
+    let mut found = HashMap::new();
+    let mut here = None;
+    for line in text.split(|&byte| byte == b'\n') {
+        if let Some(rest) = line.strip_prefix(b"device ") {
+            here = mounted_on(rest).map(|(device, path)| (unescape(device), unescape(path)));
+            if let Some(here) = &here {
+                found.remove(here);
+            }
+        } else if let Some(here) = &here
+            && let Some(one) = std::str::from_utf8(line).ok().and_then(transport)
+        {
+            let start = || Traffic { idle: one.idle, ..Traffic::default() };
+            let sum: &mut Traffic = found.entry(here.clone()).or_insert_with(start);
+            sum.sent += one.sent;
+            sum.received += one.received;
+            sum.idle = sum.idle.min(one.idle);
+        }
+    }
+    found
+}
+
+/// `server:/export mounted on /mnt with fstype nfs4 statvers=1.1`; blanks within names are escaped.
+fn mounted_on(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut words = line.split(|&byte| byte == b' ');
+    Some((words.next()?, words.nth(2)?))
+}
+
+/// `xprt: tcp PORT BINDS CONNECTS CONNECT_TIME IDLE SENDS RECEIVES …`; UDP has neither times nor idleness.
+fn transport(line: &str) -> Option<Traffic> {
+    let mut words = line.trim().strip_prefix("xprt:")?.split_ascii_whitespace();
+    let kind = words.next()?;
+    // Signed in print: an idleness that the kernel could not tell may come out below nothing.
+    let number = |word: &str| Some(u64::try_from(word.parse::<i64>().ok()?).unwrap_or(0));
+    let numbers: Vec<u64> = words.map_while(number).collect();
+    let (idle, sent, received) = match kind {
+        "tcp" | "rdma" | "local" => (*numbers.get(4)?, *numbers.get(5)?, *numbers.get(6)?),
+        "udp" => (0, *numbers.get(2)?, *numbers.get(3)?),
+        _ => return None,
+    };
+    Some(Traffic { sent, received, idle: Duration::from_secs(idle) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATS: &[u8] = b"device rootfs mounted on / with fstype rootfs
+device 10.0.0.5:/a mounted on /mnt/a\\040b with fstype nfs4 statvers=1.1
+\topts:\trw,vers=4.2
+\tage:\t600
+\txprt:\ttcp 0 0 2 0 17 100 90 0 5 0 2 0 0
+\txprt:\ttcp 0 0 2 0 9 10 9 0 5 0 2 0 0
+\tper-op statistics
+\t        NULL: 1 1 0 44 24 0 0 0 0
+device 10.0.0.5:/u mounted on /mnt/u with fstype nfs statvers=1.1
+\txprt:\tudp 0 1 7 3 0 1 1
+device tmpfs mounted on /t with fstype tmpfs
+";
+
+    #[test]
+    fn connections_of_a_mount_are_summed() {
+        let traffic =
+            |sent, received, idle| Some(Traffic { sent, received, idle: Duration::from_secs(idle) });
+        let all = parse(STATS);
+        let of = |device: &str, path: &str| all.get(&(device.into(), path.into())).copied();
+        assert_eq!(of("10.0.0.5:/a", "/mnt/a b"), traffic(110, 99, 9));
+        assert_eq!(of("10.0.0.5:/u", "/mnt/u"), traffic(7, 3, 0));
+        for (device, path) in
+            [("tmpfs", "/t"), ("rootfs", "/"), ("10.0.0.5:/a", "/mnt/a"), ("10.0.0.5:/b", "/mnt/u")]
+        {
+            assert_eq!(of(device, path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn garbage_is_nothing() {
+        for text in [&b""[..], b"device", b"device x mounted on", b"device x mounted on /x\nxprt: tcp 1 2 3"]
+        {
+            assert!(parse(text).is_empty());
+        }
+    }
+
+    #[test]
+    fn the_real_file_can_be_read() {
+        let found = traffic(Path::new("/proc/self/mountstats"), &[(OsStr::new("x"), Path::new("/"))]);
+        assert_eq!(found, [Finding::Unknown], "the root of a test machine is no NFS");
+    }
+}

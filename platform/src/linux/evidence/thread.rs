@@ -1,0 +1,67 @@
+//! Where one thread is stuck.
+
+use super::procfs::{Stat, functions, nothing, read};
+use crate::evidence::{Finding, StuckThread};
+use std::path::Path;
+
+/// Functions of a stack that are kept: the way from the system call to the wait is shorter.
+const MAX_FUNCTIONS: usize = 24;
+/// More than any of these files has.
+const FILE: usize = 8192;
+
+/// State, wait channel and kernel stack of a thread below `proc` (which is `/proc`).
+#[must_use]
+pub fn stuck_thread(proc: &Path, pid: u32, tid: u32) -> Finding<StuckThread> {
+    let mut buffer = [0; FILE];
+    let directory = proc.join(format!("{pid}/task/{tid}"));
+    let stat = match read(&directory.join("stat"), &mut buffer) {
+        Ok(stat) => Stat::parse(stat),
+        Err(error) => return nothing(&error),
+    };
+    let Some(state) = stat.map(|stat| stat.state) else { return Finding::Unknown };
+    let stack = match read(&directory.join("stack"), &mut buffer) {
+        Ok(stack) => {
+            let mut found = functions(stack);
+            found.truncate(MAX_FUNCTIONS);
+            if found.is_empty() { Finding::Unknown } else { Finding::Found(found) }
+        }
+        Err(error) => nothing(&error),
+    };
+    let wait_channel = read(&directory.join("wchan"), &mut buffer)
+        .ok()
+        .map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned())
+        .filter(|name| !name.is_empty() && name != "0");
+    Finding::Found(StuckThread { state, wait_channel, stack })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::process;
+
+    #[test]
+    fn a_thread_that_waits_and_one_that_is_not_there() {
+        let proc = Path::new("/proc");
+        let us = std::process::id();
+        let (tell, told) = std::sync::mpsc::channel();
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let waiting = std::thread::spawn(move || {
+            tell.send(process::thread_id()).unwrap();
+            let _ = stopped.recv();
+        });
+        let tid = told.recv().unwrap();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        loop {
+            let found = stuck_thread(proc, us, tid);
+            let Finding::Found(thread) = &found else { panic!("{found:?}") };
+            let waits = thread.wait_channel.as_deref().is_some_and(|name| name.contains("futex"));
+            if waits && thread.state == 'S' {
+                break;
+            }
+            assert!(std::time::Instant::now() < end, "{found:?}");
+        }
+        drop(stop);
+        waiting.join().unwrap();
+        assert_eq!(stuck_thread(proc, us, u32::MAX), Finding::Unknown);
+    }
+}

@@ -1,0 +1,336 @@
+//! Why a mount is dead: what is told with the verdict, what is shown, and what it may not cost.
+
+use crate::common::{Daemon, Lines, Process, isolated, isolated_for, ms, printed, skipped, slack, soon};
+use crate::http::{free_address, get, serving};
+use crate::{QUICK, QUICK_HANG};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Half of the timeout is enough for all evidence, on a loaded machine too.
+pub(crate) const PATIENT: &[&str] = &["--timeout", "4", "--poll-interval", "1"];
+pub(crate) const PATIENT_HANG: Duration = ms(5500);
+
+/// Somebody who waits for a mount, and is let go when the server ends.
+pub(crate) struct Victim(Child);
+
+impl Victim {
+    pub(crate) fn of(command: &mut Command) -> Victim {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Victim(child.expect("it starts"))
+    }
+
+    pub(crate) fn reader(path: &Path) -> Victim {
+        Victim::of(Command::new("cat").arg(path.join("file")))
+    }
+
+    /// Its name and number, as they are told.
+    fn printed(&self, name: &str) -> String {
+        format!("{name}[{}]", self.0.id())
+    }
+}
+
+fn evidence_of(address: SocketAddr, path: &Path) -> Value {
+    let answer = get(address, "/api/v1/mounts").json();
+    let path = printed(path);
+    let mounts = answer["mounts"].as_array().expect("mounts").clone();
+    let found = mounts.into_iter().find(|mount| mount["mountpoint"] == path.as_str());
+    found.expect("it is watched")["evidence"].clone()
+}
+
+fn shown(address: SocketAddr, path: &Path, what: &str, so: impl Fn(&Value) -> bool) -> Value {
+    let mut evidence = Value::Null;
+    soon(ms(10_000) + slack(), what, || {
+        evidence = evidence_of(address, path);
+        so(&evidence)
+    });
+    evidence
+}
+
+#[test]
+fn a_stopped_server_and_its_victims_are_told_with_the_verdict() {
+    isolated(this_test!(), |lab| {
+        let path = lab.fuse("a");
+        mount_fusectl();
+        let (daemon, address) = serving(lab, PATIENT);
+        lab.server().freeze();
+        let victims = [Victim::reader(&path), Victim::of(Command::new("stat").arg(&path))];
+        let line = daemon.told_failed(&path, "hung", PATIENT_HANG).text;
+        for word in [
+            "s; fuse from faultfs; its server faultfs[",
+            "] is stopped (T)",
+            "2 tasks blocked: cat[",
+            &victims[0].printed("cat"),
+            &victims[1].printed("stat"),
+            "requests wait for it",
+        ] {
+            assert!(line.contains(word), "{word} is not in {line}");
+        }
+        let evidence = shown(address, &path, "all is shown", |found| !found["fuse_waiting"].is_null());
+        assert_eq!(evidence["fuse_server"]["state"], "T", "{evidence}");
+        assert_eq!(evidence["fuse_waiting"], 3, "two victims and the probe: {evidence}");
+        assert_eq!(evidence["blocked_tasks"]["count"], 2, "{evidence}");
+        assert_eq!(evidence["probe"]["wait_channel"], "request_wait_answer", "{evidence}");
+        let stack = evidence["probe"]["stack"].as_array().expect("root may see it");
+        assert!(
+            stack.iter().any(|function| function.as_str().is_some_and(|f| f.contains("fuse"))),
+            "{stack:?}"
+        );
+        assert_eq!(evidence["needs_root"], serde_json::json!([]), "{evidence}");
+
+        let metrics = get(address, "/metrics");
+        let metrics = metrics.text();
+        assert!(metrics.contains("mountstatus_mount_blocked_tasks{"), "{metrics}");
+        let page = get(address, "/");
+        assert!(page.text().contains("is stopped (T); 2 tasks blocked: cat["), "{}", page.text());
+
+        lab.server().thaw();
+        daemon.told_recovered(&path, ms(5000));
+        soon(ms(2000), "it is over", || evidence_of(address, &path).is_null());
+        assert!(!get(address, "/metrics").text().contains("mountstatus_mount_blocked_tasks{"));
+        daemon.stop();
+    });
+}
+
+#[test]
+fn tasks_are_assigned_to_the_mount_that_they_work_in() {
+    isolated(this_test!(), |lab| {
+        let mounts = lab.fuses(3);
+        let (daemon, address) = serving(lab, PATIENT);
+        lab.say_range("mute", 0, 2, "");
+        // From inside of one, by a path that does not tell; and one whom nobody can assign.
+        let inside =
+            Victim::of(Command::new("sh").args(["-c", "cd \"$0\" && exec cat file"]).arg(&mounts[1]));
+        let outside = Victim::reader(&mounts[0]);
+        for path in &mounts[..2] {
+            daemon.told_failed(path, "hung", PATIENT_HANG);
+        }
+        let evidence = shown(address, &mounts[1], "its task", |found| found["blocked_tasks"]["count"] == 1);
+        assert_eq!(evidence["blocked_tasks"]["named"][0]["pid"], inside.0.id(), "{evidence}");
+        let evidence = shown(address, &mounts[0], "no task", |found| !found["blocked_tasks"].is_null());
+        assert_eq!(evidence["blocked_tasks"]["count"], 0, "{evidence}");
+        assert_eq!(evidence["blocked_tasks"]["unassigned"], 1, "{evidence}");
+        drop(outside);
+        daemon.stop();
+    });
+}
+
+#[test]
+fn a_server_that_is_gone_is_told_apart_from_one_that_lives() {
+    isolated(this_test!(), |lab| {
+        let path = lab.fuse("a");
+        let (daemon, address) = serving(lab, QUICK);
+        lab.order("die", &path);
+        daemon.told_failed(&path, "disconnected", ms(1000));
+        let evidence = shown(address, &path, "its server", |found| !found["fuse_server"].is_null());
+        let says = evidence["says"][0].as_str().expect("words").to_owned();
+        assert_eq!(says, "its server process is gone");
+        daemon.stop();
+    });
+}
+
+#[test]
+fn one_collector_serves_many_mounts_and_ends_when_all_is_well() {
+    isolated(this_test!(), |lab| {
+        let mounts = lab.fuses(40);
+        let daemon = lab.daemon(PATIENT);
+        assert_eq!(daemon.collector(), None, "nothing is dead");
+        lab.say_range("mute", 0, 40, "");
+        soon(ms(5000) + slack(), "there is a collector", || daemon.collector().is_some());
+        daemon.told("Checked 40 mounts; 40 are dead", PATIENT_HANG);
+        let collectors = daemon.process.children().into_iter().filter(|child| child.is_collector()).count();
+        assert!(collectors <= 1, "{collectors}");
+        let told = daemon.stderr.all();
+        let failed: Vec<_> = told.iter().filter(|line| line.text.starts_with("Mount failed")).collect();
+        assert_eq!(failed.len(), 40);
+        assert!(failed.iter().all(|line| line.text.contains("its server faultfs[")), "{}", failed[0].text);
+        lab.say_range("ok", 0, 40, "");
+        lab.say_range("release", 0, 40, "");
+        daemon.told_recovered(&mounts[39], ms(5000));
+        soon(ms(10_000) + slack(), "it has ended", || daemon.collector().is_none());
+        daemon.stop();
+    });
+}
+
+/// A collector that gets stuck is left behind; verdicts are as timely as ever.
+#[test]
+fn a_stuck_collector_delays_nobody() {
+    isolated(this_test!(), |lab| {
+        let mounts = lab.fuses(3);
+        let daemon = lab.daemon(QUICK);
+        lab.order("errno EIO", &mounts[0]);
+        daemon.told_failed(&mounts[0], "io_error", ms(1500));
+        let mut collector = None;
+        soon(ms(5000), "there is a collector", || {
+            collector = daemon.collector();
+            collector.is_some()
+        });
+        collector.expect("just seen").signal(Signal::SIGSTOP);
+        let start = Instant::now();
+        lab.order("mute", &mounts[1]);
+        daemon.told_failed(&mounts[1], "hung", QUICK_HANG);
+        assert!(start.elapsed() < QUICK_HANG + slack());
+        daemon.told("of evidence does not finish; it is killed", ms(12_000));
+        // The next mount gets a new one.
+        lab.order("mute", &mounts[2]);
+        daemon.told_failed(&mounts[2], "hung", QUICK_HANG);
+        daemon.stop();
+    });
+}
+
+#[test]
+fn a_killed_collector_is_told_and_harms_nobody() {
+    isolated(this_test!(), |lab| {
+        let mounts = lab.fuses(2);
+        let daemon = lab.daemon(QUICK);
+        lab.order("errno EIO", &mounts[0]);
+        daemon.told_failed(&mounts[0], "io_error", ms(1500));
+        let mut collector = None;
+        soon(ms(5000), "there is a collector", || {
+            collector = daemon.collector();
+            collector.is_some()
+        });
+        collector.expect("just seen").signal(Signal::SIGKILL);
+        daemon.told("of evidence ended by itself", ms(2000));
+        lab.order("mute", &mounts[1]);
+        daemon.told_failed(&mounts[1], "hung", QUICK_HANG);
+        daemon.stop();
+    });
+}
+
+#[test]
+fn an_ordinary_user_is_told_what_needs_root() {
+    isolated_for(Duration::from_secs(120), this_test!(), |lab| {
+        let path = lab.fuse("a");
+        mount_fusectl();
+        let address = free_address();
+        let text = address.to_string();
+        let mut arguments = vec!["--listen-address", &text];
+        arguments.extend(PATIENT);
+        let daemon = Daemon::start(lab.command_of_user(65_534, &arguments));
+        lab.server().freeze();
+        let victim = Victim::reader(&path);
+        let line = daemon.told_failed(&path, "hung", PATIENT_HANG).text;
+        assert!(!line.contains("tasks blocked") && !line.contains("server process"), "{line}");
+        let evidence = shown(address, &path, "what is known", |found| {
+            found["needs_root"].as_array().is_some_and(|all| all.len() >= 4)
+        });
+        let needs = evidence["needs_root"].as_array().expect("a list");
+        for what in ["stack", "fuse_waiting", "fuse_server", "blocked_tasks"] {
+            assert!(needs.iter().any(|need| need == what), "{what} is not in {evidence}");
+        }
+        drop(victim);
+        lab.server().thaw();
+        daemon.stop();
+    });
+}
+
+/// Threads of the machine while evidence is collected. More can be had for a trial: `MSM_TEST_TASKS=20000`.
+const TASKS: usize = 3000;
+
+#[test]
+fn many_tasks_delay_no_verdict() {
+    isolated_for(Duration::from_secs(120), this_test!(), |lab| {
+        let wanted = std::env::var("MSM_TEST_TASKS").ok().and_then(|n| n.parse().ok()).unwrap_or(TASKS);
+        let path = lab.fuse("a");
+        let (daemon, address) = serving(lab, &["--timeout", "2", "--poll-interval", "1"]);
+        for _ in 0..wanted {
+            // They end with the process of this test, which has nothing else to do.
+            let idle = || loop {
+                std::thread::park();
+            };
+            std::thread::Builder::new().stack_size(16 * 1024).spawn(idle).expect("threads can be had");
+        }
+        lab.server().freeze();
+        let start = Instant::now();
+        let victim = Victim::reader(&path);
+        let line = daemon.told_failed(&path, "hung", ms(3500));
+        assert!(line.at - start < ms(3500) + slack(), "{:?}", line.at - start);
+        let evidence = shown(address, &path, "its tasks", |found| !found["blocked_tasks"].is_null());
+        let tasks = &evidence["blocked_tasks"];
+        // A machine at its end may not get to the victim; but then nobody says that this was all.
+        assert!(tasks["count"] == 1 || tasks["complete"] == false, "{evidence}");
+        drop(victim);
+        lab.server().thaw();
+        daemon.stop();
+    });
+}
+
+/// `cmdline` and some other files of a task wait for the lock of its memory map. Here a task holds it and waits for
+/// the mount; whoever reads those files of it is stuck in his turn (as `ps` is).
+#[test]
+fn a_task_that_holds_the_lock_of_its_memory_map_stops_no_collector() {
+    if Command::new("perl").arg("-e1").status().is_err() {
+        return skipped(this_test!(), "needs perl");
+    }
+    isolated(this_test!(), |lab| {
+        let path = lab.fuse("a");
+        let (daemon, address) = serving(lab, PATIENT);
+        let data = path.join("data");
+        let mut reader = Opener::start(&data, 0, "sysread(F, $b, 9)");
+        let mmap = if cfg!(target_arch = "x86_64") { 9 } else { 222 };
+        let mut mapper =
+            Opener::start(&data, 0o4_010_000, &format!("syscall({mmap}, 0, 4096, 1, 2, fileno(F), 0)"));
+        lab.order("mute", &path);
+        // The reader has the page locked; the mapper waits for the page with the lock of its memory map.
+        reader.go_on();
+        mapper.go_on();
+        let mut command = Command::new("cat");
+        command.arg(format!("/proc/{}/cmdline", mapper.victim.0.id()));
+        assert_eq!(Daemon::spawn(command).ended_within(ms(1000)), None, "this is no trap");
+
+        let line = daemon.told_failed(&path, "hung", PATIENT_HANG).text;
+        assert!(line.contains("2 tasks blocked: perl["), "{line}");
+        let evidence = shown(address, &path, "both", |found| found["complete"] == true);
+        let named = evidence["blocked_tasks"]["named"].as_array().expect("tasks").clone();
+        let pids: Vec<_> = named.iter().map(|task| task["pid"].as_u64()).collect();
+        for opener in [&reader, &mapper] {
+            assert!(pids.contains(&Some(opener.victim.0.id().into())), "{evidence}");
+        }
+        daemon.silent_about("does not finish");
+        daemon.stop();
+    });
+}
+
+/// Opens a file, says so, and goes on with it when it is told to.
+struct Opener {
+    victim: Victim,
+}
+
+impl Opener {
+    fn start(path: &Path, flags: i32, then: &str) -> Opener {
+        let script =
+            format!("$| = 1; sysopen(F, $ARGV[0], {flags}) or die; print \"open\\n\"; <STDIN>; {then};");
+        let child = Command::new("perl")
+            .args(["-e", &script])
+            .arg(path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = child.expect("perl starts");
+        let said = Lines::of_reader(child.stdout.take().expect("it was asked for"));
+        said.wait(0, "open", ms(5000) + slack()).expect("it can be opened");
+        Opener { victim: Victim(child) }
+    }
+
+    /// And waits until it is stuck.
+    fn go_on(&mut self) {
+        use std::io::Write;
+        let stdin = self.victim.0.stdin.as_mut().expect("it was asked for");
+        stdin.write_all(b"\n").expect("it reads");
+        let process = Process(self.victim.0.id());
+        let waits = || std::fs::read_to_string(format!("/proc/{}/wchan", process.0)).unwrap_or_default();
+        let stuck = || process.state() == Some('D') || waits().contains("request_wait_answer");
+        soon(ms(5000) + slack(), "it is stuck", stuck);
+    }
+}
+
+/// What tells how many requests wait is not mounted in every namespace.
+fn mount_fusectl() {
+    use nix::mount::{MsFlags, mount};
+    let place = "/sys/fs/fuse/connections";
+    mount(Some("none"), place, Some("fusectl"), MsFlags::empty(), None::<&str>).expect("fusectl mounts");
+}

@@ -1,0 +1,20 @@
+# The server comes back after five minutes: told soon, and of every mount.
+witness
+for version in 3 4.0 4.2; do
+    nfs "back-$version" $version
+    nfs "soft-$version" $version soft,timeo=50,retrans=2
+done
+daemon
+break_drop
+all="/mnt/back-3 /mnt/back-4.0 /mnt/back-4.2 /mnt/soft-3 /mnt/soft-4.0 /mnt/soft-4.2"
+# shellcheck disable=SC2086 # several
+expect_dead $all
+sleep 300
+accused_only $all
+witness_lives
+never "Mount recovered"
+mark
+lab_heal
+# shellcheck disable=SC2086 # several
+expect_recovered 120 $all
+stop_daemon

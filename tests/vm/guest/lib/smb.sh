@@ -1,0 +1,46 @@
+# SMB, both ends of it in kernels: ksmbd serves in the guest's first namespace, where it can only listen, so the client
+# is the one in a namespace of its own.
+
+smb_server() {
+    case $(uname -r) in 6.1.*) not_here "its ksmbd crashes as soon as a share is opened" ;; esac
+    # Ciphers are asked for by names that an image without aliases does not know.
+    for module in ctr ghash_generic seqiv cmac ccm gcm hmac md4 ecb aes_generic sha256_generic sha512_generic nls_utf8 \
+        nls_ucs2_utils arc4 libarc4 des_generic libdes crc32c_generic; do
+        modprobe $module 2>/dev/null
+    done
+    modprobe -a ksmbd cifs || skip "this kernel has no ksmbd"
+    mkdir -p /etc/ksmbd /srv/smb
+    printf '%s\n' '[global]' ' netbios name = K' ' interfaces = va' ' bind interfaces only = yes' \
+        '[share]' ' path = /srv/smb' ' read only = no' >/etc/ksmbd/ksmbd.conf
+    smb_password first
+    smb_start
+}
+
+smb_restart() { # PASSWORD: which counts from then on
+    ksmbd.control -s >/dev/null 2>&1
+    smb_password "$1"
+    smb_start
+}
+
+smb_start() {
+    ksmbd.mountd -n >/tmp/ksmbd.said 2>&1 &
+    for _ in $(seq 100); do
+        netstat -ltn | grep -q ':445 ' && return 0
+        sleep 0.1
+    done
+    fail "ksmbd does not listen: $(cat /tmp/ksmbd.said)"
+}
+
+smb_password() { # PASSWORD
+    ksmbd.adduser -d root >/dev/null 2>&1
+    ksmbd.adduser -a root -p "$1" >/dev/null 2>&1
+}
+
+smb() { # NAME OPTIONS
+    mkdir -p "/mnt/$1"
+    nsenter -t "$(cat /tmp/server.a)" -n mount.cifs //10.9.0.1/share "/mnt/$1" \
+        -o "username=root,password=first,vers=3.1.1,nosharesock,$2" || fail "cannot mount $1"
+    ls "/mnt/$1" >/dev/null
+}
+
+break_smb() { ip -n a neigh replace 10.9.0.1 lladdr $NOBODY nud permanent dev eth0; }
