@@ -1,12 +1,12 @@
-//! What can be told about a dead mount without a kernel that tells of it: nothing. Whether its server answers is asked
-//! elsewhere, by portable calls.
+//! What the kernel tells of a dead mount without touching it: here nothing. No portable call tells of another process's
+//! threads, and neither do file systems tell of themselves; what a server answers is asked elsewhere.
 
 use crate::DeviceNumber;
 use crate::evidence::{BlockedTasks, Finding, FuseServer, LogLine, StuckThread, Suspect, Traffic};
 use mio::{Registry, Token};
 use std::convert::Infallible;
 use std::ffi::OsStr;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::Path;
 use std::time::Instant;
 
@@ -19,16 +19,16 @@ pub struct Limits {
     pub until: Instant,
 }
 
-/// What a record of the kernel log says of a server.
+/// A sign of a server in the kernel log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ServerSign {
-    /// As the mount calls it (`server` of `server:/export`).
+    /// The server's name, as the kernel writes it.
     pub server: Vec<u8>,
-    /// It answers again.
+    /// Does it answer again?
     pub responds: bool,
 }
 
-/// New records of the kernel log; here there is none that could be waited for.
+/// The kernel log, which cannot be read here.
 #[derive(Debug)]
 pub struct KernelLog(Infallible);
 
@@ -36,63 +36,63 @@ impl KernelLog {
     /// # Errors
     /// Always.
     pub fn open() -> io::Result<KernelLog> {
-        Err(ErrorKind::Unsupported.into())
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// # Errors
-    /// None: there is no such log.
+    /// There is none of which this could be asked.
     pub fn register(&self, _: &Registry, _: Token) -> io::Result<()> {
         match self.0 {}
     }
 
     /// # Errors
-    /// None: there is no such log.
+    /// There is none of which this could be asked.
     pub fn deregister(&self, _: &Registry) -> io::Result<()> {
         match self.0 {}
     }
 
-    /// Forgets what has not been read yet.
+    /// Passes over what is in it.
     pub fn skip(&mut self) {
         match self.0 {}
     }
 
-    /// What new records say of servers; and whether all of them were read.
+    /// What is new in it, and whether that is all.
     pub fn take(&mut self) -> (Vec<ServerSign>, bool) {
         match self.0 {}
     }
 }
 
-/// The last words of the kernel about each of these servers.
+/// The number of the connection behind a FUSE mount.
 #[must_use]
-pub fn last_words(servers: &[&[u8]]) -> Vec<Finding<LogLine>> {
-    servers.iter().map(|_| Finding::Unknown).collect()
-}
-
-/// The number of a FUSE connection.
-#[must_use]
-pub fn connection(_: DeviceNumber) -> u32 {
+pub const fn connection(_: DeviceNumber) -> u32 {
     0
 }
 
-/// How many requests wait in a FUSE connection.
+/// Requests that wait in a FUSE connection.
 #[must_use]
 pub fn fuse_waiting(_: &Path, _: u32) -> Finding<u64> {
     Finding::Unknown
 }
 
-/// The processes that serve these FUSE connections.
+/// The processes that serve FUSE mounts.
 #[must_use]
 pub fn fuse_server(_: &Path, connections: &[u32], _: &Limits) -> Vec<Finding<FuseServer>> {
     connections.iter().map(|_| Finding::Unknown).collect()
 }
 
-/// What went to the servers of these mounts.
+/// The last words of the kernel log about servers.
+#[must_use]
+pub fn last_words(servers: &[&[u8]]) -> Vec<Finding<LogLine>> {
+    servers.iter().map(|_| Finding::Unknown).collect()
+}
+
+/// What the NFS client has sent and received.
 #[must_use]
 pub fn traffic(_: &Path, mounts: &[(&OsStr, &Path)]) -> Vec<Finding<Traffic>> {
     mounts.iter().map(|_| Finding::Unknown).collect()
 }
 
-/// The tasks that wait for each of these.
+/// Tasks that are blocked on mounts.
 #[must_use]
 pub fn blocked_tasks(_: &Path, suspects: &[Suspect], _: u32, _: &Limits) -> Vec<Finding<BlockedTasks>> {
     suspects.iter().map(|_| Finding::Unknown).collect()

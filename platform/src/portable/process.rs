@@ -7,7 +7,7 @@ use crate::children::spawn::spawn;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, FromRawFd as _};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -18,7 +18,7 @@ const NAME: &CStr = c"mount_status_monitor";
 /// `argv[1]`: what makes the program a prober.
 pub const PROBER_ARGUMENT: &str = "prober";
 const PROBER: &CStr = c"prober";
-/// `argv[1]`: what makes the program the one that collects evidence.
+/// `argv[1]` of the process that collects evidence.
 pub const COLLECTOR_ARGUMENT: &str = "collector";
 const COLLECTOR: &CStr = c"collector";
 /// `argv[2]` of a prober that is to enter a mount namespace; none is, here.
@@ -115,12 +115,14 @@ pub fn is_started_by_daemon() -> bool {
     getsockopt(&io::stdin().as_fd(), sockopt::SockType) == Ok(SockType::Stream)
 }
 
-/// The prober's end of the channel, for its one reader.
+/// The prober's end of the channel, for its one reader, which keeps it until the process ends.
 ///
 /// # Errors
-/// Those of `dup(2)` and `fcntl(2)`.
+/// Those of `fcntl(2)`.
 pub fn prober_channel() -> io::Result<Channel> {
-    let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    // SAFETY: descriptor 0 is the socket that the daemon gave us. It is not duplicated, for that would be one more; the
+    // reader and the one who answers have it together, and neither lets go of it before the process ends.
+    let stream = unsafe { UnixStream::from_raw_fd(libc::STDIN_FILENO) };
     stream.set_nonblocking(true)?;
     Ok(Channel::over(stream))
 }

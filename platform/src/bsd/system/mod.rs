@@ -17,8 +17,9 @@ use std::io;
 use std::path::Path;
 use std::ptr::null_mut;
 
+pub use crate::portable::evidence;
 pub use crate::portable::namespace::{FoundNamespace, MountNamespace};
-pub use crate::portable::{evidence, process};
+pub use crate::portable::process;
 pub use files::FileWatch;
 pub use own::own_use;
 pub use probe_calls::probe;
