@@ -11,8 +11,8 @@ pub use load::{Loader, keys};
 use manual::Page;
 
 use crate::config::{
-    AskConfig, CheckConfig, CheckOutput, Config, DiagnoseConfig, FSTAB, Filter, Rules, duration,
-    listen_address, name_regex, socket_choice,
+    AskConfig, CheckConfig, CheckOutput, Config, DEFAULT_CONFIG, DiagnoseConfig, FSTAB, Filter, Rules,
+    duration, listen_address, name_regex, socket_choice,
 };
 use crate::hooks::HookSettings;
 use crate::http::{DEFAULT_SOCKET, HttpSettings, SocketChoice};
@@ -277,9 +277,7 @@ impl WatchArgs {
 
 #[derive(Args)]
 struct DaemonArgs {
-    /// Read this file, and the conf.d/*.toml beside it [default: /etc/mount_status_monitor/config.toml if there is
-    /// one]; it is read again on SIGHUP and when it changes
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help = config_help())]
     config: Option<PathBuf>,
     /// Show which configuration would be in force, for the mounts of this moment too, and exit
     #[arg(long)]
@@ -303,8 +301,7 @@ struct DaemonArgs {
     /// Where HTTP is served (status page, metrics, API): an address and a port, or off
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9817", value_parser = Listen::parse)]
     listen_address: Listen,
-    /// The Unix socket on which the same is served, or off [default: /run/mount_status_monitor.sock, if possible]
-    #[arg(long, value_name = "PATH", value_parser = socket_choice)]
+    #[arg(long, value_name = "PATH", value_parser = socket_choice, help = socket_help())]
     socket: Option<SocketChoice>,
     /// Where syslog messages go: local, off, unix:PATH, udp://HOST:PORT or tcp://HOST:PORT
     #[arg(long, value_name = "TARGET", default_value = "local")]
@@ -373,8 +370,7 @@ struct CheckArgs {
     /// The socket of the daemon [default: that of its configuration]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// The configuration file of the daemon [default: /etc/mount_status_monitor/config.toml if there is one]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help = daemons_config_help())]
     config: Option<PathBuf>,
     #[command(flatten)]
     watch: WatchArgs,
@@ -408,8 +404,7 @@ struct AskArgs {
     /// The socket of the daemon [default: that of its configuration]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// The configuration file of the daemon [default: /etc/mount_status_monitor/config.toml if there is one]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help = daemons_config_help())]
     config: Option<PathBuf>,
 }
 
@@ -438,6 +433,21 @@ impl CheckArgs {
         let config = Config { settings, filter, mount_namespace, ..config };
         CheckConfig { config, timeout, slow_after, mountpoints: self.mountpoints, output, socket }
     }
+}
+
+fn config_help() -> String {
+    format!(
+        "Read this file, and the conf.d/*.toml beside it [default: {DEFAULT_CONFIG} if there is one]; it is read \
+         again on SIGHUP and when it changes"
+    )
+}
+
+fn daemons_config_help() -> String {
+    format!("The configuration file of the daemon [default: {DEFAULT_CONFIG} if there is one]")
+}
+
+fn socket_help() -> String {
+    format!("The Unix socket on which the same is served, or off [default: {DEFAULT_SOCKET}, if possible]")
 }
 
 /// Where the daemon with this configuration is asked.

@@ -63,7 +63,7 @@ fn mount_table() -> anyhow::Result<MountTable> {
     let path = platform::OWN_MOUNT_TABLE;
     MountWatch::open(path.as_ref())
         .and_then(|mut watch| watch.read())
-        .with_context(|| format!("cannot read {path} (is /proc mounted?)"))
+        .with_context(|| format!("cannot read {path} ({})", platform::MOUNT_TABLE_HINT))
 }
 
 /// Writes it to standard output. A reader that went away has seen what it wanted.

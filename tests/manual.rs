@@ -1,5 +1,6 @@
 //! What is written for people, held against what the program does: manual, sample configuration, completions, README.
 
+#![cfg(target_os = "linux")] // whose paths the pages in contrib name
 #![forbid(unsafe_code)]
 
 use mount_status_monitor::cli::manual::{Page, page};

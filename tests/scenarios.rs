@@ -92,6 +92,7 @@ fn happen(world: &mut World, command: &str) {
     let words: Vec<&str> = command.split_whitespace().collect();
     match words.as_slice() {
         ["start"] => world.feed_table(),
+        ["kernel-waits"] => world.feed(Input::ServerSilent),
         ["change"] => world.feed(Input::TableChanged),
         ["mount", key, path, fstype, options @ ..] => {
             let key: u64 = number(key);

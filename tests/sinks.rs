@@ -80,7 +80,7 @@ fn another_syslog_is_tried_at_once_however_long_the_one_before_was_away() {
     let reporter = Reporter::start(&settings).unwrap();
     say(&reporter, "kept");
     // Three attempts; the next would come after 4 s.
-    std::thread::sleep(Duration::from_millis(3500));
+    std::thread::park_timeout(Duration::from_millis(3500));
     let socket = bind(&log);
     let begun = Instant::now();
     reporter.adopt(&ReportSettings { syslog: SyslogTarget::Unix(log), ..settings });

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 /// The identity of a mount for as long as it exists: the kernel's unique 64-bit id where there is one (Linux 6.8+,
 /// `statmount(2)`), else the reusable id of the mount table. The two ranges do not meet: unique ids start above 2^31.
+/// macOS and FreeBSD have no such ids: there it is a hash of the file system's id and the mount point.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct MountKey(pub u64);
 
@@ -82,6 +83,12 @@ impl Mount {
     #[must_use]
     pub fn kind(&self) -> FsKind {
         crate::system::kind_of(self.fstype.as_bytes())
+    }
+
+    /// Does the system keep it for itself, out of the sight of people? Its coming and going is nothing to tell them of.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        crate::system::is_quiet(self)
     }
 
     /// The value of `name=value` among the superblock's options.

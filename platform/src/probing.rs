@@ -35,9 +35,9 @@ impl Target {
 /// A call that a probe makes, in the order in which they are made.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Call {
-    /// `statx(AT_STATX_DONT_SYNC)` for the mount id.
+    /// `statx(AT_STATX_DONT_SYNC)` for the mount id; Linux alone.
     Identify,
-    /// `statx(AT_STATX_FORCE_SYNC)`.
+    /// `statx(AT_STATX_FORCE_SYNC)`; `lstat` where there is none.
     Statx,
     /// `statfs`.
     Statfs,
@@ -48,7 +48,7 @@ impl Call {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Call::Identify | Call::Statx => "statx",
+            Call::Identify | Call::Statx => crate::system::ATTRIBUTES_CALL,
             Call::Statfs => "statfs",
         }
     }

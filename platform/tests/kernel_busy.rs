@@ -1,5 +1,7 @@
 //! What makes a mount busy, which mount a path reaches, and that watching never does the former.
 
+#![cfg(all(target_os = "linux", not(feature = "interval")))]
+
 mod common;
 
 use common::{Watched, at, has_unique_ids, in_namespace, skip, statx_mount, tmpfs, tmpfs_on, unmount};

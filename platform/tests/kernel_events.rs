@@ -1,5 +1,7 @@
 //! What the watch assumes of the kernel: which changes of the mount table give an event, and which give none.
 
+#![cfg(all(target_os = "linux", not(feature = "interval")))]
+
 mod common;
 
 use common::{Watched, at, in_namespace, mount_flags, tmpfs, unmount};

@@ -1,6 +1,8 @@
 //! What the watch assumes of the two ways to read the table: that `statmount` says what mountinfo says, for any
 //! mount, and that neither loses or confuses mounts while others come and go.
 
+#![cfg(all(target_os = "linux", not(feature = "interval")))]
+
 mod common;
 
 use common::{

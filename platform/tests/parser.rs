@@ -1,5 +1,7 @@
 //! Properties of the mountinfo parser and of the table, on made-up input.
 
+#![cfg(target_os = "linux")]
+
 use platform::{DeviceNumber, Mount, MountKey, MountTable, mountinfo};
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The file that is read if none is named.
-pub const DEFAULT_CONFIG: &str = "/etc/mount_status_monitor/config.toml";
+pub const DEFAULT_CONFIG: &str = platform::DEFAULT_CONFIG;
 /// The directory beside it whose `*.toml` are read after it, in the order of their names.
 const DROP_IN_DIRECTORY: &str = "conf.d";
 /// The tables at the outermost level.

@@ -48,6 +48,8 @@ const FIRST_PROBER: usize = 4;
 const EVENTS_PER_TURN: usize = 64;
 /// After a reading of the mount table failed, the next is tried after nine times this.
 const FAILED_READING: Duration = Duration::from_millis(100);
+/// That the kernel waits for a file server is not told more often than this.
+const SILENCE_TOLD: Duration = Duration::from_secs(60);
 /// How often somebody who looks on is shown what is still waited for.
 const ONLOOKER_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -158,6 +160,7 @@ pub struct Daemon<'a> {
     elsewhere: Elsewhere,
     namespace_ended: bool,
     unreadable: bool,
+    silence_told: Option<Time>,
 }
 
 /// Something for people: an event of a mount, or news of the daemon itself.
@@ -185,10 +188,10 @@ impl<'a> Daemon<'a> {
         let table = platform::OWN_MOUNT_TABLE;
         let mut watch = match &options.namespace {
             None => MountWatch::open(table.as_ref())
-                .with_context(|| format!("cannot open {table} (is /proc mounted?)"))?,
+                .with_context(|| format!("cannot open {table} ({})", platform::MOUNT_TABLE_HINT))?,
             Some(namespace) => namespace.watch().context("cannot open the table of the mount namespace")?,
         };
-        poll.registry().register(&mut watch, MOUNTS, Interest::PRIORITY).context("cannot wait for mounts")?;
+        poll.registry().register(&mut watch, MOUNTS, Interest::READABLE).context("cannot wait for mounts")?;
         let waker = Arc::new(Waker::new(poll.registry(), NUDGES).context("cannot create a waker")?);
         if let Some(live) = &options.live {
             live.set_waker(Arc::clone(&waker));
@@ -224,6 +227,7 @@ impl<'a> Daemon<'a> {
             elsewhere,
             namespace_ended: false,
             unreadable: false,
+            silence_told: None,
         })
     }
 
@@ -310,7 +314,7 @@ impl<'a> Daemon<'a> {
         }
         for event in events {
             match event.token() {
-                MOUNTS => self.monitor.handle(now, Input::TableChanged),
+                MOUNTS => self.take_changes(now),
                 NUDGES => self.take_nudge(now),
                 NAMESPACE => self.elsewhere.stirred(now),
                 SIGNALS => self.take_signals(now),
@@ -359,6 +363,22 @@ impl<'a> Daemon<'a> {
         let mountpoints = self.showing.evidence_wanted();
         if !mountpoints.is_empty() {
             self.monitor.handle(now, Input::EvidenceWanted { mountpoints });
+        }
+    }
+
+    fn take_changes(&mut self, now: Time) {
+        let changes = self.watch.take_changes();
+        if changes.table {
+            self.monitor.handle(now, Input::TableChanged);
+        }
+        if changes.silent_server {
+            self.monitor.handle(now, Input::ServerSilent);
+            if self.silence_told.is_none_or(|before| now >= before + SILENCE_TOLD) {
+                self.silence_told = Some(now);
+                let text =
+                    "The kernel waits for a file server that does not answer; asking all network mounts";
+                self.notice(Priority::Warning, text.into());
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use platform::collect::{
     Limits, blocked_tasks, connection, fuse_server, fuse_waiting, last_words, stuck_thread, traffic,
 };
 use platform::evidence::{Evidence, Family, Suspect};
-use platform::process::{self, MAX_PACKET};
+use platform::process::{self, Channel, MAX_PACKET};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -49,12 +49,13 @@ pub fn run() -> ! {
     if thread::Builder::new().name("tasks".into()).spawn(move || go_through_tasks(daemon, &given)).is_err() {
         process::exit_now(BROKEN);
     }
+    let Ok(mut channel) = process::prober_channel() else { process::exit_now(BROKEN) };
     let mut buffer = vec![0; MAX_PACKET];
     loop {
         let mut subjects = Vec::new();
         // The first packet is waited for, and those that came with it are taken with it.
         let mut wait = true;
-        while let Some(length) = receive(&mut buffer, wait) {
+        while let Some(length) = receive(&mut channel, &mut buffer, wait) {
             wait = false;
             match wire::messages(&buffer[..length]) {
                 Ok(requests) => requests.into_iter().for_each(|request| match request {
@@ -76,8 +77,11 @@ pub fn run() -> ! {
     }
 }
 
-fn receive(buffer: &mut [u8], wait: bool) -> Option<usize> {
-    match process::receive(process::prober_socket(), buffer, wait) {
+fn receive(channel: &mut Channel, buffer: &mut [u8], wait: bool) -> Option<usize> {
+    if wait && channel.wait_readable(None).is_err() {
+        process::exit_now(BROKEN);
+    }
+    match channel.receive(buffer) {
         Ok(0) => process::exit_now(0), // the daemon ended, or has no use for us any more
         Ok(length) => Some(length),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
@@ -87,7 +91,7 @@ fn receive(buffer: &mut [u8], wait: bool) -> Option<usize> {
 
 fn tell(replies: &[Reply]) {
     for packet in wire::packets(replies) {
-        if process::send(process::prober_socket(), &packet, true).is_err() {
+        if process::answer(&packet).is_err() {
             process::exit_now(0); // nobody wants to know any more
         }
     }

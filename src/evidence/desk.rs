@@ -7,12 +7,12 @@ use mio::event::Source as _;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use platform::evidence::Evidence;
-use platform::process::{self, Child, Launcher, MAX_PACKET};
+use platform::process::{Channel, Child, Launcher, MAX_PACKET};
 use platform::{DeviceNumber, Errno};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub struct Desk {
 
 struct Active {
     child: Child,
-    socket: OwnedFd,
+    channel: Channel,
     outbox: VecDeque<Vec<u8>>,
     /// The socket was full: told when there is room.
     blocked: bool,
@@ -161,9 +161,9 @@ impl Desk {
             return;
         }
         self.told_full = false;
-        let started = self.launcher.spawn().and_then(|(child, socket)| {
-            match SourceFd(&socket.as_raw_fd()).register(&self.registry, self.token, Interest::READABLE) {
-                Ok(()) => Ok((child, socket)),
+        let started = self.launcher.spawn().and_then(|(child, channel)| {
+            match SourceFd(&channel.as_raw_fd()).register(&self.registry, self.token, Interest::READABLE) {
+                Ok(()) => Ok((child, channel)),
                 Err(error) => {
                     child.kill();
                     self.left_behind.push(child);
@@ -172,9 +172,9 @@ impl Desk {
             }
         });
         match started {
-            Ok((child, socket)) => {
+            Ok((child, channel)) => {
                 let outbox = VecDeque::new();
-                self.active = Some(Active { child, socket, outbox, blocked: false, idle_since: None });
+                self.active = Some(Active { child, channel, outbox, blocked: false, idle_since: None });
             }
             Err(error) => {
                 self.not_before = now + PAUSE;
@@ -187,8 +187,8 @@ impl Desk {
     pub fn ready(&mut self, now: Time) {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.resize(MAX_PACKET, 0);
-        while let Some(active) = &self.active {
-            match process::receive(active.socket.as_fd(), &mut buffer, false) {
+        while let Some(active) = &mut self.active {
+            match active.channel.receive(&mut buffer) {
                 Ok(0) => self.gone(now, true),
                 Ok(length) => match wire::messages::<Reply>(&buffer[..length]) {
                     Ok(replies) => replies.into_iter().for_each(|reply| self.take(reply)),
@@ -269,7 +269,7 @@ impl Desk {
     fn gone(&mut self, now: Time, by_itself: bool) {
         if let Some(mut active) = self.active.take() {
             // An error would mean that it was not registered; closing it takes it out of the poll in any case.
-            let _ = SourceFd(&active.socket.as_raw_fd()).deregister(&self.registry);
+            let _ = SourceFd(&active.channel.as_raw_fd()).deregister(&self.registry);
             active.child.kill();
             if by_itself {
                 self.not_before = now + PAUSE;
@@ -291,7 +291,7 @@ impl Desk {
 impl Active {
     fn pump(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         while let Some(packet) = self.outbox.front() {
-            match process::send(self.socket.as_fd(), packet, false) {
+            match self.channel.send(packet) {
                 Ok(()) => {
                     self.outbox.pop_front();
                 }
@@ -301,10 +301,15 @@ impl Active {
                 Err(error) => return Err(error),
             }
         }
-        let blocked = !self.outbox.is_empty();
+        let flushed = match self.channel.flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+            Ok(()) | Err(_) => true,
+        };
+        let blocked = !self.outbox.is_empty() || !flushed;
         if blocked != std::mem::replace(&mut self.blocked, blocked) {
             let interest = if blocked { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-            SourceFd(&self.socket.as_raw_fd()).reregister(registry, token, interest)?;
+            SourceFd(&self.channel.as_raw_fd()).reregister(registry, token, interest)?;
         }
         Ok(())
     }

@@ -34,7 +34,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 /// Where the daemon's socket is unless somebody wants it elsewhere.
-pub const DEFAULT_SOCKET: &str = "/run/mount_status_monitor.sock";
+pub const DEFAULT_SOCKET: &str = platform::DEFAULT_SOCKET;
 
 /// What to listen on.
 #[derive(Clone, PartialEq, Eq, Debug)]

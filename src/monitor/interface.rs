@@ -16,6 +16,8 @@ pub struct ProbeId(pub u64);
 pub enum Input {
     /// The kernel says that the mount table changed.
     TableChanged,
+    /// The kernel says that a file server does not answer, and not which.
+    ServerSilent,
     /// A reading of the mount table; `whole` unless it may lack changes of options and paths.
     MountTable {
         /// The mounts.

@@ -19,6 +19,7 @@ mod reconfigure;
 mod retry;
 mod run;
 mod settings;
+mod silence;
 mod slot;
 mod spread;
 mod status;
@@ -101,6 +102,8 @@ pub struct Monitor {
     heeded: Vec<(Vec<u8>, bool, Time)>,
     /// A hang is over: what lies behind it is to be asked again.
     way_is_free: bool,
+    /// When all network file systems were asked because the kernel waits for one of them.
+    asked_for_silence: Option<Time>,
     actions: VecDeque<Action>,
 }
 
@@ -155,6 +158,7 @@ impl Monitor {
             collecting: 0,
             heeded: Vec::new(),
             way_is_free: false,
+            asked_for_silence: None,
             actions: VecDeque::new(),
         }
     }
@@ -186,6 +190,7 @@ impl Monitor {
             Input::EvidenceEnded { superblock } => self.evidence_ended(superblock),
             Input::EvidenceWanted { mountpoints } => self.collect_on_wish(now, &mountpoints),
             Input::ServerSign { server, responds } => self.server_sign(now, &server, responds),
+            Input::ServerSilent => self.server_is_silent(now),
             Input::Stalled(lost) => self.give_time_back(lost),
             Input::Tick => {}
         }

@@ -271,7 +271,7 @@ impl Shared {
         let spare = std::mem::take(&mut state.spare);
         let mut packet = std::mem::replace(&mut state.replies, spare);
         drop(state);
-        if process::send(process::prober_socket(), &packet, true).is_err() {
+        if process::answer(&packet).is_err() {
             process::exit_now(0);
         }
         packet.clear();

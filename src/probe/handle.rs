@@ -8,10 +8,10 @@ use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use platform::Target;
-use platform::process::{self, Child, MAX_PACKET};
+use platform::process::{Channel, Child, MAX_PACKET};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 /// A prober's main thread touches no file system, so that it answers at once unless it was stopped, never came up,
@@ -23,7 +23,7 @@ pub(super) struct Handle {
     /// The lane that it serves.
     pub(super) lane: usize,
     pub(super) child: Child,
-    socket: OwnedFd,
+    channel: Channel,
     token: Token,
     /// Packets to be sent; the last may still grow.
     outbox: VecDeque<Vec<u8>>,
@@ -72,17 +72,17 @@ impl Handle {
     pub(super) fn new(
         lane: usize,
         child: Child,
-        socket: OwnedFd,
+        channel: Channel,
         registry: &Registry,
         token: Token,
     ) -> Result<Handle, (io::Error, Child)> {
-        if let Err(error) = SourceFd(&socket.as_raw_fd()).register(registry, token, Interest::READABLE) {
+        if let Err(error) = SourceFd(&channel.as_raw_fd()).register(registry, token, Interest::READABLE) {
             return Err((error, child));
         }
         Ok(Handle {
             lane,
             child,
-            socket,
+            channel,
             token,
             outbox: VecDeque::new(),
             blocked: false,
@@ -135,7 +135,7 @@ impl Handle {
     /// The prober cannot be talked to. (That it is gone is no error: that is seen when its socket ends.)
     pub(super) fn pump(&mut self, registry: &Registry) -> io::Result<()> {
         while let Some(packet) = self.outbox.front() {
-            match process::send(self.socket.as_fd(), packet, false) {
+            match self.channel.send(packet) {
                 Ok(()) => {
                     self.outbox.pop_front();
                 }
@@ -144,7 +144,11 @@ impl Handle {
                 Err(error) => return Err(error),
             }
         }
-        self.watch(registry, false)
+        match self.channel.flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.watch(registry, true),
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            Ok(()) | Err(_) => self.watch(registry, false),
+        }
     }
 
     /// Listens for room only while it is waited for: else each packet that the prober takes would wake the daemon.
@@ -154,7 +158,7 @@ impl Handle {
         }
         self.blocked = blocked;
         let interest = if blocked { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-        SourceFd(&self.socket.as_raw_fd()).reregister(registry, self.token, interest)
+        SourceFd(&self.channel.as_raw_fd()).reregister(registry, self.token, interest)
     }
 
     /// Receives the packets that are there, until there are no more.
@@ -164,7 +168,7 @@ impl Handle {
         mut reply: impl FnMut(&mut Handle, Reply),
     ) -> Received {
         loop {
-            match process::receive(self.socket.as_fd(), buffer, false) {
+            match self.channel.receive(buffer) {
                 Ok(0) => return Received::End,
                 Ok(length) => {
                     for message in wire::replies(&buffer[..length]) {
@@ -196,7 +200,7 @@ impl Handle {
 
     pub(super) fn close(self, registry: &Registry) -> Child {
         // An error would mean that it was not registered; closing it takes it out of the poll in any case.
-        let _ = SourceFd(&self.socket.as_raw_fd()).deregister(registry);
+        let _ = SourceFd(&self.channel.as_raw_fd()).deregister(registry);
         self.child
     }
 }

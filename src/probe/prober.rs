@@ -8,7 +8,7 @@
 
 use super::crew::{Crew, Started};
 use super::wire::{self, Reply, Request};
-use platform::process::{self, MAX_PACKET};
+use platform::process::{self, Channel, MAX_PACKET};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,7 @@ pub fn run() -> ! {
     }
     // A thread that panics would take its question with it, silently; the end of the process tells the daemon.
     std::panic::set_hook(Box::new(|_| process::exit_now(BROKEN)));
+    let Ok(mut channel) = process::prober_channel() else { process::exit_now(BROKEN) };
     let crew = Crew::new();
     process::drop_startup_pages();
     crew.reply(&[Reply::Hello]);
@@ -44,8 +45,8 @@ pub fn run() -> ! {
             watch.look(&crew, now);
         }
         let limit = watch.next.map(|next| next.saturating_duration_since(now));
-        match process::wait_readable(process::prober_socket(), limit) {
-            Ok(true) => take_packet(&crew, &mut buffer),
+        match channel.wait_readable(limit) {
+            Ok(true) => take_packet(&mut channel, &crew, &mut buffer),
             Ok(false) => {}
             Err(_) => process::exit_now(BROKEN),
         }
@@ -55,8 +56,8 @@ pub fn run() -> ! {
     }
 }
 
-fn take_packet(crew: &Crew, buffer: &mut [u8]) {
-    let length = match process::receive(process::prober_socket(), buffer, false) {
+fn take_packet(channel: &mut Channel, crew: &Crew, buffer: &mut [u8]) {
+    let length = match channel.receive(buffer) {
         Ok(0) => process::exit_now(0), // the daemon ended, or has no use for us any more
         Ok(length) => length,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,

@@ -19,15 +19,15 @@ const MAX_LISTED_OPTIONS: usize = 8;
 pub fn line(event: &Event) -> (Priority, String) {
     match event {
         Event::Mounted { mount } => {
-            (Priority::Notice, format!("Mount appeared: {} ({})", path(mount), source(mount)))
+            (of_change(mount), format!("Mount appeared: {} ({})", path(mount), source(mount)))
         }
         Event::Unmounted { mount, health, lasted } => (
-            Priority::Notice,
+            of_change(mount),
             format!("Mount disappeared: {} ({})", path(mount), last_known(mount, health, *lasted)),
         ),
         Event::Remounted { mount, before } => remounted(mount, before),
         Event::Moved { mount, from } => {
-            (Priority::Notice, format!("Mount moved: {} -> {}", escape_os(from), path(mount)))
+            (of_change(mount), format!("Mount moved: {} -> {}", escape_os(from), path(mount)))
         }
         Event::Failed { mount, failure } => (
             Priority::Error,
@@ -181,11 +181,16 @@ fn run(mounts: usize, dead: usize, unjudged: usize) -> (Priority, String) {
     }
 }
 
+/// Mounts that a system keeps to itself come and go without people having a part in it.
+fn of_change(mount: &Mount) -> Priority {
+    if mount.is_quiet() { Priority::Debug } else { Priority::Notice }
+}
+
 fn remounted(mount: &Mount, before: &Mount) -> (Priority, String) {
     let (priority, access) = match (before.read_only(), mount.read_only()) {
         (false, true) => (Priority::Warning, Some("rw -> ro")),
-        (true, false) => (Priority::Notice, Some("ro -> rw")),
-        (true, true) | (false, false) => (Priority::Notice, None),
+        (true, false) => (of_change(mount), Some("ro -> rw")),
+        (true, true) | (false, false) => (of_change(mount), None),
     };
     let mut parts: Vec<String> = access.map(str::to_owned).into_iter().collect();
     let mut changes = option_changes(&before.options, &mount.options, access.is_some());

@@ -3,6 +3,7 @@
 //! One program and not one per theme, so that it is linked once. Each test runs in namespaces of its own; see
 //! `common`. Those that cannot run here say so: `SKIPPED <test>: <reason>`.
 
+#![cfg(target_os = "linux")] // file systems that hang on command, in namespaces
 #![forbid(unsafe_code)]
 
 #[path = "../common/mod.rs"]

@@ -1,6 +1,7 @@
 //! Hooks with real commands, real servers and real hung storage: each is told what it is to be told, and one that
 //! hangs, fails or floods costs nobody else anything.
 
+#![cfg(target_os = "linux")] // file systems that hang on command, in namespaces
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)] // helpers of tests
 

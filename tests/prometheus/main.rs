@@ -1,5 +1,6 @@
 //! Prometheus and its friends: the real ones, which take what the daemon says, and hostile ones, which delay nothing.
 
+#![cfg(target_os = "linux")] // file systems that hang on command, in namespaces
 #![forbid(unsafe_code)]
 
 #[path = "../common/mod.rs"]

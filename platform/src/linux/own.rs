@@ -1,29 +1,11 @@
 //! What this process uses of the machine, from `/proc/self`: no other file is asked, for in a container any other
 //! part of `/proc` may be somebody's FUSE mount.
 
+use crate::OwnUse;
 use nix::sys::resource::{Resource, getrlimit};
 use std::fs;
 use std::mem::MaybeUninit;
 use std::time::Duration;
-
-/// What this process uses.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct OwnUse {
-    /// Time on a processor, in user and kernel mode.
-    pub cpu: Duration,
-    /// Memory that is there, in bytes.
-    pub resident_bytes: u64,
-    /// Addresses that are taken, in bytes.
-    pub virtual_bytes: u64,
-    /// Threads.
-    pub threads: u64,
-    /// Open file descriptors.
-    pub open_fds: u64,
-    /// How many there may be.
-    pub max_fds: u64,
-    /// When it started, since the epoch. Moves with the clock of the machine.
-    pub started: Duration,
-}
 
 /// What this process uses now; none if `/proc` does not tell.
 #[must_use]

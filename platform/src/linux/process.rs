@@ -2,20 +2,16 @@
 //!
 //! It is started as `spawn` describes, and that it has come up is learned from its first packet.
 
-use super::spawn::{EXEC_FAILED, FOURTH, spawn};
+use crate::children::spawn::{FOURTH, spawn};
 
-pub use super::packet::{MAX_PACKET, receive, send, wait_readable};
+pub use super::packet::{Channel, MAX_PACKET, answer};
+pub use crate::children::child::{Child, Ended};
 
-use nix::errno::Errno;
-use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socketpair, sockopt};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
-use nix::unistd::Pid;
 use std::ffi::{CStr, CString, c_int};
-use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -32,8 +28,6 @@ const OURSELVES: &CStr = c"/proc/self/exe";
 /// `argv[2]` of a prober that is to enter the mount namespace that is its descriptor 3.
 pub const ENTERING_ARGUMENT: &str = "in-mount-namespace";
 const ENTERING: &CStr = c"in-mount-namespace";
-/// The exit status of a prober that could not enter its mount namespace: EX_OSERR of sysexits.h.
-const NOT_ENTERED: c_int = 71;
 
 /// May this process do all that root may?
 #[must_use]
@@ -87,7 +81,7 @@ impl Launcher {
     ///
     /// # Errors
     /// Those of `socketpair(2)` and `fork(2)`. A failing exec is seen as the child's end with status 127.
-    pub fn spawn(&self) -> io::Result<(Child, OwnedFd)> {
+    pub fn spawn(&self) -> io::Result<(Child, Channel)> {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         let standard = [theirs.as_fd(), self.null.as_fd(), self.null.as_fd()];
@@ -97,98 +91,7 @@ impl Launcher {
                 spawn(&self.program, &[NAME, self.mode, ENTERING], &[], standard, Some(namespace.as_fd()))?
             }
         };
-        Ok((Child::of(pid), ours))
-    }
-}
-
-/// A started child. Dropping it neither kills nor waits.
-#[derive(Debug)]
-pub struct Child {
-    pid: Pid,
-    ended: Option<Ended>,
-}
-
-impl Child {
-    pub(super) const fn of(pid: Pid) -> Child {
-        Child { pid, ended: None }
-    }
-
-    /// Its process id.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.pid.as_raw().unsigned_abs()
-    }
-
-    /// Sends SIGKILL. A child that was reaped is left alone: its id may be somebody else's by now.
-    pub fn kill(&self) {
-        if self.ended.is_none() {
-            // Our own child that was not reaped can always be signalled, a zombie too.
-            let _ = nix::sys::signal::kill(self.pid, Signal::SIGKILL);
-        }
-    }
-
-    /// Sends a signal to it and to all that it has started and that did not leave its process group. It works as long
-    /// as the child was not reaped: until then its number is nobody else's.
-    pub(super) fn signal_group(&self, signal: Signal) {
-        if self.ended.is_none() {
-            // The group is made by the child itself, which may not have come to it yet.
-            let _ = nix::sys::signal::killpg(self.pid, signal);
-            let _ = nix::sys::signal::kill(self.pid, signal);
-        }
-    }
-
-    /// Has it ended, so that [`Child::try_reap`] will say how? Its number is kept until then.
-    pub(super) fn has_ended(&self) -> bool {
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        self.ended.is_some() || !matches!(waitid(Id::Pid(self.pid), flags), Ok(WaitStatus::StillAlive))
-    }
-
-    /// Is this thread of it still there? The threads of a killed process end one by one, and one that cannot be
-    /// interrupted keeps the others' descriptors open, but not the others.
-    #[must_use]
-    pub fn has_thread(&self, tid: u32) -> bool {
-        // SAFETY: plain numbers; signal 0 is never delivered.
-        let result = unsafe { libc::syscall(libc::SYS_tgkill, self.pid.as_raw(), tid as c_int, 0 as c_int) };
-        self.ended.is_none() && (result == 0 || Errno::last() != Errno::ESRCH)
-    }
-
-    /// How it ended, if it has; never waits. All its threads are gone then, and its descriptors closed.
-    pub fn try_reap(&mut self) -> Option<Ended> {
-        if self.ended.is_none() {
-            self.ended = match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(_, status)) => Some(Ended::Exited(status)),
-                Ok(WaitStatus::Signaled(_, signal, _)) => Some(Ended::Killed(signal as i32)),
-                Err(Errno::ECHILD) => Some(Ended::Unknown),
-                Ok(_) | Err(_) => None,
-            };
-        }
-        self.ended
-    }
-}
-
-/// How a child ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ended {
-    /// By itself, with this status.
-    Exited(i32),
-    /// By this signal.
-    Killed(i32),
-    /// Somebody else waited for it.
-    Unknown,
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Ended::Exited(EXEC_FAILED) => write!(f, "the program could not be executed"),
-            Ended::Exited(NOT_ENTERED) => write!(f, "the mount namespace cannot be entered"),
-            Ended::Exited(status) => write!(f, "exit status {status}"),
-            Ended::Killed(number) => match Signal::try_from(number) {
-                Ok(signal) => write!(f, "killed by {signal}"),
-                Err(_) => write!(f, "killed by signal {number}"),
-            },
-            Ended::Unknown => write!(f, "ended in an unknown way"),
-        }
+        Ok((Child::of(pid), Channel::over(ours)))
     }
 }
 
@@ -221,7 +124,7 @@ pub fn enter_namespace() {
     // SAFETY: the daemon that asks for this has put it there, and nothing else has it.
     let file = unsafe { OwnedFd::from_raw_fd(FOURTH) };
     if super::namespace::enter(file.as_fd()).is_err() {
-        exit_now(NOT_ENTERED);
+        exit_now(Ended::NOT_ENTERED);
     }
 }
 
@@ -259,14 +162,15 @@ pub fn drop_startup_pages() {
 /// Is descriptor 0 a socket such as [`Launcher::spawn`] gives to a prober? It is not when people type `prober`.
 #[must_use]
 pub fn is_started_by_daemon() -> bool {
-    getsockopt(&prober_socket(), sockopt::SockType) == Ok(SockType::SeqPacket)
+    getsockopt(&io::stdin().as_fd(), sockopt::SockType) == Ok(SockType::SeqPacket)
 }
 
-/// The prober's end of the socket pair.
-#[must_use]
-pub fn prober_socket() -> BorrowedFd<'static> {
-    // SAFETY: nothing in a prober closes descriptor 0.
-    unsafe { BorrowedFd::borrow_raw(0) }
+/// The prober's end of the channel, for its one reader.
+///
+/// # Errors
+/// Those of `dup(2)`.
+pub fn prober_channel() -> io::Result<Channel> {
+    Ok(Channel::over(io::stdin().as_fd().try_clone_to_owned()?))
 }
 
 /// The process that started this one.
@@ -290,15 +194,14 @@ pub fn exit_now(status: i32) -> ! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
     use std::time::Duration;
 
-    fn end_of(child: &mut Child, socket: &OwnedFd) -> Ended {
+    fn end_of(child: &mut Child, channel: &Channel) -> Ended {
         loop {
             if let Some(ended) = child.try_reap() {
                 return ended;
             }
-            wait_readable(socket.as_fd(), Some(Duration::from_millis(10))).unwrap();
+            channel.wait_readable(Some(Duration::from_millis(10))).unwrap();
         }
     }
 
@@ -306,17 +209,17 @@ mod tests {
     fn a_child_is_started_with_our_socket_and_its_end_is_seen() {
         // `false prober` ends with 1 without reading anything.
         let launcher = Launcher::new(Some(Path::new("/bin/false"))).unwrap();
-        let (mut child, socket) = launcher.spawn().unwrap();
-        assert_eq!(end_of(&mut child, &socket), Ended::Exited(1));
-        assert_eq!(receive(socket.as_fd(), &mut [0; 8], false).unwrap(), 0, "the other end is closed");
+        let (mut child, mut channel) = launcher.spawn().unwrap();
+        assert_eq!(end_of(&mut child, &channel), Ended::Exited(1));
+        assert_eq!(channel.receive(&mut [0; 8]).unwrap(), 0, "the other end is closed");
         child.kill(); // nothing: it was reaped
     }
 
     #[test]
     fn an_exec_that_fails_is_an_end_with_its_own_status() {
         let launcher = Launcher::new(Some(Path::new("/no/such/program"))).unwrap();
-        let (mut child, socket) = launcher.spawn().unwrap();
-        let ended = end_of(&mut child, &socket);
+        let (mut child, channel) = launcher.spawn().unwrap();
+        let ended = end_of(&mut child, &channel);
         assert_eq!(
             (ended, ended.to_string()),
             (Ended::Exited(127), "the program could not be executed".into())

@@ -11,7 +11,7 @@
 
 use super::mountinfo::{self, Line};
 use super::statmount::{Found, OWN_NAMESPACE, Statmount, first_id, listmount};
-use crate::{Mount, MountKey, MountTable};
+use crate::{Changes, Mount, MountKey, MountTable};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token, event::Source};
 use std::fs::File;
@@ -131,6 +131,11 @@ impl MountWatch {
     #[must_use]
     pub fn full_read_due(&self) -> bool {
         self.full_read_due
+    }
+
+    /// What an event means: to be called after each. Never waits.
+    pub fn take_changes(&mut self) -> Changes {
+        Changes { table: true, silent_server: false }
     }
 
     fn read_with_unique_ids(&mut self) -> io::Result<Option<MountTable>> {

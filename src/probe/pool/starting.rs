@@ -43,8 +43,8 @@ impl Pool {
     fn spawn(&mut self, lane: usize) -> Result<usize, SpawnError> {
         let slot = self.probers.iter().position(Option::is_none).ok_or(SpawnError::TooMany)?;
         let failed = |error: io::Error| SpawnError::System(Errno::of(&error));
-        let (child, socket) = self.launcher.spawn().map_err(failed)?;
-        match Handle::new(lane, child, socket, &self.registry, Token(self.first_token + slot)) {
+        let (child, channel) = self.launcher.spawn().map_err(failed)?;
+        match Handle::new(lane, child, channel, &self.registry, Token(self.first_token + slot)) {
             Ok(prober) => {
                 self.probers[slot] = Some(prober);
                 Ok(slot)

@@ -1,14 +1,14 @@
 //! A child that enters a namespace and sits there until it has been looked at through `/proc`.
 
-use super::super::packet::{receive, wait_readable};
-use super::super::spawn::{close_from, default_signals};
+use super::super::packet::Channel;
+use crate::children::spawn::{close_from, default_signals};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 /// To enter is a matter of microseconds, unless the root of the namespace hangs.
@@ -17,7 +17,7 @@ const ENTER_LIMIT: Duration = Duration::from_secs(5);
 pub(super) struct Visitor {
     pid: Pid,
     /// It ends when this is closed.
-    _socket: OwnedFd,
+    _channel: Channel,
 }
 
 impl Visitor {
@@ -40,14 +40,15 @@ impl Visitor {
         before.thread_set_mask()?;
         drop(theirs);
         let pid = forked?;
-        let said = wait_readable(ours.as_fd(), Some(ENTER_LIMIT)).unwrap_or(false);
+        let mut ours = Channel::over(ours);
+        let said = ours.wait_readable(Some(ENTER_LIMIT)).unwrap_or(false);
         let mut answer = [0; size_of::<i32>()];
-        if !said || receive(ours.as_fd(), &mut answer, false)? != answer.len() {
+        if !said || ours.receive(&mut answer)? != answer.len() {
             // Not waited for: it may be stuck, as everybody would be in there.
             let _ = kill(pid, Signal::SIGKILL);
             return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody comes into it: its root may hang"));
         }
-        let visitor = Visitor { pid, _socket: ours };
+        let visitor = Visitor { pid, _channel: ours };
         match i32::from_ne_bytes(answer) {
             0 => Ok(visitor),
             errno => Err(io::Error::from_raw_os_error(errno)),

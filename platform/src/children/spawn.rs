@@ -7,26 +7,28 @@
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::{ForkResult, Pid};
-use std::ffi::{CStr, c_char, c_int, c_uint};
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+use std::ffi::c_uint;
+use std::ffi::{CStr, c_char, c_int};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 /// The exit status of a child whose exec failed, as in a shell.
-pub(super) const EXEC_FAILED: c_int = 127;
+pub(crate) const EXEC_FAILED: c_int = 127;
 /// The first descriptor after the standard ones.
-pub(super) const FOURTH: RawFd = 3;
-/// Kernels before 5.9 have no `close_range`: descriptors below this are closed one by one. Ours are numbered from
+pub(crate) const FOURTH: RawFd = 3;
+/// Linux before 5.9 and macOS have nothing to close all at once: descriptors below this are closed one by one. Ours are numbered from
 /// the bottom and never come near it; the bound keeps an unlimited `RLIMIT_NOFILE` from costing seconds.
 const MAX_CLOSED_ONE_BY_ONE: c_int = 65_536;
-/// Signal numbers end here (`_NSIG`) on all but MIPS.
-const MAX_SIGNAL: c_int = 64;
+/// No system here has a higher signal number (FreeBSD's `_SIG_MAXSIG`); what a system does not have it refuses.
+const MAX_SIGNAL: c_int = 128;
 
 /// Starts a program in a session and process group of its own, in `/`, with default signals, with these arguments
 /// and this environment, and with no descriptors but these: the three standard ones, and perhaps a fourth.
 ///
 /// # Errors
 /// Those of `fork(2)`. A failing exec is seen as the child's end with [`EXEC_FAILED`].
-pub(super) fn spawn(
+pub(crate) fn spawn(
     program: &CStr,
     arguments: &[&CStr],
     environment: &[&CStr],
@@ -95,21 +97,35 @@ unsafe fn exec(
 
 /// # Safety
 /// Closes descriptors whoever owns them: only in the child of a fork.
-pub(super) unsafe fn close_from(first: c_int) {
-    // SAFETY: plain numbers; who may call this has no use for the descriptors.
+pub(crate) unsafe fn close_from(first: c_int) {
+    #[cfg(any(target_os = "linux", target_os = "freebsd"))]
+    // SAFETY: plain numbers; who may call this has no use for the descriptors. A single system call (FreeBSD 13).
     unsafe {
-        if libc::syscall(libc::SYS_close_range, first as c_uint, c_uint::MAX, 0 as c_uint) == 0 {
+        #[cfg(target_os = "linux")]
+        let result = libc::syscall(libc::SYS_close_range, first as c_uint, c_uint::MAX, 0 as c_uint);
+        #[cfg(target_os = "freebsd")]
+        let result = libc::close_range(first as c_uint, c_uint::MAX, 0);
+        if result == 0 {
             return;
         }
-        for fd in first..MAX_CLOSED_ONE_BY_ONE {
-            libc::close(fd);
+    }
+    // SAFETY: numbers alone, for which zero is a value; a bare system call, which fills what it is given.
+    let last = unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        match libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) {
+            0 => c_int::try_from(limit.rlim_cur).unwrap_or(c_int::MAX).min(MAX_CLOSED_ONE_BY_ONE),
+            _ => MAX_CLOSED_ONE_BY_ONE,
         }
+    };
+    for fd in first..=last {
+        // SAFETY: as above; a number that is no descriptor is refused.
+        unsafe { libc::close(fd) };
     }
 }
 
 /// # Safety
 /// Takes away every handler: only in the child of a fork.
-pub(super) unsafe fn default_signals() {
+pub(crate) unsafe fn default_signals() {
     // SAFETY: zeroed structures of these types are valid: no flags, an empty mask, the default action.
     unsafe {
         let mut default: libc::sigaction = std::mem::zeroed();

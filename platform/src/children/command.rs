@@ -1,7 +1,7 @@
 //! A command of the operator: started without waiting for its program, which may lie on hung storage; ended with all
 //! that it has started.
 
-use super::process::{Child, Ended};
+use super::child::{Child, Ended};
 use super::spawn::spawn;
 use nix::sys::signal::Signal;
 use std::ffi::{CStr, CString, OsStr, OsString};
@@ -91,8 +91,11 @@ impl Running {
 mod tests {
     use super::*;
     use std::fs::File;
-    use std::io::{Read, Write};
+    use std::io::Read as _;
+    #[cfg(target_os = "linux")]
+    use std::io::Write as _;
 
+    #[cfg(target_os = "linux")] // where /proc shows the descriptors
     #[test]
     fn a_command_has_its_arguments_and_variables_and_nothing_else() {
         let script =

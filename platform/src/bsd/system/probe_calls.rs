@@ -1,0 +1,54 @@
+//! What the prober asks.
+
+/// The calls that ask one file system for a sign of life.
+pub mod probe {
+    use super::super::fsid;
+    use crate::bsd::record::{MNT_RDONLY, text};
+    use crate::bsd::table::key_of;
+    use crate::portable::probe::{Answer, Calls, ask as ask_by, lstat};
+    use crate::{Call, Errno, Outcome, Target, Usage};
+    use std::ffi::CStr;
+    use std::mem::MaybeUninit;
+
+    pub use crate::portable::probe::is_ourselves;
+
+    /// Asks the mount for a sign of life; may never return. `on_call` is told of each call right before it is made.
+    pub fn ask(target: &Target, on_call: impl Fn(Call)) -> Outcome {
+        ask_by(&Kernel, target, on_call)
+    }
+
+    /// As [`ask`]: a thread cannot become somebody else here, so a mount that answers its owner alone refuses us.
+    pub fn ask_as_owner(target: &Target, _owner: (u32, u32), on_call: impl Fn(Call)) -> Outcome {
+        ask(target, on_call)
+    }
+
+    struct Kernel;
+
+    impl Calls for Kernel {
+        fn lstat(&self, path: &CStr) -> Result<(), Errno> {
+            lstat(path)
+        }
+
+        #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // these fields differ between the systems
+        fn statfs(&self, path: &CStr) -> Result<Answer, Errno> {
+            let mut found = MaybeUninit::<libc::statfs>::uninit();
+            // SAFETY: the path is NUL-terminated and the buffer is of the type that the call fills.
+            if unsafe { libc::statfs(path.as_ptr(), found.as_mut_ptr()) } != 0 {
+                return Err(Errno(nix::errno::Errno::last_raw()));
+            }
+            // SAFETY: the call succeeded and therefore filled the buffer.
+            let found = unsafe { found.assume_init() };
+            let usage = Usage {
+                block_size: found.f_bsize as u64,
+                blocks: found.f_blocks as u64,
+                free: found.f_bfree as u64,
+                // Both are negative on FreeBSD where root's reserve is in use.
+                available: u64::try_from(found.f_bavail).unwrap_or(0),
+                files: found.f_files as u64,
+                files_free: u64::try_from(found.f_ffree).unwrap_or(0),
+                read_only: found.f_flags as u64 & MNT_RDONLY != 0,
+            };
+            Ok(Answer { usage, from: Some(key_of(fsid(&found), &text(&found.f_mntonname))) })
+        }
+    }
+}

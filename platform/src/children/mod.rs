@@ -1,0 +1,5 @@
+//! Child processes, by calls that all systems have.
+
+pub(crate) mod child;
+pub mod command;
+pub(crate) mod spawn;
