@@ -30,7 +30,7 @@ another() {
     sed -i "s/^Version: .*/Version: $1/" $tree/DEBIAN/control
     echo "# new in $1" >>$tree/etc/$name/config.toml
     (cd $tree && find . -type f ! -path './DEBIAN/*' -printf '%P\0' | xargs -0 md5sum >DEBIAN/md5sums)
-    dpkg-deb -q --root-owner-group -b $tree $root/tmp/$1.deb
+    dpkg-deb --root-owner-group -b $tree $root/tmp/$1.deb >/dev/null
 }
 
 install() {
@@ -54,16 +54,21 @@ it_depends_on_the_libraries_that_it_is_linked_with() {
     dpkg-deb -f "$deb" Depends
     dpkg-deb -f "$deb" Depends | grep -qE 'libc6 \(>= [0-9.]+\)'
     for library in $(ldd target/release/$name | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p'); do
-        library=$(dpkg -S "$(readlink -f "$library")" | sed 's/:.*//')
-        dpkg-deb -f "$deb" Depends | grep -q "$library" || fail "does not depend on $library"
+        library=$(dpkg -S "$library" | sed 's/:.*//')
+        [ -n "$library" ]
+        # cargo-deb leaves it out, for the C library brings it.
+        if [ "$library" = libgcc-s1 ]; then
+            there dpkg-query -W -f '${Depends}' libc6 | grep -q libgcc-s1
+        else
+            dpkg-deb -f "$deb" Depends | grep -q "$library" || fail "does not depend on $library"
+        fi
     done
 }
 
 lintian_is_content() {
     command -v lintian >/dev/null || skip "needs lintian"
-    # no-manual-page etc. would be told; see contrib/packaging/README.md for what is left out, and why.
-    lintian --allow-root --fail-on error,warning \
-        --suppress-tags initial-upload-closes-no-bugs,maintainer-script-calls-systemctl "$deb"
+    # It is no package of Debian's own, whose changelog closes a bug.
+    lintian --allow-root --fail-on error,warning --suppress-tags initial-upload-closes-no-bugs "$deb"
 }
 
 it_installs_where_systemd_does_not_run() {

@@ -17,9 +17,12 @@ built=$PWD/target/packages/image-target
 # Control groups of containers are named after it.
 id=msm-packages-$$-$(date +%s)
 
+# Where crates lie, under the same path as here: cargo would compile them again under another.
+home=${CARGO_HOME:-$HOME/.cargo}
+
 # This machine as the image that the build starts from.
 base() {
-    local sysroot part home=${CARGO_HOME:-$HOME/.cargo}
+    local sysroot part
     sysroot=$(rustc --print sysroot)
     mkdir -p $base/{dev,etc/ssl,proc,source/target,tmp,usr}
     for part in bin lib lib64 sbin; do
@@ -28,11 +31,11 @@ base() {
     mount --bind /usr $base/usr
     mount -o remount,bind,ro $base/usr
     mount -t tmpfs -o mode=755 local $base/usr/local
-    mkdir -p $base/usr/local/{rust,cargo/registry}
+    mkdir -p $base/usr/local/rust "$base$home/registry"
     mount --bind "$sysroot" $base/usr/local/rust
     mount -o remount,bind,ro $base/usr/local/rust
-    mount --bind "$home/registry" $base/usr/local/cargo/registry
-    mount -o remount,bind,ro $base/usr/local/cargo/registry
+    mount --bind "$home/registry" "$base$home/registry"
+    mount -o remount,bind,ro "$base$home/registry"
     mount --bind "$built" $base/source/target
     mount -t proc proc $base/proc
     for part in null urandom; do
@@ -95,7 +98,7 @@ each_step_can_be_done() {
     mkdir -p "$built"
     warm
     base
-    IMAGE_ENVIRONMENT='{"PATH": "/usr/local/rust/bin:/usr/bin:/bin", "CARGO_HOME": "/usr/local/cargo",
+    IMAGE_ENVIRONMENT='{"PATH": "/usr/local/rust/bin:/usr/bin:/bin", "CARGO_HOME": "'"$home"'",
         "CARGO_NET_OFFLINE": "true", "HOME": "/tmp"}' \
         python3 tests/packages/dockerfile.py Dockerfile . $scratch/stages rust=$base >$scratch/steps
     [ "$(of_image root)" = "$scratch/stages/last" ]
