@@ -10,11 +10,16 @@ fn contrib(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib").join(name)
 }
 
-/// Only with hooks or expected mounts; the run that is looked at has none.
+/// Only with hooks or expected mounts, which the run that is looked at has not; and of a mount that fails at once it may
+/// be over before it is known who waits.
 fn needs_more(family: &str) -> bool {
-    ["mountstatus_hook_", "mountstatus_alertmanager_", "mountstatus_expected_"]
-        .iter()
-        .any(|prefix| family.starts_with(prefix))
+    let prefixes = [
+        "mountstatus_hook_",
+        "mountstatus_alertmanager_",
+        "mountstatus_expected_",
+        "mountstatus_mount_blocked_",
+    ];
+    prefixes.iter().any(|prefix| family.starts_with(prefix))
 }
 
 #[test]
