@@ -9,11 +9,14 @@ mod clock;
 mod inquiry;
 mod namespace;
 mod notifier;
+mod owner;
 mod showing;
 
+pub use owner::{Ended, Ending, Onlooker, Options, Owner, Purpose, Told, Wishes};
+
 use crate::evidence::DeskEvent;
-use crate::live::{Live, Snapshot};
-use crate::monitor::{Action, Event, Expected, Input, Monitor, Policy, Reading, Settings, Status, Time};
+use crate::live::Snapshot;
+use crate::monitor::{Action, Event, Input, Monitor, Reading, Settings, Time};
 use crate::probe::{Pool, PoolEvent};
 use crate::report::escape::escape_os;
 use crate::report::{Priority, notices, supervisor};
@@ -23,13 +26,12 @@ use inquiry::Inquiry;
 use mio::{Events, Interest, Poll, Token, Waker};
 use namespace::Elsewhere;
 use notifier::Notifier;
+use platform::MountWatch;
 use platform::service::{ServiceManager, monotonic_usec};
-use platform::{MountNamespace, MountTable, MountWatch};
 use showing::Showing;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -53,95 +55,6 @@ const SILENCE_TOLD: Duration = Duration::from_secs(60);
 /// How often somebody who looks on is shown what is still waited for.
 const ONLOOKER_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Whom the loop tells what happens, and who may come to want something else while it runs.
-pub trait Owner {
-    /// Something happened.
-    fn told(&mut self, time: SystemTime, told: Told<'_>);
-
-    /// How the loop is woken up to ask for wishes.
-    fn wake_with(&mut self, _waker: Arc<Waker>) {}
-
-    /// SIGHUP came. Whoever has no use for it is to be ended by it, as by a terminal that is closed.
-    fn hung_up(&mut self) -> Ended {
-        Ended(true)
-    }
-
-    /// Was something asked for by SIGHUP that [`Owner::wishes`] has not answered yet?
-    fn is_reloading(&self) -> bool {
-        false
-    }
-
-    /// What is wanted from now on, if that is something else. `table` is the present one.
-    fn wishes(&mut self, _table: &MountTable) -> Option<Wishes> {
-        None
-    }
-}
-
-impl<F: FnMut(SystemTime, Told<'_>)> Owner for F {
-    fn told(&mut self, time: SystemTime, told: Told<'_>) {
-        self(time, told);
-    }
-}
-
-/// Is the loop to end?
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ended(pub bool);
-
-/// Which mounts are watched from now on, and how.
-pub struct Wishes {
-    /// How, where there is no rule.
-    pub settings: Settings,
-    /// Which, and how.
-    pub policy: Policy,
-    /// Which have to be there.
-    pub expected: Vec<Arc<Expected>>,
-}
-
-/// What to watch, and how.
-pub struct Options {
-    /// How mounts are watched for which there is no rule.
-    pub settings: Settings,
-    /// Which mounts, and how.
-    pub policy: Policy,
-    /// Which mounts have to be there.
-    pub expected: Vec<Arc<Expected>>,
-    /// The program to start probers from, if it is not this one.
-    pub prober: Option<PathBuf>,
-    /// Where to show what is known, if anybody serves it.
-    pub live: Option<Live>,
-    /// The mount namespace to watch, if it is not our own.
-    pub namespace: Option<MountNamespace>,
-    /// What keeps this machine apart from others; see [`Monitor::spread`].
-    pub seed: u64,
-}
-
-/// Is shown what is known.
-pub type Onlooker<'a> = &'a mut dyn FnMut(&Status, Time);
-
-/// What the daemon runs for.
-pub enum Purpose<'a> {
-    /// To watch until a signal ends it.
-    Watch,
-    /// To judge every mount once. Whoever looks on is shown what is known, a few times a second.
-    Once(Option<Onlooker<'a>>),
-    /// The same, and to wait for the evidence about those that are dead.
-    Explain,
-}
-
-/// How it ended.
-pub struct Ending {
-    /// What is known in the end.
-    pub status: Status,
-    /// When that was.
-    pub at: Time,
-    /// Mounts about which nothing could be learned in the last run.
-    pub unjudged: usize,
-    /// Did a signal end it?
-    pub interrupted: bool,
-    /// Is the mount namespace that was watched no more?
-    pub namespace_ended: bool,
-}
-
 /// Everything the loop holds.
 pub struct Daemon<'a> {
     poll: Poll,
@@ -161,14 +74,6 @@ pub struct Daemon<'a> {
     namespace_ended: bool,
     unreadable: bool,
     silence_told: Option<Time>,
-}
-
-/// Something for people: an event of a mount, or news of the daemon itself.
-pub enum Told<'a> {
-    /// An event, and the monitor at that moment.
-    Event(&'a Event, &'a Monitor),
-    /// A sentence.
-    Notice(Priority, String),
 }
 
 impl<'a> Daemon<'a> {

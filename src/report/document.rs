@@ -2,7 +2,7 @@
 
 use super::Verdict;
 use super::evidence_json;
-use super::json::{name, seconds};
+use super::json_values::{name, seconds};
 use super::lines::{cause, meanwhile};
 use super::stamp::rfc3339;
 use super::table::use_percent;

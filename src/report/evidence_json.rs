@@ -2,7 +2,7 @@
 
 use super::escape::escape;
 use super::evidence::{needs_root, sentences};
-use super::json::seconds;
+use super::json_values::seconds;
 use super::stamp::rfc3339;
 use crate::monitor::Failure;
 use platform::evidence::{

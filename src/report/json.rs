@@ -1,15 +1,13 @@
 //! A message as one JSON object: the same that the line tells, in fields.
 
 use super::Message;
-use super::escape::escape_os;
 use super::evidence_json;
+use super::json_values::{name, seconds};
 use super::lines;
 use super::stamp::rfc3339;
 use crate::monitor::{Event, Failure};
 use platform::Mount;
 use serde::Serialize;
-use std::ffi::OsStr;
-use std::time::Duration;
 
 /// The object of this message, on one line, without a line end.
 #[must_use]
@@ -25,16 +23,6 @@ pub fn object_from(message: &Message, host: &str, severity: &str) -> String {
 
 fn text(object: &impl Serialize) -> String {
     serde_json::to_string(object).expect("strings and finite numbers make JSON")
-}
-
-/// Seconds as JSON has them, to the microsecond.
-pub(super) fn seconds(span: Duration) -> f64 {
-    (span.as_secs_f64() * 1e6).round() / 1e6
-}
-
-/// Names are escaped as in lines, so that they are always text and can be turned back into bytes.
-pub(super) fn name(name: &OsStr) -> String {
-    escape_os(name).into_owned()
 }
 
 /// All fields of all events; those that an event does not have are left out.
@@ -208,6 +196,7 @@ mod tests {
     use crate::report::{Priority, lines};
     use platform::{Call, Errno};
     use serde_json::{Value, json};
+    use std::time::Duration;
     use std::time::SystemTime;
 
     const HALF: Duration = Duration::from_millis(500);

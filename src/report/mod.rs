@@ -11,6 +11,7 @@ pub mod escape;
 pub mod evidence;
 mod evidence_json;
 pub mod json;
+mod json_values;
 pub mod lines;
 mod message;
 pub mod nagios;

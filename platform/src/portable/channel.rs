@@ -1,7 +1,6 @@
 //! Packets over a stream: macOS has no `SOCK_SEQPACKET`, and FreeBSD 15 keeps its packets apart in another way than
 //! FreeBSD 14. Each packet is preceded by its length.
 
-use super::process::MAX_PACKET;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -10,6 +9,10 @@ use std::time::Duration;
 
 /// The length of a packet, before it.
 const HEADER: usize = size_of::<u32>();
+
+/// No packet is larger: each takes about a thousand questions or answers, which makes the cost of the system calls
+/// disappear.
+pub const MAX_PACKET: usize = 64 * 1024;
 
 /// One end of a connection that carries packets. It never waits.
 #[derive(Debug)]

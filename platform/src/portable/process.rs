@@ -1,6 +1,7 @@
 //! The prober as a process: started with one socket. By POSIX alone.
 
-pub use super::channel::Channel;
+#[allow(unused_imports)] // by tests on Linux, where this is not the back-end
+pub use super::channel::{Channel, MAX_PACKET};
 pub use crate::children::child::{Child, Ended};
 
 use crate::children::spawn::spawn;
@@ -23,9 +24,6 @@ pub const COLLECTOR_ARGUMENT: &str = "collector";
 const COLLECTOR: &CStr = c"collector";
 /// `argv[2]` of a prober that is to enter a mount namespace; none is, here.
 pub const ENTERING_ARGUMENT: &str = "in-mount-namespace";
-/// No packet is larger: each takes about a thousand questions or answers, which makes the cost of the system calls
-/// disappear.
-pub const MAX_PACKET: usize = 64 * 1024;
 /// May this process do all that root may?
 #[must_use]
 pub fn is_root() -> bool {
