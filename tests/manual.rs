@@ -189,7 +189,7 @@ fn the_readme_names_every_command_and_no_option_that_is_none() {
         is(&definition) || subs.iter().any(|sub| is(sub))
     };
     // Options of cargo and of others that the README speaks of.
-    let others = ["poll", "release", "version"];
+    let others = ["features", "poll", "release", "rm", "version"];
     for word in readme.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')) {
         if let Some(name) = word.strip_prefix("--").filter(|name| !name.is_empty() && !name.starts_with('-'))
         {

@@ -200,7 +200,10 @@ impl Rules {
     #[must_use]
     pub fn on(&self, event: &Event) -> (Severity, Option<&[String]>) {
         let rule = match (event, event.mount()) {
-            (Event::Missing { expected, .. }, _) => self.of_missing(&expected.mountpoint),
+            // Whoever was told that it is missing is told that it is there.
+            (Event::Missing { expected, .. } | Event::Found { expected, .. }, _) => {
+                self.of_missing(&expected.mountpoint)
+            }
             (_, Some(mount)) => self.of(mount),
             (_, None) => None,
         };
@@ -378,6 +381,7 @@ impl fmt::Debug for Globs {
 mod tests {
     use super::*;
     use crate::config::testing::mount;
+    use crate::monitor::Expected;
     use std::os::unix::ffi::OsStrExt;
 
     fn globs(texts: &[&str], paths: bool) -> Option<Globs> {
@@ -444,6 +448,19 @@ mod tests {
         for fine in ["/", "/a/", "/a/...", "/a/.b", "/a.", "/*/..a"] {
             new(fine).unwrap();
         }
+    }
+
+    #[test]
+    fn who_is_told_that_a_mount_is_missing_is_told_that_it_is_there() {
+        let rules = Rules::from(vec![
+            Rule { fstype: globs(&["tmpfs"], false), hooks: Some(Vec::new()), ..rule(1) },
+            Rule { mountpoint: globs(&["/a"], true), severity: Severity::Warning, ..rule(2) },
+        ]);
+        let expected = Arc::new(Expected::new("/a".into(), String::new(), String::new(), |_| true));
+        let missing = Event::Missing { expected: Arc::clone(&expected), lies_in: None };
+        let found = Event::Found { expected, mount: mount(1, "/a", "tmpfs"), lasted: Duration::ZERO };
+        assert_eq!(rules.on(&missing), (Severity::Warning, None));
+        assert_eq!(rules.on(&found), (Severity::Warning, None));
     }
 
     #[test]

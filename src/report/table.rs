@@ -29,8 +29,8 @@ const RED: &str = "1;31";
 const DEVICE: usize = 4;
 const PATH: usize = 5;
 
-/// The table and, after an empty line, its summary. Missing mounts come first, then dead mounts come first and hidden ones last; those that are
-/// alike are in the order of their paths.
+/// The table and, after an empty line, its summary. Missing mounts come first, then dead ones, and hidden ones last;
+/// those that are alike are in the order of their paths.
 #[must_use]
 pub fn table(status: &Status, now: Time, style: Style) -> String {
     let mut mounts: Vec<&MountStatus> = status.mounts.iter().collect();
@@ -61,7 +61,8 @@ pub fn table(status: &Status, now: Time, style: Style) -> String {
         }
         text.push_str(line.trim_end());
         text.push('\n');
-        let known = index.checked_sub(1).and_then(|mount| mounts[mount].health.failure()).map(said);
+        let mount = index.checked_sub(1 + missing).map(|mount| mounts[mount]);
+        let known = mount.and_then(|mount| mount.health.failure()).map(said);
         if let Some(known) = known.filter(|known| !known.is_empty()) {
             // What is known of a dead mount has a line of its own, which no column has room for.
             let room =

@@ -52,6 +52,7 @@ pub mod probe {
     }
 }
 
+pub use crate::portable::evidence;
 pub use crate::portable::namespace::{FoundNamespace, MountNamespace};
 pub use crate::portable::process;
 pub use files::FileWatch;

@@ -165,12 +165,14 @@ pub fn is_started_by_daemon() -> bool {
     getsockopt(&io::stdin().as_fd(), sockopt::SockType) == Ok(SockType::SeqPacket)
 }
 
-/// The prober's end of the channel, for its one reader.
+/// The prober's end of the channel, for its one reader, which keeps it until the process ends.
 ///
 /// # Errors
-/// Those of `dup(2)`.
+/// None here.
 pub fn prober_channel() -> io::Result<Channel> {
-    Ok(Channel::over(io::stdin().as_fd().try_clone_to_owned()?))
+    // SAFETY: descriptor 0 is the socket that the daemon gave us. It is not duplicated, for that would be one more; and
+    // whoever else uses it borrows it from standard input, which this process has for nothing else.
+    Ok(Channel::over(unsafe { OwnedFd::from_raw_fd(libc::STDIN_FILENO) }))
 }
 
 /// The process that started this one.

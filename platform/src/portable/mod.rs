@@ -2,6 +2,7 @@
 //! for tests on every system, and the back-end `interval` makes Linux itself run on it.
 
 pub(crate) mod channel;
+pub mod evidence;
 pub(crate) mod namespace;
 pub(crate) mod probe;
 pub mod process;

@@ -7,7 +7,7 @@ use crate::children::spawn::spawn;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, FromRawFd as _};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -17,7 +17,10 @@ use std::sync::Mutex;
 const NAME: &CStr = c"mount_status_monitor";
 /// `argv[1]`: what makes the program a prober.
 pub const PROBER_ARGUMENT: &str = "prober";
-const MODE: &CStr = c"prober";
+const PROBER: &CStr = c"prober";
+/// `argv[1]` of the process that collects evidence.
+pub const COLLECTOR_ARGUMENT: &str = "collector";
+const COLLECTOR: &CStr = c"collector";
 /// `argv[2]` of a prober that is to enter a mount namespace; none is, here.
 pub const ENTERING_ARGUMENT: &str = "in-mount-namespace";
 /// No packet is larger: each takes about a thousand questions or answers, which makes the cost of the system calls
@@ -33,6 +36,7 @@ pub fn is_root() -> bool {
 #[derive(Debug)]
 pub struct Launcher {
     program: CString,
+    mode: &'static CStr,
     null: File,
 }
 
@@ -43,12 +47,24 @@ impl Launcher {
     /// # Errors
     /// A path with a NUL byte; no `/dev/null`; the system does not say which program runs.
     pub fn new(program: Option<&Path>) -> io::Result<Launcher> {
+        Launcher::of(program, PROBER)
+    }
+
+    /// The same for the process that collects evidence, whose first argument is `collector`.
+    ///
+    /// # Errors
+    /// As for [`Launcher::new`].
+    pub fn of_collectors(program: Option<&Path>) -> io::Result<Launcher> {
+        Launcher::of(program, COLLECTOR)
+    }
+
+    fn of(program: Option<&Path>, mode: &'static CStr) -> io::Result<Launcher> {
         let program = match program {
             Some(path) => CString::new(path.as_os_str().as_bytes())?,
             None => CString::new(std::env::current_exe()?.as_os_str().as_bytes())?,
         };
         let null = File::options().read(true).write(true).open("/dev/null")?;
-        Ok(Launcher { program, null })
+        Ok(Launcher { program, mode, null })
     }
 
     /// Probers will enter this mount namespace; there is none, so nobody has one to hand in.
@@ -62,7 +78,7 @@ impl Launcher {
     pub fn spawn(&self) -> io::Result<(Child, Channel)> {
         let (ours, theirs) = Channel::pair()?;
         let standard = [theirs.as_fd(), self.null.as_fd(), self.null.as_fd()];
-        let pid = spawn(&self.program, &[NAME, MODE], &[], standard, None)?;
+        let pid = spawn(&self.program, &[NAME, self.mode], &[], standard, None)?;
         Ok((Child::of(pid), ours))
     }
 }
@@ -71,6 +87,17 @@ impl Launcher {
 pub fn become_prober() {
     // The dump of a process with unkillable threads never ends, and would keep the socket open.
     let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
+}
+
+/// Turns this process into the one that collects evidence: first thing in `main`.
+pub fn become_collector() {
+    become_prober();
+}
+
+/// The process that started this one.
+#[must_use]
+pub fn parent_id() -> u32 {
+    nix::unistd::getppid().as_raw().unsigned_abs()
 }
 
 /// Enters a mount namespace that was handed to this prober: there is none, and whoever asks for it is no daemon.
@@ -88,12 +115,14 @@ pub fn is_started_by_daemon() -> bool {
     getsockopt(&io::stdin().as_fd(), sockopt::SockType) == Ok(SockType::Stream)
 }
 
-/// The prober's end of the channel, for its one reader.
+/// The prober's end of the channel, for its one reader, which keeps it until the process ends.
 ///
 /// # Errors
-/// Those of `dup(2)` and `fcntl(2)`.
+/// Those of `fcntl(2)`.
 pub fn prober_channel() -> io::Result<Channel> {
-    let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    // SAFETY: descriptor 0 is the socket that the daemon gave us. It is not duplicated, for that would be one more; the
+    // reader and the one who answers have it together, and neither lets go of it before the process ends.
+    let stream = unsafe { UnixStream::from_raw_fd(libc::STDIN_FILENO) };
     stream.set_nonblocking(true)?;
     Ok(Channel::over(stream))
 }

@@ -6,8 +6,8 @@ daemon
 break_drop
 expect_dead /mnt/long-3 /mnt/long-4.2
 most=0
-for _ in $(seq 180); do
-    sleep 10
+for _ in $(seq 120); do
+    sleep 15
     count=$(processes)
     [ "$count" -le "$most" ] || most=$count
 done

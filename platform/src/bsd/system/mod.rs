@@ -17,6 +17,7 @@ use std::io;
 use std::path::Path;
 use std::ptr::null_mut;
 
+pub use crate::portable::evidence;
 pub use crate::portable::namespace::{FoundNamespace, MountNamespace};
 pub use crate::portable::process;
 pub use files::FileWatch;

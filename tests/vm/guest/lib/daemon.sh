@@ -37,12 +37,13 @@ lines() {
     tail -n +$((MARK + 1)) $LOG
 }
 
+# Looked for seldom, because looking is what costs most here; the stamps are exact all the same.
 wait_for() { # SECONDS TEXT: a line that begins with it, after the mark
-    left=$(($1 * 10))
+    left=$(($1 * 4))
     until lines | grep -q -F "] $2"; do
         [ $left -gt 0 ] || return 1
         left=$((left - 1))
-        sleep 0.1
+        sleep 0.25
     done
 }
 
