@@ -17,7 +17,13 @@ the_sums_are_right() {
 
 it_unpacks_into_one_folder() {
     local file
+    # Besides what every system has: a root that is a mount, /proc and /dev/null.
     mkdir $root
+    mount --bind $root $root
+    mkdir $root/proc $root/dev
+    mount -t proc proc $root/proc
+    : >$root/dev/null
+    mount --bind /dev/null $root/dev/null
     if tar -tzf "$archive" | grep -v "^$folder/"; then fail "outside of the folder"; fi
     [ -z "$(tar --numeric-owner -tvzf "$archive" | awk '$2 != "0/0"')" ]
     tar -C $root -xzf "$archive"
@@ -28,14 +34,12 @@ it_unpacks_into_one_folder() {
 }
 
 it_needs_nothing_of_the_system() {
-    [ -z "$(find $root -name '*.so*')" ]
+    [ -z "$(find $root -xdev -name '*.so*')" ]
     chroot $root "/$folder/$name" --version | grep -q "^$name [0-9]"
     chroot $root "/$folder/$name" --check-config --config "/$folder/config.toml"
 }
 
 it_runs() {
-    mkdir $root/proc
-    mount -t proc proc $root/proc
     chroot $root "/$folder/$name" --once-only --syslog off 2>&1 | grep -E 'Checked [1-9][0-9]* mounts; 0 are dead'
     chroot $root "/$folder/$name" check --direct | grep -E '^ok .* /proc$'
 }
