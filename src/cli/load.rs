@@ -50,10 +50,12 @@ impl Loader {
     /// Everything together, with this file or the usual one.
     pub(super) fn load(&self, path: Option<&Path>) -> Result<Config, Vec<String>> {
         let (path, stamps, files) = self.files(path)?;
-        self.merged(&self.arguments, &path, stamps, files)
+        let config = self.merged(&self.arguments, &path, stamps, files)?;
+        config.with_expected().map_err(|problem| vec![problem.to_string()])
     }
 
-    /// For a command: what the daemon would make of the files and its defaults.
+    /// For a command: what the daemon would make of the files and its defaults. What has to be there is not read yet:
+    /// who asks a daemon has no use for it.
     pub(super) fn load_options(&self, path: Option<&Path>) -> Result<Config, Vec<String>> {
         let (path, stamps, files) = self.files(path)?;
         self.merged(&[PROCESS_NAME.into()], &path, stamps, files)
@@ -112,7 +114,7 @@ impl Loader {
             shown,
             ..config
         };
-        config.with_expected().map_err(|problem| vec![problem.to_string()])
+        Ok(config)
     }
 }
 

@@ -155,6 +155,7 @@ fn alone(json: bool, config: Config) -> anyhow::Result<()> {
             sink.offer(Arc::new(Message { time, priority, text, event: Some(event.clone()) }));
         }
     };
+    let config = config.with_expected().map_err(|problem| anyhow::anyhow!("{problem}"))?;
     let settings = config.settings;
     let expected = config.expected.clone();
     let namespace = elsewhere::find(config.mount_namespace.as_deref())?;

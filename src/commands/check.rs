@@ -33,6 +33,9 @@ fn run(config: &CheckConfig) -> anyhow::Result<u8> {
     if let Some(answered) = asking::check(config) {
         return answered;
     }
+    let mut config = config.clone();
+    config.config = config.config.with_expected().map_err(|problem| anyhow::anyhow!("{problem}"))?;
+    let config = &config;
     let plain = config.output == CheckOutput::Table;
     for warning in config.warnings().iter().filter(|_| plain) {
         eprintln!("{PROCESS_NAME}: {warning}");

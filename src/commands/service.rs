@@ -142,7 +142,11 @@ impl Service {
         if metrics {
             self.replace_outlets();
         }
-        if http && let Err(error) = self.start_server() {
+        // Who asks for a reload may have made room on a port that was taken.
+        let again = asked && self.server.as_ref().is_some_and(Server::lacks_an_address);
+        if (http || again)
+            && let Err(error) = self.start_server()
+        {
             self.notice(Priority::Error, &format!("Cannot start a thread for HTTP: {error}"));
         }
         if before.once_only != self.config.once_only {

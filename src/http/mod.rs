@@ -27,6 +27,7 @@ use listen::SocketFile;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use tokio::net::{TcpListener, UnixListener};
@@ -76,9 +77,16 @@ pub type Warn = Box<dyn Fn(&str) + Send>;
 pub struct Server {
     stop: oneshot::Sender<()>,
     stopped: mpsc::Receiver<()>,
+    lacks: Arc<AtomicBool>,
 }
 
 impl Server {
+    /// Is there an address on which it should listen and does not? Then a new start may be worth a try.
+    #[must_use]
+    pub fn lacks_an_address(&self) -> bool {
+        self.lacks.load(Ordering::Relaxed)
+    }
+
     /// Stops it and removes its socket; what hangs is left behind.
     pub fn stop(self) {
         let _ = self.stop.send(());
@@ -123,17 +131,19 @@ pub fn start(
     let (stop, told_to_stop) = oneshot::channel();
     let (tell_stopped, stopped) = mpsc::channel();
     let http = http.clone();
+    let lacks = Arc::new(AtomicBool::new(false));
+    let lacking = Arc::clone(&lacks);
     thread::Builder::new().name("http".into()).spawn(move || {
         if let Some(before) = before {
             before.stop();
         }
         match Builder::new_current_thread().enable_io().enable_time().build() {
-            Ok(runtime) => run(&runtime, &http, &live, metrics, &warn, told_to_stop),
+            Ok(runtime) => run(&runtime, &http, &live, metrics, &warn, &lacking, told_to_stop),
             Err(error) => warn(&format!("Cannot start the HTTP server: {error}; going on without")),
         }
         let _ = tell_stopped.send(()); // nobody waits for what is not stopped
     })?;
-    Ok(Some(Server { stop, stopped }))
+    Ok(Some(Server { stop, stopped, lacks }))
 }
 
 fn run(
@@ -142,9 +152,10 @@ fn run(
     live: &Live,
     metrics: Renderer,
     warn: &Warn,
+    lacks: &AtomicBool,
     told_to_stop: oneshot::Receiver<()>,
 ) {
-    let (tcp, unix) = runtime.block_on(open(http, warn));
+    let (tcp, unix) = runtime.block_on(open(http, warn, lacks));
     if tcp.is_none() && unix.is_none() {
         return;
     }
@@ -178,8 +189,13 @@ fn run(
     let _ = runtime.block_on(told_to_stop); // an end without a word is an end, too
 }
 
-async fn open(http: &HttpSettings, warn: &Warn) -> (Option<TcpListener>, Option<(UnixListener, SocketFile)>) {
+async fn open(
+    http: &HttpSettings,
+    warn: &Warn,
+    lacks: &AtomicBool,
+) -> (Option<TcpListener>, Option<(UnixListener, SocketFile)>) {
     let cannot = |what: &str, error: &io::Error| {
+        lacks.store(true, Ordering::Relaxed);
         warn(&format!("Cannot listen on {what}: {error}; going on without"));
     };
     let tcp = http

@@ -61,7 +61,11 @@ impl Launcher {
             Some(path) => CString::new(path.as_os_str().as_bytes())?,
             None => CString::new(std::env::current_exe()?.as_os_str().as_bytes())?,
         };
-        let null = File::options().read(true).write(true).open("/dev/null")?;
+        let null = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .map_err(|error| io::Error::new(error.kind(), format!("/dev/null: {error}")))?;
         Ok(Launcher { program, mode, null })
     }
 

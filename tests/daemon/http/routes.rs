@@ -147,6 +147,12 @@ fn a_taken_port_is_a_warning() {
         daemon.told(&format!("Cannot listen on {address}: Address already in use"), ms(1000));
         daemon.told("; going on without", ms(0));
         soon(ms(1000) + slack(), "no thread is left", || daemon.process.threads() <= without_http());
+        // Room was made, and somebody asks for another try.
+        drop(taken);
+        daemon.signal(nix::sys::signal::Signal::SIGHUP);
+        let address: std::net::SocketAddr = address.parse().expect("it is one");
+        soon(ms(3000) + slack(), "it listens", || std::net::TcpStream::connect(address).is_ok());
+        assert_eq!(get(address, "/-/healthy").status, 200);
         daemon.stop();
     });
 }
