@@ -235,6 +235,6 @@ pub struct Suspect {
     pub mount_ids: Vec<u32>,
     /// Its kind.
     pub family: Family,
-    /// Is no other of its kind in trouble? Then tasks that wait for this kind wait for this one.
+    /// Does it hang, and no other of its kind? Then tasks that wait for this kind wait for this one.
     pub alone: bool,
 }

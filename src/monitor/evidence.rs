@@ -121,7 +121,8 @@ impl Monitor {
         if self.collecting >= MAX_COLLECTING {
             return;
         }
-        let alone = self.is_alone(&mount);
+        let hangs = probe.is_some() || self.slots.get(&key).is_some_and(|slot| slot.health.is_hung());
+        let alone = hangs && self.is_alone(&mount);
         let Some(shared) = self.superblocks.get_mut(&mount.device_number) else { return };
         if std::mem::replace(&mut shared.collecting, true) {
             return;
@@ -137,7 +138,8 @@ impl Monitor {
         self.actions.push_back(Action::CollectEvidence { mount, mount_ids, probe, alone, patience });
     }
 
-    /// Is no other file system of its kind in trouble? Tasks that wait for the kind then wait for this one.
+    /// Does no other file system of its kind hang? Tasks that wait for the kind then wait for this one: nobody waits for
+    /// one that answers with an error.
     fn is_alone(&self, mount: &Mount) -> bool {
         let family = Family::of(mount.fstype.as_bytes());
         let same = |other: &Mount| {
@@ -146,8 +148,8 @@ impl Monitor {
         let waits = |phase| matches!(phase, Phase::Old | Phase::Confirming | Phase::Condemned | Phase::Lost);
         let suspicious = self.probes.values().filter(|probe| waits(probe.phase));
         let mut suspicious = suspicious.filter_map(|probe| self.slots.get(&probe.key));
-        let mut dead = self.slots.values().filter(|slot| slot.health.failure().is_some());
-        !suspicious.any(|slot| same(&slot.mount)) && !dead.any(|slot| same(&slot.mount))
+        let mut hung = self.slots.values().filter(|slot| slot.health.is_hung());
+        !suspicious.any(|slot| same(&slot.mount)) && !hung.any(|slot| same(&slot.mount))
     }
 
     /// A part of the evidence has come.

@@ -125,7 +125,7 @@ pub enum Action {
         mount_ids: Vec<u32>,
         /// The probe that waits for it, which can be looked at while it is there.
         probe: Option<ProbeId>,
-        /// Is no other file system of its kind in trouble?
+        /// Does it hang, and no other file system of its kind?
         alone: bool,
         /// For how long its server may be waited for.
         patience: Duration,

@@ -208,10 +208,11 @@ impl Scan<'_> {
                 Some((Some(place), family))
             }
             (_, Some(family)) => {
-                let mut same = self.suspects.iter().enumerate().filter(|(_, s)| s.family == family);
-                let (place, first) = same.next()?;
-                let only = first.alone && same.next().is_none();
-                Some((only.then_some(place), Some(family)))
+                let same = || self.suspects.iter().enumerate().filter(|(_, s)| s.family == family);
+                same().next()?;
+                let mut alone = same().filter(|(_, s)| s.alone).map(|(place, _)| place);
+                let first = alone.next();
+                Some((first.filter(|_| alone.next().is_none()), Some(family)))
             }
             (_, None) => None,
         }

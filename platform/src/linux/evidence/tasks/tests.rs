@@ -99,6 +99,9 @@ fn a_path_alone_tells_the_kind_and_the_only_suspect_of_a_kind_is_meant() {
     let nfs = suspect(43, 60, Family::Nfs, true);
     let found = proc.found(&[suspect(41, 58, Family::Fuse, true), nfs]);
     assert_eq!((found[0].count, found[1].count, found[1].unassigned), (1, 0, 0));
+    // One that fails at once is none to wait for.
+    let found = proc.found(&[suspect(41, 58, Family::Fuse, false), suspect(42, 59, Family::Fuse, true)]);
+    assert_eq!((found[0].count, found[1].count), (0, 1));
     for suspects in [
         vec![suspect(41, 58, Family::Fuse, false)],
         vec![suspect(41, 58, Family::Fuse, true), suspect(42, 59, Family::Fuse, true)],
