@@ -103,7 +103,7 @@ impl Loader {
         let cli = Cli::from_arg_matches(&matches).map_err(|error| one(&error, path))?;
         let shown = shown(&typed, &matches, &files);
         let config = cli.daemon.with(cli.watch);
-        let config = Config {
+        Ok(Config {
             metrics: cli.metrics.settings(&self.here),
             fstab: config.fstab.map(|fstab| self.here.join(fstab)),
             rules: files.rules,
@@ -113,8 +113,7 @@ impl Loader {
             stamps,
             shown,
             ..config
-        };
-        Ok(config)
+        })
     }
 }
 

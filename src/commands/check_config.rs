@@ -42,8 +42,11 @@ fn overview(config: &Config, table: &MountTable) -> String {
             Some(_) => line(&mut text, format_args!("{written:width$}  # {}", option.origin)),
         }
     }
-    for rule in config.rules.iter() {
-        let mounts = table.iter().filter(|mount| config.rules.of(mount) == Some(rule)).count();
+    let mut mounts_of = vec![0; config.rules.iter().count()];
+    for number in table.iter().filter_map(|mount| config.rules.iter().position(|rule| rule.matches(mount))) {
+        mounts_of[number] += 1;
+    }
+    for (rule, mounts) in config.rules.iter().zip(mounts_of) {
         let noun = if mounts == 1 { "mount" } else { "mounts" };
         line(&mut text, format_args!("\n[[rule]]  # {}: {mounts} {noun} now", rule.place));
         rule.describe().iter().for_each(|what| line(&mut text, format_args!("{what}")));

@@ -155,6 +155,16 @@ fn one_collector_serves_many_mounts_and_ends_when_all_is_well() {
     });
 }
 
+/// The collector, which is started when there is something to look into.
+fn collector_of(daemon: &Daemon) -> Process {
+    let mut collector = None;
+    soon(ms(5000), "there is a collector", || {
+        collector = daemon.collector();
+        collector.is_some()
+    });
+    collector.expect("just seen")
+}
+
 /// A collector that gets stuck is left behind; verdicts are as timely as ever.
 #[test]
 fn a_stuck_collector_delays_nobody() {
@@ -163,12 +173,7 @@ fn a_stuck_collector_delays_nobody() {
         let daemon = lab.daemon(QUICK);
         lab.order("errno EIO", &mounts[0]);
         daemon.told_failed(&mounts[0], "io_error", ms(1500));
-        let mut collector = None;
-        soon(ms(5000), "there is a collector", || {
-            collector = daemon.collector();
-            collector.is_some()
-        });
-        collector.expect("just seen").signal(Signal::SIGSTOP);
+        collector_of(&daemon).signal(Signal::SIGSTOP);
         let start = Instant::now();
         lab.order("mute", &mounts[1]);
         daemon.told_failed(&mounts[1], "hung", QUICK_HANG);
@@ -188,12 +193,7 @@ fn a_killed_collector_is_told_and_harms_nobody() {
         let daemon = lab.daemon(QUICK);
         lab.order("errno EIO", &mounts[0]);
         daemon.told_failed(&mounts[0], "io_error", ms(1500));
-        let mut collector = None;
-        soon(ms(5000), "there is a collector", || {
-            collector = daemon.collector();
-            collector.is_some()
-        });
-        collector.expect("just seen").signal(Signal::SIGKILL);
+        collector_of(&daemon).signal(Signal::SIGKILL);
         daemon.told("of evidence ended by itself", ms(2000));
         lab.order("mute", &mounts[1]);
         daemon.told_failed(&mounts[1], "hung", QUICK_HANG);
