@@ -4,8 +4,11 @@
 //! `cargo bench --bench probe_cost [-- PATH]` asks the mounts at and below PATH (`/dev/shm`).
 
 use mio::{Events, Poll};
+use mount_status_monitor::children::prober::Notice;
+use mount_status_monitor::children::prober::Pool;
+use mount_status_monitor::children::prober::PoolEvent;
+use mount_status_monitor::children::prober::ProbeId;
 use mount_status_monitor::monitor::Time;
-use mount_status_monitor::probe::{Notice, Pool, PoolEvent, ProbeId};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 use platform::{FsKind, MountKey, Target, probe};

@@ -4,10 +4,10 @@
 mod median;
 
 use median::{Row, median, print_table};
-use mount_status_monitor::live::Snapshot;
-use mount_status_monitor::metrics::Renderer;
 use mount_status_monitor::monitor::testing::mount;
 use mount_status_monitor::monitor::{Answered, Health, MountStatus, Settings, Status, Time};
+use mount_status_monitor::render::Snapshot;
+use mount_status_monitor::render::metrics::Renderer;
 use platform::{Mount, Usage};
 use std::hint::black_box;
 use std::sync::Arc;

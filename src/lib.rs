@@ -44,16 +44,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod children;
 pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod daemon;
-pub mod evidence;
-pub mod hooks;
-pub mod http;
-pub mod live;
-pub mod metrics;
 pub mod monitor;
-pub mod probe;
-pub mod remote;
-pub mod report;
+pub mod output;
+pub mod render;

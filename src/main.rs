@@ -1,7 +1,8 @@
 //! The program `mount_status_monitor`: which of its parts is asked for.
 
+use mount_status_monitor::children::{collector, prober};
 use mount_status_monitor::cli::{self, Invocation};
-use mount_status_monitor::{commands, evidence, probe};
+use mount_status_monitor::commands;
 use platform::process::{COLLECTOR_ARGUMENT, PROBER_ARGUMENT, is_started_by_daemon};
 use platform::service::ServiceManager;
 use std::ffi::OsStr;
@@ -10,7 +11,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // Before anything else: a prober is small and knows no command line, and so is a collector.
     for (argument, run) in
-        [(PROBER_ARGUMENT, probe::prober::run as fn() -> !), (COLLECTOR_ARGUMENT, evidence::collector::run)]
+        [(PROBER_ARGUMENT, prober::process::run as fn() -> !), (COLLECTOR_ARGUMENT, collector::process::run)]
     {
         if std::env::args_os().nth(1).as_deref() == Some(OsStr::new(argument)) {
             if !is_started_by_daemon() {

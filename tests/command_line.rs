@@ -2,10 +2,14 @@
 
 use mount_status_monitor::cli::{Exit, Invocation, command, parse};
 use mount_status_monitor::config::{AskConfig, CheckConfig, CheckOutput, Config};
-use mount_status_monitor::http::SocketChoice;
-use mount_status_monitor::metrics::push::Credentials;
 use mount_status_monitor::monitor::Settings;
-use mount_status_monitor::report::{Facility, LogFormat, PROCESS_NAME, Priority, SyslogTarget};
+use mount_status_monitor::output::Facility;
+use mount_status_monitor::output::LogFormat;
+use mount_status_monitor::output::SyslogTarget;
+use mount_status_monitor::output::http::SocketChoice;
+use mount_status_monitor::output::push::Credentials;
+use mount_status_monitor::render::PROCESS_NAME;
+use mount_status_monitor::render::Priority;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;

@@ -7,7 +7,7 @@ use mount_status_monitor::cli::manual::{Page, page};
 use mount_status_monitor::cli::{Invocation, command, keys, parse};
 use mount_status_monitor::config::Config;
 use mount_status_monitor::config::reference::{ALERTMANAGER, HOOK, Key, RULE};
-use mount_status_monitor::metrics::FAMILIES;
+use mount_status_monitor::render::metrics::FAMILIES;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

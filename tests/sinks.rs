@@ -2,12 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail like tests")]
 
-use mount_status_monitor::report::sink::{Delivery, Output};
-use mount_status_monitor::report::stderr::Stderr;
-use mount_status_monitor::report::syslog::{SyslogOutput, Wanted};
-use mount_status_monitor::report::{
-    Facility, LogFormat, Message, Priority, ReportSettings, Reporter, Sink, SyslogTarget,
-};
+use mount_status_monitor::output::Facility;
+use mount_status_monitor::output::LogFormat;
+use mount_status_monitor::output::ReportSettings;
+use mount_status_monitor::output::Reporter;
+use mount_status_monitor::output::Sink;
+use mount_status_monitor::output::SyslogTarget;
+use mount_status_monitor::output::sink::{Delivery, Output};
+use mount_status_monitor::output::stderr::Stderr;
+use mount_status_monitor::output::syslog::{SyslogOutput, Wanted};
+use mount_status_monitor::render::Message;
+use mount_status_monitor::render::Priority;
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{TcpListener, TcpStream, UdpSocket};

@@ -5,7 +5,7 @@ use super::{AskArgs, Cli, Exit, command, problem, usual_socket};
 use crate::config::{
     AskConfig, Config, DEFAULT_CONFIG, FileOption, Files, Problem, ShownOption, Stamped, Word, files,
 };
-use crate::report::PROCESS_NAME;
+use crate::render::PROCESS_NAME;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, FromArgMatches as _, Parser as _};
@@ -67,7 +67,7 @@ impl Loader {
             (Some(socket), _) => socket,
             (None, Ok(config)) => usual_socket(&config),
             (None, Err(problems)) if ask.config.is_some() => return Err(self.exit(&problems)),
-            (None, Err(_)) => crate::http::DEFAULT_SOCKET.into(),
+            (None, Err(_)) => crate::output::http::DEFAULT_SOCKET.into(),
         };
         Ok(AskConfig { json: ask.json, socket })
     }
@@ -118,7 +118,7 @@ impl Loader {
 }
 
 fn one(error: &clap::Error, path: &Path) -> Vec<String> {
-    vec![format!("{}: {}", crate::report::escape::escape_os(path), problem::plain(error))]
+    vec![format!("{}: {}", crate::render::escape::escape_os(path), problem::plain(error))]
 }
 
 /// The options that may be written in a file, by their keys.
@@ -187,7 +187,7 @@ fn value(option: &Arg, matches: &ArgMatches) -> Option<String> {
         return Some(matches.get_flag(key).to_string());
     }
     let last = matches.get_raw(key).and_then(Iterator::last);
-    let value = last.map(|value| crate::report::escape::escape_os(value).into_owned());
+    let value = last.map(|value| crate::render::escape::escape_os(value).into_owned());
     value.or_else(|| default_in_help(option))
 }
 

@@ -7,7 +7,7 @@ use super::manual_text::{
 };
 use super::{command, keys};
 use crate::config::reference::{self, Key};
-use crate::metrics::FAMILIES;
+use crate::render::metrics::FAMILIES;
 use clap::{Arg, Command};
 use roff::{Inline, Roff, bold, italic, roman};
 

@@ -1,8 +1,8 @@
 //! The flags of the push gateway and of the text file.
 
 use crate::config::resolve;
-use crate::metrics::MetricsSettings;
-use crate::metrics::push::{Credentials, Gateway, Settings};
+use crate::output::exporters::MetricsSettings;
+use crate::output::push::{Credentials, Gateway, Settings};
 use clap::Args;
 use std::path::{Path, PathBuf};
 

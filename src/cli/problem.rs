@@ -1,8 +1,9 @@
 //! What is said when a command line is wrong: one line, and what may have been meant.
 
 use super::{Cli, Exit, USAGE_ERROR, command};
-use crate::report::escape::one_line;
-use crate::report::{PROCESS_NAME, nagios};
+use crate::render::PROCESS_NAME;
+use crate::render::escape::one_line;
+use crate::render::nagios;
 use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;

@@ -1,12 +1,15 @@
 //! One run, shown: by a daemon that is running anyway, or by asking the mounts.
 
-use super::{asking, elsewhere, failed, once_status, print};
+use super::{client, failed, mount_namespace, once_status, print};
 use crate::config::{CheckConfig, CheckOutput, NO_MOUNT_LEFT, resolve, select};
 use crate::daemon::{Daemon, Ending, Options, Purpose, Told};
 use crate::monitor::{Expected, Policy, Status, Time};
-use crate::report::document::document;
-use crate::report::terminal::{self, TerminalProgress};
-use crate::report::{PROCESS_NAME, Priority, nagios, table};
+use crate::render::PROCESS_NAME;
+use crate::render::Priority;
+use crate::render::document::document;
+use crate::render::nagios;
+use crate::render::table;
+use crate::render::terminal::{self, TerminalProgress};
 use platform::{MountKey, MountNamespace};
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -30,7 +33,7 @@ pub fn check(config: CheckConfig) -> ExitCode {
 }
 
 fn run(config: &CheckConfig) -> anyhow::Result<u8> {
-    if let Some(answered) = asking::check(config) {
+    if let Some(answered) = client::check(config) {
         return answered;
     }
     let mut config = config.clone();
@@ -40,7 +43,7 @@ fn run(config: &CheckConfig) -> anyhow::Result<u8> {
     for warning in config.warnings().iter().filter(|_| plain) {
         eprintln!("{PROCESS_NAME}: {warning}");
     }
-    let namespace = elsewhere::find(config.config.mount_namespace.as_deref())?;
+    let namespace = mount_namespace::find(config.config.mount_namespace.as_deref())?;
     let wanted = wanted(config, namespace.as_ref())?;
     if wanted.is_empty() {
         anyhow::ensure!(config.output != CheckOutput::Nagios, NO_MOUNT_LEFT);
@@ -86,7 +89,7 @@ fn expected(config: &CheckConfig) -> Vec<Arc<Expected>> {
 
 /// The mounts that were asked for.
 fn wanted(config: &CheckConfig, namespace: Option<&MountNamespace>) -> anyhow::Result<HashSet<MountKey>> {
-    let table = elsewhere::table(namespace)?;
+    let table = mount_namespace::table(namespace)?;
     let mut named = named(config);
     if !named.is_empty() {
         // One that is missing is an answer, not a mistake.

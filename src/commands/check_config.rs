@@ -1,10 +1,11 @@
 //! `--check-config`: what would be in force, and for one mount point why.
 
-use super::{elsewhere, failed, print};
+use super::{failed, mount_namespace, print};
 use crate::config::{Config, Rule, in_toml, resolve};
 use crate::monitor::Settings;
-use crate::report::escape::escape_os;
-use crate::report::{PROCESS_NAME, Span};
+use crate::render::PROCESS_NAME;
+use crate::render::Span;
+use crate::render::escape::escape_os;
 use platform::{Mount, MountTable};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,8 +14,8 @@ use std::process::ExitCode;
 /// Shows the configuration, in general or for one mount point. A wrong one did not come this far.
 #[must_use]
 pub fn check_config(config: &Config, explain: Option<&Path>) -> ExitCode {
-    let table = elsewhere::find(config.mount_namespace.as_deref())
-        .and_then(|namespace| elsewhere::table(namespace.as_ref()));
+    let table = mount_namespace::find(config.mount_namespace.as_deref())
+        .and_then(|namespace| mount_namespace::table(namespace.as_ref()));
     let shown = table.and_then(|table| {
         for warning in config.warnings().iter().chain(&config.rules.warnings(&table, config.settings)) {
             eprintln!("{PROCESS_NAME}: {warning}");

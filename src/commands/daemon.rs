@@ -2,15 +2,18 @@
 
 use super::service::{Service, renderer, start_hooks, teller};
 use super::{
-    NAMESPACE_ENDED, elsewhere, failed, fleet, mount_table, once_status, policy, print, textfile_problem,
+    NAMESPACE_ENDED, failed, machine_seed, mount_namespace, mount_table, once_status, policy, print,
+    textfile_problem,
 };
 use crate::cli::Loader;
 use crate::config::{Config, NO_MOUNT_LEFT};
 use crate::daemon::{Daemon, Ending, Options, Purpose, Told};
-use crate::live::Snapshot;
-use crate::metrics::Outlets;
 use crate::monitor::Event;
-use crate::report::{Priority, Reporter, table};
+use crate::output::Reporter;
+use crate::output::exporters::Outlets;
+use crate::render::Priority;
+use crate::render::Snapshot;
+use crate::render::table;
 use platform::service::ServiceManager;
 use std::io;
 use std::process::ExitCode;
@@ -76,9 +79,9 @@ fn run(
     if let Some(problem) = textfile_problem(&config) {
         anyhow::bail!(problem);
     }
-    let namespace = elsewhere::find(config.mount_namespace.as_deref())?;
+    let namespace = mount_namespace::find(config.mount_namespace.as_deref())?;
     if let Some(file) = &config.mount_namespace {
-        let text = elsewhere::watched(file, namespace.as_ref());
+        let text = mount_namespace::watched(file, namespace.as_ref());
         reporter.notice(SystemTime::now(), Priority::Info, &text);
     }
     let options = Options { namespace, ..options(&config) };
@@ -125,7 +128,7 @@ fn watch(
     manager: Option<ServiceManager>,
     reporter: &Reporter,
 ) -> anyhow::Result<Ending> {
-    options.seed = fleet::seed(&mount_table()?);
+    options.seed = machine_seed::seed(&mount_table()?);
     let mut service = Service::start(config, Box::new(move || loader.reload()), reporter)?;
     options.live = Some(service.live());
     let ending = Daemon::new(options, &mut service).and_then(|it| it.serving(manager).run(Purpose::Watch));

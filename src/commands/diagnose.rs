@@ -1,12 +1,13 @@
 //! Everything about one mount: by a daemon that is running, which has seen more, or by asking it ourselves.
 
-use super::{elsewhere, failed, policy, print};
+use super::{failed, mount_namespace, policy, print};
 use crate::cli::USAGE_ERROR;
+use crate::commands::unix_http::{ask, in_query};
 use crate::config::{DiagnoseConfig, resolve};
 use crate::daemon::{Daemon, Options, Purpose, Told};
-use crate::http::client::{ask, in_query};
-use crate::report::escape::escape_os;
-use crate::report::{diagnosis, stamp};
+use crate::render::diagnosis;
+use crate::render::escape::escape_os;
+use crate::render::timestamp;
 use anyhow::Context as _;
 use platform::{Mount, MountKey, MountTable};
 use std::collections::HashSet;
@@ -44,7 +45,7 @@ fn run(config: &DiagnoseConfig) -> anyhow::Result<u8> {
 /// None if there is no daemon, or it does not watch this mount.
 fn by_daemon(config: &DiagnoseConfig, path: &Path) -> Option<(u8, String)> {
     let socket = config.socket.as_deref()?;
-    let asked = stamp::rfc3339(SystemTime::now() - FRESH);
+    let asked = timestamp::rfc3339(SystemTime::now() - FRESH);
     let about = format!("mountpoint={}", in_query(&escape_os(path)));
     let mut answer = ask(socket, &format!("/api/v1/mounts?{about}&evidence=fresh")).ok()?;
     let end = Instant::now() + FRESH_LIMIT;
@@ -73,8 +74,8 @@ fn is_awaited(body: &str, asked: &str) -> bool {
 }
 
 fn by_ourselves(config: &DiagnoseConfig, path: &Path) -> anyhow::Result<u8> {
-    let namespace = elsewhere::find(config.config.mount_namespace.as_deref())?;
-    let table = elsewhere::table(namespace.as_ref())?;
+    let namespace = mount_namespace::find(config.config.mount_namespace.as_deref())?;
+    let table = mount_namespace::table(namespace.as_ref())?;
     let on_top = table.iter().rfind(|mount| mount.mountpoint == path);
     let wanted = on_top.with_context(|| not_there(&table, path))?.key;
     let asked: HashSet<MountKey> = on_the_way(&table, path).map(|mount| mount.key).collect();

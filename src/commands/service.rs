@@ -4,13 +4,22 @@
 use super::{policy, textfile_problem};
 use crate::config::{Config, Keeper, Load, Loaded, NO_MOUNT_LEFT, changes};
 use crate::daemon::{Ended, Owner, Told, Wishes};
-use crate::hooks::Hooks;
-use crate::http::{self, Server};
-use crate::live::Live;
-use crate::metrics::{Extras, Outlets, Renderer, Tell};
 use crate::monitor::{Event, Monitor};
-use crate::report::sink::{Delivery, Output};
-use crate::report::{Message, Priority, Reporter, Sink, lines, table};
+use crate::output::Live;
+use crate::output::Reporter;
+use crate::output::Sink;
+use crate::output::exporters::Outlets;
+use crate::output::exporters::Tell;
+use crate::output::hooks::Hooks;
+use crate::output::http;
+use crate::output::http::Server;
+use crate::output::sink::{Delivery, Output};
+use crate::render::Message;
+use crate::render::Priority;
+use crate::render::messages;
+use crate::render::metrics::Extras;
+use crate::render::metrics::Renderer;
+use crate::render::table;
 use anyhow::Context as _;
 use mio::Waker;
 use platform::MountTable;
@@ -195,7 +204,7 @@ impl Service {
         let Some(now) = status.last_run.map(|run| run.at) else { return };
         for event in status.complaints(now) {
             let (severity, selected) = self.config.rules.on(&event);
-            let (priority, text) = lines::line(&event);
+            let (priority, text) = messages::line(&event);
             let message = Arc::new(Message { time, priority, text, event: Some(event.clone()) });
             self.hooks.catch_up(&message, selected, severity.as_str());
         }

@@ -4,7 +4,7 @@ use super::files::{self, unreadable};
 use super::fstab;
 use super::{Problem, Rules};
 use crate::monitor::Expected;
-use crate::report::escape::escape_os;
+use crate::render::escape::escape_os;
 use platform::Mount;
 use std::collections::HashSet;
 use std::io;

@@ -1,11 +1,11 @@
 //! The files: `config.toml`, and what lies in `conf.d` beside it.
 
+use super::diagnostic::{Place, Problem};
 use super::hooks::Hooks;
-use super::problem::{Place, Problem};
 use super::rules::{Rule, Rules};
-use super::section::{Document, Word};
-use crate::hooks::HookSettings;
-use crate::hooks::settings::ALERTMANAGER;
+use super::toml_table::{Document, Word};
+use crate::output::hooks::HookSettings;
+use crate::output::hooks::settings::ALERTMANAGER;
 use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;

@@ -1,10 +1,13 @@
 //! `[[hook]]` and `[alertmanager]`.
 
-use super::problem::Place;
+use super::diagnostic::Place;
 use super::reference::{self, names};
-use super::section::{Document, Section, Value};
-use crate::hooks::{Alertmanager, Hook, HookAction, HookSettings};
-use crate::remote::Credentials;
+use super::toml_table::{Document, Section, Value};
+use crate::output::hooks::Alertmanager;
+use crate::output::hooks::Hook;
+use crate::output::hooks::HookAction;
+use crate::output::hooks::HookSettings;
+use crate::output::http_client::Credentials;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -2,35 +2,36 @@
 //! here.
 
 mod changes;
+mod diagnostic;
 mod expected;
 pub mod files;
 mod filter;
 mod fstab;
 mod hooks;
-mod keeper;
 mod paths;
-mod problem;
 pub mod reference;
+mod reloader;
 mod rules;
-mod section;
+mod toml_table;
 mod values;
 
 pub use changes::changes;
+pub use diagnostic::{Place, Problem};
 pub use files::{DEFAULT_CONFIG, FileOption, Files, Stamped};
 pub use filter::{DEFAULT_FS_TYPES_EXCLUDE, Filter, NO_MOUNT_LEFT};
 pub use fstab::FSTAB;
-pub use keeper::{Keeper, Load, Loaded};
 pub use paths::{resolve, select};
-pub use problem::{Place, Problem};
+pub use reloader::{Keeper, Load, Loaded};
 pub use rules::{Globs, Rule, Rules};
-pub use section::Word;
+pub use toml_table::Word;
 pub use values::{duration, listen_address, name_regex, socket_choice};
 
-use crate::hooks::HookSettings;
-use crate::http::HttpSettings;
-use crate::metrics::{MetricsSettings, textfile};
 use crate::monitor::{Expected, Settings};
-use crate::report::ReportSettings;
+use crate::output::ReportSettings;
+use crate::output::exporters::MetricsSettings;
+use crate::output::hooks::HookSettings;
+use crate::output::http::HttpSettings;
+use crate::output::textfile;
 use platform::Mount;
 use std::fmt;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! Mount points as people write them. No mount is touched: what is said of paths is said of their text.
 
-use crate::report::escape::escape_os;
+use crate::render::escape::escape_os;
 use platform::{Mount, MountTable};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;

@@ -1,11 +1,12 @@
 //! `[[rule]]`: what is special about some mounts. The first rule that matches a mount is the one that counts.
 
+use super::diagnostic::Place;
 use super::in_toml;
-use super::problem::Place;
 use super::reference;
-use super::section::{Document, Section, Value};
+use super::toml_table::{Document, Section, Value};
 use crate::monitor::{Event, Settings};
-use crate::report::{Severity, Span};
+use crate::render::Severity;
+use crate::render::Span;
 use globset::GlobBuilder;
 use platform::{Mount, MountTable};
 use regex::bytes::{Regex, RegexBuilder};

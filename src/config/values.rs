@@ -1,6 +1,6 @@
 //! Values as operators write them, on the command line and in files.
 
-use crate::http::SocketChoice;
+use crate::output::http::SocketChoice;
 use regex::bytes::{Regex, RegexBuilder};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;

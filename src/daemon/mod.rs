@@ -6,34 +6,37 @@
 //! answer that has come is never beaten by its own deadline.
 
 mod clock;
-mod inquiry;
-mod namespace;
-mod notifier;
+mod evidence_coordinator;
+mod namespace_watch;
 mod owner;
-mod showing;
+mod snapshot_publisher;
+mod supervision;
 
 pub use owner::{Ended, Ending, Onlooker, Options, Owner, Purpose, Told, Wishes};
 
-use crate::evidence::DeskEvent;
-use crate::live::Snapshot;
+use crate::children::collector::DeskEvent;
+use crate::children::prober::Pool;
+use crate::children::prober::PoolEvent;
 use crate::monitor::{Action, Event, Input, Monitor, Reading, Settings, Time};
-use crate::probe::{Pool, PoolEvent};
-use crate::report::escape::escape_os;
-use crate::report::{Priority, notices, supervisor};
+use crate::render::Priority;
+use crate::render::Snapshot;
+use crate::render::escape::escape_os;
+use crate::render::notices;
+use crate::render::status_line;
 use anyhow::Context as _;
 use clock::Clock;
-use inquiry::Inquiry;
+use evidence_coordinator::Inquiry;
 use mio::{Events, Interest, Poll, Token, Waker};
-use namespace::Elsewhere;
-use notifier::Notifier;
+use namespace_watch::Elsewhere;
 use platform::MountWatch;
 use platform::service::{ServiceManager, monotonic_usec};
-use showing::Showing;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
+use snapshot_publisher::Showing;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use supervision::Notifier;
 
 const MOUNTS: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -410,7 +413,7 @@ impl<'a> Daemon<'a> {
     fn notify(&mut self, now: Time) {
         let (monitor, clock) = (&self.monitor, self.clock);
         let begun = clock.now();
-        let error = self.notifier.tell(now, || supervisor::line(&monitor.status()), || clock.now() - begun);
+        let error = self.notifier.tell(now, || status_line::line(&monitor.status()), || clock.now() - begun);
         if let Some(error) = error {
             let text = format!("Cannot tell the service manager how it goes: {error}; trying again");
             self.notice(Priority::Warning, text);

@@ -1,8 +1,8 @@
 //! What the loop needs of whoever runs it, and what it gives back.
 
-use crate::live::Live;
 use crate::monitor::{Event, Expected, Monitor, Policy, Settings, Status, Time};
-use crate::report::Priority;
+use crate::output::Live;
+use crate::render::Priority;
 use mio::Waker;
 use platform::{MountNamespace, MountTable};
 use std::path::PathBuf;

@@ -1,7 +1,9 @@
 //! Everything about one mount, by the daemon or without it.
 
 use crate::common::{Finished, isolated, ms, printed, slack};
-use crate::evidence::{PATIENT, PATIENT_HANG, Victim};
+use crate::evidence::PATIENT;
+use crate::evidence::PATIENT_HANG;
+use crate::evidence::Victim;
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;

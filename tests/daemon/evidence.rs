@@ -1,7 +1,9 @@
 //! Why a mount is dead: what is told with the verdict, what is shown, and what it may not cost.
 
 use crate::common::{Daemon, Lines, Process, isolated, isolated_for, ms, printed, skipped, slack, soon};
-use crate::http::{free_address, get, serving};
+use crate::http::free_address;
+use crate::http::get;
+use crate::http::serving;
 use crate::{QUICK, QUICK_HANG};
 use nix::sys::signal::Signal;
 use serde_json::Value;

@@ -2,8 +2,10 @@
 
 use crate::common::{Process, isolated, ms, slack, soon};
 use crate::told::{Told, command, failed, hook, script};
-use mount_status_monitor::hooks::{MAX_RUNNING, MAX_WAITING, Outcome};
-use mount_status_monitor::report::Priority;
+use mount_status_monitor::output::hooks::MAX_RUNNING;
+use mount_status_monitor::output::hooks::MAX_WAITING;
+use mount_status_monitor::output::hooks::Outcome;
+use mount_status_monitor::render::Priority;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -2,8 +2,8 @@
 
 use crate::common::{isolated, ms};
 use crate::told::{Told, command, hook};
-use mount_status_monitor::hooks::Outcome;
-use mount_status_monitor::report::Priority;
+use mount_status_monitor::output::hooks::Outcome;
+use mount_status_monitor::render::Priority;
 
 #[test]
 fn commands_that_cannot_be_killed_are_left_behind_and_bounded() {

@@ -3,8 +3,10 @@
 use crate::common::{isolated, ms, slack};
 use crate::fake::{Fake, Manner};
 use crate::told::{Told, command, hook};
-use mount_status_monitor::hooks::{Hook, HookAction, Outcome};
-use mount_status_monitor::remote::Credentials;
+use mount_status_monitor::output::hooks::Hook;
+use mount_status_monitor::output::hooks::HookAction;
+use mount_status_monitor::output::hooks::Outcome;
+use mount_status_monitor::output::http_client::Credentials;
 use nix::mount::{MsFlags, mount};
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};

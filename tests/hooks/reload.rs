@@ -2,7 +2,8 @@
 
 use crate::common::{ms, soon};
 use crate::told::{Told, command, hook, script};
-use mount_status_monitor::hooks::{HookSettings, Outcome};
+use mount_status_monitor::output::hooks::HookSettings;
+use mount_status_monitor::output::hooks::Outcome;
 
 #[test]
 fn a_hook_that_keeps_its_name_keeps_what_it_has() {

@@ -1,10 +1,16 @@
 //! Hooks, what they told people, and events for them.
 
 use crate::common::{slack, soon};
-use mount_status_monitor::hooks::settings::EVENTS;
-use mount_status_monitor::hooks::{Hook, HookAction, HookCount, HookSettings, Hooks};
 use mount_status_monitor::monitor::{Event, Failure, Reason};
-use mount_status_monitor::report::{Message, Priority, lines};
+use mount_status_monitor::output::hooks::Hook;
+use mount_status_monitor::output::hooks::HookAction;
+use mount_status_monitor::output::hooks::HookCount;
+use mount_status_monitor::output::hooks::HookSettings;
+use mount_status_monitor::output::hooks::Hooks;
+use mount_status_monitor::output::hooks::settings::EVENTS;
+use mount_status_monitor::render::Message;
+use mount_status_monitor::render::Priority;
+use mount_status_monitor::render::messages;
 use platform::{DeviceNumber, Mount, MountKey};
 use std::ffi::OsString;
 use std::path::Path;
@@ -95,6 +101,6 @@ pub(crate) fn failed(path: &Path) -> Arc<Message> {
 }
 
 pub(crate) fn message(event: Event) -> Arc<Message> {
-    let (priority, text) = lines::line(&event);
+    let (priority, text) = messages::line(&event);
     Arc::new(Message { time: SystemTime::now(), priority, text, event: Some(event) })
 }

@@ -1,8 +1,11 @@
 //! As much of the daemon as the pool needs: its loop and its clock.
 
 use mio::{Events, Poll, Token};
+use mount_status_monitor::children::prober::Notice;
+use mount_status_monitor::children::prober::Pool;
+use mount_status_monitor::children::prober::PoolEvent;
+use mount_status_monitor::children::prober::ProbeId;
 use mount_status_monitor::monitor::Time;
-use mount_status_monitor::probe::{Notice, Pool, PoolEvent, ProbeId};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use platform::{FsKind, MountKey, Outcome, Target};

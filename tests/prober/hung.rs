@@ -2,7 +2,9 @@
 
 use crate::daemon::{Daemon, PROGRAM, ends, started, target};
 use crate::fuse::{Fuse, GETATTR, private_place};
-use mount_status_monitor::probe::{Notice, PoolEvent, ProbeId};
+use mount_status_monitor::children::prober::Notice;
+use mount_status_monitor::children::prober::PoolEvent;
+use mount_status_monitor::children::prober::ProbeId;
 use nix::mount::umount;
 use platform::{Call, Errno, FsKind, Outcome, Target};
 use std::collections::HashSet;

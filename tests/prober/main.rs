@@ -8,7 +8,10 @@ mod fuse;
 mod hung;
 
 use daemon::{Daemon, ends, pid_of, signal, status_field, target};
-use mount_status_monitor::probe::{Notice, PoolEvent, ProbeId, SpawnError};
+use mount_status_monitor::children::prober::Notice;
+use mount_status_monitor::children::prober::PoolEvent;
+use mount_status_monitor::children::prober::ProbeId;
+use mount_status_monitor::children::prober::SpawnError;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;

@@ -4,10 +4,14 @@ use crate::common::{Lab, isolated, isolated_for, ms, skipped, soon};
 use crate::fake::{Fake, Manner, Request};
 use crate::peer::{Peer, free_port, missing};
 use crate::{QUICK, with};
-use mount_status_monitor::hooks::{Alertmanager, HookSettings, Hooks};
 use mount_status_monitor::monitor::{Event, Failure, Reason};
-use mount_status_monitor::remote::Credentials;
-use mount_status_monitor::report::{Message, Priority, lines};
+use mount_status_monitor::output::hooks::Alertmanager;
+use mount_status_monitor::output::hooks::HookSettings;
+use mount_status_monitor::output::hooks::Hooks;
+use mount_status_monitor::output::http_client::Credentials;
+use mount_status_monitor::render::Message;
+use mount_status_monitor::render::Priority;
+use mount_status_monitor::render::messages;
 use platform::{DeviceNumber, Mount, MountKey};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -151,7 +155,7 @@ fn start(lab: &Lab, port: u16) -> Peer {
 
 /// As Alertmanager writes times.
 fn now() -> String {
-    mount_status_monitor::report::stamp::rfc3339(SystemTime::now())
+    mount_status_monitor::render::timestamp::rfc3339(SystemTime::now())
 }
 
 fn alerts(alertmanager: &Peer) -> Vec<Value> {
@@ -189,7 +193,7 @@ impl Told {
     }
 
     fn tell(&self, event: Event) {
-        let (priority, text) = lines::line(&event);
+        let (priority, text) = messages::line(&event);
         let message = Message { time: SystemTime::now(), priority, text, event: Some(event) };
         self.hooks.offer(&Arc::new(message), None, "critical");
     }

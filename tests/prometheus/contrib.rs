@@ -2,7 +2,7 @@
 
 use crate::common::{Finished, isolated, ms, skipped};
 use crate::peer::{missing, run};
-use mount_status_monitor::metrics::FAMILIES;
+use mount_status_monitor::render::metrics::FAMILIES;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -5,7 +5,7 @@ use super::rights::limited;
 use crate::common::{Daemon, Finished, isolated, ms, slack, soon};
 use crate::http::get;
 use mount_status_monitor::cli::{self, Invocation};
-use mount_status_monitor::http::SocketChoice;
+use mount_status_monitor::output::http::SocketChoice;
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
 use yaml_rust2::{Yaml, YamlLoader};

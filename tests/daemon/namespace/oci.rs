@@ -4,7 +4,8 @@
 use super::Container;
 use super::kubernetes::{capabilities, container, words};
 use crate::common::{Daemon, Lab, isolated, ms, skipped, slack, soon};
-use crate::http::{free_address, get};
+use crate::http::free_address;
+use crate::http::get;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

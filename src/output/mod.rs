@@ -1,0 +1,25 @@
+//! Where rendered text goes: standard error, syslog, HTTP, push gateway, text file, hooks, Alertmanager. Each output
+//! has a bounded queue and a thread of its own, so that one that blocks delays nobody else.
+
+mod event_log;
+pub mod exporters;
+pub mod hooks;
+pub mod http;
+pub mod http_client;
+pub(crate) mod publish_gate;
+pub mod push;
+mod reporter;
+pub mod sink;
+mod state;
+pub mod stderr;
+pub mod syslog;
+pub mod textfile;
+mod token_bucket;
+
+pub use ::syslog::Facility;
+pub use event_log::{EventLog, Missed, Numbered};
+pub use reporter::{ReportSettings, Reporter};
+pub use sink::Sink;
+pub use state::Live;
+pub use stderr::{LogFormat, SharedFormat};
+pub use syslog::SyslogTarget;

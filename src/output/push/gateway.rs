@@ -1,0 +1,127 @@
+//! Where a gateway is, and where in it the metrics of this machine are.
+
+use crate::output::http_client::Access;
+use crate::output::http_client::Address;
+use crate::output::http_client::Client;
+use crate::output::http_client::Credentials;
+use crate::output::http_client::NO_PASSWORD;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
+use reqwest::Url;
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// The job under which everything is pushed.
+const JOB: &str = "mount_status_monitor";
+
+/// How to push.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// Where to.
+    pub gateway: Gateway,
+    /// Take the group back at a clean stop?
+    pub delete_on_exit: bool,
+    /// Who we are.
+    pub credentials: Credentials,
+    /// Trust the certificates in this PEM file instead of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Settings {
+    pub(super) fn client(&self) -> Client {
+        Client::new(Access { credentials: self.credentials.clone(), ca_file: self.ca_file.clone() })
+    }
+}
+
+/// The address of a gateway: `host:port`, or a URL, which may have a path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Gateway(Address);
+
+impl FromStr for Gateway {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Gateway, String> {
+        let address = text.parse::<Address>().map_err(|error| match error {
+            error if error == NO_PASSWORD => format!("{error}; use --push-user-file"),
+            error => error,
+        })?;
+        if address.has_query() {
+            return Err("a gateway has no query".to_owned());
+        }
+        Ok(Gateway(address))
+    }
+}
+
+impl fmt::Display for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Gateway {
+    /// The group of this instance. What is not plain is given in base64: a slash cannot be given otherwise, nor can
+    /// an empty name.
+    pub(super) fn group(&self, instance: &OsStr) -> Url {
+        let bytes = instance.as_bytes();
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let dots = matches!(bytes, b"." | b"..");
+        let (label, value) = match bytes {
+            b"" => ("instance@base64", "=".to_owned()),
+            // Label values are UTF-8.
+            _ if dots || !bytes.iter().all(is_plain) => {
+                ("instance@base64", URL_SAFE.encode(instance.to_string_lossy().as_bytes()))
+            }
+            _ => ("instance", instance.to_string_lossy().into_owned()),
+        };
+        self.0.below(&["metrics", "job", JOB, label, &value])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (text, group) in [
+            ("localhost:9091", "http://localhost:9091/metrics/job/mount_status_monitor/instance/h"),
+            ("push.example", "http://push.example/metrics/job/mount_status_monitor/instance/h"),
+            ("[::1]:9091", "http://[::1]:9091/metrics/job/mount_status_monitor/instance/h"),
+            ("http://p/", "http://p/metrics/job/mount_status_monitor/instance/h"),
+            ("https://p:1/a/b/", "https://p:1/a/b/metrics/job/mount_status_monitor/instance/h"),
+        ] {
+            let gateway: Gateway = text.parse().unwrap();
+            assert_eq!(gateway.group(OsStr::new("h")).as_str(), group, "{text}");
+        }
+        for (text, complaint) in [
+            ("", "empty host"),
+            ("ftp://p", "only http and https"),
+            ("http://me:secret@p", "--push-user-file"),
+            ("http://p/?a", "no query"),
+            ("host:port", "invalid port"),
+        ] {
+            let error = text.parse::<Gateway>().unwrap_err();
+            assert!(error.contains(complaint), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn instances() {
+        let gateway: Gateway = "p".parse().unwrap();
+        for (bytes, end) in [
+            (&b"web-1.example_x"[..], "/instance/web-1.example_x"),
+            (b"", "/instance@base64/="),
+            (b"a/b", "/instance@base64/YS9i"),
+            (b"..", "/instance@base64/Li4="),
+            (b"a b", "/instance@base64/YSBi"),
+            ("ü??".as_bytes(), "/instance@base64/w7w_Pw=="),
+            (b"\xff", "/instance@base64/77-9"),
+        ] {
+            let url = gateway.group(OsStr::from_bytes(bytes));
+            assert!(url.as_str().ends_with(end), "{url}");
+        }
+    }
+}

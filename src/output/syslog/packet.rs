@@ -1,0 +1,133 @@
+//! One message as a syslog packet.
+
+use super::SyslogTarget;
+use crate::render::Message;
+use crate::render::PROCESS_NAME;
+use crate::render::Priority;
+use crate::render::timestamp::rfc3164;
+use jiff::tz::TimeZone;
+use std::borrow::Cow;
+use std::io::Write;
+use syslog::{Error, Facility, Severity};
+
+/// The longest packet to a socket or over TCP: rsyslog's default `MaxMessageSize` is 8 KiB.
+const MAX_PACKET: usize = 8192;
+/// The longest packet over UDP: RFC 3164's limit, which also fits in one Ethernet frame.
+const MAX_UDP_PACKET: usize = 1024;
+/// What is kept of the end of a message that is cut: the reason stands there.
+const KEPT_TAIL: usize = 200;
+/// Stands where something was cut out.
+const CUT_MARK: &str = "[...]";
+/// RFC 3164: `<N>Mmm dd hh:mm:ss [HOST ]mount_status_monitor[PID]: TEXT`.
+#[derive(Clone, Debug)]
+pub(super) struct Packet {
+    facility: Facility,
+    /// Only for packets that leave the machine.
+    hostname: Option<String>,
+    limit: usize,
+    end: &'static str,
+    zone: TimeZone,
+}
+
+impl Packet {
+    pub(super) fn new(target: &SyslogTarget, facility: Facility) -> Packet {
+        let (hostname, limit, end) = match target {
+            SyslogTarget::Local | SyslogTarget::Unix(_) | SyslogTarget::Off => (None, MAX_PACKET, ""),
+            SyslogTarget::Udp(_) => (own_name(), MAX_UDP_PACKET, ""),
+            SyslogTarget::Tcp(_) => (own_name(), MAX_PACKET, "\n"),
+        };
+        Packet { facility, hostname, limit, end, zone: TimeZone::system() }
+    }
+}
+
+impl syslog::LogFormat<&Message> for Packet {
+    fn format<W: Write>(&self, w: &mut W, severity: Severity, message: &Message) -> Result<(), Error> {
+        let mut packet =
+            format!("<{}>{} ", self.facility as u8 | severity as u8, rfc3164(message.time, &self.zone));
+        if let Some(hostname) = &self.hostname {
+            packet.push_str(hostname);
+            packet.push(' ');
+        }
+        packet.push_str(&format!("{PROCESS_NAME}[{}]: ", std::process::id()));
+        let room = self.limit.saturating_sub(packet.len() + self.end.len());
+        packet.push_str(&cut_middle(&message.text, room));
+        packet.push_str(self.end);
+        write!(w, "{packet}").map_err(Error::Write)
+    }
+}
+
+fn own_name() -> Option<String> {
+    let name = hostname::get().ok()?.into_string().ok()?;
+    let short = name.split('.').next().unwrap_or_default();
+    (!short.is_empty()).then(|| short.to_owned())
+}
+
+/// The text in at most `limit` bytes: what it is about stands at its start, the reason at its end.
+fn cut_middle(text: &str, limit: usize) -> Cow<'_, str> {
+    if text.len() <= limit {
+        return Cow::Borrowed(text);
+    }
+    let room = limit.saturating_sub(CUT_MARK.len());
+    let tail = KEPT_TAIL.min(room / 2);
+    let (mut head_end, mut tail_start) = (room - tail, text.len() - tail);
+    while !text.is_char_boundary(head_end) {
+        head_end -= 1;
+    }
+    while !text.is_char_boundary(tail_start) {
+        tail_start += 1;
+    }
+    Cow::Owned(format!("{}{CUT_MARK}{}", &text[..head_end], &text[tail_start..]))
+}
+
+pub(super) const fn severity(priority: Priority) -> Severity {
+    match priority {
+        Priority::Error => Severity::LOG_ERR,
+        Priority::Warning => Severity::LOG_WARNING,
+        Priority::Notice => Severity::LOG_NOTICE,
+        Priority::Info => Severity::LOG_INFO,
+        Priority::Debug => Severity::LOG_DEBUG,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, SystemTime};
+    use syslog::LogFormat as _;
+
+    #[test]
+    fn packets() {
+        let mut packet = Packet {
+            facility: Facility::LOG_DAEMON,
+            hostname: None,
+            limit: MAX_PACKET,
+            end: "",
+            zone: TimeZone::UTC,
+        };
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_762_070_709);
+        let mut message =
+            Message { time, priority: Priority::Error, text: "Mount é".to_owned(), event: None };
+        let written = |packet: &Packet, message: &Message| {
+            let mut bytes = Vec::new();
+            packet.format(&mut bytes, severity(message.priority), message).unwrap();
+            String::from_utf8(bytes).unwrap()
+        };
+        let pid = std::process::id();
+        let local = format!("<27>Nov  2 08:05:09 mount_status_monitor[{pid}]: Mount é");
+        assert_eq!(written(&packet, &message), local);
+        (packet.hostname, packet.end, packet.limit) = (Some("host".to_owned()), "\n", MAX_UDP_PACKET);
+        let remote = format!("<27>Nov  2 08:05:09 host mount_status_monitor[{pid}]: Mount é\n");
+        assert_eq!(written(&packet, &message), remote);
+        message.text = format!("Mount failed health-check: /{} (hung: no answer in 3s)", "é".repeat(2000));
+        let cut = written(&packet, &message);
+        assert!(cut.len() <= MAX_UDP_PACKET && cut.len() > MAX_UDP_PACKET - 5, "{}", cut.len());
+        assert!(cut.contains("health-check: /é") && cut.ends_with("é (hung: no answer in 3s)\n"), "{cut}");
+    }
+
+    #[test]
+    fn tiny_limits_do_not_panic() {
+        for limit in 0..20 {
+            assert!(cut_middle(&"é".repeat(30), limit).len() <= limit.max(CUT_MARK.len()));
+        }
+    }
+}

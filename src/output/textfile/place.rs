@@ -1,0 +1,83 @@
+//! May this path be written? Not if it lies on a mount that is watched because it may hang. Told from the mount table
+//! alone: the path itself is never asked.
+
+use crate::monitor::{Health, Status};
+use crate::render::escape::escape_os;
+use platform::{DeviceNumber, FsKind, Mount, MountTable, MountWatch, OWN_MOUNT_TABLE, mount_around};
+use std::collections::HashSet;
+use std::path::Path;
+
+/// Why this path is not to be written, if so. `watched` tells which mounts are.
+pub fn refusal(table: &MountTable, watched: impl Fn(&Mount) -> bool, path: &Path) -> Option<String> {
+    let mount = mount_around(table.iter().map(|mount| &**mount), path)?;
+    (may_hang(mount) && watched(mount)).then(|| {
+        format!(
+            "it lies on {} ({}), which is watched because it may hang",
+            escape_os(&mount.mountpoint),
+            escape_os(&mount.fstype)
+        )
+    })
+}
+
+/// The same at a later moment, when what is watched is known. Where the path leads is told by our own table, for the
+/// mounts that are watched may be those of another namespace, where paths are other ones; a file system that is seen
+/// in both has one number.
+pub(super) fn refusal_now(path: &Path, status: &Status) -> Option<String> {
+    let visible = status.mounts.iter().filter(|mount| mount.health != Health::Hidden);
+    let suspects: HashSet<DeviceNumber> =
+        visible.filter(|known| may_hang(&known.mount)).map(|known| known.mount.device_number).collect();
+    if suspects.is_empty() {
+        return None; // without reading a table that may be long
+    }
+    match MountWatch::open(OWN_MOUNT_TABLE.as_ref()).and_then(|mut watch| watch.read()) {
+        Ok(table) => refusal(&table, |mount| suspects.contains(&mount.device_number), path),
+        Err(error) => Some(format!("the mount table cannot be read: {error}")),
+    }
+}
+
+fn may_hang(mount: &Mount) -> bool {
+    match mount.kind() {
+        FsKind::Network | FsKind::Fuse => true,
+        FsKind::Autofs | FsKind::Local => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::testing::mount;
+    use std::sync::Arc;
+
+    #[test]
+    fn the_longest_mount_point_decides() {
+        let made = |(key, path, fstype): (u64, &str, &str)| {
+            Arc::new(Mount { fstype: fstype.into(), ..mount(key, path) })
+        };
+        let table = [
+            (1, "/", "ext4"),
+            (2, "/home", "nfs4"),
+            (3, "/home/local", "xfs"),
+            (4, "/fuse", "fuse.sshfs"),
+            (5, "/covered", "nfs4"),
+            (6, "/covered", "tmpfs"),
+            (7, "/skipped", "nfs4"),
+        ];
+        let table = MountTable::new(table.into_iter().map(made).collect());
+        for (path, refused) in [
+            ("/var/lib/x.prom", false),
+            ("/home/x.prom", true),
+            ("/home/a/b/x.prom", true),
+            ("/homely/x.prom", false),
+            ("/home", false),
+            ("/home/local/x.prom", false),
+            ("/fuse/x.prom", true),
+            ("/covered/x.prom", false),
+            ("/skipped/x.prom", false),
+        ] {
+            let refusal = refusal(&table, |mount| mount.key.0 != 7, Path::new(path));
+            assert_eq!(refusal.is_some(), refused, "{path}: {refusal:?}");
+        }
+        let reason = refusal(&table, |_| true, Path::new("/fuse/x.prom")).unwrap();
+        assert_eq!(reason, "it lies on /fuse (fuse.sshfs), which is watched because it may hang");
+    }
+}

@@ -1,0 +1,284 @@
+//! Evidence in words: what helps most comes first, and what helps nobody is left out.
+
+use super::escape::escape;
+use super::human_duration::Span;
+use crate::monitor::{Failure, Reason};
+use platform::evidence::{BlockedTasks, Evidence, Finding, FuseServer, ServerAnswer, ServerCheck};
+use std::time::Duration;
+
+/// All that is said in one line comes to at most so many bytes: the line is for reading, and syslog cuts long ones.
+const MAX_SAID: usize = 400;
+/// Processes that are named where there is little room.
+const FEW: usize = 3;
+/// The kernel's word about a server counts for this long.
+const LOG_COUNTS: Duration = Duration::from_secs(3600);
+
+/// What is known of the failure besides its reason, in one line; empty if that is nothing.
+#[must_use]
+pub fn said(failure: &Failure) -> String {
+    let Some(findings) = &failure.evidence else { return String::new() };
+    let mut text = String::new();
+    for sentence in sentences(failure, &findings.evidence, FEW) {
+        if text.len() + sentence.len() + 2 > MAX_SAID {
+            break; // the first are the ones that matter
+        }
+        if !text.is_empty() {
+            text.push_str("; ");
+        }
+        text.push_str(&sentence);
+    }
+    text
+}
+
+/// The same, each sentence alone, with so many processes named.
+#[must_use]
+pub fn sentences(failure: &Failure, evidence: &Evidence, names: usize) -> Vec<String> {
+    let mut found = Vec::new();
+    found.extend(evidence.server.as_ref().and_then(|check| server(check, failure.reason)));
+    if let Some(Finding::Found(process)) = &evidence.fuse_server {
+        found.push(fuse_server(process, failure.reason));
+    }
+    if let Some(Finding::Found(line)) = &evidence.kernel_log
+        && line.age < LOG_COUNTS
+        && !answers(evidence)
+        && !line.text.ends_with(" OK")
+    {
+        found.push(format!(
+            "the kernel said {} ago: {}",
+            Span(whole(line.age)),
+            escape(line.text.as_bytes())
+        ));
+    }
+    if let Some(Finding::Found(tasks)) = &evidence.tasks {
+        found.extend(blocked(tasks, names));
+    }
+    if let Some(Finding::Found(waiting @ 1..)) = evidence.fuse_waiting {
+        let (requests, wait) = if waiting == 1 { ("request", "waits") } else { ("requests", "wait") };
+        found.push(format!("{waiting} {requests} {wait} for it"));
+    }
+    found
+}
+
+/// What could not be learned by this user.
+#[must_use]
+pub fn needs_root(evidence: &Evidence) -> Vec<&'static str> {
+    let mut found = Vec::new();
+    let mut add = |what, refused: bool| {
+        if refused {
+            found.push(what);
+        }
+    };
+    let Evidence { probe, server: _, traffic, kernel_log, fuse_waiting, fuse_server, tasks } = evidence;
+    let stack = probe.as_ref().and_then(Finding::found).map(|thread| &thread.stack);
+    add("stack", probe == &Some(Finding::NeedsRoot) || stack == Some(&Finding::NeedsRoot));
+    add("traffic", *traffic == Some(Finding::NeedsRoot));
+    add("kernel_log", *kernel_log == Some(Finding::NeedsRoot));
+    add("fuse_waiting", *fuse_waiting == Some(Finding::NeedsRoot));
+    add("fuse_server", *fuse_server == Some(Finding::NeedsRoot));
+    let partly = tasks.as_ref().and_then(Finding::found).is_some_and(|tasks| tasks.of_user_only);
+    add("blocked_tasks", *tasks == Some(Finding::NeedsRoot) || partly);
+    found
+}
+
+fn answers(evidence: &Evidence) -> bool {
+    evidence.server.as_ref().is_some_and(|check| check.answer == ServerAnswer::Answers)
+}
+
+fn server(check: &ServerCheck, reason: Reason) -> Option<String> {
+    let name = format!("{} server {}", check.service.name(), check.address);
+    Some(match &check.answer {
+        ServerAnswer::NoConnection(waited) => {
+            format!("{name} does not accept connections (no answer in {})", Span(*waited))
+        }
+        ServerAnswer::Refused => format!("{name} refuses connections"),
+        ServerAnswer::Unreachable(errno) => format!("{name} cannot be reached ({errno})"),
+        ServerAnswer::Silent(waited) => {
+            format!("{name} accepts connections but says nothing (for {})", Span(*waited))
+        }
+        ServerAnswer::Accepts => format!("{name} accepts connections from here"),
+        ServerAnswer::Answers => match reason {
+            Reason::Hung => format!("{name} answers, this export does not"),
+            Reason::Stale => format!("{name} answers and says ESTALE: it no longer knows this export"),
+            Reason::Disconnected | Reason::IoError | Reason::Unreachable | Reason::Error => {
+                format!("{name} answers")
+            }
+        },
+        ServerAnswer::NotAsked => return None,
+    })
+}
+
+fn fuse_server(server: &FuseServer, reason: Reason) -> String {
+    let FuseServer::Process { pid, name, state } = server else {
+        return match reason {
+            Reason::Disconnected => "its server process is gone".to_owned(),
+            _ => "its server process is not seen here".to_owned(),
+        };
+    };
+    let name = format!("its server {}[{pid}]", escape(name));
+    match (state, reason) {
+        ('T' | 't', _) => format!("{name} is stopped ({state})"),
+        ('Z' | 'X', _) => format!("{name} has ended ({state})"),
+        ('D', _) => format!("{name} is itself blocked in the kernel (D)"),
+        (_, Reason::Disconnected) => format!("{name} lives, but the connection was ended"),
+        (_, Reason::Hung) => format!("{name} lives and does not answer"),
+        (_, Reason::Stale | Reason::IoError | Reason::Unreachable | Reason::Error) => format!("{name} lives"),
+    }
+}
+
+/// `14 tasks blocked: bash[311], df[312], ls[313] and others`
+fn blocked(tasks: &BlockedTasks, names: usize) -> Option<String> {
+    let least = if tasks.complete { "" } else { "at least " };
+    let whose = if tasks.of_user_only { " of this user" } else { "" };
+    let task = |count: u32| if count == 1 { "task" } else { "tasks" };
+    if tasks.count == 0 {
+        let (count, wait) = (tasks.unassigned, if tasks.unassigned == 1 { "waits" } else { "wait" });
+        return (count > 0)
+            .then(|| format!("{least}{count} {}{whose} {wait} for this or another dead mount", task(count)));
+    }
+    let shown: Vec<String> =
+        tasks.named.iter().take(names).map(|task| format!("{}[{}]", escape(&task.name), task.pid)).collect();
+    let more = if shown.len() < tasks.named.len() { " and others" } else { "" };
+    let count = tasks.count;
+    Some(format!("{least}{count} {}{whose} blocked: {}{more}", task(count), shown.join(", ")))
+}
+
+/// Whole seconds: a fraction of an age helps nobody.
+fn whole(span: Duration) -> Duration {
+    Duration::from_secs(span.as_secs())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::monitor::{Findings, Time};
+    use crate::render::samples::failure;
+    use platform::Errno;
+    use platform::evidence::{BlockedTask, LogLine, Service, StuckThread, Traffic};
+    use std::sync::Arc;
+
+    pub(in crate::render) fn with(mut failure: Failure, evidence: Evidence) -> Failure {
+        let at = Time::default();
+        failure.evidence = Some(Arc::new(Findings { at, tasks_at: at, complete: true, evidence }));
+        failure
+    }
+
+    pub(in crate::render) fn of_nfs(answer: ServerAnswer) -> Evidence {
+        let address = "10.0.0.5:2049".parse().unwrap();
+        let check = ServerCheck { service: Service::Nfs(4), address, answer };
+        Evidence { server: Some(check), tasks: Some(Finding::Found(tasks(14, 5))), ..Evidence::default() }
+    }
+
+    pub(in crate::render) fn tasks(count: u32, named: u32) -> BlockedTasks {
+        let task = |n| BlockedTask {
+            pid: 311 + n,
+            name: if n == 0 { b"bash".to_vec() } else { format!("t{n}\n").into_bytes() },
+            started: 1,
+            seen_for: Duration::from_secs(60),
+        };
+        let named = (0..named).map(task).collect();
+        BlockedTasks { count, named, unassigned: 0, complete: true, of_user_only: false }
+    }
+
+    fn hung() -> Failure {
+        failure(Reason::Hung, None, 3.0)
+    }
+
+    #[test]
+    fn servers() {
+        let ms = Duration::from_millis;
+        let stale = failure(Reason::Stale, Some(Errno::ESTALE), 0.0);
+        for (failure, answer, words) in [
+            (hung(), ServerAnswer::NoConnection(ms(1200)), "does not accept connections (no answer in 1.2s)"),
+            (hung(), ServerAnswer::Refused, "refuses connections"),
+            (hung(), ServerAnswer::Unreachable(Errno::EHOSTUNREACH), "cannot be reached (EHOSTUNREACH)"),
+            (hung(), ServerAnswer::Silent(ms(800)), "accepts connections but says nothing (for 800ms)"),
+            (hung(), ServerAnswer::Answers, "answers, this export does not"),
+            (stale, ServerAnswer::Answers, "answers and says ESTALE: it no longer knows this export"),
+        ] {
+            let text = said(&with(failure, of_nfs(answer)));
+            let tasks = r"14 tasks blocked: bash[311], t1\012[312], t2\012[313] and others";
+            assert_eq!(text, format!("NFS server 10.0.0.5:2049 {words}; {tasks}"));
+        }
+        let text = said(&with(hung(), of_nfs(ServerAnswer::NotAsked)));
+        assert!(text.starts_with("14 tasks"), "{text}");
+        assert_eq!(said(&hung()), "");
+    }
+
+    #[test]
+    fn fuse_servers() {
+        let disconnected = failure(Reason::Disconnected, Some(Errno::ENOTCONN), 0.0);
+        for (failure, state, words) in [
+            (hung(), 'T', "its server ss hfs[7] is stopped (T)"),
+            (hung(), 'S', "its server ss hfs[7] lives and does not answer"),
+            (hung(), 'D', "its server ss hfs[7] is itself blocked in the kernel (D)"),
+            (disconnected.clone(), 'S', "its server ss hfs[7] lives, but the connection was ended"),
+            (disconnected, ' ', "its server process is gone"),
+            (hung(), ' ', "its server process is not seen here"),
+        ] {
+            let server = match state {
+                ' ' => FuseServer::NotSeen,
+                state => FuseServer::Process { pid: 7, name: b"ss hfs".to_vec(), state },
+            };
+            let (fuse_server, fuse_waiting) = (Some(Finding::Found(server)), Some(Finding::Found(2)));
+            let evidence = Evidence { fuse_server, fuse_waiting, ..Evidence::default() };
+            assert_eq!(said(&with(failure, evidence)), format!("{words}; 2 requests wait for it"));
+        }
+    }
+
+    #[test]
+    fn tasks_that_are_not_all() {
+        let said_of = |tasks| {
+            said(&with(hung(), Evidence { tasks: Some(Finding::Found(tasks)), ..Evidence::default() }))
+        };
+        assert_eq!(said_of(tasks(0, 0)), "");
+        assert_eq!(said_of(tasks(1, 1)), "1 task blocked: bash[311]");
+        let partly = BlockedTasks { complete: false, of_user_only: true, ..tasks(2, 1) };
+        assert_eq!(said_of(partly), "at least 2 tasks of this user blocked: bash[311]");
+        let unassigned = BlockedTasks { unassigned: 3, ..tasks(0, 0) };
+        assert_eq!(said_of(unassigned), "3 tasks wait for this or another dead mount");
+    }
+
+    #[test]
+    fn what_is_said_is_bounded_and_the_first_matters() {
+        let mut evidence = of_nfs(ServerAnswer::Silent(Duration::from_secs(1)));
+        let text = "x".repeat(10_000);
+        evidence.kernel_log = Some(Finding::Found(LogLine { text, age: Duration::ZERO }));
+        let text = said(&with(hung(), evidence));
+        assert!(text.len() <= MAX_SAID && text.starts_with("NFS server 10.0.0.5:2049 accepts"), "{text}");
+    }
+
+    #[test]
+    fn the_kernels_word_is_said_where_the_server_does_not_contradict() {
+        let line = LogLine {
+            text: "nfs: server s not responding, still trying".into(),
+            age: Duration::from_millis(65_432),
+        };
+        let mut evidence = of_nfs(ServerAnswer::Refused);
+        evidence.kernel_log = Some(Finding::Found(line));
+        let text = said(&with(hung(), evidence.clone()));
+        assert!(
+            text.contains("; the kernel said 1m5s ago: nfs: server s not responding, still trying"),
+            "{text}"
+        );
+        evidence.server =
+            Some(ServerCheck { answer: ServerAnswer::Answers, ..evidence.server.expect("it was set") });
+        assert!(!said(&with(hung(), evidence)).contains("the kernel said"));
+    }
+
+    #[test]
+    fn what_needs_root_is_named() {
+        let thread = StuckThread { state: 'D', wait_channel: None, stack: Finding::NeedsRoot };
+        let evidence = Evidence {
+            probe: Some(Finding::Found(thread)),
+            traffic: Some(Finding::Found(Traffic::default())),
+            kernel_log: Some(Finding::NeedsRoot),
+            fuse_waiting: Some(Finding::Unknown),
+            fuse_server: Some(Finding::NeedsRoot),
+            tasks: Some(Finding::NeedsRoot),
+            server: None,
+        };
+        assert_eq!(needs_root(&evidence), ["stack", "kernel_log", "fuse_server", "blocked_tasks"]);
+        assert_eq!(said(&with(hung(), evidence)), "");
+        assert_eq!(needs_root(&Evidence::default()), [""; 0]);
+    }
+}

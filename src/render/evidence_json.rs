@@ -1,0 +1,212 @@
+//! Evidence for programs. Every field is always there: what is not known is null.
+
+use super::escape::escape;
+use super::evidence::{needs_root, sentences};
+use super::json_values::seconds;
+use super::timestamp::rfc3339;
+use crate::monitor::Failure;
+use platform::evidence::{
+    BlockedTasks, Evidence, Finding, FuseServer, LogLine, MAX_NAMED_TASKS, ServerAnswer, ServerCheck,
+    StuckThread, Traffic,
+};
+use serde::Serialize;
+use std::time::SystemTime;
+
+/// What was learned about a dead mount.
+#[derive(Serialize)]
+pub(crate) struct Object {
+    /// When the last of it came; null in an event, whose own time is later.
+    time: Option<String>,
+    /// Is nothing more being looked for right now?
+    complete: bool,
+    /// In words, what helps most first.
+    says: Vec<String>,
+    server: Option<Server>,
+    kernel_log: Option<Log>,
+    nfs: Option<Nfs>,
+    fuse_waiting: Option<u64>,
+    fuse_server: Option<Process>,
+    probe: Option<Probe>,
+    blocked_tasks: Option<Tasks>,
+    /// What only root may learn.
+    needs_root: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Server {
+    service: &'static str,
+    address: String,
+    answer: &'static str,
+    errno: Option<String>,
+    waited_seconds: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Log {
+    text: String,
+    age_seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Nfs {
+    sent: u64,
+    received: u64,
+    idle_seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Process {
+    seen: bool,
+    pid: Option<u32>,
+    name: Option<String>,
+    state: Option<char>,
+}
+
+#[derive(Serialize)]
+struct Probe {
+    state: char,
+    wait_channel: Option<String>,
+    stack: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct Tasks {
+    count: u32,
+    unassigned: u32,
+    complete: bool,
+    of_user_only: bool,
+    named: Vec<Task>,
+}
+
+#[derive(Serialize)]
+struct Task {
+    pid: u32,
+    name: String,
+    seen_seconds: f64,
+}
+
+impl Object {
+    /// What is known of this failure, if anything was learned; `time` when its last part came.
+    pub(crate) fn of(failure: &Failure, time: Option<SystemTime>) -> Option<Object> {
+        let findings = failure.evidence.as_ref()?;
+        let evidence = &findings.evidence;
+        let Evidence { probe, server: check, traffic, kernel_log, fuse_waiting, fuse_server, tasks } =
+            evidence;
+        Some(Object {
+            time: time.map(rfc3339),
+            complete: findings.complete,
+            says: sentences(failure, evidence, MAX_NAMED_TASKS),
+            server: check.as_ref().map(server),
+            kernel_log: found(kernel_log).map(log),
+            nfs: found(traffic).map(nfs),
+            fuse_waiting: found(fuse_waiting).copied(),
+            fuse_server: found(fuse_server).map(process),
+            probe: found(probe).map(thread),
+            blocked_tasks: found(tasks).map(blocked),
+            needs_root: needs_root(evidence),
+        })
+    }
+}
+
+fn found<T>(finding: &Option<Finding<T>>) -> Option<&T> {
+    finding.as_ref().and_then(Finding::found)
+}
+
+fn server(check: &ServerCheck) -> Server {
+    let (answer, errno, waited) = match &check.answer {
+        ServerAnswer::NoConnection(waited) => ("no_connection", None, Some(*waited)),
+        ServerAnswer::Refused => ("refused", None, None),
+        ServerAnswer::Unreachable(errno) => ("unreachable", Some(errno.name()), None),
+        ServerAnswer::Silent(waited) => ("silent", None, Some(*waited)),
+        ServerAnswer::Accepts => ("accepts", None, None),
+        ServerAnswer::Answers => ("answers", None, None),
+        ServerAnswer::NotAsked => ("not_asked", None, None),
+    };
+    Server {
+        service: check.service.name(),
+        address: check.address.to_string(),
+        answer,
+        errno,
+        waited_seconds: waited.map(seconds),
+    }
+}
+
+fn log(line: &LogLine) -> Log {
+    Log { text: escape(line.text.as_bytes()).into_owned(), age_seconds: seconds(line.age) }
+}
+
+fn nfs(traffic: &Traffic) -> Nfs {
+    Nfs { sent: traffic.sent, received: traffic.received, idle_seconds: seconds(traffic.idle) }
+}
+
+fn process(server: &FuseServer) -> Process {
+    match server {
+        FuseServer::Process { pid, name, state } => Process {
+            seen: true,
+            pid: Some(*pid),
+            name: Some(escape(name).into_owned()),
+            state: Some(*state),
+        },
+        FuseServer::NotSeen => Process { seen: false, pid: None, name: None, state: None },
+    }
+}
+
+fn thread(thread: &StuckThread) -> Probe {
+    Probe {
+        state: thread.state,
+        wait_channel: thread.wait_channel.clone(),
+        stack: thread.stack.found().cloned(),
+    }
+}
+
+fn blocked(tasks: &BlockedTasks) -> Tasks {
+    let task = |task: &platform::evidence::BlockedTask| Task {
+        pid: task.pid,
+        name: escape(&task.name).into_owned(),
+        seen_seconds: seconds(task.seen_for),
+    };
+    Tasks {
+        count: tasks.count,
+        unassigned: tasks.unassigned,
+        complete: tasks.complete,
+        of_user_only: tasks.of_user_only,
+        named: tasks.named.iter().map(task).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::Reason;
+    use crate::render::evidence::tests::{of_nfs, with};
+    use crate::render::samples::failure;
+    use std::time::Duration;
+
+    #[test]
+    fn an_object_with_every_field() {
+        let mut evidence = of_nfs(ServerAnswer::Silent(Duration::from_millis(1500)));
+        let stack = Finding::Found(vec!["rpc_wait_bit_killable".into()]);
+        evidence.probe = Some(Finding::Found(StuckThread { state: 'D', wait_channel: None, stack }));
+        evidence.kernel_log = Some(Finding::NeedsRoot);
+        let failure = with(failure(Reason::Hung, None, 3.0), evidence);
+        let object = serde_json::to_value(Object::of(&failure, None)).unwrap();
+        let expected = serde_json::json!({
+            "time": null,
+            "complete": true,
+            "says": object["says"],
+            "server": {"service": "NFS", "address": "10.0.0.5:2049", "answer": "silent", "errno": null,
+                       "waited_seconds": 1.5},
+            "kernel_log": null, "nfs": null, "fuse_waiting": null, "fuse_server": null,
+            "probe": {"state": "D", "wait_channel": null, "stack": ["rpc_wait_bit_killable"]},
+            "blocked_tasks": {"count": 14, "unassigned": 0, "complete": true, "of_user_only": false,
+                              "named": object["blocked_tasks"]["named"]},
+            "needs_root": ["kernel_log"],
+        });
+        assert_eq!(object, expected);
+        assert_eq!(
+            object["blocked_tasks"]["named"][0],
+            serde_json::json!({"pid": 311, "name": "bash", "seen_seconds": 60.0})
+        );
+        assert_eq!(object["says"].as_array().unwrap().len(), 2);
+    }
+}

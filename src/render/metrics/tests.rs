@@ -1,0 +1,234 @@
+use super::*;
+use crate::monitor::testing::mount;
+use crate::monitor::{
+    Answered, Durations, Failure, FsCounters, Health, LastRun, MountStatus, Reason, Settings, Status, Time,
+};
+use crate::render::Snapshot;
+use platform::{Errno, Mount, Usage};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+fn at(seconds: u64) -> Time {
+    Time::after_start(Duration::from_secs(seconds))
+}
+
+fn status(key: u64, path: &str, health: Health) -> MountStatus {
+    MountStatus {
+        mount: Arc::new(mount(key, path)),
+        health,
+        since: at(7),
+        answered: None,
+        waiting_since: None,
+        settings: Settings::default(),
+    }
+}
+
+fn dead(reason: Reason) -> Health {
+    Health::Dead(Failure {
+        reason,
+        errno: None,
+        call: None,
+        waited: Duration::ZERO,
+        behind: None,
+        evidence: None,
+    })
+}
+
+fn snapshot(mounts: Vec<MountStatus>) -> Snapshot {
+    let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250);
+    let count = |is: fn(&MountStatus) -> bool| mounts.iter().filter(|mount| is(mount)).count();
+    let status = Status {
+        total: count(|mount| mount.health != Health::Hidden),
+        dead: count(|mount| mount.health.failure().is_some()),
+        mounts,
+        ..Status::default()
+    };
+    Snapshot {
+        serial: 1,
+        status,
+        at: at(10),
+        wall,
+        settings: Settings::default(),
+        probers: 1,
+        probers_lost: 0,
+    }
+}
+
+fn text(snapshot: &Snapshot) -> String {
+    String::from_utf8(Renderer::default().render(snapshot)).unwrap()
+}
+
+fn lines<'a>(text: &'a str, family: &str) -> Vec<&'a str> {
+    let of =
+        |line: &&str| line.starts_with(&format!("{family}{{")) || line.starts_with(&format!("{family} "));
+    text.lines().filter(of).collect()
+}
+
+#[test]
+fn the_table_of_families_is_in_order() {
+    assert!(FAMILIES.is_sorted_by(|a, b| a.name < b.name));
+    for family in FAMILIES {
+        assert!(family.labels.is_sorted(), "{}", family.name);
+        assert_eq!(family.kind == Kind::Counter, family.name.ends_with("_total"), "{}", family.name);
+        assert!(family.help.ends_with('.') && family.help.len() <= 110, "{}", family.name);
+        let known = ["mountstatus_", "process_", "total_mountpoints", "dead_mountpoints"];
+        assert!(known.iter().any(|start| family.name.starts_with(start)), "{}", family.name);
+    }
+}
+
+#[test]
+fn every_state_of_a_mount_has_its_series() {
+    let usage = Usage { read_only: true, ..Usage::default() };
+    let last = Answered { at: at(9), took: Duration::from_millis(250), usage: Some(usage) };
+    let answered = Some(last);
+    let refused = Some(Answered { usage: None, ..last });
+    let text = text(&snapshot(vec![
+        MountStatus { answered, ..status(1, "/ok", Health::Ok) },
+        MountStatus { answered, ..status(2, "/slow", Health::Slow) },
+        status(3, "/hung", dead(Reason::Hung)),
+        MountStatus { answered: refused, ..status(4, "/eio", dead(Reason::IoError)) },
+        status(5, "/denied", Health::Denied(Errno::EACCES)),
+        status(6, "/new", Health::Pending),
+        status(7, "/below", Health::Hidden),
+    ]));
+    let value = |family: &str, path: &str| {
+        let found: Vec<_> = lines(&text, family)
+            .into_iter()
+            .filter(|l| l.contains(&format!("mountpoint=\"{path}\"")))
+            .collect();
+        assert!(found.len() <= 1, "{found:?}");
+        found.first().map(|line| line.rsplit_once(' ').unwrap().1.to_owned())
+    };
+    let up = |path| value("mountstatus_mount_up", path);
+    for (path, expected) in
+        [("/ok", "1"), ("/slow", "1"), ("/hung", "0"), ("/eio", "0"), ("/denied", "1"), ("/new", "1")]
+    {
+        assert_eq!(up(path).as_deref(), Some(expected), "{path}");
+        assert_eq!(value("mountstatus_mount_state_since_timestamp_seconds", path).unwrap(), "1699999997.25");
+    }
+    assert_eq!(up("/below"), None);
+    assert_eq!(value("mountstatus_mount_slow", "/slow").unwrap(), "1");
+    assert_eq!(value("mountstatus_mount_slow", "/ok").unwrap(), "0");
+    assert_eq!(value("mountstatus_mount_readonly", "/ok").unwrap(), "1");
+    assert_eq!(value("mountstatus_mount_probe_duration_seconds", "/eio").unwrap(), "0.25");
+    assert_eq!(value("mountstatus_mount_probe_duration_seconds", "/hung"), None);
+    assert_eq!(value("mountstatus_mount_last_success_timestamp_seconds", "/ok").unwrap(), "1699999999.25");
+    assert_eq!(value("mountstatus_mount_last_success_timestamp_seconds", "/eio"), None);
+    assert_eq!(
+        lines(&text, "mountstatus_mount_failure"),
+        [
+            r#"mountstatus_mount_failure{device="tmpfs",fstype="tmpfs",mountpoint="/eio",reason="io_error"} 1"#,
+            r#"mountstatus_mount_failure{device="tmpfs",fstype="tmpfs",mountpoint="/hung",reason="hung"} 1"#,
+        ]
+    );
+    assert_eq!(
+        (lines(&text, "total_mountpoints"), lines(&text, "dead_mountpoints")),
+        (vec!["total_mountpoints 6"], vec!["dead_mountpoints 2"])
+    );
+}
+
+#[test]
+fn counters_and_histograms() {
+    let mut snapshot = snapshot(vec![]);
+    let mut durations = Durations { sum: Duration::from_millis(1500), ..Durations::default() };
+    (durations.buckets[0], durations.buckets[2], durations.buckets[12]) = (3, 1, 1);
+    let mut failures = [0; 6];
+    failures[Reason::Stale as usize] = 2;
+    let one = FsCounters { fstype: "nfs4".into(), probes: 5, failures, durations };
+    let other = FsCounters { fstype: "other".into(), probes: 1, ..FsCounters::default() };
+    snapshot.status.counters.by_fstype = vec![other.clone(), one, other];
+    snapshot.status.counters.moved = 4;
+    snapshot.status.last_run = Some(LastRun { at: at(8), took: Duration::from_millis(1250) });
+    let text = text(&snapshot);
+    for line in [
+        r#"mountstatus_probe_duration_seconds_bucket{fstype="nfs4",le="0.0005"} 3"#,
+        r#"mountstatus_probe_duration_seconds_bucket{fstype="nfs4",le="0.005"} 4"#,
+        r#"mountstatus_probe_duration_seconds_bucket{fstype="nfs4",le="10"} 4"#,
+        r#"mountstatus_probe_duration_seconds_bucket{fstype="nfs4",le="+Inf"} 5"#,
+        r#"mountstatus_probe_duration_seconds_sum{fstype="nfs4"} 1.5"#,
+        r#"mountstatus_probe_duration_seconds_count{fstype="nfs4"} 5"#,
+        r#"mountstatus_probes_total{fstype="other"} 2"#,
+        r#"mountstatus_probe_failures_total{fstype="nfs4",reason="stale"} 2"#,
+        r#"mountstatus_probe_failures_total{fstype="nfs4",reason="hung"} 0"#,
+        r#"mountstatus_mount_events_total{event="moved"} 4"#,
+        r#"mountstatus_mount_events_total{event="mounted"} 0"#,
+        "mountstatus_last_run_timestamp_seconds 1699999998.25",
+        "mountstatus_run_duration_seconds 1.25",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    assert_eq!(lines(&text, "mountstatus_push_failures_total").len(), 0);
+}
+
+#[test]
+fn names_are_escaped_and_series_are_unique() {
+    let odd = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+    let named = |key, path: &[u8], health| {
+        let entry = Mount { mountpoint: odd(path).into(), device: odd(b"h:/\xe9\"\\"), ..mount(key, "") };
+        MountStatus { mount: Arc::new(entry), ..status(key, "", health) }
+    };
+    let text = text(&snapshot(vec![
+        named(1, b"/latin \xff", Health::Ok),
+        named(2, "/Grüße\n".as_bytes(), Health::Ok),
+        named(3, b"/twice", Health::Ok),
+        named(4, b"/twice", dead(Reason::Hung)),
+        named(5, b"/twice", Health::Hidden),
+    ]));
+    let device = r#"device="h:/\\351\"\\134",fstype="tmpfs""#;
+    assert_eq!(
+        lines(&text, "mountstatus_mount_up"),
+        [
+            format!(r#"mountstatus_mount_up{{{device},mountpoint="/Grüße\\012"}} 1"#),
+            format!(r#"mountstatus_mount_up{{{device},mountpoint="/latin \\377"}} 1"#),
+            format!(r#"mountstatus_mount_up{{{device},mountpoint="/twice"}} 0"#),
+        ]
+    );
+    let series: Vec<&str> =
+        text.lines().filter(|l| !l.starts_with('#')).map(|l| l.rsplit_once(' ').unwrap().0).collect();
+    assert_eq!(series.iter().collect::<BTreeSet<_>>().len(), series.len());
+}
+
+#[test]
+fn a_push_has_all_but_the_process() {
+    let push = Arc::new(crate::output::push::PushCounters::default());
+    let renderer = Renderer::new(Extras { push: Some(push), ..Extras::default() });
+    let snapshot = snapshot(vec![status(1, "/a", Health::Ok)]);
+    let pushed = String::from_utf8(renderer.render_for_push(&snapshot)).unwrap();
+    let shown = String::from_utf8(renderer.render(&snapshot)).unwrap();
+    for name in [
+        "total_mountpoints 1",
+        "dead_mountpoints 0",
+        "mountstatus_push_failures_total 0",
+        "mountstatus_push_last_success_timestamp_seconds 0",
+    ] {
+        assert!(pushed.contains(&format!("\n{name}\n")), "{name} is not in\n{pushed}");
+    }
+    assert!(shown.contains("\nprocess_resident_memory_bytes ") && !pushed.contains("process_"));
+    assert!(
+        shown.contains(&format!(r#"mountstatus_build_info{{revision="{REVISION}",version="{VERSION}"}} 1"#))
+    );
+}
+
+#[test]
+fn a_new_run_or_another_dead_mount_is_news() {
+    let mut news = crate::output::publish_gate::News::default();
+    let mut now = snapshot(vec![status(1, "/a", Health::Ok), status(2, "/b", dead(Reason::Hung))]);
+    now.status.mounts[1].health = Health::Pending;
+    now.status.dead = 0;
+    assert!(!news.is(&now), "nothing is known yet");
+    now.status.last_run = Some(LastRun { at: at(1), took: Duration::ZERO });
+    assert!(news.is(&now));
+    news.sent(&now);
+    assert!(!news.is(&now));
+    (now.status.mounts[1].health, now.status.dead) = (dead(Reason::Hung), 1);
+    assert!(news.is(&now));
+    news.sent(&now);
+    now.status.mounts[1].health = dead(Reason::IoError);
+    assert!(!news.is(&now), "still the same incident");
+    now.status.mounts.reverse();
+    now.status.last_run = Some(LastRun { at: at(2), took: Duration::ZERO });
+    assert!(news.is(&now));
+}

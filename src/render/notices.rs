@@ -1,0 +1,90 @@
+//! News of the probers, in words.
+
+use super::{Priority, Span};
+use crate::children::collector;
+use crate::children::prober::Notice;
+use crate::children::prober::SpawnError;
+
+/// The same for collectors of evidence. What they fail to do keeps nobody from noticing dead mounts.
+#[must_use]
+pub fn of_collector(notice: &collector::Notice) -> (Priority, String) {
+    match *notice {
+        collector::Notice::Stuck { pid } => (
+            Priority::Warning,
+            format!("Collector {pid} of evidence does not finish; it is killed, and nobody waits for it"),
+        ),
+        collector::Notice::TooMany => (
+            Priority::Warning,
+            "Collectors of evidence cannot be killed; reasons of dead mounts are not looked into".to_owned(),
+        ),
+        collector::Notice::Failed { errno } => (
+            Priority::Warning,
+            format!("Cannot start a collector of evidence: {} ({errno})", errno.describe()),
+        ),
+        collector::Notice::Died { pid } => {
+            (Priority::Warning, format!("Collector {pid} of evidence ended by itself"))
+        }
+    }
+}
+
+/// How pressing it is, and the sentence.
+#[must_use]
+pub fn of_prober(notice: &Notice) -> (Priority, String) {
+    match *notice {
+        Notice::ProberStarted { pid } => (Priority::Debug, format!("Prober {pid} started")),
+        Notice::ProberDied { pid, how } => (
+            Priority::Warning,
+            format!("Prober {pid} ended by itself ({how}); its mounts are asked again by another"),
+        ),
+        Notice::ProberUnresponsive { pid } => (
+            Priority::Warning,
+            format!("Prober {pid} does not respond (stopped?); its mounts are asked again by another"),
+        ),
+        Notice::SpawnFailed { error, retry_in } => (
+            Priority::Error,
+            format!(
+                "Cannot start a prober: {error}; mounts are not checked, next attempt in {}",
+                Span(retry_in)
+            ),
+        ),
+        Notice::ThreadsFailed { pid, errno } => (
+            Priority::Error,
+            format!(
+                "Prober {pid} cannot start a thread: {}; some mounts are not checked",
+                SpawnError::System(errno)
+            ),
+        ),
+        Notice::ProberLost { pid, mounts: 0 } => {
+            (Priority::Warning, format!("Prober {pid} cannot be killed; it is left behind"))
+        }
+        Notice::ProberLost { pid, mounts } => (
+            Priority::Warning,
+            format!(
+                "Prober {pid} cannot be killed while {mounts} of its probes hang in the kernel; it is left behind"
+            ),
+        ),
+        Notice::LostProberFreed { pid } => {
+            (Priority::Notice, format!("Prober {pid}, which was left behind, has ended"))
+        }
+        Notice::LostLimit { limit } => (
+            Priority::Error,
+            format!(
+                "{limit} probers are left behind, no more may be: probes that hang now stay where they are"
+            ),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use platform::Errno;
+
+    #[test]
+    fn a_limit_is_called_one() {
+        let (_, text) = of_prober(&Notice::ThreadsFailed { pid: 72, errno: Errno::EAGAIN });
+        let expected = "Prober 72 cannot start a thread: the limit of processes is reached (EAGAIN); some mounts are \
+                        not checked";
+        assert_eq!(text, expected);
+    }
+}

@@ -1,0 +1,105 @@
+//! What `check` shows on a terminal while mounts let it wait: one line, drawn over itself and wiped at the end.
+
+use super::escape::escape_os;
+use super::human_duration::Span;
+use super::table::fit;
+use crate::monitor::{Health, Status, Time};
+use std::io::{self, Write};
+use std::time::Duration;
+
+/// A check that is over sooner than this shows no progress: it would only flicker.
+const SHOWN_AFTER: Duration = Duration::from_millis(300);
+
+/// `Waiting for 2 of 12 mounts; /mnt/x for 1.4s`, in less than `width` columns; none when there is nothing to tell.
+#[must_use]
+pub fn line(status: &Status, now: Time, width: usize) -> Option<String> {
+    let pending = || status.mounts.iter().filter(|mount| mount.health == Health::Pending);
+    let slowest =
+        pending().filter(|mount| mount.waiting_since.is_some()).min_by_key(|mount| mount.waiting_since)?;
+    let waited = now.since(slowest.waiting_since?);
+    if waited < SHOWN_AFTER {
+        return None;
+    }
+    let (open, total) = (pending().count(), status.total);
+    let path = escape_os(&slowest.mount.mountpoint);
+    // Tenths, so that something moves; the last column stays free, or terminals would wrap.
+    let waited = if waited.as_secs() < 10 {
+        format!("{:.1}s", waited.as_secs_f64())
+    } else {
+        Span(waited).to_string()
+    };
+    let (start, end) = (format!("Waiting for {open} of {total} mounts; "), format!(" for {waited}"));
+    let room = width.saturating_sub(1 + start.len() + end.len());
+    Some(fit(&format!("{start}{}{end}", fit(&path, room)), width.saturating_sub(1)))
+}
+
+/// Draws the line on a terminal.
+#[derive(Debug)]
+pub struct Progress<W: Write> {
+    terminal: W,
+    shown: Option<String>,
+}
+
+impl<W: Write> Progress<W> {
+    /// Nothing is drawn yet.
+    pub const fn new(terminal: W) -> Progress<W> {
+        Progress { terminal, shown: None }
+    }
+
+    /// Draws this line instead of the last one; none wipes it.
+    pub fn show(&mut self, line: Option<String>) -> io::Result<()> {
+        if line == self.shown {
+            return Ok(());
+        }
+        self.terminal.write_all(format!("\r{}\x1b[K", line.as_deref().unwrap_or_default()).as_bytes())?;
+        self.shown = line;
+        self.terminal.flush()
+    }
+}
+
+/// The terminal is left clean however the check ends.
+impl<W: Write> Drop for Progress<W> {
+    fn drop(&mut self) {
+        let _ = self.show(None); // a terminal that is gone needs no wiping
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::samples::{at, mount, status, status_of};
+
+    #[test]
+    fn the_slowest_is_named() {
+        let waiting = |path: &str, since: Option<f64>| {
+            let mut one = status_of(mount(path, "nfs", "s:/", "rw", "rw"), Health::Pending);
+            one.waiting_since = since.map(at);
+            one
+        };
+        let ok = status_of(mount("/", "ext4", "d", "rw", "rw"), Health::Ok);
+        let all = status(vec![ok, waiting("/a", Some(1.5)), waiting("/b\n", Some(1.0)), waiting("/c", None)]);
+        for (now, width, text) in [
+            (1.2, 80, None),
+            (2.0, 80, Some(r"Waiting for 3 of 4 mounts; /b\012 for 1.0s")),
+            (20.0, 80, Some(r"Waiting for 3 of 4 mounts; /b\012 for 19s")),
+            (20.0, 40, Some(r"Waiting for 3 of 4 mounts; /…12 for 19s")),
+            (20.0, 11, Some("Wait…r 19s")),
+        ] {
+            let shown = line(&all, at(now), width);
+            assert_eq!(shown.as_deref(), text);
+            assert!(shown.unwrap_or_default().chars().count() < width);
+        }
+        assert_eq!(line(&status(vec![]), at(9.0), 80), None);
+    }
+
+    #[test]
+    fn drawn_once_and_wiped() {
+        let mut terminal = Vec::new();
+        let mut progress = Progress::new(&mut terminal);
+        for line in ["one", "one", "two"] {
+            progress.show(Some(line.to_owned())).unwrap();
+        }
+        drop(progress);
+        assert_eq!(terminal, b"\rone\x1b[K\rtwo\x1b[K\r\x1b[K");
+    }
+}
