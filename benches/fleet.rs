@@ -4,8 +4,8 @@
 //! machines apart.
 
 use mount_status_monitor::monitor::testing::mount;
-use mount_status_monitor::monitor::{Action, Event, Input, Monitor, ProbeId, Settings, Time};
-use platform::{Call, Mount, MountTable, Outcome, Usage};
+use mount_status_monitor::monitor::{Effect, Event, Input, Monitor, ProbeId, ProbeSettings, Time};
+use platform::{Call, Mount, MountTable, ProbeOutcome, Usage};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,7 +106,7 @@ struct Machine {
 
 impl Machine {
     fn new(seed: u64, outage: Outage) -> Machine {
-        let settings = Settings { poll_interval: INTERVAL, ..Settings::default() };
+        let settings = ProbeSettings { poll_interval: INTERVAL, ..ProbeSettings::default() };
         let monitor = Monitor::new(settings.poll_interval, Box::new(move |_| Some(settings))).spread(seed);
         let mut machine =
             Machine { monitor, outage, coming: BTreeMap::new(), sent: 0, waiting: BTreeMap::new() };
@@ -129,7 +129,7 @@ impl Machine {
             };
             while let Some(entry) = self.coming.first_entry().filter(|entry| entry.key().0 <= now) {
                 let input = entry.remove();
-                if let Input::ProbeAnswered { probe, .. } | Input::ProbeFreed { probe } = input
+                if let Input::ProbeResponded { probe, .. } | Input::ProbeFreed { probe } = input
                     && self.waiting.remove(&probe).is_none()
                 {
                     continue; // freed before it was answered
@@ -137,32 +137,32 @@ impl Machine {
                 self.monitor.handle(now, input);
             }
             self.monitor.settle(now);
-            while let Some(action) = self.monitor.next_action() {
+            while let Some(action) = self.monitor.next_effect() {
                 self.carry_out(now, action, load);
             }
         }
     }
 
-    fn carry_out(&mut self, now: Time, action: Action, load: &mut Load) {
+    fn carry_out(&mut self, now: Time, action: Effect, load: &mut Load) {
         match action {
-            Action::StartProbe { probe, .. } => {
+            Effect::StartProbe { probe, .. } => {
                 let second = usize::try_from(now.since_start().as_secs()).expect("minutes");
                 load.seconds[second] += 1;
                 self.waiting.insert(probe, now);
                 let answered = if self.outage.at(now) { self.outage.to } else { now } + QUICK;
-                let outcome = Outcome::Alive(Usage::default());
-                self.come(answered, Input::ProbeAnswered { probe, outcome, took: answered - now });
+                let outcome = ProbeOutcome::Alive(Usage::default());
+                self.come(answered, Input::ProbeResponded { probe, outcome, took: answered - now });
             }
-            Action::ConfirmHang { probe } => {
+            Effect::ConfirmHang { probe } => {
                 let elapsed = now - self.waiting.get(&probe).copied().unwrap_or(now);
                 self.come(now + QUICK, Input::ProbeStuck { probe, call: Call::Statfs, elapsed });
             }
-            Action::CondemnProbe { probe } => self.come(now + QUICK, Input::ProbeFreed { probe }),
-            Action::ReadTable(_) => self.come(now, Input::MountTable { table: table(), whole: true }),
-            Action::Report(Event::Recovered { .. }) => {
+            Effect::AbandonProbe { probe } => self.come(now + QUICK, Input::ProbeFreed { probe }),
+            Effect::ReadTable(_) => self.come(now, Input::MountTable { table: table(), whole: true }),
+            Effect::Report(Event::Recovered { .. }) => {
                 load.all_know = load.all_know.max(now - self.outage.to);
             }
-            Action::Report(_) | Action::CollectEvidence { .. } => {}
+            Effect::Report(_) | Effect::CollectEvidence { .. } => {}
         }
     }
 }

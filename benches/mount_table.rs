@@ -4,7 +4,7 @@
 mod median;
 
 use median::{Row, median_of, print_table};
-use mount_status_monitor::monitor::{Input, Monitor, Settings, Time, diff, testing};
+use mount_status_monitor::monitor::{Input, Monitor, ProbeSettings, Time, diff, testing};
 use platform::{Mount, MountTable, mountinfo};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -42,13 +42,13 @@ fn main() {
 
 /// The whole way in the monitor: comparison, hidden mounts, events and the probe of the new one.
 fn tell_a_change(table: &MountTable, grown: &MountTable) -> Duration {
-    let settings = Settings::default();
+    let settings = ProbeSettings::default();
     let mut monitor = Monitor::new(settings.poll_interval, Box::new(move |_| Some(settings)));
     let now = Time::after_start(Duration::ZERO);
     let mut feed = |table: &MountTable| {
         monitor.handle(now, Input::MountTable { table: table.clone(), whole: true });
         monitor.settle(now);
-        while let Some(action) = monitor.next_action() {
+        while let Some(action) = monitor.next_effect() {
             black_box(action);
         }
     };

@@ -100,7 +100,7 @@ impl Daemon {
             }
             for event in self.pool.drain_events() {
                 match event {
-                    PoolEvent::Answered { outcome, .. } => {
+                    PoolEvent::Responded { outcome, .. } => {
                         black_box(outcome);
                         answered += 1;
                     }

@@ -5,7 +5,7 @@ mod median;
 
 use median::{Row, median, print_table};
 use mount_status_monitor::monitor::testing::mount;
-use mount_status_monitor::monitor::{Answered, Health, MountStatus, Settings, Status, Time};
+use mount_status_monitor::monitor::{Answered, Health, MountStatus, ProbeSettings, Status, Time};
 use mount_status_monitor::render::Snapshot;
 use mount_status_monitor::render::metrics::Renderer;
 use platform::{Mount, Usage};
@@ -52,10 +52,18 @@ fn snapshot(mounts: usize) -> Snapshot {
             since,
             answered,
             waiting_since: None,
-            settings: Settings::default(),
+            settings: ProbeSettings::default(),
         }
     };
     let status = Status { mounts: (0..mounts).map(status).collect(), total: mounts, ..Status::default() };
     let (at, wall) = (Time::after_start(Duration::from_secs(60)), SystemTime::now());
-    Snapshot { serial: 1, status, at, wall, settings: Settings::default(), probers: 1, probers_lost: 0 }
+    Snapshot {
+        serial: 1,
+        status,
+        at,
+        wall,
+        settings: ProbeSettings::default(),
+        probers: 1,
+        probers_stranded: 0,
+    }
 }

@@ -2,7 +2,7 @@
 
 use mount_status_monitor::cli::{Exit, Invocation, command, parse};
 use mount_status_monitor::config::{AskConfig, CheckConfig, CheckOutput, Config};
-use mount_status_monitor::monitor::Settings;
+use mount_status_monitor::monitor::ProbeSettings;
 use mount_status_monitor::output::Facility;
 use mount_status_monitor::output::LogFormat;
 use mount_status_monitor::output::SyslogTarget;
@@ -41,13 +41,13 @@ fn clap_finds_no_fault() {
 #[test]
 fn defaults_are_those_of_the_contract() {
     let config = daemon("");
-    assert_eq!(config.settings, Settings::default());
+    assert_eq!(config.settings, ProbeSettings::default());
     assert_eq!(config.filter.fs_types_exclude.unwrap().as_str(), "^autofs$");
     assert_eq!(config.report.syslog, SyslogTarget::Local);
     assert_eq!(config.report.syslog_facility as u8, Facility::LOG_DAEMON as u8);
     assert_eq!((config.report.log_level, config.report.log_format), (Priority::Info, LogFormat::Text));
     assert!(!config.once_only && !config.print_bad_mounts);
-    assert_eq!(check("check").config.settings, Settings::default());
+    assert_eq!(check("check").config.settings, ProbeSettings::default());
 }
 
 #[test]
@@ -85,7 +85,8 @@ fn every_flag() {
          --mount-points-exclude ^/a/b --fs-types-include nfs --fs-types-exclude ^$",
     );
     let millis = Duration::from_millis;
-    let settings = Settings { poll_interval: millis(30_000), timeout: millis(500), slow_after: millis(250) };
+    let settings =
+        ProbeSettings { poll_interval: millis(30_000), timeout: millis(500), slow_after: millis(250) };
     assert_eq!(config.settings, settings);
     assert!(config.once_only && config.print_bad_mounts && config.warnings().is_empty());
     assert_eq!(config.report.syslog, SyslogTarget::Tcp("h:601".into()));

@@ -3,7 +3,7 @@
 
 mod world;
 
-use mount_status_monitor::monitor::{Change, Event, Health, Input, Settings, Time, diff, testing};
+use mount_status_monitor::monitor::{Change, Event, Health, Input, ProbeSettings, Time, diff, testing};
 use platform::{DeviceNumber, Errno, Mount, MountKey, MountTable};
 use proptest::collection::vec;
 use proptest::prelude::{
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use world::{Fs, QUICK, World};
 
-const SETTINGS: Settings = Settings {
+const SETTINGS: ProbeSettings = ProbeSettings {
     poll_interval: Duration::from_secs(20),
     timeout: Duration::from_secs(3),
     slow_after: Duration::from_secs(1),
@@ -70,7 +70,7 @@ fn fs() -> impl Strategy<Value = Fs> {
         1 => Just(Fs::Fails(Errno::ESTALE, Duration::from_secs(5))),
         1 => Just(Fs::Fails(Errno::EACCES, QUICK)),
         1 => Just(Fs::KillsTheProber),
-        1 => Just(Fs::Elsewhere),
+        1 => Just(Fs::WrongMount),
     ]
 }
 
@@ -237,7 +237,7 @@ fn truth(fs: Fs) -> &'static [&'static str] {
         Fs::Fails(_, took) if took > SETTINGS.timeout => &["hung", "failed"],
         Fs::Fails(..) => &["failed"],
         // Nothing can be learned: whatever was known before.
-        Fs::KillsTheProber | Fs::Elsewhere => {
+        Fs::KillsTheProber | Fs::WrongMount => {
             &["pending", "ok", "slow", "hung", "failed", "denied", "hidden"]
         }
     }

@@ -5,7 +5,7 @@
 
 mod world;
 
-use mount_status_monitor::monitor::{Input, Settings, Time};
+use mount_status_monitor::monitor::{Input, ProbeSettings, Time};
 use platform::Errno;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -48,7 +48,7 @@ fn first_difference(written: &str, played: &str) -> String {
 
 /// Plays the happenings of a scenario and returns its text with the actions as they are now.
 fn play(text: &str) -> String {
-    let mut settings = Settings::default();
+    let mut settings = ProbeSettings::default();
     let mut seed = 0;
     for words in text.lines().filter_map(|line| line.strip_prefix("settings ")) {
         for (name, value) in words.split_whitespace().filter_map(|word| word.split_once('=')) {
@@ -92,7 +92,7 @@ fn happen(world: &mut World, command: &str) {
     let words: Vec<&str> = command.split_whitespace().collect();
     match words.as_slice() {
         ["start"] => world.feed_table(),
-        ["kernel-waits"] => world.feed(Input::ServerSilent),
+        ["kernel-waits"] => world.feed(Input::ServerNotResponding),
         ["change"] => world.feed(Input::TableChanged),
         ["mount", key, path, fstype, options @ ..] => {
             let key: u64 = number(key);
@@ -121,7 +121,7 @@ fn happen(world: &mut World, command: &str) {
         ["fs", sb, "takes", time] => world.set_fs(number(sb), Fs::Answers(duration(time))),
         ["fs", sb, "hangs"] => world.set_fs(number(sb), Fs::Hangs),
         ["fs", sb, "unkillable"] => world.set_fs(number(sb), Fs::Unkillable),
-        ["fs", sb, "elsewhere"] => world.set_fs(number(sb), Fs::Elsewhere),
+        ["fs", sb, "elsewhere"] => world.set_fs(number(sb), Fs::WrongMount),
         ["fs", sb, "kills-the-prober"] => world.set_fs(number(sb), Fs::KillsTheProber),
         ["fs", sb, "errno", name] => world.set_fs(number(sb), Fs::Fails(errno(name), QUICK)),
         ["fs", sb, "errno", name, "after", time] => {
@@ -129,7 +129,7 @@ fn happen(world: &mut World, command: &str) {
         }
         ["sign", server, "silent"] => world.feed(sign(server, false)),
         ["sign", server, "responds"] => world.feed(sign(server, true)),
-        ["wish", path] => world.feed(Input::EvidenceWanted { mountpoints: vec![path.into()] }),
+        ["wish", path] => world.feed(Input::EvidenceRequested { mountpoints: vec![path.into()] }),
         ["expect", places @ ..] => {
             let split = |word| str::split_once(word, ':');
             let places = places
@@ -156,10 +156,10 @@ fn happen(world: &mut World, command: &str) {
 }
 
 fn sign(server: &str, responds: bool) -> Input {
-    Input::ServerSign { server: server.into(), responds }
+    Input::ServerStatusHint { server: server.into(), responds }
 }
 
-fn set(settings: &mut Settings, name: &str, value: &str) {
+fn set(settings: &mut ProbeSettings, name: &str, value: &str) {
     match name {
         "interval" => settings.poll_interval = duration(value),
         "timeout" => settings.timeout = duration(value),

@@ -6,5 +6,5 @@ pub struct Changes {
     /// The mount table is not as it was: read it.
     pub table: bool,
     /// The kernel itself waits for a file server, and does not say for which: ask all network file systems at once.
-    pub silent_server: bool,
+    pub server_not_responding: bool,
 }

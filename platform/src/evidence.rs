@@ -10,7 +10,7 @@ pub const MAX_NAMED_TASKS: usize = 10;
 
 /// What a look brought.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Finding<T> {
+pub enum Observation<T> {
     /// This.
     Found(T),
     /// This user may not look.
@@ -19,12 +19,12 @@ pub enum Finding<T> {
     Unknown,
 }
 
-impl<T> Finding<T> {
+impl<T> Observation<T> {
     /// What was found, if anything was.
     pub fn found(&self) -> Option<&T> {
         match self {
-            Finding::Found(found) => Some(found),
-            Finding::NeedsRoot | Finding::Unknown => None,
+            Observation::Found(found) => Some(found),
+            Observation::NeedsRoot | Observation::Unknown => None,
         }
     }
 }
@@ -33,19 +33,19 @@ impl<T> Finding<T> {
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Evidence {
     /// The thread that asked and got no answer, while it was there.
-    pub probe: Option<Finding<StuckThread>>,
+    pub probe: Option<Observation<StuckThread>>,
     /// The server behind a network mount.
     pub server: Option<ServerCheck>,
     /// What the NFS client has sent and received.
-    pub traffic: Option<Finding<Traffic>>,
+    pub traffic: Option<Observation<Traffic>>,
     /// The last word of the kernel log about the server.
-    pub kernel_log: Option<Finding<LogLine>>,
+    pub kernel_log: Option<Observation<LogLine>>,
     /// Requests that wait in a FUSE connection.
-    pub fuse_waiting: Option<Finding<u64>>,
+    pub fuse_waiting: Option<Observation<u64>>,
     /// The process that serves a FUSE mount.
-    pub fuse_server: Option<Finding<FuseServer>>,
+    pub fuse_server: Option<Observation<FuseServer>>,
     /// Tasks that are blocked on the mount.
-    pub tasks: Option<Finding<BlockedTasks>>,
+    pub tasks: Option<Observation<BlockedTasks>>,
 }
 
 impl Evidence {
@@ -83,7 +83,7 @@ pub struct StuckThread {
     /// The kernel function that it waits in.
     pub wait_channel: Option<String>,
     /// The functions of its kernel stack, the innermost first; that needs root.
-    pub stack: Finding<Vec<String>>,
+    pub stack: Observation<Vec<String>>,
 }
 
 /// The server behind a network mount, and whether it answers.

@@ -13,7 +13,7 @@
 //!   it is read in a process of its own.
 //! * [`FileWatch`]: a [`mio`] event source that tells that files of ours changed (configuration, fstab).
 //! * [`command`]: starting a program of the operator with two pipes, and ending it with all that it has started.
-//! * [`own_use`]: what this process takes of the machine, as far as the system tells.
+//! * [`process_stats`]: what this process takes of the machine, as far as the system tells.
 //! * `kind_of`, `is_quiet` (of a type, of a mount; used by [`Mount`]), `ATTRIBUTES_CALL` (used by [`Call`]).
 //! * `DEFAULT_SOCKET`, `DEFAULT_CONFIG`: where the daemon has its socket and its configuration file.
 //! * [`service`]: the service manager that started us, told without ever waiting for it.
@@ -37,7 +37,7 @@ mod mount_table;
 mod probing;
 pub mod service;
 
-mod own_use;
+mod process_stats;
 mod unmount;
 
 #[cfg(any(test, feature = "interval", not(target_os = "linux")))]
@@ -67,12 +67,12 @@ pub use errno::Errno;
 pub use machine::{MACHINE_ID, machine_id};
 pub use mount::{DeviceNumber, FsKind, Mount, MountKey};
 pub use mount_table::{MountTable, mount_around};
-pub use own_use::OwnUse;
-pub use probing::{Call, Outcome, Target, Usage};
+pub use probing::{Call, ProbeOutcome, Target, Usage};
+pub use process_stats::ProcessStats;
 pub use system::evidence as collect;
 #[cfg(target_os = "linux")]
 pub use system::mountinfo;
 pub use system::{DEFAULT_CONFIG, DEFAULT_SOCKET, FileWatch, MOUNT_TABLE_HINT, MountWatch, OWN_MOUNT_TABLE};
 pub use system::{FoundNamespace, MountNamespace};
-pub use system::{own_use, probe, process};
+pub use system::{probe, process, process_stats};
 pub use unmount::{Unmount, unmount};

@@ -85,7 +85,7 @@ impl Usage {
 
 /// How a probe ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
+pub enum ProbeOutcome {
     /// The storage answered.
     Alive(Usage),
     /// A call said no.
@@ -96,5 +96,5 @@ pub enum Outcome {
         errno: Errno,
     },
     /// The path reaches another mount, or none: nothing is said about the one that was meant.
-    Elsewhere,
+    WrongMount,
 }

@@ -2,7 +2,7 @@
 
 use mio::{Events, Interest, Poll, Token};
 use platform::{
-    Changes, FileWatch, MountTable, MountWatch, OWN_MOUNT_TABLE, Outcome, Target, own_use, probe,
+    Changes, FileWatch, MountTable, MountWatch, OWN_MOUNT_TABLE, ProbeOutcome, Target, probe, process_stats,
 };
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,10 +23,10 @@ fn the_root_is_in_the_table_and_answers() {
     let (mut watch, _poll, table) = watched();
     let root = table.iter().find(|mount| mount.mountpoint == Path::new("/")).expect("there is a root");
     let outcome = probe::ask(&Target::of(root), |_| {});
-    let Outcome::Alive(usage) = outcome else { panic!("/ does not answer: {outcome:?}") };
+    let ProbeOutcome::Alive(usage) = outcome else { panic!("/ does not answer: {outcome:?}") };
     assert!(usage.block_size > 0 && usage.blocks > 0, "{usage:?}");
     let astray = Target { path: "/no/such/path".into(), ..Target::of(root) };
-    assert_eq!(probe::ask(&astray, |_| {}), Outcome::Elsewhere);
+    assert_eq!(probe::ask(&astray, |_| {}), ProbeOutcome::WrongMount);
     let again = watch.refresh().expect("read again");
     let same = again.get(root.key).expect("its key stays");
     assert_eq!((same.id, same.parent, &same.mountpoint), (root.id, root.parent, &root.mountpoint));
@@ -70,7 +70,7 @@ fn a_changed_file_is_told() {
 
 #[test]
 fn what_this_process_uses_is_told_or_not() {
-    let Some(used) = own_use() else { return };
+    let Some(used) = process_stats() else { return };
     assert!(used.resident_bytes > 100_000 && used.threads >= 1 && used.open_fds >= 3, "{used:?}");
     assert!(used.max_fds >= used.open_fds, "{used:?}");
 }
@@ -78,8 +78,8 @@ fn what_this_process_uses_is_told_or_not() {
 #[test]
 fn nothing_has_happened_yet() {
     let (mut watch, _poll, _) = watched();
-    assert!(!watch.take_changes().silent_server || cfg!(not(target_os = "linux")));
-    assert_ne!(Changes { table: true, silent_server: false }, Changes::default());
+    assert!(!watch.take_changes().server_not_responding || cfg!(not(target_os = "linux")));
+    assert_ne!(Changes { table: true, server_not_responding: false }, Changes::default());
 }
 
 /// On Linux `kernel_events` has far more of this, in namespaces of its own. Here only who may mount can run it.

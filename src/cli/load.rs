@@ -3,7 +3,8 @@
 
 use super::{AskArgs, Cli, Exit, command, problem, usual_socket};
 use crate::config::{
-    AskConfig, Config, DEFAULT_CONFIG, FileOption, Files, Problem, ShownOption, Stamped, Word, files,
+    AskConfig, Config, DEFAULT_CONFIG, Diagnostic, FileFingerprint, FileOption, Files, OptionValue,
+    ShownOption, files,
 };
 use crate::render::PROCESS_NAME;
 use clap::error::ErrorKind;
@@ -72,11 +73,12 @@ impl Loader {
         Ok(AskConfig { json: ask.json, socket })
     }
 
-    fn files(&self, named: Option<&Path>) -> Result<(PathBuf, Vec<Stamped>, Files), Vec<String>> {
+    fn files(&self, named: Option<&Path>) -> Result<(PathBuf, Vec<FileFingerprint>, Files), Vec<String>> {
         let path = self.here.join(named.unwrap_or(Path::new(DEFAULT_CONFIG)));
         let keys: Vec<String> = keys();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        let lines = |problems: Vec<Problem>| problems.iter().map(Problem::to_string).collect::<Vec<String>>();
+        let lines =
+            |problems: Vec<Diagnostic>| problems.iter().map(Diagnostic::to_string).collect::<Vec<String>>();
         let definition = command();
         let complaint = |option: &FileOption| complaint(&definition, option);
         // Looked at first: what changes while they are read is a change.
@@ -89,7 +91,7 @@ impl Loader {
         &self,
         arguments: &[OsString],
         path: &Path,
-        stamps: Vec<Stamped>,
+        stamps: Vec<FileFingerprint>,
         files: Files,
     ) -> Result<Config, Vec<String>> {
         let (program, rest) =
@@ -133,9 +135,9 @@ pub fn keys() -> Vec<String> {
 fn argument(option: &FileOption) -> Option<OsString> {
     let name = option.key.replace('_', "-");
     match &option.word {
-        Word::Text(text) => Some(format!("--{name}={text}").into()),
-        Word::Flag(true) => Some(format!("--{name}").into()),
-        Word::Flag(false) => None,
+        OptionValue::Text(text) => Some(format!("--{name}={text}").into()),
+        OptionValue::Flag(true) => Some(format!("--{name}").into()),
+        OptionValue::Flag(false) => None,
     }
 }
 
@@ -145,11 +147,11 @@ fn complaint(definition: &clap::Command, option: &FileOption) -> Option<String> 
     let takes_value = defined.get_action().takes_values();
     let may_be_bare = !takes_value || defined.get_num_args().is_some_and(|number| number.min_values() == 0);
     match &option.word {
-        Word::Text(_) if !takes_value => return Some("has to be true or false".to_owned()),
-        Word::Flag(_) if !may_be_bare => {
+        OptionValue::Text(_) if !takes_value => return Some("has to be true or false".to_owned()),
+        OptionValue::Flag(_) if !may_be_bare => {
             return Some("has to be a text or a number, not true or false".to_owned());
         }
-        Word::Text(_) | Word::Flag(_) => {}
+        OptionValue::Text(_) | OptionValue::Flag(_) => {}
     }
     let error = Cli::try_parse_from([PROCESS_NAME.into(), argument(option)?]).err()?;
     match error.kind() {

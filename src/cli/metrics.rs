@@ -2,7 +2,7 @@
 
 use crate::config::resolve;
 use crate::output::exporters::MetricsSettings;
-use crate::output::push::{Credentials, Gateway, Settings};
+use crate::output::push::{Credentials, Gateway, PushSettings};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -45,7 +45,7 @@ impl MetricsArgs {
             (None, Some(path)) => Credentials::Token(from_here(path)),
             (None, None) => Credentials::None,
         };
-        let push = self.prometheus_push_gateway.map(|gateway| Settings {
+        let push = self.prometheus_push_gateway.map(|gateway| PushSettings {
             gateway,
             delete_on_exit: self.push_delete_on_exit,
             credentials,

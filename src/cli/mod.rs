@@ -14,7 +14,7 @@ use crate::config::{
     AskConfig, CheckConfig, CheckOutput, Config, DEFAULT_CONFIG, DiagnoseConfig, FSTAB, Filter, Rules,
     duration, listen_address, name_regex, socket_choice,
 };
-use crate::monitor::Settings;
+use crate::monitor::ProbeSettings;
 use crate::output::Facility;
 use crate::output::LogFormat;
 use crate::output::ReportSettings;
@@ -269,7 +269,7 @@ impl WatchArgs {
     }
 
     /// What is said here goes before what is said there.
-    fn over(self, settings: Settings, filter: Filter) -> (Settings, Filter) {
+    fn over(self, settings: ProbeSettings, filter: Filter) -> (ProbeSettings, Filter) {
         let timeout = self.timeout.unwrap_or(settings.timeout);
         let slow_after = self.slow_after.unwrap_or(settings.slow_after.min(timeout));
         let filter = Filter {
@@ -278,7 +278,7 @@ impl WatchArgs {
             fs_types_include: self.fs_types_include.or(filter.fs_types_include),
             fs_types_exclude: self.fs_types_exclude.or(filter.fs_types_exclude),
         };
-        (Settings { timeout, slow_after, ..settings }, filter)
+        (ProbeSettings { timeout, slow_after, ..settings }, filter)
     }
 }
 
@@ -328,7 +328,7 @@ struct DaemonArgs {
 impl DaemonArgs {
     fn with(self, mut watch: WatchArgs) -> Config {
         let mount_namespace = watch.mount_namespace.take();
-        let settings = Settings { poll_interval: self.poll_interval, ..Settings::default() };
+        let settings = ProbeSettings { poll_interval: self.poll_interval, ..ProbeSettings::default() };
         let (settings, filter) = watch.over(settings, Filter::usual());
         let report = ReportSettings {
             log_level: self.log_level,

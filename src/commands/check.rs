@@ -2,7 +2,7 @@
 
 use super::{client, failed, mount_namespace, once_status, print};
 use crate::config::{CheckConfig, CheckOutput, NO_MOUNT_LEFT, resolve, select};
-use crate::daemon::{Daemon, Ending, Options, Purpose, Told};
+use crate::daemon::{Daemon, Options, RunMode, RunResult, Told};
 use crate::monitor::{Expected, Policy, Status, Time};
 use crate::render::PROCESS_NAME;
 use crate::render::Priority;
@@ -67,9 +67,9 @@ fn run(config: &CheckConfig) -> anyhow::Result<u8> {
     let mut progress = TerminalProgress::new();
     let ending = if progress.is_shown() && config.output != CheckOutput::Nagios {
         let mut look = |status: &Status, now: Time| progress.show(status, now);
-        daemon.run(Purpose::Once(Some(&mut look)))?
+        daemon.run(RunMode::Once(Some(&mut look)))?
     } else {
-        daemon.run(Purpose::Once(None))?
+        daemon.run(RunMode::Once(None))?
     };
     drop(progress); // wiped before anything else is written
     anyhow::ensure!(!ending.namespace_ended, "the mount namespace has ended");
@@ -113,7 +113,7 @@ fn named(config: &CheckConfig) -> Vec<PathBuf> {
     config.mountpoints.iter().map(|path| resolve(&here, path)).collect()
 }
 
-fn show(config: &CheckConfig, ending: &Ending) -> anyhow::Result<u8> {
+fn show(config: &CheckConfig, ending: &RunResult) -> anyhow::Result<u8> {
     match config.output {
         CheckOutput::Nagios => {
             let (state, line) = nagios::line(&ending.status);

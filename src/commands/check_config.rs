@@ -2,9 +2,9 @@
 
 use super::{failed, mount_namespace, print};
 use crate::config::{Config, Rule, in_toml, resolve};
-use crate::monitor::Settings;
+use crate::monitor::ProbeSettings;
+use crate::render::HumanDuration;
 use crate::render::PROCESS_NAME;
-use crate::render::Span;
 use crate::render::escape::escape_os;
 use platform::{Mount, MountTable};
 use std::fmt::Write as _;
@@ -125,7 +125,11 @@ fn explain(config: &Config, mount: &Mount, text: &mut String) {
     ] {
         line(
             text,
-            format_args!("  {key} = {}  # {}", in_toml(&Span(span).to_string()), origin(key, of_rule)),
+            format_args!(
+                "  {key} = {}  # {}",
+                in_toml(&HumanDuration(span).to_string()),
+                origin(key, of_rule)
+            ),
         );
     }
     let severity = rule.map(|rule| rule.severity).unwrap_or_default();
@@ -144,9 +148,14 @@ fn why_excluded(config: &Config, mount: &Mount) -> String {
     }
 }
 
-fn spans(settings: &Settings) -> String {
-    let Settings { poll_interval, timeout, slow_after } = settings;
-    format!("each {}, timeout {}, slow after {}", Span(*poll_interval), Span(*timeout), Span(*slow_after))
+fn spans(settings: &ProbeSettings) -> String {
+    let ProbeSettings { poll_interval, timeout, slow_after } = settings;
+    format!(
+        "each {}, timeout {}, slow after {}",
+        HumanDuration(*poll_interval),
+        HumanDuration(*timeout),
+        HumanDuration(*slow_after)
+    )
 }
 
 fn line(text: &mut String, what: std::fmt::Arguments<'_>) {

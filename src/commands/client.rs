@@ -1,10 +1,10 @@
 //! The commands that ask a running daemon: `status`, `watch`, and `check` where a daemon's answer will do.
 
-use super::{failed, mount_namespace, policy, print, unless_gone};
+use super::{failed, ignore_broken_pipe, mount_namespace, policy, print};
 use crate::cli::USAGE_ERROR;
 use crate::commands::unix_http::{Answer, Events, ServerSent, ask, in_query};
 use crate::config::{AskConfig, CheckConfig, CheckOutput, Config, resolve};
-use crate::daemon::{Daemon, Options, Purpose, Told};
+use crate::daemon::{Daemon, Options, RunMode, Told};
 use crate::output::Sink;
 use crate::output::sink::{Delivery, Output};
 use crate::render::Message;
@@ -107,7 +107,7 @@ fn follow(config: &AskConfig, mut events: Events) -> anyhow::Result<()> {
         match events.next_event() {
             Ok(event) => {
                 last = event.id.or(last);
-                if !unless_gone(write_line(&line(&event, config.json)))? {
+                if !ignore_broken_pipe(write_line(&line(&event, config.json)))? {
                     return Ok(());
                 }
             }
@@ -168,7 +168,7 @@ fn alone(json: bool, config: Config) -> anyhow::Result<()> {
     let namespace = mount_namespace::find(config.mount_namespace.as_deref())?;
     let policy = policy(config);
     let options = Options { settings, policy, expected, prober: None, live: None, namespace, seed: 0 };
-    Daemon::new(options, &mut tell)?.run(Purpose::Watch)?;
+    Daemon::new(options, &mut tell)?.run(RunMode::Watch)?;
     sink.finish();
     sink.close(LAST_WORDS);
     Ok(())
@@ -186,7 +186,7 @@ impl Output for EventLines {
         } else {
             format!("{} {}", timestamp::rfc3339(message.time), message.text)
         };
-        match unless_gone(write_line(&line)) {
+        match ignore_broken_pipe(write_line(&line)) {
             Ok(true) => Delivery::Done,
             Ok(false) => std::process::exit(0),
             Err(error) => {

@@ -7,10 +7,10 @@ use super::{
 };
 use crate::cli::Loader;
 use crate::config::{Config, NO_MOUNT_LEFT};
-use crate::daemon::{Daemon, Ending, Options, Purpose, Told};
+use crate::daemon::{Daemon, Options, RunMode, RunResult, Told};
 use crate::monitor::Event;
 use crate::output::Reporter;
-use crate::output::exporters::Outlets;
+use crate::output::exporters::Exporters;
 use crate::render::Priority;
 use crate::render::Snapshot;
 use crate::render::table;
@@ -67,7 +67,7 @@ fn run(
     loader: Loader,
     manager: Option<ServiceManager>,
     reporter: &Reporter,
-) -> anyhow::Result<Ending> {
+) -> anyhow::Result<RunResult> {
     for warning in config.warnings() {
         reporter.notice(SystemTime::now(), Priority::Warning, &warning);
     }
@@ -92,7 +92,7 @@ fn run(
     }
 }
 
-fn once(config: &Config, options: Options, reporter: &Reporter) -> anyhow::Result<Ending> {
+fn once(config: &Config, options: Options, reporter: &Reporter) -> anyhow::Result<RunResult> {
     let hooks = start_hooks(config, reporter)?;
     let mut tell = |time, told: Told<'_>| match told {
         Told::Notice(priority, text) => drop(reporter.notice(time, priority, &text)),
@@ -104,11 +104,11 @@ fn once(config: &Config, options: Options, reporter: &Reporter) -> anyhow::Resul
             }
         }
     };
-    let ending = Daemon::new(options, &mut tell)?.run(Purpose::Once(None))?;
+    let ending = Daemon::new(options, &mut tell)?.run(RunMode::Once(None))?;
     if !ending.interrupted && !config.metrics.is_empty() {
         let renderer = renderer(config, reporter, &hooks);
         let snapshot = Arc::new(last_snapshot(config, &ending));
-        Outlets::send_once(&config.metrics, &renderer, &snapshot, ONLY_PUSH, &teller(reporter));
+        Exporters::send_once(&config.metrics, &renderer, &snapshot, ONLY_PUSH, &teller(reporter));
     }
     if !ending.interrupted && !hooks.finish(ONLY_HOOKS) {
         let text = format!("Hooks are not done after {}s; they are given up", ONLY_HOOKS.as_secs());
@@ -127,11 +127,11 @@ fn watch(
     loader: Loader,
     manager: Option<ServiceManager>,
     reporter: &Reporter,
-) -> anyhow::Result<Ending> {
+) -> anyhow::Result<RunResult> {
     options.seed = machine_seed::seed(&mount_table()?);
     let mut service = Service::start(config, Box::new(move || loader.reload()), reporter)?;
     options.live = Some(service.live());
-    let ending = Daemon::new(options, &mut service).and_then(|it| it.serving(manager).run(Purpose::Watch));
+    let ending = Daemon::new(options, &mut service).and_then(|it| it.serving(manager).run(RunMode::Watch));
     service.stop(LAST_PUSH, LAST_HOOKS);
     ending
 }
@@ -142,7 +142,7 @@ fn options(config: &Config) -> Options {
     Options { settings, policy, expected, prober: None, live: None, namespace: None, seed: 0 }
 }
 
-fn last_snapshot(config: &Config, ending: &Ending) -> Snapshot {
+fn last_snapshot(config: &Config, ending: &RunResult) -> Snapshot {
     let (status, at, wall) = (ending.status.clone(), ending.at, SystemTime::now());
-    Snapshot { serial: 1, status, at, wall, settings: config.settings, probers: 0, probers_lost: 0 }
+    Snapshot { serial: 1, status, at, wall, settings: config.settings, probers: 0, probers_stranded: 0 }
 }

@@ -4,7 +4,7 @@ use super::{failed, mount_namespace, policy, print};
 use crate::cli::USAGE_ERROR;
 use crate::commands::unix_http::{ask, in_query};
 use crate::config::{DiagnoseConfig, resolve};
-use crate::daemon::{Daemon, Options, Purpose, Told};
+use crate::daemon::{Daemon, Options, RunMode, Told};
 use crate::render::diagnosis;
 use crate::render::escape::escape_os;
 use crate::render::timestamp;
@@ -86,7 +86,7 @@ fn by_ourselves(config: &DiagnoseConfig, path: &Path) -> anyhow::Result<u8> {
     let mut tell = |_: SystemTime, _: Told<'_>| {};
     let options =
         Options { settings, policy, expected: Vec::new(), prober: None, live: None, namespace, seed: 0 };
-    let ending = Daemon::new(options, &mut tell)?.run(Purpose::Explain)?;
+    let ending = Daemon::new(options, &mut tell)?.run(RunMode::Explain)?;
     anyhow::ensure!(!ending.interrupted, "interrupted before the mount had an answer");
     let status = ending.status.mounts.iter().find(|status| status.mount.key == wanted);
     let status = status.with_context(|| format!("{} has disappeared", escape_os(path)))?;

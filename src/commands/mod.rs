@@ -18,7 +18,7 @@ pub use diagnose::diagnose;
 
 use crate::cli::{Exit, USAGE_ERROR};
 use crate::config::Config;
-use crate::daemon::Ending;
+use crate::daemon::RunResult;
 use crate::monitor::Policy;
 use crate::output::textfile;
 use crate::render::PROCESS_NAME;
@@ -38,7 +38,7 @@ fn policy(config: Config) -> Policy {
 }
 
 /// The exit status of a single run.
-fn once_status(ending: &Ending) -> u8 {
+fn once_status(ending: &RunResult) -> u8 {
     if ending.status.dead > 0 || ending.status.missing() > 0 {
         DEAD
     } else if ending.unjudged > 0 || ending.interrupted {
@@ -70,11 +70,11 @@ fn mount_table() -> anyhow::Result<MountTable> {
 /// Writes it to standard output. A reader that went away has seen what it wanted.
 fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    unless_gone(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())).map(drop)
+    ignore_broken_pipe(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())).map(drop)
 }
 
 /// Is there still a reader after this attempt to write to standard output?
-fn unless_gone(written: io::Result<()>) -> anyhow::Result<bool> {
+fn ignore_broken_pipe(written: io::Result<()>) -> anyhow::Result<bool> {
     match written {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),

@@ -2,14 +2,14 @@
 //! whoever reads the configuration again.
 
 use super::{policy, textfile_problem};
-use crate::config::{Config, Keeper, Load, Loaded, NO_MOUNT_LEFT, changes};
-use crate::daemon::{Ended, Owner, Told, Wishes};
+use crate::config::{Config, ConfigReloader, Load, NO_MOUNT_LEFT, ReloadResult, changes};
+use crate::daemon::{ConfigUpdate, Ended, Owner, Told};
 use crate::monitor::{Event, Monitor};
-use crate::output::Live;
 use crate::output::Reporter;
+use crate::output::SharedState;
 use crate::output::Sink;
-use crate::output::exporters::Outlets;
-use crate::output::exporters::Tell;
+use crate::output::exporters::Exporters;
+use crate::output::exporters::LogFn;
 use crate::output::hooks::Hooks;
 use crate::output::http;
 use crate::output::http::Server;
@@ -17,7 +17,7 @@ use crate::output::sink::{Delivery, Output};
 use crate::render::Message;
 use crate::render::Priority;
 use crate::render::messages;
-use crate::render::metrics::Extras;
+use crate::render::metrics::MetricSources;
 use crate::render::metrics::Renderer;
 use crate::render::table;
 use anyhow::Context as _;
@@ -37,12 +37,12 @@ const MAX_WARNINGS: usize = 20;
 pub(super) struct Service {
     config: Config,
     reporter: Reporter,
-    live: Live,
-    keeper: Keeper,
+    live: SharedState,
+    keeper: ConfigReloader,
     server: Option<Server>,
-    outlets: Outlets,
+    outlets: Exporters,
     /// Outlets that were told to end and have not yet.
-    left_behind: Vec<Outlets>,
+    left_behind: Vec<Exporters>,
     renderer: Arc<Mutex<Arc<Renderer>>>,
     hooks: Hooks,
     dead_list: Option<Sink>,
@@ -68,16 +68,17 @@ impl Service {
             let config = load()?;
             textfile_problem(&config).map_or(Ok(config), |problem| Err(vec![problem]))
         });
-        let keeper = Keeper::start(&config, load, warn).context("cannot start a thread for configuration")?;
+        let keeper =
+            ConfigReloader::start(&config, load, warn).context("cannot start a thread for configuration")?;
         let hooks = start_hooks(&config, reporter)?;
         let renderer = Arc::new(Mutex::default());
         let mut service = Service {
             config,
             reporter: reporter.clone(),
-            live: Live::new(),
+            live: SharedState::new(),
             keeper,
             server: None,
-            outlets: Outlets::default(),
+            outlets: Exporters::default(),
             left_behind: Vec::new(),
             renderer,
             hooks,
@@ -92,7 +93,7 @@ impl Service {
         Ok(service)
     }
 
-    pub(super) fn live(&self) -> Live {
+    pub(super) fn live(&self) -> SharedState {
         self.live.clone()
     }
 
@@ -110,7 +111,7 @@ impl Service {
         let metrics = &self.config.metrics;
         let renderer = renderer(&self.config, &self.reporter, &self.hooks);
         *self.renderer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&renderer);
-        self.outlets = Outlets::start(metrics, &renderer, &self.live, &teller(&self.reporter))?;
+        self.outlets = Exporters::start(metrics, &renderer, &self.live, &teller(&self.reporter))?;
         Ok(())
     }
 
@@ -252,8 +253,8 @@ impl Owner for Service {
         self.reloading
     }
 
-    fn wishes(&mut self, table: &MountTable) -> Option<Wishes> {
-        let Loaded { asked, result } = self.keeper.take()?;
+    fn wishes(&mut self, table: &MountTable) -> Option<ConfigUpdate> {
+        let ReloadResult { asked, result } = self.keeper.take()?;
         self.reloading &= !asked;
         match result {
             Ok(config) => {
@@ -262,7 +263,7 @@ impl Owner for Service {
                 self.warn_of_rules(table);
                 let config = self.config.clone();
                 let (settings, expected) = (config.settings, config.expected.clone());
-                Some(Wishes { settings, policy: policy(config), expected })
+                Some(ConfigUpdate { settings, policy: policy(config), expected })
             }
             Err(problems) => {
                 self.refused = true;
@@ -277,7 +278,7 @@ impl Owner for Service {
 }
 
 /// Tells something on all sinks, from any thread.
-pub(super) fn teller(reporter: &Reporter) -> Tell {
+pub(super) fn teller(reporter: &Reporter) -> LogFn {
     let reporter = reporter.clone();
     Arc::new(move |priority, text: &str| drop(reporter.notice(SystemTime::now(), priority, text)))
 }
@@ -288,7 +289,7 @@ pub(super) fn start_hooks(config: &Config, reporter: &Reporter) -> anyhow::Resul
 
 pub(super) fn renderer(config: &Config, reporter: &Reporter, hooks: &Hooks) -> Arc<Renderer> {
     let extras = config.metrics.extras(reporter.sinks());
-    Arc::new(Renderer::new(Extras { hooks: Some(hooks.clone()), ..extras }))
+    Arc::new(Renderer::new(MetricSources { hooks: Some(hooks.clone()), ..extras }))
 }
 
 fn offer_dead(sink: &Sink, time: SystemTime, monitor: &Monitor) {

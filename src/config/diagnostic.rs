@@ -6,14 +6,14 @@ use std::path::PathBuf;
 
 /// A file, and a line of it if one is meant.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
+pub struct Location {
     /// The file.
     pub file: PathBuf,
     /// Its line, from 1.
     pub line: Option<usize>,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", escape_os(&self.file))?;
         self.line.map_or(Ok(()), |line| write!(f, ":{line}"))
@@ -22,14 +22,14 @@ impl fmt::Display for Place {
 
 /// One thing that is wrong, or surely not meant, in one line.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Problem {
+pub struct Diagnostic {
     /// Where.
-    pub place: Place,
+    pub place: Location,
     /// What, and what to do.
     pub text: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, one_line(&self.text))
     }

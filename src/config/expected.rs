@@ -2,7 +2,7 @@
 
 use super::files::{self, unreadable};
 use super::fstab;
-use super::{Problem, Rules};
+use super::{Diagnostic, Rules};
 use crate::monitor::Expected;
 use crate::render::escape::escape_os;
 use platform::Mount;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// All of them. What two name is expected once, as the rule wants it.
-pub(super) fn expected(rules: &Rules, fstab: Option<&Path>) -> Result<Vec<Arc<Expected>>, Problem> {
+pub(super) fn expected(rules: &Rules, fstab: Option<&Path>) -> Result<Vec<Arc<Expected>>, Diagnostic> {
     let mut all = of_rules(rules);
     if let Some(path) = fstab {
         all.extend(of_fstab(path).map_err(|error| unreadable(path, &error))?);

@@ -1,9 +1,9 @@
 //! The files: `config.toml`, and what lies in `conf.d` beside it.
 
-use super::diagnostic::{Place, Problem};
+use super::diagnostic::{Diagnostic, Location};
 use super::hooks::Hooks;
 use super::rules::{Rule, Rules};
-use super::toml_table::{Document, Word};
+use super::toml_table::{OptionValue, TomlDocument};
 use crate::output::hooks::HookSettings;
 use crate::output::hooks::settings::ALERTMANAGER;
 use std::fs;
@@ -41,13 +41,13 @@ pub struct FileOption {
     /// With `_`.
     pub key: String,
     /// Its value.
-    pub word: Word,
+    pub word: OptionValue,
     /// Where it is written.
-    pub place: Place,
+    pub place: Location,
 }
 
 /// What is wrong with the value of an option, if anything is.
-pub type Complaint<'a> = &'a dyn Fn(&FileOption) -> Option<String>;
+pub type Validator<'a> = &'a dyn Fn(&FileOption) -> Option<String>;
 
 /// Reads `path`, which may be missing unless it `must` be there, and its drop-ins. `options` are the keys that are
 /// options of the command line, and `complaint` knows their values.
@@ -58,8 +58,8 @@ pub fn read(
     path: &Path,
     must: bool,
     options: &[&str],
-    complaint: Complaint<'_>,
-) -> Result<Files, Vec<Problem>> {
+    complaint: Validator<'_>,
+) -> Result<Files, Vec<Diagnostic>> {
     let mut problems = Vec::new();
     let mut files = Files::default();
     let mut rules: Vec<Rule> = Vec::new();
@@ -74,7 +74,7 @@ pub fn read(
                 continue;
             }
         };
-        let mut document = Document::new(&path, &text);
+        let mut document = TomlDocument::new(&path, &text);
         if let Some(mut table) = document.parse() {
             for key in options {
                 let Some(value) = table.value(&document, key) else { continue };
@@ -97,7 +97,7 @@ pub fn read(
     match hooks.settings() {
         Ok(hooks) => files.hooks = hooks,
         Err(text) if problems.is_empty() => {
-            problems.push(Problem { place: Place { file: path.to_path_buf(), line: None }, text });
+            problems.push(Diagnostic { place: Location { file: path.to_path_buf(), line: None }, text });
         }
         Err(_) => {}
     }
@@ -106,13 +106,13 @@ pub fn read(
 }
 
 /// A rule that names a hook that does not exist: nobody would be told.
-fn unknown_hook(rule: &Rule, hooks: &HookSettings) -> Option<Problem> {
+fn unknown_hook(rule: &Rule, hooks: &HookSettings) -> Option<Diagnostic> {
     let is_known = |name: &String| {
         hooks.hooks.iter().any(|hook| hook.name == *name)
             || (name == ALERTMANAGER && hooks.alertmanager.is_some())
     };
     let name = rule.hooks.iter().flatten().find(|name| !is_known(name))?;
-    Some(Problem { place: rule.place.clone(), text: format!("[[rule]] hook: there is no hook {name}") })
+    Some(Diagnostic { place: rule.place.clone(), text: format!("[[rule]] hook: there is no hook {name}") })
 }
 
 /// Where changes have to be looked for: files that are there or may come, and the directories that they lie in.
@@ -130,17 +130,17 @@ pub fn to_watch(path: &Path) -> Vec<PathBuf> {
 
 /// A file, and what it looks like from outside if it can be seen. A drop-in that cannot, as a link to nowhere, is an
 /// error, and so has to be told from one that is not there.
-pub type Stamped = (PathBuf, Option<Stamp>);
+pub type FileFingerprint = (PathBuf, Option<Stamp>);
 
 /// Something that changes whenever a file of these does.
 #[must_use]
-pub fn fingerprint(path: &Path) -> Vec<Stamped> {
+pub fn fingerprint(path: &Path) -> Vec<FileFingerprint> {
     paths(path, false, &mut Vec::new()).iter().map(|(path, _)| stamped(path)).collect()
 }
 
 /// One file.
 #[must_use]
-pub fn stamped(path: &Path) -> Stamped {
+pub fn stamped(path: &Path) -> FileFingerprint {
     (path.to_path_buf(), stamp(path))
 }
 
@@ -157,7 +157,7 @@ fn stamp(path: &Path) -> Option<Stamp> {
 }
 
 /// The files in the order in which they are read, each with whether it must be there.
-fn paths(path: &Path, must: bool, problems: &mut Vec<Problem>) -> Vec<(PathBuf, bool)> {
+fn paths(path: &Path, must: bool, problems: &mut Vec<Diagnostic>) -> Vec<(PathBuf, bool)> {
     let mut all = vec![(path.to_path_buf(), must)];
     let directory = path.parent().unwrap_or(Path::new("/")).join(DROP_IN_DIRECTORY);
     let entries = match fs::read_dir(&directory) {
@@ -177,7 +177,7 @@ fn paths(path: &Path, must: bool, problems: &mut Vec<Problem>) -> Vec<(PathBuf, 
         .collect();
     if drop_ins.len() > MAX_DROP_INS {
         let text = format!("more than {MAX_DROP_INS} files end in .toml");
-        problems.push(Problem { place: Place { file: directory, line: None }, text });
+        problems.push(Diagnostic { place: Location { file: directory, line: None }, text });
         drop_ins.clear();
     }
     drop_ins.sort_unstable();
@@ -212,12 +212,12 @@ fn invalid(text: String) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, text)
 }
 
-pub(super) fn unreadable(path: &Path, error: &io::Error) -> Problem {
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
     // The number of an error helps nobody who reads its name.
     let text = error.to_string();
     let reason = text.split(" (os error").next().unwrap_or(&text);
-    let place = Place { file: path.to_path_buf(), line: None };
-    Problem { place, text: format!("cannot read this file: {reason}") }
+    let place = Location { file: path.to_path_buf(), line: None };
+    Diagnostic { place, text: format!("cannot read this file: {reason}") }
 }
 
 #[cfg(test)]
@@ -232,7 +232,7 @@ mod tests {
         let path = folder.path().join("config.toml");
         fs::write(&path, text).unwrap();
         let prefix = format!("{}:", path.display());
-        let shorten = |problem: &Problem| problem.to_string().replace(&prefix, "");
+        let shorten = |problem: &Diagnostic| problem.to_string().replace(&prefix, "");
         read(&path, true, OPTIONS, &|_| None).map_err(|problems| problems.iter().map(shorten).collect())
     }
 

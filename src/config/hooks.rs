@@ -1,8 +1,8 @@
 //! `[[hook]]` and `[alertmanager]`.
 
-use super::diagnostic::Place;
+use super::diagnostic::Location;
 use super::reference::{self, names};
-use super::toml_table::{Document, Section, Value};
+use super::toml_table::{TomlDocument, TomlTable, Value};
 use crate::output::hooks::Alertmanager;
 use crate::output::hooks::Hook;
 use crate::output::hooks::HookAction;
@@ -15,13 +15,18 @@ use std::path::PathBuf;
 /// Hooks that are read from all files together.
 #[derive(Default)]
 pub(super) struct Hooks {
-    hooks: Vec<(Hook, Place)>,
-    alertmanager: Option<(Alertmanager, Place)>,
+    hooks: Vec<(Hook, Location)>,
+    alertmanager: Option<(Alertmanager, Location)>,
 }
 
 impl Hooks {
     /// Reads every `[[hook]]` and the `[alertmanager]` of a document.
-    pub(super) fn read<'d>(&mut self, table: &mut Section<'d>, document: &mut Document<'d>, outer: &[&str]) {
+    pub(super) fn read<'d>(
+        &mut self,
+        table: &mut TomlTable<'d>,
+        document: &mut TomlDocument<'d>,
+        outer: &[&str],
+    ) {
         for section in table.sections(document, "hook") {
             let place = document.place(section.line);
             if let Some(hook) = hook(section, document, outer) {
@@ -51,7 +56,7 @@ impl Hooks {
     }
 }
 
-fn hook<'d>(mut section: Section<'d>, document: &mut Document<'d>, outer: &[&str]) -> Option<Hook> {
+fn hook<'d>(mut section: TomlTable<'d>, document: &mut TomlDocument<'d>, outer: &[&str]) -> Option<Hook> {
     let line = section.line;
     let before = document.problems.len();
     let name = section.take(document, "name", Value::text);
@@ -99,8 +104,8 @@ fn command(value: &Value<'_>) -> Result<Vec<String>, String> {
 }
 
 fn alertmanager<'d>(
-    mut section: Section<'d>,
-    document: &mut Document<'d>,
+    mut section: TomlTable<'d>,
+    document: &mut TomlDocument<'d>,
     outer: &[&str],
 ) -> Option<Alertmanager> {
     let line = section.line;
@@ -132,7 +137,7 @@ fn alertmanager<'d>(
     }
 }
 
-fn read_labels<'d>(labels: Section<'d>, document: &mut Document<'d>) -> BTreeMap<String, String> {
+fn read_labels<'d>(labels: TomlTable<'d>, document: &mut TomlDocument<'d>) -> BTreeMap<String, String> {
     let mut read = BTreeMap::new();
     for (name, value) in labels.rest(document) {
         match value.text() {
@@ -147,7 +152,7 @@ type Access = (Credentials, Option<PathBuf>);
 
 /// Secrets, if any are given. Their files are read before each use, from a daemon that is in another directory by
 /// then.
-fn access<'d>(section: &mut Section<'d>, document: &mut Document<'d>) -> Option<Access> {
+fn access<'d>(section: &mut TomlTable<'d>, document: &mut TomlDocument<'d>) -> Option<Access> {
     let line = section.line;
     let path = |value: &Value<'d>| {
         let path = PathBuf::from(value.text()?);

@@ -16,17 +16,17 @@ mod toml_table;
 mod values;
 
 pub use changes::changes;
-pub use diagnostic::{Place, Problem};
-pub use files::{DEFAULT_CONFIG, FileOption, Files, Stamped};
+pub use diagnostic::{Diagnostic, Location};
+pub use files::{DEFAULT_CONFIG, FileFingerprint, FileOption, Files};
 pub use filter::{DEFAULT_FS_TYPES_EXCLUDE, Filter, NO_MOUNT_LEFT};
 pub use fstab::FSTAB;
 pub use paths::{resolve, select};
-pub use reloader::{Keeper, Load, Loaded};
+pub use reloader::{ConfigReloader, Load, ReloadResult};
 pub use rules::{Globs, Rule, Rules};
-pub use toml_table::Word;
+pub use toml_table::OptionValue;
 pub use values::{duration, listen_address, name_regex, socket_choice};
 
-use crate::monitor::{Expected, Settings};
+use crate::monitor::{Expected, ProbeSettings};
 use crate::output::ReportSettings;
 use crate::output::exporters::MetricsSettings;
 use crate::output::hooks::HookSettings;
@@ -42,7 +42,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// How mounts are watched.
-    pub settings: Settings,
+    pub settings: ProbeSettings,
     /// Which mounts are watched.
     pub filter: Filter,
     /// Where messages go.
@@ -70,7 +70,7 @@ pub struct Config {
     /// What was read.
     pub files: Vec<PathBuf>,
     /// What the files looked like before they were read.
-    pub stamps: Vec<Stamped>,
+    pub stamps: Vec<FileFingerprint>,
     /// Every option as it came to be, for people.
     pub shown: Vec<ShownOption>,
 }
@@ -111,7 +111,7 @@ impl Config {
     ///
     /// # Errors
     /// When there is to be an fstab and it cannot be read.
-    pub fn with_expected(self) -> Result<Config, Problem> {
+    pub fn with_expected(self) -> Result<Config, Diagnostic> {
         // Looked at first, as the files are.
         let stamp = self.fstab.as_deref().map(files::stamped);
         let expected = expected::expected(&self.rules, self.fstab.as_deref())?;
@@ -121,7 +121,7 @@ impl Config {
 
     /// Is this mount watched, and how?
     #[must_use]
-    pub fn policy(&self, mount: &Mount) -> Option<Settings> {
+    pub fn policy(&self, mount: &Mount) -> Option<ProbeSettings> {
         match self.rules.of(mount) {
             _ if !self.filter.admits(mount) => None,
             None => Some(self.settings),
@@ -186,12 +186,12 @@ impl CheckConfig {
 
     /// How this mount is asked.
     #[must_use]
-    pub fn settings_of(&self, mount: &Mount) -> Settings {
+    pub fn settings_of(&self, mount: &Mount) -> ProbeSettings {
         let rule = self.config.rules.of(mount);
         let settings = rule.map_or(self.config.settings, |rule| rule.settings(self.config.settings));
         let timeout = self.timeout.unwrap_or(settings.timeout);
         let slow_after = self.slow_after.unwrap_or(settings.slow_after.min(timeout));
-        Settings { timeout, slow_after, ..settings }
+        ProbeSettings { timeout, slow_after, ..settings }
     }
 }
 
@@ -206,7 +206,7 @@ pub enum CheckOutput {
     Nagios,
 }
 
-fn warnings(settings: &Settings) -> Vec<String> {
+fn warnings(settings: &ProbeSettings) -> Vec<String> {
     let mut warnings = Vec::new();
     if settings.slow_after > settings.timeout {
         warnings.push("--slow-after is longer than the timeout, so no mount will ever be slow".to_owned());

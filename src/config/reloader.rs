@@ -1,7 +1,7 @@
 //! Reads the configuration again: when somebody asks, and when its files change. In a thread of its own, for the
 //! files may lie on storage that hangs, and then only the reload does.
 
-use super::{Config, Stamped, files};
+use super::{Config, FileFingerprint, files};
 use mio::{Events, Interest, Poll, Token, Waker};
 use platform::FileWatch;
 use std::fmt;
@@ -23,7 +23,7 @@ pub type Load = Box<dyn Fn() -> Result<Config, Vec<String>> + Send>;
 
 /// What came of reading the files again.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct ReloadResult {
     /// Did somebody ask for it, or had the files changed?
     pub asked: bool,
     /// The configuration.
@@ -31,7 +31,7 @@ pub struct Loaded {
 }
 
 /// The handle. Dropping it ends the thread.
-pub struct Keeper {
+pub struct ConfigReloader {
     shared: Arc<Shared>,
     wish: Waker,
 }
@@ -46,17 +46,21 @@ struct State {
     asked: bool,
     ended: bool,
     /// The last word; an older one that nobody took is out of date.
-    loaded: Option<Loaded>,
+    loaded: Option<ReloadResult>,
     waker: Option<Arc<Waker>>,
 }
 
-impl Keeper {
+impl ConfigReloader {
     /// Watches the files of `config`, which was just read.
     ///
     /// # Errors
     /// When there is no thread or no event queue. That files cannot be watched is no error: they are read when
     /// somebody asks; `warn` says so.
-    pub fn start(config: &Config, load: Load, warn: impl Fn(String) + Send + 'static) -> io::Result<Keeper> {
+    pub fn start(
+        config: &Config,
+        load: Load,
+        warn: impl Fn(String) + Send + 'static,
+    ) -> io::Result<ConfigReloader> {
         let poll = Poll::new()?;
         let wish = Waker::new(poll.registry(), WISHES)?;
         let shared = Arc::new(Shared::default());
@@ -75,7 +79,7 @@ impl Keeper {
             }
             worker.run();
         })?;
-        Ok(Keeper { shared, wish })
+        Ok(ConfigReloader { shared, wish })
     }
 
     /// What to wake when something was read.
@@ -95,19 +99,19 @@ impl Keeper {
 
     /// What was read since the last time, if anything.
     #[must_use]
-    pub fn take(&self) -> Option<Loaded> {
+    pub fn take(&self) -> Option<ReloadResult> {
         self.shared.lock().loaded.take()
     }
 }
 
-impl Drop for Keeper {
+impl Drop for ConfigReloader {
     fn drop(&mut self) {
         self.shared.lock().ended = true;
         let _ = self.wish.wake(); // as above
     }
 }
 
-impl fmt::Debug for Keeper {
+impl fmt::Debug for ConfigReloader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keeper").finish_non_exhaustive()
     }
@@ -126,7 +130,7 @@ struct Worker {
     file: PathBuf,
     fstab: Option<PathBuf>,
     /// What the files looked like when they were last read.
-    seen: Vec<Stamped>,
+    seen: Vec<FileFingerprint>,
     shared: Arc<Shared>,
 }
 
@@ -197,7 +201,7 @@ impl Worker {
         let mut state = self.shared.lock();
         // A wish whose outcome was not taken yet is answered by this one.
         let asked = asked || state.loaded.as_ref().is_some_and(|before| before.asked);
-        state.loaded = Some(Loaded { asked, result });
+        state.loaded = Some(ReloadResult { asked, result });
         if let Some(waker) = &state.waker {
             let _ = waker.wake(); // a loop that is gone wants nothing
         }
@@ -219,7 +223,7 @@ impl Worker {
         paths
     }
 
-    fn look(&self) -> Vec<Stamped> {
+    fn look(&self) -> Vec<FileFingerprint> {
         let mut seen = files::fingerprint(&self.file);
         seen.extend(self.fstab.as_deref().map(files::stamped));
         seen
@@ -262,7 +266,8 @@ mod tests {
         std::fs::write(&file, "timeout = 1").unwrap();
         let before = config(file.clone());
         std::fs::write(&file, "timeout = 20").unwrap();
-        let keeper = Keeper::start(&before, Box::new(move || Ok(config(file.clone()))), |_| {}).unwrap();
+        let keeper =
+            ConfigReloader::start(&before, Box::new(move || Ok(config(file.clone()))), |_| {}).unwrap();
         let mut poll = Poll::new().unwrap();
         keeper.wake_with(Arc::new(Waker::new(poll.registry(), WISHES).unwrap()));
         let mut events = Events::with_capacity(1);

@@ -1,12 +1,12 @@
 //! `[[rule]]`: what is special about some mounts. The first rule that matches a mount is the one that counts.
 
-use super::diagnostic::Place;
+use super::diagnostic::Location;
 use super::in_toml;
 use super::reference;
-use super::toml_table::{Document, Section, Value};
-use crate::monitor::{Event, Settings};
+use super::toml_table::{TomlDocument, TomlTable, Value};
+use crate::monitor::{Event, ProbeSettings};
+use crate::render::HumanDuration;
 use crate::render::Severity;
-use crate::render::Span;
 use globset::GlobBuilder;
 use platform::{Mount, MountTable};
 use regex::bytes::{Regex, RegexBuilder};
@@ -30,7 +30,7 @@ const MAX_COMPILED_GLOB: usize = 1 << 20;
 #[derive(Clone, PartialEq, Debug)]
 pub struct Rule {
     /// Where it is written.
-    pub place: Place,
+    pub place: Location,
     /// Which mounts it is for: all of these have to match.
     pub mountpoint: Option<Globs>,
     /// Glob over the type.
@@ -81,7 +81,7 @@ impl Rule {
     pub fn describe(&self) -> Vec<String> {
         let globs = |key: &str, globs: &Option<Globs>| Some(format!("{key} = {}", globs.as_ref()?.in_toml()));
         let span = |key: &str, span: Option<Duration>| {
-            Some(format!("{key} = {}", in_toml(&Span(span?).to_string())))
+            Some(format!("{key} = {}", in_toml(&HumanDuration(span?).to_string())))
         };
         let flag = |key: &str, flag: bool| flag.then(|| format!("{key} = true"));
         let severity = (self.severity != Severity::default())
@@ -105,9 +105,9 @@ impl Rule {
 
     /// What it makes of the settings for all mounts.
     #[must_use]
-    pub fn settings(&self, all: Settings) -> Settings {
+    pub fn settings(&self, all: ProbeSettings) -> ProbeSettings {
         let timeout = self.timeout.unwrap_or(all.timeout);
-        Settings {
+        ProbeSettings {
             poll_interval: self.poll_interval.unwrap_or(all.poll_interval),
             timeout,
             slow_after: self.slow_after.unwrap_or(all.slow_after.min(timeout)),
@@ -120,7 +120,7 @@ impl Rule {
     }
 
     /// Reads one. The lifetimes of section and document are one, so it is not a method of either.
-    fn read<'d>(mut section: Section<'d>, document: &mut Document<'d>, outer: &[&str]) -> Rule {
+    fn read<'d>(mut section: TomlTable<'d>, document: &mut TomlDocument<'d>, outer: &[&str]) -> Rule {
         let place = document.place(section.line);
         let line = section.line;
         let paths = |value: &Value<'d>| Globs::new(&value.texts()?, true);
@@ -166,8 +166,8 @@ pub struct Rules(Arc<[Rule]>);
 impl Rules {
     /// Reads every `[[rule]]` of a document onto `rules`.
     pub(super) fn read<'d>(
-        table: &mut Section<'d>,
-        document: &mut Document<'d>,
+        table: &mut TomlTable<'d>,
+        document: &mut TomlDocument<'d>,
         outer: &[&str],
         rules: &mut Vec<Rule>,
     ) {
@@ -218,7 +218,7 @@ impl Rules {
 
     /// What is surely not meant, with these mounts and these settings for all, one line each.
     #[must_use]
-    pub fn warnings(&self, table: &MountTable, all: Settings) -> Vec<String> {
+    pub fn warnings(&self, table: &MountTable, all: ProbeSettings) -> Vec<String> {
         let mut used = vec![false; self.0.len()];
         // The rule that took a mount away from each of the later ones.
         let mut beaten_by: Vec<Option<usize>> = vec![None; self.0.len()];
@@ -392,7 +392,7 @@ mod tests {
 
     fn rule(line: usize) -> Rule {
         Rule {
-            place: Place { file: "/etc/c.toml".into(), line: Some(line) },
+            place: Location { file: "/etc/c.toml".into(), line: Some(line) },
             mountpoint: None,
             fstype: None,
             device: None,
@@ -477,13 +477,13 @@ mod tests {
         assert_eq!(line("/a", "ext4"), Some(2));
         assert_eq!(line("/c", "nfs4"), Some(3));
         assert_eq!(line("/c", "nfs3"), None);
-        let settings = rules.0[2].settings(Settings::default());
+        let settings = rules.0[2].settings(ProbeSettings::default());
         assert_eq!(
             (settings.timeout, settings.slow_after),
             (Duration::from_millis(500), Duration::from_millis(500))
         );
         let table = MountTable::new(vec![mount(1, "/a", "nfs4"), mount(2, "/c", "ext4")]);
-        let warnings = rules.warnings(&table, Settings::default());
+        let warnings = rules.warnings(&table, ProbeSettings::default());
         let wanted = [
             "/etc/c.toml:2: [[rule]] is of no use now: the rule at /etc/c.toml:1 comes first for all its mounts",
             "/etc/c.toml:3: [[rule]] is of no use now: the rule at /etc/c.toml:1 comes first for all its mounts",

@@ -1,7 +1,7 @@
 //! A table of a TOML document, read key by key: what is wrong is told with its line, and nothing is left unread
 //! without a word. serde would stop at the first wrong key and know no line.
 
-use super::diagnostic::{Place, Problem};
+use super::diagnostic::{Diagnostic, Location};
 use super::values::duration;
 use std::path::Path;
 use std::time::Duration;
@@ -14,21 +14,21 @@ const MAX_PROBLEMS: usize = 20;
 const MAX_KEY: usize = 64;
 
 /// A document, and what is wrong in it.
-pub(super) struct Document<'d> {
+pub(super) struct TomlDocument<'d> {
     file: &'d Path,
     text: &'d str,
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Vec<Diagnostic>,
 }
 
-impl<'d> Document<'d> {
-    pub(super) fn new(file: &'d Path, text: &'d str) -> Document<'d> {
-        Document { file, text, problems: Vec::new() }
+impl<'d> TomlDocument<'d> {
+    pub(super) fn new(file: &'d Path, text: &'d str) -> TomlDocument<'d> {
+        TomlDocument { file, text, problems: Vec::new() }
     }
 
     /// Its outermost table, unless it is no TOML at all.
-    pub(super) fn parse(&mut self) -> Option<Section<'d>> {
+    pub(super) fn parse(&mut self) -> Option<TomlTable<'d>> {
         match DeTable::parse(self.text) {
-            Ok(table) => Some(Section { name: String::new(), line: 1, table: table.into_inner() }),
+            Ok(table) => Some(TomlTable { name: String::new(), line: 1, table: table.into_inner() }),
             Err(error) => {
                 let at = error.span().map_or(0, |span| span.start);
                 self.complain(self.line(at), format!("this is no TOML: {}", error.message()));
@@ -37,13 +37,13 @@ impl<'d> Document<'d> {
         }
     }
 
-    pub(super) fn place(&self, line: usize) -> Place {
-        Place { file: self.file.to_path_buf(), line: Some(line) }
+    pub(super) fn place(&self, line: usize) -> Location {
+        Location { file: self.file.to_path_buf(), line: Some(line) }
     }
 
     pub(super) fn complain(&mut self, line: usize, text: impl Into<String>) {
         if self.problems.len() < MAX_PROBLEMS {
-            let problem = Problem { place: self.place(line), text: text.into() };
+            let problem = Diagnostic { place: self.place(line), text: text.into() };
             self.problems.push(problem);
         }
     }
@@ -55,19 +55,19 @@ impl<'d> Document<'d> {
 }
 
 /// A table that is being read.
-pub(super) struct Section<'d> {
+pub(super) struct TomlTable<'d> {
     /// As it is written in the file; empty for the outermost.
     name: String,
     pub(super) line: usize,
     table: DeTable<'d>,
 }
 
-impl<'d> Section<'d> {
+impl<'d> TomlTable<'d> {
     /// Takes out a key, as `read` understands it. What it does not understand is told, and then the key counts as
     /// not written.
     pub(super) fn take<T>(
         &mut self,
-        document: &mut Document<'d>,
+        document: &mut TomlDocument<'d>,
         key: &str,
         read: impl FnOnce(&Value<'d>) -> Result<T, String>,
     ) -> Option<T> {
@@ -82,18 +82,18 @@ impl<'d> Section<'d> {
     }
 
     /// Takes out a key as it is.
-    pub(super) fn value(&mut self, document: &Document<'d>, key: &str) -> Option<Value<'d>> {
+    pub(super) fn value(&mut self, document: &TomlDocument<'d>, key: &str) -> Option<Value<'d>> {
         let value = self.table.remove(key)?;
         Some(Value { line: document.line(value.span().start), value })
     }
 
     /// Takes out the tables under a name, `[[NAME]]` or a single `[NAME]`.
-    pub(super) fn sections(&mut self, document: &mut Document<'d>, key: &str) -> Vec<Section<'d>> {
+    pub(super) fn sections(&mut self, document: &mut TomlDocument<'d>, key: &str) -> Vec<TomlTable<'d>> {
         let Some(Value { line, value }) = self.value(document, key) else { return Vec::new() };
         let values = match value.into_inner() {
             DeValue::Array(values) => values,
             DeValue::Table(table) => {
-                return vec![Section { name: format!("[{key}]"), line, table }];
+                return vec![TomlTable { name: format!("[{key}]"), line, table }];
             }
             other => {
                 let text = format!("{key} has to be a table, [[{key}]], not {}", article(other.type_str()));
@@ -105,7 +105,7 @@ impl<'d> Section<'d> {
         for value in values {
             let line = document.line(value.span().start);
             match value.into_inner() {
-                DeValue::Table(table) => sections.push(Section { name: format!("[[{key}]]"), line, table }),
+                DeValue::Table(table) => sections.push(TomlTable { name: format!("[[{key}]]"), line, table }),
                 other => document.complain(
                     line,
                     format!("{key} has to be a table, [[{key}]], not {}", article(other.type_str())),
@@ -116,7 +116,7 @@ impl<'d> Section<'d> {
     }
 
     /// The rest of a table of free keys, each with its value.
-    pub(super) fn rest(self, document: &Document<'d>) -> Vec<(String, Value<'d>)> {
+    pub(super) fn rest(self, document: &TomlDocument<'d>) -> Vec<(String, Value<'d>)> {
         let with_line =
             |value: Spanned<DeValue<'d>>| Value { line: document.line(value.span().start), value };
         self.table.into_iter().map(|(key, value)| (key.into_inner().into_owned(), with_line(value))).collect()
@@ -124,7 +124,7 @@ impl<'d> Section<'d> {
 
     /// Complains about every key that nobody took. `known` are those of this table, `outer` those of the outermost:
     /// whoever writes one of these after a `[[rule]]` has put it into the rule.
-    pub(super) fn finish(self, document: &mut Document<'d>, known: &[&str], outer: &[&str]) {
+    pub(super) fn finish(self, document: &mut TomlDocument<'d>, known: &[&str], outer: &[&str]) {
         let prefix = self.prefix();
         let mut left: Vec<_> = self.table.keys().map(|key| (key.span().start, key.get_ref())).collect();
         left.sort_unstable();
@@ -183,26 +183,28 @@ impl<'d> Value<'d> {
 
     pub(super) fn duration(&self) -> Result<Duration, String> {
         match self.word() {
-            Ok(Word::Text(text)) => duration(&text),
+            Ok(OptionValue::Text(text)) => duration(&text),
             _ => Err(self.not("a number of seconds or a text such as \"30s\"")),
         }
     }
 
     /// A value as it would be written on a command line.
-    pub(super) fn word(&self) -> Result<Word, String> {
+    pub(super) fn word(&self) -> Result<OptionValue, String> {
         match self.value.get_ref() {
-            DeValue::String(text) => Ok(Word::Text(text.to_string())),
-            DeValue::Integer(number) if number.radix() == 10 => Ok(Word::Text(number.as_str().to_owned())),
-            DeValue::Float(number) => Ok(Word::Text(number.as_str().to_owned())),
-            DeValue::Boolean(flag) => Ok(Word::Flag(*flag)),
+            DeValue::String(text) => Ok(OptionValue::Text(text.to_string())),
+            DeValue::Integer(number) if number.radix() == 10 => {
+                Ok(OptionValue::Text(number.as_str().to_owned()))
+            }
+            DeValue::Float(number) => Ok(OptionValue::Text(number.as_str().to_owned())),
+            DeValue::Boolean(flag) => Ok(OptionValue::Flag(*flag)),
             _ => Err(self.not("a text, a number, or true or false")),
         }
     }
 
-    pub(super) fn into_section(self, name: &str) -> Result<Section<'d>, String> {
+    pub(super) fn into_section(self, name: &str) -> Result<TomlTable<'d>, String> {
         let (line, name, complaint) = (self.line, name.to_owned(), self.not("a table"));
         match self.value.into_inner() {
-            DeValue::Table(table) => Ok(Section { name, line, table }),
+            DeValue::Table(table) => Ok(TomlTable { name, line, table }),
             _ => Err(complaint),
         }
     }
@@ -214,7 +216,7 @@ impl<'d> Value<'d> {
 
 /// A value of a command line.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Word {
+pub enum OptionValue {
     /// What follows the option.
     Text(String),
     /// The option is there or not.

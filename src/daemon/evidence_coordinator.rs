@@ -2,8 +2,8 @@
 //! with the thread that is stuck; and the kernel log is listened to while there are mounts of servers that it speaks
 //! of.
 
-use crate::children::collector::Desk;
-use crate::children::collector::DeskEvent;
+use crate::children::collector::CollectorEvent;
+use crate::children::collector::CollectorHandle;
 use crate::children::collector::Subject;
 use crate::monitor::{Input, ProbeId, Time, server_of};
 use mio::{Registry, Token};
@@ -17,10 +17,10 @@ use std::time::Duration;
 /// A kernel that says so much at once is not listened to for this long: what it says then is not about servers.
 const FLOOD_PAUSE: Duration = Duration::from_secs(10);
 
-pub(super) struct Inquiry {
+pub(super) struct EvidenceCoordinator {
     registry: Registry,
     log_token: Token,
-    pub(super) desk: Desk,
+    pub(super) desk: CollectorHandle,
     /// Probes whose threads are being located.
     located: FxHashMap<ProbeId, DeviceNumber>,
     log: Log,
@@ -36,16 +36,22 @@ enum Log {
     Unreadable,
 }
 
-impl Inquiry {
+impl EvidenceCoordinator {
     /// # Errors
     /// `/dev/null` cannot be opened.
     pub(super) fn new(
         registry: Registry,
         tokens: (Token, Token),
         program: Option<PathBuf>,
-    ) -> io::Result<Inquiry> {
-        let desk = Desk::new(registry.try_clone()?, tokens.0, program)?;
-        Ok(Inquiry { registry, log_token: tokens.1, desk, located: FxHashMap::default(), log: Log::Closed })
+    ) -> io::Result<EvidenceCoordinator> {
+        let desk = CollectorHandle::new(registry.try_clone()?, tokens.0, program)?;
+        Ok(EvidenceCoordinator {
+            registry,
+            log_token: tokens.1,
+            desk,
+            located: FxHashMap::default(),
+            log: Log::Closed,
+        })
     }
 
     /// Evidence is wanted; true if the probe's thread is to be located.
@@ -77,7 +83,7 @@ impl Inquiry {
     }
 
     /// What has been learned since.
-    pub(super) fn news(&mut self) -> Vec<DeskEvent> {
+    pub(super) fn news(&mut self) -> Vec<CollectorEvent> {
         self.desk.drain_events().collect()
     }
 
@@ -107,7 +113,7 @@ impl Inquiry {
                 self.log = Log::Flooded(log, now + FLOOD_PAUSE);
             }
         }
-        let input = |sign: platform::collect::ServerSign| Input::ServerSign {
+        let input = |sign: platform::collect::ServerStatusHint| Input::ServerStatusHint {
             server: sign.server,
             responds: sign.responds,
         };

@@ -12,12 +12,12 @@ mod owner;
 mod snapshot_publisher;
 mod supervision;
 
-pub use owner::{Ended, Ending, Onlooker, Options, Owner, Purpose, Told, Wishes};
+pub use owner::{ConfigUpdate, Ended, Options, Owner, ProgressCallback, RunMode, RunResult, Told};
 
-use crate::children::collector::DeskEvent;
+use crate::children::collector::CollectorEvent;
 use crate::children::prober::Pool;
 use crate::children::prober::PoolEvent;
-use crate::monitor::{Action, Event, Input, Monitor, Reading, Settings, Time};
+use crate::monitor::{Effect, Event, Input, Monitor, ProbeSettings, Reading, Time};
 use crate::render::Priority;
 use crate::render::Snapshot;
 use crate::render::escape::escape_os;
@@ -25,23 +25,23 @@ use crate::render::notices;
 use crate::render::status_line;
 use anyhow::Context as _;
 use clock::Clock;
-use evidence_coordinator::Inquiry;
+use evidence_coordinator::EvidenceCoordinator;
 use mio::{Events, Interest, Poll, Token, Waker};
-use namespace_watch::Elsewhere;
+use namespace_watch::NamespaceWatch;
 use platform::MountWatch;
 use platform::service::{ServiceManager, monotonic_usec};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
-use snapshot_publisher::Showing;
+use snapshot_publisher::SnapshotPublisher;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use supervision::Notifier;
+use supervision::ServiceNotifier;
 
 const MOUNTS: Token = Token(0);
 const SIGNALS: Token = Token(1);
 /// Somebody wants to see the loop turn.
-const NUDGES: Token = Token(2);
+const WAKER: Token = Token(2);
 /// The collector of evidence, and the kernel log: far above the pool's tokens.
 const COLLECTOR: Token = Token(1 << 20);
 const KERNEL_LOG: Token = Token((1 << 20) + 1);
@@ -52,11 +52,11 @@ const FIRST_PROBER: usize = 4;
 /// Readiness events taken in one turn: more wait for the next turn.
 const EVENTS_PER_TURN: usize = 64;
 /// After a reading of the mount table failed, the next is tried after nine times this.
-const FAILED_READING: Duration = Duration::from_millis(100);
+const FAILED_READ_COST: Duration = Duration::from_millis(100);
 /// That the kernel waits for a file server is not told more often than this.
-const SILENCE_TOLD: Duration = Duration::from_secs(60);
+const STALL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// How often somebody who looks on is shown what is still waited for.
-const ONLOOKER_INTERVAL: Duration = Duration::from_millis(100);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Everything the loop holds.
 pub struct Daemon<'a> {
@@ -64,19 +64,19 @@ pub struct Daemon<'a> {
     clock: Clock,
     signals: Signals,
     watch: MountWatch,
-    settings: Settings,
+    settings: ProbeSettings,
     monitor: Monitor,
     pool: Pool,
-    inquiry: Inquiry,
-    showing: Showing,
-    notifier: Notifier,
+    evidence: EvidenceCoordinator,
+    showing: SnapshotPublisher,
+    notifier: ServiceNotifier,
     owner: &'a mut dyn Owner,
     last_run: Option<usize>,
     interrupted: bool,
-    elsewhere: Elsewhere,
+    elsewhere: NamespaceWatch,
     namespace_ended: bool,
     unreadable: bool,
-    silence_told: Option<Time>,
+    stall_logged_at: Option<Time>,
 }
 
 impl<'a> Daemon<'a> {
@@ -100,20 +100,20 @@ impl<'a> Daemon<'a> {
             Some(namespace) => namespace.watch().context("cannot open the table of the mount namespace")?,
         };
         poll.registry().register(&mut watch, MOUNTS, Interest::READABLE).context("cannot wait for mounts")?;
-        let waker = Arc::new(Waker::new(poll.registry(), NUDGES).context("cannot create a waker")?);
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER).context("cannot create a waker")?);
         if let Some(live) = &options.live {
             live.set_waker(Arc::clone(&waker));
         }
         owner.wake_with(waker);
         let registry = poll.registry().try_clone().context("cannot share the event queue")?;
         let shared = registry.try_clone().context("cannot share the event queue")?;
-        let inquiry = Inquiry::new(shared, (COLLECTOR, KERNEL_LOG), options.prober.clone())
+        let evidence = EvidenceCoordinator::new(shared, (COLLECTOR, KERNEL_LOG), options.prober.clone())
             .context("cannot prepare the collection of evidence")?;
         let mut pool = Pool::new(registry, FIRST_PROBER, options.prober).context("cannot prepare probers")?;
         if let Some(namespace) = &options.namespace {
             pool.enter(namespace.entrance().context("cannot prepare probers")?);
         }
-        let elsewhere = Elsewhere::new(options.namespace, poll.registry(), NAMESPACE)
+        let elsewhere = NamespaceWatch::new(options.namespace, poll.registry(), NAMESPACE)
             .context("cannot wait for the end of the mount namespace")?;
         let clock = Clock::start();
         let mut monitor = Monitor::new(options.settings.poll_interval, options.policy).spread(options.seed);
@@ -126,36 +126,36 @@ impl<'a> Daemon<'a> {
             watch,
             monitor,
             pool,
-            inquiry,
-            showing: Showing::new(options.live),
-            notifier: Notifier::new(None),
+            evidence,
+            showing: SnapshotPublisher::new(options.live),
+            notifier: ServiceNotifier::new(None),
             owner,
             last_run: None,
             interrupted: false,
             elsewhere,
             namespace_ended: false,
             unreadable: false,
-            silence_told: None,
+            stall_logged_at: None,
         })
     }
 
     /// With a service manager to be told how it goes.
     #[must_use]
     pub fn serving(mut self, manager: Option<ServiceManager>) -> Daemon<'a> {
-        self.notifier = Notifier::new(manager);
+        self.notifier = ServiceNotifier::new(manager);
         self
     }
 
-    /// Runs until a signal comes or, for [`Purpose::Once`], every mount is judged.
+    /// Runs until a signal comes or, for [`RunMode::Once`], every mount is judged.
     ///
     /// # Errors
     /// Only if the first reading of the mount table or the event queue itself fails; all else is told and survived.
-    pub fn run(mut self, mut purpose: Purpose<'_>) -> anyhow::Result<Ending> {
+    pub fn run(mut self, mut purpose: RunMode<'_>) -> anyhow::Result<RunResult> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         let table = self.watch.read().context("cannot read the mount table")?;
         let mut now = self.clock.now();
-        if matches!(purpose, Purpose::Watch) {
-            self.inquiry.table_was_read(&table);
+        if matches!(purpose, RunMode::Watch) {
+            self.evidence.table_was_read(&table);
         }
         self.monitor.handle(now, Input::MountTable { table, whole: true });
         self.notifier.ready();
@@ -163,9 +163,9 @@ impl<'a> Daemon<'a> {
             self.decide(now);
             self.show(now);
             let done = match purpose {
-                Purpose::Watch => false,
-                Purpose::Once(_) => self.last_run.is_some(),
-                Purpose::Explain => self.last_run.is_some() && !self.monitor.is_collecting(),
+                RunMode::Watch => false,
+                RunMode::Once(_) => self.last_run.is_some(),
+                RunMode::Explain => self.last_run.is_some() && !self.monitor.is_collecting(),
             };
             let ends = self.interrupted || self.namespace_ended;
             if ends {
@@ -174,7 +174,7 @@ impl<'a> Daemon<'a> {
             self.notify(now);
             if ends || done {
                 self.pool.shutdown();
-                self.inquiry.desk.shutdown();
+                self.evidence.desk.shutdown();
                 let status = self.monitor.status();
                 let (unjudged, interrupted) = (self.last_run.unwrap_or(0), self.interrupted);
                 let namespace_ended = self.namespace_ended;
@@ -184,13 +184,13 @@ impl<'a> Daemon<'a> {
                 if !namespace_ended {
                     std::mem::forget(self.watch);
                 }
-                return Ok(Ending { status, at: now, unjudged, interrupted, namespace_ended });
+                return Ok(RunResult { status, at: now, unjudged, interrupted, namespace_ended });
             }
             let planned = self.next_deadline();
             let mut until = planned;
-            if let Purpose::Once(Some(look)) = &mut purpose {
+            if let RunMode::Once(Some(look)) = &mut purpose {
                 look(&self.monitor.status(), now);
-                let next = now + ONLOOKER_INTERVAL;
+                let next = now + PROGRESS_INTERVAL;
                 until = Some(until.map_or(next, |at| at.min(next)));
             }
             let before = self.clock.now();
@@ -207,7 +207,7 @@ impl<'a> Daemon<'a> {
     fn next_deadline(&self) -> Option<Time> {
         let others = [
             self.pool.next_deadline(),
-            self.inquiry.next_deadline(),
+            self.evidence.next_deadline(),
             self.showing.next(),
             self.notifier.next(),
             self.elsewhere.next(),
@@ -223,12 +223,12 @@ impl<'a> Daemon<'a> {
         for event in events {
             match event.token() {
                 MOUNTS => self.take_changes(now),
-                NUDGES => self.take_nudge(now),
+                WAKER => self.take_nudge(now),
                 NAMESPACE => self.elsewhere.stirred(now),
                 SIGNALS => self.take_signals(now),
-                COLLECTOR => self.inquiry.desk.ready(now),
+                COLLECTOR => self.evidence.desk.ready(now),
                 KERNEL_LOG => {
-                    for sign in self.inquiry.log_is_readable(now) {
+                    for sign in self.evidence.log_is_readable(now) {
                         self.monitor.handle(now, sign);
                     }
                 }
@@ -239,7 +239,7 @@ impl<'a> Daemon<'a> {
             self.look_elsewhere(now);
         }
         self.pool.handle_deadline(now);
-        self.inquiry.handle_deadline(now);
+        self.evidence.handle_deadline(now);
         self.take_wishes(now);
     }
 
@@ -258,7 +258,7 @@ impl<'a> Daemon<'a> {
         if !self.owner.is_reloading() {
             self.notifier.reloaded();
         }
-        let Some(Wishes { settings, policy, expected }) = wishes else { return };
+        let Some(ConfigUpdate { settings, policy, expected }) = wishes else { return };
         self.settings = settings;
         self.monitor.reconfigure(now, settings.poll_interval, policy);
         self.monitor.expect(now, &expected);
@@ -270,7 +270,7 @@ impl<'a> Daemon<'a> {
     fn take_nudge(&mut self, now: Time) {
         let mountpoints = self.showing.evidence_wanted();
         if !mountpoints.is_empty() {
-            self.monitor.handle(now, Input::EvidenceWanted { mountpoints });
+            self.monitor.handle(now, Input::EvidenceRequested { mountpoints });
         }
     }
 
@@ -279,10 +279,10 @@ impl<'a> Daemon<'a> {
         if changes.table {
             self.monitor.handle(now, Input::TableChanged);
         }
-        if changes.silent_server {
-            self.monitor.handle(now, Input::ServerSilent);
-            if self.silence_told.is_none_or(|before| now >= before + SILENCE_TOLD) {
-                self.silence_told = Some(now);
+        if changes.server_not_responding {
+            self.monitor.handle(now, Input::ServerNotResponding);
+            if self.stall_logged_at.is_none_or(|before| now >= before + STALL_LOG_INTERVAL) {
+                self.stall_logged_at = Some(now);
                 let text =
                     "The kernel waits for a file server that does not answer; asking all network mounts";
                 self.notice(Priority::Warning, text.into());
@@ -295,7 +295,7 @@ impl<'a> Daemon<'a> {
             match signal {
                 SIGCHLD => {
                     self.pool.reap(now);
-                    self.inquiry.desk.reap(now);
+                    self.evidence.desk.reap(now);
                 }
                 SIGHUP => {
                     self.notifier.reloading(monotonic_usec());
@@ -312,13 +312,13 @@ impl<'a> Daemon<'a> {
             self.take_news(now);
             self.monitor.settle(now);
             let mut acted = false;
-            while let Some(action) = self.monitor.next_action() {
+            while let Some(action) = self.monitor.next_effect() {
                 acted = true;
                 self.carry_out(now, action);
             }
             self.pool.flush(now);
-            self.inquiry.desk.flush(now);
-            if !acted && !self.pool.has_events() && !self.inquiry.desk.has_events() {
+            self.evidence.desk.flush(now);
+            if !acted && !self.pool.has_events() && !self.evidence.desk.has_events() {
                 return;
             }
         }
@@ -327,21 +327,23 @@ impl<'a> Daemon<'a> {
     fn take_news(&mut self, now: Time) {
         let events: Vec<PoolEvent> = self.pool.drain_events().collect();
         for event in events {
-            if let PoolEvent::Answered { probe, .. } | PoolEvent::Aborted { probe } = &event {
-                self.inquiry.over(*probe);
+            if let PoolEvent::Responded { probe, .. } | PoolEvent::Aborted { probe } = &event {
+                self.evidence.over(*probe);
             }
             if matches!(event, PoolEvent::Notice(_) | PoolEvent::Lost { .. } | PoolEvent::Freed { .. }) {
                 self.showing.changed(); // how many probers there are, and how many of them are lost
             }
             let input = match event {
-                PoolEvent::Answered { probe, outcome, took } => Input::ProbeAnswered { probe, outcome, took },
+                PoolEvent::Responded { probe, outcome, took } => {
+                    Input::ProbeResponded { probe, outcome, took }
+                }
                 PoolEvent::Stuck { probe, call, elapsed, pid, tid } => {
-                    self.inquiry.stuck(probe, pid, tid);
+                    self.evidence.stuck(probe, pid, tid);
                     Input::ProbeStuck { probe, call, elapsed }
                 }
                 PoolEvent::Aborted { probe } => Input::ProbeAborted { probe },
                 PoolEvent::Freed { probe } => Input::ProbeFreed { probe },
-                PoolEvent::Lost { probe } => Input::ProbeLost { probe },
+                PoolEvent::Lost { probe } => Input::ProbeStranded { probe },
                 PoolEvent::Notice(notice) => {
                     let (priority, text) = notices::of_prober(&notice);
                     self.notice(priority, text);
@@ -350,13 +352,13 @@ impl<'a> Daemon<'a> {
             };
             self.monitor.handle(now, input);
         }
-        for event in self.inquiry.news() {
+        for event in self.evidence.news() {
             let input = match event {
-                DeskEvent::Found { device, evidence } => {
+                CollectorEvent::Found { device, evidence } => {
                     Input::EvidenceFound { superblock: device, evidence }
                 }
-                DeskEvent::Ended { device } => Input::EvidenceEnded { superblock: device },
-                DeskEvent::Notice(notice) => {
+                CollectorEvent::Ended { device } => Input::EvidenceEnded { superblock: device },
+                CollectorEvent::Notice(notice) => {
                     let (priority, text) = notices::of_collector(&notice);
                     self.notice(priority, text);
                     continue;
@@ -366,22 +368,22 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    fn carry_out(&mut self, now: Time, action: Action) {
+    fn carry_out(&mut self, now: Time, action: Effect) {
         match action {
-            Action::ReadTable(reading) => self.read_table(now, reading),
-            Action::StartProbe { probe, target } => self.pool.start(probe, &target),
-            Action::ConfirmHang { probe } => self.pool.confirm(probe),
-            Action::CondemnProbe { probe } => {
-                self.inquiry.over(probe);
+            Effect::ReadTable(reading) => self.read_table(now, reading),
+            Effect::StartProbe { probe, target } => self.pool.start(probe, &target),
+            Effect::ConfirmHang { probe } => self.pool.confirm(probe),
+            Effect::AbandonProbe { probe } => {
+                self.evidence.over(probe);
                 self.pool.condemn(probe);
             }
-            Action::CollectEvidence { mount, mount_ids, probe, alone, patience } => {
-                self.inquiry.collect(now, &mount, &mount_ids, probe, alone, patience);
+            Effect::CollectEvidence { mount, mount_ids, probe, alone, patience } => {
+                self.evidence.collect(now, &mount, &mount_ids, probe, alone, patience);
                 if let Some(probe) = probe {
                     self.pool.locate(probe);
                 }
             }
-            Action::Report(event) => {
+            Effect::Report(event) => {
                 self.showing.changed();
                 self.notifier.changed();
                 if let Event::Run { unjudged, .. } = event {
@@ -394,8 +396,8 @@ impl<'a> Daemon<'a> {
     }
 
     fn show(&mut self, now: Time) {
-        self.showing.turned(self.monitor.turns_of_health());
-        self.notifier.turned(self.monitor.turns_of_health());
+        self.showing.turned(self.monitor.health_revision());
+        self.notifier.turned(self.monitor.health_revision());
         let (monitor, pool, clock, settings) = (&self.monitor, &self.pool, self.clock, &self.settings);
         let make = || Snapshot {
             serial: 0,
@@ -404,7 +406,7 @@ impl<'a> Daemon<'a> {
             wall: SystemTime::now(),
             settings: *settings,
             probers: pool.probers(),
-            probers_lost: pool.probers_lost(),
+            probers_stranded: pool.probers_stranded(),
         };
         let begun = clock.now();
         self.showing.show(now, make, || clock.now() - begun);
@@ -432,7 +434,7 @@ impl<'a> Daemon<'a> {
                 if std::mem::take(&mut self.unreadable) {
                     self.notice(Priority::Notice, "The mount table can be read again".into());
                 }
-                self.inquiry.table_was_read(&table);
+                self.evidence.table_was_read(&table);
                 self.monitor.handle(now, Input::MountTable { table, whole });
                 self.clock.now() - begun
             }
@@ -442,7 +444,7 @@ impl<'a> Daemon<'a> {
                     self.notice(Priority::Error, text);
                 }
                 self.monitor.handle(now, Input::TableChanged);
-                FAILED_READING
+                FAILED_READ_COST
             }
         };
         self.monitor.handle(self.clock.now(), Input::TableCost { spent, whole });

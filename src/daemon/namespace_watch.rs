@@ -11,28 +11,28 @@ use std::time::Duration;
 const LEAST_GAP: Duration = Duration::from_secs(1);
 
 /// What the loop does about it.
-pub(super) struct Elsewhere {
+pub(super) struct NamespaceWatch {
     namespace: Option<MountNamespace>,
     looked: Option<Time>,
     /// Something happened too soon after the last look.
     look_at: Option<Time>,
 }
 
-impl Elsewhere {
+impl NamespaceWatch {
     /// # Errors
     /// It cannot be waited for.
     pub(super) fn new(
         mut namespace: Option<MountNamespace>,
         registry: &Registry,
         token: Token,
-    ) -> io::Result<Elsewhere> {
+    ) -> io::Result<NamespaceWatch> {
         if let Some(namespace) = &mut namespace {
             registry.register(namespace, token, Interest::READABLE)?;
         }
-        Ok(Elsewhere { namespace, looked: None, look_at: None })
+        Ok(NamespaceWatch { namespace, looked: None, look_at: None })
     }
 
-    /// When [`Elsewhere::is_due`] has something to say, if nothing else happens.
+    /// When [`NamespaceWatch::is_due`] has something to say, if nothing else happens.
     pub(super) fn next(&self) -> Option<Time> {
         self.look_at
     }

@@ -1,7 +1,7 @@
 //! What the loop needs of whoever runs it, and what it gives back.
 
-use crate::monitor::{Event, Expected, Monitor, Policy, Settings, Status, Time};
-use crate::output::Live;
+use crate::monitor::{Event, Expected, Monitor, Policy, ProbeSettings, Status, Time};
+use crate::output::SharedState;
 use crate::render::Priority;
 use mio::Waker;
 use platform::{MountNamespace, MountTable};
@@ -28,7 +28,7 @@ pub trait Owner {
     }
 
     /// What is wanted from now on, if that is something else. `table` is the present one.
-    fn wishes(&mut self, _table: &MountTable) -> Option<Wishes> {
+    fn wishes(&mut self, _table: &MountTable) -> Option<ConfigUpdate> {
         None
     }
 }
@@ -44,9 +44,9 @@ impl<F: FnMut(SystemTime, Told<'_>)> Owner for F {
 pub struct Ended(pub bool);
 
 /// Which mounts are watched from now on, and how.
-pub struct Wishes {
+pub struct ConfigUpdate {
     /// How, where there is no rule.
-    pub settings: Settings,
+    pub settings: ProbeSettings,
     /// Which, and how.
     pub policy: Policy,
     /// Which have to be there.
@@ -56,7 +56,7 @@ pub struct Wishes {
 /// What to watch, and how.
 pub struct Options {
     /// How mounts are watched for which there is no rule.
-    pub settings: Settings,
+    pub settings: ProbeSettings,
     /// Which mounts, and how.
     pub policy: Policy,
     /// Which mounts have to be there.
@@ -64,7 +64,7 @@ pub struct Options {
     /// The program to start probers from, if it is not this one.
     pub prober: Option<PathBuf>,
     /// Where to show what is known, if anybody serves it.
-    pub live: Option<Live>,
+    pub live: Option<SharedState>,
     /// The mount namespace to watch, if it is not our own.
     pub namespace: Option<MountNamespace>,
     /// What keeps this machine apart from others; see [`Monitor::spread`].
@@ -72,20 +72,20 @@ pub struct Options {
 }
 
 /// Is shown what is known.
-pub type Onlooker<'a> = &'a mut dyn FnMut(&Status, Time);
+pub type ProgressCallback<'a> = &'a mut dyn FnMut(&Status, Time);
 
 /// What the daemon runs for.
-pub enum Purpose<'a> {
+pub enum RunMode<'a> {
     /// To watch until a signal ends it.
     Watch,
     /// To judge every mount once. Whoever looks on is shown what is known, a few times a second.
-    Once(Option<Onlooker<'a>>),
+    Once(Option<ProgressCallback<'a>>),
     /// The same, and to wait for the evidence about those that are dead.
     Explain,
 }
 
 /// How it ended.
-pub struct Ending {
+pub struct RunResult {
     /// What is known in the end.
     pub status: Status,
     /// When that was.

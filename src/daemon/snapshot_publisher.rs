@@ -2,7 +2,7 @@
 //! when nobody serves it.
 
 use crate::monitor::Time;
-use crate::output::Live;
+use crate::output::SharedState;
 use crate::render::Snapshot;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,22 +12,22 @@ const LEAST_GAP: Duration = Duration::from_millis(200);
 /// With very many mounts a snapshot costs milliseconds: it may take one part in twenty of a core.
 const GAP_PER_COST: u32 = 20;
 
-pub(super) struct Showing {
-    live: Option<Live>,
+pub(super) struct SnapshotPublisher {
+    live: Option<SharedState>,
     dirty: bool,
-    turns_of_health: u64,
+    health_revision: u64,
     not_before: Time,
 }
 
-impl Showing {
-    pub(super) fn new(live: Option<Live>) -> Showing {
-        Showing { live, dirty: true, turns_of_health: 0, not_before: Time::default() }
+impl SnapshotPublisher {
+    pub(super) fn new(live: Option<SharedState>) -> SnapshotPublisher {
+        SnapshotPublisher { live, dirty: true, health_revision: 0, not_before: Time::default() }
     }
 
     /// The loop has turned; mounts have changed their health this often.
-    pub(super) fn turned(&mut self, turns_of_health: u64) {
-        self.dirty |= turns_of_health != self.turns_of_health;
-        self.turns_of_health = turns_of_health;
+    pub(super) fn turned(&mut self, health_revision: u64) {
+        self.dirty |= health_revision != self.health_revision;
+        self.health_revision = health_revision;
         if let Some(live) = &self.live {
             live.turned();
         }
@@ -35,7 +35,7 @@ impl Showing {
 
     /// The mount points about which somebody who looks on wants fresh evidence.
     pub(super) fn evidence_wanted(&self) -> Vec<PathBuf> {
-        self.live.as_ref().map(Live::take_wishes).unwrap_or_default()
+        self.live.as_ref().map(SharedState::take_wishes).unwrap_or_default()
     }
 
     /// Something was reported: it may look different now.
@@ -44,7 +44,7 @@ impl Showing {
     }
 
     pub(super) fn next(&self) -> Option<Time> {
-        (self.dirty && self.live.as_ref().is_some_and(Live::is_followed)).then_some(self.not_before)
+        (self.dirty && self.live.as_ref().is_some_and(SharedState::is_followed)).then_some(self.not_before)
     }
 
     /// Publishes what `make` makes, if it is time. `cost` tells how long that took.

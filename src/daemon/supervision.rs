@@ -16,7 +16,7 @@ const OFFER_AGAIN: Duration = Duration::from_secs(1);
 /// Signs of life come this many times as often as they have to: one may be late.
 const SIGNS_PER_WATCHDOG: u32 = 2;
 
-pub(super) struct Notifier {
+pub(super) struct ServiceNotifier {
     manager: Option<ServiceManager>,
     /// When the next sign of life is due.
     sign_due: Option<Time>,
@@ -24,7 +24,7 @@ pub(super) struct Notifier {
     reloading: bool,
     /// The last line that it took.
     line: String,
-    turns_of_health: u64,
+    health_revision: u64,
     /// The line is not renewed before this.
     line_not_before: Time,
     /// Nothing is offered before this.
@@ -43,18 +43,18 @@ struct Owed {
     stopping: bool,
 }
 
-impl Notifier {
-    /// For a daemon whose `manager`, if there is one, hears nothing before [`Notifier::ready`].
-    pub(super) fn new(manager: Option<ServiceManager>) -> Notifier {
+impl ServiceNotifier {
+    /// For a daemon whose `manager`, if there is one, hears nothing before [`ServiceNotifier::ready`].
+    pub(super) fn new(manager: Option<ServiceManager>) -> ServiceNotifier {
         // At once: that may be what is waited for since long before this program began.
         let sign_due = manager.as_ref().and_then(ServiceManager::watchdog).map(|_| Time::default());
-        Notifier {
+        ServiceNotifier {
             manager,
             sign_due,
             owed: Owed::default(),
             reloading: false,
             line: String::new(),
-            turns_of_health: 0,
+            health_revision: 0,
             line_not_before: Time::default(),
             offer_not_before: Time::default(),
             failing: false,
@@ -87,9 +87,9 @@ impl Notifier {
     }
 
     /// The loop has turned; mounts have changed their health this often.
-    pub(super) fn turned(&mut self, turns_of_health: u64) {
-        self.owed.line |= turns_of_health != self.turns_of_health;
-        self.turns_of_health = turns_of_health;
+    pub(super) fn turned(&mut self, health_revision: u64) {
+        self.owed.line |= health_revision != self.health_revision;
+        self.health_revision = health_revision;
     }
 
     /// Something was reported: the line may be another.
@@ -187,17 +187,17 @@ mod tests {
     use std::os::unix::net::UnixDatagram;
 
     /// A notifier, and the other end of its socket.
-    fn notifier(watchdog: Option<Duration>) -> (Notifier, UnixDatagram) {
+    fn notifier(watchdog: Option<Duration>) -> (ServiceNotifier, UnixDatagram) {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
-        (Notifier::new(Some(ServiceManager::over(ours, watchdog).unwrap())), theirs)
+        (ServiceNotifier::new(Some(ServiceManager::over(ours, watchdog).unwrap())), theirs)
     }
 
     fn at(ms: u64) -> Time {
         Time::after_start(Duration::from_millis(ms))
     }
 
-    fn tell(notifier: &mut Notifier, now: Time, line: &str) -> Option<ErrorKind> {
+    fn tell(notifier: &mut ServiceNotifier, now: Time, line: &str) -> Option<ErrorKind> {
         notifier.tell(now, || line.to_owned(), || Duration::ZERO).map(|error| error.kind())
     }
 
@@ -209,13 +209,13 @@ mod tests {
         .collect()
     }
 
-    fn fill(notifier: &Notifier) {
+    fn fill(notifier: &ServiceNotifier) {
         while notifier.manager.as_ref().unwrap().send("X=1").is_ok() {}
     }
 
     #[test]
     fn without_a_manager_nothing_is_due() {
-        let mut notifier = Notifier::new(None);
+        let mut notifier = ServiceNotifier::new(None);
         notifier.ready();
         assert_eq!(notifier.next(), None);
         assert_eq!(tell(&mut notifier, at(0), "a"), None);

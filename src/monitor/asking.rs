@@ -4,7 +4,7 @@
 
 use super::retry;
 use super::slot::{Asked, Lead, Phase, Probe, Slot};
-use super::{Action, Health, Monitor, ProbeId, Time, Timer};
+use super::{Effect, Health, Monitor, ProbeId, Time, Timer};
 use platform::{DeviceNumber, MountKey};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -119,7 +119,7 @@ impl Monitor {
         let suspect_at = known.is_none().then_some(now + patience / 2);
         self.probes
             .insert(probe, Probe { key, superblock, patience, deadline, suspect_at, phase: Phase::Young });
-        self.actions.push_back(Action::StartProbe { probe, target });
+        self.effects.push_back(Effect::StartProbe { probe, target });
     }
 
     /// Young probes whose grace is over grow old. Most have been answered by then and cost no timer.
@@ -153,7 +153,7 @@ impl Monitor {
         } else {
             probe.phase = Phase::Confirming;
             self.timers.set(Timer::Probe(id), now + CONFIRM_AGAIN);
-            self.actions.push_back(Action::ConfirmHang { probe: id });
+            self.effects.push_back(Effect::ConfirmHang { probe: id });
         }
         if suspicious {
             self.suspect(now, id);

@@ -1,7 +1,7 @@
 //! What has been counted since the start: plain numbers, read by those who show them.
 
 use super::Reason;
-use platform::Outcome;
+use platform::ProbeOutcome;
 use rustc_hash::FxHashMap;
 use std::ffi::OsString;
 use std::time::Duration;
@@ -96,9 +96,9 @@ impl Count {
         }
     }
 
-    pub(super) fn answered(&mut self, place: usize, outcome: &Outcome, took: Duration) {
+    pub(super) fn answered(&mut self, place: usize, outcome: &ProbeOutcome, took: Duration) {
         if let Some(counted) = self.counters.by_fstype.get_mut(place)
-            && *outcome != Outcome::Elsewhere
+            && *outcome != ProbeOutcome::WrongMount
         {
             counted.durations.note(took);
         }

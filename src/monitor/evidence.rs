@@ -3,8 +3,8 @@
 //! any later. What comes later is shown, and told by the next reminder, before which it is collected afresh.
 
 use super::slot::{Lead, Phase, Superblock};
-use super::{Action, Health, Monitor, ProbeId, Time, Timer};
-use platform::evidence::{BlockedTask, Evidence, Family, Finding};
+use super::{Effect, Health, Monitor, ProbeId, Time, Timer};
+use platform::evidence::{BlockedTask, Evidence, Family, Observation};
 use platform::{DeviceNumber, Mount, MountKey};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ const MAX_HEEDED: usize = 64;
 
 /// Evidence, and when the last of it came.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Findings {
+pub struct EvidenceRecord {
     /// When.
     pub at: Time,
     /// When its blocked tasks were looked for.
@@ -59,7 +59,7 @@ pub fn server_of(mount: &Mount) -> Option<&[u8]> {
 
 impl Superblock {
     /// What was found lately enough to be about what happens now.
-    pub(super) fn fresh_evidence(&self, now: Time) -> Option<Arc<Findings>> {
+    pub(super) fn fresh_evidence(&self, now: Time) -> Option<Arc<EvidenceRecord>> {
         self.evidence.clone().filter(|findings| now.since(findings.at) < SUSPECT_AGAIN)
     }
 }
@@ -135,7 +135,7 @@ impl Monitor {
         let mount_ids = members.map(|slot| slot.mount.id).collect();
         // What a server says is to be here a little before the verdict.
         let patience = (left - left / 4).clamp(LEAST_PATIENCE, USUAL_PATIENCE.max(left / 2));
-        self.actions.push_back(Action::CollectEvidence { mount, mount_ids, probe, alone, patience });
+        self.effects.push_back(Effect::CollectEvidence { mount, mount_ids, probe, alone, patience });
     }
 
     /// Does no other file system of its kind hang? Tasks that wait for the kind then wait for this one: nobody waits for
@@ -160,7 +160,7 @@ impl Monitor {
         if !awaited && !shared.members.iter().any(dead) {
             return; // it has answered meanwhile
         }
-        let mut findings = Findings { at: now, tasks_at: now, complete: !shared.collecting, evidence };
+        let mut findings = EvidenceRecord { at: now, tasks_at: now, complete: !shared.collecting, evidence };
         if let Some(before) = &shared.evidence {
             if findings.evidence.tasks.is_none() {
                 findings.tasks_at = before.tasks_at;
@@ -173,7 +173,7 @@ impl Monitor {
         self.publish(superblock, findings);
     }
 
-    fn publish(&mut self, superblock: DeviceNumber, findings: Findings) {
+    fn publish(&mut self, superblock: DeviceNumber, findings: EvidenceRecord) {
         let Some(shared) = self.superblocks.get_mut(&superblock) else { return };
         let findings = Arc::new(findings);
         shared.evidence = Some(Arc::clone(&findings));
@@ -183,7 +183,7 @@ impl Monitor {
                 && failure.behind.is_none()
             {
                 failure.evidence = Some(Arc::clone(&findings));
-                self.turns_of_health += 1;
+                self.health_revision += 1;
             }
         }
     }
@@ -200,7 +200,9 @@ impl Monitor {
     fn set_complete(&mut self, superblock: DeviceNumber, complete: bool) {
         let known = self.superblocks.get(&superblock).and_then(|shared| shared.evidence.as_ref());
         let changed = known.filter(|known| known.complete != complete);
-        if let Some(findings) = changed.map(|known| Findings { complete, ..Findings::clone(known) }) {
+        if let Some(findings) =
+            changed.map(|known| EvidenceRecord { complete, ..EvidenceRecord::clone(known) })
+        {
             self.publish(superblock, findings);
         }
     }
@@ -244,10 +246,10 @@ fn is_to_blame(health: &Health) -> bool {
 }
 
 /// Who was blocked before and still is has been so for longer.
-fn note_times(before: &Findings, now: &mut Findings) {
-    let tasks = |findings: &Evidence| findings.tasks.as_ref().and_then(Finding::found).cloned();
+fn note_times(before: &EvidenceRecord, now: &mut EvidenceRecord) {
+    let tasks = |findings: &Evidence| findings.tasks.as_ref().and_then(Observation::found).cloned();
     let Some(known) = tasks(&before.evidence) else { return };
-    let Some(Finding::Found(tasks)) = &mut now.evidence.tasks else { return };
+    let Some(Observation::Found(tasks)) = &mut now.evidence.tasks else { return };
     let passed = now.tasks_at.since(before.tasks_at);
     for task in &mut tasks.named {
         let same = |other: &&BlockedTask| (other.pid, other.started) == (task.pid, task.started);
@@ -292,8 +294,8 @@ mod tests {
             seen_for: Duration::from_secs(seen_for),
         };
         let findings = |seconds, named| {
-            let tasks = Some(Finding::Found(BlockedTasks { named, ..BlockedTasks::default() }));
-            Findings {
+            let tasks = Some(Observation::Found(BlockedTasks { named, ..BlockedTasks::default() }));
+            EvidenceRecord {
                 at: at(seconds),
                 tasks_at: at(seconds),
                 complete: true,

@@ -1,6 +1,6 @@
 //! The closed set of things that can be true of a mount, and how a probe's outcome becomes one of them.
 
-use super::Findings;
+use super::EvidenceRecord;
 use platform::{Call, Errno};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ pub struct Failure {
     /// The mount above this one that is itself hung and through which this path leads.
     pub behind: Option<PathBuf>,
     /// What was learned about its causes and consequences so far.
-    pub evidence: Option<Arc<Findings>>,
+    pub evidence: Option<Arc<EvidenceRecord>>,
 }
 
 /// The health of one mount.

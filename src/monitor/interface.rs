@@ -2,7 +2,7 @@
 
 use super::{Event, Reading};
 use platform::evidence::Evidence;
-use platform::{Call, DeviceNumber, Mount, MountTable, Outcome, Target};
+use platform::{Call, DeviceNumber, Mount, MountTable, ProbeOutcome, Target};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub enum Input {
     /// The kernel says that the mount table changed.
     TableChanged,
     /// The kernel says that a file server does not answer, and not which.
-    ServerSilent,
+    ServerNotResponding,
     /// A reading of the mount table; `whole` unless it may lack changes of options and paths.
     MountTable {
         /// The mounts.
@@ -33,11 +33,11 @@ pub enum Input {
         whole: bool,
     },
     /// A probe ended with an outcome, in time or late.
-    ProbeAnswered {
+    ProbeResponded {
         /// Which.
         probe: ProbeId,
         /// How.
-        outcome: Outcome,
+        outcome: ProbeOutcome,
         /// How long its calls took.
         took: Duration,
     },
@@ -56,7 +56,7 @@ pub enum Input {
         probe: ProbeId,
     },
     /// A condemned probe resists SIGKILL.
-    ProbeLost {
+    ProbeStranded {
         /// Which.
         probe: ProbeId,
     },
@@ -78,12 +78,12 @@ pub enum Input {
         superblock: DeviceNumber,
     },
     /// Somebody wants fresh evidence about what is dead at these mount points.
-    EvidenceWanted {
+    EvidenceRequested {
         /// Which.
         mountpoints: Vec<PathBuf>,
     },
     /// The kernel's client says something of a server.
-    ServerSign {
+    ServerStatusHint {
         /// Its name, as mounts have it.
         server: Vec<u8>,
         /// That it responds again, or that it does not.
@@ -97,7 +97,7 @@ pub enum Input {
 
 /// Something to be done outside. Carried out in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Action {
+pub enum Effect {
     /// Read the mount table and hand it in.
     ReadTable(Reading),
     /// Ask this mount.
@@ -113,7 +113,7 @@ pub enum Action {
         probe: ProbeId,
     },
     /// The verdict on this probe is spoken: get rid of it.
-    CondemnProbe {
+    AbandonProbe {
         /// Which.
         probe: ProbeId,
     },

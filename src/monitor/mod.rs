@@ -1,7 +1,7 @@
 //! What the monitor knows and decides. Pure: no I/O, no clock, no threads, no logging. Time is an argument, decisions
-//! are [`Action`]s; `daemon` carries them out and feeds back what happens.
+//! are [`Effect`]s; `daemon` carries them out and feeds back what happens.
 //!
-//! Read on in this order: [`Input`] and [`Action`]; `mounts` (the table is applied), `asking` (who is asked when),
+//! Read on in this order: [`Input`] and [`Effect`]; `mounts` (the table is applied), `asking` (who is asked when),
 //! `verdict` (what an answer or its absence means), `run`. `slot` holds what is remembered.
 
 mod asking;
@@ -33,12 +33,12 @@ mod visible;
 pub use counters::{Counters, DURATION_BOUNDS, Durations, FsCounters};
 pub use diff::{Change, diff};
 pub use event::Event;
-pub use evidence::{Findings, server_of};
+pub use evidence::{EvidenceRecord, server_of};
 pub use expected::{Expected, ExpectedStatus};
 pub use health::{Failure, Health, Reason};
-pub use interface::{Action, Input, ProbeId};
+pub use interface::{Effect, Input, ProbeId};
 pub use pace::Reading;
-pub use settings::Settings;
+pub use settings::ProbeSettings;
 pub use status::{Answered, LastRun, MountStatus, Status};
 pub use time::Time;
 
@@ -58,7 +58,7 @@ use timers::Timers;
 const OFFSET_OF_RUNS: u64 = 0;
 
 /// Which mounts are watched, and how: `None` for one that is not to be touched.
-pub type Policy = Box<dyn Fn(&Mount) -> Option<Settings> + Send>;
+pub type Policy = Box<dyn Fn(&Mount) -> Option<ProbeSettings> + Send>;
 
 /// The state machine. Feed it with [`Monitor::handle`], carry out [`Monitor::next_action`] until there is none, and
 /// come back at [`Monitor::next_deadline`] at the latest.
@@ -95,7 +95,7 @@ pub struct Monitor {
     count: Count,
     saw_table: bool,
     /// Changes of health so far.
-    turns_of_health: u64,
+    health_revision: u64,
     /// File systems that evidence is being collected about.
     collecting: usize,
     /// What the kernel said last of servers, and when.
@@ -104,7 +104,7 @@ pub struct Monitor {
     way_is_free: bool,
     /// When all network file systems were asked because the kernel waits for one of them.
     asked_for_silence: Option<Time>,
-    actions: VecDeque<Action>,
+    effects: VecDeque<Effect>,
 }
 
 /// Something to be done at a time.
@@ -154,12 +154,12 @@ impl Monitor {
             last_run: None,
             count: Count::default(),
             saw_table: false,
-            turns_of_health: 0,
+            health_revision: 0,
             collecting: 0,
             heeded: Vec::new(),
             way_is_free: false,
             asked_for_silence: None,
-            actions: VecDeque::new(),
+            effects: VecDeque::new(),
         }
     }
 
@@ -181,16 +181,16 @@ impl Monitor {
                 self.table_was_read(now, table, whole);
             }
             Input::TableCost { spent, whole } => self.pace.cost(now, spent, whole),
-            Input::ProbeAnswered { probe, outcome, took } => self.answered(now, probe, outcome, took),
+            Input::ProbeResponded { probe, outcome, took } => self.answered(now, probe, outcome, took),
             Input::ProbeStuck { probe, call, elapsed } => self.stuck(now, probe, call, elapsed),
             Input::ProbeAborted { probe } => self.aborted(now, probe),
-            Input::ProbeLost { probe } => self.lost(probe),
+            Input::ProbeStranded { probe } => self.lost(probe),
             Input::ProbeFreed { probe } => self.freed(now, probe),
             Input::EvidenceFound { superblock, evidence } => self.evidence_found(now, superblock, *evidence),
             Input::EvidenceEnded { superblock } => self.evidence_ended(superblock),
-            Input::EvidenceWanted { mountpoints } => self.collect_on_wish(now, &mountpoints),
-            Input::ServerSign { server, responds } => self.server_sign(now, &server, responds),
-            Input::ServerSilent => self.server_is_silent(now),
+            Input::EvidenceRequested { mountpoints } => self.collect_on_wish(now, &mountpoints),
+            Input::ServerStatusHint { server, responds } => self.server_sign(now, &server, responds),
+            Input::ServerNotResponding => self.server_is_silent(now),
             Input::Stalled(lost) => self.give_time_back(lost),
             Input::Tick => {}
         }
@@ -215,7 +215,7 @@ impl Monitor {
             self.ask_what_was_behind(now);
         }
         if let Some(reading) = self.pace.take(now) {
-            self.actions.push_back(Action::ReadTable(reading));
+            self.effects.push_back(Effect::ReadTable(reading));
         }
         self.start_ready(now);
         self.close_run(now);
@@ -229,15 +229,15 @@ impl Monitor {
     }
 
     /// The next thing to do, in order.
-    pub fn next_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+    pub fn next_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
     }
 
     /// How often the health of a mount has changed so far: whoever shows [`Monitor::status`] need not show it again
     /// before that grows or something is reported.
     #[must_use]
-    pub fn turns_of_health(&self) -> u64 {
-        self.turns_of_health
+    pub fn health_revision(&self) -> u64 {
+        self.health_revision
     }
 
     /// The mount table, watched or not.
@@ -287,7 +287,7 @@ impl Monitor {
             | Event::Found { .. }
             | Event::Run { .. } => {}
         }
-        self.actions.push_back(Action::Report(event));
+        self.effects.push_back(Effect::Report(event));
     }
 
     fn begin_run(&mut self, now: Time) {

@@ -3,7 +3,7 @@
 use super::diff::{Change, diff};
 use super::slot::{Asked, Slot};
 use super::visible::Hidden;
-use super::{Event, Health, Monitor, Settings, Time, Timer};
+use super::{Event, Health, Monitor, ProbeSettings, Time, Timer};
 use platform::{Mount, MountKey, MountTable};
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ impl Monitor {
         &mut self,
         now: Time,
         mount: Arc<Mount>,
-        settings: Settings,
+        settings: ProbeSettings,
         hidden: &Hidden,
         ask: bool,
     ) {

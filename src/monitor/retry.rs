@@ -1,6 +1,6 @@
 //! When a dead mount is asked again, and when people are reminded of it.
 
-use super::Settings;
+use super::ProbeSettings;
 use std::time::Duration;
 
 /// The pause before a dead mount is asked again the first time; it doubles from there.
@@ -12,13 +12,13 @@ const BUSY_SHARE: u32 = 8;
 const LEAST_PATIENCE: Duration = Duration::from_millis(100);
 
 /// The pause before the `n`th time (from 0) that a dead mount is asked again.
-pub(super) fn pause(n: u32, settings: &Settings) -> Duration {
+pub(super) fn pause(n: u32, settings: &ProbeSettings) -> Duration {
     doubled(FIRST_PAUSE, n).min(settings.poll_interval)
 }
 
 /// How long to wait for the answer of a hung mount that is asked again after `pause`; `unasked` is how long ago it
 /// was last waited for with full patience. Full patience comes back in time for storage that recovers but is slow.
-pub(super) fn patience(pause: Duration, unasked: Duration, settings: &Settings) -> Duration {
+pub(super) fn patience(pause: Duration, unasked: Duration, settings: &ProbeSettings) -> Duration {
     if unasked >= settings.timeout * BUSY_SHARE {
         return settings.timeout;
     }
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_interval() {
-        let settings = Settings::default();
+        let settings = ProbeSettings::default();
         let pauses: Vec<u64> = (0..7).map(|n| pause(n, &settings).as_secs()).collect();
         assert_eq!(pauses, [2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(pause(u32::MAX, &settings), secs(60.0));
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_hung_mount_is_held_for_a_small_part_of_the_time() {
-        let settings = Settings { poll_interval: secs(1.0), timeout: secs(1.0), slow_after: secs(0.5) };
+        let settings = ProbeSettings { poll_interval: secs(1.0), timeout: secs(1.0), slow_after: secs(0.5) };
         assert_eq!(patience(secs(1.0), secs(1.0), &settings), secs(0.125));
         assert_eq!(patience(secs(1.0), secs(8.0), &settings), secs(1.0));
         assert_eq!(patience(secs(0.1), secs(0.2), &settings), LEAST_PATIENCE);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How one mount is watched. The same for all mounts unless a rule says otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Settings {
+pub struct ProbeSettings {
     /// From one probe to the next.
     pub poll_interval: Duration,
     /// A probe that has not answered by then is hung.
@@ -13,9 +13,9 @@ pub struct Settings {
     pub slow_after: Duration,
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
+impl Default for ProbeSettings {
+    fn default() -> ProbeSettings {
+        ProbeSettings {
             poll_interval: Duration::from_secs(60),
             timeout: Duration::from_secs(3),
             slow_after: Duration::from_secs(1),

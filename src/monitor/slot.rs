@@ -1,6 +1,6 @@
 //! What is remembered of one mount, of one superblock and of one probe.
 
-use super::{Answered, Findings, Health, ProbeId, Settings, Time};
+use super::{Answered, EvidenceRecord, Health, ProbeId, ProbeSettings, Time};
 use platform::{Call, DeviceNumber, Mount, MountKey, Target};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub(super) struct Slot {
     pub(super) read_only: bool,
     /// Where its type is counted.
     pub(super) counted: usize,
-    pub(super) settings: Settings,
+    pub(super) settings: ProbeSettings,
     /// From one probe to the next while it is well: `settings.poll_interval`, or longer where that would keep the mount
     /// from expiring.
     pub(super) pause: Duration,
@@ -63,7 +63,7 @@ impl Slot {
     pub(super) fn new(
         now: Time,
         mount: Arc<Mount>,
-        settings: Settings,
+        settings: ProbeSettings,
         hidden: bool,
         counted: usize,
     ) -> Slot {
@@ -128,7 +128,7 @@ pub(super) struct Superblock {
     pub(super) waiting: VecDeque<MountKey>,
     pub(super) hung: Option<Hang>,
     /// What was learned about its trouble.
-    pub(super) evidence: Option<Arc<Findings>>,
+    pub(super) evidence: Option<Arc<EvidenceRecord>>,
     /// More is being collected.
     pub(super) collecting: bool,
     /// When that was last begun.

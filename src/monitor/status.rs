@@ -1,6 +1,6 @@
 //! What the monitor knows at one moment, for those who show it.
 
-use super::{Counters, Event, ExpectedStatus, Health, Settings, Time};
+use super::{Counters, Event, ExpectedStatus, Health, ProbeSettings, Time};
 use platform::{Mount, Usage};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub struct MountStatus {
     /// Since when a probe is waiting for it right now.
     pub waiting_since: Option<Time>,
     /// How it is watched.
-    pub settings: Settings,
+    pub settings: ProbeSettings,
 }
 
 /// The last run that is complete.

@@ -3,7 +3,7 @@
 use super::evidence::BEFORE_REMINDER;
 use super::slot::{Asked, Hang, Lead, Phase, Slot};
 use super::{Answered, Event, Failure, Health, Monitor, ProbeId, Reason, Time, Timer, retry};
-use platform::{Call, DeviceNumber, Errno, MountKey, Outcome, Usage};
+use platform::{Call, DeviceNumber, Errno, MountKey, ProbeOutcome, Usage};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,16 +24,16 @@ enum Meaning {
     Dead(Call, Errno),
     Refused(Call, Errno),
     /// Nothing about this mount: another was reached.
-    Elsewhere,
+    WrongMount,
     /// Nothing, the first times: the call was interrupted or this machine is short of something.
     Nothing(Call, Errno),
 }
 
-fn meaning(outcome: Outcome) -> Meaning {
+fn meaning(outcome: ProbeOutcome) -> Meaning {
     match outcome {
-        Outcome::Alive(usage) => Meaning::Alive(Some(usage)),
-        Outcome::Elsewhere => Meaning::Elsewhere,
-        Outcome::Failed { call, errno } => match errno {
+        ProbeOutcome::Alive(usage) => Meaning::Alive(Some(usage)),
+        ProbeOutcome::WrongMount => Meaning::WrongMount,
+        ProbeOutcome::Failed { call, errno } => match errno {
             // `umount -f` interrupts a probe with 512 (NFS); a signal with EINTR.
             Errno::EINTR | Errno::RESTART | Errno::ENOMEM | Errno::ENFILE | Errno::EMFILE => {
                 Meaning::Nothing(call, errno)
@@ -49,7 +49,7 @@ fn meaning(outcome: Outcome) -> Meaning {
 
 impl Monitor {
     /// A probe ended with an outcome, in time or late.
-    pub(super) fn answered(&mut self, now: Time, id: ProbeId, outcome: Outcome, took: Duration) {
+    pub(super) fn answered(&mut self, now: Time, id: ProbeId, outcome: ProbeOutcome, took: Duration) {
         let meant = self.probes.get(&id).map(|probe| probe.key);
         let asked = meant.and_then(|key| self.slots.get(&key)).is_some_and(|s| s.asked == Asked::Probe(id));
         let Some(probe) = self.close_probe(id) else { return };
@@ -67,7 +67,7 @@ impl Monitor {
         }
         match meaning {
             Meaning::Nothing(..) => return self.not_understood(now, probe.key, probe.superblock, asked),
-            Meaning::Elsewhere => return self.reached_another(now, probe.key, probe.superblock, asked),
+            Meaning::WrongMount => return self.reached_another(now, probe.key, probe.superblock, asked),
             Meaning::Alive(_) | Meaning::Dead(..) | Meaning::Refused(..) => {}
         }
         let late = |slot: &Slot| slot.health.is_hung() && took > slot.settings.timeout;
@@ -86,7 +86,7 @@ impl Monitor {
                     self.judge_dead_by(now, probe.key, call, errno);
                 }
                 Meaning::Refused(call, errno) => self.judge_refused(now, probe.key, call, errno),
-                Meaning::Nothing(..) | Meaning::Elsewhere => {}
+                Meaning::Nothing(..) | Meaning::WrongMount => {}
             }
             self.settle_for_run(probe.key);
         }
@@ -289,7 +289,7 @@ impl Monitor {
         probe.phase = Phase::Condemned;
         self.timers.cancel(Timer::Probe(id));
         self.given_up += 1;
-        self.actions.push_back(super::Action::CondemnProbe { probe: id });
+        self.effects.push_back(super::Effect::AbandonProbe { probe: id });
         // Before a mount is reached, the path alone can hang: then its file system is not to blame, and its other
         // mounts need not wait for a path that is not theirs.
         if call == Call::Identify || outer.is_some() {
@@ -412,7 +412,7 @@ impl Monitor {
     pub(super) fn set_health(&mut self, now: Time, key: MountKey, health: Health) {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         let before = std::mem::replace(&mut slot.health, health.clone());
-        self.turns_of_health += u64::from(before != health);
+        self.health_revision += u64::from(before != health);
         let same = before == health || (before.failure().is_some() && health.failure().is_some());
         if !same {
             slot.since = now;

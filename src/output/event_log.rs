@@ -12,7 +12,7 @@ const MAX_BYTES: usize = 4 << 20;
 
 /// An event and its number; numbers begin with 1 and have no gaps.
 #[derive(Clone, Debug)]
-pub struct Numbered {
+pub struct SequencedEvent {
     /// Its number.
     pub number: u64,
     /// What happened.
@@ -57,13 +57,13 @@ impl EventLog {
 
     /// At most `most` of the events after number `after`, oldest first, and how many of them are gone.
     #[must_use]
-    pub fn after(&self, after: u64, most: usize) -> (Vec<Numbered>, Missed) {
+    pub fn after(&self, after: u64, most: usize) -> (Vec<SequencedEvent>, Missed) {
         let ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let first = ring.last + 1 - ring.kept.len() as u64;
         let missed = first.saturating_sub(after.saturating_add(1)).min(ring.last);
         let skip = usize::try_from((after + 1).saturating_sub(first)).unwrap_or(usize::MAX);
         let found = ring.kept.iter().enumerate().skip(skip).take(most);
-        let numbered = |(place, message): (usize, &Arc<Message>)| Numbered {
+        let numbered = |(place, message): (usize, &Arc<Message>)| SequencedEvent {
             number: first + place as u64,
             message: Arc::clone(message),
         };

@@ -2,24 +2,24 @@
 
 use super::push::{self, PushCounters, Pusher};
 use super::textfile::{self, TextFile};
-use crate::output::Live;
+use crate::output::SharedState;
 use crate::output::Sink;
 use crate::render::Priority;
 use crate::render::Snapshot;
-use crate::render::metrics::{Extras, Renderer};
+use crate::render::metrics::{MetricSources, Renderer};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Tells people something about an outlet; called by its thread.
-pub type Tell = Arc<dyn Fn(Priority, &str) + Send + Sync>;
+pub type LogFn = Arc<dyn Fn(Priority, &str) + Send + Sync>;
 
 /// Which ways out there are.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct MetricsSettings {
     /// A push gateway.
-    pub push: Option<push::Settings>,
+    pub push: Option<push::PushSettings>,
     /// A file for node_exporter: an absolute path.
     pub textfile: Option<PathBuf>,
 }
@@ -33,20 +33,20 @@ impl MetricsSettings {
 
     /// What is shown besides snapshots, with these sinks.
     #[must_use]
-    pub fn extras<'a>(&self, sinks: impl Iterator<Item = &'a Sink>) -> Extras {
+    pub fn extras<'a>(&self, sinks: impl Iterator<Item = &'a Sink>) -> MetricSources {
         let push = self.push.as_ref().map(|_| Arc::new(PushCounters::default()));
-        Extras { sinks: sinks.cloned().collect(), push, hooks: None }
+        MetricSources { sinks: sinks.cloned().collect(), push, hooks: None }
     }
 }
 
 /// The running outlets.
 #[derive(Debug, Default)]
-pub struct Outlets {
+pub struct Exporters {
     pusher: Option<Pusher>,
     textfile: Option<TextFile>,
 }
 
-impl Outlets {
+impl Exporters {
     /// Starts a thread for each outlet that is configured.
     ///
     /// # Errors
@@ -54,14 +54,14 @@ impl Outlets {
     pub fn start(
         settings: &MetricsSettings,
         renderer: &Arc<Renderer>,
-        live: &Live,
-        tell: &Tell,
-    ) -> io::Result<Outlets> {
+        live: &SharedState,
+        tell: &LogFn,
+    ) -> io::Result<Exporters> {
         let pusher =
             settings.push.as_ref().map(|push| Pusher::start(push, renderer, live, tell)).transpose()?;
         let file = settings.textfile.as_ref();
         let textfile = file.map(|path| TextFile::start(path, renderer, live, tell)).transpose()?;
-        Ok(Outlets { pusher, textfile })
+        Ok(Exporters { pusher, textfile })
     }
 
     /// Have all its threads ended?
@@ -92,7 +92,7 @@ impl Outlets {
         renderer: &Arc<Renderer>,
         snapshot: &Arc<Snapshot>,
         patience: Duration,
-        tell: &Tell,
+        tell: &LogFn,
     ) {
         let push = settings.push.as_ref().map(|push| push::send_once(push, renderer, snapshot));
         let file = settings.textfile.as_ref().map(|path| textfile::write_once(path, renderer, snapshot));

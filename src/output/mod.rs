@@ -17,9 +17,9 @@ pub mod textfile;
 mod token_bucket;
 
 pub use ::syslog::Facility;
-pub use event_log::{EventLog, Missed, Numbered};
+pub use event_log::{EventLog, Missed, SequencedEvent};
 pub use reporter::{ReportSettings, Reporter};
 pub use sink::Sink;
-pub use state::Live;
+pub use state::SharedState;
 pub use stderr::{LogFormat, SharedFormat};
 pub use syslog::SyslogTarget;

@@ -6,7 +6,7 @@ use platform::MountKey;
 
 /// What was last sent.
 #[derive(Debug, Default)]
-pub(crate) struct News(Option<Gist>);
+pub(crate) struct PublishGate(Option<Gist>);
 
 #[derive(PartialEq, Debug)]
 struct Gist {
@@ -14,7 +14,7 @@ struct Gist {
     dead: Vec<MountKey>,
 }
 
-impl News {
+impl PublishGate {
     /// Does this snapshot say anything that was not sent?
     pub(crate) fn is(&self, snapshot: &Snapshot) -> bool {
         // Before the first run is complete, only what is dead is worth telling.

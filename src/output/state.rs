@@ -17,7 +17,7 @@ type Hook = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// Shared by the loop, which writes, and those who serve, who read. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Live(Arc<Shared>);
+pub struct SharedState(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -32,11 +32,11 @@ struct Shared {
     wishes: Mutex<Vec<PathBuf>>,
 }
 
-impl Live {
+impl SharedState {
     /// Nothing is known yet.
     #[must_use]
-    pub fn new() -> Live {
-        Live::default()
+    pub fn new() -> SharedState {
+        SharedState::default()
     }
 
     /// The last snapshot; none before the first mount table was read.
@@ -80,7 +80,7 @@ impl Live {
         !self.0.hooks.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Turns of the loop so far. [`Live::nudge`] makes an idle loop turn: if the number has not grown a second later,
+    /// Turns of the loop so far. [`SharedState::nudge`] makes an idle loop turn: if the number has not grown a second later,
     /// the loop is stuck.
     #[must_use]
     pub fn turns(&self) -> u64 {
@@ -142,7 +142,7 @@ impl Live {
     }
 }
 
-impl fmt::Debug for Live {
+impl fmt::Debug for SharedState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Live").field("turns", &self.turns()).finish_non_exhaustive()
     }

@@ -3,12 +3,12 @@
 use super::document::Entry;
 use super::escape::{escape, escape_os};
 use super::evidence::{needs_root, sentences};
-use super::human_duration::Span;
+use super::human_duration::HumanDuration;
 use super::messages::cause;
 use super::next_steps::{Step, next_steps};
 use super::timestamp::rfc3339;
 use crate::monitor::{Failure, Health, MountStatus, Time};
-use platform::evidence::{Evidence, Finding, StuckThread};
+use platform::evidence::{Evidence, Observation, StuckThread};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
@@ -83,7 +83,7 @@ fn clock(wall: &str) -> String {
 }
 
 fn state(status: &MountStatus, since: &str) -> String {
-    let took = status.answered.map(|answer| Span(answer.took));
+    let took = status.answered.map(|answer| HumanDuration(answer.took));
     match (&status.health, took) {
         (Health::Dead(failure), _) => {
             format!("is dead since {since} ({}: {})", failure.reason.as_str(), cause(failure))
@@ -116,12 +116,12 @@ fn known(failure: &Failure) -> Vec<String> {
 /// What is for experts, and in no line.
 fn details(evidence: &Evidence) -> Vec<String> {
     let mut found = Vec::new();
-    if let Some(Finding::Found(tasks)) = &evidence.tasks {
+    if let Some(Observation::Found(tasks)) = &evidence.tasks {
         let long: Vec<String> = tasks
             .named
             .iter()
             .filter(|task| task.seen_for >= Duration::from_secs(1))
-            .map(|task| format!("{}[{}] for {}", escape(&task.name), task.pid, Span(task.seen_for)))
+            .map(|task| format!("{}[{}] for {}", escape(&task.name), task.pid, HumanDuration(task.seen_for)))
             .collect();
         if !long.is_empty() {
             found.push(format!("seen to be blocked: {}", long.join(", ")));
@@ -131,13 +131,13 @@ fn details(evidence: &Evidence) -> Vec<String> {
             found.push(format!("{count} more wait for this or another dead mount of its kind"));
         }
     }
-    if let Some(Finding::Found(traffic)) = &evidence.traffic {
-        let (sent, received, idle) = (traffic.sent, traffic.received, Span(traffic.idle));
+    if let Some(Observation::Found(traffic)) = &evidence.traffic {
+        let (sent, received, idle) = (traffic.sent, traffic.received, HumanDuration(traffic.idle));
         found.push(format!(
             "the NFS client has sent {sent} requests and got {received} replies; its connection is idle for {idle}"
         ));
     }
-    if let Some(Finding::Found(thread)) = &evidence.probe {
+    if let Some(Observation::Found(thread)) = &evidence.probe {
         found.push(stuck(thread));
     }
     found
@@ -146,8 +146,8 @@ fn details(evidence: &Evidence) -> Vec<String> {
 fn stuck(thread: &StuckThread) -> String {
     let channel = thread.wait_channel.as_deref().map(|name| format!(" in {name}")).unwrap_or_default();
     let stack = match &thread.stack {
-        Finding::Found(stack) => format!("; its kernel stack: {}", stack.join(" < ")),
-        Finding::NeedsRoot | Finding::Unknown => String::new(),
+        Observation::Found(stack) => format!("; its kernel stack: {}", stack.join(" < ")),
+        Observation::NeedsRoot | Observation::Unknown => String::new(),
     };
     escape(format!("the probe waited in state {}{channel}{stack}", thread.state).as_bytes()).into_owned()
 }
@@ -183,10 +183,10 @@ mod tests {
 
     fn hung() -> MountStatus {
         let mut evidence = of_nfs(ServerAnswer::Refused);
-        let stack = Finding::Found(vec!["rpc_wait_bit_killable".into(), "nfs4_proc_statfs".into()]);
+        let stack = Observation::Found(vec!["rpc_wait_bit_killable".into(), "nfs4_proc_statfs".into()]);
         let wait_channel = Some("rpc_wait_bit_killable".into());
-        evidence.probe = Some(Finding::Found(StuckThread { state: 'D', wait_channel, stack }));
-        evidence.kernel_log = Some(Finding::NeedsRoot);
+        evidence.probe = Some(Observation::Found(StuckThread { state: 'D', wait_channel, stack }));
+        evidence.kernel_log = Some(Observation::NeedsRoot);
         let failure = with(failure(Reason::Hung, None, 3.0), evidence);
         let nfs =
             mount("/mnt/a b", "nfs4", "server:/export", "rw,relatime", "rw,vers=4.2,hard,addr=10.0.0.5");

@@ -1,12 +1,12 @@
 //! The answer of `check --json`, of `status --json` and of the API: everything about all mounts, for programs.
 
-use super::Verdict;
+use super::StatusSummary;
 use super::evidence_json;
 use super::json_values::{name, seconds};
 use super::messages::{cause, meanwhile};
 use super::table::use_percent;
 use super::timestamp::rfc3339;
-use crate::monitor::{ExpectedStatus, Health, MountStatus, Settings, Status, Time};
+use crate::monitor::{ExpectedStatus, Health, MountStatus, ProbeSettings, Status, Time};
 use serde::Serialize;
 use std::time::SystemTime;
 
@@ -18,17 +18,17 @@ pub struct Running {
     /// The number of its last event.
     pub last_event: u64,
     /// How it watches.
-    pub settings: Settings,
+    pub settings: ProbeSettings,
     /// Its probers.
     pub probers: usize,
     /// Those of them that cannot be killed.
-    pub probers_lost: usize,
+    pub probers_stranded: usize,
 }
 
 /// The JSON document, on one line. `wall` is the time of day at `now`.
 #[must_use]
 pub fn document(status: &Status, now: Time, wall: SystemTime, running: Option<Running>) -> String {
-    let verdict = Verdict::of(status);
+    let verdict = StatusSummary::of(status);
     let document = Document {
         time: rfc3339(wall),
         total: verdict.total,
@@ -109,7 +109,7 @@ struct Daemon {
     last_event: u64,
     probes_in_flight: usize,
     probers: usize,
-    probers_lost: usize,
+    probers_stranded: usize,
     poll_interval_seconds: f64,
     timeout_seconds: f64,
     slow_after_seconds: f64,
@@ -124,7 +124,7 @@ impl Daemon {
             last_event: running.last_event,
             probes_in_flight: status.in_flight,
             probers: running.probers,
-            probers_lost: running.probers_lost,
+            probers_stranded: running.probers_stranded,
             poll_interval_seconds: seconds(running.settings.poll_interval),
             timeout_seconds: seconds(running.settings.timeout),
             slow_after_seconds: seconds(running.settings.slow_after),

@@ -1,9 +1,9 @@
 //! Evidence in words: what helps most comes first, and what helps nobody is left out.
 
 use super::escape::escape;
-use super::human_duration::Span;
+use super::human_duration::HumanDuration;
 use crate::monitor::{Failure, Reason};
-use platform::evidence::{BlockedTasks, Evidence, Finding, FuseServer, ServerAnswer, ServerCheck};
+use platform::evidence::{BlockedTasks, Evidence, FuseServer, Observation, ServerAnswer, ServerCheck};
 use std::time::Duration;
 
 /// All that is said in one line comes to at most so many bytes: the line is for reading, and syslog cuts long ones.
@@ -35,24 +35,24 @@ pub fn said(failure: &Failure) -> String {
 pub fn sentences(failure: &Failure, evidence: &Evidence, names: usize) -> Vec<String> {
     let mut found = Vec::new();
     found.extend(evidence.server.as_ref().and_then(|check| server(check, failure.reason)));
-    if let Some(Finding::Found(process)) = &evidence.fuse_server {
+    if let Some(Observation::Found(process)) = &evidence.fuse_server {
         found.push(fuse_server(process, failure.reason));
     }
-    if let Some(Finding::Found(line)) = &evidence.kernel_log
+    if let Some(Observation::Found(line)) = &evidence.kernel_log
         && line.age < LOG_COUNTS
         && !answers(evidence)
         && !line.text.ends_with(" OK")
     {
         found.push(format!(
             "the kernel said {} ago: {}",
-            Span(whole(line.age)),
+            HumanDuration(whole(line.age)),
             escape(line.text.as_bytes())
         ));
     }
-    if let Some(Finding::Found(tasks)) = &evidence.tasks {
+    if let Some(Observation::Found(tasks)) = &evidence.tasks {
         found.extend(blocked(tasks, names));
     }
-    if let Some(Finding::Found(waiting @ 1..)) = evidence.fuse_waiting {
+    if let Some(Observation::Found(waiting @ 1..)) = evidence.fuse_waiting {
         let (requests, wait) = if waiting == 1 { ("request", "waits") } else { ("requests", "wait") };
         found.push(format!("{waiting} {requests} {wait} for it"));
     }
@@ -69,14 +69,14 @@ pub fn needs_root(evidence: &Evidence) -> Vec<&'static str> {
         }
     };
     let Evidence { probe, server: _, traffic, kernel_log, fuse_waiting, fuse_server, tasks } = evidence;
-    let stack = probe.as_ref().and_then(Finding::found).map(|thread| &thread.stack);
-    add("stack", probe == &Some(Finding::NeedsRoot) || stack == Some(&Finding::NeedsRoot));
-    add("traffic", *traffic == Some(Finding::NeedsRoot));
-    add("kernel_log", *kernel_log == Some(Finding::NeedsRoot));
-    add("fuse_waiting", *fuse_waiting == Some(Finding::NeedsRoot));
-    add("fuse_server", *fuse_server == Some(Finding::NeedsRoot));
-    let partly = tasks.as_ref().and_then(Finding::found).is_some_and(|tasks| tasks.of_user_only);
-    add("blocked_tasks", *tasks == Some(Finding::NeedsRoot) || partly);
+    let stack = probe.as_ref().and_then(Observation::found).map(|thread| &thread.stack);
+    add("stack", probe == &Some(Observation::NeedsRoot) || stack == Some(&Observation::NeedsRoot));
+    add("traffic", *traffic == Some(Observation::NeedsRoot));
+    add("kernel_log", *kernel_log == Some(Observation::NeedsRoot));
+    add("fuse_waiting", *fuse_waiting == Some(Observation::NeedsRoot));
+    add("fuse_server", *fuse_server == Some(Observation::NeedsRoot));
+    let partly = tasks.as_ref().and_then(Observation::found).is_some_and(|tasks| tasks.of_user_only);
+    add("blocked_tasks", *tasks == Some(Observation::NeedsRoot) || partly);
     found
 }
 
@@ -88,12 +88,12 @@ fn server(check: &ServerCheck, reason: Reason) -> Option<String> {
     let name = format!("{} server {}", check.service.name(), check.address);
     Some(match &check.answer {
         ServerAnswer::NoConnection(waited) => {
-            format!("{name} does not accept connections (no answer in {})", Span(*waited))
+            format!("{name} does not accept connections (no answer in {})", HumanDuration(*waited))
         }
         ServerAnswer::Refused => format!("{name} refuses connections"),
         ServerAnswer::Unreachable(errno) => format!("{name} cannot be reached ({errno})"),
         ServerAnswer::Silent(waited) => {
-            format!("{name} accepts connections but says nothing (for {})", Span(*waited))
+            format!("{name} accepts connections but says nothing (for {})", HumanDuration(*waited))
         }
         ServerAnswer::Accepts => format!("{name} accepts connections from here"),
         ServerAnswer::Answers => match reason {
@@ -150,7 +150,7 @@ fn whole(span: Duration) -> Duration {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::monitor::{Findings, Time};
+    use crate::monitor::{EvidenceRecord, Time};
     use crate::render::samples::failure;
     use platform::Errno;
     use platform::evidence::{BlockedTask, LogLine, Service, StuckThread, Traffic};
@@ -158,14 +158,14 @@ pub(super) mod tests {
 
     pub(in crate::render) fn with(mut failure: Failure, evidence: Evidence) -> Failure {
         let at = Time::default();
-        failure.evidence = Some(Arc::new(Findings { at, tasks_at: at, complete: true, evidence }));
+        failure.evidence = Some(Arc::new(EvidenceRecord { at, tasks_at: at, complete: true, evidence }));
         failure
     }
 
     pub(in crate::render) fn of_nfs(answer: ServerAnswer) -> Evidence {
         let address = "10.0.0.5:2049".parse().unwrap();
         let check = ServerCheck { service: Service::Nfs(4), address, answer };
-        Evidence { server: Some(check), tasks: Some(Finding::Found(tasks(14, 5))), ..Evidence::default() }
+        Evidence { server: Some(check), tasks: Some(Observation::Found(tasks(14, 5))), ..Evidence::default() }
     }
 
     pub(in crate::render) fn tasks(count: u32, named: u32) -> BlockedTasks {
@@ -219,7 +219,7 @@ pub(super) mod tests {
                 ' ' => FuseServer::NotSeen,
                 state => FuseServer::Process { pid: 7, name: b"ss hfs".to_vec(), state },
             };
-            let (fuse_server, fuse_waiting) = (Some(Finding::Found(server)), Some(Finding::Found(2)));
+            let (fuse_server, fuse_waiting) = (Some(Observation::Found(server)), Some(Observation::Found(2)));
             let evidence = Evidence { fuse_server, fuse_waiting, ..Evidence::default() };
             assert_eq!(said(&with(failure, evidence)), format!("{words}; 2 requests wait for it"));
         }
@@ -228,7 +228,7 @@ pub(super) mod tests {
     #[test]
     fn tasks_that_are_not_all() {
         let said_of = |tasks| {
-            said(&with(hung(), Evidence { tasks: Some(Finding::Found(tasks)), ..Evidence::default() }))
+            said(&with(hung(), Evidence { tasks: Some(Observation::Found(tasks)), ..Evidence::default() }))
         };
         assert_eq!(said_of(tasks(0, 0)), "");
         assert_eq!(said_of(tasks(1, 1)), "1 task blocked: bash[311]");
@@ -242,7 +242,7 @@ pub(super) mod tests {
     fn what_is_said_is_bounded_and_the_first_matters() {
         let mut evidence = of_nfs(ServerAnswer::Silent(Duration::from_secs(1)));
         let text = "x".repeat(10_000);
-        evidence.kernel_log = Some(Finding::Found(LogLine { text, age: Duration::ZERO }));
+        evidence.kernel_log = Some(Observation::Found(LogLine { text, age: Duration::ZERO }));
         let text = said(&with(hung(), evidence));
         assert!(text.len() <= MAX_SAID && text.starts_with("NFS server 10.0.0.5:2049 accepts"), "{text}");
     }
@@ -254,7 +254,7 @@ pub(super) mod tests {
             age: Duration::from_millis(65_432),
         };
         let mut evidence = of_nfs(ServerAnswer::Refused);
-        evidence.kernel_log = Some(Finding::Found(line));
+        evidence.kernel_log = Some(Observation::Found(line));
         let text = said(&with(hung(), evidence.clone()));
         assert!(
             text.contains("; the kernel said 1m5s ago: nfs: server s not responding, still trying"),
@@ -267,14 +267,14 @@ pub(super) mod tests {
 
     #[test]
     fn what_needs_root_is_named() {
-        let thread = StuckThread { state: 'D', wait_channel: None, stack: Finding::NeedsRoot };
+        let thread = StuckThread { state: 'D', wait_channel: None, stack: Observation::NeedsRoot };
         let evidence = Evidence {
-            probe: Some(Finding::Found(thread)),
-            traffic: Some(Finding::Found(Traffic::default())),
-            kernel_log: Some(Finding::NeedsRoot),
-            fuse_waiting: Some(Finding::Unknown),
-            fuse_server: Some(Finding::NeedsRoot),
-            tasks: Some(Finding::NeedsRoot),
+            probe: Some(Observation::Found(thread)),
+            traffic: Some(Observation::Found(Traffic::default())),
+            kernel_log: Some(Observation::NeedsRoot),
+            fuse_waiting: Some(Observation::Unknown),
+            fuse_server: Some(Observation::NeedsRoot),
+            tasks: Some(Observation::NeedsRoot),
             server: None,
         };
         assert_eq!(needs_root(&evidence), ["stack", "kernel_log", "fuse_server", "blocked_tasks"]);

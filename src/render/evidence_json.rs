@@ -6,7 +6,7 @@ use super::json_values::seconds;
 use super::timestamp::rfc3339;
 use crate::monitor::Failure;
 use platform::evidence::{
-    BlockedTasks, Evidence, Finding, FuseServer, LogLine, MAX_NAMED_TASKS, ServerAnswer, ServerCheck,
+    BlockedTasks, Evidence, FuseServer, LogLine, MAX_NAMED_TASKS, Observation, ServerAnswer, ServerCheck,
     StuckThread, Traffic,
 };
 use serde::Serialize;
@@ -108,8 +108,8 @@ impl Object {
     }
 }
 
-fn found<T>(finding: &Option<Finding<T>>) -> Option<&T> {
-    finding.as_ref().and_then(Finding::found)
+fn found<T>(finding: &Option<Observation<T>>) -> Option<&T> {
+    finding.as_ref().and_then(Observation::found)
 }
 
 fn server(check: &ServerCheck) -> Server {
@@ -185,9 +185,9 @@ mod tests {
     #[test]
     fn an_object_with_every_field() {
         let mut evidence = of_nfs(ServerAnswer::Silent(Duration::from_millis(1500)));
-        let stack = Finding::Found(vec!["rpc_wait_bit_killable".into()]);
-        evidence.probe = Some(Finding::Found(StuckThread { state: 'D', wait_channel: None, stack }));
-        evidence.kernel_log = Some(Finding::NeedsRoot);
+        let stack = Observation::Found(vec!["rpc_wait_bit_killable".into()]);
+        evidence.probe = Some(Observation::Found(StuckThread { state: 'D', wait_channel: None, stack }));
+        evidence.kernel_log = Some(Observation::NeedsRoot);
         let failure = with(failure(Reason::Hung, None, 3.0), evidence);
         let object = serde_json::to_value(Object::of(&failure, None)).unwrap();
         let expected = serde_json::json!({

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 /// Shows a span in the one or two units that matter at its size.
 #[derive(Clone, Copy, Debug)]
-pub struct Span(pub Duration);
+pub struct HumanDuration(pub Duration);
 
-impl fmt::Display for Span {
+impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs_f64();
         if self.0.is_zero() {
@@ -59,7 +59,7 @@ mod tests {
             (7530.0, "2h5m"),
             (273_700.0, "3d4h"),
         ] {
-            assert_eq!(Span(Duration::from_secs_f64(seconds)).to_string(), text);
+            assert_eq!(HumanDuration(Duration::from_secs_f64(seconds)).to_string(), text);
         }
     }
 }

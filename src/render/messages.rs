@@ -4,7 +4,7 @@
 use super::Priority;
 use super::escape::{escape, escape_os};
 use super::evidence::said;
-use super::human_duration::Span;
+use super::human_duration::HumanDuration;
 use crate::monitor::{Event, Expected, Failure, Health, Reason};
 use platform::{Call, Errno, Mount};
 use std::ffi::OsStr;
@@ -46,15 +46,18 @@ pub fn line(event: &Event) -> (Priority, String) {
         ),
         Event::Recovered { mount, lasted, took, was } => {
             let slow = if *was == "slow" {
-                format!("; was slow, answers in {}", Span(*took))
+                format!("; was slow, answers in {}", HumanDuration(*took))
             } else {
                 String::new()
             };
-            (Priority::Notice, format!("Mount recovered: {} (after {}{slow})", path(mount), Span(*lasted)))
+            (
+                Priority::Notice,
+                format!("Mount recovered: {} (after {}{slow})", path(mount), HumanDuration(*lasted)),
+            )
         }
         Event::Slow { mount, took, slow_after: _ } => (
             Priority::Warning,
-            format!("Mount is slow: {} ({}; {})", path(mount), Span(*took), source(mount)),
+            format!("Mount is slow: {} ({}; {})", path(mount), HumanDuration(*took), source(mount)),
         ),
         Event::Denied { mount, errno, call } => (
             Priority::Notice,
@@ -80,7 +83,7 @@ pub fn line(event: &Event) -> (Priority, String) {
                 "Expected mount is there: {} ({}; was missing for {})",
                 escape_os(&expected.mountpoint),
                 source(mount),
-                Span(*lasted)
+                HumanDuration(*lasted)
             ),
         ),
         Event::Run { mounts, dead, unjudged, took: _ } => run(*mounts, *dead, *unjudged),
@@ -129,7 +132,7 @@ pub fn cause(failure: &Failure) -> String {
     let from = failure.call.map(|call| format!(" from {}", call.name())).unwrap_or_default();
     match (failure.reason, failure.errno) {
         (Reason::Hung, _) | (_, None) if failure.waited.is_zero() => "no answer".to_owned(),
-        (Reason::Hung, _) | (_, None) => format!("no answer in {}", Span(failure.waited)),
+        (Reason::Hung, _) | (_, None) => format!("no answer in {}", HumanDuration(failure.waited)),
         // Unusual enough to be worth the system's own words.
         (Reason::Error, Some(errno)) => format!("{errno}{from}, {}", errno.describe()),
         (_, Some(errno)) => format!("{errno}{from}"),
@@ -142,7 +145,7 @@ fn still(mount: &Mount, failure: &Failure, lasted: Duration) -> String {
         (Reason::Hung, None) => String::new(),
         _ => format!(": {}", cause(failure)),
     };
-    format!("{word} for {}{detail}; {}{}", Span(lasted), source(mount), known(failure))
+    format!("{word} for {}{detail}; {}{}", HumanDuration(lasted), source(mount), known(failure))
 }
 
 /// What was learned about it, as the end of its line.
@@ -159,7 +162,7 @@ fn last_known(mount: &Mount, health: &Health, lasted: Duration) -> String {
         Health::Slow => "slow",
         Health::Pending | Health::Ok | Health::Denied(_) | Health::Hidden => return source(mount),
     };
-    format!("{}; was {was} for {}", source(mount), Span(lasted))
+    format!("{}; was {was} for {}", source(mount), HumanDuration(lasted))
 }
 
 fn refusal(mount: &Mount, errno: Errno, call: Call) -> String {

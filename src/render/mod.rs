@@ -28,12 +28,12 @@ pub mod table;
 pub mod terminal;
 pub mod timestamp;
 
-pub use human_duration::Span;
+pub use human_duration::HumanDuration;
 pub use message::Message;
 pub use priority::Priority;
 pub use severity::Severity;
 pub use snapshot::Snapshot;
-pub use status_summary::Verdict;
+pub use status_summary::StatusSummary;
 
 /// The name of this program in syslog and before messages of the command line.
 pub const PROCESS_NAME: &str = "mount_status_monitor";

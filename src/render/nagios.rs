@@ -1,8 +1,8 @@
 //! The answer of `check --nagios`: one line with performance data, as the monitoring plugins' guidelines have it.
 
-use super::Verdict;
+use super::StatusSummary;
 use super::escape::{escape_os, one_line};
-use super::human_duration::Span;
+use super::human_duration::HumanDuration;
 use crate::monitor::{Health, MountStatus, Status};
 use std::path::Path;
 
@@ -29,7 +29,7 @@ pub enum State {
 impl State {
     /// What the status comes to.
     #[must_use]
-    pub const fn of(verdict: &Verdict) -> State {
+    pub const fn of(verdict: &StatusSummary) -> State {
         if verdict.dead + verdict.missing > 0 {
             State::Critical
         } else if verdict.ok + verdict.slow == 0 {
@@ -65,9 +65,9 @@ impl State {
 /// The line, without a line end, and the state that it reports.
 #[must_use]
 pub fn line(status: &Status) -> (State, String) {
-    let verdict = Verdict::of(status);
+    let verdict = StatusSummary::of(status);
     let state = State::of(&verdict);
-    let Verdict { total, dead, slow, denied, pending, missing, .. } = verdict;
+    let StatusSummary { total, dead, slow, denied, pending, missing, .. } = verdict;
     let mut line = format!("MOUNTS {} - {total} mounts, {dead} dead", state.as_str());
     line.push_str(&named(status, |health| Some(health.failure()?.reason.as_str().to_owned())));
     if missing > 0 {
@@ -105,7 +105,8 @@ fn named(status: &Status, word: impl Fn(&Health) -> Option<String>) -> String {
     let found: Vec<(&MountStatus, String)> =
         status.mounts.iter().filter_map(|mount| Some((mount, word(&mount.health)?))).collect();
     let name = |(status, word): &(&MountStatus, String)| {
-        let latency = status.answered.filter(|_| word.is_empty()).map(|answer| Span(answer.took).to_string());
+        let latency =
+            status.answered.filter(|_| word.is_empty()).map(|answer| HumanDuration(answer.took).to_string());
         Some(format!("{} ({})", one(&status.mount.mountpoint)?, latency.as_ref().unwrap_or(word)))
     };
     list(found.iter().map(name).collect(), found.len())

@@ -3,7 +3,7 @@
 
 use super::escape::escape_os;
 use crate::monitor::{Failure, Reason};
-use platform::evidence::{Evidence, Family, Finding, FuseServer};
+use platform::evidence::{Evidence, Family, FuseServer, Observation};
 use platform::{FsKind, Mount};
 use serde::Serialize;
 use std::ffi::OsStr;
@@ -94,7 +94,7 @@ fn of_stale(mount: &Mount) -> Vec<Step> {
 fn of_hung_fuse(mount: &Mount, evidence: Option<&Evidence>) -> Vec<Step> {
     let path = quoted(&mount.mountpoint);
     let mut steps = Vec::new();
-    match evidence.and_then(|evidence| evidence.fuse_server.as_ref()).and_then(Finding::found) {
+    match evidence.and_then(|evidence| evidence.fuse_server.as_ref()).and_then(Observation::found) {
         Some(FuseServer::Process { pid, state: 'T' | 't', .. }) => steps.push(step(
             format!("kill -CONT {pid}"),
             "its server goes on and answers all who wait: nothing is lost, unless somebody stopped it for a reason",
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(commands("fuse.sshfs", "rw", &hung), [abort, "umount -f '/m n'", "umount -f -l '/m n'"]);
         let server = |state| {
             let process = FuseServer::Process { pid: 77, name: b"sshfs".to_vec(), state };
-            let fuse_server = Some(Finding::Found(process));
+            let fuse_server = Some(Observation::Found(process));
             with(hung.clone(), Evidence { fuse_server, ..Evidence::default() })
         };
         assert_eq!(commands("fuse.sshfs", "rw", &server('T'))[..2], ["kill -CONT 77", abort]);

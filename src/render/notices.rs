@@ -1,6 +1,6 @@
 //! News of the probers, in words.
 
-use super::{Priority, Span};
+use super::{HumanDuration, Priority};
 use crate::children::collector;
 use crate::children::prober::Notice;
 use crate::children::prober::SpawnError;
@@ -44,7 +44,7 @@ pub fn of_prober(notice: &Notice) -> (Priority, String) {
             Priority::Error,
             format!(
                 "Cannot start a prober: {error}; mounts are not checked, next attempt in {}",
-                Span(retry_in)
+                HumanDuration(retry_in)
             ),
         ),
         Notice::ThreadsFailed { pid, errno } => (

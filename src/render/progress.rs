@@ -1,7 +1,7 @@
 //! What `check` shows on a terminal while mounts let it wait: one line, drawn over itself and wiped at the end.
 
 use super::escape::escape_os;
-use super::human_duration::Span;
+use super::human_duration::HumanDuration;
 use super::table::fit;
 use crate::monitor::{Health, Status, Time};
 use std::io::{self, Write};
@@ -26,7 +26,7 @@ pub fn line(status: &Status, now: Time, width: usize) -> Option<String> {
     let waited = if waited.as_secs() < 10 {
         format!("{:.1}s", waited.as_secs_f64())
     } else {
-        Span(waited).to_string()
+        HumanDuration(waited).to_string()
     };
     let (start, end) = (format!("Waiting for {open} of {total} mounts; "), format!(" for {waited}"));
     let room = width.saturating_sub(1 + start.len() + end.len());

@@ -1,6 +1,6 @@
 //! Mounts and statuses for the tests of this module.
 
-use crate::monitor::{Answered, Failure, Health, MountStatus, Reason, Settings, Status, Time};
+use crate::monitor::{Answered, Failure, Health, MountStatus, ProbeSettings, Reason, Status, Time};
 use platform::{Call, DeviceNumber, Errno, Mount, MountKey, Usage};
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +68,7 @@ pub(crate) fn status_of(mount: Arc<Mount>, health: Health) -> MountStatus {
         since: at(8.0),
         answered,
         waiting_since: None,
-        settings: Settings::default(),
+        settings: ProbeSettings::default(),
     }
 }
 

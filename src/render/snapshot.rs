@@ -1,6 +1,6 @@
 //! Everything that is known at one moment: the input of the renderers.
 
-use crate::monitor::{Settings, Status, Time};
+use crate::monitor::{ProbeSettings, Status, Time};
 use std::time::SystemTime;
 
 /// Everything that is known at one moment.
@@ -15,11 +15,11 @@ pub struct Snapshot {
     /// The same moment, as the time of day.
     pub wall: SystemTime,
     /// How mounts are watched for which there is no rule.
-    pub settings: Settings,
+    pub settings: ProbeSettings,
     /// Probers that are there, those that are lost among them.
     pub probers: usize,
     /// Probers that were killed and are still there.
-    pub probers_lost: usize,
+    pub probers_stranded: usize,
 }
 
 impl Snapshot {

@@ -4,7 +4,7 @@ use crate::monitor::{Health, Status};
 
 /// How many mounts are in which state.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Verdict {
+pub struct StatusSummary {
     /// All but the hidden.
     pub total: usize,
     /// Hung or failed.
@@ -23,11 +23,11 @@ pub struct Verdict {
     pub missing: usize,
 }
 
-impl Verdict {
+impl StatusSummary {
     /// Counts.
     #[must_use]
-    pub fn of(status: &Status) -> Verdict {
-        let mut verdict = Verdict::default();
+    pub fn of(status: &Status) -> StatusSummary {
+        let mut verdict = StatusSummary::default();
         for mount in &status.mounts {
             let count = match mount.health {
                 Health::Pending => &mut verdict.pending,

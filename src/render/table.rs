@@ -1,9 +1,9 @@
 //! The answer of `check` for people: a table.
 
-use super::Verdict;
+use super::StatusSummary;
 use super::escape::escape_os;
 use super::evidence::said;
-use super::human_duration::Span;
+use super::human_duration::HumanDuration;
 use crate::monitor::{ExpectedStatus, Health, MountStatus, Reason, Status, Time};
 use std::os::unix::ffi::OsStrExt as _;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -71,7 +71,7 @@ pub fn table(status: &Status, now: Time, style: Style) -> String {
         }
     }
     text.push('\n');
-    text.push_str(&Verdict::of(status).summary());
+    text.push_str(&StatusSummary::of(status).summary());
     text.push('\n');
     text
 }
@@ -103,11 +103,13 @@ fn missing_cells(missing: &ExpectedStatus) -> [String; 6] {
 
 fn cells(mount: &MountStatus, now: Time) -> [String; 6] {
     let latency = match (&mount.health, mount.answered, mount.waiting_since) {
-        (Health::Ok | Health::Slow, Some(answer), _) => Span(answer.took).to_string(),
+        (Health::Ok | Health::Slow, Some(answer), _) => HumanDuration(answer.took).to_string(),
         (Health::Dead(failure), _, None) if failure.reason == Reason::Hung => {
-            format!(">{}", Span(failure.waited))
+            format!(">{}", HumanDuration(failure.waited))
         }
-        (Health::Dead(_) | Health::Pending, _, Some(since)) => format!(">{}", Span(now.since(since))),
+        (Health::Dead(_) | Health::Pending, _, Some(since)) => {
+            format!(">{}", HumanDuration(now.since(since)))
+        }
         _ => "-".to_owned(),
     };
     let used = use_percent(mount).map_or("-".to_owned(), |percent| format!("{:.0}%", percent.ceil()));

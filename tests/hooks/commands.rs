@@ -2,9 +2,9 @@
 
 use crate::common::{Process, isolated, ms, slack, soon};
 use crate::told::{Told, command, failed, hook, script};
+use mount_status_monitor::output::hooks::HookOutcome;
 use mount_status_monitor::output::hooks::MAX_RUNNING;
 use mount_status_monitor::output::hooks::MAX_WAITING;
-use mount_status_monitor::output::hooks::Outcome;
 use mount_status_monitor::render::Priority;
 use std::fs;
 use std::path::Path;
@@ -40,7 +40,7 @@ fn a_command_gets_the_event_and_nothing_else() {
     }
     let inherited = names.iter().filter(|name| !name.starts_with("MSM_")).copied().collect::<Vec<_>>();
     assert_eq!(inherited, ["LANG", "PATH", "PWD", "/"], "PWD is the shell's own");
-    assert_eq!(told.count("page").runs(Outcome::Ok), 1);
+    assert_eq!(told.count("page").runs(HookOutcome::Ok), 1);
     told.line("Hook page is done for /mnt/x", ms(1000));
     assert!(told.lines().iter().all(|(priority, _)| *priority == Priority::Debug));
 }
@@ -63,7 +63,7 @@ fn a_failure_is_told_with_its_last_words() {
             (priority, text),
             (Priority::Warning, format!("Hook {name} failed for /mnt/x (failed): {why}"))
         );
-        assert_eq!(told.count(name).runs(Outcome::Failed), 1);
+        assert_eq!(told.count(name).runs(HookOutcome::Failed), 1);
     }
 }
 
@@ -77,7 +77,7 @@ fn only_what_is_wanted_and_chosen_is_run() {
     told.hooks.offer(&event, Some(&["b".to_owned(), "run".to_owned()]), "info");
     told.hooks.offer(&event, Some(&[]), "info");
     told.done(ms(5000));
-    let runs = ["a", "b", "run"].map(|name| told.count(name).runs(Outcome::Ok));
+    let runs = ["a", "b", "run"].map(|name| told.count(name).runs(HookOutcome::Ok));
     assert_eq!(runs, [0, 1, 0]);
 }
 
@@ -97,7 +97,7 @@ fn events_of_one_mount_run_one_after_the_other_and_those_of_others_meanwhile() {
     let log = fs::read_to_string(&file).unwrap();
     let of_a: Vec<&str> = log.lines().filter(|line| line.ends_with("/a")).collect();
     assert_eq!(of_a, ["begin /a", "end /a", "begin /a", "end /a"]);
-    assert_eq!(told.count("page").runs(Outcome::Ok), 3);
+    assert_eq!(told.count("page").runs(HookOutcome::Ok), 3);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_command_that_does_not_end_is_ended_with_all_that_it_started() {
         soon(ms(2000), "it is gone", || !process.alive());
     }
     let count = told.count("page");
-    assert_eq!((count.runs(Outcome::Timeout), count.left), (1, 0));
+    assert_eq!((count.runs(HookOutcome::Timeout), count.left), (1, 0));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_hook_that_hangs_costs_others_nothing_and_has_a_limit() {
     told.line("Hook hung: an event was dropped, too many wait", ms(1000));
     let count = told.count("hung");
     assert_eq!(count.waiting, MAX_WAITING);
-    let dropped = count.runs(Outcome::Dropped);
+    let dropped = count.runs(HookOutcome::Dropped);
     let most = (many - MAX_WAITING + 1) as u64;
     assert!(dropped >= most - MAX_RUNNING as u64 && dropped <= most, "{dropped}");
     let told_drops = told.lines().iter().filter(|(_, text)| text.contains("was dropped")).count();
@@ -163,7 +163,7 @@ fn the_end_of_the_daemon_ends_what_runs() {
     told.hooks.stop(ms(800));
     assert!(begun.elapsed() < ms(800) + slack(), "{:?}", begun.elapsed());
     soon(ms(1000), "it is gone", || !pid.alive());
-    assert_eq!(told.count("page").runs(Outcome::Dropped), 2, "one ran, one waited");
+    assert_eq!(told.count("page").runs(HookOutcome::Dropped), 2, "one ran, one waited");
     // Nobody is told after the end.
     told.failed("/mnt/y");
     assert_eq!(told.count("page").waiting, 0);
@@ -194,7 +194,7 @@ fn failures_without_end_are_told_in_few_lines() {
         told.failed(&format!("/mnt/{n}"));
     }
     told.done(ms(10_000));
-    assert_eq!(told.count("page").runs(Outcome::Failed), 100);
+    assert_eq!(told.count("page").runs(HookOutcome::Failed), 100);
     assert_eq!(told.lines().len(), 10, "{:?}", told.lines());
 }
 
@@ -210,7 +210,7 @@ fn no_descriptor_no_thread_and_no_process_is_left() {
         run(10);
         let before = (ourselves.descriptors(), ourselves.threads());
         run(300);
-        assert_eq!(told.count("page").runs(Outcome::Ok), 310);
+        assert_eq!(told.count("page").runs(HookOutcome::Ok), 310);
         // The pipes of the last runs are closed a moment later.
         soon(ms(2000), "it is as before", || (ourselves.descriptors(), ourselves.threads()) == before);
         assert!(ourselves.children().is_empty());

@@ -2,7 +2,7 @@
 
 use crate::common::{isolated, ms};
 use crate::told::{Told, command, hook};
-use mount_status_monitor::output::hooks::Outcome;
+use mount_status_monitor::output::hooks::HookOutcome;
 use mount_status_monitor::render::Priority;
 
 #[test]
@@ -24,10 +24,10 @@ fn commands_that_cannot_be_killed_are_left_behind_and_bounded() {
         let (priority, _) = told.line("Hook stuck is not started any more", ms(3000));
         assert_eq!(priority, Priority::Error);
         let count = told.count("stuck");
-        assert_eq!((count.left, count.waiting, count.runs(Outcome::Timeout)), (4, 4, 4));
+        assert_eq!((count.left, count.waiting, count.runs(HookOutcome::Timeout)), (4, 4, 4));
         told.failed("/mnt/x");
         told.line("Hook page is done for /mnt/x", ms(1000));
-        assert_eq!(told.count("page").runs(Outcome::Ok), 9);
+        assert_eq!(told.count("page").runs(HookOutcome::Ok), 9);
 
         lab.order("ok", &path);
         lab.order("release", &path);
@@ -36,7 +36,7 @@ fn commands_that_cannot_be_killed_are_left_behind_and_bounded() {
         }
         told.done(ms(5000));
         let count = told.count("stuck");
-        assert_eq!((count.left, count.runs(Outcome::Ok)), (0, 5), "those that waited ran");
+        assert_eq!((count.left, count.runs(HookOutcome::Ok)), (0, 5), "those that waited ran");
         let ended = told
             .lines()
             .iter()

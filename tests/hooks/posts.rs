@@ -5,7 +5,7 @@ use crate::fake::{Fake, Manner};
 use crate::told::{Told, command, hook};
 use mount_status_monitor::output::hooks::Hook;
 use mount_status_monitor::output::hooks::HookAction;
-use mount_status_monitor::output::hooks::Outcome;
+use mount_status_monitor::output::hooks::HookOutcome;
 use mount_status_monitor::output::http_client::Credentials;
 use nix::mount::{MsFlags, mount};
 use std::net::UdpSocket;
@@ -43,7 +43,7 @@ fn a_server_gets_the_object() {
     told.failed("/mnt/x");
     let (_, text) = told.line("Hook chat failed for /mnt/x (failed): cannot read ", ms(8000));
     assert!(text.contains("/token: No such file"), "{text}");
-    assert_eq!(told.count("chat").runs(Outcome::Ok), 2);
+    assert_eq!(told.count("chat").runs(HookOutcome::Ok), 2);
 }
 
 #[test]
@@ -121,7 +121,10 @@ fn a_name_that_nobody_knows_costs_its_hook_its_time_and_nobody_else_anything() {
         }
         told.line("Hook one failed for /mnt/5 (timeout): no ", ms(3000));
         told.line("Hook two failed for /mnt/5 (timeout): no ", ms(3000));
-        assert_eq!((told.count("chat").runs(Outcome::Ok), told.count("named").runs(Outcome::Ok)), (6, 6));
+        assert_eq!(
+            (told.count("chat").runs(HookOutcome::Ok), told.count("named").runs(HookOutcome::Ok)),
+            (6, 6)
+        );
         // One thread looks up for each, however many have given up on it.
         let threads = crate::common::Process(std::process::id()).threads();
         assert!(threads < 20, "{threads}");

@@ -2,8 +2,8 @@
 
 use crate::common::{ms, soon};
 use crate::told::{Told, command, hook, script};
+use mount_status_monitor::output::hooks::HookOutcome;
 use mount_status_monitor::output::hooks::HookSettings;
-use mount_status_monitor::output::hooks::Outcome;
 
 #[test]
 fn a_hook_that_keeps_its_name_keeps_what_it_has() {
@@ -38,7 +38,7 @@ fn hooks_may_come_and_go() {
         told.hooks.adopt(page()).unwrap();
         told.failed("/mnt/x");
         told.done(ms(5000));
-        assert_eq!(told.count("page").runs(Outcome::Ok), 1, "round {n}");
+        assert_eq!(told.count("page").runs(HookOutcome::Ok), 1, "round {n}");
         told.hooks.adopt(HookSettings::default()).unwrap();
         assert!(told.hooks.counters().hooks.is_empty());
     }

@@ -8,7 +8,7 @@ use mount_status_monitor::children::prober::ProbeId;
 use mount_status_monitor::monitor::Time;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use platform::{FsKind, MountKey, Outcome, Target};
+use platform::{FsKind, MountKey, ProbeOutcome, Target};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fs, io};
@@ -123,9 +123,9 @@ impl Daemon {
     }
 
     #[track_caller]
-    pub(crate) fn outcome(&self, wanted: ProbeId) -> Outcome {
+    pub(crate) fn outcome(&self, wanted: ProbeId) -> ProbeOutcome {
         let answer = self.seen.iter().find_map(|event| match event {
-            PoolEvent::Answered { probe, outcome, .. } if *probe == wanted => Some(*outcome),
+            PoolEvent::Responded { probe, outcome, .. } if *probe == wanted => Some(*outcome),
             _ => None,
         });
         answer.unwrap_or_else(|| panic!("no answer for {wanted:?} in {:?}", self.seen))
@@ -141,7 +141,7 @@ pub(crate) fn started(event: &PoolEvent) -> Option<u32> {
 
 pub(crate) fn ends(event: &PoolEvent) -> Option<ProbeId> {
     match event {
-        PoolEvent::Answered { probe, .. } | PoolEvent::Aborted { probe } | PoolEvent::Freed { probe } => {
+        PoolEvent::Responded { probe, .. } | PoolEvent::Aborted { probe } | PoolEvent::Freed { probe } => {
             Some(*probe)
         }
         PoolEvent::Stuck { .. } | PoolEvent::Lost { .. } | PoolEvent::Notice(_) => None,

@@ -6,7 +6,7 @@ use mount_status_monitor::children::prober::Notice;
 use mount_status_monitor::children::prober::PoolEvent;
 use mount_status_monitor::children::prober::ProbeId;
 use nix::mount::umount;
-use platform::{Call, Errno, FsKind, Outcome, Target};
+use platform::{Call, Errno, FsKind, ProbeOutcome, Target};
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -61,14 +61,14 @@ fn what_cannot_be_killed_is_lost_until_the_kernel_lets_go() {
     daemon.pool.condemn(hung);
     daemon.until("that it is lost", |event| *event == PoolEvent::Lost { probe: hung });
     assert!(daemon.told(Notice::ProberLost { pid: prober, mounts: 1 }));
-    assert_eq!(daemon.pool.probers_lost(), 1);
+    assert_eq!(daemon.pool.probers_stranded(), 1);
     assert_ne!(daemon.prober(), prober, "others are asked as ever");
 
     drop(fuse);
     daemon.until("that it is free", |event| *event == PoolEvent::Freed { probe: hung });
     assert!(daemon.told(Notice::LostProberFreed { pid: prober }));
     daemon.until_gone(prober);
-    assert_eq!((daemon.pool.probers(), daemon.pool.probers_lost()), (1, 0));
+    assert_eq!((daemon.pool.probers(), daemon.pool.probers_stranded()), (1, 0));
 }
 
 /// There are waits that end by themselves and come back at each attempt: those who read of the first need no more.
@@ -138,7 +138,7 @@ fn no_more_probers_are_left_behind_than_the_limit() {
         daemon.pool.condemn(probe);
         mounts.push((probe, fuse));
     }
-    daemon.until_so("all of them", |daemon| daemon.pool.probers_lost() == MAX_LOST_PROBERS);
+    daemon.until_so("all of them", |daemon| daemon.pool.probers_stranded() == MAX_LOST_PROBERS);
     let mut over: Vec<(ProbeId, Fuse)> = Vec::new();
     for name in ["too-many", "another"] {
         let mut fuse = Fuse::mount(&place, name, OURS);
@@ -162,7 +162,7 @@ fn no_more_probers_are_left_behind_than_the_limit() {
     let (freed, fuse) = mounts.pop().unwrap();
     drop(fuse);
     daemon.until("room for another", |event| *event == PoolEvent::Freed { probe: freed });
-    daemon.until_so("its use", |daemon| daemon.pool.probers_lost() == MAX_LOST_PROBERS);
+    daemon.until_so("its use", |daemon| daemon.pool.probers_stranded() == MAX_LOST_PROBERS);
     let (probe, fuse) = over.pop().unwrap();
     drop(fuse);
     daemon.until("the end of the other", |event| *event == PoolEvent::Freed { probe });
@@ -181,7 +181,7 @@ fn a_mount_for_its_owner_alone_is_asked_as_him() {
     let target = fuse_target(&fuse);
     let as_root = daemon.start(&target);
     daemon.until_ended(1);
-    let Outcome::Failed { errno: Errno::EACCES, .. } = daemon.outcome(as_root) else {
+    let ProbeOutcome::Failed { errno: Errno::EACCES, .. } = daemon.outcome(as_root) else {
         panic!("{:?}", daemon.seen);
     };
     let as_owner = daemon.start(&Target { owner: Some((54321, 54322)), ..target });
@@ -238,6 +238,6 @@ fn fuse_target(fuse: &Fuse) -> Target {
     Target { kind: FsKind::Fuse, ..target(fuse.path.to_str().unwrap()) }
 }
 
-fn failed(call: Call, errno: Errno) -> Outcome {
-    Outcome::Failed { call, errno }
+fn failed(call: Call, errno: Errno) -> ProbeOutcome {
+    ProbeOutcome::Failed { call, errno }
 }

@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use platform::process::Ended;
-use platform::{Outcome, Target};
+use platform::{ProbeOutcome, Target};
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,9 +28,9 @@ fn mounts_that_are_well_answer() {
     let probes = ["/", "/proc", "/dev"].map(|path| daemon.start(&target(path)));
     daemon.until_ended(probes.len());
     for probe in probes {
-        assert!(matches!(daemon.outcome(probe), Outcome::Alive(_)), "{:?}", daemon.seen);
+        assert!(matches!(daemon.outcome(probe), ProbeOutcome::Alive(_)), "{:?}", daemon.seen);
     }
-    let Outcome::Alive(usage) = daemon.outcome(probes[0]) else { unreachable!() };
+    let ProbeOutcome::Alive(usage) = daemon.outcome(probes[0]) else { unreachable!() };
     assert!(usage.blocks > 0, "{usage:?}");
 }
 
@@ -42,9 +42,9 @@ fn a_verdict_is_given_only_on_the_mount_that_was_meant() {
     let none = daemon.start(&Target { path: "/no/such/path".into(), ..root.clone() });
     let long = daemon.start(&Target { path: "/x".repeat(3000).into(), ..root });
     daemon.until_ended(3);
-    assert_eq!(daemon.outcome(another), Outcome::Elsewhere);
-    assert_eq!(daemon.outcome(none), Outcome::Elsewhere);
-    assert!(matches!(daemon.outcome(long), Outcome::Failed { .. }));
+    assert_eq!(daemon.outcome(another), ProbeOutcome::WrongMount);
+    assert_eq!(daemon.outcome(none), ProbeOutcome::WrongMount);
+    assert!(matches!(daemon.outcome(long), ProbeOutcome::Failed { .. }));
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn a_condemned_prober_keeps_only_until_its_probes_are_answered() {
     daemon.until("the first", |event| *event == PoolEvent::Freed { probe: hung });
     daemon.until("the second", |event| *event == PoolEvent::Freed { probe: slow });
     daemon.until_gone(first);
-    assert_eq!((daemon.pool.probers(), daemon.pool.probers_lost()), (1, 0));
+    assert_eq!((daemon.pool.probers(), daemon.pool.probers_stranded()), (1, 0));
     assert!(!daemon.seen.iter().any(|event| matches!(event, PoolEvent::Notice(Notice::ProberDied { .. }))));
 }
 
@@ -214,8 +214,8 @@ fn a_late_answer_of_a_condemned_probe_counts() {
     daemon.pool.condemn(hung);
     signal(pid, Signal::SIGCONT);
     daemon.until_ended(3);
-    assert!(matches!(daemon.outcome(hung), Outcome::Alive(_)));
-    assert!(matches!(daemon.outcome(slow), Outcome::Alive(_)));
+    assert!(matches!(daemon.outcome(hung), ProbeOutcome::Alive(_)));
+    assert!(matches!(daemon.outcome(slow), ProbeOutcome::Alive(_)));
     daemon.until_gone(pid);
 }
 

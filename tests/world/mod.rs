@@ -4,10 +4,10 @@
 #![allow(dead_code, unreachable_pub)] // each test that includes this uses a part of it
 
 use mount_status_monitor::monitor::{
-    Action, Event, Expected, Failure, Input, Monitor, Policy, ProbeId, Settings, Time,
+    Effect, Event, Expected, Failure, Input, Monitor, Policy, ProbeId, ProbeSettings, Time,
 };
-use platform::evidence::{Evidence, Finding};
-use platform::{Call, DeviceNumber, Errno, FsKind, Mount, MountKey, MountTable, Outcome, Target, Usage};
+use platform::evidence::{Evidence, Observation};
+use platform::{Call, DeviceNumber, Errno, FsKind, Mount, MountKey, MountTable, ProbeOutcome, Target, Usage};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub enum Fs {
     /// Never answers, and the probe cannot be killed.
     Unkillable,
     /// The path reaches something else.
-    Elsewhere,
+    WrongMount,
     /// The prober dies of it.
     KillsTheProber,
 }
@@ -44,7 +44,7 @@ struct Asked {
 
 pub struct World {
     pub now: Time,
-    pub settings: Settings,
+    pub settings: ProbeSettings,
     pub monitor: Monitor,
     pub mounts: BTreeMap<u64, Arc<Mount>>,
     pub log: Vec<String>,
@@ -59,17 +59,17 @@ pub struct World {
     pub with_evidence: bool,
 }
 
-pub fn policy(settings: Settings) -> Policy {
+pub fn policy(settings: ProbeSettings) -> Policy {
     Box::new(move |mount| (mount.fstype != "autofs" && mount.device != "excluded").then_some(settings))
 }
 
 impl World {
-    pub fn new(settings: Settings) -> World {
+    pub fn new(settings: ProbeSettings) -> World {
         World::seeded(settings, 0)
     }
 
     /// With a seed that keeps it apart from others.
-    pub fn seeded(settings: Settings, seed: u64) -> World {
+    pub fn seeded(settings: ProbeSettings, seed: u64) -> World {
         World {
             now: Time::default(),
             settings,
@@ -119,7 +119,7 @@ impl World {
     }
 
     /// Other settings from now on; mounts of this type, if one is named, are no longer watched.
-    pub fn reconfigure(&mut self, settings: Settings, without: Option<String>) {
+    pub fn reconfigure(&mut self, settings: ProbeSettings, without: Option<String>) {
         let usual = policy(settings);
         let policy = Box::new(move |mount: &Mount| {
             usual(mount).filter(|_| without.as_ref().is_none_or(|without| mount.fstype != **without))
@@ -239,22 +239,22 @@ impl World {
 
     fn act(&mut self) {
         self.monitor.settle(self.now);
-        while let Some(action) = self.monitor.next_action() {
+        while let Some(action) = self.monitor.next_effect() {
             self.carry_out(action);
         }
     }
 
-    fn carry_out(&mut self, action: Action) {
+    fn carry_out(&mut self, action: Effect) {
         match action {
-            Action::ReadTable(reading) => {
+            Effect::ReadTable(reading) => {
                 self.say(format!("read {reading:?}").to_lowercase());
                 let table = MountTable::new(self.mounts.values().cloned().collect());
                 let spent = self.read_cost;
                 self.come(Duration::ZERO, Input::MountTable { table, whole: true });
                 self.come(Duration::ZERO, Input::TableCost { spent, whole: true });
             }
-            Action::StartProbe { probe, target } => self.start(probe, target),
-            Action::ConfirmHang { probe } => {
+            Effect::StartProbe { probe, target } => self.start(probe, target),
+            Effect::ConfirmHang { probe } => {
                 self.say(format!("confirm {}", probe.0));
                 if let Some(asked) = self.probes.get(&probe) {
                     let slow =
@@ -264,18 +264,18 @@ impl World {
                     self.come(QUICK, Input::ProbeStuck { probe, call, elapsed });
                 }
             }
-            Action::CondemnProbe { probe } => {
+            Effect::AbandonProbe { probe } => {
                 self.say(format!("condemn {}", probe.0));
                 let Some(asked) = self.probes.get_mut(&probe) else { return };
                 asked.condemned = true;
                 if asked.held.is_some_and(|(by, _)| self.fs.get(&by) == Some(&Fs::Unkillable)) {
-                    self.come(LOST_AFTER, Input::ProbeLost { probe });
+                    self.come(LOST_AFTER, Input::ProbeStranded { probe });
                 } else {
                     self.come(QUICK, Input::ProbeFreed { probe });
                 }
             }
-            Action::CollectEvidence { mount, probe, alone, .. } => self.collect(&mount, probe, alone),
-            Action::Report(event) => {
+            Effect::CollectEvidence { mount, probe, alone, .. } => self.collect(&mount, probe, alone),
+            Effect::Report(event) => {
                 let known = event_failure(&event).is_some_and(|failure| failure.evidence.is_some());
                 let known = if self.with_evidence && known { " with evidence" } else { "" };
                 self.say(describe(&event) + known);
@@ -292,7 +292,7 @@ impl World {
             self.say(format!("collect {}{of}{alone}", mount.mountpoint.display()));
         }
         let superblock = mount.device_number;
-        let evidence = Evidence { fuse_waiting: Some(Finding::Found(7)), ..Evidence::default() };
+        let evidence = Evidence { fuse_waiting: Some(Observation::Found(7)), ..Evidence::default() };
         let found = Input::EvidenceFound { superblock, evidence: Box::new(evidence) };
         self.come(COLLECTING, found);
         self.come(COLLECTING, Input::EvidenceEnded { superblock });
@@ -316,18 +316,18 @@ impl World {
         let read_only = self.read_only.get(&asked.minor).copied().unwrap_or(false);
         let usage =
             Usage { block_size: 4096, blocks: 100, free: 50, available: 50, read_only, ..Usage::default() };
-        let fs = if reached { self.fs.get(&asked.minor).copied() } else { Some(Fs::Elsewhere) };
+        let fs = if reached { self.fs.get(&asked.minor).copied() } else { Some(Fs::WrongMount) };
         let fs = fs.unwrap_or(Fs::Answers(QUICK));
         let way = self.way_takes(&asked.target);
         let (outcome, took) = match fs {
-            Fs::Answers(took) => (Outcome::Alive(usage), took),
-            Fs::Fails(errno, took) => (Outcome::Failed { call: Call::Statfs, errno }, took),
-            Fs::Elsewhere => (Outcome::Elsewhere, QUICK),
+            Fs::Answers(took) => (ProbeOutcome::Alive(usage), took),
+            Fs::Fails(errno, took) => (ProbeOutcome::Failed { call: Call::Statfs, errno }, took),
+            Fs::WrongMount => (ProbeOutcome::WrongMount, QUICK),
             Fs::KillsTheProber => return self.come(QUICK, Input::ProbeAborted { probe }),
             Fs::Hangs | Fs::Unkillable => return,
         };
         let took = way + took;
-        self.come(took, Input::ProbeAnswered { probe, outcome, took: waited + took });
+        self.come(took, Input::ProbeResponded { probe, outcome, took: waited + took });
     }
 
     /// Lets time pass, event by event, up to and including `until`.
@@ -355,7 +355,7 @@ impl World {
     /// Each probe has exactly one end.
     fn still_true(&mut self, input: Input) -> Option<Input> {
         match &input {
-            Input::ProbeAnswered { probe, .. }
+            Input::ProbeResponded { probe, .. }
             | Input::ProbeAborted { probe }
             | Input::ProbeFreed { probe } => {
                 self.probes.remove(probe)?;
@@ -363,7 +363,7 @@ impl World {
             Input::ProbeStuck { probe, .. } => {
                 self.probes.get(probe)?;
             }
-            Input::ProbeLost { probe } => self.probes.get_mut(probe)?.lost = true,
+            Input::ProbeStranded { probe } => self.probes.get_mut(probe)?.lost = true,
             _ => {}
         }
         Some(input)

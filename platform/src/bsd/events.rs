@@ -25,7 +25,7 @@ pub(crate) const WANTED_ON_FREEBSD: u32 = VQ_MOUNT | VQ_UNMOUNT | VQ_NOTRESP | V
 /// What to do after this mask. Whatever is not known means that something has changed: to read the table once too
 /// often costs little.
 pub(crate) fn meaning(mask: u32) -> Changes {
-    Changes { table: mask & !VQ_NOTRESP != 0, silent_server: mask & (VQ_NOTRESP | VQ_DEAD) != 0 }
+    Changes { table: mask & !VQ_NOTRESP != 0, server_not_responding: mask & (VQ_NOTRESP | VQ_DEAD) != 0 }
 }
 
 #[cfg(test)]
@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn each_bit_has_its_consequence() {
-        for (mask, table, silent_server) in [
+        for (mask, table, server_not_responding) in [
             (0, false, false),
             (VQ_MOUNT, true, false),
             (VQ_UNMOUNT, true, false),
@@ -44,7 +44,7 @@ mod tests {
             (VQ_MOUNT | VQ_NOTRESP, true, true),
             (0x8000, true, false),
         ] {
-            assert_eq!(meaning(mask), Changes { table, silent_server }, "{mask:#x}");
+            assert_eq!(meaning(mask), Changes { table, server_not_responding }, "{mask:#x}");
         }
     }
 }

@@ -58,7 +58,7 @@ impl<S: System> Watch<S> {
                 Ok(Some(mask)) => {
                     let more = meaning(mask);
                     changes.table |= more.table;
-                    changes.silent_server |= more.silent_server;
+                    changes.server_not_responding |= more.server_not_responding;
                 }
                 Ok(None) => return changes,
                 Err(_) => break,
@@ -172,14 +172,14 @@ mod tests {
         let mut watch = lists([macos()]);
         assert_eq!(watch.take_changes(), Changes::default());
         watch.system.events = VecDeque::from([Ok(0x8), Ok(0x1)]);
-        assert_eq!(watch.take_changes(), Changes { table: true, silent_server: true });
+        assert_eq!(watch.take_changes(), Changes { table: true, server_not_responding: true });
         assert_eq!(watch.take_changes(), Changes::default());
         watch.system.events = VecDeque::from([Ok(0x1), Err(io::ErrorKind::Other.into())]);
-        assert_eq!(watch.take_changes(), Changes { table: true, silent_server: true });
+        assert_eq!(watch.take_changes(), Changes { table: true, server_not_responding: true });
         watch.system.events = (0..100).map(|_| Ok(0x1)).collect();
         assert_eq!(
             watch.take_changes(),
-            Changes { table: true, silent_server: true },
+            Changes { table: true, server_not_responding: true },
             "a flood is left for later"
         );
     }

@@ -12,19 +12,19 @@ mod watch;
 /// The calls that ask one file system for a sign of life.
 pub mod probe {
     use crate::portable::probe::{Answer, Calls, ask as ask_by, lstat};
-    use crate::{Call, Errno, Outcome, Target, Usage};
+    use crate::{Call, Errno, ProbeOutcome, Target, Usage};
     use nix::sys::statvfs::{FsFlags, statvfs};
     use std::ffi::CStr;
 
     pub use crate::portable::probe::is_ourselves;
 
     /// Asks the mount for a sign of life; may never return. `on_call` is told of each call right before it is made.
-    pub fn ask(target: &Target, on_call: impl Fn(Call)) -> Outcome {
+    pub fn ask(target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
         ask_by(&Posix, target, on_call)
     }
 
     /// As [`ask`]: no portable call makes one thread somebody else, so a mount that answers its owner alone refuses us.
-    pub fn ask_as_owner(target: &Target, _owner: (u32, u32), on_call: impl Fn(Call)) -> Outcome {
+    pub fn ask_as_owner(target: &Target, _owner: (u32, u32), on_call: impl Fn(Call)) -> ProbeOutcome {
         ask(target, on_call)
     }
 
@@ -70,7 +70,7 @@ pub(crate) const ATTRIBUTES_CALL: &str = "lstat";
 
 /// What this process uses: no portable call tells enough of it.
 #[must_use]
-pub fn own_use() -> Option<crate::OwnUse> {
+pub fn process_stats() -> Option<crate::ProcessStats> {
     None
 }
 

@@ -69,7 +69,7 @@ impl MountWatch {
 
     /// What to do after an event: to be called after each. Never waits.
     pub fn take_changes(&mut self) -> Changes {
-        Changes { table: self.ticker.take(), silent_server: false }
+        Changes { table: self.ticker.take(), server_not_responding: false }
     }
 }
 

@@ -15,7 +15,7 @@ mod watch;
 pub use files::FileWatch;
 pub(crate) use fstype::kind_of;
 pub use namespace::{FoundNamespace, MountNamespace};
-pub use own::own_use;
+pub use own::process_stats;
 pub use watch::{MountWatch, OWN_MOUNT_TABLE};
 
 /// What an operator could look after when the mount table cannot be read.

@@ -1,7 +1,7 @@
 //! What this process uses of the machine, from `/proc/self`: no other file is asked, for in a container any other
 //! part of `/proc` may be somebody's FUSE mount.
 
-use crate::OwnUse;
+use crate::ProcessStats;
 use nix::sys::resource::{Resource, getrlimit};
 use std::fs;
 use std::mem::MaybeUninit;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// What this process uses now; none if `/proc` does not tell.
 #[must_use]
-pub fn own_use() -> Option<OwnUse> {
+pub fn process_stats() -> Option<ProcessStats> {
     let stat = fs::read("/proc/self/stat").ok()?;
     let open_fds = fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1); // one is the reading's own
     let (max_fds, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
@@ -17,7 +17,7 @@ pub fn own_use() -> Option<OwnUse> {
     let page = positive(nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE))?;
     let stat = Stat::parse(&stat)?;
     let span = |n: u64| Duration::from_secs_f64(n as f64 / ticks as f64);
-    Some(OwnUse {
+    Some(ProcessStats {
         cpu: span(stat.cpu_ticks),
         resident_bytes: stat.resident_pages * page,
         virtual_bytes: stat.virtual_bytes,
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn this_process_uses_something() {
-        let used = own_use().unwrap();
+        let used = process_stats().unwrap();
         assert!(used.resident_bytes > 100_000 && used.virtual_bytes >= used.resident_bytes, "{used:?}");
         assert!(used.threads >= 1 && used.open_fds >= 3 && used.max_fds >= used.open_fds, "{used:?}");
         let age = clock(libc::CLOCK_REALTIME).unwrap().saturating_sub(used.started);

@@ -1,7 +1,7 @@
 //! The calls that ask a file system for a sign of life. Any of them may never return: they are made in the prober
 //! process and nowhere else. Nothing is held open: between two probes a mount is as free as if nobody watched it.
 
-use crate::{Call, Errno, FsKind, Outcome, Target, Usage};
+use crate::{Call, Errno, FsKind, ProbeOutcome, Target, Usage};
 use std::ffi::{CStr, CString, c_int, c_uint, c_ulong};
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
@@ -17,9 +17,9 @@ const AS_MOUNTED: c_int = libc::AT_NO_AUTOMOUNT | libc::AT_SYMLINK_NOFOLLOW;
 ///
 /// A verdict belongs to the mount only while its path reaches it; so an error, too, is believed only after a second
 /// look at the mount id (which is never sent to the storage).
-pub fn ask(target: &Target, on_call: impl Fn(Call)) -> Outcome {
+pub fn ask(target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
     let Ok(path) = CString::new(target.path.as_os_str().as_bytes()) else {
-        return Outcome::Failed { call: Call::Identify, errno: Errno::EINVAL }; // no mount has a NUL in its path
+        return ProbeOutcome::Failed { call: Call::Identify, errno: Errno::EINVAL }; // no mount has a NUL in its path
     };
     on_call(Call::Identify);
     // Where no server and no daemon answers, the id and the attributes are one question: a run over thousands of
@@ -27,24 +27,24 @@ pub fn ask(target: &Target, on_call: impl Fn(Call)) -> Outcome {
     let both = target.kind == FsKind::Local;
     match identify(&path, target, both) {
         Ok(Reached::Target) => {}
-        Ok(Reached::Another) => return Outcome::Elsewhere,
+        Ok(Reached::Another) => return ProbeOutcome::WrongMount,
         Err(errno) if both => return believe(&path, target, Call::Statx, errno, &on_call),
-        Err(errno) => return Outcome::Failed { call: Call::Identify, errno },
+        Err(errno) => return ProbeOutcome::Failed { call: Call::Identify, errno },
     }
     let answer = match target.kind {
         FsKind::Autofs => Ok(Usage::default()),
         FsKind::Network | FsKind::Local => usage(&path, &on_call),
         FsKind::Fuse => attributes(&path, &on_call).and_then(|()| usage(&path, &on_call)),
     };
-    answer.map_or_else(|(call, errno)| believe(&path, target, call, errno, &on_call), Outcome::Alive)
+    answer.map_or_else(|(call, errno)| believe(&path, target, call, errno, &on_call), ProbeOutcome::Alive)
 }
 
 /// An error is the mount's only if the path still reaches it.
-fn believe(path: &CStr, target: &Target, call: Call, errno: Errno, on_call: &impl Fn(Call)) -> Outcome {
+fn believe(path: &CStr, target: &Target, call: Call, errno: Errno, on_call: &impl Fn(Call)) -> ProbeOutcome {
     on_call(Call::Identify);
     match identify(path, target, false) {
-        Ok(Reached::Another) => Outcome::Elsewhere,
-        Ok(Reached::Target) | Err(_) => Outcome::Failed { call, errno },
+        Ok(Reached::Another) => ProbeOutcome::WrongMount,
+        Ok(Reached::Target) | Err(_) => ProbeOutcome::Failed { call, errno },
     }
 }
 
@@ -61,7 +61,7 @@ pub fn is_ourselves((uid, gid): (u32, u32)) -> bool {
 /// As [`ask`], but as the one user whom the mount answers. The calling thread keeps that user's identity: it must
 /// have been started for this probe and must end after it. Where the change is not permitted, the question is asked
 /// as we are, and the refusal is the answer.
-pub fn ask_as_owner(target: &Target, (uid, gid): (u32, u32), on_call: impl Fn(Call)) -> Outcome {
+pub fn ask_as_owner(target: &Target, (uid, gid): (u32, u32), on_call: impl Fn(Call)) -> ProbeOutcome {
     // Both this and what follows are best effort: what was not permitted shows as EACCES in the answer.
     let _ = become_owner(uid, gid);
     ask(target, on_call)
@@ -210,7 +210,7 @@ mod tests {
         Target { path, kind, key: MountKey(id), id: u32::try_from(id).unwrap(), owner: None }
     }
 
-    fn calls(target: &Target) -> (Outcome, Vec<Call>) {
+    fn calls(target: &Target) -> (ProbeOutcome, Vec<Call>) {
         let seen = RefCell::new(Vec::new());
         (ask(target, |call| seen.borrow_mut().push(call)), seen.into_inner())
     }
@@ -224,14 +224,14 @@ mod tests {
             (FsKind::Autofs, &[Call::Identify]),
         ] {
             let (outcome, made) = calls(&target("/", kind));
-            assert!(matches!(outcome, Outcome::Alive(_)), "{kind:?}: {outcome:?}");
+            assert!(matches!(outcome, ProbeOutcome::Alive(_)), "{kind:?}: {outcome:?}");
             assert_eq!(made, expected, "{kind:?}");
         }
     }
 
     #[test]
     fn usage_is_what_the_file_system_says() {
-        let Outcome::Alive(usage) = ask(&target("/", FsKind::Local), |_| {}) else {
+        let ProbeOutcome::Alive(usage) = ask(&target("/", FsKind::Local), |_| {}) else {
             panic!("/ does not answer")
         };
         assert!(
@@ -247,7 +247,7 @@ mod tests {
             [("/proc", "another mount"), ("/no/such/path", "nothing"), ("/proc/version/x", "a file")]
         {
             let astray = Target { path: PathBuf::from(path), ..root.clone() };
-            assert_eq!(ask(&astray, |_| {}), Outcome::Elsewhere, "{what}");
+            assert_eq!(ask(&astray, |_| {}), ProbeOutcome::WrongMount, "{what}");
         }
     }
 
@@ -260,16 +260,16 @@ mod tests {
             return;
         }
         let right = Target { key: MountKey(found.stx_mnt_id), id: 0, ..target("/", FsKind::Local) };
-        assert!(matches!(ask(&right, |_| {}), Outcome::Alive(_)));
+        assert!(matches!(ask(&right, |_| {}), ProbeOutcome::Alive(_)));
         let wrong = Target { key: MountKey(found.stx_mnt_id + 1), ..right };
-        assert_eq!(ask(&wrong, |_| {}), Outcome::Elsewhere);
+        assert_eq!(ask(&wrong, |_| {}), ProbeOutcome::WrongMount);
     }
 
     #[test]
     fn a_path_that_no_call_takes_is_an_error_of_the_first_call() {
         let long =
             Target { path: PathBuf::from(format!("/{}", "x/".repeat(3000))), ..target("/", FsKind::Local) };
-        let named = |errno| Outcome::Failed { call: Call::Identify, errno };
+        let named = |errno| ProbeOutcome::Failed { call: Call::Identify, errno };
         let long = Target { kind: FsKind::Fuse, ..long };
         assert_eq!(ask(&long, |_| {}), named(Errno::ENAMETOOLONG));
         let nul = Target { path: PathBuf::from("/\0"), ..long };
@@ -289,7 +289,7 @@ mod tests {
         })
         .join()
         .unwrap();
-        assert!(matches!(outcome, Outcome::Alive(_)), "{outcome:?}");
+        assert!(matches!(outcome, ProbeOutcome::Alive(_)), "{outcome:?}");
         assert!(inside, "the thread was not the owner");
         assert_eq!(nix::unistd::getresuid().unwrap(), before);
         assert!(!is_ourselves((1000, 1000)));

@@ -135,7 +135,7 @@ impl MountWatch {
 
     /// What an event means: to be called after each. Never waits.
     pub fn take_changes(&mut self) -> Changes {
-        Changes { table: true, silent_server: false }
+        Changes { table: true, server_not_responding: false }
     }
 
     fn read_with_unique_ids(&mut self) -> io::Result<Option<MountTable>> {

@@ -2,7 +2,7 @@
 //! threads, and neither do file systems tell of themselves; what a server answers is asked elsewhere.
 
 use crate::DeviceNumber;
-use crate::evidence::{BlockedTasks, Finding, FuseServer, LogLine, StuckThread, Suspect, Traffic};
+use crate::evidence::{BlockedTasks, FuseServer, LogLine, Observation, StuckThread, Suspect, Traffic};
 use mio::{Registry, Token};
 use std::convert::Infallible;
 use std::ffi::OsStr;
@@ -21,7 +21,7 @@ pub struct Limits {
 
 /// A sign of a server in the kernel log.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ServerSign {
+pub struct ServerStatusHint {
     /// The server's name, as the kernel writes it.
     pub server: Vec<u8>,
     /// Does it answer again?
@@ -57,7 +57,7 @@ impl KernelLog {
     }
 
     /// What is new in it, and whether that is all.
-    pub fn take(&mut self) -> (Vec<ServerSign>, bool) {
+    pub fn take(&mut self) -> (Vec<ServerStatusHint>, bool) {
         match self.0 {}
     }
 }
@@ -70,36 +70,36 @@ pub const fn connection(_: DeviceNumber) -> u32 {
 
 /// Requests that wait in a FUSE connection.
 #[must_use]
-pub fn fuse_waiting(_: &Path, _: u32) -> Finding<u64> {
-    Finding::Unknown
+pub fn fuse_waiting(_: &Path, _: u32) -> Observation<u64> {
+    Observation::Unknown
 }
 
 /// The processes that serve FUSE mounts.
 #[must_use]
-pub fn fuse_server(_: &Path, connections: &[u32], _: &Limits) -> Vec<Finding<FuseServer>> {
-    connections.iter().map(|_| Finding::Unknown).collect()
+pub fn fuse_server(_: &Path, connections: &[u32], _: &Limits) -> Vec<Observation<FuseServer>> {
+    connections.iter().map(|_| Observation::Unknown).collect()
 }
 
 /// The last words of the kernel log about servers.
 #[must_use]
-pub fn last_words(servers: &[&[u8]]) -> Vec<Finding<LogLine>> {
-    servers.iter().map(|_| Finding::Unknown).collect()
+pub fn last_words(servers: &[&[u8]]) -> Vec<Observation<LogLine>> {
+    servers.iter().map(|_| Observation::Unknown).collect()
 }
 
 /// What the NFS client has sent and received.
 #[must_use]
-pub fn traffic(_: &Path, mounts: &[(&OsStr, &Path)]) -> Vec<Finding<Traffic>> {
-    mounts.iter().map(|_| Finding::Unknown).collect()
+pub fn traffic(_: &Path, mounts: &[(&OsStr, &Path)]) -> Vec<Observation<Traffic>> {
+    mounts.iter().map(|_| Observation::Unknown).collect()
 }
 
 /// Tasks that are blocked on mounts.
 #[must_use]
-pub fn blocked_tasks(_: &Path, suspects: &[Suspect], _: u32, _: &Limits) -> Vec<Finding<BlockedTasks>> {
-    suspects.iter().map(|_| Finding::Unknown).collect()
+pub fn blocked_tasks(_: &Path, suspects: &[Suspect], _: u32, _: &Limits) -> Vec<Observation<BlockedTasks>> {
+    suspects.iter().map(|_| Observation::Unknown).collect()
 }
 
 /// Where a thread is stuck.
 #[must_use]
-pub fn stuck_thread(_: &Path, _: u32, _: u32) -> Finding<StuckThread> {
-    Finding::Unknown
+pub fn stuck_thread(_: &Path, _: u32, _: u32) -> Observation<StuckThread> {
+    Observation::Unknown
 }

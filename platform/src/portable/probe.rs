@@ -1,7 +1,7 @@
 //! The calls that ask a file system for a sign of life, by `lstat` and `statfs`. Any of them may never return: they
 //! are made in the prober process and nowhere else. Nothing is held open.
 
-use crate::{Call, Errno, FsKind, MountKey, Outcome, Target, Usage};
+use crate::{Call, Errno, FsKind, MountKey, ProbeOutcome, Target, Usage};
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
@@ -26,12 +26,12 @@ pub(crate) struct Answer {
 ///
 /// As on Linux, `statfs` alone is asked of network file systems: attributes may come from a cache. A trigger of
 /// automounts is not asked at all: with these calls that would trigger it.
-pub(crate) fn ask(calls: &impl Calls, target: &Target, on_call: impl Fn(Call)) -> Outcome {
+pub(crate) fn ask(calls: &impl Calls, target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
     let Ok(path) = CString::new(target.path.as_os_str().as_bytes()) else {
-        return Outcome::Failed { call: Call::Identify, errno: Errno::EINVAL }; // no mount has a NUL in its path
+        return ProbeOutcome::Failed { call: Call::Identify, errno: Errno::EINVAL }; // no mount has a NUL in its path
     };
     if target.kind == FsKind::Autofs {
-        return Outcome::Alive(Usage::default());
+        return ProbeOutcome::Alive(Usage::default());
     }
     if target.kind != FsKind::Network {
         on_call(Call::Statx);
@@ -41,17 +41,17 @@ pub(crate) fn ask(calls: &impl Calls, target: &Target, on_call: impl Fn(Call)) -
     }
     on_call(Call::Statfs);
     match calls.statfs(&path) {
-        Ok(answer) if answer.from.is_none_or(|from| from == target.key) => Outcome::Alive(answer.usage),
-        Ok(_) => Outcome::Elsewhere,
+        Ok(answer) if answer.from.is_none_or(|from| from == target.key) => ProbeOutcome::Alive(answer.usage),
+        Ok(_) => ProbeOutcome::WrongMount,
         Err(errno) => failed(Call::Statfs, errno),
     }
 }
 
 /// A path that leads nowhere says nothing about the mount: it is gone, or under another.
-fn failed(call: Call, errno: Errno) -> Outcome {
+fn failed(call: Call, errno: Errno) -> ProbeOutcome {
     match errno {
-        Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => Outcome::Elsewhere,
-        errno => Outcome::Failed { call, errno },
+        Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => ProbeOutcome::WrongMount,
+        errno => ProbeOutcome::Failed { call, errno },
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
         Target { path: "/mnt".into(), kind, key: MountKey(5), id: 5, owner: None }
     }
 
-    fn asked(told: &Told, kind: FsKind) -> (Outcome, Vec<Call>) {
+    fn asked(told: &Told, kind: FsKind) -> (ProbeOutcome, Vec<Call>) {
         let seen = RefCell::new(Vec::new());
         (ask(told, &target(kind), |call| seen.borrow_mut().push(call)), seen.into_inner())
     }
@@ -110,7 +110,7 @@ mod tests {
             (FsKind::Autofs, &[]),
         ] {
             let (outcome, made) = asked(&told, kind);
-            assert!(matches!(outcome, Outcome::Alive(_)), "{kind:?}: {outcome:?}");
+            assert!(matches!(outcome, ProbeOutcome::Alive(_)), "{kind:?}: {outcome:?}");
             assert_eq!(made, calls, "{kind:?}");
         }
     }
@@ -119,9 +119,9 @@ mod tests {
     fn a_verdict_belongs_to_the_mount_that_answered() {
         let usage = Usage { blocks: 7, ..Usage::default() };
         for (from, expected) in [
-            (Some(5), Outcome::Alive(usage)),
-            (Some(6), Outcome::Elsewhere),
-            (None, Outcome::Alive(usage)), // this system does not say which it was
+            (Some(5), ProbeOutcome::Alive(usage)),
+            (Some(6), ProbeOutcome::WrongMount),
+            (None, ProbeOutcome::Alive(usage)), // this system does not say which it was
         ] {
             let told = Told { lstat: Ok(()), statfs: Ok(from) };
             assert_eq!(asked(&told, FsKind::Local).0, expected, "{from:?}");
@@ -130,12 +130,12 @@ mod tests {
 
     #[test]
     fn errors_name_their_call_and_a_path_to_nowhere_accuses_nobody() {
-        let dead = |call, errno| Outcome::Failed { call, errno };
+        let dead = |call, errno| ProbeOutcome::Failed { call, errno };
         for (lstat, statfs, expected) in [
             (Err(Errno::ESTALE), Ok(None), dead(Call::Statx, Errno::ESTALE)),
             (Ok(()), Err(Errno::EIO), dead(Call::Statfs, Errno::EIO)),
-            (Err(Errno::ENOENT), Ok(None), Outcome::Elsewhere),
-            (Ok(()), Err(Errno::ENOTDIR), Outcome::Elsewhere),
+            (Err(Errno::ENOENT), Ok(None), ProbeOutcome::WrongMount),
+            (Ok(()), Err(Errno::ENOTDIR), ProbeOutcome::WrongMount),
         ] {
             assert_eq!(asked(&Told { lstat, statfs }, FsKind::Fuse).0, expected);
         }

@@ -26,7 +26,7 @@ const MAX_LEFT_BEHIND: usize = 2;
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// The collector and what is expected of it.
-pub struct Desk {
+pub struct CollectorHandle {
     registry: Registry,
     token: Token,
     launcher: Launcher,
@@ -37,7 +37,7 @@ pub struct Desk {
     expected: FxHashMap<DeviceNumber, Expected>,
     not_before: Time,
     told_full: bool,
-    events: VecDeque<DeskEvent>,
+    events: VecDeque<CollectorEvent>,
     buffer: Vec<u8>,
 }
 
@@ -57,7 +57,7 @@ struct Expected {
 
 /// What the desk tells the daemon.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum DeskEvent {
+pub enum CollectorEvent {
     /// Something was learned.
     Found {
         /// Of this file system.
@@ -96,13 +96,13 @@ pub enum Notice {
     },
 }
 
-impl Desk {
+impl CollectorHandle {
     /// No collector yet. Its socket will use `token`. `program` is what is run, if not the program that runs now.
     ///
     /// # Errors
     /// `/dev/null` cannot be opened.
-    pub fn new(registry: Registry, token: Token, program: Option<PathBuf>) -> io::Result<Desk> {
-        Ok(Desk {
+    pub fn new(registry: Registry, token: Token, program: Option<PathBuf>) -> io::Result<CollectorHandle> {
+        Ok(CollectorHandle {
             registry,
             token,
             launcher: Launcher::of_collectors(program.as_deref())?,
@@ -117,7 +117,7 @@ impl Desk {
         })
     }
 
-    /// Wants evidence about this. It is sent off by [`Desk::flush`].
+    /// Wants evidence about this. It is sent off by [`CollectorHandle::flush`].
     pub fn collect(&mut self, now: Time, subject: Subject) {
         let expected = Expected { parts: subject.parts(), by: now + LIMIT };
         self.expected.insert(subject.suspect.device_number, expected);
@@ -156,7 +156,7 @@ impl Desk {
         }
         if self.left_behind.len() >= MAX_LEFT_BEHIND {
             if !std::mem::replace(&mut self.told_full, true) {
-                self.events.push_back(DeskEvent::Notice(Notice::TooMany));
+                self.events.push_back(CollectorEvent::Notice(Notice::TooMany));
             }
             return;
         }
@@ -178,7 +178,7 @@ impl Desk {
             }
             Err(error) => {
                 self.not_before = now + PAUSE;
-                self.events.push_back(DeskEvent::Notice(Notice::Failed { errno: Errno::of(&error) }));
+                self.events.push_back(CollectorEvent::Notice(Notice::Failed { errno: Errno::of(&error) }));
             }
         }
     }
@@ -202,12 +202,12 @@ impl Desk {
     }
 
     fn take(&mut self, Reply { device, part, evidence }: Reply) {
-        self.events.push_back(DeskEvent::Found { device, evidence: Box::new(evidence) });
+        self.events.push_back(CollectorEvent::Found { device, evidence: Box::new(evidence) });
         if let Some(expected) = self.expected.get_mut(&device) {
             expected.parts.retain(|&awaited| awaited != part);
             if expected.parts.is_empty() {
                 self.expected.remove(&device);
-                self.events.push_back(DeskEvent::Ended { device });
+                self.events.push_back(CollectorEvent::Ended { device });
             }
         }
     }
@@ -223,7 +223,7 @@ impl Desk {
         }
     }
 
-    /// When [`Desk::handle_deadline`] wants to be called, at the latest.
+    /// When [`CollectorHandle::handle_deadline`] wants to be called, at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
         let idle = self.active.as_ref().and_then(|active| active.idle_since).map(|since| since + IDLE);
@@ -235,7 +235,7 @@ impl Desk {
         if self.expected.values().any(|expected| expected.by <= now) {
             if let Some(active) = &self.active {
                 let pid = active.child.pid();
-                self.events.push_back(DeskEvent::Notice(Notice::Stuck { pid }));
+                self.events.push_back(CollectorEvent::Notice(Notice::Stuck { pid }));
             }
             self.gone(now, false);
         }
@@ -246,11 +246,11 @@ impl Desk {
     }
 
     /// What has happened since the last call.
-    pub fn drain_events(&mut self) -> impl Iterator<Item = DeskEvent> + '_ {
+    pub fn drain_events(&mut self) -> impl Iterator<Item = CollectorEvent> + '_ {
         self.events.drain(..)
     }
 
-    /// Has something happened since the last call of [`Desk::drain_events`]?
+    /// Has something happened since the last call of [`CollectorHandle::drain_events`]?
     #[must_use]
     pub fn has_events(&self) -> bool {
         !self.events.is_empty()
@@ -273,7 +273,7 @@ impl Desk {
             active.child.kill();
             if by_itself {
                 self.not_before = now + PAUSE;
-                self.events.push_back(DeskEvent::Notice(Notice::Died { pid: active.child.pid() }));
+                self.events.push_back(CollectorEvent::Notice(Notice::Died { pid: active.child.pid() }));
             }
             if active.child.try_reap().is_none() {
                 self.left_behind.push(active.child);
@@ -283,7 +283,7 @@ impl Desk {
     }
 
     fn end_all(&mut self) {
-        let ended = self.expected.drain().map(|(device, _)| DeskEvent::Ended { device });
+        let ended = self.expected.drain().map(|(device, _)| CollectorEvent::Ended { device });
         self.events.extend(ended);
     }
 }

@@ -7,7 +7,7 @@
 //!     +----- found, ended <------------- wire <------- what was found, part by part
 //! ```
 //!
-//! * [`Desk`] lives in the daemon's loop: it starts a collector when there is something to collect, never blocks,
+//! * [`CollectorHandle`] lives in the daemon's loop: it starts a collector when there is something to collect, never blocks,
 //!   reads no clock, and leaves a collector behind that does not finish in time.
 //! * [`collector`] is what the child runs; `server` asks servers, `address` knows where they are.
 //!
@@ -20,6 +20,6 @@ mod server;
 mod servers;
 mod wire;
 
-pub use handle::{Desk, DeskEvent, Notice};
+pub use handle::{CollectorEvent, CollectorHandle, Notice};
 
 pub use wire::Subject;

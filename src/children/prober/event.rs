@@ -2,20 +2,20 @@
 
 use crate::monitor::ProbeId;
 use platform::process::Ended;
-use platform::{Call, Errno, Outcome};
+use platform::{Call, Errno, ProbeOutcome};
 use std::fmt;
 use std::time::Duration;
 
-/// What has become of a probe. Each that was started ends with exactly one `Answered`, `Aborted` or `Freed`; before
+/// What has become of a probe. Each that was started ends with exactly one `Responded`, `Aborted` or `Freed`; before
 /// that there may be `Stuck` and `Lost`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PoolEvent {
     /// The end: it was answered, however late.
-    Answered {
+    Responded {
         /// Which one.
         probe: ProbeId,
         /// With what.
-        outcome: Outcome,
+        outcome: ProbeOutcome,
         /// From the first call to the return of the last.
         took: Duration,
     },

@@ -4,7 +4,7 @@
 
 use super::ProbeId;
 use platform::process::MAX_PACKET;
-use platform::{Call, Errno, FsKind, MountKey, Outcome, Target, Usage};
+use platform::{Call, Errno, FsKind, MountKey, ProbeOutcome, Target, Usage};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -36,7 +36,7 @@ pub(super) enum Reply {
     /// It has come up.
     Hello,
     /// The answer of a mount.
-    Answer { probe: ProbeId, outcome: Outcome, took: Duration },
+    Answer { probe: ProbeId, outcome: ProbeOutcome, took: Duration },
     /// Confirmed: this thread has been in this call, and at this probe for so long.
     Stuck { probe: ProbeId, call: Call, elapsed: Duration, tid: u32 },
     /// Nobody has begun with this probe, and nobody will.
@@ -102,20 +102,20 @@ pub(super) fn put_reply(packet: &mut Vec<u8>, reply: &Reply) {
         Reply::Hello => packet.push(tag::HELLO),
         Reply::Answer { probe, outcome, took } => {
             let tag = match outcome {
-                Outcome::Alive(_) => tag::ALIVE,
-                Outcome::Failed { .. } => tag::FAILED,
-                Outcome::Elsewhere => tag::ELSEWHERE,
+                ProbeOutcome::Alive(_) => tag::ALIVE,
+                ProbeOutcome::Failed { .. } => tag::FAILED,
+                ProbeOutcome::WrongMount => tag::ELSEWHERE,
             };
             packet.push(tag);
             put_u64(packet, probe.0);
             put_duration(packet, took);
             match outcome {
-                Outcome::Alive(usage) => put_usage(packet, &usage),
-                Outcome::Failed { call, errno } => {
+                ProbeOutcome::Alive(usage) => put_usage(packet, &usage),
+                ProbeOutcome::Failed { call, errno } => {
                     packet.push(index_of(&CALLS, &call));
                     put_u32(packet, errno.0.cast_unsigned());
                 }
-                Outcome::Elsewhere => {}
+                ProbeOutcome::WrongMount => {}
             }
         }
         Reply::Stuck { probe, call, elapsed, tid } => {
@@ -182,18 +182,19 @@ fn request(fields: &mut Fields<'_>) -> Result<Request, Malformed> {
 }
 
 fn reply(fields: &mut Fields<'_>) -> Result<Reply, Malformed> {
-    let answer = |fields: &mut Fields<'_>, outcome: fn(&mut Fields<'_>) -> Result<Outcome, Malformed>| {
+    let answer = |fields: &mut Fields<'_>,
+                  outcome: fn(&mut Fields<'_>) -> Result<ProbeOutcome, Malformed>| {
         let probe = ProbeId(fields.u64()?);
         let took = fields.duration()?;
         Ok(Reply::Answer { probe, outcome: outcome(fields)?, took })
     };
     match fields.u8()? {
         tag::HELLO => Ok(Reply::Hello),
-        tag::ALIVE => answer(fields, |fields| Ok(Outcome::Alive(fields.usage()?))),
+        tag::ALIVE => answer(fields, |fields| Ok(ProbeOutcome::Alive(fields.usage()?))),
         tag::FAILED => answer(fields, |fields| {
-            Ok(Outcome::Failed { call: fields.one_of(&CALLS)?, errno: fields.errno()? })
+            Ok(ProbeOutcome::Failed { call: fields.one_of(&CALLS)?, errno: fields.errno()? })
         }),
-        tag::ELSEWHERE => answer(fields, |_| Ok(Outcome::Elsewhere)),
+        tag::ELSEWHERE => answer(fields, |_| Ok(ProbeOutcome::WrongMount)),
         tag::STUCK => Ok(Reply::Stuck {
             probe: ProbeId(fields.u64()?),
             call: fields.one_of(&CALLS)?,

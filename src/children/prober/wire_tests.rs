@@ -2,7 +2,7 @@
 
 use super::ProbeId;
 use super::wire::{self, Malformed, Reply, Request};
-use platform::{Call, Errno, FsKind, MountKey, Outcome, Target, Usage};
+use platform::{Call, Errno, FsKind, MountKey, ProbeOutcome, Target, Usage};
 use proptest::prelude::*;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -12,14 +12,14 @@ fn call() -> impl Strategy<Value = Call> {
     prop_oneof![Just(Call::Identify), Just(Call::Statx), Just(Call::Statfs)]
 }
 
-fn outcome() -> impl Strategy<Value = Outcome> {
+fn outcome() -> impl Strategy<Value = ProbeOutcome> {
     let alive = (any::<[u64; 6]>(), any::<bool>()).prop_map(|(n, read_only)| {
         let [block_size, blocks, free, available, files, files_free] = n;
-        Outcome::Alive(Usage { block_size, blocks, free, available, files, files_free, read_only })
+        ProbeOutcome::Alive(Usage { block_size, blocks, free, available, files, files_free, read_only })
     });
     let failed =
-        (call(), any::<i32>()).prop_map(|(call, errno)| Outcome::Failed { call, errno: Errno(errno) });
-    prop_oneof![alive, failed, Just(Outcome::Elsewhere)]
+        (call(), any::<i32>()).prop_map(|(call, errno)| ProbeOutcome::Failed { call, errno: Errno(errno) });
+    prop_oneof![alive, failed, Just(ProbeOutcome::WrongMount)]
 }
 
 fn reply() -> impl Strategy<Value = Reply> {

@@ -5,7 +5,7 @@
 use super::ProbeId;
 use super::wire::{self, Reply};
 use platform::process::{self, MAX_PACKET};
-use platform::{Call, Errno, Outcome, Target, probe};
+use platform::{Call, Errno, ProbeOutcome, Target, probe};
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -243,7 +243,7 @@ impl Shared {
         &self,
         place: usize,
         probe: ProbeId,
-        outcome: Outcome,
+        outcome: ProbeOutcome,
         took: Duration,
     ) -> MutexGuard<'_, State> {
         let mut state = self.lock();

@@ -1,7 +1,7 @@
 //! One run of a command: the object on its standard input, the end of what it says kept for the log, SIGTERM at its
 //! deadline, SIGKILL soon after, and a command that does not end even then is left behind.
 
-use super::counters::Outcome;
+use super::counters::HookOutcome;
 use super::payload::Payload;
 use super::stop::Stop;
 use crate::render::escape::escape;
@@ -33,7 +33,7 @@ const NOT_EXECUTED: i32 = 127;
 /// How a run ended.
 #[derive(Debug)]
 pub(super) struct Report {
-    pub(super) outcome: Outcome,
+    pub(super) outcome: HookOutcome,
     /// Why it did not go well.
     pub(super) text: String,
     /// What could not be ended.
@@ -92,9 +92,9 @@ pub(super) async fn run(
     }
     talk.abort();
     let (outcome, mut text) = if stopped {
-        (Outcome::Dropped, "the daemon ends".to_owned())
+        (HookOutcome::Dropped, "the daemon ends".to_owned())
     } else {
-        (Outcome::Timeout, format!("no end in {}s", limit.as_secs_f64()))
+        (HookOutcome::Timeout, format!("no end in {}s", limit.as_secs_f64()))
     };
     let left = ended.is_none().then_some(running);
     if let Some(left) = &left {
@@ -104,12 +104,12 @@ pub(super) async fn run(
 }
 
 fn failed(text: String) -> Report {
-    Report { outcome: Outcome::Failed, text, left: None }
+    Report { outcome: HookOutcome::Failed, text, left: None }
 }
 
 fn report(ended: Ended, last: &str) -> Report {
     match ended {
-        Ended::Exited(0) => Report { outcome: Outcome::Ok, text: String::new(), left: None },
+        Ended::Exited(0) => Report { outcome: HookOutcome::Ok, text: String::new(), left: None },
         // A script may end so as well, but then somebody said what was not found.
         Ended::Exited(NOT_EXECUTED) if !last.is_empty() => {
             failed(with_last(format!("exit status {NOT_EXECUTED}"), last))
@@ -233,8 +233,8 @@ mod tests {
             (Ended::Killed(9), "", "killed by SIGKILL"),
         ] {
             let report = report(ended, last);
-            assert_eq!((report.outcome, report.text.as_str()), (Outcome::Failed, text));
+            assert_eq!((report.outcome, report.text.as_str()), (HookOutcome::Failed, text));
         }
-        assert_eq!(report(Ended::Exited(0), "done").outcome, Outcome::Ok);
+        assert_eq!(report(Ended::Exited(0), "done").outcome, HookOutcome::Ok);
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 /// What came of one event at one hook.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
+pub enum HookOutcome {
     /// The command ended with 0, the server took it.
     Ok,
     /// The command did not start or ended with something else, the server refused.
@@ -16,18 +16,19 @@ pub enum Outcome {
     Dropped,
 }
 
-impl Outcome {
+impl HookOutcome {
     /// All of them.
-    pub const ALL: [Outcome; 4] = [Outcome::Ok, Outcome::Failed, Outcome::Timeout, Outcome::Dropped];
+    pub const ALL: [HookOutcome; 4] =
+        [HookOutcome::Ok, HookOutcome::Failed, HookOutcome::Timeout, HookOutcome::Dropped];
 
     /// The value of the label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Outcome::Ok => "ok",
-            Outcome::Failed => "failed",
-            Outcome::Timeout => "timeout",
-            Outcome::Dropped => "dropped",
+            HookOutcome::Ok => "ok",
+            HookOutcome::Failed => "failed",
+            HookOutcome::Timeout => "timeout",
+            HookOutcome::Dropped => "dropped",
         }
     }
 }
@@ -35,12 +36,12 @@ impl Outcome {
 /// Counts of one hook.
 #[derive(Debug, Default)]
 pub(super) struct HookCounters {
-    outcomes: [AtomicU64; Outcome::ALL.len()],
+    outcomes: [AtomicU64; HookOutcome::ALL.len()],
     pub(super) left: AtomicU64,
 }
 
 impl HookCounters {
-    pub(super) fn add(&self, outcome: Outcome, n: u64) {
+    pub(super) fn add(&self, outcome: HookOutcome, n: u64) {
         self.outcomes[outcome as usize].fetch_add(n, Ordering::Relaxed);
     }
 
@@ -100,8 +101,8 @@ pub struct Counts {
 pub struct HookCount {
     /// Its name.
     pub name: String,
-    /// Events by what came of them, in the order of [`Outcome::ALL`].
-    pub runs: [u64; Outcome::ALL.len()],
+    /// Events by what came of them, in the order of [`HookOutcome::ALL`].
+    pub runs: [u64; HookOutcome::ALL.len()],
     /// Events that wait.
     pub waiting: usize,
     /// Commands that were killed and have not ended.
@@ -111,7 +112,7 @@ pub struct HookCount {
 impl HookCount {
     /// Events of which this came.
     #[must_use]
-    pub const fn runs(&self, outcome: Outcome) -> u64 {
+    pub const fn runs(&self, outcome: HookOutcome) -> u64 {
         self.runs[outcome as usize]
     }
 }

@@ -1,6 +1,6 @@
 //! The hooks that there are, each with its queue, its counters and what is said of it.
 
-use super::counters::{HookCounters, Outcome};
+use super::counters::{HookCounters, HookOutcome};
 use super::limit::{Limit, Say};
 use super::payload::Payload;
 use super::queue::{MAX_RUNNING, Place, Queue};
@@ -15,7 +15,7 @@ use std::time::Instant;
 const MAX_LEFT_IN_ALL: usize = 64;
 
 /// One hook.
-pub(super) struct Lane {
+pub(super) struct HookRunner {
     pub(super) hook: Arc<Hook>,
     pub(super) client: Client,
     queue: Queue,
@@ -38,14 +38,14 @@ pub(super) struct Job {
 
 /// All hooks.
 #[derive(Default)]
-pub(super) struct Lanes {
-    lanes: Vec<Lane>,
+pub(super) struct HookRunners {
+    lanes: Vec<HookRunner>,
     left: Vec<(Arc<Hook>, Arc<HookCounters>, Running)>,
     /// Runs under way, those of hooks that are gone among them.
     running: usize,
 }
 
-impl Lanes {
+impl HookRunners {
     /// Goes on with these hooks. How many events are lost with those that are gone?
     pub(super) fn adopt(&mut self, settings: &HookSettings) -> u64 {
         let mut before = std::mem::take(&mut self.lanes);
@@ -55,9 +55,9 @@ impl Lanes {
                 Some(lane) if *lane.hook == *hook => lane,
                 Some(lane) => {
                     let client = Client::new(hook.action.access());
-                    Lane { hook: Arc::new(hook.clone()), client, ..lane }
+                    HookRunner { hook: Arc::new(hook.clone()), client, ..lane }
                 }
-                None => Lane::new(hook),
+                None => HookRunner::new(hook),
             };
             self.lanes.push(lane);
         }
@@ -76,7 +76,7 @@ impl Lanes {
         for lane in &mut self.lanes {
             let chosen = selected.is_none_or(|names| names.contains(&lane.hook.name));
             if chosen && lane.hook.wants(event) && !lane.queue.offer(payload.clone()) {
-                lane.counters.add(Outcome::Dropped, 1);
+                lane.counters.add(HookOutcome::Dropped, 1);
                 full.push((Arc::clone(&lane.hook), lane.drops.admit(now)));
             }
         }
@@ -132,15 +132,15 @@ impl Lanes {
         ended
     }
 
-    pub(super) fn lane_of(&mut self, counters: &Arc<HookCounters>) -> Option<&mut Lane> {
+    pub(super) fn lane_of(&mut self, counters: &Arc<HookCounters>) -> Option<&mut HookRunner> {
         self.lanes.iter_mut().find(|lane| Arc::ptr_eq(&lane.counters, counters))
     }
 
-    pub(super) fn lane_named(&mut self, name: &str) -> Option<&mut Lane> {
+    pub(super) fn lane_named(&mut self, name: &str) -> Option<&mut HookRunner> {
         self.lanes.iter_mut().find(|lane| lane.hook.name == name)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Lane> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &HookRunner> {
         self.lanes.iter()
     }
 
@@ -157,14 +157,14 @@ impl Lanes {
     pub(super) fn clear(&mut self) {
         for lane in &mut self.lanes {
             let lost = lane.queue.clear();
-            lane.counters.add(Outcome::Dropped, lost as u64);
+            lane.counters.add(HookOutcome::Dropped, lost as u64);
         }
     }
 }
 
-impl Lane {
-    fn new(hook: &Hook) -> Lane {
-        Lane {
+impl HookRunner {
+    fn new(hook: &Hook) -> HookRunner {
+        HookRunner {
             client: Client::new(hook.action.access()),
             hook: Arc::new(hook.clone()),
             queue: Queue::default(),

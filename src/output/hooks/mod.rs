@@ -25,7 +25,7 @@ pub mod settings;
 mod stop;
 mod worker;
 
-pub use counters::{AlertCount, Counts, HookCount, Outcome};
+pub use counters::{AlertCount, Counts, HookCount, HookOutcome};
 pub use queue::{MAX_RUNNING, MAX_WAITING};
 pub use settings::{Alertmanager, Hook, HookAction, HookSettings};
 
@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 use worker::Shared;
 
 /// Tells people what came of a hook; called by the thread of hooks.
-pub type Tell = Arc<dyn Fn(Priority, &str) + Send + Sync>;
+pub type LogFn = Arc<dyn Fn(Priority, &str) + Send + Sync>;
 
 /// The severity of what no rule says otherwise of.
 pub const DEFAULT_SEVERITY: &str = "critical";
@@ -57,7 +57,7 @@ impl Hooks {
     ///
     /// # Errors
     /// The machine has no thread or no event queue for it. What hooks themselves come to is told later.
-    pub fn start(settings: HookSettings, tell: Tell) -> io::Result<Hooks> {
+    pub fn start(settings: HookSettings, tell: LogFn) -> io::Result<Hooks> {
         let hooks = Hooks { shared: Arc::new(Shared::new(tell)), ended: Arc::default() };
         hooks.begin(settings)?;
         Ok(hooks)

@@ -1,13 +1,13 @@
 //! One run of a request: tried again after a pause, as long as its time lasts and it may go better.
 
 use super::command::Report;
-use super::counters::Outcome;
+use super::counters::HookOutcome;
 use super::payload::Payload;
 use super::stop::Stop;
 use crate::output::http_client::Address;
 use crate::output::http_client::Backoff;
 use crate::output::http_client::Client;
-use crate::output::http_client::Failure;
+use crate::output::http_client::RequestError;
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(super) async fn run(
 ) -> Report {
     tokio::select! {
         report = send(url, client, payload, limit) => report,
-        () = stop.soft() => Report { outcome: Outcome::Dropped, text: "the daemon ends".into(), left: None },
+        () = stop.soft() => Report { outcome: HookOutcome::Dropped, text: "the daemon ends".into(), left: None },
     }
 }
 
@@ -43,7 +43,7 @@ async fn send(url: &Address, client: &Client, payload: &Payload, limit: Duration
         let body = Some((HeaderValue::from_static("application/json"), object.clone()));
         let left = by.saturating_duration_since(Instant::now());
         let Err(failure) = client.send(Method::POST, url.url().clone(), body, left).await else {
-            return Report { outcome: Outcome::Ok, text: String::new(), left: None };
+            return Report { outcome: HookOutcome::Ok, text: String::new(), left: None };
         };
         let pause = backoff.failed();
         if tries == MAX_TRIES || !failure.may_pass || Instant::now() + pause >= by {
@@ -54,8 +54,8 @@ async fn send(url: &Address, client: &Client, payload: &Payload, limit: Duration
     }
 }
 
-fn report(failure: Failure, tries: u32, limit: Duration) -> Report {
-    let outcome = if failure.timed_out { Outcome::Timeout } else { Outcome::Failed };
+fn report(failure: RequestError, tries: u32, limit: Duration) -> Report {
+    let outcome = if failure.timed_out { HookOutcome::Timeout } else { HookOutcome::Failed };
     let text = match tries {
         // What was left of the time for the last attempt says nothing to anybody.
         2.. if failure.timed_out => format!("no answer in {}s, {tries} attempts", limit.as_secs_f64()),

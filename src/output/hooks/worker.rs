@@ -1,13 +1,13 @@
 //! The thread of hooks: takes what may run, starts it, and tells what came of it.
 
 use super::alerts::Alerting;
-use super::counters::{Counts, Outcome};
-use super::lanes::{Job, Lanes};
+use super::counters::{Counts, HookOutcome};
+use super::lanes::{HookRunners, Job};
 use super::limit::{Say, WINDOW};
 use super::payload::Payload;
 use super::settings::{ALERTMANAGER, Hook, HookAction, HookSettings, MAX_HOOKS};
 use super::stop::Stop;
-use super::{Tell, command, post};
+use super::{LogFn, command, post};
 use crate::monitor::{Event, Status};
 use crate::output::http_client::executor;
 use crate::render::Priority;
@@ -29,12 +29,12 @@ pub(super) struct Shared {
     /// All is done, perhaps.
     idle: Condvar,
     pub(super) alerting: Alerting,
-    tell: Tell,
+    tell: LogFn,
 }
 
 #[derive(Default)]
 struct State {
-    lanes: Lanes,
+    lanes: HookRunners,
     /// By when, if at all.
     stopping: Option<Instant>,
     /// Events that the loop saw dropped and the thread is to tell.
@@ -91,7 +91,7 @@ fn run(runtime: &Runtime, mut children: Signal, shared: &Arc<Shared>) {
 }
 
 impl Shared {
-    pub(super) fn new(tell: Tell) -> Shared {
+    pub(super) fn new(tell: LogFn) -> Shared {
         Shared {
             state: Mutex::default(),
             bell: Notify::new(),
@@ -210,9 +210,9 @@ impl Shared {
         self.bell.notify_one();
     }
 
-    fn tell_outcome(self: &Arc<Shared>, job: &Job, outcome: Outcome, text: &str) {
+    fn tell_outcome(self: &Arc<Shared>, job: &Job, outcome: HookOutcome, text: &str) {
         let (name, subject) = (&job.hook.name, job.payload.subject());
-        if outcome == Outcome::Ok {
+        if outcome == HookOutcome::Ok {
             return (self.tell)(Priority::Debug, &format!("Hook {name} is done for {subject}"));
         }
         let say = self.lock().lanes.lane_of(&job.counters).map(|lane| lane.runs.admit(Instant::now()));

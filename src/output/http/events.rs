@@ -2,8 +2,8 @@
 //! events, so one that is too slow costs nothing; it loses the oldest and is told how many.
 
 use super::limits::{EVENTS_AT_ONCE, HEARTBEAT};
-use crate::output::Live;
 use crate::output::Missed;
+use crate::output::SharedState;
 use crate::render::json;
 use axum::body::{Body, Bytes};
 use futures_util::stream;
@@ -30,7 +30,7 @@ pub(super) struct Wish {
 
 /// The stream as it is made, step by step.
 struct Follower {
-    live: Live,
+    live: SharedState,
     news: watch::Receiver<()>,
     /// The last event that was written.
     last: u64,
@@ -41,7 +41,12 @@ struct Follower {
 }
 
 /// The events, for as long as the client stays.
-pub(super) fn body(live: &Live, news: watch::Receiver<()>, wish: &Wish, place: OwnedSemaphorePermit) -> Body {
+pub(super) fn body(
+    live: &SharedState,
+    news: watch::Receiver<()>,
+    wish: &Wish,
+    place: OwnedSemaphorePermit,
+) -> Body {
     let newest = live.events().last();
     let last = match wish.from {
         From::Now => newest,
@@ -118,14 +123,14 @@ mod tests {
     use std::time::SystemTime;
     use tokio::sync::Semaphore;
 
-    fn follower(live: &Live, last: u64) -> (Follower, watch::Sender<()>) {
+    fn follower(live: &SharedState, last: u64) -> (Follower, watch::Sender<()>) {
         let (tell, news) = watch::channel(());
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let live = live.clone();
         (Follower { live, news, last, serial: None, greeted: true, _place: place }, tell)
     }
 
-    fn tell(live: &Live, count: usize) {
+    fn tell(live: &SharedState, count: usize) {
         for n in 0..count {
             let text = format!("event\u{85} {n}");
             let time = SystemTime::UNIX_EPOCH;
@@ -135,7 +140,7 @@ mod tests {
 
     #[test]
     fn events_have_numbers_and_come_in_portions() {
-        let live = Live::new();
+        let live = SharedState::new();
         tell(&live, EVENTS_AT_ONCE + 2);
         let (mut follower, _tell) = follower(&live, 1);
         let text = follower.take();
@@ -148,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_slow_client_is_told_what_it_missed() {
-        let live = Live::new();
+        let live = SharedState::new();
         let (mut follower, _tell) = follower(&live, 0);
         tell(&live, 5000);
         let text = follower.take();

@@ -1,17 +1,17 @@
 //! Whether the loop turns: it is woken, and then it has to.
 
 use super::limits::{ALIVE_FRESH, ALIVE_LOOK, ALIVE_WITHIN};
-use crate::output::Live;
+use crate::output::SharedState;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 pub(super) struct Pulse {
-    live: Live,
+    live: SharedState,
     last: Mutex<Option<(Instant, bool)>>,
 }
 
 impl Pulse {
-    pub(super) fn new(live: Live) -> Pulse {
+    pub(super) fn new(live: SharedState) -> Pulse {
         Pulse { live, last: Mutex::new(None) }
     }
 
@@ -49,12 +49,12 @@ mod tests {
 
     #[test]
     fn a_loop_that_stands_still_has_no_pulse() {
-        assert!(!run(Pulse::new(Live::new()).beats()));
+        assert!(!run(Pulse::new(SharedState::new()).beats()));
     }
 
     #[test]
     fn a_loop_that_turns_has_one() {
-        let live = Live::new();
+        let live = SharedState::new();
         let turning = live.clone();
         let pulse = Pulse::new(live);
         let alive = run(async {

@@ -1,6 +1,6 @@
 //! The HTTP server: metrics, the API, the status page, over TCP and over a Unix socket.
 //!
-//! One thread with a runtime of its own. It sees the daemon through [`Live`] alone, the latest snapshot and the last
+//! One thread with a runtime of its own. It sees the daemon through [`SharedState`] alone, the latest snapshot and the last
 //! events, so whatever its clients do costs nobody else anything, and what hangs for the daemon does not hang here.
 //! Without anything to listen on there is no thread.
 
@@ -18,7 +18,7 @@ mod stall;
 
 pub use cache::Renderer;
 
-use crate::output::Live;
+use crate::output::SharedState;
 use crate::render::escape::escape_os;
 use cache::Cache;
 use health::Pulse;
@@ -69,7 +69,7 @@ impl SocketChoice {
 }
 
 /// Tells a warning.
-pub type Warn = Box<dyn Fn(&str) + Send>;
+pub type WarnFn = Box<dyn Fn(&str) + Send>;
 
 /// The running server. Dropping it stops it too, without waiting for the end.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Server {
 
 /// What all requests are answered from.
 struct Told {
-    live: Live,
+    live: SharedState,
 }
 
 /// What the handlers of one listener share.
@@ -119,9 +119,9 @@ struct State {
 /// When there can be no thread.
 pub fn start(
     http: &HttpSettings,
-    live: Live,
+    live: SharedState,
     metrics: Renderer,
-    warn: Warn,
+    warn: WarnFn,
     before: Option<Server>,
 ) -> io::Result<Option<Server>> {
     if http.listen.is_none() && http.socket == SocketChoice::Off {
@@ -148,9 +148,9 @@ pub fn start(
 fn run(
     runtime: &Runtime,
     http: &HttpSettings,
-    live: &Live,
+    live: &SharedState,
     metrics: Renderer,
-    warn: &Warn,
+    warn: &WarnFn,
     lacks: &AtomicBool,
     told_to_stop: oneshot::Receiver<()>,
 ) {
@@ -190,7 +190,7 @@ fn run(
 
 async fn open(
     http: &HttpSettings,
-    warn: &Warn,
+    warn: &WarnFn,
     lacks: &AtomicBool,
 ) -> (Option<TcpListener>, Option<(UnixListener, SocketFile)>) {
     let cannot = |what: &str, error: &io::Error| {

@@ -4,7 +4,7 @@ use super::cache::{Cache, wants_gzip};
 use super::{State, reply};
 use crate::monitor::{ExpectedStatus, Health, Status};
 use crate::render::Snapshot;
-use crate::render::Verdict;
+use crate::render::StatusSummary;
 use crate::render::diagnosis;
 use crate::render::document::{Running, document};
 use crate::render::escape::escape_os;
@@ -31,7 +31,7 @@ pub(super) fn whole(state: &Arc<super::Told>, snapshot: &Snapshot) -> Vec<u8> {
         last_event: state.live.events().last(),
         settings: snapshot.settings,
         probers: snapshot.probers,
-        probers_lost: snapshot.probers_lost,
+        probers_stranded: snapshot.probers_stranded,
     };
     document(&snapshot.status, snapshot.at, snapshot.wall, Some(running)).into_bytes()
 }
@@ -88,7 +88,7 @@ fn with_exit_status(mut response: Response, snapshot: &Snapshot, status: u8) -> 
 
 /// As `check` would end: 1 if mounts are dead, 2 if some could not be judged.
 fn exit_status(snapshot: &Snapshot) -> u8 {
-    let verdict = Verdict::of(&snapshot.status);
+    let verdict = StatusSummary::of(&snapshot.status);
     match verdict.exit_status() {
         0 if verdict.pending > 0 => 2,
         status => status,
@@ -165,7 +165,7 @@ impl Question {
         };
         let expected = status.expected.iter().filter(is_expected).cloned().collect();
         let mut selected = Status { mounts, expected, ..status.clone() };
-        let verdict = Verdict::of(&selected);
+        let verdict = StatusSummary::of(&selected);
         (selected.total, selected.dead) = (verdict.total, verdict.dead);
         Ok(selected)
     }

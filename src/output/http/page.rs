@@ -4,10 +4,10 @@
 use super::limits::{PAGE_EVENTS, PAGE_ROWS};
 use super::{State, reply};
 use crate::monitor::{Event, Failure, Health, MountStatus, Reason, Time};
+use crate::render::HumanDuration;
 use crate::render::Message;
 use crate::render::Snapshot;
-use crate::render::Span;
-use crate::render::Verdict;
+use crate::render::StatusSummary;
 use crate::render::escape::escape_os;
 use crate::render::evidence;
 use crate::render::messages;
@@ -147,7 +147,7 @@ fn state_of(health: &Health) -> String {
 }
 
 fn summary(snapshot: &Snapshot) -> String {
-    let verdict = Verdict::of(&snapshot.status);
+    let verdict = StatusSummary::of(&snapshot.status);
     let mut summary = format!("{} mounts; {} dead", verdict.total, verdict.dead);
     for (count, what) in [
         (verdict.missing, "missing"),
@@ -265,11 +265,13 @@ fn row(text: &mut String, snapshot: &Snapshot, status: &MountStatus) {
 
 fn latency(snapshot: &Snapshot, status: &MountStatus) -> String {
     match (&status.health, status.answered, status.waiting_since) {
-        (Health::Ok | Health::Slow, Some(answer), _) => Span(answer.took).to_string(),
+        (Health::Ok | Health::Slow, Some(answer), _) => HumanDuration(answer.took).to_string(),
         (Health::Dead(failure), _, None) if failure.reason == Reason::Hung => {
-            format!(">{}", Span(failure.waited))
+            format!(">{}", HumanDuration(failure.waited))
         }
-        (Health::Dead(_) | Health::Pending, _, Some(since)) => format!(">{}", Span(snapshot.at.since(since))),
+        (Health::Dead(_) | Health::Pending, _, Some(since)) => {
+            format!(">{}", HumanDuration(snapshot.at.since(since)))
+        }
         _ => "–".to_owned(),
     }
 }
@@ -280,7 +282,7 @@ fn badge(health: &Health) -> String {
 
 fn ago(wall: &str, words: &str, snapshot: &Snapshot, since: Time) -> String {
     let seconds = Duration::from_secs(snapshot.at.since(since).as_secs());
-    let text = words.replace('%', &Span(seconds).to_string());
+    let text = words.replace('%', &HumanDuration(seconds).to_string());
     format!("<time datetime=\"{wall}\" title=\"{}\" data-words=\"{words}\">{text}</time>", clock(wall))
 }
 

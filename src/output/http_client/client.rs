@@ -47,7 +47,7 @@ struct Made {
 
 /// Why a request failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Failure {
+pub struct RequestError {
     /// In words, without the address, which the reader is told anyway.
     pub text: String,
     /// Time was up.
@@ -56,14 +56,14 @@ pub struct Failure {
     pub may_pass: bool,
 }
 
-impl Failure {
-    fn ours(text: String) -> Failure {
-        Failure { text, timed_out: false, may_pass: true }
+impl RequestError {
+    fn ours(text: String) -> RequestError {
+        RequestError { text, timed_out: false, may_pass: true }
     }
 
-    fn late(timeout: Duration) -> Failure {
+    fn late(timeout: Duration) -> RequestError {
         let text = format!("no answer in {}s", seconds(timeout));
-        Failure { text, timed_out: true, may_pass: true }
+        RequestError { text, timed_out: true, may_pass: true }
     }
 }
 
@@ -84,9 +84,9 @@ impl Client {
         url: Url,
         body: Option<(HeaderValue, Vec<u8>)>,
         timeout: Duration,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), RequestError> {
         let by = Instant::now() + timeout;
-        let late = |_| Failure::late(timeout);
+        let late = |_| RequestError::late(timeout);
         let (made, secret) = timeout_at(by, self.prepare(url.scheme() == "https")).await.map_err(late)??;
         let left = by.saturating_duration_since(Instant::now());
         let mut request = made.client.request(method, url).timeout(left);
@@ -107,11 +107,15 @@ impl Client {
         let may_pass = status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429);
         let complaint = timeout_at(by, complaint(response)).await.unwrap_or_default();
         let colon = if complaint.is_empty() { "" } else { ": " };
-        Err(Failure { text: format!("it answered {status}{colon}{complaint}"), timed_out: false, may_pass })
+        Err(RequestError {
+            text: format!("it answered {status}{colon}{complaint}"),
+            timed_out: false,
+            may_pass,
+        })
     }
 
     /// Reads what is needed from files, and makes a client if there is none that fits.
-    async fn prepare(&self, encrypted: bool) -> Result<(Made, Secret), Failure> {
+    async fn prepare(&self, encrypted: bool) -> Result<(Made, Secret), RequestError> {
         let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(made) = &made
             && self.access == Access::default()
@@ -131,7 +135,7 @@ impl Client {
             }
         });
         let prepared = prepared.await.unwrap_or_else(|_| Err("it was given up".to_owned()));
-        let (made, secret) = prepared.map_err(Failure::ours)?;
+        let (made, secret) = prepared.map_err(RequestError::ours)?;
         *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some(made.clone());
         Ok((made, secret))
     }
@@ -197,15 +201,15 @@ async fn complaint(mut response: Response) -> String {
     String::from_utf8_lossy(&bytes).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn describe(error: &reqwest::Error, timeout: Duration) -> Failure {
+fn describe(error: &reqwest::Error, timeout: Duration) -> RequestError {
     if error.is_connect() && error.is_timeout() {
         let text = format!("no connection in {}s", seconds(CONNECT_TIMEOUT.min(timeout)));
-        return Failure { text, timed_out: true, may_pass: true };
+        return RequestError { text, timed_out: true, may_pass: true };
     }
     if error.is_timeout() {
-        return Failure::late(timeout);
+        return RequestError::late(timeout);
     }
-    Failure::ours(deepest(error))
+    RequestError::ours(deepest(error))
 }
 
 /// As people say it: what is left of a deadline is a crooked number.

@@ -7,7 +7,7 @@ mod client;
 
 pub use address::{Address, NO_PASSWORD};
 pub use backoff::Backoff;
-pub use client::{Client, Failure};
+pub use client::{Client, RequestError};
 
 use std::path::PathBuf;
 

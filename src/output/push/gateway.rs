@@ -19,7 +19,7 @@ const JOB: &str = "mount_status_monitor";
 
 /// How to push.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Settings {
+pub struct PushSettings {
     /// Where to.
     pub gateway: Gateway,
     /// Take the group back at a clean stop?
@@ -30,7 +30,7 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
 }
 
-impl Settings {
+impl PushSettings {
     pub(super) fn client(&self) -> Client {
         Client::new(Access { credentials: self.credentials.clone(), ca_file: self.ca_file.clone() })
     }

@@ -9,11 +9,11 @@ mod gateway;
 
 pub use crate::output::http_client::Credentials;
 pub use counters::PushCounters;
-pub use gateway::{Gateway, Settings};
+pub use gateway::{Gateway, PushSettings};
 
-use super::exporters::Tell;
-use super::publish_gate::News;
-use crate::output::Live;
+use super::exporters::LogFn;
+use super::publish_gate::PublishGate;
+use crate::output::SharedState;
 use crate::output::http_client::Backoff;
 use crate::output::http_client::Client;
 use crate::output::http_client::executor;
@@ -59,10 +59,10 @@ struct Shared {
 impl Pusher {
     /// Starts it.
     pub(super) fn start(
-        settings: &Settings,
+        settings: &PushSettings,
         renderer: &Arc<Renderer>,
-        live: &Live,
-        tell: &Tell,
+        live: &SharedState,
+        tell: &LogFn,
     ) -> io::Result<Pusher> {
         let shared = Arc::new(Shared::default());
         let (end, ended) = mpsc::channel();
@@ -73,7 +73,7 @@ impl Pusher {
             tell: Arc::clone(tell),
             shared: Arc::clone(&shared),
             client: settings.client(),
-            news: News::default(),
+            news: PublishGate::default(),
             backoff: Backoff::new(FIRST_RETRY, LAST_RETRY),
             _end: end,
         };
@@ -100,7 +100,7 @@ impl Pusher {
 
 /// Sends one snapshot, in a thread; what comes of it can be waited for.
 pub(super) fn send_once(
-    settings: &Settings,
+    settings: &PushSettings,
     renderer: &Arc<Renderer>,
     snapshot: &Arc<Snapshot>,
 ) -> io::Result<mpsc::Receiver<Result<(), String>>> {
@@ -116,32 +116,32 @@ pub(super) fn send_once(
 }
 
 /// Replaces everything in the group.
-async fn put(settings: &Settings, client: &Client, body: Vec<u8>) -> Result<(), String> {
+async fn put(settings: &PushSettings, client: &Client, body: Vec<u8>) -> Result<(), String> {
     let body = Some((HeaderValue::from_static(CONTENT_TYPE), body));
     let sent = client.send(Method::PUT, group(settings)?, body, TOTAL_TIMEOUT).await;
     sent.map_err(|failure| failure.text)
 }
 
 /// Takes the group back.
-async fn delete(settings: &Settings, client: &Client) -> Result<(), String> {
+async fn delete(settings: &PushSettings, client: &Client) -> Result<(), String> {
     let sent = client.send(Method::DELETE, group(settings)?, None, DELETE_TIMEOUT).await;
     sent.map_err(|failure| failure.text)
 }
 
 /// The name of the machine may change while we run.
-fn group(settings: &Settings) -> Result<Url, String> {
+fn group(settings: &PushSettings) -> Result<Url, String> {
     let instance = hostname::get().map_err(|error| format!("this machine has no name: {error}"))?;
     Ok(settings.gateway.group(&instance))
 }
 
 struct Worker {
-    settings: Settings,
+    settings: PushSettings,
     renderer: Arc<Renderer>,
-    live: Live,
-    tell: Tell,
+    live: SharedState,
+    tell: LogFn,
     shared: Arc<Shared>,
     client: Client,
-    news: News,
+    news: PublishGate,
     backoff: Backoff,
     /// Dropped at the end.
     _end: mpsc::Sender<()>,

@@ -6,9 +6,9 @@ mod write;
 
 pub use place::refusal;
 
-use super::exporters::Tell;
-use super::publish_gate::News;
-use crate::output::Live;
+use super::exporters::LogFn;
+use super::publish_gate::PublishGate;
+use crate::output::SharedState;
 use crate::render::Priority;
 use crate::render::Snapshot;
 use crate::render::escape::escape_os;
@@ -35,8 +35,8 @@ impl TextFile {
     pub(super) fn start(
         path: &Path,
         renderer: &Arc<Renderer>,
-        live: &Live,
-        tell: &Tell,
+        live: &SharedState,
+        tell: &LogFn,
     ) -> io::Result<TextFile> {
         let bell = Arc::new(Bell::default());
         let (end, ended) = mpsc::channel();
@@ -46,7 +46,7 @@ impl TextFile {
             live: live.clone(),
             tell: Arc::clone(tell),
             bell: Arc::clone(&bell),
-            news: News::default(),
+            news: PublishGate::default(),
             trouble: None,
             _end: end,
         };
@@ -126,10 +126,10 @@ impl Bell {
 struct Worker {
     path: PathBuf,
     renderer: Arc<Renderer>,
-    live: Live,
-    tell: Tell,
+    live: SharedState,
+    tell: LogFn,
     bell: Arc<Bell>,
-    news: News,
+    news: PublishGate,
     /// Why no file is written, while that is so.
     trouble: Option<Trouble>,
     /// Dropped at the end.

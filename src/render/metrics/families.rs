@@ -5,7 +5,7 @@ use super::inputs::{Facts, Line, Many, line, plain, stamp};
 use crate::monitor::{ExpectedStatus, Health, MountStatus, Reason};
 use crate::output::hooks::AlertCount;
 use crate::output::hooks::HookCount;
-use crate::output::hooks::Outcome;
+use crate::output::hooks::HookOutcome;
 use crate::render::escape::escape_os;
 use prometheus::proto::MetricType;
 
@@ -241,7 +241,7 @@ pub const FAMILIES: &[Family] = &[
         "mountstatus_probers_lost",
         "Prober processes that were killed and cannot end before the kernel lets them go.",
         &[],
-        Fill::One(|facts| plain(facts.snapshot.probers_lost)),
+        Fill::One(|facts| plain(facts.snapshot.probers_stranded)),
     ),
     gauge(
         "mountstatus_probes_in_flight",
@@ -363,7 +363,8 @@ fn of_hooks(facts: &Facts<'_>, value: fn(&HookCount) -> f64) -> Vec<Line> {
 fn hook_runs(facts: &Facts<'_>) -> Vec<Line> {
     let of_hook = |hook: &HookCount| {
         let (name, hook) = (hook.name.clone(), hook.clone());
-        Outcome::ALL.map(move |outcome| line([name.as_str(), outcome.as_str()], hook.runs(outcome) as f64))
+        HookOutcome::ALL
+            .map(move |outcome| line([name.as_str(), outcome.as_str()], hook.runs(outcome) as f64))
     };
     facts.extras.hooks.hooks.iter().flat_map(of_hook).collect()
 }

@@ -1,12 +1,12 @@
 //! What families are filled from: a snapshot, and the little that is not in one, read once for each rendering.
 
-use super::Extras;
+use super::MetricSources;
 use crate::monitor::{FsCounters, Health, MountStatus, Reason, Status, Time};
 use crate::output::hooks::Counts;
 use crate::output::hooks::Hooks;
 use crate::render::Snapshot;
 use crate::render::escape::escape_os;
-use platform::OwnUse;
+use platform::ProcessStats;
 use prometheus::proto::{LabelPair, Metric};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -20,12 +20,12 @@ pub(super) type Line = (Vec<String>, f64);
 pub(super) struct Facts<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) extras: Read,
-    pub(super) process: Option<OwnUse>,
+    pub(super) process: Option<ProcessStats>,
     /// By the type as it is written.
     pub(super) fstypes: BTreeMap<String, Many>,
 }
 
-/// [`Extras`] at one moment.
+/// [`MetricSources`] at one moment.
 pub(super) struct Read {
     pub(super) dropped: BTreeMap<&'static str, u64>,
     pub(super) push: Option<Pushed>,
@@ -39,7 +39,11 @@ pub(super) struct Pushed {
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot, extras: &Extras, process: Option<OwnUse>) -> Facts<'a> {
+    pub(super) fn new(
+        snapshot: &'a Snapshot,
+        extras: &MetricSources,
+        process: Option<ProcessStats>,
+    ) -> Facts<'a> {
         let dropped = extras.sinks.iter().map(|sink| (sink.name(), sink.dropped_total())).collect();
         let push = extras.push.as_ref().map(|push| push.read());
         let push = push.map(|(failures, last_success)| Pushed { failures, last_success });

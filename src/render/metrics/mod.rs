@@ -5,7 +5,7 @@ mod inputs;
 mod render;
 
 pub use families::{FAMILIES, Family, Kind};
-pub use render::{CONTENT_TYPE, Extras, Renderer};
+pub use render::{CONTENT_TYPE, MetricSources, Renderer};
 
 /// The version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -24,7 +24,7 @@ const CLOCK_STEP: Duration = Duration::from_secs(1);
 
 /// What is shown and is not in a snapshot.
 #[derive(Clone, Debug, Default)]
-pub struct Extras {
+pub struct MetricSources {
     /// The sinks of messages.
     pub sinks: Vec<Sink>,
     /// The counters of the push gateway, if there is one.
@@ -36,14 +36,14 @@ pub struct Extras {
 /// Makes text of snapshots. Nothing is kept from one to the next but the start of the process.
 #[derive(Debug, Default)]
 pub struct Renderer {
-    extras: Extras,
+    extras: MetricSources,
     started: Mutex<Option<Duration>>,
 }
 
 impl Renderer {
     /// With these besides the snapshots.
     #[must_use]
-    pub fn new(extras: Extras) -> Renderer {
+    pub fn new(extras: MetricSources) -> Renderer {
         Renderer { extras, started: Mutex::default() }
     }
 
@@ -65,7 +65,7 @@ impl Renderer {
     }
 
     fn text(&self, snapshot: &Snapshot, wanted: impl Fn(&Family) -> bool) -> Vec<u8> {
-        let mut process = platform::own_use();
+        let mut process = platform::process_stats();
         if let Some(process) = &mut process {
             process.started = self.started(process.started);
         }

@@ -1,7 +1,8 @@
 use super::*;
 use crate::monitor::testing::mount;
 use crate::monitor::{
-    Answered, Durations, Failure, FsCounters, Health, LastRun, MountStatus, Reason, Settings, Status, Time,
+    Answered, Durations, Failure, FsCounters, Health, LastRun, MountStatus, ProbeSettings, Reason, Status,
+    Time,
 };
 use crate::render::Snapshot;
 use platform::{Errno, Mount, Usage};
@@ -22,7 +23,7 @@ fn status(key: u64, path: &str, health: Health) -> MountStatus {
         since: at(7),
         answered: None,
         waiting_since: None,
-        settings: Settings::default(),
+        settings: ProbeSettings::default(),
     }
 }
 
@@ -51,9 +52,9 @@ fn snapshot(mounts: Vec<MountStatus>) -> Snapshot {
         status,
         at: at(10),
         wall,
-        settings: Settings::default(),
+        settings: ProbeSettings::default(),
         probers: 1,
-        probers_lost: 0,
+        probers_stranded: 0,
     }
 }
 
@@ -194,7 +195,7 @@ fn names_are_escaped_and_series_are_unique() {
 #[test]
 fn a_push_has_all_but_the_process() {
     let push = Arc::new(crate::output::push::PushCounters::default());
-    let renderer = Renderer::new(Extras { push: Some(push), ..Extras::default() });
+    let renderer = Renderer::new(MetricSources { push: Some(push), ..MetricSources::default() });
     let snapshot = snapshot(vec![status(1, "/a", Health::Ok)]);
     let pushed = String::from_utf8(renderer.render_for_push(&snapshot)).unwrap();
     let shown = String::from_utf8(renderer.render(&snapshot)).unwrap();
@@ -214,7 +215,7 @@ fn a_push_has_all_but_the_process() {
 
 #[test]
 fn a_new_run_or_another_dead_mount_is_news() {
-    let mut news = crate::output::publish_gate::News::default();
+    let mut news = crate::output::publish_gate::PublishGate::default();
     let mut now = snapshot(vec![status(1, "/a", Health::Ok), status(2, "/b", dead(Reason::Hung))]);
     now.status.mounts[1].health = Health::Pending;
     now.status.dead = 0;

@@ -21,7 +21,7 @@ pub use crate::portable::evidence;
 pub use crate::portable::namespace::{FoundNamespace, MountNamespace};
 pub use crate::portable::process;
 pub use files::FileWatch;
-pub use own::own_use;
+pub use own::process_stats;
 pub use probe_calls::probe;
 
 #[cfg(target_os = "freebsd")]

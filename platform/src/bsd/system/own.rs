@@ -1,19 +1,19 @@
 //! What this process uses of the machine.
 
-use crate::OwnUse;
+use crate::ProcessStats;
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
 use nix::sys::time::TimeVal;
 use std::time::Duration;
 
 /// What this process uses now; none if the system does not tell.
 #[must_use]
-pub fn own_use() -> Option<OwnUse> {
+pub fn process_stats() -> Option<ProcessStats> {
     let used = getrusage(UsageWho::RUSAGE_SELF).ok()?;
     let (max_fds, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     let cpu = span(used.user_time()) + span(used.system_time());
     #[allow(clippy::useless_conversion)] // signed on FreeBSD
     let max_fds = u64::try_from(max_fds).ok()?;
-    Some(OwnUse { cpu, max_fds, ..facts()? })
+    Some(ProcessStats { cpu, max_fds, ..facts()? })
 }
 
 fn span(time: TimeVal) -> Duration {
@@ -23,7 +23,7 @@ fn span(time: TimeVal) -> Duration {
 
 /// What only this system tells, with zeros for the rest.
 #[cfg(target_os = "macos")]
-fn facts() -> Option<OwnUse> {
+fn facts() -> Option<ProcessStats> {
     use std::ffi::c_int;
     /// Descriptors that are counted: the daemon has some dozens.
     const MOST_FDS: usize = 4096;
@@ -42,7 +42,7 @@ fn facts() -> Option<OwnUse> {
     let size = c_int::try_from(MOST_FDS * size_of::<libc::proc_fdinfo>()).ok()?;
     // SAFETY: the buffer has room for as many bytes as are said.
     let written = unsafe { libc::proc_pidinfo(pid, libc::PROC_PIDLISTFDS, 0, fds.as_mut_ptr().cast(), size) };
-    Some(OwnUse {
+    Some(ProcessStats {
         resident_bytes: found.ptinfo.pti_resident_size,
         virtual_bytes: found.ptinfo.pti_virtual_size,
         threads: u64::try_from(found.ptinfo.pti_threadnum).ok()?,
@@ -56,12 +56,12 @@ fn facts() -> Option<OwnUse> {
 
 /// What only this system tells, with zeros for the rest.
 #[cfg(target_os = "freebsd")]
-fn facts() -> Option<OwnUse> {
+fn facts() -> Option<ProcessStats> {
     let found: libc::kinfo_proc = of_this_process(libc::KERN_PROC_PID)?;
     let fds: std::ffi::c_int = of_this_process(libc::KERN_PROC_NFDS)?;
     let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
     let started = Duration::from_secs(u64::try_from(found.ki_start.tv_sec).ok()?);
-    Some(OwnUse {
+    Some(ProcessStats {
         resident_bytes: u64::try_from(found.ki_rssize).ok()? * u64::try_from(page).ok()?,
         virtual_bytes: u64::try_from(found.ki_size).ok()?,
         threads: u64::try_from(found.ki_numthreads).ok()?,

@@ -6,19 +6,19 @@ pub mod probe {
     use crate::bsd::record::{MNT_RDONLY, text};
     use crate::bsd::table::key_of;
     use crate::portable::probe::{Answer, Calls, ask as ask_by, lstat};
-    use crate::{Call, Errno, Outcome, Target, Usage};
+    use crate::{Call, Errno, ProbeOutcome, Target, Usage};
     use std::ffi::CStr;
     use std::mem::MaybeUninit;
 
     pub use crate::portable::probe::is_ourselves;
 
     /// Asks the mount for a sign of life; may never return. `on_call` is told of each call right before it is made.
-    pub fn ask(target: &Target, on_call: impl Fn(Call)) -> Outcome {
+    pub fn ask(target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
         ask_by(&Kernel, target, on_call)
     }
 
     /// As [`ask`]: a thread cannot become somebody else here, so a mount that answers its owner alone refuses us.
-    pub fn ask_as_owner(target: &Target, _owner: (u32, u32), on_call: impl Fn(Call)) -> Outcome {
+    pub fn ask_as_owner(target: &Target, _owner: (u32, u32), on_call: impl Fn(Call)) -> ProbeOutcome {
         ask(target, on_call)
     }
 

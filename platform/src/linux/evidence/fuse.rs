@@ -3,7 +3,7 @@
 use super::procfs::{Stat, nothing, numbers, read};
 use super::tasks::Limits;
 use crate::DeviceNumber;
-use crate::evidence::{Finding, FuseServer};
+use crate::evidence::{FuseServer, Observation};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -19,13 +19,13 @@ pub const fn connection(device: DeviceNumber) -> u32 {
 /// Requests that wait in a connection, below `connections` (which is `/sys/fs/fuse/connections`). Only its owner may
 /// ask, and only while `fusectl` is mounted.
 #[must_use]
-pub fn fuse_waiting(connections: &Path, connection: u32) -> Finding<u64> {
+pub fn fuse_waiting(connections: &Path, connection: u32) -> Observation<u64> {
     let mut buffer = [0; 32];
     match read(&connections.join(format!("{connection}/waiting")), &mut buffer) {
         Ok(text) => std::str::from_utf8(text)
             .ok()
             .and_then(|text| text.trim().parse().ok())
-            .map_or(Finding::Unknown, Finding::Found),
+            .map_or(Observation::Unknown, Observation::Found),
         Err(error) => nothing(&error),
     }
 }
@@ -33,7 +33,7 @@ pub fn fuse_waiting(connections: &Path, connection: u32) -> Finding<u64> {
 /// The processes that serve these connections, below `proc`. Since Linux 6.16 an open `/dev/fuse` tells its
 /// connection; before that nothing does, and a guess would be wrong where it matters.
 #[must_use]
-pub fn fuse_server(proc: &Path, connections: &[u32], limits: &Limits) -> Vec<Finding<FuseServer>> {
+pub fn fuse_server(proc: &Path, connections: &[u32], limits: &Limits) -> Vec<Observation<FuseServer>> {
     let mut found: Vec<Option<FuseServer>> = vec![None; connections.len()];
     let mut seen = Seen::default();
     for (n, pid) in numbers(proc).enumerate() {
@@ -53,15 +53,15 @@ pub fn fuse_server(proc: &Path, connections: &[u32], limits: &Limits) -> Vec<Fin
     }
     let nobody = || {
         if seen.refused {
-            Finding::NeedsRoot
+            Observation::NeedsRoot
         } else if seen.tells || !seen.unnamed {
             // Everybody was asked: nobody serves it here.
-            if limits.is_over() { Finding::Unknown } else { Finding::Found(FuseServer::NotSeen) }
+            if limits.is_over() { Observation::Unknown } else { Observation::Found(FuseServer::NotSeen) }
         } else {
-            Finding::Unknown
+            Observation::Unknown
         }
     };
-    found.into_iter().map(|server| server.map_or_else(nobody, Finding::Found)).collect()
+    found.into_iter().map(|server| server.map_or_else(nobody, Observation::Found)).collect()
 }
 
 #[derive(Default)]

@@ -3,7 +3,7 @@
 //! where `kernel.dmesg_restrict` is set.
 
 use super::procfs::nothing;
-use crate::evidence::{Finding, LogLine};
+use crate::evidence::{LogLine, Observation};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::time::{ClockId, clock_gettime};
@@ -25,7 +25,7 @@ const MAX_LINE: usize = 256;
 
 /// A client's word about its server.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ServerSign {
+pub struct ServerStatusHint {
     /// As the mount calls it (`server` of `server:/export`).
     pub server: Vec<u8>,
     /// It answers again.
@@ -66,7 +66,7 @@ impl KernelLog {
     }
 
     /// What new records say of servers; and whether all of them were read, or there may be more.
-    pub fn take(&mut self) -> (Vec<ServerSign>, bool) {
+    pub fn take(&mut self) -> (Vec<ServerStatusHint>, bool) {
         let mut signs = Vec::new();
         let mut buffer = [0; RECORD];
         for _ in 0..MAX_AT_ONCE {
@@ -81,13 +81,13 @@ impl KernelLog {
 
 /// The last word of the kernel log about each of these servers.
 #[must_use]
-pub fn last_words(servers: &[&[u8]]) -> Vec<Finding<LogLine>> {
+pub fn last_words(servers: &[&[u8]]) -> Vec<Observation<LogLine>> {
     let mut file = match open() {
         Ok(file) => file,
         Err(error) => return servers.iter().map(|_| nothing(&error)).collect(),
     };
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
-    let mut words: Vec<Finding<LogLine>> = servers.iter().map(|_| Finding::Unknown).collect();
+    let mut words: Vec<Observation<LogLine>> = servers.iter().map(|_| Observation::Unknown).collect();
     let mut buffer = [0; RECORD];
     for _ in 0..MAX_PAST {
         let Some(record) = next(&mut file, &mut buffer) else { break };
@@ -95,7 +95,7 @@ pub fn last_words(servers: &[&[u8]]) -> Vec<Finding<LogLine>> {
         let Some(sign) = sign(text) else { continue };
         if let Some(place) = servers.iter().position(|server| *server == sign.server) {
             let text = String::from_utf8_lossy(&text[..text.len().min(MAX_LINE)]).into_owned();
-            words[place] = Finding::Found(LogLine { text, age: now.saturating_sub(written) });
+            words[place] = Observation::Found(LogLine { text, age: now.saturating_sub(written) });
         }
     }
     words
@@ -130,7 +130,7 @@ fn text(record: &[u8]) -> Option<(Duration, &[u8])> {
 
 /// `nfs: server NAME not responding, still trying` (or `timed out`), `nfs: server NAME OK`,
 /// `CIFS: VFS: \\NAME has not responded in 180 seconds. Reconnecting...`.
-fn sign(text: &[u8]) -> Option<ServerSign> {
+fn sign(text: &[u8]) -> Option<ServerStatusHint> {
     let find = |needle: &[u8]| text.windows(needle.len()).position(|window| window == needle);
     let (server, responds) = if let Some(start) = find(b": server ").map(|at| at + 9) {
         let rest = &text[start..];
@@ -146,7 +146,7 @@ fn sign(text: &[u8]) -> Option<ServerSign> {
         let start = find(br"\\")? + 2;
         (text.get(start..end)?, false)
     };
-    (!server.is_empty()).then(|| ServerSign { server: server.to_vec(), responds })
+    (!server.is_empty()).then(|| ServerStatusHint { server: server.to_vec(), responds })
 }
 
 #[cfg(test)]
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn the_real_log_is_read_to_its_end_or_refused() {
         let found = last_words(&[b"no such server"]);
-        assert!(matches!(found[0], Finding::Unknown | Finding::NeedsRoot), "{found:?}");
+        assert!(matches!(found[0], Observation::Unknown | Observation::NeedsRoot), "{found:?}");
         if let Ok(mut log) = KernelLog::open() {
             let (_, all) = log.take();
             assert!(all, "from its end on there are few");

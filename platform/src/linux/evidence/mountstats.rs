@@ -1,7 +1,7 @@
 //! What NFS clients count: `/proc/self/mountstats`. Reading it waits for nobody.
 
 use super::procfs::{nothing, read_up_to};
-use crate::evidence::{Finding, Traffic};
+use crate::evidence::{Observation, Traffic};
 use crate::linux::mountinfo::unescape;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -17,13 +17,13 @@ type Mounted = (OsString, OsString);
 /// The counts of the mounts of these devices on these mount points, in their order. In another namespace the same path
 /// may be somebody else's.
 #[must_use]
-pub fn traffic(file: &Path, mounts: &[(&OsStr, &Path)]) -> Vec<Finding<Traffic>> {
+pub fn traffic(file: &Path, mounts: &[(&OsStr, &Path)]) -> Vec<Observation<Traffic>> {
     match read_up_to(file, MAX_MOUNTSTATS) {
         Ok(text) => {
             let all = parse(&text);
             let found = |(device, path): &(&OsStr, &Path)| {
                 let mounted = ((*device).to_owned(), path.as_os_str().to_owned());
-                all.get(&mounted).map_or(Finding::Unknown, |traffic| Finding::Found(*traffic))
+                all.get(&mounted).map_or(Observation::Unknown, |traffic| Observation::Found(*traffic))
             };
             mounts.iter().map(found).collect()
         }
@@ -118,6 +118,6 @@ device tmpfs mounted on /t with fstype tmpfs
     #[test]
     fn the_real_file_can_be_read() {
         let found = traffic(Path::new("/proc/self/mountstats"), &[(OsStr::new("x"), Path::new("/"))]);
-        assert_eq!(found, [Finding::Unknown], "the root of a test machine is no NFS");
+        assert_eq!(found, [Observation::Unknown], "the root of a test machine is no NFS");
     }
 }

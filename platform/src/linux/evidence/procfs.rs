@@ -1,6 +1,6 @@
 //! Reading `/proc`, in bounded pieces.
 
-use crate::evidence::Finding;
+use crate::evidence::Observation;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
@@ -61,8 +61,8 @@ pub(super) fn is_refusal(error: &io::Error) -> bool {
 }
 
 /// Why there is nothing.
-pub(super) fn nothing<T>(error: &io::Error) -> Finding<T> {
-    if is_refusal(error) { Finding::NeedsRoot } else { Finding::Unknown }
+pub(super) fn nothing<T>(error: &io::Error) -> Observation<T> {
+    if is_refusal(error) { Observation::NeedsRoot } else { Observation::Unknown }
 }
 
 /// The numbers among the names of a directory.

@@ -9,7 +9,7 @@ mod place;
 mod waits;
 
 use super::procfs::{Stat, numbers, read};
-use crate::evidence::{BlockedTask, BlockedTasks, Finding, MAX_NAMED_TASKS, Suspect};
+use crate::evidence::{BlockedTask, BlockedTasks, MAX_NAMED_TASKS, Observation, Suspect};
 use place::Places;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -59,7 +59,7 @@ pub fn blocked_tasks(
     suspects: &[Suspect],
     daemon: u32,
     limits: &Limits,
-) -> Vec<Finding<BlockedTasks>> {
+) -> Vec<Observation<BlockedTasks>> {
     let of_user_only = is_refused_a_look(proc);
     let mut scan = Scan {
         daemon,
@@ -96,7 +96,7 @@ pub fn blocked_tasks(
     let nothing_seen = |tasks: &BlockedTasks| of_user_only && tasks.count == 0 && tasks.unassigned == 0;
     found
         .into_iter()
-        .map(|tasks| if nothing_seen(&tasks) { Finding::NeedsRoot } else { Finding::Found(tasks) })
+        .map(|tasks| if nothing_seen(&tasks) { Observation::NeedsRoot } else { Observation::Found(tasks) })
         .collect()
 }
 

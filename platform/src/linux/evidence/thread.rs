@@ -1,7 +1,7 @@
 //! Where one thread is stuck.
 
 use super::procfs::{Stat, functions, nothing, read};
-use crate::evidence::{Finding, StuckThread};
+use crate::evidence::{Observation, StuckThread};
 use std::path::Path;
 
 /// Functions of a stack that are kept: the way from the system call to the wait is shorter.
@@ -11,19 +11,19 @@ const FILE: usize = 8192;
 
 /// State, wait channel and kernel stack of a thread below `proc` (which is `/proc`).
 #[must_use]
-pub fn stuck_thread(proc: &Path, pid: u32, tid: u32) -> Finding<StuckThread> {
+pub fn stuck_thread(proc: &Path, pid: u32, tid: u32) -> Observation<StuckThread> {
     let mut buffer = [0; FILE];
     let directory = proc.join(format!("{pid}/task/{tid}"));
     let stat = match read(&directory.join("stat"), &mut buffer) {
         Ok(stat) => Stat::parse(stat),
         Err(error) => return nothing(&error),
     };
-    let Some(state) = stat.map(|stat| stat.state) else { return Finding::Unknown };
+    let Some(state) = stat.map(|stat| stat.state) else { return Observation::Unknown };
     let stack = match read(&directory.join("stack"), &mut buffer) {
         Ok(stack) => {
             let mut found = functions(stack);
             found.truncate(MAX_FUNCTIONS);
-            if found.is_empty() { Finding::Unknown } else { Finding::Found(found) }
+            if found.is_empty() { Observation::Unknown } else { Observation::Found(found) }
         }
         Err(error) => nothing(&error),
     };
@@ -31,7 +31,7 @@ pub fn stuck_thread(proc: &Path, pid: u32, tid: u32) -> Finding<StuckThread> {
         .ok()
         .map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned())
         .filter(|name| !name.is_empty() && name != "0");
-    Finding::Found(StuckThread { state, wait_channel, stack })
+    Observation::Found(StuckThread { state, wait_channel, stack })
 }
 
 #[cfg(test)]
@@ -53,7 +53,7 @@ mod tests {
         let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
         loop {
             let found = stuck_thread(proc, us, tid);
-            let Finding::Found(thread) = &found else { panic!("{found:?}") };
+            let Observation::Found(thread) = &found else { panic!("{found:?}") };
             let waits = thread.wait_channel.as_deref().is_some_and(|name| name.contains("futex"));
             if waits && thread.state == 'S' {
                 break;
@@ -62,6 +62,6 @@ mod tests {
         }
         drop(stop);
         waiting.join().unwrap();
-        assert_eq!(stuck_thread(proc, us, u32::MAX), Finding::Unknown);
+        assert_eq!(stuck_thread(proc, us, u32::MAX), Observation::Unknown);
     }
 }

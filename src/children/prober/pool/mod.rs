@@ -16,7 +16,7 @@ use crate::monitor::Time;
 use mio::{Registry, Token};
 use platform::probe::is_ourselves;
 use platform::process::{Child, Launcher, MAX_PACKET};
-use platform::{Call, Errno, Outcome, Target};
+use platform::{Call, Errno, ProbeOutcome, Target};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -148,8 +148,8 @@ impl Pool {
     /// Starts a probe. It is sent off by [`Pool::flush`].
     pub fn start(&mut self, probe: ProbeId, target: &Target) {
         if target.path.as_os_str().len() >= wire::MAX_PATH {
-            let outcome = Outcome::Failed { call: Call::Identify, errno: Errno::ENAMETOOLONG };
-            self.events.push_back(PoolEvent::Answered { probe, outcome, took: Duration::ZERO });
+            let outcome = ProbeOutcome::Failed { call: Call::Identify, errno: Errno::ENAMETOOLONG };
+            self.events.push_back(PoolEvent::Responded { probe, outcome, took: Duration::ZERO });
             return;
         }
         if self.probes.len() >= MAX_PROBES {
@@ -324,7 +324,7 @@ impl Pool {
 
     /// How many were killed and are still there.
     #[must_use]
-    pub fn probers_lost(&self) -> usize {
+    pub fn probers_stranded(&self) -> usize {
         let lost = |prober: &&Handle| matches!(prober.phase, Phase::Killed { lost: true, .. });
         self.probers.iter().flatten().filter(lost).count()
     }

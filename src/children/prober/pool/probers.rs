@@ -38,7 +38,7 @@ impl Pool {
             }
             Reply::Answer { probe, outcome, took } => {
                 if self.release(slot, prober, probe).is_some() {
-                    self.events.push_back(PoolEvent::Answered { probe, outcome, took });
+                    self.events.push_back(PoolEvent::Responded { probe, outcome, took });
                 }
             }
             Reply::Stuck { probe, call, elapsed, tid } => {
@@ -158,7 +158,7 @@ impl Pool {
 
     /// Is a prober that was just lost worth a word?
     fn is_news(&mut self, now: Time) -> bool {
-        let lost = self.probers_lost();
+        let lost = self.probers_stranded();
         let told =
             self.lost_told.is_some_and(|(at, number)| lost <= number && now < at + LOST_NOTICE_INTERVAL);
         if !told {

@@ -67,8 +67,8 @@ fn a_condemned_probe_that_nobody_has_asked_is_free_at_once() {
 fn a_path_that_no_call_takes_is_answered_without_asking() {
     let mut pool = pool();
     pool.start(ProbeId(1), &target(&"x".repeat(wire::MAX_PATH), None));
-    let outcome = Outcome::Failed { call: Call::Identify, errno: Errno::ENAMETOOLONG };
-    let answer = PoolEvent::Answered { probe: ProbeId(1), outcome, took: Duration::ZERO };
+    let outcome = ProbeOutcome::Failed { call: Call::Identify, errno: Errno::ENAMETOOLONG };
+    let answer = PoolEvent::Responded { probe: ProbeId(1), outcome, took: Duration::ZERO };
     assert_eq!(events(&mut pool), [answer]);
 }
 

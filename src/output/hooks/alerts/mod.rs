@@ -7,7 +7,7 @@ mod set;
 #[cfg(test)]
 mod tests;
 
-use super::Tell;
+use super::LogFn;
 use super::counters::{AlertCount, AlertCounters};
 use super::payload::{Payload, host};
 use super::settings::Alertmanager;
@@ -127,7 +127,7 @@ impl Alerting {
     }
 
     /// Sends, for ever. `looked` is called whenever it may have become idle.
-    pub(super) async fn run(&self, tell: &Tell, looked: &(dyn Fn() + Send + Sync)) {
+    pub(super) async fn run(&self, tell: &LogFn, looked: &(dyn Fn() + Send + Sync)) {
         let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
         let mut not_before = Instant::now();
         loop {
@@ -155,7 +155,7 @@ impl Alerting {
     }
 
     /// Sends what is to be sent. How long to wait before the next round?
-    async fn round(&self, backoff: &mut Backoff, tell: &Tell) -> Duration {
+    async fn round(&self, backoff: &mut Backoff, tell: &LogFn) -> Duration {
         let begun = Instant::now();
         loop {
             let (to, client, batch) = {
@@ -194,7 +194,7 @@ impl Alerting {
         }
     }
 
-    fn tell_full(&self, tell: &Tell) {
+    fn tell_full(&self, tell: &LogFn) {
         let mut state = self.lock();
         let first = std::mem::take(&mut state.full) && !std::mem::replace(&mut state.told_full, true);
         drop(state);

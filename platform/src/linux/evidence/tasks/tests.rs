@@ -158,10 +158,16 @@ fn a_pass_is_bounded_and_says_so() {
     let suspects = [suspect(41, 58, Family::Fuse, true)];
     let limits = Limits { tasks: 5, until: Instant::now() + Duration::from_secs(60) };
     let found = blocked_tasks(&proc.0, &suspects, 4_000_000, &limits);
-    assert!(matches!(&found[0], Finding::Found(tasks) if !tasks.complete && tasks.count == 5), "{found:?}");
+    assert!(
+        matches!(&found[0], Observation::Found(tasks) if !tasks.complete && tasks.count == 5),
+        "{found:?}"
+    );
     let limits = Limits { tasks: 1000, until: Instant::now() };
     let found = blocked_tasks(&proc.0, &suspects, 4_000_000, &limits);
-    assert!(matches!(&found[0], Finding::Found(tasks) if !tasks.complete && tasks.count == 0), "{found:?}");
+    assert!(
+        matches!(&found[0], Observation::Found(tasks) if !tasks.complete && tasks.count == 0),
+        "{found:?}"
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// What this process uses.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct OwnUse {
+pub struct ProcessStats {
     /// Time on a processor, in user and kernel mode.
     pub cpu: Duration,
     /// Memory that is there, in bytes.
