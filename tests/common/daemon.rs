@@ -1,9 +1,8 @@
-//! The daemon under test.
+//! The daemon under test, and commands that end by themselves.
 
 use super::lines::Line;
-use super::{Lines, Process, ms, printed, slack, soon};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use super::{Lines, Process, display_path, ms, slack, wait_until};
+use nix::sys::signal::Signal;
 use std::cell::Cell;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,175 +10,170 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Within this, whatever hangs, a daemon that is told to stop has stopped.
+/// The daemon stops within this time after a signal, whatever hangs.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 
 pub(crate) struct Daemon {
     pub(crate) process: Process,
     pub(crate) stdout: Lines,
     pub(crate) stderr: Lines,
-    ended: mpsc::Receiver<std::io::Result<ExitStatus>>,
-    stopped: bool,
-    mark: Cell<usize>,
+    exit: mpsc::Receiver<std::io::Result<ExitStatus>>,
+    is_reaped: bool,
+    /// Lines of stderr before this index are ignored.
+    first_line: Cell<usize>,
 }
 
-/// A run that ends by itself.
-pub(crate) struct Finished {
+/// A command that has ended.
+pub(crate) struct CommandOutput {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
-    pub(crate) took: Duration,
+    pub(crate) elapsed: Duration,
 }
 
 impl Daemon {
-    /// Started, and done with its first run.
+    /// Starts the daemon and waits for its first run.
     pub(crate) fn start(command: Command) -> Daemon {
         let daemon = Daemon::spawn(command);
-        daemon.told("Checked ", ms(10_000));
+        daemon.wait_for_line("Checked ", ms(10_000));
         daemon
     }
 
     pub(crate) fn spawn(mut command: Command) -> Daemon {
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let mut child = child.expect("the daemon starts");
-        let stderr = Lines::of_reader(child.stderr.take().expect("it was asked for"));
-        Daemon::of(child, stderr)
+        let mut child = child.expect("the program starts");
+        let stderr = Lines::from_reader(child.stderr.take().expect("stderr is piped"));
+        Daemon::with_stderr(child, stderr)
     }
 
-    /// With a stderr that is somebody else's.
-    pub(crate) fn of(mut child: Child, stderr: Lines) -> Daemon {
-        let stdout = child.stdout.take().map_or_else(Lines::default, Lines::of_reader);
+    /// For a child whose stderr the test handles itself.
+    pub(crate) fn with_stderr(mut child: Child, stderr: Lines) -> Daemon {
+        let stdout = child.stdout.take().map_or_else(Lines::default, Lines::from_reader);
         let process = Process(child.id());
-        let (tell, ended) = mpsc::channel();
-        thread::spawn(move || tell.send(child.wait()));
-        Daemon { process, stdout, stderr, ended, stopped: false, mark: Cell::new(0) }
+        let (sender, exit) = mpsc::channel();
+        thread::spawn(move || sender.send(child.wait()));
+        Daemon { process, stdout, stderr, exit, is_reaped: false, first_line: Cell::new(0) }
     }
 
-    /// The second run comes at some time within the interval after the first, another on each machine; from then on
-    /// there is a whole interval between two. Asked of a daemon that has just started.
-    pub(crate) fn past_the_second_run(&self, interval: Duration) {
-        self.mark();
-        self.told("Checked ", interval);
+    /// The second run follows the first after a part of the interval that depends on the machine; later runs are a
+    /// whole interval apart. Call it on a daemon that has just started.
+    pub(crate) fn wait_for_second_run(&self, interval: Duration) {
+        self.skip_earlier_lines();
+        self.wait_for_line("Checked ", interval);
     }
 
-    /// From here on, only what is told later counts as told.
-    pub(crate) fn mark(&self) {
-        self.mark.set(self.stderr.len());
+    /// From now on, `wait_for_…` and `assert_no_line` see only later lines.
+    pub(crate) fn skip_earlier_lines(&self) {
+        self.first_line.set(self.stderr.len());
     }
 
-    /// It tells this (on stderr) within the limit and the slack of a loaded machine.
-    pub(crate) fn told(&self, needle: &str, limit: Duration) -> Line {
+    /// Waits for a line on stderr that contains the text. The limit is extended by [`slack`].
+    pub(crate) fn wait_for_line(&self, needle: &str, limit: Duration) -> Line {
         self.stderr
-            .wait(self.mark.get(), needle, limit + slack())
-            .unwrap_or_else(|| panic!("not told within {limit:?}: {needle}\n{}", self.transcript()))
+            .wait_for(self.first_line.get(), needle, limit + slack())
+            .unwrap_or_else(|| panic!("not logged within {limit:?}: {needle}\n{}", self.transcript()))
     }
 
-    pub(crate) fn told_failed(&self, path: &Path, reason: &str, limit: Duration) -> Line {
-        self.told(&format!("Mount failed health-check: {} ({reason}:", printed(path)), limit)
+    pub(crate) fn wait_for_failure(&self, path: &Path, reason: &str, limit: Duration) -> Line {
+        self.wait_for_line(&format!("Mount failed health-check: {} ({reason}:", display_path(path)), limit)
     }
 
-    pub(crate) fn told_recovered(&self, path: &Path, limit: Duration) -> Line {
-        self.told(&format!("Mount recovered: {} (after ", printed(path)), limit)
+    pub(crate) fn wait_for_recovery(&self, path: &Path, limit: Duration) -> Line {
+        self.wait_for_line(&format!("Mount recovered: {} (after ", display_path(path)), limit)
     }
 
-    /// It has not told this since the mark.
-    pub(crate) fn silent_about(&self, needle: &str) {
+    pub(crate) fn assert_no_line(&self, needle: &str) {
         let lines = self.stderr.all();
-        let told = lines.iter().skip(self.mark.get()).find(|line| line.text.contains(needle));
-        assert!(told.is_none(), "told though it is not so: {told:?}\n{}", self.transcript());
+        let found = lines.iter().skip(self.first_line.get()).find(|line| line.text.contains(needle));
+        assert!(found.is_none(), "unexpected: {found:?}\n{}", self.transcript());
     }
 
     pub(crate) fn transcript(&self) -> String {
         let lines = self.stderr.all();
         let Some(first) = lines.first().map(|line| line.at) else { return "stderr is empty".into() };
-        let shown =
+        let text =
             lines.iter().map(|line| format!("{:9.3} {}\n", (line.at - first).as_secs_f64(), line.text));
-        shown.collect()
+        text.collect()
     }
 
-    /// The newest of its children, which is the prober that new probes go to.
+    /// The newest prober, which gets the new probes.
     pub(crate) fn prober(&self) -> Process {
         let mut found = None;
-        soon(ms(5000), "the daemon has a prober", || {
+        wait_until(ms(5000), "the daemon has a prober", || {
             let probers = self.process.children().into_iter().filter(|child| !child.is_collector());
-            found = probers.filter(|child| child.alive()).max_by_key(|child| child.0);
+            found = probers.filter(|child| child.is_alive()).max_by_key(|child| child.0);
             found.is_some()
         });
-        found.expect("just seen")
+        found.expect("the loop found one")
     }
 
-    /// The child that collects evidence, while there is one.
+    /// The evidence collector, if it runs.
     pub(crate) fn collector(&self) -> Option<Process> {
-        self.process.children().into_iter().find(|child| child.alive() && child.is_collector())
+        self.process.children().into_iter().find(|child| child.is_alive() && child.is_collector())
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
-        self.process.signal(signal);
+    pub(crate) fn send_signal(&self, signal: Signal) {
+        self.process.send_signal(signal);
     }
 
-    /// Told to stop, it stops in time and says that all is well, whatever hangs.
+    /// Checks that SIGTERM ends the daemon in time with exit status 0.
     pub(crate) fn stop(self) {
-        self.stop_by(Signal::SIGTERM);
+        self.stop_with(Signal::SIGTERM);
     }
 
-    pub(crate) fn stop_by(mut self, signal: Signal) {
+    pub(crate) fn stop_with(mut self, signal: Signal) {
         let start = Instant::now();
-        self.signal(signal);
-        let ended = self.ended.recv_timeout(STOP_LIMIT + slack());
-        self.stopped = ended.is_ok();
-        let status = ended
-            .unwrap_or_else(|_| panic!("still there {:?} after it\n{}", start.elapsed(), self.transcript()));
-        let status = status.expect("a child can be waited for");
+        self.send_signal(signal);
+        let status = self.reap(start, STOP_LIMIT + slack());
         assert_eq!(status.code(), Some(0), "exit status {status}\n{}", self.transcript());
     }
 
-    /// The exit status, if there is one so soon.
-    pub(crate) fn ended_within(mut self, limit: Duration) -> Option<i32> {
-        let status = self.ended.recv_timeout(limit).ok()?.ok()?;
-        self.stopped = true;
+    /// The exit code, or `None` if the process still runs after the limit.
+    pub(crate) fn exit_code_within(mut self, limit: Duration) -> Option<i32> {
+        let status = self.exit.recv_timeout(limit).ok()?.ok()?;
+        self.is_reaped = true;
         status.code()
     }
 
-    /// Waits for an end by itself.
-    pub(crate) fn finish(mut self, start: Instant, limit: Duration) -> Finished {
-        let ended = self.ended.recv_timeout(limit + slack());
-        let took = start.elapsed();
-        self.stopped = ended.is_ok();
-        let status = ended.unwrap_or_else(|_| panic!("still running after {took:?}\n{}", self.transcript()));
-        // What was written before the end is still on its way through the pipes.
+    /// Waits until the process ends by itself.
+    pub(crate) fn wait_for_exit(mut self, start: Instant, limit: Duration) -> CommandOutput {
+        let code = self.reap(start, limit + slack()).code();
+        let elapsed = start.elapsed();
+        // The last lines may still be in the pipes.
         let text = |lines: &Lines| {
-            soon(ms(2000), "nobody holds the output open", || lines.ended());
+            wait_until(ms(2000), "no process keeps the output open", || lines.ended());
             lines.all().into_iter().map(|line| line.text + "\n").collect::<String>()
         };
-        let code = status.expect("a child can be waited for").code();
-        Finished { code, stdout: text(&self.stdout), stderr: text(&self.stderr), took }
+        CommandOutput { code, stdout: text(&self.stdout), stderr: text(&self.stderr), elapsed }
+    }
+
+    fn reap(&mut self, start: Instant, limit: Duration) -> ExitStatus {
+        let exit = self.exit.recv_timeout(limit);
+        self.is_reaped = exit.is_ok();
+        let status = exit
+            .unwrap_or_else(|_| panic!("still running after {:?}\n{}", start.elapsed(), self.transcript()));
+        status.expect("a child can be waited for")
     }
 }
 
-impl Finished {
-    /// Runs a command that ends by itself, whatever hangs.
-    pub(crate) fn run(command: Command, limit: Duration) -> Finished {
+impl CommandOutput {
+    /// Runs a command that ends by itself within the limit.
+    pub(crate) fn run(command: Command, limit: Duration) -> CommandOutput {
         let start = Instant::now();
-        Daemon::spawn(command).finish(start, limit)
+        Daemon::spawn(command).wait_for_exit(start, limit)
     }
 
-    pub(crate) fn says(&self, needle: &str) -> &Finished {
+    pub(crate) fn assert_stderr_contains(&self, needle: &str) -> &CommandOutput {
         assert!(self.stderr.contains(needle), "{needle} is not in\n{}", self.stderr);
         self
     }
 }
 
-impl Process {
-    pub(crate) fn signal(self, signal: Signal) {
-        kill(Pid::from_raw(self.0.cast_signed()), signal).expect("it lives");
-    }
-}
-
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Its number is nobody else's as long as its end has not been told.
-        if !self.stopped && self.ended.try_recv().is_err() {
-            let _ = kill(Pid::from_raw(self.process.0.cast_signed()), Signal::SIGKILL);
+        // Until the waiting thread has reaped the process, its id cannot be reused.
+        if !self.is_reaped && self.exit.try_recv().is_err() {
+            let _ = self.process.try_signal(Signal::SIGKILL);
         }
     }
 }

@@ -1,92 +1,112 @@
-//! The world of one test: a private tmpfs with a place for mounts, and hands to make them.
+//! The environment of one test: a private tmpfs, a FUSE server with fault injection, and helpers that make mounts.
 
-use super::{Daemon, Lines, Server};
+use super::{Daemon, FaultServer, Lines, ms, wait_until};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use std::ops::Range;
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_mount_status_monitor");
 
 pub(crate) struct Lab {
     root: PathBuf,
-    server: Option<Server>,
+    server: Option<FaultServer>,
 }
 
 impl Lab {
     pub(crate) fn new(root: PathBuf) -> Lab {
         mount(Some("lab"), &root, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).expect("tmpfs mounts");
         for directory in ["m", "run"] {
-            std::fs::create_dir(root.join(directory)).expect("an empty tmpfs takes a directory");
+            std::fs::create_dir(root.join(directory)).expect("create a directory");
         }
         Lab { root, server: None }
     }
 
-    /// A place for a mount that the daemon of the tests watches.
-    pub(crate) fn at(&self, name: impl AsRef<Path>) -> PathBuf {
+    /// A path below the directory that [`Lab::start_daemon`] watches.
+    pub(crate) fn mount_point(&self, name: impl AsRef<Path>) -> PathBuf {
         self.root.join("m").join(name)
     }
 
-    /// A place for anything else.
-    pub(crate) fn aside(&self, name: &str) -> PathBuf {
+    /// A path outside of the watched directory.
+    pub(crate) fn scratch_path(&self, name: &str) -> PathBuf {
         self.root.join("run").join(name)
     }
 
-    pub(crate) fn server(&mut self) -> &Server {
-        self.server.get_or_insert_with(Server::start)
+    pub(crate) fn fuse_server(&mut self) -> &FaultServer {
+        self.server.get_or_insert_with(FaultServer::start)
     }
 
-    /// One mount that anybody may ask.
-    pub(crate) fn fuse(&mut self, name: impl AsRef<Path>) -> PathBuf {
-        self.fuse_with(name, "allow_other")
+    /// A FUSE mount that every user may access.
+    pub(crate) fn mount_fuse(&mut self, name: impl AsRef<Path>) -> PathBuf {
+        self.mount_fuse_with(name, "allow_other")
     }
 
-    pub(crate) fn fuse_with(&mut self, name: impl AsRef<Path>, options: &str) -> PathBuf {
-        let path = self.at(name);
-        self.server().order(format!("mount {{}} {options}").trim_end(), &path);
+    pub(crate) fn mount_fuse_with(&mut self, name: impl AsRef<Path>, options: &str) -> PathBuf {
+        let path = self.mount_point(name);
+        self.fuse_server().send_for(format!("mount {{}} {options}").trim_end(), &path);
         path
     }
 
-    /// Mounts `0` to `n - 1`.
-    pub(crate) fn fuses(&mut self, n: usize) -> Vec<PathBuf> {
-        self.say_range("mount", 0, n, " allow_other subtype=fault fsname=nowhere:/x");
-        (0..n).map(|n| self.at(n.to_string())).collect()
+    /// FUSE mounts named `0` to `count - 1`.
+    pub(crate) fn mount_fuses(&mut self, count: usize) -> Vec<PathBuf> {
+        self.set_faults("mount allow_other subtype=fault fsname=nowhere:/x", 0..count);
+        (0..count).map(|n| self.mount_point(n.to_string())).collect()
     }
 
-    /// One order for mounts `from` to `to - 1`.
-    pub(crate) fn say_range(&mut self, verb: &str, from: usize, to: usize, rest: &str) {
-        let range = self.at(format!("{from}..{to}"));
-        let text = format!("{verb} {}{rest}", range.display());
-        self.server().say(&text);
+    /// Injects a fault into one mount: `mute`, `errno EIO`, `delay 300`, `die`, … (see `tests/faultfs/server.rs`).
+    pub(crate) fn set_fault(&mut self, fault: &str, path: &Path) {
+        let (verb, arguments) = fault.split_once(' ').unwrap_or((fault, ""));
+        self.fuse_server().send_for(format!("{verb} {{}} {arguments}").trim_end(), path);
     }
 
-    /// One order to the server for one mount: `order("mute", path)`, `order("errno EIO", path)`.
-    pub(crate) fn order(&mut self, order: &str, path: &Path) -> String {
-        let (verb, rest) = order.split_once(' ').unwrap_or((order, ""));
-        self.server().order(format!("{verb} {{}} {rest}").trim_end(), path)
+    /// Injects a fault into the mounts of [`Lab::mount_fuses`] in this range.
+    pub(crate) fn set_faults(&mut self, fault: &str, range: Range<usize>) {
+        let paths = self.mount_point(format!("{}..{}", range.start, range.end));
+        self.set_fault(fault, &paths);
     }
 
-    pub(crate) fn tmpfs(&self, path: &Path) {
-        std::fs::create_dir_all(path).expect("a directory can be made");
-        self.tmpfs_over(path);
+    /// Makes a mount respond again, to the pending requests too.
+    pub(crate) fn clear_fault(&mut self, path: &Path) {
+        self.set_fault("ok", path);
+        self.set_fault("release", path);
     }
 
-    /// Without making the directory, for which what is there would have to be asked.
-    pub(crate) fn tmpfs_over(&self, path: &Path) {
+    pub(crate) fn clear_faults(&mut self, range: Range<usize>) {
+        self.set_faults("ok", range.clone());
+        self.set_faults("release", range);
+    }
+
+    /// Requests so far: `getattr=N statfs=N kept=N`.
+    pub(crate) fn request_counts(&mut self, path: &Path) -> String {
+        self.fuse_server().send_for("count {}", path)
+    }
+
+    pub(crate) fn mount_tmpfs(&self, path: &Path) {
+        std::fs::create_dir_all(path).expect("create a directory");
+        self.mount_tmpfs_over(path);
+    }
+
+    /// Does not create the directory, which would access the mount that is there.
+    pub(crate) fn mount_tmpfs_over(&self, path: &Path) {
         mount(Some("over"), path, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("tmpfs mounts");
     }
 
-    pub(crate) fn bind(&self, from: &Path, to: &Path) {
-        std::fs::create_dir_all(to).expect("a directory can be made");
-        mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("bind");
+    pub(crate) fn bind_mount(&self, from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).expect("create a directory");
+        mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("bind mount");
     }
 
-    /// A mount on a file that is there already.
-    pub(crate) fn bind_file(&self, to: &Path) {
-        let from = self.aside("bound");
-        std::fs::write(&from, "").expect("a file can be made");
-        mount(Some(&from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("bind");
+    /// Bind-mounts an empty file over an existing one.
+    pub(crate) fn bind_mount_file(&self, to: &Path) {
+        let from = self.scratch_path("bound");
+        std::fs::write(&from, "").expect("create a file");
+        mount(Some(&from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("bind mount");
     }
 
     pub(crate) fn move_mount(&self, from: &Path, to: &Path) {
-        std::fs::create_dir_all(to).expect("a directory can be made");
+        std::fs::create_dir_all(to).expect("create a directory");
         mount(Some(from), to, None::<&str>, MsFlags::MS_MOVE, None::<&str>).expect("move");
     }
 
@@ -95,67 +115,64 @@ impl Lab {
         mount(None::<&str>, path, None::<&str>, flags, None::<&str>).expect("remount");
     }
 
-    /// As `umount` does it: refused while somebody is inside.
+    /// Like `umount`: EBUSY while the mount is in use.
     pub(crate) fn unmount(&self, path: &Path) -> nix::Result<()> {
         umount2(path, MntFlags::UMOUNT_NOFOLLOW)
     }
 
-    /// The same, with patience for a probe that is just inside.
-    pub(crate) fn unmount_soon(&self, path: &Path) {
-        super::soon(super::ms(2000), "an idle mount can be unmounted", || self.unmount(path).is_ok());
+    /// Retries while a probe is using the mount.
+    pub(crate) fn unmount_when_idle(&self, path: &Path) {
+        wait_until(ms(2000), "an idle mount can be unmounted", || self.unmount(path).is_ok());
     }
 
     pub(crate) fn detach(&self, path: &Path) {
         umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).expect("detach");
     }
 
-    /// A syslog that somebody reads.
-    pub(crate) fn syslog(&self) -> Lines {
-        Lines::of_socket(self.syslog_socket())
+    /// Binds the syslog socket of this lab and reads it.
+    pub(crate) fn read_syslog(&self) -> Lines {
+        Lines::from_socket(self.bind_syslog())
     }
 
-    /// A syslog that nobody reads yet.
-    pub(crate) fn syslog_socket(&self) -> UnixDatagram {
-        UnixDatagram::bind(self.syslog_path()).expect("a socket can be bound")
+    /// Binds the syslog socket of this lab without reading it.
+    pub(crate) fn bind_syslog(&self) -> UnixDatagram {
+        UnixDatagram::bind(self.syslog_path()).expect("bind a socket")
     }
 
     pub(crate) fn syslog_path(&self) -> PathBuf {
-        self.aside("syslog")
+        self.scratch_path("syslog")
     }
 
-    /// The daemon, with quick settings and without the machine's syslog; see [`Daemon`] for more.
-    pub(crate) fn daemon(&self, arguments: &[&str]) -> Daemon {
-        Daemon::start(self.command(arguments))
+    /// Starts the daemon on the mounts of this lab and waits for its first run.
+    pub(crate) fn start_daemon(&self, arguments: &[&str]) -> Daemon {
+        Daemon::start(self.daemon_command(arguments))
     }
 
-    /// The arguments of every daemon here: watch this lab's mounts and tell this lab's syslog.
-    pub(crate) fn command(&self, arguments: &[&str]) -> std::process::Command {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
-        self.add_arguments(&mut command, arguments);
-        command
+    pub(crate) fn daemon_command(&self, arguments: &[&str]) -> Command {
+        self.command_of(Path::new(PROGRAM), arguments)
     }
 
-    /// The daemon as an ordinary user, from a copy that such a user can reach.
-    pub(crate) fn command_of_user(&self, id: u32, arguments: &[&str]) -> std::process::Command {
-        use std::os::unix::process::CommandExt;
-        let copy = self.aside("daemon");
-        std::fs::copy(env!("CARGO_BIN_EXE_mount_status_monitor"), &copy).expect("the daemon can be copied");
-        let mut command = std::process::Command::new(copy);
-        self.add_arguments(&mut command, arguments);
+    /// The daemon as an ordinary user, from a copy that this user can reach.
+    pub(crate) fn daemon_command_as(&self, id: u32, arguments: &[&str]) -> Command {
+        let copy = self.scratch_path("daemon");
+        std::fs::copy(PROGRAM, &copy).expect("copy the program");
+        let mut command = self.command_of(&copy, arguments);
         command.uid(id).gid(id).current_dir("/");
         command
     }
 
-    fn add_arguments(&self, command: &mut std::process::Command, arguments: &[&str]) {
+    /// Watches only the mounts of this lab, with its own syslog, and without the default port and socket.
+    fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.env_remove("NOTIFY_SOCKET").env_remove("JOURNAL_STREAM").env("LC_ALL", "C");
         command.arg("--mount-points-include").arg(format!("^{}/", self.root.join("m").display()));
         command.arg("--syslog").arg(format!("unix:{}", self.syslog_path().display()));
-        // The machine's port and socket are not the tests'.
         for option in ["--listen-address", "--socket"] {
             if !arguments.contains(&option) && !arguments.contains(&"--once-only") {
                 command.args([option, "off"]);
             }
         }
         command.args(arguments);
+        command
     }
 }

@@ -1,4 +1,4 @@
-//! Lines as they come from somebody, with their times.
+//! Lines read in a thread of their own, with the time of their arrival.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::UnixDatagram;
@@ -24,8 +24,7 @@ struct Shared {
 }
 
 impl Lines {
-    /// Reads for as long as there is something to come.
-    pub(crate) fn of_reader(reader: impl Read + Send + 'static) -> Lines {
+    pub(crate) fn from_reader(reader: impl Read + Send + 'static) -> Lines {
         let lines = Lines::default();
         let sink = lines.clone();
         thread::spawn(move || {
@@ -40,13 +39,13 @@ impl Lines {
         lines
     }
 
-    /// One datagram is one line, as for syslog.
-    pub(crate) fn of_socket(socket: UnixDatagram) -> Lines {
+    /// Each datagram is one line, as in syslog.
+    pub(crate) fn from_socket(socket: UnixDatagram) -> Lines {
         let lines = Lines::default();
         let sink = lines.clone();
         thread::spawn(move || {
             let mut buffer = vec![0; 65536];
-            // Nothing is what is read after a shutdown.
+            // After a shutdown, recv returns 0.
             while let Ok(n @ 1..) = socket.recv(&mut buffer) {
                 sink.push(&buffer[..n]);
             }
@@ -54,7 +53,7 @@ impl Lines {
         lines
     }
 
-    /// Has the writer closed its end?
+    /// Whether the writer has closed its end.
     pub(crate) fn ended(&self) -> bool {
         self.0.ended.load(Ordering::Acquire)
     }
@@ -71,9 +70,8 @@ impl Lines {
         self.lock().iter().filter(|line| line.text.contains(needle)).count()
     }
 
-    /// The first line with this text in it, from that line number on; none if it does not come in time or cannot
-    /// come any more.
-    pub(crate) fn wait(&self, from: usize, needle: &str, limit: Duration) -> Option<Line> {
+    /// The first line from this index on that contains the text. `None` after the limit or when the writer has ended.
+    pub(crate) fn wait_for(&self, from: usize, needle: &str, limit: Duration) -> Option<Line> {
         let end = Instant::now() + limit;
         let mut lines = self.lock();
         let mut seen = from;

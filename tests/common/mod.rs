@@ -1,5 +1,5 @@
 //! The harness of the tests that run the real daemon on real mounts: a private mount and process namespace for each
-//! test, a file server with faults on command, and the daemon with its messages as they come.
+//! test, a FUSE server with fault injection, and the daemon with its log lines.
 
 #[macro_use]
 mod isolation;
@@ -9,12 +9,12 @@ mod lines;
 mod process;
 mod server;
 
-pub(crate) use daemon::{Daemon, Finished};
-pub(crate) use isolation::{isolated, isolated_for, skipped};
+pub(crate) use daemon::{CommandOutput, Daemon};
+pub(crate) use isolation::{run_isolated, run_isolated_for, skip_test};
 pub(crate) use lab::Lab;
 pub(crate) use lines::Lines;
-pub(crate) use process::{Process, stuck_in_fuse};
-pub(crate) use server::Server;
+pub(crate) use process::{Process, count_threads_stuck_in_fuse};
+pub(crate) use server::FaultServer;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -22,22 +22,22 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// What a loaded machine may add to any promised time. The promises themselves are in the tests.
+/// How much longer than promised anything may take on a loaded machine. The tests contain the promised times.
 pub(crate) fn slack() -> Duration {
-    let asked = std::env::var("MSM_TEST_SLACK_MS").ok().and_then(|ms| ms.parse().ok());
-    Duration::from_millis(asked.unwrap_or(if cfg!(debug_assertions) { 2000 } else { 1000 }))
+    let configured = std::env::var("MSM_TEST_SLACK_MS").ok().and_then(|ms| ms.parse().ok());
+    Duration::from_millis(configured.unwrap_or(if cfg!(debug_assertions) { 2000 } else { 1000 }))
 }
 
-/// Lets time pass while something is watched that gives no sign when all is well.
-pub(crate) fn pause(span: Duration) {
-    let (_keep, never) = mpsc::channel::<()>();
-    let _ = never.recv_timeout(span);
+/// Waits, where a test checks that nothing happens meanwhile.
+pub(crate) fn pause(duration: Duration) {
+    let (_sender, never) = mpsc::channel::<()>();
+    let _ = never.recv_timeout(duration);
 }
 
-/// Asks again and again until it is so; for what can only be asked.
-pub(crate) fn soon(limit: Duration, what: &str, mut so: impl FnMut() -> bool) {
+/// Polls a condition that gives no notification.
+pub(crate) fn wait_until(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
-    while !so() {
+    while !condition() {
         assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
         pause(Duration::from_millis(10));
     }
@@ -48,17 +48,17 @@ pub(crate) const fn ms(n: u64) -> Duration {
 }
 
 /// A path as the daemon prints it.
-pub(crate) fn printed(path: &Path) -> String {
-    escaped(path.as_os_str(), |byte| byte.is_ascii_control() || byte == b'\\')
+pub(crate) fn display_path(path: &Path) -> String {
+    escape_bytes(path.as_os_str(), |byte| byte.is_ascii_control() || byte == b'\\')
 }
 
-/// As valid text: bytes that are not UTF-8, and the ASCII ones that are asked for, become `\ooo`.
-pub(crate) fn escaped(text: &OsStr, which: impl Fn(u8) -> bool) -> String {
+/// Writes bytes that are not UTF-8, and the chosen ASCII bytes, as `\ooo`.
+pub(crate) fn escape_bytes(text: &OsStr, is_escaped: impl Fn(u8) -> bool) -> String {
     let mut out = String::new();
     for chunk in text.as_bytes().utf8_chunks() {
         for char in chunk.valid().chars() {
             match u8::try_from(char) {
-                Ok(byte) if byte.is_ascii() && which(byte) => out += &format!("\\{byte:03o}"),
+                Ok(byte) if byte.is_ascii() && is_escaped(byte) => out += &format!("\\{byte:03o}"),
                 _ => out.push(char),
             }
         }

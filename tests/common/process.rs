@@ -1,13 +1,15 @@
-//! What `/proc` says of processes. Nothing here asks for what can block while a process is stuck (`cmdline`).
+//! Processes as `/proc` shows them. Reads no file that can block while a process is stuck (such as `cmdline`).
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs;
 
-/// One process, by its number.
+/// A process id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Process(pub(crate) u32);
 
 impl Process {
-    pub(crate) fn alive(self) -> bool {
+    pub(crate) fn is_alive(self) -> bool {
         self.state().is_some_and(|state| state != 'Z')
     }
 
@@ -19,68 +21,71 @@ impl Process {
         fs::read_to_string(format!("/proc/{}/comm", self.0)).is_ok_and(|name| name.trim() == "msm-collector")
     }
 
-    pub(crate) fn descriptors(self) -> usize {
+    pub(crate) fn descriptor_count(self) -> usize {
         entries(&format!("/proc/{}/fd", self.0)).len()
     }
 
-    pub(crate) fn threads(self) -> usize {
+    pub(crate) fn thread_count(self) -> usize {
         entries(&format!("/proc/{}/task", self.0)).len()
     }
 
     pub(crate) fn rss_kib(self) -> u64 {
-        self.status("VmRSS:")
+        status_number(&format!("/proc/{}/status", self.0), "VmRSS:")
     }
 
-    /// How often its threads have gone to sleep, which is how often they were awake.
-    pub(crate) fn wakeups(self) -> u64 {
-        let counts = entries(&format!("/proc/{}/task", self.0));
-        counts
+    /// Voluntary context switches of all threads: each is a wake-up that ended.
+    pub(crate) fn wakeup_count(self) -> u64 {
+        let tasks = entries(&format!("/proc/{}/task", self.0));
+        let counts = tasks
             .iter()
-            .map(|task| number(&format!("/proc/{}/task/{task}/status", self.0), "voluntary_ctxt"))
-            .sum()
+            .map(|task| status_number(&format!("/proc/{}/task/{task}/status", self.0), "voluntary_ctxt"));
+        counts.sum()
     }
 
     pub(crate) fn children(self) -> Vec<Process> {
-        all().filter(|&pid| stat(pid).is_some_and(|(parent, _)| parent == self.0)).map(Process).collect()
+        all_pids().filter(|&pid| stat(pid).is_some_and(|(parent, _)| parent == self.0)).map(Process).collect()
     }
 
+    /// All processes below this one, parents before their children.
     pub(crate) fn descendants(self) -> Vec<Process> {
-        descendants(self.0).into_iter().map(Process).collect()
+        let parents: Vec<(u32, u32)> = all_pids().filter_map(|pid| Some((pid, stat(pid)?.0))).collect();
+        let mut found = vec![self];
+        let mut next = 0;
+        while let Some(&Process(pid)) = found.get(next) {
+            found.extend(
+                parents.iter().filter(|(_, parent)| *parent == pid).map(|(child, _)| Process(*child)),
+            );
+            next += 1;
+        }
+        found.split_off(1)
     }
 
-    fn status(self, key: &str) -> u64 {
-        number(&format!("/proc/{}/status", self.0), key)
+    pub(crate) fn send_signal(self, signal: Signal) {
+        self.try_signal(signal).expect("the process exists");
+    }
+
+    pub(crate) fn try_signal(self, signal: Signal) -> nix::Result<()> {
+        kill(Pid::from_raw(self.0.cast_signed()), signal)
     }
 }
 
-/// How many threads of these processes wait for an answer of a FUSE server.
-pub(crate) fn stuck_in_fuse(processes: &[Process]) -> usize {
-    let waits = |pid: u32, task: &String| {
-        let wchan = fs::read_to_string(format!("/proc/{pid}/task/{task}/wchan")).unwrap_or_default();
-        wchan.contains("request_wait_answer")
+/// How many threads of these processes wait for the response of a FUSE server.
+pub(crate) fn count_threads_stuck_in_fuse(processes: &[Process]) -> usize {
+    let is_stuck = |pid: u32, task: &String| {
+        let channel = fs::read_to_string(format!("/proc/{pid}/task/{task}/wchan")).unwrap_or_default();
+        channel.contains("request_wait_answer")
     };
-    let stuck =
-        |p: &Process| entries(&format!("/proc/{}/task", p.0)).iter().filter(|task| waits(p.0, task)).count();
+    let stuck = |p: &Process| {
+        entries(&format!("/proc/{}/task", p.0)).iter().filter(|task| is_stuck(p.0, task)).count()
+    };
     processes.iter().map(stuck).sum()
 }
 
-/// All processes below this one, children before their own children.
-pub(crate) fn descendants(root: u32) -> Vec<u32> {
-    let parents: Vec<(u32, u32)> = all().filter_map(|pid| Some((pid, stat(pid)?.0))).collect();
-    let mut found = vec![root];
-    let mut next = 0;
-    while let Some(&parent) = found.get(next) {
-        found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
-        next += 1;
-    }
-    found.split_off(1)
-}
-
-fn all() -> impl Iterator<Item = u32> {
+fn all_pids() -> impl Iterator<Item = u32> {
     entries("/proc").into_iter().filter_map(|name| name.parse().ok())
 }
 
-/// The parent and the state. The name before them can hold anything, parentheses too.
+/// The parent and the state. The command name before them can contain any character, parentheses too.
 fn stat(pid: u32) -> Option<(u32, String)> {
     let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let text = String::from_utf8_lossy(&text).into_owned();
@@ -89,7 +94,7 @@ fn stat(pid: u32) -> Option<(u32, String)> {
     Some((fields.next()?.parse().ok()?, state))
 }
 
-fn number(file: &str, key: &str) -> u64 {
+fn status_number(file: &str, key: &str) -> u64 {
     let text = fs::read_to_string(file).unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with(key)).unwrap_or_default();
     line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0)

@@ -1,6 +1,6 @@
-//! The file server, as the tests steer it.
+//! The FUSE server with fault injection (`tests/faultfs`) as a child process.
 
-use super::{Lines, escaped};
+use super::{Lines, escape_bytes};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::cell::RefCell;
@@ -9,72 +9,71 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
-/// A bulk command with a thousand mounts on a loaded machine.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// Enough for one command on a thousand mounts on a loaded machine.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(crate) struct Server {
+pub(crate) struct FaultServer {
     child: Child,
     stdin: RefCell<ChildStdin>,
-    answers: Lines,
+    replies: Lines,
 }
 
-impl Server {
-    pub(crate) fn start() -> Server {
-        let mut child = Command::new(binary())
-            // The server's threads are many and do little.
+impl FaultServer {
+    pub(crate) fn start() -> FaultServer {
+        let mut child = Command::new(program())
+            // The server has many threads that do little.
             .env("RUST_MIN_STACK", "131072")
-            // The read buffers of the sessions are large and hardly touched. Left to itself, malloc would soon take
-            // them from its heap, where they are cleared: 32 GB for a thousand mounts.
+            // Each session has a large read buffer that is hardly touched. By default malloc soon takes them from
+            // its heap, where they are cleared: 32 GB for a thousand mounts.
             .env("MALLOC_MMAP_THRESHOLD_", "1048576")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|e| panic!("{}: {e} (`cargo test` builds it)", binary().display()));
-        let stdin = RefCell::new(child.stdin.take().expect("it was asked for"));
-        let answers = Lines::of_reader(child.stdout.take().expect("it was asked for"));
-        Server { child, stdin, answers }
+            .unwrap_or_else(|e| panic!("{}: {e} (`cargo test` builds it)", program().display()));
+        let stdin = RefCell::new(child.stdin.take().expect("stdin is piped"));
+        let replies = Lines::from_reader(child.stdout.take().expect("stdout is piped"));
+        FaultServer { child, stdin, replies }
     }
 
-    /// One order, carried out when this returns. `{}` in it stands for the path.
-    pub(crate) fn order(&self, order: &str, path: &Path) -> String {
-        self.say(&order.replace("{}", &in_command(path)))
+    /// Sends a command in which `{}` stands for the path, and returns the reply.
+    pub(crate) fn send_for(&self, command: &str, path: &Path) -> String {
+        let escaped =
+            escape_bytes(path.as_os_str(), |byte| byte.is_ascii_control() || matches!(byte, b' ' | b'\\'));
+        self.send(&command.replace("{}", &escaped))
     }
 
-    pub(crate) fn say(&self, line: &str) -> String {
-        let before = self.answers.len();
-        writeln!(self.stdin.borrow_mut(), "{line}").expect("the server reads");
-        let answer = self.answers.wait(before, "", ANSWER_LIMIT).expect("the server answers").text;
-        assert!(answer.starts_with("ok"), "the server says: {answer}");
-        answer.trim_start_matches("ok").trim().to_owned()
+    /// Sends a command and waits until it is carried out.
+    pub(crate) fn send(&self, command: &str) -> String {
+        let before = self.replies.len();
+        writeln!(self.stdin.borrow_mut(), "{command}").expect("the server reads");
+        let reply = self.replies.wait_for(before, "", REPLY_TIMEOUT).expect("the server replies").text;
+        assert!(reply.starts_with("ok"), "reply of the server: {reply}");
+        reply.trim_start_matches("ok").trim().to_owned()
     }
 
-    /// It reads no more requests, as if its machine were stopped.
+    /// Stops reading requests, as if the machine of the server were stopped.
     pub(crate) fn freeze(&self) {
-        self.signal(Signal::SIGSTOP);
+        self.send_signal(Signal::SIGSTOP);
     }
 
     pub(crate) fn thaw(&self) {
-        self.signal(Signal::SIGCONT);
+        self.send_signal(Signal::SIGCONT);
     }
 
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("the server lives");
+    fn send_signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("the server runs");
     }
 }
 
-/// The server's death is what frees everybody who is stuck on its mounts.
-impl Drop for Server {
+/// Ending the server frees every process that is stuck on its mounts.
+impl Drop for FaultServer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-fn in_command(path: &Path) -> String {
-    escaped(path.as_os_str(), |byte| byte.is_ascii_control() || matches!(byte, b' ' | b'\\'))
-}
-
-/// Cargo names the way to binaries, not to examples; they are neighbours.
-fn binary() -> PathBuf {
+/// Cargo gives tests the path of binaries, not of examples, which lie beside them.
+fn program() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_mount_status_monitor")).with_file_name("examples").join("faultfs")
 }

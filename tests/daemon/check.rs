@@ -1,40 +1,40 @@
 //! The command `check`, and the command line as a whole.
 
-use crate::common::{Finished, Lab, isolated, ms, printed, slack};
+use crate::common::{CommandOutput, Lab, display_path, ms, run_isolated, slack};
 use serde_json::Value;
 use std::fs::File;
 use std::process::{Command, Output};
 
 #[test]
 fn a_table_for_people() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(3);
-        lab.order("errno ESTALE", &mounts[1]);
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(3);
+        lab.set_fault("errno ESTALE", &mounts[1]);
         let done = check(lab, &[]);
         assert_eq!(done.code, Some(1), "{}{}", done.stdout, done.stderr);
         for (n, path) in mounts.iter().enumerate() {
-            let line = done.stdout.lines().find(|line| line.ends_with(&printed(path)));
-            let line = line.unwrap_or_else(|| panic!("{} is not in\n{}", printed(path), done.stdout));
+            let line = done.stdout.lines().find(|line| line.ends_with(&display_path(path)));
+            let line = line.unwrap_or_else(|| panic!("{} is not in\n{}", display_path(path), done.stdout));
             assert!(line.starts_with(if n == 1 { "failed ESTALE " } else { "ok " }), "{line}");
             assert!(line.contains("fuse.fault") && line.contains("nowhere:/x"), "{line}");
         }
-        lab.order("ok", &mounts[1]);
+        lab.set_fault("ok", &mounts[1]);
         assert_eq!(check(lab, &[]).code, Some(0));
     });
 }
 
 #[test]
 fn json_for_scripts() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(3);
-        lab.order("errno ESTALE", &mounts[0]);
-        lab.order("mute", &mounts[1]);
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(3);
+        lab.set_fault("errno ESTALE", &mounts[0]);
+        lab.set_fault("mute", &mounts[1]);
         let done = check(lab, &["--json"]);
         assert_eq!(done.code, Some(1), "{}{}", done.stdout, done.stderr);
         let found = mounts_of(&done.stdout);
         assert_eq!(found.len(), 3, "{}", done.stdout);
         for (mount, path) in found.iter().zip(&mounts) {
-            assert_eq!(mount["mountpoint"], printed(path).as_str());
+            assert_eq!(mount["mountpoint"], display_path(path).as_str());
             assert_eq!(mount["fstype"], "fuse.fault");
             assert_eq!(mount["device"], "nowhere:/x");
         }
@@ -46,23 +46,23 @@ fn json_for_scripts() {
 
 #[test]
 fn one_line_for_nagios() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(3);
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(3);
         let well = check(lab, &["--nagios"]);
         assert_eq!(well.code, Some(0), "{}{}", well.stdout, well.stderr);
         plugin_line(&well, "OK");
 
-        lab.order("delay 400", &mounts[0]);
+        lab.set_fault("delay 400", &mounts[0]);
         let slow = check(lab, &["--nagios", "--slow-after", "200ms", "--timeout", "10"]);
         assert_eq!(slow.code, Some(1), "{}{}", slow.stdout, slow.stderr);
         plugin_line(&slow, "WARNING");
 
-        lab.order("mute", &mounts[1]);
+        lab.set_fault("mute", &mounts[1]);
         let dead = check(lab, &["--nagios"]);
         assert_eq!(dead.code, Some(2), "{}{}", dead.stdout, dead.stderr);
         plugin_line(&dead, "CRITICAL");
 
-        let nowhere = lab.aside("nowhere");
+        let nowhere = lab.scratch_path("nowhere");
         let unknown = check(lab, &["--nagios", nowhere.to_str().expect("plain")]);
         assert_eq!(unknown.code, Some(3), "{}{}", unknown.stdout, unknown.stderr);
     });
@@ -70,17 +70,17 @@ fn one_line_for_nagios() {
 
 #[test]
 fn a_hung_mount_does_not_hang_it() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(2);
-        lab.order("mute", &mounts[0]);
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(2);
+        lab.set_fault("mute", &mounts[0]);
         let done = check(lab, &[]);
         assert_eq!(done.code, Some(1), "{}{}", done.stdout, done.stderr);
         assert!(done.stdout.contains("hung"), "{}", done.stdout);
-        assert!(done.took < ms(1000) + slack(), "{:?}", done.took);
+        assert!(done.elapsed < ms(1000) + slack(), "{:?}", done.elapsed);
 
         let named = check(lab, &[mounts[1].to_str().expect("plain")]);
         assert_eq!(named.code, Some(0), "{}{}", named.stdout, named.stderr);
-        assert!(!named.stdout.contains(&printed(&mounts[0])), "{}", named.stdout);
+        assert!(!named.stdout.contains(&display_path(&mounts[0])), "{}", named.stdout);
         let named = check(lab, &[mounts[0].to_str().expect("plain")]);
         assert_eq!(named.code, Some(1), "{}{}", named.stdout, named.stderr);
     });
@@ -88,13 +88,13 @@ fn a_hung_mount_does_not_hang_it() {
 
 #[test]
 fn what_is_no_mount_is_one_line_and_a_usage_error() {
-    isolated(this_test!(), |lab| {
-        lab.fuse("a");
-        for path in [lab.aside("nowhere"), lab.at("a/file")] {
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuse("a");
+        for path in [lab.scratch_path("nowhere"), lab.mount_point("a/file")] {
             let done = check(lab, &[path.to_str().expect("plain")]);
             assert_eq!(done.code, Some(2), "{}{}", done.stdout, done.stderr);
             assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
-            assert!(done.stderr.contains(&printed(&path)), "{}", done.stderr);
+            assert!(done.stderr.contains(&display_path(&path)), "{}", done.stderr);
         }
     });
 }
@@ -115,7 +115,7 @@ fn a_bad_flag_is_one_line_and_a_usage_error() {
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
         command.args(arguments);
-        let done = Finished::run(command, ms(3000));
+        let done = CommandOutput::run(command, ms(3000));
         assert_eq!(done.code, Some(2), "{arguments:?}: {}{}", done.stdout, done.stderr);
         assert_eq!(done.stderr.trim_end().lines().count(), 1, "{arguments:?}: {}", done.stderr);
         assert_eq!(done.stdout, "", "{arguments:?}");
@@ -127,7 +127,7 @@ fn a_bad_flag_is_one_line_and_a_usage_error() {
 fn a_bad_flag_of_a_plugin_is_unknown() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
     command.args(["check", "--nagios", "--no-such-flag"]);
-    let done = Finished::run(command, ms(3000));
+    let done = CommandOutput::run(command, ms(3000));
     assert_eq!(done.code, Some(3), "{}{}", done.stdout, done.stderr);
     assert_eq!(done.stdout.lines().count(), 1, "{}", done.stdout);
     assert!(done.stdout.contains("UNKNOWN"), "{}", done.stdout);
@@ -186,7 +186,7 @@ fn output(command: &mut Command) -> Output {
 
 pub(crate) fn command(lab: &Lab, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
-    let include = format!("^{}/", lab.at("").display().to_string().trim_end_matches('/'));
+    let include = format!("^{}/", lab.mount_point("").display().to_string().trim_end_matches('/'));
     command.args(["check", "--mount-points-include", &include]);
     if !arguments.contains(&"--timeout") {
         command.args(["--timeout", "500ms", "--slow-after", "450ms"]);
@@ -202,12 +202,12 @@ pub(crate) fn mounts_of(json: &str) -> Vec<Value> {
     mounts.as_array().unwrap_or_else(|| panic!("no mounts in {json}")).clone()
 }
 
-fn check(lab: &Lab, arguments: &[&str]) -> Finished {
-    Finished::run(command(lab, arguments), ms(10_000))
+fn check(lab: &Lab, arguments: &[&str]) -> CommandOutput {
+    CommandOutput::run(command(lab, arguments), ms(10_000))
 }
 
 /// `MOUNTS OK - text | 'a'=1;2;3`: one line, the state, and numbers after the bar.
-fn plugin_line(done: &Finished, state: &str) {
+fn plugin_line(done: &CommandOutput, state: &str) {
     assert_eq!(done.stdout.lines().count(), 1, "{}", done.stdout);
     let (text, numbers) =
         done.stdout.split_once('|').unwrap_or_else(|| panic!("no numbers in {}", done.stdout));

@@ -1,6 +1,6 @@
 //! Everything about one mount, by the daemon or without it.
 
-use crate::common::{Finished, isolated, ms, printed, slack};
+use crate::common::{CommandOutput, display_path, ms, run_isolated, slack};
 use crate::evidence::PATIENT;
 use crate::evidence::PATIENT_HANG;
 use crate::evidence::Victim;
@@ -11,23 +11,23 @@ use std::time::Instant;
 
 #[test]
 fn a_diagnosis_by_the_daemon_is_fresh_and_says_what_can_be_done() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(2);
-        let socket = lab.aside("socket").display().to_string();
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(2);
+        let socket = lab.scratch_path("socket").display().to_string();
         let mut arguments = vec!["--socket", &socket];
         arguments.extend(PATIENT);
-        let daemon = lab.daemon(&arguments);
+        let daemon = lab.start_daemon(&arguments);
         let well = diagnose(&mounts[1], &["--socket", &socket]);
         assert_eq!(well.code, Some(0), "{}{}", well.stdout, well.stderr);
         assert!(well.stdout.contains(" is well: it answers in "), "{}", well.stdout);
 
-        lab.server().freeze();
-        daemon.told_failed(&mounts[0], "hung", PATIENT_HANG);
+        lab.fuse_server().freeze();
+        daemon.wait_for_failure(&mounts[0], "hung", PATIENT_HANG);
         // He came after the verdict.
         let victim = Victim::reader(&mounts[0]);
         let by_daemon = diagnose(&mounts[0], &["--socket", &socket]);
         assert_eq!(by_daemon.code, Some(1), "{}{}", by_daemon.stdout, by_daemon.stderr);
-        let command = format!("umount -f -l {}", printed(&mounts[0]));
+        let command = format!("umount -f -l {}", display_path(&mounts[0]));
         for part in [
             " is dead since ",
             " UTC (hung: no answer in 4",
@@ -43,18 +43,18 @@ fn a_diagnosis_by_the_daemon_is_fresh_and_says_what_can_be_done() {
         let json: Value = serde_json::from_str(&json.stdout).expect("JSON");
         assert_eq!(json["mount"]["state"], "hung");
         assert!(json["next_steps"].as_array().is_some_and(|steps| steps.len() == 4), "{json}");
-        lab.server().thaw();
+        lab.fuse_server().thaw();
         daemon.stop();
     });
 }
 
 #[test]
 fn a_diagnosis_without_a_daemon_looks_by_itself_and_never_hangs() {
-    isolated(this_test!(), |lab| {
-        let outer = lab.fuse("a");
-        let inner = lab.at("a/file");
-        lab.bind_file(&inner);
-        lab.server().freeze();
+    run_isolated(test_name!(), |lab| {
+        let outer = lab.mount_fuse("a");
+        let inner = lab.mount_point("a/file");
+        lab.bind_mount_file(&inner);
+        lab.fuse_server().freeze();
         let victim = Victim::of(Command::new("stat").arg(&outer));
         let start = Instant::now();
         let done = diagnose(&outer, &["--direct"]);
@@ -67,19 +67,19 @@ fn a_diagnosis_without_a_daemon_looks_by_itself_and_never_hangs() {
         }
         let done = diagnose(&inner, &["--direct"]);
         assert_eq!(done.code, Some(1), "{}{}", done.stdout, done.stderr);
-        let advice = format!("mount_status_monitor diagnose {}", printed(&outer));
+        let advice = format!("mount_status_monitor diagnose {}", display_path(&outer));
         assert!(done.stdout.contains(&advice), "{}", done.stdout);
 
-        let nothing = diagnose(&lab.at("a/b/c"), &["--direct"]);
+        let nothing = diagnose(&lab.mount_point("a/b/c"), &["--direct"]);
         assert_eq!(nothing.code, Some(2));
-        let advice = format!("it lies in the mount {}, diagnose that one", printed(&outer));
-        nothing.says("is no mount point").says(&advice);
+        let advice = format!("it lies in the mount {}, diagnose that one", display_path(&outer));
+        nothing.assert_stderr_contains("is no mount point").assert_stderr_contains(&advice);
         drop(victim);
     });
 }
 
-fn diagnose(path: &Path, arguments: &[&str]) -> Finished {
+fn diagnose(path: &Path, arguments: &[&str]) -> CommandOutput {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
     command.arg("diagnose").arg(path).args(arguments).env("LC_ALL", "C").current_dir("/");
-    Finished::run(command, ms(20_000))
+    CommandOutput::run(command, ms(20_000))
 }

@@ -1,9 +1,11 @@
 //! Why a mount is dead: what is told with the verdict, what is shown, and what it may not cost.
 
-use crate::common::{Daemon, Lines, Process, isolated, isolated_for, ms, printed, skipped, slack, soon};
+use crate::common::{
+    Daemon, Lines, Process, display_path, ms, run_isolated, run_isolated_for, skip_test, slack, wait_until,
+};
 use crate::http::free_address;
 use crate::http::get;
-use crate::http::serving;
+use crate::http::start_with_http;
 use crate::{QUICK, QUICK_HANG};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -30,14 +32,14 @@ impl Victim {
     }
 
     /// Its name and number, as they are told.
-    fn printed(&self, name: &str) -> String {
+    fn display_name(&self, name: &str) -> String {
         format!("{name}[{}]", self.0.id())
     }
 }
 
 fn evidence_of(address: SocketAddr, path: &Path) -> Value {
     let answer = get(address, "/api/v1/mounts").json();
-    let path = printed(path);
+    let path = display_path(path);
     let mounts = answer["mounts"].as_array().expect("mounts").clone();
     let found = mounts.into_iter().find(|mount| mount["mountpoint"] == path.as_str());
     found.expect("it is watched")["evidence"].clone()
@@ -45,7 +47,7 @@ fn evidence_of(address: SocketAddr, path: &Path) -> Value {
 
 fn shown(address: SocketAddr, path: &Path, what: &str, so: impl Fn(&Value) -> bool) -> Value {
     let mut evidence = Value::Null;
-    soon(ms(10_000) + slack(), what, || {
+    wait_until(ms(10_000) + slack(), what, || {
         evidence = evidence_of(address, path);
         so(&evidence)
     });
@@ -54,19 +56,19 @@ fn shown(address: SocketAddr, path: &Path, what: &str, so: impl Fn(&Value) -> bo
 
 #[test]
 fn a_stopped_server_and_its_victims_are_told_with_the_verdict() {
-    isolated(this_test!(), |lab| {
-        let path = lab.fuse("a");
+    run_isolated(test_name!(), |lab| {
+        let path = lab.mount_fuse("a");
         mount_fusectl();
-        let (daemon, address) = serving(lab, PATIENT);
-        lab.server().freeze();
+        let (daemon, address) = start_with_http(lab, PATIENT);
+        lab.fuse_server().freeze();
         let victims = [Victim::reader(&path), Victim::of(Command::new("stat").arg(&path))];
-        let line = daemon.told_failed(&path, "hung", PATIENT_HANG).text;
+        let line = daemon.wait_for_failure(&path, "hung", PATIENT_HANG).text;
         for word in [
             "s; fuse from faultfs; its server faultfs[",
             "] is stopped (T)",
             "2 tasks blocked: cat[",
-            &victims[0].printed("cat"),
-            &victims[1].printed("stat"),
+            &victims[0].display_name("cat"),
+            &victims[1].display_name("stat"),
             "requests wait for it",
         ] {
             assert!(line.contains(word), "{word} is not in {line}");
@@ -89,9 +91,9 @@ fn a_stopped_server_and_its_victims_are_told_with_the_verdict() {
         let page = get(address, "/");
         assert!(page.text().contains("is stopped (T); 2 tasks blocked: cat["), "{}", page.text());
 
-        lab.server().thaw();
-        daemon.told_recovered(&path, ms(5000));
-        soon(ms(2000), "it is over", || evidence_of(address, &path).is_null());
+        lab.fuse_server().thaw();
+        daemon.wait_for_recovery(&path, ms(5000));
+        wait_until(ms(2000), "it is over", || evidence_of(address, &path).is_null());
         assert!(!get(address, "/metrics").text().contains("mountstatus_mount_blocked_tasks{"));
         daemon.stop();
     });
@@ -99,16 +101,16 @@ fn a_stopped_server_and_its_victims_are_told_with_the_verdict() {
 
 #[test]
 fn tasks_are_assigned_to_the_mount_that_they_work_in() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(3);
-        let (daemon, address) = serving(lab, PATIENT);
-        lab.say_range("mute", 0, 2, "");
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(3);
+        let (daemon, address) = start_with_http(lab, PATIENT);
+        lab.set_faults("mute", 0..2);
         // From inside of one, by a path that does not tell; and one whom nobody can assign.
         let inside =
             Victim::of(Command::new("sh").args(["-c", "cd \"$0\" && exec cat file"]).arg(&mounts[1]));
         let outside = Victim::reader(&mounts[0]);
         for path in &mounts[..2] {
-            daemon.told_failed(path, "hung", PATIENT_HANG);
+            daemon.wait_for_failure(path, "hung", PATIENT_HANG);
         }
         let evidence = shown(address, &mounts[1], "its task", |found| found["blocked_tasks"]["count"] == 1);
         assert_eq!(evidence["blocked_tasks"]["named"][0]["pid"], inside.0.id(), "{evidence}");
@@ -122,11 +124,11 @@ fn tasks_are_assigned_to_the_mount_that_they_work_in() {
 
 #[test]
 fn a_server_that_is_gone_is_told_apart_from_one_that_lives() {
-    isolated(this_test!(), |lab| {
-        let path = lab.fuse("a");
-        let (daemon, address) = serving(lab, QUICK);
-        lab.order("die", &path);
-        daemon.told_failed(&path, "disconnected", ms(1000));
+    run_isolated(test_name!(), |lab| {
+        let path = lab.mount_fuse("a");
+        let (daemon, address) = start_with_http(lab, QUICK);
+        lab.set_fault("die", &path);
+        daemon.wait_for_failure(&path, "disconnected", ms(1000));
         let evidence = shown(address, &path, "its server", |found| !found["fuse_server"].is_null());
         let says = evidence["says"][0].as_str().expect("words").to_owned();
         assert_eq!(says, "its server process is gone");
@@ -136,23 +138,22 @@ fn a_server_that_is_gone_is_told_apart_from_one_that_lives() {
 
 #[test]
 fn one_collector_serves_many_mounts_and_ends_when_all_is_well() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(40);
-        let daemon = lab.daemon(PATIENT);
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(40);
+        let daemon = lab.start_daemon(PATIENT);
         assert_eq!(daemon.collector(), None, "nothing is dead");
-        lab.say_range("mute", 0, 40, "");
-        soon(ms(5000) + slack(), "there is a collector", || daemon.collector().is_some());
-        daemon.told("Checked 40 mounts; 40 are dead", PATIENT_HANG);
+        lab.set_faults("mute", 0..40);
+        wait_until(ms(5000) + slack(), "there is a collector", || daemon.collector().is_some());
+        daemon.wait_for_line("Checked 40 mounts; 40 are dead", PATIENT_HANG);
         let collectors = daemon.process.children().into_iter().filter(|child| child.is_collector()).count();
         assert!(collectors <= 1, "{collectors}");
         let told = daemon.stderr.all();
         let failed: Vec<_> = told.iter().filter(|line| line.text.starts_with("Mount failed")).collect();
         assert_eq!(failed.len(), 40);
         assert!(failed.iter().all(|line| line.text.contains("its server faultfs[")), "{}", failed[0].text);
-        lab.say_range("ok", 0, 40, "");
-        lab.say_range("release", 0, 40, "");
-        daemon.told_recovered(&mounts[39], ms(5000));
-        soon(ms(10_000) + slack(), "it has ended", || daemon.collector().is_none());
+        lab.clear_faults(0..40);
+        daemon.wait_for_recovery(&mounts[39], ms(5000));
+        wait_until(ms(10_000) + slack(), "it has ended", || daemon.collector().is_none());
         daemon.stop();
     });
 }
@@ -160,7 +161,7 @@ fn one_collector_serves_many_mounts_and_ends_when_all_is_well() {
 /// The collector, which is started when there is something to look into.
 fn collector_of(daemon: &Daemon) -> Process {
     let mut collector = None;
-    soon(ms(5000), "there is a collector", || {
+    wait_until(ms(5000), "there is a collector", || {
         collector = daemon.collector();
         collector.is_some()
     });
@@ -170,52 +171,52 @@ fn collector_of(daemon: &Daemon) -> Process {
 /// A collector that gets stuck is left behind; verdicts are as timely as ever.
 #[test]
 fn a_stuck_collector_delays_nobody() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(3);
-        let daemon = lab.daemon(QUICK);
-        lab.order("errno EIO", &mounts[0]);
-        daemon.told_failed(&mounts[0], "io_error", ms(1500));
-        collector_of(&daemon).signal(Signal::SIGSTOP);
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(3);
+        let daemon = lab.start_daemon(QUICK);
+        lab.set_fault("errno EIO", &mounts[0]);
+        daemon.wait_for_failure(&mounts[0], "io_error", ms(1500));
+        collector_of(&daemon).send_signal(Signal::SIGSTOP);
         let start = Instant::now();
-        lab.order("mute", &mounts[1]);
-        daemon.told_failed(&mounts[1], "hung", QUICK_HANG);
+        lab.set_fault("mute", &mounts[1]);
+        daemon.wait_for_failure(&mounts[1], "hung", QUICK_HANG);
         assert!(start.elapsed() < QUICK_HANG + slack());
-        daemon.told("of evidence does not finish; it is killed", ms(12_000));
+        daemon.wait_for_line("of evidence does not finish; it is killed", ms(12_000));
         // The next mount gets a new one.
-        lab.order("mute", &mounts[2]);
-        daemon.told_failed(&mounts[2], "hung", QUICK_HANG);
+        lab.set_fault("mute", &mounts[2]);
+        daemon.wait_for_failure(&mounts[2], "hung", QUICK_HANG);
         daemon.stop();
     });
 }
 
 #[test]
 fn a_killed_collector_is_told_and_harms_nobody() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(2);
-        let daemon = lab.daemon(QUICK);
-        lab.order("errno EIO", &mounts[0]);
-        daemon.told_failed(&mounts[0], "io_error", ms(1500));
-        collector_of(&daemon).signal(Signal::SIGKILL);
-        daemon.told("of evidence ended by itself", ms(2000));
-        lab.order("mute", &mounts[1]);
-        daemon.told_failed(&mounts[1], "hung", QUICK_HANG);
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(2);
+        let daemon = lab.start_daemon(QUICK);
+        lab.set_fault("errno EIO", &mounts[0]);
+        daemon.wait_for_failure(&mounts[0], "io_error", ms(1500));
+        collector_of(&daemon).send_signal(Signal::SIGKILL);
+        daemon.wait_for_line("of evidence ended by itself", ms(2000));
+        lab.set_fault("mute", &mounts[1]);
+        daemon.wait_for_failure(&mounts[1], "hung", QUICK_HANG);
         daemon.stop();
     });
 }
 
 #[test]
 fn an_ordinary_user_is_told_what_needs_root() {
-    isolated_for(Duration::from_secs(120), this_test!(), |lab| {
-        let path = lab.fuse("a");
+    run_isolated_for(Duration::from_secs(120), test_name!(), |lab| {
+        let path = lab.mount_fuse("a");
         mount_fusectl();
         let address = free_address();
         let text = address.to_string();
         let mut arguments = vec!["--listen-address", &text];
         arguments.extend(PATIENT);
-        let daemon = Daemon::start(lab.command_of_user(65_534, &arguments));
-        lab.server().freeze();
+        let daemon = Daemon::start(lab.daemon_command_as(65_534, &arguments));
+        lab.fuse_server().freeze();
         let victim = Victim::reader(&path);
-        let line = daemon.told_failed(&path, "hung", PATIENT_HANG).text;
+        let line = daemon.wait_for_failure(&path, "hung", PATIENT_HANG).text;
         assert!(!line.contains("tasks blocked") && !line.contains("server process"), "{line}");
         let evidence = shown(address, &path, "what is known", |found| {
             found["needs_root"].as_array().is_some_and(|all| all.len() >= 4)
@@ -225,7 +226,7 @@ fn an_ordinary_user_is_told_what_needs_root() {
             assert!(needs.iter().any(|need| need == what), "{what} is not in {evidence}");
         }
         drop(victim);
-        lab.server().thaw();
+        lab.fuse_server().thaw();
         daemon.stop();
     });
 }
@@ -235,10 +236,10 @@ const TASKS: usize = 3000;
 
 #[test]
 fn many_tasks_delay_no_verdict() {
-    isolated_for(Duration::from_secs(120), this_test!(), |lab| {
+    run_isolated_for(Duration::from_secs(120), test_name!(), |lab| {
         let wanted = std::env::var("MSM_TEST_TASKS").ok().and_then(|n| n.parse().ok()).unwrap_or(TASKS);
-        let path = lab.fuse("a");
-        let (daemon, address) = serving(lab, &["--timeout", "2", "--poll-interval", "1"]);
+        let path = lab.mount_fuse("a");
+        let (daemon, address) = start_with_http(lab, &["--timeout", "2", "--poll-interval", "1"]);
         for _ in 0..wanted {
             // They end with the process of this test, which has nothing else to do.
             let idle = || loop {
@@ -246,17 +247,17 @@ fn many_tasks_delay_no_verdict() {
             };
             std::thread::Builder::new().stack_size(16 * 1024).spawn(idle).expect("threads can be had");
         }
-        lab.server().freeze();
+        lab.fuse_server().freeze();
         let start = Instant::now();
         let victim = Victim::reader(&path);
-        let line = daemon.told_failed(&path, "hung", ms(3500));
+        let line = daemon.wait_for_failure(&path, "hung", ms(3500));
         assert!(line.at - start < ms(3500) + slack(), "{:?}", line.at - start);
         let evidence = shown(address, &path, "its tasks", |found| !found["blocked_tasks"].is_null());
         let tasks = &evidence["blocked_tasks"];
         // A machine at its end may not get to the victim; but then nobody says that this was all.
         assert!(tasks["count"] == 1 || tasks["complete"] == false, "{evidence}");
         drop(victim);
-        lab.server().thaw();
+        lab.fuse_server().thaw();
         daemon.stop();
     });
 }
@@ -266,25 +267,25 @@ fn many_tasks_delay_no_verdict() {
 #[test]
 fn a_task_that_holds_the_lock_of_its_memory_map_stops_no_collector() {
     if Command::new("perl").arg("-e1").status().is_err() {
-        return skipped(this_test!(), "needs perl");
+        return skip_test(test_name!(), "needs perl");
     }
-    isolated(this_test!(), |lab| {
-        let path = lab.fuse("a");
-        let (daemon, address) = serving(lab, PATIENT);
+    run_isolated(test_name!(), |lab| {
+        let path = lab.mount_fuse("a");
+        let (daemon, address) = start_with_http(lab, PATIENT);
         let data = path.join("data");
         let mut reader = Opener::start(&data, 0, "sysread(F, $b, 9)");
         let mmap = if cfg!(target_arch = "x86_64") { 9 } else { 222 };
         let mut mapper =
             Opener::start(&data, 0o4_010_000, &format!("syscall({mmap}, 0, 4096, 1, 2, fileno(F), 0)"));
-        lab.order("mute", &path);
+        lab.set_fault("mute", &path);
         // The reader has the page locked; the mapper waits for the page with the lock of its memory map.
         reader.go_on();
         mapper.go_on();
         let mut command = Command::new("cat");
         command.arg(format!("/proc/{}/cmdline", mapper.victim.0.id()));
-        assert_eq!(Daemon::spawn(command).ended_within(ms(1000)), None, "this is no trap");
+        assert_eq!(Daemon::spawn(command).exit_code_within(ms(1000)), None, "this is no trap");
 
-        let line = daemon.told_failed(&path, "hung", PATIENT_HANG).text;
+        let line = daemon.wait_for_failure(&path, "hung", PATIENT_HANG).text;
         assert!(line.contains("2 tasks blocked: perl["), "{line}");
         let evidence = shown(address, &path, "both", |found| found["complete"] == true);
         let named = evidence["blocked_tasks"]["named"].as_array().expect("tasks").clone();
@@ -292,7 +293,7 @@ fn a_task_that_holds_the_lock_of_its_memory_map_stops_no_collector() {
         for opener in [&reader, &mapper] {
             assert!(pids.contains(&Some(opener.victim.0.id().into())), "{evidence}");
         }
-        daemon.silent_about("does not finish");
+        daemon.assert_no_line("does not finish");
         daemon.stop();
     });
 }
@@ -313,8 +314,8 @@ impl Opener {
             .stdout(Stdio::piped())
             .spawn();
         let mut child = child.expect("perl starts");
-        let said = Lines::of_reader(child.stdout.take().expect("it was asked for"));
-        said.wait(0, "open", ms(5000) + slack()).expect("it can be opened");
+        let said = Lines::from_reader(child.stdout.take().expect("it was asked for"));
+        said.wait_for(0, "open", ms(5000) + slack()).expect("it can be opened");
         Opener { victim: Victim(child) }
     }
 
@@ -326,7 +327,7 @@ impl Opener {
         let process = Process(self.victim.0.id());
         let waits = || std::fs::read_to_string(format!("/proc/{}/wchan", process.0)).unwrap_or_default();
         let stuck = || process.state() == Some('D') || waits().contains("request_wait_answer");
-        soon(ms(5000) + slack(), "it is stuck", stuck);
+        wait_until(ms(5000) + slack(), "it is stuck", stuck);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Mounts that have to be there.
 
-use crate::common::{Daemon, Finished, isolated, ms, pause, printed};
+use crate::common::{CommandOutput, Daemon, display_path, ms, pause, run_isolated};
 use nix::sys::signal::Signal;
 
 fn rule(path: &std::path::Path, more: &str) -> String {
@@ -9,52 +9,55 @@ fn rule(path: &std::path::Path, more: &str) -> String {
 
 #[test]
 fn missing_at_the_start_found_and_gone_again() {
-    isolated(this_test!(), |lab| {
-        let (path, root) = (lab.at("data"), printed(lab.at("").parent().unwrap()));
-        let file = lab.aside("config.toml");
+    run_isolated(test_name!(), |lab| {
+        let (path, root) = (lab.mount_point("data"), display_path(lab.mount_point("").parent().unwrap()));
+        let file = lab.scratch_path("config.toml");
         std::fs::write(&file, rule(&path, "fstype = \"tmpfs\"\n")).unwrap();
-        let daemon = lab.daemon(&["--config", file.to_str().unwrap()]);
-        let shown = printed(&path);
-        let what = format!("{shown} (tmpfs, by {}:2; writes now go to {root})", printed(&file));
-        daemon.told(&format!("Expected mount is missing: {what}"), ms(3000));
-        daemon.mark();
-        lab.tmpfs(&path);
-        daemon
-            .told(&format!("Expected mount is there: {shown} (tmpfs from over; was missing for "), ms(2000));
-        daemon.mark();
+        let daemon = lab.start_daemon(&["--config", file.to_str().unwrap()]);
+        let shown = display_path(&path);
+        let what = format!("{shown} (tmpfs, by {}:2; writes now go to {root})", display_path(&file));
+        daemon.wait_for_line(&format!("Expected mount is missing: {what}"), ms(3000));
+        daemon.skip_earlier_lines();
+        lab.mount_tmpfs(&path);
+        daemon.wait_for_line(
+            &format!("Expected mount is there: {shown} (tmpfs from over; was missing for "),
+            ms(2000),
+        );
+        daemon.skip_earlier_lines();
         // Whoever mounts anew at once is not missed.
-        lab.unmount_soon(&path);
-        lab.tmpfs_over(&path);
+        lab.unmount_when_idle(&path);
+        lab.mount_tmpfs_over(&path);
         pause(ms(1800));
-        daemon.silent_about("Expected mount is missing");
-        lab.unmount_soon(&path);
-        daemon.told(&format!("Expected mount is missing: {what}"), ms(4000));
-        daemon.mark();
+        daemon.assert_no_line("Expected mount is missing");
+        lab.unmount_when_idle(&path);
+        daemon.wait_for_line(&format!("Expected mount is missing: {what}"), ms(4000));
+        daemon.skip_earlier_lines();
         // Something else in its place does not do.
-        lab.fuse("data");
+        lab.mount_fuse("data");
         pause(ms(300));
-        daemon.silent_about("Expected mount is there");
+        daemon.assert_no_line("Expected mount is there");
         daemon.stop();
     });
 }
 
 #[test]
 fn a_single_run_tells_it_and_is_not_well() {
-    isolated(this_test!(), |lab| {
-        lab.fuse("a");
-        let (path, file) = (lab.at("data"), lab.aside("config.toml"));
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuse("a");
+        let (path, file) = (lab.mount_point("data"), lab.scratch_path("config.toml"));
         std::fs::write(&file, rule(&path, "")).unwrap();
         let arguments = ["--config", file.to_str().unwrap()];
-        let run = Finished::run(lab.command(&[&arguments[..], &["--once-only"]].concat()), ms(8000));
+        let run =
+            CommandOutput::run(lab.daemon_command(&[&arguments[..], &["--once-only"]].concat()), ms(8000));
         assert_eq!(run.code, Some(1), "{}", run.stderr);
-        run.says(&format!("Expected mount is missing: {}", printed(&path)))
-            .says("Checked 1 mounts; 0 are dead");
+        run.assert_stderr_contains(&format!("Expected mount is missing: {}", display_path(&path)))
+            .assert_stderr_contains("Checked 1 mounts; 0 are dead");
         let check = |more: &[&str]| {
             let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
             command.args(["check", "--direct"]).args(arguments).args(more);
-            Finished::run(command, ms(8000))
+            CommandOutput::run(command, ms(8000))
         };
-        let only = [lab.at("a"), path.clone()].map(|path| path.to_str().unwrap().to_owned());
+        let only = [lab.mount_point("a"), path.clone()].map(|path| path.to_str().unwrap().to_owned());
         let table = check(&[&only[0], &only[1]]);
         assert_eq!(table.code, Some(1), "{}", table.stderr);
         assert!(table.stdout.contains("missing"), "{}", table.stdout);
@@ -66,17 +69,17 @@ fn a_single_run_tells_it_and_is_not_well() {
         let plugin = check(&["--nagios", &only[0], &only[1]]);
         assert_eq!(plugin.code, Some(2), "{}", plugin.stdout);
         assert!(plugin.stdout.contains(&format!("1 missing: {}", only[1])), "{}", plugin.stdout);
-        lab.tmpfs(&path);
+        lab.mount_tmpfs(&path);
         assert_eq!(check(&[&only[0], &only[1]]).code, Some(0));
     });
 }
 
 #[test]
 fn an_fstab_is_understood_and_watched() {
-    isolated(this_test!(), |lab| {
-        lab.fuse("a");
-        let fstab = lab.aside("fstab");
-        let [needed, optional, lazy] = ["needed", "optional", "lazy"].map(|name| lab.at(name));
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuse("a");
+        let fstab = lab.scratch_path("fstab");
+        let [needed, optional, lazy] = ["needed", "optional", "lazy"].map(|name| lab.mount_point(name));
         let line =
             |path: &std::path::Path, options: &str| format!("nas:/x {} nfs4 {options} 0 0\n", path.display());
         let text = format!(
@@ -86,41 +89,42 @@ fn an_fstab_is_understood_and_watched() {
             line(&lazy, "noauto,x-systemd.automount")
         );
         std::fs::write(&fstab, &text).unwrap();
-        let daemon = Daemon::start(lab.command(&[&format!("--expect-fstab={}", fstab.display())]));
+        let daemon = Daemon::start(lab.daemon_command(&[&format!("--expect-fstab={}", fstab.display())]));
         let told = format!(
             "Expected mount is missing: {} (nfs4 from nas:/x, by {}:2",
-            printed(&needed),
-            printed(&fstab)
+            display_path(&needed),
+            display_path(&fstab)
         );
-        daemon.told(&told, ms(3000));
-        daemon.silent_about(&printed(&optional));
-        daemon.silent_about(&printed(&lazy));
-        daemon.mark();
+        daemon.wait_for_line(&told, ms(3000));
+        daemon.assert_no_line(&display_path(&optional));
+        daemon.assert_no_line(&display_path(&lazy));
+        daemon.skip_earlier_lines();
         std::fs::write(&fstab, text + &line(&optional, "rw")).unwrap();
-        daemon.told(&format!("Expected mount is missing: {}", printed(&optional)), ms(5000));
-        daemon.silent_about(&told); // said already
-        daemon.mark();
-        lab.tmpfs(&needed);
-        daemon.told(&format!("Expected mount is there: {}", printed(&needed)), ms(2000));
+        daemon.wait_for_line(&format!("Expected mount is missing: {}", display_path(&optional)), ms(5000));
+        daemon.assert_no_line(&told); // said already
+        daemon.skip_earlier_lines();
+        lab.mount_tmpfs(&needed);
+        daemon.wait_for_line(&format!("Expected mount is there: {}", display_path(&needed)), ms(2000));
         std::fs::remove_file(&fstab).unwrap();
-        daemon.told("Configuration not reloaded", ms(5000));
-        daemon.signal(Signal::SIGTERM);
+        daemon.wait_for_line("Configuration not reloaded", ms(5000));
+        daemon.send_signal(Signal::SIGTERM);
     });
 }
 
 #[test]
 fn a_daemon_that_is_asked_shows_it() {
-    isolated(this_test!(), |lab| {
-        let alive = lab.fuse("a");
-        let (path, file, socket) = (lab.at("data"), lab.aside("config.toml"), lab.aside("socket"));
+    run_isolated(test_name!(), |lab| {
+        let alive = lab.mount_fuse("a");
+        let (path, file, socket) =
+            (lab.mount_point("data"), lab.scratch_path("config.toml"), lab.scratch_path("socket"));
         std::fs::write(&file, rule(&path, "")).unwrap();
         let socket = socket.to_str().unwrap();
-        let daemon = lab.daemon(&["--config", file.to_str().unwrap(), "--socket", socket]);
-        daemon.told("Expected mount is missing: ", ms(3000));
+        let daemon = lab.start_daemon(&["--config", file.to_str().unwrap(), "--socket", socket]);
+        daemon.wait_for_line("Expected mount is missing: ", ms(3000));
         let ask = |arguments: &[&str]| {
             let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
             command.args(arguments).args(["--socket", socket]);
-            Finished::run(command, ms(5000))
+            CommandOutput::run(command, ms(5000))
         };
         let (alive, missing) = (alive.to_str().unwrap(), path.to_str().unwrap());
         let status = ask(&["status"]);

@@ -1,7 +1,7 @@
 //! Machines that start together do not run together: the second run comes at a time that the machine id and the name
 //! of the host decide.
 
-use crate::common::{Daemon, isolated, ms, skipped, soon};
+use crate::common::{Daemon, ms, run_isolated, skip_test, wait_until};
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ const SAME: Duration = ms(500);
 #[test]
 fn each_machine_has_its_own_time_and_keeps_it() {
     if !Path::new(ID).is_file() {
-        return skipped(this_test!(), "there is no /etc/machine-id to put another over");
+        return skip_test(test_name!(), "there is no /etc/machine-id to put another over");
     }
-    isolated(this_test!(), |lab| {
-        lab.bind_file(Path::new(ID));
+    run_isolated(test_name!(), |lab| {
+        lab.bind_mount_file(Path::new(ID));
         let start = |id: &str| {
             std::fs::write(ID, id).expect("it is ours now");
-            lab.daemon(&["--poll-interval", "3"])
+            lab.start_daemon(&["--poll-interval", "3"])
         };
         // Nothing of the id is read later: the next daemon's is written while the first ones run.
         let ids = ["1b4e", "77a0", "1b4e", "c0de", "0f0f", "2222", "3141", "5926", "5358", "9793"];
@@ -36,7 +36,7 @@ fn each_machine_has_its_own_time_and_keeps_it() {
 
 /// How long after the first run it came.
 fn second_run(daemon: &Daemon) -> Duration {
-    soon(3 * INTERVAL, "a second run", || daemon.stderr.count("Checked ") >= 2);
+    wait_until(3 * INTERVAL, "a second run", || daemon.stderr.count("Checked ") >= 2);
     let runs: Vec<_> =
         daemon.stderr.all().into_iter().filter(|line| line.text.starts_with("Checked ")).collect();
     runs[1].at - runs[0].at

@@ -1,23 +1,22 @@
 //! A mount dies and comes back while the daemon runs.
 
-use crate::common::{isolated, ms, pause, printed, slack, soon, stuck_in_fuse};
+use crate::common::{count_threads_stuck_in_fuse, display_path, ms, pause, run_isolated, slack, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use std::time::Instant;
 
 #[test]
 fn a_hang_and_its_end_are_told() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(5);
-        let daemon = lab.daemon(QUICK);
-        lab.order("mute", &mounts[1]);
-        daemon.told_failed(&mounts[1], "hung", QUICK_HANG);
-        daemon.told("Checked 5 mounts; 1 are dead", ms(2000));
-        daemon.mark();
-        lab.order("ok", &mounts[1]);
-        lab.order("release", &mounts[1]);
-        daemon.told_recovered(&mounts[1], ms(1000));
-        daemon.told("Checked 5 mounts; 0 are dead", ms(2000));
-        daemon.silent_about("Mount failed");
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(5);
+        let daemon = lab.start_daemon(QUICK);
+        lab.set_fault("mute", &mounts[1]);
+        daemon.wait_for_failure(&mounts[1], "hung", QUICK_HANG);
+        daemon.wait_for_line("Checked 5 mounts; 1 are dead", ms(2000));
+        daemon.skip_earlier_lines();
+        lab.clear_fault(&mounts[1]);
+        daemon.wait_for_recovery(&mounts[1], ms(1000));
+        daemon.wait_for_line("Checked 5 mounts; 0 are dead", ms(2000));
+        daemon.assert_no_line("Mount failed");
         daemon.stop();
     });
 }
@@ -25,77 +24,77 @@ fn a_hang_and_its_end_are_told() {
 /// The requests that were read are never answered, as after a restart of a server that lost its memory.
 #[test]
 fn a_recovery_is_seen_though_the_old_probe_stays_unanswered() {
-    isolated(this_test!(), |lab| {
-        let path = lab.fuse("a");
-        let daemon = lab.daemon(QUICK);
-        lab.server().freeze();
-        daemon.told_failed(&path, "hung", QUICK_HANG);
-        lab.server().thaw();
-        daemon.told_recovered(&path, ms(3000));
+    run_isolated(test_name!(), |lab| {
+        let path = lab.mount_fuse("a");
+        let daemon = lab.start_daemon(QUICK);
+        lab.fuse_server().freeze();
+        daemon.wait_for_failure(&path, "hung", QUICK_HANG);
+        lab.fuse_server().thaw();
+        daemon.wait_for_recovery(&path, ms(3000));
         daemon.stop();
     });
 }
 
 #[test]
 fn a_mount_that_is_born_hung_is_told() {
-    isolated(this_test!(), |lab| {
-        lab.fuse("well");
-        let daemon = lab.daemon(&["--timeout", "500ms", "--poll-interval", "60"]);
-        let path = lab.fuse_with("mute", "allow_other mute");
-        daemon.told(&format!("Mount appeared: {} (fuse from ", printed(&path)), ms(500));
-        daemon.told_failed(&path, "hung", ms(1000));
-        let path = lab.fuse_with("noinit", "allow_other noinit");
-        daemon.told_failed(&path, "hung", ms(1000));
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuse("well");
+        let daemon = lab.start_daemon(&["--timeout", "500ms", "--poll-interval", "60"]);
+        let path = lab.mount_fuse_with("mute", "allow_other mute");
+        daemon.wait_for_line(&format!("Mount appeared: {} (fuse from ", display_path(&path)), ms(500));
+        daemon.wait_for_failure(&path, "hung", ms(1000));
+        let path = lab.mount_fuse_with("noinit", "allow_other noinit");
+        daemon.wait_for_failure(&path, "hung", ms(1000));
         daemon.stop();
     });
 }
 
 #[test]
 fn a_hang_that_ends_in_an_error_is_one_incident() {
-    isolated(this_test!(), |lab| {
-        let path = lab.fuse("a");
-        let daemon = lab.daemon(QUICK);
-        lab.order("soft 1500 EIO", &path);
-        daemon.told_failed(&path, "hung", QUICK_HANG);
-        daemon.mark();
+    run_isolated(test_name!(), |lab| {
+        let path = lab.mount_fuse("a");
+        let daemon = lab.start_daemon(QUICK);
+        lab.set_fault("soft 1500 EIO", &path);
+        daemon.wait_for_failure(&path, "hung", QUICK_HANG);
+        daemon.skip_earlier_lines();
         pause(ms(4000));
-        daemon.silent_about("Mount failed");
-        daemon.silent_about("Mount recovered");
-        lab.order("ok", &path);
-        daemon.told_recovered(&path, ms(4000));
+        daemon.assert_no_line("Mount failed");
+        daemon.assert_no_line("Mount recovered");
+        lab.set_fault("ok", &path);
+        daemon.wait_for_recovery(&path, ms(4000));
         daemon.stop();
     });
 }
 
 #[test]
 fn a_slow_mount_is_told_and_is_not_dead() {
-    isolated(this_test!(), |lab| {
-        let path = lab.fuse("a");
-        let daemon = lab.daemon(&["--timeout", "10", "--slow-after", "400ms", "--poll-interval", "1"]);
-        lab.order("delay 700", &path);
-        daemon.told(&format!("Mount is slow: {} (", printed(&path)), ms(3000));
-        daemon.mark();
-        daemon.told("Checked 1 mounts; 0 are dead", ms(4000));
-        lab.order("ok", &path);
-        daemon.told_recovered(&path, ms(4000));
-        daemon.silent_about("Mount failed");
+    run_isolated(test_name!(), |lab| {
+        let path = lab.mount_fuse("a");
+        let daemon = lab.start_daemon(&["--timeout", "10", "--slow-after", "400ms", "--poll-interval", "1"]);
+        lab.set_fault("delay 700", &path);
+        daemon.wait_for_line(&format!("Mount is slow: {} (", display_path(&path)), ms(3000));
+        daemon.skip_earlier_lines();
+        daemon.wait_for_line("Checked 1 mounts; 0 are dead", ms(4000));
+        lab.set_fault("ok", &path);
+        daemon.wait_for_recovery(&path, ms(4000));
+        daemon.assert_no_line("Mount failed");
         daemon.stop();
     });
 }
 
 #[test]
 fn a_dead_server_is_told_and_a_new_one_is_welcome() {
-    isolated(this_test!(), |lab| {
-        let path = lab.fuse("a");
-        let daemon = lab.daemon(QUICK);
-        lab.order("die", &path);
-        daemon.told_failed(&path, "disconnected", ms(1000));
+    run_isolated(test_name!(), |lab| {
+        let path = lab.mount_fuse("a");
+        let daemon = lab.start_daemon(QUICK);
+        lab.set_fault("die", &path);
+        daemon.wait_for_failure(&path, "disconnected", ms(1000));
         lab.detach(&path);
-        daemon.told(&format!("Mount disappeared: {} (", printed(&path)), ms(500));
-        lab.fuse("a");
-        daemon.told(&format!("Mount appeared: {} (", printed(&path)), ms(500));
-        daemon.mark();
-        daemon.told("Checked 1 mounts; 0 are dead", ms(2000));
+        daemon.wait_for_line(&format!("Mount disappeared: {} (", display_path(&path)), ms(500));
+        lab.mount_fuse("a");
+        daemon.wait_for_line(&format!("Mount appeared: {} (", display_path(&path)), ms(500));
+        daemon.skip_earlier_lines();
+        daemon.wait_for_line("Checked 1 mounts; 0 are dead", ms(2000));
         daemon.stop();
     });
 }
@@ -103,19 +102,19 @@ fn a_dead_server_is_told_and_a_new_one_is_welcome() {
 /// The server was stopped before it read the request: the waiting probe can be killed, and it has been.
 #[test]
 fn a_hung_mount_can_be_unmounted_after_the_verdict() {
-    isolated(this_test!(), |lab| {
-        let path = lab.fuse("a");
-        let daemon = lab.daemon(&["--timeout", "500ms", "--poll-interval", "10"]);
-        lab.server().freeze();
+    run_isolated(test_name!(), |lab| {
+        let path = lab.mount_fuse("a");
+        let daemon = lab.start_daemon(&["--timeout", "500ms", "--poll-interval", "10"]);
+        lab.fuse_server().freeze();
         // Not before the next run, unless a change of the table makes one.
-        lab.tmpfs(&lab.at("b"));
-        daemon.told_failed(&path, "hung", ms(10_500));
-        soon(ms(1000) + slack(), "the mount is free", || lab.unmount(&path).is_ok());
-        daemon.told(&format!("Mount disappeared: {} (", printed(&path)), ms(500));
+        lab.mount_tmpfs(&lab.mount_point("b"));
+        daemon.wait_for_failure(&path, "hung", ms(10_500));
+        wait_until(ms(1000) + slack(), "the mount is free", || lab.unmount(&path).is_ok());
+        daemon.wait_for_line(&format!("Mount disappeared: {} (", display_path(&path)), ms(500));
         let family = daemon.process.descendants();
-        assert_eq!(stuck_in_fuse(&family), 0, "{family:?}");
+        assert_eq!(count_threads_stuck_in_fuse(&family), 0, "{family:?}");
         assert!(family.iter().all(|process| process.state() != Some('D')), "{family:?}");
-        lab.server().thaw();
+        lab.fuse_server().thaw();
         daemon.stop();
     });
 }
@@ -123,19 +122,18 @@ fn a_hung_mount_can_be_unmounted_after_the_verdict() {
 /// The server has read the request and never answers: the probe cannot be killed, and nobody waits for it.
 #[test]
 fn a_lost_prober_keeps_nobody_from_stopping_and_starting() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(3);
-        lab.order("mute", &mounts[0]);
-        let first = lab.daemon(QUICK);
-        first.told_failed(&mounts[0], "hung", QUICK_HANG);
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(3);
+        lab.set_fault("mute", &mounts[0]);
+        let first = lab.start_daemon(QUICK);
+        first.wait_for_failure(&mounts[0], "hung", QUICK_HANG);
         first.stop();
         let start = Instant::now();
-        let second = lab.daemon(QUICK);
+        let second = lab.start_daemon(QUICK);
         assert!(start.elapsed() < ms(1500) + slack(), "{:?}", start.elapsed());
-        second.told_failed(&mounts[0], "hung", QUICK_HANG);
-        lab.order("ok", &mounts[0]);
-        lab.order("release", &mounts[0]);
-        second.told_recovered(&mounts[0], ms(3000));
+        second.wait_for_failure(&mounts[0], "hung", QUICK_HANG);
+        lab.clear_fault(&mounts[0]);
+        second.wait_for_recovery(&mounts[0], ms(3000));
         second.stop();
     });
 }
@@ -143,34 +141,33 @@ fn a_lost_prober_keeps_nobody_from_stopping_and_starting() {
 /// Both were given up with the same prober, which lives as long as one of them hangs.
 #[test]
 fn a_recovery_is_seen_though_another_mount_stays_hung() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(3);
-        let daemon = lab.daemon(QUICK);
-        lab.say_range("mute", 0, 2, "");
-        daemon.told_failed(&mounts[0], "hung", QUICK_HANG);
-        daemon.told_failed(&mounts[1], "hung", QUICK_HANG);
-        daemon.told("cannot be killed while 2 of its probes hang", ms(1000));
-        daemon.mark();
-        lab.order("ok", &mounts[0]);
-        lab.order("release", &mounts[0]);
-        daemon.told_recovered(&mounts[0], ms(2000));
-        daemon.told("Checked 3 mounts; 1 are dead", ms(2000));
-        daemon.silent_about("left behind, has ended");
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(3);
+        let daemon = lab.start_daemon(QUICK);
+        lab.set_faults("mute", 0..2);
+        daemon.wait_for_failure(&mounts[0], "hung", QUICK_HANG);
+        daemon.wait_for_failure(&mounts[1], "hung", QUICK_HANG);
+        daemon.wait_for_line("cannot be killed while 2 of its probes hang", ms(1000));
+        daemon.skip_earlier_lines();
+        lab.clear_fault(&mounts[0]);
+        daemon.wait_for_recovery(&mounts[0], ms(2000));
+        daemon.wait_for_line("Checked 3 mounts; 1 are dead", ms(2000));
+        daemon.assert_no_line("left behind, has ended");
         daemon.stop();
     });
 }
 
 #[test]
 fn unmounting_a_hung_mount_is_told() {
-    isolated(this_test!(), |lab| {
-        let path = lab.fuse("a");
-        lab.order("mute", &path);
-        let daemon = lab.daemon(QUICK);
-        daemon.told_failed(&path, "hung", QUICK_HANG);
+    run_isolated(test_name!(), |lab| {
+        let path = lab.mount_fuse("a");
+        lab.set_fault("mute", &path);
+        let daemon = lab.start_daemon(QUICK);
+        daemon.wait_for_failure(&path, "hung", QUICK_HANG);
         lab.detach(&path);
-        daemon.told(&format!("Mount disappeared: {} (", printed(&path)), ms(500));
-        daemon.mark();
-        daemon.told("Checked 0 mounts; 0 are dead", ms(2000));
+        daemon.wait_for_line(&format!("Mount disappeared: {} (", display_path(&path)), ms(500));
+        daemon.skip_earlier_lines();
+        daemon.wait_for_line("Checked 0 mounts; 0 are dead", ms(2000));
         daemon.stop();
     });
 }
@@ -178,22 +175,21 @@ fn unmounting_a_hung_mount_is_told() {
 /// A mount inside of a hung one cannot be reached either. It counts, but only the one to be repaired is told.
 #[test]
 fn a_mount_behind_a_hung_one_is_told() {
-    isolated(this_test!(), |lab| {
-        let outer = lab.fuse("a");
-        let inner = lab.at("a/file");
+    run_isolated(test_name!(), |lab| {
+        let outer = lab.mount_fuse("a");
+        let inner = lab.mount_point("a/file");
         // A file is a place for a mount too, and the file server has one.
-        lab.bind_file(&inner);
-        let daemon = lab.daemon(QUICK);
-        daemon.told("Checked 2 mounts; 0 are dead", ms(1000));
-        lab.order("mute", &outer);
-        daemon.told_failed(&outer, "hung", QUICK_HANG);
-        daemon.told("Checked 2 mounts; 2 are dead", ms(2000));
-        lab.order("ok", &outer);
-        lab.order("release", &outer);
-        daemon.told_recovered(&outer, ms(3000));
-        daemon.mark();
-        daemon.told("Checked 2 mounts; 0 are dead", ms(3000));
-        assert_eq!(daemon.stderr.count(&printed(&inner)), 0, "{}", daemon.transcript());
+        lab.bind_mount_file(&inner);
+        let daemon = lab.start_daemon(QUICK);
+        daemon.wait_for_line("Checked 2 mounts; 0 are dead", ms(1000));
+        lab.set_fault("mute", &outer);
+        daemon.wait_for_failure(&outer, "hung", QUICK_HANG);
+        daemon.wait_for_line("Checked 2 mounts; 2 are dead", ms(2000));
+        lab.clear_fault(&outer);
+        daemon.wait_for_recovery(&outer, ms(3000));
+        daemon.skip_earlier_lines();
+        daemon.wait_for_line("Checked 2 mounts; 0 are dead", ms(3000));
+        assert_eq!(daemon.stderr.count(&display_path(&inner)), 0, "{}", daemon.transcript());
         daemon.stop();
     });
 }

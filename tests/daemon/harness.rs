@@ -1,13 +1,13 @@
 //! The harness itself: if the faults are not what they seem, the tests mean nothing.
 
-use crate::common::{Daemon, Finished, isolated, ms};
+use crate::common::{CommandOutput, Daemon, ms, run_isolated};
 use std::path::Path;
 use std::process::Command;
 
 #[test]
 fn the_server_does_what_it_is_told() {
-    isolated(this_test!(), |lab| {
-        let path = lab.fuse_with("a b\\c\nd", "allow_other subtype=fault fsname=nowhere:/x");
+    run_isolated(test_name!(), |lab| {
+        let path = lab.mount_fuse_with("a b\\c\nd", "allow_other subtype=fault fsname=nowhere:/x");
         assert_eq!(asked(&path), Some(0));
         assert!(
             std::fs::read_to_string("/proc/self/mountinfo")
@@ -15,62 +15,62 @@ fn the_server_does_what_it_is_told() {
                 .contains(" fuse.fault nowhere:/x ")
         );
 
-        lab.order("errno EIO", &path);
+        lab.set_fault("errno EIO", &path);
         assert_eq!(asked(&path), Some(1));
-        lab.order("delay 300", &path);
+        lab.set_fault("delay 300", &path);
         assert_eq!(asked(&path), Some(0));
-        lab.order("soft 300 EIO", &path);
+        lab.set_fault("soft 300 EIO", &path);
         assert_eq!(asked(&path), Some(1));
-        assert!(lab.order("count", &path).starts_with("getattr=0 statfs=4 kept=0"));
+        assert!(lab.request_counts(&path).starts_with("getattr=0 statfs=4 kept=0"));
 
-        lab.order("mute", &path);
+        lab.set_fault("mute", &path);
         assert_eq!(asked(&path), None);
-        assert!(lab.order("count", &path).ends_with("kept=1"));
-        lab.order("release", &path);
-        lab.order("ok", &path);
+        assert!(lab.request_counts(&path).ends_with("kept=1"));
+        lab.set_fault("release", &path);
+        lab.set_fault("ok", &path);
         assert_eq!(asked(&path), Some(0));
 
-        lab.order("die", &path);
+        lab.set_fault("die", &path);
         assert_eq!(asked(&path), Some(1));
-        lab.order("unmount", &path);
+        lab.set_fault("unmount", &path);
     });
 }
 
 #[test]
 fn a_thousand_mounts_are_served_by_one_server() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(1000);
-        lab.say_range("mute", 0, 999, "");
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(1000);
+        lab.set_faults("mute", 0..999);
         assert_eq!(asked(&mounts[999]), Some(0));
         assert_eq!(asked(&mounts[998]), None);
-        lab.say_range("ok", 0, 999, "");
+        lab.set_faults("ok", 0..999);
         assert_eq!(asked(&mounts[0]), Some(0));
-        lab.server().say("die all");
+        lab.fuse_server().send("die all");
         assert_eq!(asked(&mounts[500]), Some(1));
     });
 }
 
 #[test]
 fn a_stopped_server_and_one_that_never_speaks_hang_their_clients() {
-    isolated(this_test!(), |lab| {
-        let path = lab.fuse("stopped");
-        lab.server().freeze();
+    run_isolated(test_name!(), |lab| {
+        let path = lab.mount_fuse("stopped");
+        lab.fuse_server().freeze();
         assert_eq!(asked(&path), None);
-        lab.server().thaw();
+        lab.fuse_server().thaw();
         assert_eq!(asked(&path), Some(0));
-        let unborn = lab.fuse_with("unborn", "allow_other noinit");
+        let unborn = lab.mount_fuse_with("unborn", "allow_other noinit");
         assert_eq!(asked(&unborn), None);
     });
 }
 
 #[test]
 fn a_command_that_ends_is_seen_whole() {
-    isolated(this_test!(), |_| {
+    run_isolated(test_name!(), |_| {
         let mut command = Command::new("sh");
         command.args(["-c", "echo out; echo err >&2; exit 3"]);
-        let done = Finished::run(command, ms(1000));
+        let done = CommandOutput::run(command, ms(1000));
         assert_eq!((done.code, done.stdout.as_str(), done.stderr.as_str()), (Some(3), "out\n", "err\n"));
-        assert!(done.took < ms(1000) + crate::common::slack());
+        assert!(done.elapsed < ms(1000) + crate::common::slack());
     });
 }
 
@@ -79,5 +79,5 @@ fn asked(path: &Path) -> Option<i32> {
     let mut command = Command::new("stat");
     command.arg("-f").arg(path);
     let client = Daemon::spawn(command);
-    client.ended_within(ms(1000))
+    client.exit_code_within(ms(1000))
 }

@@ -1,12 +1,12 @@
 //! Hooks as an operator configures them: which events of which mounts they are told, and that nobody waits for them.
 
-use crate::common::{Lab, isolated, ms, printed, slack, soon};
+use crate::common::{Lab, display_path, ms, run_isolated, slack, wait_until};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// A program that writes down what it is told; `more` comes after that.
 fn hook(lab: &Lab, name: &str, more: &str) -> (PathBuf, PathBuf) {
-    let (program, log) = (lab.aside(name), lab.aside(&format!("{name}.log")));
+    let (program, log) = (lab.scratch_path(name), lab.scratch_path(&format!("{name}.log")));
     // In one write: whoever reads sees a whole line or none.
     let start = r#"line="$MSM_EVENT $MSM_MOUNTPOINT $MSM_SEVERITY $(cat)""#;
     let log_line = format!("{start}\nprintf '%s\\n' \"$line\" >> {}", log.display());
@@ -16,7 +16,7 @@ fn hook(lab: &Lab, name: &str, more: &str) -> (PathBuf, PathBuf) {
 }
 
 fn config(lab: &Lab, text: &str) -> PathBuf {
-    let path = lab.aside("config.toml");
+    let path = lab.scratch_path("config.toml");
     std::fs::write(&path, format!("timeout = \"400ms\"\npoll_interval = \"400ms\"\n{text}")).expect("a file");
     path
 }
@@ -27,8 +27,8 @@ fn lines(log: &Path) -> Vec<String> {
 
 #[test]
 fn rules_choose_hooks_and_say_how_bad_it_is() {
-    isolated(this_test!(), |lab| {
-        let (loud, quiet) = (lab.fuse("loud"), lab.fuse("quiet"));
+    run_isolated(test_name!(), |lab| {
+        let (loud, quiet) = (lab.mount_fuse("loud"), lab.mount_fuse("quiet"));
         let (page, paged) = hook(lab, "page", "");
         let (mail, mailed) = hook(lab, "mail", "");
         let text = format!(
@@ -40,12 +40,15 @@ fn rules_choose_hooks_and_say_how_bad_it_is() {
             mail.display()
         );
         let file = config(lab, &text);
-        let daemon = lab.daemon(&["--config", file.to_str().unwrap(), "--log-format", "json"]);
+        let daemon = lab.start_daemon(&["--config", file.to_str().unwrap(), "--log-format", "json"]);
         for path in [&loud, &quiet] {
-            lab.order("errno EIO", path);
-            daemon.told(&format!("Mount failed health-check: {} (io_error:", printed(path)), ms(2000));
+            lab.set_fault("errno EIO", path);
+            daemon.wait_for_line(
+                &format!("Mount failed health-check: {} (io_error:", display_path(path)),
+                ms(2000),
+            );
         }
-        soon(ms(5000) + slack(), "mail has both, page has one", || {
+        wait_until(ms(5000) + slack(), "mail has both, page has one", || {
             (lines(&mailed).len(), lines(&paged).len()) == (2, 1)
         });
         let told = lines(&mailed).join("\n");
@@ -58,10 +61,11 @@ fn rules_choose_hooks_and_say_how_bad_it_is() {
             assert_eq!(json["reason"], "io_error");
         }
         // A line about what is only information is no error.
-        let quiet_line = daemon.told(&format!("Mount failed health-check: {}", printed(&quiet)), ms(10));
+        let quiet_line =
+            daemon.wait_for_line(&format!("Mount failed health-check: {}", display_path(&quiet)), ms(10));
         assert!(quiet_line.text.contains(r#""priority":"notice""#), "{}", quiet_line.text);
-        lab.order("ok", &loud);
-        soon(ms(8000) + slack(), "page is told of the recovery", || lines(&paged).len() == 2);
+        lab.set_fault("ok", &loud);
+        wait_until(ms(8000) + slack(), "page is told of the recovery", || lines(&paged).len() == 2);
         assert!(lines(&paged)[1].starts_with(&format!("recovered {} critical ", loud.display())));
         assert_eq!(lines(&mailed).len(), 2, "mail wants failures alone");
         daemon.stop();
@@ -70,8 +74,8 @@ fn rules_choose_hooks_and_say_how_bad_it_is() {
 
 #[test]
 fn a_hook_that_hangs_delays_nobody_and_is_ended() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(5);
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(5);
         let (stuck, called) = hook(lab, "stuck", "trap '' TERM; while :; do sleep 100; done");
         let (fine, told) = hook(lab, "fine", "");
         let text = format!(
@@ -81,11 +85,11 @@ fn a_hook_that_hangs_delays_nobody_and_is_ended() {
             fine.display()
         );
         let file = config(lab, &text);
-        let daemon = lab.daemon(&["--config", file.to_str().unwrap()]);
-        lab.say_range("errno", 0, 5, " EIO");
-        daemon.told_failed(&mounts[4], "io_error", ms(2000));
-        soon(ms(4000) + slack(), "the other hook is told of all", || lines(&told).len() == 5);
-        daemon.told("Hook stuck failed for ", ms(8000));
+        let daemon = lab.start_daemon(&["--config", file.to_str().unwrap()]);
+        lab.set_faults("errno EIO", 0..5);
+        daemon.wait_for_failure(&mounts[4], "io_error", ms(2000));
+        wait_until(ms(4000) + slack(), "the other hook is told of all", || lines(&told).len() == 5);
+        daemon.wait_for_line("Hook stuck failed for ", ms(8000));
         assert!(!lines(&called).is_empty());
         daemon.stop();
     });
@@ -93,13 +97,13 @@ fn a_hook_that_hangs_delays_nobody_and_is_ended() {
 
 #[test]
 fn a_single_run_waits_for_its_hooks() {
-    isolated(this_test!(), |lab| {
-        let path = lab.fuse("a");
-        lab.order("errno EIO", &path);
+    run_isolated(test_name!(), |lab| {
+        let path = lab.mount_fuse("a");
+        lab.set_fault("errno EIO", &path);
         let (page, paged) = hook(lab, "page", "");
         let file = config(lab, &format!("[[hook]]\nname = \"page\"\ncommand = [\"{}\"]\n", page.display()));
-        let command = lab.command(&["--once-only", "--config", file.to_str().unwrap()]);
-        let run = crate::common::Finished::run(command, ms(8000));
+        let command = lab.daemon_command(&["--once-only", "--config", file.to_str().unwrap()]);
+        let run = crate::common::CommandOutput::run(command, ms(8000));
         assert_eq!(run.code, Some(1), "{}", run.stderr);
         assert_eq!(lines(&paged).len(), 1);
     });

@@ -1,6 +1,6 @@
 //! Many mounts, many of them hung at the same time.
 
-use crate::common::{isolated_for, ms, printed, slack};
+use crate::common::{display_path, ms, run_isolated_for, slack};
 use std::time::{Duration, Instant};
 
 const MOUNTS: usize = if cfg!(debug_assertions) { 400 } else { 1000 };
@@ -10,17 +10,17 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 
 #[test]
 fn each_of_many_hung_mounts_is_told_in_time_and_no_other() {
-    isolated_for(Duration::from_secs(180), this_test!(), |lab| {
-        let mounts = lab.fuses(MOUNTS);
-        let daemon = lab.daemon(&["--timeout", "1", "--poll-interval", "2"]);
-        daemon.told(&format!("Checked {MOUNTS} mounts; 0 are dead"), ms(5000));
-        lab.say_range("mute", 0, HUNG, "");
+    run_isolated_for(Duration::from_secs(180), test_name!(), |lab| {
+        let mounts = lab.mount_fuses(MOUNTS);
+        let daemon = lab.start_daemon(&["--timeout", "1", "--poll-interval", "2"]);
+        daemon.wait_for_line(&format!("Checked {MOUNTS} mounts; 0 are dead"), ms(5000));
+        lab.set_faults("mute", 0..HUNG);
         let start = Instant::now();
-        daemon.told(&format!("Checked {MOUNTS} mounts; {HUNG} are dead"), 2 * INTERVAL + TIMEOUT);
+        daemon.wait_for_line(&format!("Checked {MOUNTS} mounts; {HUNG} are dead"), 2 * INTERVAL + TIMEOUT);
 
         let lines = daemon.stderr.all();
         for (n, path) in mounts.iter().enumerate() {
-            let needle = format!("Mount failed health-check: {} (", printed(path));
+            let needle = format!("Mount failed health-check: {} (", display_path(path));
             let told: Vec<_> = lines.iter().filter(|line| line.text.contains(&needle)).collect();
             assert_eq!(told.len(), usize::from(n < HUNG), "{needle}");
             for line in told {
@@ -28,14 +28,13 @@ fn each_of_many_hung_mounts_is_told_in_time_and_no_other() {
                 assert!(after < INTERVAL + TIMEOUT + ms(1000) + slack(), "{after:?}: {}", line.text);
             }
         }
-        daemon.mark();
-        daemon.told(&format!("Checked {MOUNTS} mounts; {HUNG} are dead"), 2 * INTERVAL + TIMEOUT);
-        lab.say_range("ok", 0, HUNG, "");
-        lab.say_range("release", 0, HUNG, "");
-        daemon.told(&format!("Checked {MOUNTS} mounts; 0 are dead"), 3 * INTERVAL + TIMEOUT);
+        daemon.skip_earlier_lines();
+        daemon.wait_for_line(&format!("Checked {MOUNTS} mounts; {HUNG} are dead"), 2 * INTERVAL + TIMEOUT);
+        lab.clear_faults(0..HUNG);
+        daemon.wait_for_line(&format!("Checked {MOUNTS} mounts; 0 are dead"), 3 * INTERVAL + TIMEOUT);
 
-        lab.say_range("mute", 0, HUNG, "");
-        daemon.told(&format!("Checked {MOUNTS} mounts; {HUNG} are dead"), 2 * INTERVAL + TIMEOUT);
+        lab.set_faults("mute", 0..HUNG);
+        daemon.wait_for_line(&format!("Checked {MOUNTS} mounts; {HUNG} are dead"), 2 * INTERVAL + TIMEOUT);
         daemon.stop();
     });
 }

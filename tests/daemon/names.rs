@@ -1,6 +1,6 @@
 //! Mount points are any bytes. A line is always one line, and JSON is always JSON.
 
-use crate::common::{Finished, Lab, isolated, ms, printed};
+use crate::common::{CommandOutput, Lab, display_path, ms, run_isolated};
 use crate::{QUICK, QUICK_HANG};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -19,14 +19,14 @@ const ODD: &[&[u8]] = &[
 
 #[test]
 fn odd_names_are_told_on_one_line() {
-    isolated(this_test!(), |lab| {
+    run_isolated(test_name!(), |lab| {
         let paths = odd_mounts(lab);
-        let daemon = lab.daemon(QUICK);
+        let daemon = lab.start_daemon(QUICK);
         for path in &paths {
-            lab.order("errno EIO", path);
+            lab.set_fault("errno EIO", path);
         }
         for path in &paths {
-            daemon.told_failed(path, "io_error", QUICK_HANG);
+            daemon.wait_for_failure(path, "io_error", QUICK_HANG);
         }
         let lines = daemon.stderr.all();
         let known = |text: &str| text.contains("Mount ") || text.contains("Checked ");
@@ -37,10 +37,10 @@ fn odd_names_are_told_on_one_line() {
                 .all(|l| known(&l.text))
         );
         for path in &paths {
-            lab.order("ok", path);
-            daemon.told_recovered(path, ms(4000));
+            lab.set_fault("ok", path);
+            daemon.wait_for_recovery(path, ms(4000));
             lab.detach(path);
-            daemon.told(&format!("Mount disappeared: {} (", printed(path)), ms(500));
+            daemon.wait_for_line(&format!("Mount disappeared: {} (", display_path(path)), ms(500));
         }
         daemon.stop();
     });
@@ -48,14 +48,14 @@ fn odd_names_are_told_on_one_line() {
 
 #[test]
 fn odd_names_are_right_in_the_table_of_check() {
-    isolated(this_test!(), |lab| {
+    run_isolated(test_name!(), |lab| {
         let paths = odd_mounts(lab);
-        lab.order("errno EIO", &paths[1]);
+        lab.set_fault("errno EIO", &paths[1]);
         let done = check(lab, &["--json"]);
         let mounts = super::check::mounts_of(&done.stdout);
         for (n, path) in paths.iter().enumerate() {
-            let found = mounts.iter().find(|mount| mount["mountpoint"] == printed(path).as_str());
-            let found = found.unwrap_or_else(|| panic!("{} is not in {}", printed(path), done.stdout));
+            let found = mounts.iter().find(|mount| mount["mountpoint"] == display_path(path).as_str());
+            let found = found.unwrap_or_else(|| panic!("{} is not in {}", display_path(path), done.stdout));
             assert_eq!(found["state"], if n == 1 { "failed" } else { "ok" });
         }
         assert_eq!(mounts.len(), paths.len());
@@ -63,32 +63,32 @@ fn odd_names_are_right_in_the_table_of_check() {
         let table = check(lab, &[]).stdout;
         for path in &paths {
             let shown =
-                table.lines().filter(|line| line.trim_end().ends_with(printed(path).trim_end())).count();
-            assert_eq!(shown, 1, "{} in\n{table}", printed(path));
+                table.lines().filter(|line| line.trim_end().ends_with(display_path(path).trim_end())).count();
+            assert_eq!(shown, 1, "{} in\n{table}", display_path(path));
         }
     });
 }
 
 #[test]
 fn a_path_as_long_as_paths_can_be() {
-    isolated(this_test!(), |lab| {
+    run_isolated(test_name!(), |lab| {
         let mut name = PathBuf::new();
-        while lab.at(&name).as_os_str().len() + 250 < 4095 {
+        while lab.mount_point(&name).as_os_str().len() + 250 < 4095 {
             name.push("n".repeat(240));
         }
-        let path = lab.fuse(&name);
+        let path = lab.mount_fuse(&name);
         assert!(path.as_os_str().len() > 3800);
-        let daemon = lab.daemon(QUICK);
-        lab.order("mute", &path);
-        daemon.told_failed(&path, "hung", QUICK_HANG);
+        let daemon = lab.start_daemon(QUICK);
+        lab.set_fault("mute", &path);
+        daemon.wait_for_failure(&path, "hung", QUICK_HANG);
         daemon.stop();
     });
 }
 
 fn odd_mounts(lab: &mut Lab) -> Vec<PathBuf> {
-    ODD.iter().map(|name| lab.fuse(Path::new(OsStr::from_bytes(name)))).collect()
+    ODD.iter().map(|name| lab.mount_fuse(Path::new(OsStr::from_bytes(name)))).collect()
 }
 
-fn check(lab: &Lab, arguments: &[&str]) -> Finished {
-    Finished::run(super::check::command(lab, arguments), ms(10_000))
+fn check(lab: &Lab, arguments: &[&str]) -> CommandOutput {
+    CommandOutput::run(super::check::command(lab, arguments), ms(10_000))
 }

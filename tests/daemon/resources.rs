@@ -1,6 +1,6 @@
 //! What the daemon costs, and that it does not grow.
 
-use crate::common::{isolated, isolated_for, ms, pause, skipped, slack, soon};
+use crate::common::{ms, pause, run_isolated, run_isolated_for, skip_test, slack, wait_until};
 use std::time::Duration;
 
 const CYCLES: usize = 200;
@@ -12,49 +12,52 @@ const PROBER_KIB: u64 = 4 * 1024;
 
 #[test]
 fn descriptors_and_threads_do_not_grow() {
-    isolated_for(Duration::from_secs(180), this_test!(), |lab| {
-        let mounts = lab.fuses(5);
-        let daemon = lab.daemon(&["--timeout", "300ms", "--poll-interval", "500ms"]);
-        daemon.told("Checked 5 mounts; 0 are dead", ms(2000));
+    run_isolated_for(Duration::from_secs(180), test_name!(), |lab| {
+        let mounts = lab.mount_fuses(5);
+        let daemon = lab.start_daemon(&["--timeout", "300ms", "--poll-interval", "500ms"]);
+        daemon.wait_for_line("Checked 5 mounts; 0 are dead", ms(2000));
         let cycle = || {
-            let path = lab.at("cycle");
-            lab.tmpfs(&path);
-            lab.unmount_soon(&path);
+            let path = lab.mount_point("cycle");
+            lab.mount_tmpfs(&path);
+            lab.unmount_when_idle(&path);
         };
         cycle();
         let before = counts(&daemon);
         for _ in 0..CYCLES {
             cycle();
         }
-        soon(ms(3000) + slack(), &format!("{before:?} again after mounts"), || counts(&daemon) <= before);
+        wait_until(ms(3000) + slack(), &format!("{before:?} again after mounts"), || {
+            counts(&daemon) <= before
+        });
 
         // Each hang takes a prober with it.
         for path in mounts.iter().chain(&mounts) {
-            lab.order("mute", path);
-            daemon.mark();
-            daemon.told_failed(path, "hung", ms(1000));
-            lab.order("ok", path);
-            lab.order("release", path);
-            daemon.told_recovered(path, ms(3000));
+            lab.set_fault("mute", path);
+            daemon.skip_earlier_lines();
+            daemon.wait_for_failure(path, "hung", ms(1000));
+            lab.clear_fault(path);
+            daemon.wait_for_recovery(path, ms(3000));
         }
-        soon(ms(5000) + slack(), &format!("{before:?} again after hangs"), || counts(&daemon) <= before);
+        wait_until(ms(5000) + slack(), &format!("{before:?} again after hangs"), || {
+            counts(&daemon) <= before
+        });
         daemon.stop();
     });
 }
 
 #[test]
 fn between_two_runs_nothing_wakes_up() {
-    isolated(this_test!(), |lab| {
-        lab.fuses(5);
-        let _read = lab.syslog();
-        let daemon = lab.daemon(&["--poll-interval", "20"]);
-        daemon.past_the_second_run(ms(20_000));
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(5);
+        let _read = lab.read_syslog();
+        let daemon = lab.start_daemon(&["--poll-interval", "20"]);
+        daemon.wait_for_second_run(ms(20_000));
         // Threads that have nothing to do any more may end first.
         pause(ms(3000));
         let family = || [daemon.process].into_iter().chain(daemon.process.descendants());
-        let before: u64 = family().map(crate::common::Process::wakeups).sum();
+        let before: u64 = family().map(crate::common::Process::wakeup_count).sum();
         pause(IDLE);
-        let after: u64 = family().map(crate::common::Process::wakeups).sum();
+        let after: u64 = family().map(crate::common::Process::wakeup_count).sum();
         assert_eq!(after, before, "wake-ups in {IDLE:?}");
         daemon.stop();
     });
@@ -63,14 +66,14 @@ fn between_two_runs_nothing_wakes_up() {
 #[test]
 fn memory_with_thirty_mounts() {
     if cfg!(debug_assertions) {
-        return skipped(this_test!(), "a debug build is larger; run with --release");
+        return skip_test(test_name!(), "a debug build is larger; run with --release");
     }
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(30);
-        let daemon = lab.daemon(&["--timeout", "500ms", "--poll-interval", "500ms"]);
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(30);
+        let daemon = lab.start_daemon(&["--timeout", "500ms", "--poll-interval", "500ms"]);
         pause(ms(2000));
-        lab.order("mute", &mounts[0]);
-        daemon.told_failed(&mounts[0], "hung", ms(1000));
+        lab.set_fault("mute", &mounts[0]);
+        daemon.wait_for_failure(&mounts[0], "hung", ms(1000));
         let rss = daemon.process.rss_kib();
         assert!(rss <= DAEMON_KIB, "the daemon takes {rss} KiB");
         let rss = daemon.prober().rss_kib();
@@ -82,12 +85,12 @@ fn memory_with_thirty_mounts() {
 #[test]
 fn memory_with_thirty_mounts_and_clients() {
     if cfg!(debug_assertions) {
-        return skipped(this_test!(), "a debug build is larger; run with --release");
+        return skip_test(test_name!(), "a debug build is larger; run with --release");
     }
-    isolated(this_test!(), |lab| {
-        lab.fuses(30);
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(30);
         let (daemon, address) =
-            crate::http::serving(lab, &["--timeout", "500ms", "--poll-interval", "500ms"]);
+            crate::http::start_with_http(lab, &["--timeout", "500ms", "--poll-interval", "500ms"]);
         for _ in 0..200 {
             for target in ["/metrics", "/api/v1/mounts", "/"] {
                 assert_eq!(crate::http::get(address, target).status, 200);
@@ -100,6 +103,6 @@ fn memory_with_thirty_mounts_and_clients() {
 }
 
 fn counts(daemon: &crate::common::Daemon) -> (usize, usize, usize) {
-    let probers = daemon.process.descendants().into_iter().filter(|process| process.alive()).count();
-    (daemon.process.descriptors(), daemon.process.threads(), probers)
+    let probers = daemon.process.descendants().into_iter().filter(|process| process.is_alive()).count();
+    (daemon.process.descriptor_count(), daemon.process.thread_count(), probers)
 }

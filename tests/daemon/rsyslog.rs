@@ -1,6 +1,6 @@
 //! A real rsyslogd gets the messages by all three ways, and again after it was restarted.
 
-use crate::common::{Lab, isolated, ms, skipped, soon};
+use crate::common::{Lab, ms, run_isolated, skip_test, wait_until};
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -8,13 +8,13 @@ use std::process::{Child, Command, Stdio};
 #[test]
 fn rsyslogd_is_told_by_socket_udp_and_tcp() {
     if !Path::new("/usr/sbin/rsyslogd").exists() {
-        return skipped(this_test!(), "rsyslogd is not installed");
+        return skip_test(test_name!(), "rsyslogd is not installed");
     }
-    isolated(this_test!(), |lab| {
+    run_isolated(test_name!(), |lab| {
         // Ports that were free a moment ago.
         let udp = UdpSocket::bind("127.0.0.1:0").and_then(|s| s.local_addr()).expect("a port").port();
         let tcp = TcpListener::bind("127.0.0.1:0").and_then(|s| s.local_addr()).expect("a port").port();
-        let (socket, log) = (lab.aside("log"), lab.aside("messages"));
+        let (socket, log) = (lab.scratch_path("log"), lab.scratch_path("messages"));
         let configuration = format!(
             "module(load=\"imuxsock\" SysSock.Use=\"off\") module(load=\"imudp\") module(load=\"imtcp\")\n\
              input(type=\"imuxsock\" Socket=\"{socket}\")\n\
@@ -26,8 +26,8 @@ fn rsyslogd_is_told_by_socket_udp_and_tcp() {
             socket = socket.display(),
             log = log.display(),
         );
-        std::fs::write(lab.aside("rsyslog.conf"), configuration).expect("a file can be written");
-        lab.fuse("a");
+        std::fs::write(lab.scratch_path("rsyslog.conf"), configuration).expect("a file can be written");
+        lab.mount_fuse("a");
         let read = || std::fs::read_to_string(&log).unwrap_or_default();
         let line = "mount_status_monitor: Checked 1 mounts; 0 are dead";
         let targets = [
@@ -36,24 +36,24 @@ fn rsyslogd_is_told_by_socket_udp_and_tcp() {
             ("imtcp", format!("tcp://127.0.0.1:{tcp}")),
         ];
         let mut rsyslogd = Rsyslogd::start(lab);
-        soon(ms(5000), "rsyslogd makes its socket", || socket.exists());
+        wait_until(ms(5000), "rsyslogd makes its socket", || socket.exists());
         let daemons: Vec<_> = targets
             .iter()
             .map(|(_, target)| {
                 let options = ["--poll-interval", "500ms", "--syslog-facility", "local3", "--syslog", target];
-                lab.daemon(&options)
+                lab.start_daemon(&options)
             })
             .collect();
         for (input, _) in &targets {
             let wanted = format!("{input} local3.info {line}");
-            soon(ms(10_000), &wanted, || read().contains(&wanted));
+            wait_until(ms(10_000), &wanted, || read().contains(&wanted));
         }
         drop(rsyslogd);
         std::fs::write(&log, "").expect("a file can be written");
         rsyslogd = Rsyslogd::start(lab);
         for (input, _) in &targets {
             let wanted = format!("{input} local3.info {line}");
-            soon(ms(20_000), &format!("after a restart: {wanted}"), || read().contains(&wanted));
+            wait_until(ms(20_000), &format!("after a restart: {wanted}"), || read().contains(&wanted));
         }
         for daemon in daemons {
             daemon.stop();
@@ -69,9 +69,9 @@ impl Rsyslogd {
         let child = Command::new("/usr/sbin/rsyslogd")
             .arg("-n")
             .arg("-f")
-            .arg(lab.aside("rsyslog.conf"))
+            .arg(lab.scratch_path("rsyslog.conf"))
             .arg("-i")
-            .arg(lab.aside("rsyslog.pid"))
+            .arg(lab.scratch_path("rsyslog.pid"))
             .stdin(Stdio::null())
             .spawn()
             .expect("rsyslogd starts");

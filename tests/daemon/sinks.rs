@@ -1,6 +1,6 @@
 //! Syslog and stderr may hang, vanish and come back; what is decided does not wait for them.
 
-use crate::common::{Daemon, Lab, Lines, isolated, ms, printed};
+use crate::common::{Daemon, Lab, Lines, display_path, ms, run_isolated};
 use crate::{QUICK, QUICK_HANG};
 use nix::fcntl::{FcntlArg, fcntl};
 use std::net::Shutdown;
@@ -12,29 +12,29 @@ const CYCLES: usize = 300;
 
 #[test]
 fn a_syslog_that_nobody_reads_is_not_waited_for() {
-    isolated(this_test!(), |lab| {
-        let path = lab.fuse("a");
-        let _unread = lab.syslog_socket();
-        let daemon = lab.daemon(QUICK);
+    run_isolated(test_name!(), |lab| {
+        let path = lab.mount_fuse("a");
+        let _unread = lab.bind_syslog();
+        let daemon = lab.start_daemon(QUICK);
         mount_and_unmount(lab);
-        lab.order("mute", &path);
-        daemon.told_failed(&path, "hung", QUICK_HANG);
+        lab.set_fault("mute", &path);
+        daemon.wait_for_failure(&path, "hung", QUICK_HANG);
         daemon.stop();
     });
 }
 
 #[test]
 fn a_stderr_that_nobody_reads_is_not_waited_for() {
-    isolated(this_test!(), |lab| {
-        let path = lab.fuse("a");
-        let syslog = lab.syslog();
-        let mut command = lab.command(QUICK);
+    run_isolated(test_name!(), |lab| {
+        let path = lab.mount_fuse("a");
+        let syslog = lab.read_syslog();
+        let mut command = lab.daemon_command(QUICK);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the daemon starts");
         let unread = child.stderr.take().expect("it was asked for");
         fcntl(&unread, FcntlArg::F_SETPIPE_SZ(4096)).expect("a pipe can be small");
-        let daemon = Daemon::of(child, Lines::default());
-        assert!(syslog.wait(0, "Checked 1 mounts; 0 are dead", ms(5000)).is_some());
+        let daemon = Daemon::with_stderr(child, Lines::default());
+        assert!(syslog.wait_for(0, "Checked 1 mounts; 0 are dead", ms(5000)).is_some());
 
         mount_and_unmount(lab);
         let before = daemon.process.rss_kib();
@@ -42,9 +42,9 @@ fn a_stderr_that_nobody_reads_is_not_waited_for() {
         let grown = daemon.process.rss_kib().saturating_sub(before);
         assert!(grown < 1024, "{grown} KiB more for messages that nobody reads");
 
-        lab.order("mute", &path);
-        let needle = format!("Mount failed health-check: {} (hung:", printed(&path));
-        let told = syslog.wait(0, &needle, QUICK_HANG + crate::common::slack());
+        lab.set_fault("mute", &path);
+        let needle = format!("Mount failed health-check: {} (hung:", display_path(&path));
+        let told = syslog.wait_for(0, &needle, QUICK_HANG + crate::common::slack());
         assert!(told.is_some(), "{:?}", syslog.all().last());
         daemon.stop();
         drop(unread);
@@ -53,56 +53,56 @@ fn a_stderr_that_nobody_reads_is_not_waited_for() {
 
 #[test]
 fn a_syslog_that_comes_back_is_used_again() {
-    isolated(this_test!(), |lab| {
-        let socket = lab.syslog_socket();
-        let first = Lines::of_socket(socket.try_clone().expect("a descriptor is free"));
-        let daemon = lab.daemon(&["--poll-interval", "500ms"]);
-        assert!(first.wait(0, "Checked 0 mounts", ms(5000)).is_some());
+    run_isolated(test_name!(), |lab| {
+        let socket = lab.bind_syslog();
+        let first = Lines::from_socket(socket.try_clone().expect("a descriptor is free"));
+        let daemon = lab.start_daemon(&["--poll-interval", "500ms"]);
+        assert!(first.wait_for(0, "Checked 0 mounts", ms(5000)).is_some());
         std::fs::remove_file(lab.syslog_path()).expect("the socket was there");
         socket.shutdown(Shutdown::Both).expect("it was open");
         drop(socket);
         let start = Instant::now();
-        daemon.mark();
-        daemon.told("Checked 0 mounts", ms(3000));
-        let second = lab.syslog();
-        assert!(second.wait(0, "Checked 0 mounts", ms(10_000)).is_some(), "after {:?}", start.elapsed());
+        daemon.skip_earlier_lines();
+        daemon.wait_for_line("Checked 0 mounts", ms(3000));
+        let second = lab.read_syslog();
+        assert!(second.wait_for(0, "Checked 0 mounts", ms(10_000)).is_some(), "after {:?}", start.elapsed());
         daemon.stop();
     });
 }
 
 #[test]
 fn no_syslog_at_start_is_a_warning_and_is_tried_again() {
-    isolated(this_test!(), |lab| {
-        let daemon = lab.daemon(&["--poll-interval", "500ms"]);
-        daemon.told("syslog (unix:", ms(1000));
-        let syslog = lab.syslog();
-        assert!(syslog.wait(0, "Checked 0 mounts", ms(10_000)).is_some(), "{}", daemon.transcript());
+    run_isolated(test_name!(), |lab| {
+        let daemon = lab.start_daemon(&["--poll-interval", "500ms"]);
+        daemon.wait_for_line("syslog (unix:", ms(1000));
+        let syslog = lab.read_syslog();
+        assert!(syslog.wait_for(0, "Checked 0 mounts", ms(10_000)).is_some(), "{}", daemon.transcript());
         daemon.stop();
     });
 }
 
 #[test]
 fn a_closed_stderr_is_no_reason_to_end() {
-    isolated(this_test!(), |lab| {
-        let path = lab.fuse("a");
-        let syslog = lab.syslog();
-        let mut command = lab.command(QUICK);
+    run_isolated(test_name!(), |lab| {
+        let path = lab.mount_fuse("a");
+        let syslog = lab.read_syslog();
+        let mut command = lab.daemon_command(QUICK);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the daemon starts");
         drop(child.stderr.take());
-        let daemon = Daemon::of(child, Lines::default());
-        assert!(syslog.wait(0, "Checked 1 mounts; 0 are dead", ms(5000)).is_some());
-        lab.order("errno EIO", &path);
-        let needle = format!("Mount failed health-check: {} (io_error:", printed(&path));
-        assert!(syslog.wait(0, &needle, ms(5000)).is_some(), "{:?}", syslog.all().last());
+        let daemon = Daemon::with_stderr(child, Lines::default());
+        assert!(syslog.wait_for(0, "Checked 1 mounts; 0 are dead", ms(5000)).is_some());
+        lab.set_fault("errno EIO", &path);
+        let needle = format!("Mount failed health-check: {} (io_error:", display_path(&path));
+        assert!(syslog.wait_for(0, &needle, ms(5000)).is_some(), "{:?}", syslog.all().last());
         daemon.stop();
     });
 }
 
 fn mount_and_unmount(lab: &Lab) {
-    let path = lab.at("cycle");
+    let path = lab.mount_point("cycle");
     for _ in 0..CYCLES {
-        lab.tmpfs(&path);
-        lab.unmount_soon(&path);
+        lab.mount_tmpfs(&path);
+        lab.unmount_when_idle(&path);
     }
 }

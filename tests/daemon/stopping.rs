@@ -1,18 +1,18 @@
 //! Told to stop, it stops, and leaves nothing behind.
 
-use crate::common::{Daemon, Process, isolated, ms, slack, soon};
+use crate::common::{Daemon, Process, ms, run_isolated, slack, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use nix::sys::signal::Signal;
 
 #[test]
 fn both_signals_stop_it_cleanly() {
-    isolated(this_test!(), |lab| {
-        lab.fuses(5);
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(5);
         for signal in [Signal::SIGTERM, Signal::SIGINT] {
-            let daemon = lab.daemon(QUICK);
+            let daemon = lab.start_daemon(QUICK);
             let family = daemon.process.descendants();
             assert!(!family.is_empty());
-            daemon.stop_by(signal);
+            daemon.stop_with(signal);
             gone(&family);
         }
     });
@@ -20,11 +20,11 @@ fn both_signals_stop_it_cleanly() {
 
 #[test]
 fn hung_mounts_do_not_keep_it() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(20);
-        lab.say_range("mute", 0, 20, "");
-        let daemon = lab.daemon(QUICK);
-        daemon.told_failed(&mounts[19], "hung", QUICK_HANG);
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(20);
+        lab.set_faults("mute", 0..20);
+        let daemon = lab.start_daemon(QUICK);
+        daemon.wait_for_failure(&mounts[19], "hung", QUICK_HANG);
         daemon.stop();
     });
 }
@@ -32,31 +32,33 @@ fn hung_mounts_do_not_keep_it() {
 /// In the middle of its first run, before any verdict.
 #[test]
 fn a_run_in_progress_does_not_keep_it() {
-    isolated(this_test!(), |lab| {
-        lab.fuses(20);
-        lab.server().freeze();
-        let daemon = Daemon::spawn(lab.command(&["--timeout", "20"]));
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(20);
+        lab.fuse_server().freeze();
+        let daemon = Daemon::spawn(lab.daemon_command(&["--timeout", "20"]));
         let prober = daemon.prober();
         daemon.stop();
         gone(&[prober]);
-        lab.server().thaw();
+        lab.fuse_server().thaw();
     });
 }
 
 /// However it ends, its probers that can die do so.
 #[test]
 fn a_killed_daemon_leaves_nothing_behind() {
-    isolated(this_test!(), |lab| {
-        lab.fuses(5);
-        let daemon = lab.daemon(QUICK);
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(5);
+        let daemon = lab.start_daemon(QUICK);
         let family = daemon.process.descendants();
-        daemon.signal(Signal::SIGKILL);
+        daemon.send_signal(Signal::SIGKILL);
         gone(&family);
         drop(daemon);
-        lab.daemon(QUICK).stop();
+        lab.start_daemon(QUICK).stop();
     });
 }
 
 fn gone(family: &[Process]) {
-    soon(ms(1000) + slack(), "its probers are gone", || !family.iter().any(|process| process.alive()));
+    wait_until(ms(1000) + slack(), "its probers are gone", || {
+        !family.iter().any(|process| process.is_alive())
+    });
 }

@@ -1,6 +1,6 @@
 //! Changes of the mount table are told, at once and once.
 
-use crate::common::{isolated, ms, pause, printed};
+use crate::common::{display_path, ms, pause, run_isolated};
 use crate::{QUICK, QUICK_HANG};
 
 const SOON: std::time::Duration = ms(500);
@@ -13,101 +13,107 @@ const PATIENT: &[&str] = &["--timeout", "500ms", "--poll-interval", "60"];
 
 #[test]
 fn mount_and_unmount_are_told() {
-    isolated(this_test!(), |lab| {
-        let daemon = lab.daemon(PATIENT);
-        let path = lab.fuse_with("a", "allow_other subtype=sshfs fsname=host:/dir");
-        daemon.told(&format!("Mount appeared: {} (fuse.sshfs from host:/dir)", printed(&path)), SOON);
-        lab.unmount_soon(&path);
-        daemon.told(&format!("Mount disappeared: {} (", printed(&path)), SOON);
-        daemon.silent_about("Mount failed");
+    run_isolated(test_name!(), |lab| {
+        let daemon = lab.start_daemon(PATIENT);
+        let path = lab.mount_fuse_with("a", "allow_other subtype=sshfs fsname=host:/dir");
+        daemon.wait_for_line(
+            &format!("Mount appeared: {} (fuse.sshfs from host:/dir)", display_path(&path)),
+            SOON,
+        );
+        lab.unmount_when_idle(&path);
+        daemon.wait_for_line(&format!("Mount disappeared: {} (", display_path(&path)), SOON);
+        daemon.assert_no_line("Mount failed");
         daemon.stop();
     });
 }
 
 #[test]
 fn a_new_mount_is_asked_at_once() {
-    isolated(this_test!(), |lab| {
-        let daemon = lab.daemon(PATIENT);
-        let path = lab.fuse_with("a", "allow_other mute");
-        daemon.told_failed(&path, "hung", ms(1000));
+    run_isolated(test_name!(), |lab| {
+        let daemon = lab.start_daemon(PATIENT);
+        let path = lab.mount_fuse_with("a", "allow_other mute");
+        daemon.wait_for_failure(&path, "hung", ms(1000));
         daemon.stop();
     });
 }
 
 #[test]
 fn read_only_is_told() {
-    isolated(this_test!(), |lab| {
-        let path = lab.at("a");
-        lab.tmpfs(&path);
-        let daemon = lab.daemon(PATIENT);
+    run_isolated(test_name!(), |lab| {
+        let path = lab.mount_point("a");
+        lab.mount_tmpfs(&path);
+        let daemon = lab.start_daemon(PATIENT);
         lab.remount_read_only(&path);
-        daemon.told(&format!("Mount changed: {} (rw -> ro", printed(&path)), SOON_WHOLE);
-        daemon.silent_about("Mount appeared");
-        daemon.silent_about("Mount disappeared");
+        daemon.wait_for_line(&format!("Mount changed: {} (rw -> ro", display_path(&path)), SOON_WHOLE);
+        daemon.assert_no_line("Mount appeared");
+        daemon.assert_no_line("Mount disappeared");
         daemon.stop();
     });
 }
 
 #[test]
 fn a_move_is_told_as_one() {
-    isolated(this_test!(), |lab| {
-        let from = lab.at("a");
-        let to = lab.at("b");
-        lab.tmpfs(&from);
-        let daemon = lab.daemon(PATIENT);
+    run_isolated(test_name!(), |lab| {
+        let from = lab.mount_point("a");
+        let to = lab.mount_point("b");
+        lab.mount_tmpfs(&from);
+        let daemon = lab.start_daemon(PATIENT);
         lab.move_mount(&from, &to);
-        daemon.told(&format!("Mount moved: {} -> {}", printed(&from), printed(&to)), SOON_WHOLE);
-        daemon.silent_about("Mount appeared");
-        daemon.silent_about("Mount disappeared");
+        daemon.wait_for_line(
+            &format!("Mount moved: {} -> {}", display_path(&from), display_path(&to)),
+            SOON_WHOLE,
+        );
+        daemon.assert_no_line("Mount appeared");
+        daemon.assert_no_line("Mount disappeared");
         daemon.stop();
     });
 }
 
 #[test]
 fn a_hidden_mount_is_not_judged_and_comes_back() {
-    isolated(this_test!(), |lab| {
-        let path = lab.fuse("a");
-        let daemon = lab.daemon(QUICK);
-        lab.tmpfs_over(&path);
-        daemon.told(&format!("Mount appeared: {} (tmpfs from over)", printed(&path)), SOON);
-        lab.order("mute", &path);
+    run_isolated(test_name!(), |lab| {
+        let path = lab.mount_fuse("a");
+        let daemon = lab.start_daemon(QUICK);
+        lab.mount_tmpfs_over(&path);
+        daemon.wait_for_line(&format!("Mount appeared: {} (tmpfs from over)", display_path(&path)), SOON);
+        lab.set_fault("mute", &path);
         pause(ms(2500));
-        daemon.silent_about("Mount failed");
-        daemon.silent_about(&format!("Mount disappeared: {} (fuse", printed(&path)));
-        daemon.mark();
-        daemon.told("Checked 1 mounts; 0 are dead", ms(2000));
-        lab.unmount_soon(&path);
-        daemon.told_failed(&path, "hung", QUICK_HANG);
+        daemon.assert_no_line("Mount failed");
+        daemon.assert_no_line(&format!("Mount disappeared: {} (fuse", display_path(&path)));
+        daemon.skip_earlier_lines();
+        daemon.wait_for_line("Checked 1 mounts; 0 are dead", ms(2000));
+        lab.unmount_when_idle(&path);
+        daemon.wait_for_failure(&path, "hung", QUICK_HANG);
         daemon.stop();
     });
 }
 
 #[test]
 fn mounts_that_are_not_included_are_not_told() {
-    isolated(this_test!(), |lab| {
-        let daemon = lab.daemon(PATIENT);
-        lab.tmpfs(&lab.aside("elsewhere"));
-        let path = lab.at("a");
-        lab.tmpfs(&path);
-        daemon.told(&format!("Mount appeared: {} (", printed(&path)), SOON);
-        daemon.silent_about("elsewhere");
+    run_isolated(test_name!(), |lab| {
+        let daemon = lab.start_daemon(PATIENT);
+        lab.mount_tmpfs(&lab.scratch_path("elsewhere"));
+        let path = lab.mount_point("a");
+        lab.mount_tmpfs(&path);
+        daemon.wait_for_line(&format!("Mount appeared: {} (", display_path(&path)), SOON);
+        daemon.assert_no_line("elsewhere");
         daemon.stop();
     });
 }
 
 #[test]
 fn a_storm_of_changes_ends_in_the_truth() {
-    isolated(this_test!(), |lab| {
-        let daemon = lab.daemon(PATIENT);
-        let path = lab.at("a");
+    run_isolated(test_name!(), |lab| {
+        let daemon = lab.start_daemon(PATIENT);
+        let path = lab.mount_point("a");
         for _ in 0..200 {
-            lab.tmpfs(&path);
-            lab.unmount_soon(&path);
+            lab.mount_tmpfs(&path);
+            lab.unmount_when_idle(&path);
         }
-        let last = lab.at("last");
-        lab.tmpfs(&last);
-        daemon.told(&format!("Mount appeared: {} (", printed(&last)), ms(2000));
-        daemon.silent_about("Mount failed");
+        let last = lab.mount_point("last");
+        lab.mount_tmpfs(&last);
+        daemon.wait_for_line(&format!("Mount appeared: {} (", display_path(&last)), ms(2000));
+        daemon.assert_no_line("Mount failed");
         daemon.stop();
     });
 }

@@ -1,6 +1,6 @@
 //! Commands that do what they should, and all that they should not.
 
-use crate::common::{Process, isolated, ms, slack, soon};
+use crate::common::{Process, ms, run_isolated, slack, wait_until};
 use crate::told::{Told, command, failed, hook, script};
 use mount_status_monitor::output::hooks::HookOutcome;
 use mount_status_monitor::output::hooks::MAX_RUNNING;
@@ -113,7 +113,7 @@ fn a_command_that_does_not_end_is_ended_with_all_that_it_started() {
     let pids = fs::read_to_string(&file).unwrap();
     for pid in pids.split_whitespace() {
         let process = Process(pid.parse().unwrap());
-        soon(ms(2000), "it is gone", || !process.alive());
+        wait_until(ms(2000), "it is gone", || !process.is_alive());
     }
     let count = told.count("page");
     assert_eq!((count.runs(HookOutcome::Timeout), count.left), (1, 0));
@@ -157,12 +157,12 @@ fn the_end_of_the_daemon_ends_what_runs() {
     let told = Told::start(vec![hook("page", script(text, &file), LONG)]);
     told.failed("/mnt/x");
     told.failed("/mnt/x");
-    soon(ms(5000), "it runs", || file.exists());
+    wait_until(ms(5000), "it runs", || file.exists());
     let pid = Process(fs::read_to_string(&file).unwrap().trim().parse().unwrap());
     let begun = Instant::now();
     told.hooks.stop(ms(800));
     assert!(begun.elapsed() < ms(800) + slack(), "{:?}", begun.elapsed());
-    soon(ms(1000), "it is gone", || !pid.alive());
+    wait_until(ms(1000), "it is gone", || !pid.is_alive());
     assert_eq!(told.count("page").runs(HookOutcome::Dropped), 2, "one ran, one waited");
     // Nobody is told after the end.
     told.failed("/mnt/y");
@@ -200,7 +200,7 @@ fn failures_without_end_are_told_in_few_lines() {
 
 #[test]
 fn no_descriptor_no_thread_and_no_process_is_left() {
-    isolated(this_test!(), |_| {
+    run_isolated(test_name!(), |_| {
         let ourselves = Process(std::process::id());
         let told = Told::start(vec![hook("page", command(&["/bin/cat"]), LONG)]);
         let run = |n: usize| {
@@ -208,11 +208,13 @@ fn no_descriptor_no_thread_and_no_process_is_left() {
             told.done(ms(20_000));
         };
         run(10);
-        let before = (ourselves.descriptors(), ourselves.threads());
+        let before = (ourselves.descriptor_count(), ourselves.thread_count());
         run(300);
         assert_eq!(told.count("page").runs(HookOutcome::Ok), 310);
         // The pipes of the last runs are closed a moment later.
-        soon(ms(2000), "it is as before", || (ourselves.descriptors(), ourselves.threads()) == before);
+        wait_until(ms(2000), "it is as before", || {
+            (ourselves.descriptor_count(), ourselves.thread_count()) == before
+        });
         assert!(ourselves.children().is_empty());
         told.hooks.stop(ms(500));
     });

@@ -1,15 +1,15 @@
 //! Commands that touch hung storage, or lie on it.
 
-use crate::common::{isolated, ms};
+use crate::common::{ms, run_isolated};
 use crate::told::{Told, command, hook};
 use mount_status_monitor::output::hooks::HookOutcome;
 use mount_status_monitor::render::Priority;
 
 #[test]
 fn commands_that_cannot_be_killed_are_left_behind_and_bounded() {
-    isolated(this_test!(), |lab| {
-        let path = lab.fuse("0");
-        lab.order("mute", &path);
+    run_isolated(test_name!(), |lab| {
+        let path = lab.mount_fuse("0");
+        lab.set_fault("mute", &path);
         let path_text = path.to_str().expect("plain");
         let told = Told::start(vec![
             hook("stuck", command(&["/usr/bin/stat", "-f", path_text]), ms(300)),
@@ -29,8 +29,7 @@ fn commands_that_cannot_be_killed_are_left_behind_and_bounded() {
         told.line("Hook page is done for /mnt/x", ms(1000));
         assert_eq!(told.count("page").runs(HookOutcome::Ok), 9);
 
-        lab.order("ok", &path);
-        lab.order("release", &path);
+        lab.clear_fault(&path);
         for _ in 0..4 {
             told.line("Process ", ms(3000));
         }
@@ -50,9 +49,9 @@ fn commands_that_cannot_be_killed_are_left_behind_and_bounded() {
 
 #[test]
 fn a_program_on_hung_storage_delays_nobody() {
-    isolated(this_test!(), |lab| {
+    run_isolated(test_name!(), |lab| {
         // Not even its first request is answered, so that looking for the program hangs.
-        let path = lab.fuse_with("0", "allow_other noinit");
+        let path = lab.mount_fuse_with("0", "allow_other noinit");
         let program = path.join("program");
         let told = Told::start(vec![
             hook("there", command(&[program.to_str().expect("plain")]), ms(500)),

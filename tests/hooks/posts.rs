@@ -1,6 +1,6 @@
 //! Requests to servers that are kind, busy, unwilling or silent.
 
-use crate::common::{isolated, ms, slack};
+use crate::common::{ms, run_isolated, slack};
 use crate::fake::{Fake, Manner};
 use crate::told::{Told, command, hook};
 use mount_status_monitor::output::hooks::Hook;
@@ -101,10 +101,10 @@ fn a_silent_server_costs_its_hook_its_time_and_nobody_else_anything() {
 
 #[test]
 fn a_name_that_nobody_knows_costs_its_hook_its_time_and_nobody_else_anything() {
-    isolated(this_test!(), |lab| {
+    run_isolated(test_name!(), |lab| {
         // A name server that never answers: a lookup takes ten seconds.
         let _silent = UdpSocket::bind("127.77.77.77:53").expect("root may bind there");
-        let configuration = lab.aside("resolv.conf");
+        let configuration = lab.scratch_path("resolv.conf");
         std::fs::write(&configuration, "nameserver 127.77.77.77\n").expect("a file can be written");
         mount(Some(&configuration), "/etc/resolv.conf", None::<&str>, MsFlags::MS_BIND, None::<&str>)
             .expect("bind");
@@ -126,7 +126,7 @@ fn a_name_that_nobody_knows_costs_its_hook_its_time_and_nobody_else_anything() {
             (6, 6)
         );
         // One thread looks up for each, however many have given up on it.
-        let threads = crate::common::Process(std::process::id()).threads();
+        let threads = crate::common::Process(std::process::id()).thread_count();
         assert!(threads < 20, "{threads}");
         let begun = Instant::now();
         told.hooks.stop(ms(400));

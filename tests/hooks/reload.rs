@@ -1,6 +1,6 @@
 //! Other settings while hooks run.
 
-use crate::common::{ms, soon};
+use crate::common::{ms, wait_until};
 use crate::told::{Told, command, hook, script};
 use mount_status_monitor::output::hooks::HookOutcome;
 use mount_status_monitor::output::hooks::HookSettings;
@@ -14,7 +14,7 @@ fn a_hook_that_keeps_its_name_keeps_what_it_has() {
     for _ in 0..3 {
         told.failed("/mnt/x");
     }
-    soon(ms(5000), "they run", || told.count("kept").waiting == 2 && told.count("gone").waiting == 2);
+    wait_until(ms(5000), "they run", || told.count("kept").waiting == 2 && told.count("gone").waiting == 2);
     let quick = hook("kept", command(&["/bin/true"]), ms(5000));
     let new = hook("new", command(&["/bin/true"]), ms(5000));
     told.hooks.adopt(HookSettings::new(vec![new, quick], None).unwrap()).unwrap();

@@ -1,6 +1,6 @@
 //! Hooks, what they told people, and events for them.
 
-use crate::common::{slack, soon};
+use crate::common::{slack, wait_until};
 use mount_status_monitor::monitor::{Event, Failure, Reason};
 use mount_status_monitor::output::hooks::Hook;
 use mount_status_monitor::output::hooks::HookAction;
@@ -39,7 +39,7 @@ impl Told {
     /// Waits for a line that begins like this.
     pub(crate) fn line(&self, begins: &str, limit: Duration) -> (Priority, String) {
         let mut found = None;
-        soon(limit + slack(), &format!("{begins} …; told so far: {:?}", self.lines()), || {
+        wait_until(limit + slack(), &format!("{begins} …; told so far: {:?}", self.lines()), || {
             found = self.lines().into_iter().find(|(_, text)| text.starts_with(begins));
             found.is_some()
         });

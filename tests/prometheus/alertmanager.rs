@@ -1,6 +1,6 @@
 //! Hooks and a real Alertmanager: what fires fires there, for as long as it does, and not longer.
 
-use crate::common::{Lab, isolated, isolated_for, ms, skipped, soon};
+use crate::common::{Lab, ms, run_isolated, run_isolated_for, skip_test, wait_until};
 use crate::fake::{Fake, Manner, Request};
 use crate::peer::{Peer, free_port, missing};
 use crate::{QUICK, with};
@@ -26,9 +26,9 @@ const LIMIT: Duration = Duration::from_secs(180);
 #[test]
 fn alertmanager_has_what_fires() {
     if let Some(reason) = missing(&[PROGRAM]) {
-        return skipped(this_test!(), &reason);
+        return skip_test(test_name!(), &reason);
     }
-    isolated_for(LIMIT, this_test!(), |lab| {
+    run_isolated_for(LIMIT, test_name!(), |lab| {
         let port = free_port();
         let alertmanager = start(lab, port);
         let told = Told::start(port, REFRESH);
@@ -52,14 +52,14 @@ fn alertmanager_has_what_fires() {
         let (first_end, fingerprint) = (alert["endsAt"].clone(), alert["fingerprint"].clone());
         told.tell(still("/mnt/x", Reason::IoError));
         let first_end = first_end.as_str().expect("text").to_owned();
-        soon(ms(10_000), "its first end is over", || now() > first_end);
+        wait_until(ms(10_000), "its first end is over", || now() > first_end);
         let later = only(&alertmanager, ms(1000), |_| true);
         assert!(later["endsAt"].as_str().expect("text") > first_end.as_str(), "{later}");
         assert_eq!((&later["fingerprint"], &later["startsAt"]), (&fingerprint, &alert["startsAt"]));
         assert_eq!(later["annotations"]["reason"], "io_error");
 
         told.tell(recovered("/mnt/x"));
-        soon(ms(5000), "it is resolved", || alerts(&alertmanager).is_empty());
+        wait_until(ms(5000), "it is resolved", || alerts(&alertmanager).is_empty());
 
         // Many at once are few requests.
         let before = told.hooks.counters().alertmanager.expect("there is one").accepted;
@@ -67,7 +67,7 @@ fn alertmanager_has_what_fires() {
         for n in 0..300 {
             told.tell(failed(&format!("/mnt/{n}"), Reason::Stale));
         }
-        soon(ms(5000), "all 300 fire", || alerts(&alertmanager).len() == 300);
+        wait_until(ms(5000), "all 300 fire", || alerts(&alertmanager).len() == 300);
         let requests = told.hooks.counters().alertmanager.expect("there is one").accepted - before;
         let most = 3 + begun.elapsed().as_secs();
         assert!(requests <= most, "{requests} requests in {:?}", begun.elapsed());
@@ -76,7 +76,7 @@ fn alertmanager_has_what_fires() {
         // At the end nothing is resolved, and all expires by itself.
         told.hooks.stop(ms(400));
         assert_eq!(alerts(&alertmanager).len(), 300);
-        soon(ms(12_000), "they expire", || alerts(&alertmanager).is_empty());
+        wait_until(ms(12_000), "they expire", || alerts(&alertmanager).is_empty());
         assert!(told.lines().is_empty(), "{:?}", told.lines());
     });
 }
@@ -84,17 +84,17 @@ fn alertmanager_has_what_fires() {
 /// What was wrong before it was named in the configuration: a missing mount is told once, a dead one ever more seldom.
 #[test]
 fn an_alertmanager_that_comes_with_a_reload_is_told_what_is_wrong() {
-    isolated(this_test!(), |lab| {
-        let dead = lab.fuse("dead");
-        let gone = lab.at("gone");
-        lab.order("errno EIO", &dead);
+    run_isolated(test_name!(), |lab| {
+        let dead = lab.mount_fuse("dead");
+        let gone = lab.mount_point("gone");
+        lab.set_fault("errno EIO", &dead);
         let fake = Fake::start(Manner::Kind);
         let rule = format!("[[rule]]\nmountpoint = \"{}\"\nexpected = true\n", gone.display());
-        let file = lab.aside("config.toml");
+        let file = lab.scratch_path("config.toml");
         std::fs::write(&file, &rule).expect("a file can be written");
-        let daemon = lab.daemon(&with(QUICK, &["--config", file.to_str().expect("UTF-8")]));
-        daemon.told_failed(&dead, "io_error", ms(3000));
-        daemon.told("Expected mount is missing: ", ms(4000));
+        let daemon = lab.start_daemon(&with(QUICK, &["--config", file.to_str().expect("UTF-8")]));
+        daemon.wait_for_failure(&dead, "io_error", ms(3000));
+        daemon.wait_for_line("Expected mount is missing: ", ms(4000));
         std::fs::write(&file, format!("{rule}[alertmanager]\nurl = \"http://{}\"\n", fake.address))
             .expect("a file can be written");
         let is_alert = |request: &Request| request.line.starts_with("POST /api/v2/alerts");
@@ -110,14 +110,14 @@ fn an_alertmanager_that_comes_with_a_reload_is_told_what_is_wrong() {
 #[test]
 fn an_alertmanager_that_was_away_is_told_what_fires_by_then() {
     if let Some(reason) = missing(&[PROGRAM]) {
-        return skipped(this_test!(), &reason);
+        return skip_test(test_name!(), &reason);
     }
-    isolated_for(LIMIT, this_test!(), |lab| {
+    run_isolated_for(LIMIT, test_name!(), |lab| {
         let port = free_port();
         let told = Told::start(port, REFRESH);
         told.tell(failed("/mnt/x", Reason::Hung));
         told.tell(failed("/mnt/y", Reason::Hung));
-        soon(ms(10_000), "it is tried twice", || {
+        wait_until(ms(10_000), "it is tried twice", || {
             told.hooks.counters().alertmanager.expect("there is one").failed >= 2
         });
         told.tell(recovered("/mnt/y"));
@@ -128,13 +128,13 @@ fn an_alertmanager_that_was_away_is_told_what_fires_by_then() {
         );
         let alertmanager = start(lab, port);
         only(&alertmanager, ms(40_000), |alert| alert["labels"]["mountpoint"] == "/mnt/x");
-        soon(ms(2000), "that is told", || told.lines().len() == 2);
+        wait_until(ms(2000), "that is told", || told.lines().len() == 2);
         let (priority, line) = told.lines().remove(1);
         assert!(priority == Priority::Notice && line.ends_with(" takes alerts again"), "{line}");
 
         // A restart of Alertmanager without its memory: the next refresh brings all back.
         drop(alertmanager);
-        std::fs::remove_dir_all(lab.aside("alertmanager")).expect("it has a folder");
+        std::fs::remove_dir_all(lab.scratch_path("alertmanager")).expect("it has a folder");
         let alertmanager = start(lab, port);
         only(&alertmanager, ms(40_000), |alert| alert["labels"]["mountpoint"] == "/mnt/x");
         told.hooks.stop(ms(400));
@@ -143,7 +143,7 @@ fn an_alertmanager_that_was_away_is_told_what_fires_by_then() {
 
 fn start(lab: &Lab, port: u16) -> Peer {
     let config = "route:\n  receiver: nobody\n  group_wait: 0s\nreceivers:\n  - name: nobody\n";
-    std::fs::write(lab.aside("alertmanager.yml"), config).expect("a file can be written");
+    std::fs::write(lab.scratch_path("alertmanager.yml"), config).expect("a file can be written");
     let arguments = [
         "--config.file=alertmanager.yml".to_owned(),
         "--storage.path=alertmanager".into(),
@@ -166,7 +166,7 @@ fn alerts(alertmanager: &Peer) -> Vec<Value> {
 /// Waits until there is one alert and it is like this.
 fn only(alertmanager: &Peer, limit: Duration, like: impl Fn(&Value) -> bool) -> Value {
     let mut last = Vec::new();
-    soon(limit, "one alert", || {
+    wait_until(limit, "one alert", || {
         last = alerts(alertmanager);
         last.len() == 1 && like(&last[0])
     });

@@ -1,6 +1,6 @@
 //! The whole way: a mount hangs, Prometheus fires the alert of `contrib/`, Alertmanager gets it.
 
-use crate::common::{Lab, isolated_for, ms, printed, skipped};
+use crate::common::{Lab, display_path, ms, run_isolated_for, skip_test};
 use crate::peer::{Peer, free_port, missing};
 use crate::{QUICK, QUICK_HANG, with};
 use std::time::Duration;
@@ -13,20 +13,20 @@ const ALERT_LIMIT: Duration = Duration::from_secs(40);
 fn a_hang_fires_the_alert_and_alertmanager_gets_it() {
     let programs = ["prometheus", "prometheus-alertmanager", "prometheus-node-exporter"];
     if let Some(reason) = missing(&programs) {
-        return skipped(this_test!(), &reason);
+        return skip_test(test_name!(), &reason);
     }
-    isolated_for(Duration::from_secs(180), this_test!(), |lab| {
-        let mounts = lab.fuses(3);
+    run_isolated_for(Duration::from_secs(180), test_name!(), |lab| {
+        let mounts = lab.mount_fuses(3);
         let port = free_port();
-        let daemon = lab.daemon(&with(QUICK, &["--listen-address", &format!("127.0.0.1:{port}")]));
+        let daemon = lab.start_daemon(&with(QUICK, &["--listen-address", &format!("127.0.0.1:{port}")]));
         let alertmanager = alertmanager(lab);
         let prometheus = prometheus(lab, port, alertmanager.port);
         prometheus.shows("/api/v1/query?query=total_mountpoints", "\"3\"]", ALERT_LIMIT);
         assert!(!prometheus.get("/api/v1/alerts").contains("MountHung"));
 
-        lab.order("mute", &mounts[1]);
-        daemon.told_failed(&mounts[1], "hung", QUICK_HANG);
-        let path = printed(&mounts[1]);
+        lab.set_fault("mute", &mounts[1]);
+        daemon.wait_for_failure(&mounts[1], "hung", QUICK_HANG);
+        let path = display_path(&mounts[1]);
         let hung = format!("\"mountpoint\":\"{path}\"");
         // ALERTS{alertname="MountHung",alertstate="firing"}: others may fire at the start, when nothing is scraped yet.
         let firing = "ALERTS%7Balertname%3D%22MountHung%22%2Calertstate%3D%22firing%22%7D";
@@ -40,9 +40,8 @@ fn a_hang_fires_the_alert_and_alertmanager_gets_it() {
             "all are still there: {up}"
         );
 
-        lab.order("ok", &mounts[1]);
-        lab.order("release", &mounts[1]);
-        daemon.told_recovered(&mounts[1], ms(5000));
+        lab.clear_fault(&mounts[1]);
+        daemon.wait_for_recovery(&mounts[1], ms(5000));
         prometheus.shows("/api/v1/alerts", "\"alerts\":[]", ALERT_LIMIT);
         daemon.stop();
     });
@@ -50,7 +49,7 @@ fn a_hang_fires_the_alert_and_alertmanager_gets_it() {
 
 fn alertmanager(lab: &Lab) -> Peer {
     let config = "route:\n  receiver: nobody\n  group_wait: 0s\nreceivers:\n  - name: nobody\n";
-    std::fs::write(lab.aside("alertmanager.yml"), config).expect("a file can be written");
+    std::fs::write(lab.scratch_path("alertmanager.yml"), config).expect("a file can be written");
     let port = free_port();
     let arguments = [
         "--config.file=alertmanager.yml".to_owned(),
@@ -67,14 +66,14 @@ fn prometheus(lab: &Lab, scraped: u16, alertmanager: u16) -> Peer {
         .map(|line| if line.trim_start().starts_with("for: ") { "        for: 1s" } else { line })
         .flat_map(|line| [line, "\n"])
         .collect();
-    std::fs::write(lab.aside("rules.yml"), rules).expect("a file can be written");
+    std::fs::write(lab.scratch_path("rules.yml"), rules).expect("a file can be written");
     let config = format!(
         "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\n  evaluation_interval: 1s\nrule_files: [rules.yml]\n\
          alerting:\n  alertmanagers:\n    - static_configs:\n        - targets: ['127.0.0.1:{alertmanager}']\n\
          scrape_configs:\n  - job_name: mount_status_monitor\n    static_configs:\n      - targets: \
          ['127.0.0.1:{scraped}']\n"
     );
-    std::fs::write(lab.aside("prometheus.yml"), config).expect("a file can be written");
+    std::fs::write(lab.scratch_path("prometheus.yml"), config).expect("a file can be written");
     let port = free_port();
     let arguments = [
         "--config.file=prometheus.yml".to_owned(),

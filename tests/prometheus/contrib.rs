@@ -1,6 +1,6 @@
 //! What is in `contrib/` is right by the tools of Prometheus, and names no metric that does not exist.
 
-use crate::common::{Finished, isolated, ms, skipped};
+use crate::common::{CommandOutput, ms, run_isolated, skip_test};
 use crate::peer::{missing, run};
 use mount_status_monitor::render::metrics::FAMILIES;
 use std::collections::BTreeSet;
@@ -25,19 +25,22 @@ fn needs_more(family: &str) -> bool {
 #[test]
 fn promtool_likes_the_metrics() {
     if let Some(reason) = missing(&["promtool"]) {
-        return skipped(this_test!(), &reason);
+        return skip_test(test_name!(), &reason);
     }
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(3);
-        lab.order("errno ESTALE", &mounts[1]);
-        let file = lab.aside("m.prom");
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(3);
+        lab.set_fault("errno ESTALE", &mounts[1]);
+        let file = lab.scratch_path("m.prom");
         let gateway = format!("127.0.0.1:{}", crate::peer::free_port());
         let path = file.to_str().expect("plain");
         let flags = ["--once-only", "--textfile", path, "--prometheus-push-gateway", &gateway];
-        let done = Finished::run(lab.command(&flags), ms(5000));
+        let done = CommandOutput::run(lab.daemon_command(&flags), ms(5000));
         assert_eq!(done.code, Some(1), "{}", done.stderr);
         let text = std::fs::read(&file).expect("it was written");
-        assert_eq!(run("promtool", &["check", "metrics"], &lab.aside(""), &text), (true, String::new()));
+        assert_eq!(
+            run("promtool", &["check", "metrics"], &lab.scratch_path(""), &text),
+            (true, String::new())
+        );
         // And all families are there.
         let text = String::from_utf8(text).expect("text");
         for family in FAMILIES.iter().filter(|family| !needs_more(family.name)) {
@@ -50,7 +53,7 @@ fn promtool_likes_the_metrics() {
 #[test]
 fn promtool_likes_the_rules() {
     if let Some(reason) = missing(&["promtool"]) {
-        return skipped(this_test!(), &reason);
+        return skip_test(test_name!(), &reason);
     }
     for arguments in [
         ["check", "rules", "mount_status_monitor.rules.yml"],
@@ -65,7 +68,7 @@ fn promtool_likes_the_rules() {
 #[test]
 fn amtool_likes_the_route() {
     if let Some(reason) = missing(&["amtool"]) {
-        return skipped(this_test!(), &reason);
+        return skip_test(test_name!(), &reason);
     }
     let (done, said) = run("amtool", &["check-config", "alertmanager.yml"], &contrib("prometheus"), b"");
     assert!(done && said.contains("SUCCESS"), "{said}");

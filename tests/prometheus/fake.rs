@@ -1,6 +1,6 @@
 //! A server that does what a test wants, and remembers what it was asked.
 
-use crate::common::{pause, slack, soon};
+use crate::common::{pause, slack, wait_until};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,7 +64,7 @@ impl Fake {
     /// The first request that is like this.
     pub(crate) fn got(&self, limit: Duration, what: &str, like: impl Fn(&Request) -> bool) -> Request {
         let mut found = None;
-        soon(limit + slack(), what, || {
+        wait_until(limit + slack(), what, || {
             found = self.requests().into_iter().find(&like);
             found.is_some()
         });

@@ -1,6 +1,6 @@
 //! The real push gateway.
 
-use crate::common::{Lab, isolated, ms, skipped, soon};
+use crate::common::{Lab, ms, run_isolated, skip_test, wait_until};
 use crate::peer::{Peer, free_port, missing, run};
 use crate::{QUICK, with};
 use std::path::PathBuf;
@@ -19,11 +19,11 @@ basic_auth_users:
 #[test]
 fn the_gateway_holds_the_gauges_and_loses_the_group_at_a_clean_stop() {
     if let Some(reason) = missing(&[GATEWAY]) {
-        return skipped(this_test!(), &reason);
+        return skip_test(test_name!(), &reason);
     }
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(3);
-        lab.order("errno EIO", &mounts[0]);
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(3);
+        lab.set_fault("errno EIO", &mounts[0]);
         let gateway = start(lab, &[]);
         let address = format!("http://127.0.0.1:{}/", gateway.port);
         let flags = ["--prometheus-push-gateway", &address];
@@ -32,16 +32,16 @@ fn the_gateway_holds_the_gauges_and_loses_the_group_at_a_clean_stop() {
             format!("\n{family}{{instance=\"{name}\",job=\"mount_status_monitor\"}} {value}\n")
         };
 
-        let daemon = lab.daemon(&with(&with(QUICK, &flags), &["--push-delete-on-exit"]));
+        let daemon = lab.start_daemon(&with(&with(QUICK, &flags), &["--push-delete-on-exit"]));
         let shown = gateway.shows("/metrics", &series("total_mountpoints", 3), ms(5000));
         assert!(shown.contains(&series("dead_mountpoints", 1)), "{shown}");
         assert!(shown.contains("reason=\"io_error\"} 1"), "{shown}");
-        lab.order("ok", &mounts[0]);
+        lab.set_fault("ok", &mounts[0]);
         gateway.shows("/metrics", &series("dead_mountpoints", 0), ms(10_000));
         daemon.stop();
         assert!(!gateway.get("/metrics").contains("total_mountpoints{"), "the group is still there");
 
-        let daemon = lab.daemon(&with(QUICK, &flags));
+        let daemon = lab.start_daemon(&with(QUICK, &flags));
         gateway.shows("/metrics", &series("total_mountpoints", 3), ms(5000));
         daemon.stop();
         assert!(
@@ -54,25 +54,25 @@ fn the_gateway_holds_the_gauges_and_loses_the_group_at_a_clean_stop() {
 #[test]
 fn a_gateway_with_a_private_certificate_and_a_password() {
     if let Some(reason) = missing(&[GATEWAY, "openssl"]) {
-        return skipped(this_test!(), &reason);
+        return skip_test(test_name!(), &reason);
     }
-    isolated(this_test!(), |lab| {
-        lab.fuses(2);
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(2);
         let authority = certificates(lab);
-        let web = lab.aside("web.yml");
+        let web = lab.scratch_path("web.yml");
         std::fs::write(&web, WEB_CONFIG).expect("a file can be written");
         let gateway = start(lab, &[format!("--web.config.file={}", web.display())]);
         let address = format!("https://127.0.0.1:{}", gateway.port);
         let push = ["--prometheus-push-gateway", &address];
 
-        let daemon = lab.daemon(&with(QUICK, &push));
-        let line = daemon.told("Cannot push metrics to https://", ms(5000));
+        let daemon = lab.start_daemon(&with(QUICK, &push));
+        let line = daemon.wait_for_line("Cannot push metrics to https://", ms(5000));
         assert!(line.text.to_lowercase().contains("certificate"), "{}", line.text);
         daemon.stop();
 
-        let user = lab.aside("user");
+        let user = lab.scratch_path("user");
         std::fs::write(&user, "me:secret\n").expect("a file can be written");
-        let file = lab.aside("m.prom");
+        let file = lab.scratch_path("m.prom");
         let files = [
             "--textfile",
             file.to_str().expect("plain"),
@@ -81,12 +81,12 @@ fn a_gateway_with_a_private_certificate_and_a_password() {
             "--push-user-file",
             user.to_str().expect("plain"),
         ];
-        let daemon = lab.daemon(&with(&with(QUICK, &push), &files));
-        soon(ms(10_000), "the gateway takes a push", || {
+        let daemon = lab.start_daemon(&with(&with(QUICK, &push), &files));
+        wait_until(ms(10_000), "the gateway takes a push", || {
             let text = std::fs::read_to_string(&file).unwrap_or_default();
             text.contains("\nmountstatus_push_last_success_timestamp_seconds 1")
         });
-        daemon.silent_about("Cannot push");
+        daemon.assert_no_line("Cannot push");
         daemon.stop();
     });
 }
@@ -99,7 +99,7 @@ fn start(lab: &Lab, more: &[String]) -> Peer {
 
 /// An authority of our own, and a certificate of it for the loopback address.
 fn certificates(lab: &Lab) -> PathBuf {
-    let folder = lab.aside("");
+    let folder = lab.scratch_path("");
     std::fs::write(folder.join("leaf.ext"), "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")
         .expect("a file can be written");
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";

@@ -1,6 +1,6 @@
 //! What is pushed, when, and that a gateway costs nothing but its own thread, whatever it does.
 
-use crate::common::{Daemon, Lab, isolated, ms, pause, slack, soon};
+use crate::common::{Daemon, Lab, ms, pause, run_isolated, slack, wait_until};
 use crate::fake::{Fake, Manner};
 use crate::peer::free_port;
 use crate::{QUICK, QUICK_HANG, with};
@@ -10,14 +10,14 @@ const GROUP: &str = "/metrics/job/mount_status_monitor/instance";
 
 #[test]
 fn everything_is_put_after_each_run() {
-    isolated(this_test!(), |lab| {
-        lab.fuses(3);
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(3);
         let fake = Fake::start(Manner::Kind);
-        let user = lab.aside("user");
+        let user = lab.scratch_path("user");
         std::fs::write(&user, "me:secret\n").expect("a file can be written");
         let user_file = user.to_str().expect("plain");
         let flags = ["--prometheus-push-gateway", &fake.address, "--push-user-file", user_file];
-        let daemon = lab.daemon(&with(QUICK, &flags));
+        let daemon = lab.start_daemon(&with(QUICK, &flags));
         let put = fake.got(ms(1000), "a push", |_| true);
         assert!(put.line.starts_with(&format!("PUT {GROUP}")), "{}", put.line);
         let head = put.head.to_lowercase();
@@ -39,19 +39,18 @@ fn everything_is_put_after_each_run() {
 
 #[test]
 fn a_death_and_a_recovery_are_pushed_within_a_second() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(3);
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(3);
         let fake = Fake::start(Manner::Kind);
         let daemon = pushing(lab, &fake.address, &[]);
         for dead in [true, false, true, false] {
-            daemon.mark();
+            daemon.skip_earlier_lines();
             let line = if dead {
-                lab.order("mute", &mounts[1]);
-                daemon.told_failed(&mounts[1], "hung", QUICK_HANG)
+                lab.set_fault("mute", &mounts[1]);
+                daemon.wait_for_failure(&mounts[1], "hung", QUICK_HANG)
             } else {
-                lab.order("ok", &mounts[1]);
-                lab.order("release", &mounts[1]);
-                daemon.told_recovered(&mounts[1], ms(3000))
+                lab.clear_fault(&mounts[1]);
+                daemon.wait_for_recovery(&mounts[1], ms(3000))
             };
             let wanted = format!("dead_mountpoints {}\n", u8::from(dead));
             let put = fake.got(ms(1000), &wanted, |put| put.at >= line.at && put.body.contains(&wanted));
@@ -64,28 +63,28 @@ fn a_death_and_a_recovery_are_pushed_within_a_second() {
 
 #[test]
 fn a_black_hole_delays_nothing() {
-    delays_nothing(this_test!(), || Fake::start(Manner::BlackHole).address, None);
+    delays_nothing(test_name!(), || Fake::start(Manner::BlackHole).address, None);
 }
 
 #[test]
 fn a_slow_gateway_delays_nothing() {
-    delays_nothing(this_test!(), || Fake::start(Manner::Slow(ms(5000))).address, None);
+    delays_nothing(test_name!(), || Fake::start(Manner::Slow(ms(5000))).address, None);
 }
 
 #[test]
 fn a_closed_port_delays_nothing() {
-    delays_nothing(this_test!(), || format!("127.0.0.1:{}", free_port()), Some("Connection refused"));
+    delays_nothing(test_name!(), || format!("127.0.0.1:{}", free_port()), Some("Connection refused"));
 }
 
 #[test]
 fn a_name_that_leads_nowhere_delays_nothing() {
-    delays_nothing(this_test!(), || "gateway.invalid:9091".into(), Some("http://gateway.invalid:9091/"));
+    delays_nothing(test_name!(), || "gateway.invalid:9091".into(), Some("http://gateway.invalid:9091/"));
 }
 
 #[test]
 fn a_refusal_delays_nothing() {
     delays_nothing(
-        this_test!(),
+        test_name!(),
         || Fake::start(Manner::Refuses).address,
         Some("400 Bad Request: not like this"),
     );
@@ -93,20 +92,20 @@ fn a_refusal_delays_nothing() {
 
 #[test]
 fn a_redirection_is_no_success() {
-    delays_nothing(this_test!(), || Fake::start(Manner::Redirects).address, Some("302 Found"));
+    delays_nothing(test_name!(), || Fake::start(Manner::Redirects).address, Some("302 Found"));
 }
 
 fn delays_nothing(name: &str, address: impl Fn() -> String, complaint: Option<&str>) {
-    isolated(name, |lab| {
-        let mounts = lab.fuses(3);
+    run_isolated(name, |lab| {
+        let mounts = lab.mount_fuses(3);
         let daemon = pushing(lab, &address(), &["--push-delete-on-exit"]);
         if let Some(complaint) = complaint {
-            let line = daemon.told("Cannot push metrics to http://", ms(5000));
+            let line = daemon.wait_for_line("Cannot push metrics to http://", ms(5000));
             assert!(line.text.contains(complaint), "{}", line.text);
         }
-        daemon.mark();
-        lab.order("mute", &mounts[0]);
-        daemon.told_failed(&mounts[0], "hung", QUICK_HANG);
+        daemon.skip_earlier_lines();
+        lab.set_fault("mute", &mounts[0]);
+        daemon.wait_for_failure(&mounts[0], "hung", QUICK_HANG);
         let runs = || daemon.stderr.all().iter().filter(|line| line.text.contains("Checked ")).count();
         let before = runs();
         pause(ms(4000));
@@ -119,13 +118,13 @@ fn delays_nothing(name: &str, address: impl Fn() -> String, complaint: Option<&s
 
 #[test]
 fn a_gateway_that_comes_back_is_told_and_used() {
-    isolated(this_test!(), |lab| {
-        lab.fuses(1);
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(1);
         let fake = Fake::start(Manner::Refuses);
         let daemon = pushing(lab, &fake.address, &[]);
-        daemon.told("Cannot push metrics to http://", ms(2000));
+        daemon.wait_for_line("Cannot push metrics to http://", ms(2000));
         fake.becomes(Manner::Kind);
-        daemon.told("Metrics are pushed to http://", ms(5000));
+        daemon.wait_for_line("Metrics are pushed to http://", ms(5000));
         let put = fake.got(ms(3000), "failures", |put| put.body.contains("mountstatus_push_failures_total"));
         assert!(put.body.contains("\nmountstatus_push_last_success_timestamp_seconds "), "{}", put.body);
         fake.got(ms(3000), "its success", |put| {
@@ -139,8 +138,8 @@ fn a_gateway_that_comes_back_is_told_and_used() {
 /// A request that is under way is given up, and the group is gone all the same.
 #[test]
 fn the_group_is_deleted_in_the_middle_of_a_push() {
-    isolated(this_test!(), |lab| {
-        lab.fuses(1);
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(1);
         let fake = Fake::start(Manner::Slow(ms(60_000)));
         let daemon = pushing(lab, &fake.address, &["--push-delete-on-exit"]);
         fake.got(ms(2000), "a push", |put| put.line.starts_with("PUT "));
@@ -151,15 +150,15 @@ fn the_group_is_deleted_in_the_middle_of_a_push() {
 
 #[test]
 fn without_a_gateway_or_a_file_there_is_no_thread() {
-    isolated(this_test!(), |lab| {
-        lab.fuses(1);
-        let daemon = lab.daemon(QUICK);
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(1);
+        let daemon = lab.start_daemon(QUICK);
         assert_eq!(threads(&daemon), Vec::<String>::new());
         daemon.stop();
-        let file = lab.aside("m.prom");
+        let file = lab.scratch_path("m.prom");
         let fake = Fake::start(Manner::Kind);
         let daemon = pushing(lab, &fake.address, &["--textfile", file.to_str().expect("plain")]);
-        soon(ms(2000), "both threads", || threads(&daemon) == ["push", "textfile"]);
+        wait_until(ms(2000), "both threads", || threads(&daemon) == ["push", "textfile"]);
         daemon.stop();
     });
 }
@@ -175,11 +174,11 @@ fn threads(daemon: &Daemon) -> Vec<String> {
 
 fn pushing(lab: &Lab, address: &str, more: &[&str]) -> Daemon {
     let flags = with(QUICK, &["--prometheus-push-gateway", address]);
-    let mut command = lab.command(&with(&flags, more));
+    let mut command = lab.daemon_command(&with(&flags, more));
     for proxy in ["http_proxy", "https_proxy", "all_proxy"] {
         command.env_remove(proxy).env_remove(proxy.to_uppercase());
     }
     let daemon = Daemon::spawn(command);
-    daemon.told("Checked ", Duration::from_secs(10));
+    daemon.wait_for_line("Checked ", Duration::from_secs(10));
     daemon
 }

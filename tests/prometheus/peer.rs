@@ -1,6 +1,6 @@
 //! Real programs as peers: found, started on free ports of the loopback interface, asked over HTTP, and ended.
 
-use crate::common::{Lab, ms, pause, soon};
+use crate::common::{Lab, ms, pause, wait_until};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -38,7 +38,7 @@ impl Peer {
     /// Starts it and waits until `path` is answered.
     pub(crate) fn start(lab: &Lab, program: &str, port: u16, arguments: &[String], path: &str) -> Peer {
         let peer = Peer::spawn(lab, program, port, arguments);
-        soon(START_LIMIT, &format!("{program} answers\n{}", peer.said()), || {
+        wait_until(START_LIMIT, &format!("{program} answers\n{}", peer.said()), || {
             get(port, path).is_some_and(|answer| answer.status == 200)
         });
         peer
@@ -46,18 +46,20 @@ impl Peer {
 
     /// Starts it and waits until somebody listens.
     pub(crate) fn spawn(lab: &Lab, program: &str, port: u16, arguments: &[String]) -> Peer {
-        let log = lab.aside(&format!("{program}.log"));
+        let log = lab.scratch_path(&format!("{program}.log"));
         let file = File::create(&log).expect("a file can be made");
         let child = Command::new(program)
             .args(arguments)
-            .current_dir(lab.aside(""))
+            .current_dir(lab.scratch_path(""))
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a descriptor"))
             .stderr(file)
             .spawn()
             .expect("it was found");
         let peer = Peer { child, log, port };
-        soon(START_LIMIT, &format!("{program} listens"), || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        wait_until(START_LIMIT, &format!("{program} listens"), || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
         peer
     }
 
@@ -72,7 +74,7 @@ impl Peer {
     /// Asks until the answer contains this.
     pub(crate) fn shows(&self, path: &str, needle: &str, limit: Duration) -> String {
         let mut last = String::new();
-        soon(limit, &format!("{path} shows {needle}\n{}", self.said()), || {
+        wait_until(limit, &format!("{path} shows {needle}\n{}", self.said()), || {
             last = self.get(path);
             last.contains(needle) || {
                 pause(ms(100));

@@ -1,6 +1,6 @@
 //! `status`, `watch` and `check`, which ask the daemon over its socket.
 
-use crate::common::{Daemon, Finished, Lab, isolated, ms, pause, printed, slack, soon};
+use crate::common::{CommandOutput, Daemon, Lab, display_path, ms, pause, run_isolated, slack, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -8,15 +8,15 @@ use std::process::Command;
 
 #[test]
 fn status_shows_what_the_daemon_knows() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(3);
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(3);
         let (daemon, socket) = listening(lab);
-        lab.order("errno ESTALE", &mounts[1]);
-        daemon.told_failed(&mounts[1], "stale", QUICK_HANG);
-        soon(ms(1000) + slack(), "it is shown", || ask("status", &socket, &[]).code == Some(1));
+        lab.set_fault("errno ESTALE", &mounts[1]);
+        daemon.wait_for_failure(&mounts[1], "stale", QUICK_HANG);
+        wait_until(ms(1000) + slack(), "it is shown", || ask("status", &socket, &[]).code == Some(1));
         let done = ask("status", &socket, &[]);
         assert!(
-            done.stdout.contains("failed ESTALE") && done.stdout.contains(&printed(&mounts[1])),
+            done.stdout.contains("failed ESTALE") && done.stdout.contains(&display_path(&mounts[1])),
             "{}",
             done.stdout
         );
@@ -29,17 +29,17 @@ fn status_shows_what_the_daemon_knows() {
         daemon.stop();
         let done = ask("status", &socket, &[]);
         assert_eq!((done.code, done.stderr.lines().count()), (Some(2), 1), "{}", done.stderr);
-        done.says("no daemon is running");
+        done.assert_stderr_contains("no daemon is running");
     });
 }
 
 #[test]
 fn check_asks_the_daemon_unless_it_is_told_not_to() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(3);
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(3);
         let (daemon, socket) = listening(lab);
         // Of the lab alone: the daemon watches nothing else, and the machine has more.
-        let by_daemon = |done: &Finished| done.stdout.contains("Checked 3 mounts");
+        let by_daemon = |done: &CommandOutput| done.stdout.contains("Checked 3 mounts");
         let done = ask("check", &socket, &[]);
         assert!(by_daemon(&done) && done.code == Some(0), "{}{}", done.stdout, done.stderr);
         let one = ask("check", &socket, &[mounts[2].to_str().expect("plain")]);
@@ -63,74 +63,75 @@ fn check_asks_the_daemon_unless_it_is_told_not_to() {
 
 #[test]
 fn a_daemon_that_does_not_answer_is_not_waited_for() {
-    isolated(this_test!(), |lab| {
-        lab.fuses(1);
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(1);
         let (daemon, socket) = listening(lab);
-        daemon.signal(nix::sys::signal::Signal::SIGSTOP);
+        daemon.send_signal(nix::sys::signal::Signal::SIGSTOP);
         let done = ask("status", &socket, &[]);
         assert_eq!(done.code, Some(2), "{}", done.stdout);
-        assert!(done.took < ms(2000) + slack(), "{:?}", done.took);
+        assert!(done.elapsed < ms(2000) + slack(), "{:?}", done.elapsed);
         let done = ask("check", &socket, &["/proc"]);
         assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
-        daemon.signal(nix::sys::signal::Signal::SIGCONT);
+        daemon.send_signal(nix::sys::signal::Signal::SIGCONT);
         daemon.stop();
     });
 }
 
 #[test]
 fn watch_shows_events_as_they_happen() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(2);
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(2);
         let (daemon, socket) = listening(lab);
         let (text, json) = (watch(&socket, &[]), watch(&socket, &["--json"]));
         // Both are connected once they have shown something.
         for watch in [&text, &json] {
-            watch.stdout.wait(0, "Checked 2 mounts", ms(3000) + slack()).expect("a run is shown");
+            watch.stdout.wait_for(0, "Checked 2 mounts", ms(3000) + slack()).expect("a run is shown");
         }
-        lab.order("mute", &mounts[0]);
-        let told = daemon.told_failed(&mounts[0], "hung", QUICK_HANG);
+        lab.set_fault("mute", &mounts[0]);
+        let told = daemon.wait_for_failure(&mounts[0], "hung", QUICK_HANG);
         let line =
-            text.stdout.wait(0, "Mount failed health-check: ", ms(1000) + slack()).expect("it is shown");
+            text.stdout.wait_for(0, "Mount failed health-check: ", ms(1000) + slack()).expect("it is shown");
         assert!(line.at < told.at + ms(1000) + slack());
-        let line = json.stdout.wait(0, "\"event\":\"failed\"", ms(1000) + slack()).expect("it is shown");
+        let line = json.stdout.wait_for(0, "\"event\":\"failed\"", ms(1000) + slack()).expect("it is shown");
         let event: Value = serde_json::from_str(&line.text).expect("JSON");
-        assert_eq!(event["mountpoint"], printed(&mounts[0]).as_str());
+        assert_eq!(event["mountpoint"], display_path(&mounts[0]).as_str());
 
         // A daemon that is restarted is found again.
         daemon.stop();
-        text.stderr.wait(0, "the daemon is gone", ms(1000) + slack()).expect("it is said");
+        text.stderr.wait_for(0, "the daemon is gone", ms(1000) + slack()).expect("it is said");
         let (daemon, _) = listening(lab);
-        text.stderr.wait(0, "the daemon is back", ms(3000) + slack()).expect("it is said");
+        text.stderr.wait_for(0, "the daemon is back", ms(3000) + slack()).expect("it is said");
         daemon.stop();
     });
 }
 
 #[test]
 fn watch_works_without_a_daemon() {
-    isolated(this_test!(), |lab| {
+    run_isolated(test_name!(), |lab| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
-        command.args(["watch", "--json", "--socket"]).arg(lab.aside("nobody"));
+        command.args(["watch", "--json", "--socket"]).arg(lab.scratch_path("nobody"));
         let watch = Daemon::spawn(command);
-        watch.stdout.wait(0, "\"event\":\"run\"", ms(5000) + slack()).expect("a run is shown");
-        let path = lab.at("new");
-        lab.tmpfs(&path);
-        let line = watch.stdout.wait(0, "\"event\":\"mounted\"", ms(1000) + slack()).expect("it is shown");
-        assert!(line.text.contains(&printed(&path)), "{}", line.text);
+        watch.stdout.wait_for(0, "\"event\":\"run\"", ms(5000) + slack()).expect("a run is shown");
+        let path = lab.mount_point("new");
+        lab.mount_tmpfs(&path);
+        let line =
+            watch.stdout.wait_for(0, "\"event\":\"mounted\"", ms(1000) + slack()).expect("it is shown");
+        assert!(line.text.contains(&display_path(&path)), "{}", line.text);
         watch.stop();
     });
 }
 
 fn listening(lab: &Lab) -> (Daemon, PathBuf) {
-    let socket = lab.aside("socket");
-    let daemon = lab.daemon(&[QUICK, &["--socket", socket.to_str().expect("plain")]].concat());
-    soon(ms(1000) + slack(), "it listens", || socket.symlink_metadata().is_ok());
+    let socket = lab.scratch_path("socket");
+    let daemon = lab.start_daemon(&[QUICK, &["--socket", socket.to_str().expect("plain")]].concat());
+    wait_until(ms(1000) + slack(), "it listens", || socket.symlink_metadata().is_ok());
     // From the run that was told to the snapshot that has it.
     pause(ms(300));
     (daemon, socket)
 }
 
-fn ask(command: &str, socket: &Path, arguments: &[&str]) -> Finished {
-    Finished::run(asking(command, socket, arguments), ms(10_000))
+fn ask(command: &str, socket: &Path, arguments: &[&str]) -> CommandOutput {
+    CommandOutput::run(asking(command, socket, arguments), ms(10_000))
 }
 
 fn watch(socket: &Path, arguments: &[&str]) -> Daemon {

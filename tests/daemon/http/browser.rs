@@ -71,7 +71,7 @@ impl Browser {
 
     pub(super) fn open(&self, url: &str) {
         self.call("Page.navigate", json!({"url": url}));
-        crate::common::soon(ANSWER_LIMIT, "the page is there", || {
+        crate::common::wait_until(ANSWER_LIMIT, "the page is there", || {
             self.value("document.readyState") == "complete" && self.value("location.href") != "about:blank"
         });
     }

@@ -1,27 +1,27 @@
 //! The description of the API against what is really answered.
 
-use super::{LIMIT, follow, get, serving};
-use crate::common::{isolated, ms, slack, soon};
+use super::{LIMIT, get, open_event_stream, start_with_http};
+use crate::common::{ms, run_isolated, slack, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use serde_json::Value;
 
 #[test]
 fn the_description_holds() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(4);
-        lab.order("errno ESTALE", &mounts[0]);
-        let (daemon, address) = serving(lab, QUICK);
-        let lines = follow(address, "/api/v1/events?after=0");
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(4);
+        lab.set_fault("errno ESTALE", &mounts[0]);
+        let (daemon, address) = start_with_http(lab, QUICK);
+        let lines = open_event_stream(address, "/api/v1/events?after=0");
         let api = get(address, "/api/openapi.json").json();
-        lab.order("mute", &mounts[1]);
-        daemon.told_failed(&mounts[1], "hung", QUICK_HANG);
-        lab.order("ok", &mounts[0]);
-        daemon.told_recovered(&mounts[0], ms(3000));
-        lab.order("die", &mounts[2]);
+        lab.set_fault("mute", &mounts[1]);
+        daemon.wait_for_failure(&mounts[1], "hung", QUICK_HANG);
+        lab.set_fault("ok", &mounts[0]);
+        daemon.wait_for_recovery(&mounts[0], ms(3000));
+        lab.set_fault("die", &mounts[2]);
         lab.detach(&mounts[2]);
-        lab.tmpfs(&lab.at("new"));
-        lines.wait(0, "\"event\":\"mounted\"", LIMIT).expect("it is told");
-        soon(ms(2000) + slack(), "all is shown", || {
+        lab.mount_tmpfs(&lab.mount_point("new"));
+        lines.wait_for(0, "\"event\":\"mounted\"", LIMIT).expect("it is told");
+        wait_until(ms(2000) + slack(), "all is shown", || {
             get(address, "/api/v1/mounts?state=hung").json()["total"] == 1
         });
 

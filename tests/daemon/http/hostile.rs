@@ -1,7 +1,7 @@
 //! Clients that mean no good, or know no better. Whatever they do, a scrape is answered and the daemon watches.
 
-use super::{get, serving};
-use crate::common::{Daemon, isolated, ms, slack};
+use super::{get, start_with_http};
+use crate::common::{Daemon, ms, run_isolated, slack};
 use crate::{QUICK, QUICK_HANG};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io::{ErrorKind, Read, Write};
@@ -13,11 +13,11 @@ const SCRAPE: Duration = ms(500);
 
 #[test]
 fn ten_thousand_connections() {
-    isolated(this_test!(), |lab| {
+    run_isolated(test_name!(), |lab| {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
         setrlimit(Resource::RLIMIT_NOFILE, hard.min(12_000), hard).expect("up to the hard limit");
-        let mounts = lab.fuses(2);
-        let (daemon, address) = serving(lab, QUICK);
+        let mounts = lab.mount_fuses(2);
+        let (daemon, address) = start_with_http(lab, QUICK);
         let open: Vec<TcpStream> = (0..10_000)
             .map_while(|n| {
                 let stream = TcpStream::connect(address).ok();
@@ -29,10 +29,10 @@ fn ten_thousand_connections() {
             .collect();
         assert!(open.len() > 1000, "only {} connections: no descriptors to test with", open.len());
         scrape(address);
-        let held = daemon.process.descriptors();
+        let held = daemon.process.descriptor_count();
         assert!(held < 400, "{held} descriptors");
-        lab.order("mute", &mounts[0]);
-        daemon.told_failed(&mounts[0], "hung", QUICK_HANG);
+        lab.set_fault("mute", &mounts[0]);
+        daemon.wait_for_failure(&mounts[0], "hung", QUICK_HANG);
         drop(open);
         scrape(address);
         daemon.stop();
@@ -41,9 +41,9 @@ fn ten_thousand_connections() {
 
 #[test]
 fn slow_headers_are_cut_off_and_disturb_nobody() {
-    isolated(this_test!(), |lab| {
-        lab.fuses(2);
-        let (daemon, address) = serving(lab, QUICK);
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(2);
+        let (daemon, address) = start_with_http(lab, QUICK);
         let start = Instant::now();
         let mut slow: Vec<TcpStream> = (0..300)
             .filter_map(|_| {
@@ -72,9 +72,9 @@ fn slow_headers_are_cut_off_and_disturb_nobody() {
 
 #[test]
 fn garbage_is_refused() {
-    isolated(this_test!(), |lab| {
-        lab.fuses(1);
-        let (daemon, address) = serving(lab, QUICK);
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(1);
+        let (daemon, address) = start_with_http(lab, QUICK);
         let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(100_000));
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(1000));
         let pieces: [&[u8]; 6] = [
@@ -103,9 +103,9 @@ fn garbage_is_refused() {
 /// Clients that ask for much and take nothing.
 #[test]
 fn those_who_do_not_read_disturb_nobody() {
-    isolated(this_test!(), |lab| {
-        lab.fuses(200);
-        let (daemon, address) = serving(lab, QUICK);
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(200);
+        let (daemon, address) = start_with_http(lab, QUICK);
         let deaf: Vec<TcpStream> = (0..300)
             .filter_map(|n| {
                 let target = ["/api/v1/mounts", "/api/v1/mounts?format=table", "/"][n % 3];
@@ -126,21 +126,21 @@ fn those_who_do_not_read_disturb_nobody() {
 
 #[test]
 fn without_descriptors_it_does_not_spin() {
-    isolated(this_test!(), |lab| {
-        lab.fuses(1);
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(1);
         let address = super::free_address();
-        let inner = lab.command(&["--listen-address", &address.to_string(), "--poll-interval", "60"]);
+        let inner = lab.daemon_command(&["--listen-address", &address.to_string(), "--poll-interval", "60"]);
         let mut command = std::process::Command::new("prlimit");
         command.arg("--nofile=40:40").arg(inner.get_program()).args(inner.get_args());
         let daemon = Daemon::start(command);
         let open: Vec<TcpStream> = (0..100).filter_map(|_| TcpStream::connect(address).ok()).collect();
         crate::common::pause(ms(1000));
-        let before = daemon.process.wakeups();
+        let before = daemon.process.wakeup_count();
         crate::common::pause(ms(2000));
-        let woken = daemon.process.wakeups() - before;
+        let woken = daemon.process.wakeup_count() - before;
         assert!(woken < 100, "{woken} wake-ups in two seconds");
         drop(open);
-        crate::common::soon(ms(10_000), "it answers again", || {
+        crate::common::wait_until(ms(10_000), "it answers again", || {
             TcpStream::connect(address).is_ok() && get(address, "/metrics").status == 200
         });
         daemon.stop();
@@ -150,5 +150,5 @@ fn without_descriptors_it_does_not_spin() {
 fn scrape(address: SocketAddr) {
     let answer = get(address, "/metrics");
     assert_eq!(answer.status, 200);
-    assert!(answer.took < SCRAPE + slack(), "{:?}", answer.took);
+    assert!(answer.elapsed < SCRAPE + slack(), "{:?}", answer.elapsed);
 }

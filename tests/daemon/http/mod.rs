@@ -9,7 +9,7 @@ mod page;
 mod routes;
 mod socket;
 
-use crate::common::{Daemon, Lab, Lines, ms, soon};
+use crate::common::{Daemon, Lab, Lines, ms, wait_until};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -24,7 +24,7 @@ pub(crate) struct Answer {
     /// In lower case, as they come.
     head: String,
     body: Vec<u8>,
-    took: Duration,
+    elapsed: Duration,
 }
 
 impl Answer {
@@ -48,15 +48,15 @@ pub(crate) fn free_address() -> SocketAddr {
 }
 
 /// A daemon with an address, done with its first run.
-pub(crate) fn serving(lab: &Lab, arguments: &[&str]) -> (Daemon, SocketAddr) {
+pub(crate) fn start_with_http(lab: &Lab, arguments: &[&str]) -> (Daemon, SocketAddr) {
     let address = free_address();
     let text = address.to_string();
     let mut all = vec!["--listen-address", &text];
     all.extend(arguments);
-    let daemon = lab.daemon(&all);
+    let daemon = lab.start_daemon(&all);
     // From the run that was told to the snapshot that has it.
     let ready = || TcpStream::connect(address).is_ok() && get(address, "/-/ready").status == 200;
-    soon(LIMIT, "it is ready", ready);
+    wait_until(LIMIT, "it is ready", ready);
     (daemon, address)
 }
 
@@ -82,19 +82,19 @@ fn converse(mut stream: impl Read + Write, request: &str, start: Instant) -> Ans
     stream.write_all(request.as_bytes()).expect("it reads");
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).expect("an answer and its end come in time");
-    let took = start.elapsed();
+    let elapsed = start.elapsed();
     let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").expect("an answer has a head");
     let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("it is HTTP");
-    Answer { status, head, body: bytes.split_off(end + 4), took }
+    Answer { status, head, body: bytes.split_off(end + 4), elapsed }
 }
 
 /// The lines of a stream of events.
-fn follow(address: SocketAddr, target: &str) -> Lines {
+fn open_event_stream(address: SocketAddr, target: &str) -> Lines {
     let mut stream = TcpStream::connect(address).expect("somebody listens");
     stream.write_all(format!("GET {target} HTTP/1.0\r\n\r\n").as_bytes()).expect("it reads");
-    let lines = Lines::of_reader(stream);
-    lines.wait(0, ": connected", LIMIT).expect("the stream begins at once");
+    let lines = Lines::from_reader(stream);
+    lines.wait_for(0, ": connected", LIMIT).expect("the stream begins at once");
     lines
 }
 
@@ -102,7 +102,7 @@ fn follow(address: SocketAddr, target: &str) -> Lines {
 fn state_of(address: SocketAddr, path: &Path) -> String {
     let answer = get(address, "/api/v1/mounts").json();
     let mounts = answer["mounts"].as_array().expect("mounts");
-    let path = crate::common::printed(path);
+    let path = crate::common::display_path(path);
     let found = mounts.iter().find(|mount| mount["mountpoint"] == path.as_str());
     found.expect("it is watched")["state"].as_str().expect("a state").to_owned()
 }

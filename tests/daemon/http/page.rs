@@ -1,8 +1,8 @@
 //! The status page, as a browser shows it.
 
 use super::browser::{self, Browser};
-use super::{SHOWN_WITHIN, get, serving};
-use crate::common::{isolated, isolated_for, ms, printed, skipped, slack, soon};
+use super::{SHOWN_WITHIN, get, start_with_http};
+use crate::common::{display_path, ms, run_isolated, run_isolated_for, skip_test, slack, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use std::time::{Duration, Instant};
 
@@ -11,26 +11,26 @@ const BROWSER_LIMIT: Duration = Duration::from_secs(180);
 #[test]
 fn a_hang_appears_on_the_open_page() {
     if !browser::is_there() {
-        return skipped(this_test!(), "needs chromium");
+        return skip_test(test_name!(), "needs chromium");
     }
-    isolated_for(BROWSER_LIMIT, this_test!(), |lab| {
-        let mounts = lab.fuses(3);
-        let odd = lab.fuse_with("<img src=x onerror=alert(1)>", "allow_other");
-        let (daemon, address) = serving(lab, QUICK);
-        let browser = Browser::start(&lab.aside("browser"));
+    run_isolated_for(BROWSER_LIMIT, test_name!(), |lab| {
+        let mounts = lab.mount_fuses(3);
+        let odd = lab.mount_fuse_with("<img src=x onerror=alert(1)>", "allow_other");
+        let (daemon, address) = start_with_http(lab, QUICK);
+        let browser = Browser::start(&lab.scratch_path("browser"));
         browser.open(&format!("http://{address}/"));
-        soon(ms(5000) + slack(), "it is live", || browser.value(LINK) == "live");
+        wait_until(ms(5000) + slack(), "it is live", || browser.value(LINK) == "live");
         assert_eq!(browser.value(DEAD_TITLE), "No mount is dead");
         assert_eq!(browser.value("document.querySelectorAll('tbody tr').length"), "4");
-        assert!(browser.value("document.querySelector('tbody').textContent").contains(&printed(&odd)));
+        assert!(browser.value("document.querySelector('tbody').textContent").contains(&display_path(&odd)));
         assert_eq!(browser.value("document.querySelectorAll('tbody img').length"), "0");
 
-        lab.order("mute", &mounts[1]);
-        let told = daemon.told_failed(&mounts[1], "hung", QUICK_HANG);
-        soon(SHOWN_WITHIN + slack(), "it is shown", || browser.value(DEAD_TITLE) == "1 mount is dead");
+        lab.set_fault("mute", &mounts[1]);
+        let told = daemon.wait_for_failure(&mounts[1], "hung", QUICK_HANG);
+        wait_until(SHOWN_WITHIN + slack(), "it is shown", || browser.value(DEAD_TITLE) == "1 mount is dead");
         assert!(told.at.elapsed() < SHOWN_WITHIN + slack());
         let dead = browser.value("document.getElementById('dead-list').textContent");
-        assert!(dead.contains(&printed(&mounts[1])) && dead.contains("hung: no answer in 5"), "{dead}");
+        assert!(dead.contains(&display_path(&mounts[1])) && dead.contains("hung: no answer in 5"), "{dead}");
         assert!(browser.value("document.querySelector('tbody tr').textContent").starts_with("hung"));
         assert!(
             browser
@@ -47,27 +47,30 @@ fn a_hang_appears_on_the_open_page() {
         assert_eq!(browser.value("document.querySelectorAll('tbody tr').length"), "1");
         assert_eq!(browser.value("document.getElementById('note').textContent"), "1 of 4 mounts match");
 
-        lab.order("ok", &mounts[1]);
-        lab.order("release", &mounts[1]);
-        daemon.told_recovered(&mounts[1], ms(1000));
-        soon(SHOWN_WITHIN + slack(), "its end is shown", || browser.value(DEAD_TITLE) == "No mount is dead");
+        lab.clear_fault(&mounts[1]);
+        daemon.wait_for_recovery(&mounts[1], ms(1000));
+        wait_until(SHOWN_WITHIN + slack(), "its end is shown", || {
+            browser.value(DEAD_TITLE) == "No mount is dead"
+        });
         assert_eq!(browser.complaints(), Vec::<String>::new());
         daemon.stop();
-        soon(ms(3000) + slack(), "the end is shown", || browser.value(LINK).starts_with("no connection"));
+        wait_until(ms(3000) + slack(), "the end is shown", || {
+            browser.value(LINK).starts_with("no connection")
+        });
     });
 }
 
 #[test]
 fn it_works_without_scripts() {
     if !browser::is_there() {
-        return skipped(this_test!(), "needs chromium");
+        return skip_test(test_name!(), "needs chromium");
     }
-    isolated_for(BROWSER_LIMIT, this_test!(), |lab| {
-        let mounts = lab.fuses(3);
-        lab.order("errno ESTALE", &mounts[2]);
-        let (daemon, address) = serving(lab, QUICK);
-        soon(ms(2000) + slack(), "it is shown", || super::state_of(address, &mounts[2]) == "failed");
-        let browser = Browser::start(&lab.aside("browser"));
+    run_isolated_for(BROWSER_LIMIT, test_name!(), |lab| {
+        let mounts = lab.mount_fuses(3);
+        lab.set_fault("errno ESTALE", &mounts[2]);
+        let (daemon, address) = start_with_http(lab, QUICK);
+        wait_until(ms(2000) + slack(), "it is shown", || super::state_of(address, &mounts[2]) == "failed");
+        let browser = Browser::start(&lab.scratch_path("browser"));
         browser.without_scripts(true);
         browser.open(&format!("http://{address}/?q=estale+FAULT"));
         assert_eq!(browser.value(DEAD_TITLE), "1 mount is dead");
@@ -81,24 +84,24 @@ fn it_works_without_scripts() {
 #[test]
 fn many_mounts_do_not_freeze_it() {
     if !browser::is_there() {
-        return skipped(this_test!(), "needs chromium");
+        return skip_test(test_name!(), "needs chromium");
     }
-    isolated_for(BROWSER_LIMIT, this_test!(), |lab| {
-        let mounts = lab.fuses(2000);
-        let (daemon, address) = serving(lab, &["--poll-interval", "2"]);
+    run_isolated_for(BROWSER_LIMIT, test_name!(), |lab| {
+        let mounts = lab.mount_fuses(2000);
+        let (daemon, address) = start_with_http(lab, &["--poll-interval", "2"]);
         let page = get(address, "/");
         assert_eq!(page.text().matches("<tr role=\"row\"><td").count(), 500);
         assert!(page.text().contains("the first 500 of 2000 are shown"));
-        let browser = Browser::start(&lab.aside("browser"));
+        let browser = Browser::start(&lab.scratch_path("browser"));
         browser.open(&format!("http://{address}/"));
-        soon(ms(5000) + slack(), "it is live", || {
+        wait_until(ms(5000) + slack(), "it is live", || {
             browser.value("document.getElementById('place').textContent") == "1 of 4"
         });
         browser.value("document.getElementById('forth').click()");
         assert_eq!(browser.value("document.getElementById('place').textContent"), "2 of 4");
         let start = Instant::now();
-        lab.order("errno EIO", &mounts[1999]);
-        soon(ms(5000) + slack(), "it is shown", || browser.value(DEAD_TITLE) == "1 mount is dead");
+        lab.set_fault("errno EIO", &mounts[1999]);
+        wait_until(ms(5000) + slack(), "it is shown", || browser.value(DEAD_TITLE) == "1 mount is dead");
         assert!(start.elapsed() < ms(5000) + slack());
         assert_eq!(browser.complaints(), Vec::<String>::new());
         daemon.stop();
@@ -107,9 +110,9 @@ fn many_mounts_do_not_freeze_it() {
 
 #[test]
 fn nothing_else_may_run_in_it() {
-    isolated(this_test!(), |lab| {
-        lab.fuse_with("<script>alert(1)", "allow_other");
-        let (daemon, address) = serving(lab, QUICK);
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuse_with("<script>alert(1)", "allow_other");
+        let (daemon, address) = start_with_http(lab, QUICK);
         let page = get(address, "/?q=%22%3E%3Cscript%3E");
         let policy = page.header("content-security-policy").expect("it has one");
         assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");

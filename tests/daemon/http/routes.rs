@@ -1,7 +1,7 @@
 //! What is answered, and how.
 
-use super::{get, send, serving, state_of};
-use crate::common::{isolated, ms, printed, slack, soon};
+use super::{get, send, start_with_http, state_of};
+use crate::common::{display_path, ms, run_isolated, slack, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use flate2::read::GzDecoder;
 use std::io::Read;
@@ -9,9 +9,9 @@ use std::net::TcpListener;
 
 #[test]
 fn every_route_answers() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(3);
-        let (daemon, address) = serving(lab, QUICK);
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(3);
+        let (daemon, address) = start_with_http(lab, QUICK);
         for (target, status, kind, text) in [
             ("/metrics", 200, "text/plain; version=0.0.4; charset=utf-8", "\ntotal_mountpoints 3\n"),
             ("/api/v1/mounts", 200, "application/json", "\"total\":3"),
@@ -32,17 +32,17 @@ fn every_route_answers() {
             ("/nowhere", 404, "text/plain; charset=utf-8", "not found"),
             ("/api/v1/events?after=x", 400, "text/plain; charset=utf-8", "the number of an event"),
         ] {
-            soon(ms(1000) + slack(), target, || get(address, target).status == status);
+            wait_until(ms(1000) + slack(), target, || get(address, target).status == status);
             let answer = get(address, target);
             assert_eq!(answer.header("content-type"), Some(kind), "{target}");
             assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{target}");
             let found = answer.text().to_lowercase().contains(&text.to_lowercase());
             assert!(found, "{target}: {text} is not in {}", answer.text());
         }
-        let named = get(address, &format!("/api/v1/mounts?mountpoint={}", printed(&mounts[1]))).json();
+        let named = get(address, &format!("/api/v1/mounts?mountpoint={}", display_path(&mounts[1]))).json();
         assert_eq!(
             (&named["total"], &named["mounts"][0]["mountpoint"]),
-            (&1.into(), &printed(&mounts[1]).into())
+            (&1.into(), &display_path(&mounts[1]).into())
         );
         daemon.stop();
     });
@@ -50,23 +50,23 @@ fn every_route_answers() {
 
 #[test]
 fn a_lost_prober_shows_at_once() {
-    isolated(this_test!(), |lab| {
-        let path = lab.fuse("a");
-        lab.order("mute", &path);
+    run_isolated(test_name!(), |lab| {
+        let path = lab.mount_fuse("a");
+        lab.set_fault("mute", &path);
         // The next run, which would show it anyway, is far.
-        let (daemon, address) = serving(lab, &["--timeout", "500ms", "--poll-interval", "60"]);
-        daemon.told("cannot be killed", ms(3000));
+        let (daemon, address) = start_with_http(lab, &["--timeout", "500ms", "--poll-interval", "60"]);
+        daemon.wait_for_line("cannot be killed", ms(3000));
         let wanted = "\nmountstatus_probers_lost 1\n";
-        soon(ms(1000) + slack(), wanted, || get(address, "/metrics").text().contains(wanted));
+        wait_until(ms(1000) + slack(), wanted, || get(address, "/metrics").text().contains(wanted));
         daemon.stop();
     });
 }
 
 #[test]
 fn methods_and_bodies_that_are_not_wanted() {
-    isolated(this_test!(), |lab| {
-        lab.fuses(1);
-        let (daemon, address) = serving(lab, QUICK);
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(1);
+        let (daemon, address) = start_with_http(lab, QUICK);
         let head = send(address, "HEAD /-/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         assert_eq!((head.status, head.body.len()), (200, 0));
         let post = send(address, "POST /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -82,9 +82,9 @@ fn methods_and_bodies_that_are_not_wanted() {
 
 #[test]
 fn metrics_are_compressed_when_asked() {
-    isolated(this_test!(), |lab| {
-        lab.fuses(3);
-        let (daemon, address) = serving(lab, &["--poll-interval", "60"]);
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(3);
+        let (daemon, address) = start_with_http(lab, &["--poll-interval", "60"]);
         for target in ["/metrics", "/api/v1/mounts"] {
             let plain = get(address, target);
             assert_eq!(plain.header("content-encoding"), None);
@@ -104,54 +104,55 @@ fn metrics_are_compressed_when_asked() {
 
 #[test]
 fn a_hang_and_its_end_are_shown() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(3);
-        let (daemon, address) = serving(lab, QUICK);
-        lab.order("mute", &mounts[1]);
-        daemon.told_failed(&mounts[1], "hung", QUICK_HANG);
-        soon(super::SHOWN_WITHIN + slack(), "it is shown", || state_of(address, &mounts[1]) == "hung");
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(3);
+        let (daemon, address) = start_with_http(lab, QUICK);
+        lab.set_fault("mute", &mounts[1]);
+        daemon.wait_for_failure(&mounts[1], "hung", QUICK_HANG);
+        wait_until(super::SHOWN_WITHIN + slack(), "it is shown", || state_of(address, &mounts[1]) == "hung");
         assert!(get(address, "/metrics").text().contains("\ndead_mountpoints 1\n"));
         assert_eq!(get(address, "/api/v1/mounts").header("x-exit-status"), Some("1"));
-        lab.order("ok", &mounts[1]);
-        lab.order("release", &mounts[1]);
-        daemon.told_recovered(&mounts[1], ms(1000));
-        soon(super::SHOWN_WITHIN + slack(), "it is shown", || state_of(address, &mounts[1]) == "ok");
+        lab.clear_fault(&mounts[1]);
+        daemon.wait_for_recovery(&mounts[1], ms(1000));
+        wait_until(super::SHOWN_WITHIN + slack(), "it is shown", || state_of(address, &mounts[1]) == "ok");
         daemon.stop();
     });
 }
 
 #[test]
 fn not_ready_before_the_first_run_is_complete() {
-    isolated(this_test!(), |lab| {
-        let mounts = lab.fuses(2);
-        lab.order("mute", &mounts[0]);
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(2);
+        lab.set_fault("mute", &mounts[0]);
         let address = super::free_address();
         let text = address.to_string();
         let daemon =
-            crate::common::Daemon::spawn(lab.command(&["--timeout", "3", "--listen-address", &text]));
-        soon(ms(2000) + slack(), "it listens", || std::net::TcpStream::connect(address).is_ok());
+            crate::common::Daemon::spawn(lab.daemon_command(&["--timeout", "3", "--listen-address", &text]));
+        wait_until(ms(2000) + slack(), "it listens", || std::net::TcpStream::connect(address).is_ok());
         assert_eq!((get(address, "/-/ready").status, get(address, "/-/healthy").status), (503, 200));
-        daemon.told("Checked 2 mounts; 1 are dead", ms(4000));
-        soon(ms(1000) + slack(), "it is ready", || get(address, "/-/ready").status == 200);
+        daemon.wait_for_line("Checked 2 mounts; 1 are dead", ms(4000));
+        wait_until(ms(1000) + slack(), "it is ready", || get(address, "/-/ready").status == 200);
         daemon.stop();
     });
 }
 
 #[test]
 fn a_taken_port_is_a_warning() {
-    isolated(this_test!(), |lab| {
-        lab.fuses(1);
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(1);
         let taken = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
         let address = taken.local_addr().expect("it is bound").to_string();
-        let daemon = lab.daemon(&["--listen-address", &address]);
-        daemon.told(&format!("Cannot listen on {address}: Address already in use"), ms(1000));
-        daemon.told("; going on without", ms(0));
-        soon(ms(1000) + slack(), "no thread is left", || daemon.process.threads() <= without_http());
+        let daemon = lab.start_daemon(&["--listen-address", &address]);
+        daemon.wait_for_line(&format!("Cannot listen on {address}: Address already in use"), ms(1000));
+        daemon.wait_for_line("; going on without", ms(0));
+        wait_until(ms(1000) + slack(), "no thread is left", || {
+            daemon.process.thread_count() <= without_http()
+        });
         // Room was made, and somebody asks for another try.
         drop(taken);
-        daemon.signal(nix::sys::signal::Signal::SIGHUP);
+        daemon.send_signal(nix::sys::signal::Signal::SIGHUP);
         let address: std::net::SocketAddr = address.parse().expect("it is one");
-        soon(ms(3000) + slack(), "it listens", || std::net::TcpStream::connect(address).is_ok());
+        wait_until(ms(3000) + slack(), "it listens", || std::net::TcpStream::connect(address).is_ok());
         assert_eq!(get(address, "/-/healthy").status, 200);
         daemon.stop();
     });
@@ -164,30 +165,30 @@ const fn without_http() -> usize {
 
 #[test]
 fn without_listeners_there_is_no_thread() {
-    isolated(this_test!(), |lab| {
-        lab.fuses(1);
-        let daemon = lab.daemon(&["--listen-address", "off", "--socket", "off"]);
-        let before = daemon.process.threads();
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(1);
+        let daemon = lab.start_daemon(&["--listen-address", "off", "--socket", "off"]);
+        let before = daemon.process.thread_count();
         assert!(before <= without_http(), "{before}");
         daemon.stop();
-        let (daemon, _) = serving(lab, &[]);
-        assert_eq!(daemon.process.threads(), before + 1);
+        let (daemon, _) = start_with_http(lab, &[]);
+        assert_eq!(daemon.process.thread_count(), before + 1);
         daemon.stop();
     });
 }
 
 #[test]
 fn nobody_who_asks_costs_nothing() {
-    isolated(this_test!(), |lab| {
-        lab.fuses(5);
-        let _read = lab.syslog();
-        let (daemon, address) = serving(lab, &["--poll-interval", "20"]);
-        daemon.past_the_second_run(ms(20_000));
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(5);
+        let _read = lab.read_syslog();
+        let (daemon, address) = start_with_http(lab, &["--poll-interval", "20"]);
+        daemon.wait_for_second_run(ms(20_000));
         get(address, "/metrics");
         crate::common::pause(ms(3000));
-        let before = daemon.process.wakeups();
+        let before = daemon.process.wakeup_count();
         crate::common::pause(ms(5000));
-        assert_eq!(daemon.process.wakeups(), before);
+        assert_eq!(daemon.process.wakeup_count(), before);
         daemon.stop();
     });
 }

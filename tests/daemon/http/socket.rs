@@ -2,17 +2,17 @@
 
 use super::get_unix;
 use crate::QUICK;
-use crate::common::{isolated, ms, printed, slack, soon};
+use crate::common::{display_path, ms, run_isolated, slack, wait_until};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
 #[test]
 fn it_is_there_while_the_daemon_is() {
-    isolated(this_test!(), |lab| {
-        lab.fuses(2);
-        let path = lab.aside("socket");
-        let daemon = lab.daemon(&["--socket", path.to_str().expect("plain")]);
-        soon(ms(1000) + slack(), "it is there", || path.symlink_metadata().is_ok());
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(2);
+        let path = lab.scratch_path("socket");
+        let daemon = lab.start_daemon(&["--socket", path.to_str().expect("plain")]);
+        wait_until(ms(1000) + slack(), "it is there", || path.symlink_metadata().is_ok());
         let mode = path.symlink_metadata().expect("it is there").permissions().mode();
         assert_eq!(mode & 0o7777, 0o660);
         assert_eq!(get_unix(&path, "/api/v1/mounts").json()["total"], 2);
@@ -23,12 +23,14 @@ fn it_is_there_while_the_daemon_is() {
 
 #[test]
 fn what_a_dead_daemon_left_is_replaced() {
-    isolated(this_test!(), |lab| {
-        lab.fuses(1);
-        let path = lab.aside("socket");
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(1);
+        let path = lab.scratch_path("socket");
         drop(UnixListener::bind(&path).expect("a socket can be bound"));
-        let daemon = lab.daemon(&["--socket", path.to_str().expect("plain")]);
-        soon(ms(1000) + slack(), "it answers", || std::os::unix::net::UnixStream::connect(&path).is_ok());
+        let daemon = lab.start_daemon(&["--socket", path.to_str().expect("plain")]);
+        wait_until(ms(1000) + slack(), "it answers", || {
+            std::os::unix::net::UnixStream::connect(&path).is_ok()
+        });
         assert_eq!(get_unix(&path, "/-/healthy").status, 200);
         daemon.stop();
     });
@@ -36,19 +38,19 @@ fn what_a_dead_daemon_left_is_replaced() {
 
 #[test]
 fn what_belongs_to_others_stays() {
-    isolated(this_test!(), |lab| {
-        lab.fuses(1);
-        let (taken, file) = (lab.aside("socket"), lab.aside("file"));
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(1);
+        let (taken, file) = (lab.scratch_path("socket"), lab.scratch_path("file"));
         let _listener = UnixListener::bind(&taken).expect("a socket can be bound");
         std::fs::write(&file, "precious").expect("a file can be written");
         for (path, problem) in [
             (&taken, "Address already in use"),
             (&file, "Address already in use"),
-            (&lab.aside("nowhere/socket"), "No such file or directory"),
+            (&lab.scratch_path("nowhere/socket"), "No such file or directory"),
         ] {
-            let daemon = lab.daemon(&[QUICK, &["--socket", path.to_str().expect("plain")]].concat());
-            daemon.told(&format!("Cannot listen on {}: {problem}", printed(path)), ms(1000));
-            daemon.told("Checked 1 mounts", ms(3000));
+            let daemon = lab.start_daemon(&[QUICK, &["--socket", path.to_str().expect("plain")]].concat());
+            daemon.wait_for_line(&format!("Cannot listen on {}: {problem}", display_path(path)), ms(1000));
+            daemon.wait_for_line("Checked 1 mounts", ms(3000));
             daemon.stop();
         }
         assert!(taken.symlink_metadata().is_ok());

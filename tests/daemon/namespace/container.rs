@@ -1,6 +1,6 @@
 //! A process in a mount namespace of its own, with mounts that are nowhere else.
 
-use crate::common::{Daemon, Lab, Lines, ms, printed};
+use crate::common::{Daemon, Lab, Lines, display_path, ms};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
@@ -23,11 +23,11 @@ impl Container {
 
     /// The same, but here they stay where they are.
     pub(super) fn sharing(lab: &Lab, mounts: &[&Path]) -> Container {
-        let root = lab.aside("there");
+        let root = lab.scratch_path("there");
         std::fs::create_dir_all(&root).expect("a directory");
-        let mut script = format!("set -e; mount -t tmpfs container {}\n", printed(&root));
+        let mut script = format!("set -e; mount -t tmpfs container {}\n", display_path(&root));
         for (n, mount) in mounts.iter().enumerate() {
-            let (from, to) = (printed(mount), printed(&root.join(n.to_string())));
+            let (from, to) = (display_path(mount), display_path(&root.join(n.to_string())));
             script += &format!("mkdir {to}; mount --move {from} {to}\n");
         }
         script += "umount -l /proc; echo ready; exec cat";
@@ -37,8 +37,8 @@ impl Container {
             .stdout(Stdio::piped())
             .spawn()
             .expect("unshare starts");
-        let said = Lines::of_reader(process.stdout.take().expect("it was asked for"));
-        assert!(said.wait(0, "ready", ms(10_000)).is_some(), "the container did not come up");
+        let said = Lines::from_reader(process.stdout.take().expect("it was asked for"));
+        assert!(said.wait_for(0, "ready", ms(10_000)).is_some(), "the container did not come up");
         let stdin = process.stdin.take().expect("it was asked for");
         Container { process, _stdin: stdin, root }
     }
@@ -69,14 +69,14 @@ impl Container {
             .stdout(Stdio::piped())
             .spawn()
             .expect("nsenter starts");
-        let said = Lines::of_reader(child.stdout.take().expect("it was asked for"));
-        assert!(said.wait(0, "ready", ms(10_000)).is_some(), "nobody is in the new root");
+        let said = Lines::from_reader(child.stdout.take().expect("it was asked for"));
+        assert!(said.wait_for(0, "ready", ms(10_000)).is_some(), "nobody is in the new root");
         child
     }
 
     /// The daemon, which watches what is in it.
     pub(super) fn command(&self, lab: &Lab, arguments: &[&str]) -> Command {
-        let mut command = lab.command(arguments);
+        let mut command = lab.daemon_command(arguments);
         command.args(self.options());
         command
     }
@@ -92,7 +92,7 @@ impl Container {
     }
 
     fn options(&self) -> [String; 4] {
-        let include = format!("^{}/", printed(&self.root));
+        let include = format!("^{}/", display_path(&self.root));
         ["--mount-namespace".into(), self.file(), "--mount-points-include".into(), include]
     }
 

@@ -1,7 +1,7 @@
 //! The end of the namespace that is watched: told, with an exit status of its own, whatever hangs; and it is let go.
 
 use super::Container;
-use crate::common::{Daemon, Finished, Lab, isolated, ms, slack, soon};
+use crate::common::{CommandOutput, Daemon, Lab, ms, run_isolated, slack, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -25,40 +25,43 @@ fn connection(mount: &Path) -> PathBuf {
 
 #[test]
 fn the_end_of_a_container_is_told_at_once() {
-    isolated(this_test!(), |lab| {
-        let inner = lab.fuse("a");
+    run_isolated(test_name!(), |lab| {
+        let inner = lab.mount_fuse("a");
         let connection = connection(&inner);
         let container = Container::with(lab, &[&inner]);
         let daemon = container.daemon(lab, &["--poll-interval", "60"]);
         let (file, start) = (container.file(), Instant::now());
         container.end();
-        daemon.told(&format!("The mount namespace of {file} has ended; nothing is left to watch"), ms(500));
-        let done = daemon.finish(start, ms(1000));
+        daemon.wait_for_line(
+            &format!("The mount namespace of {file} has ended; nothing is left to watch"),
+            ms(500),
+        );
+        let done = daemon.wait_for_exit(start, ms(1000));
         assert_eq!(done.code, Some(ENDED), "{}", done.stderr);
         assert!(!done.stderr.contains("Mount disappeared"), "{}", done.stderr);
         // The last one to hold the namespace has let go of it, so its mounts are gone and their server knows.
-        soon(ms(2000) + slack(), "the file system is gone", || !connection.exists());
+        wait_until(ms(2000) + slack(), "the file system is gone", || !connection.exists());
     });
 }
 
 #[test]
 fn a_probe_that_cannot_be_killed_does_not_keep_the_daemon_from_its_end() {
-    isolated(this_test!(), |lab| {
-        let inner = lab.fuse("a");
+    run_isolated(test_name!(), |lab| {
+        let inner = lab.mount_fuse("a");
         let container = Container::with(lab, &[&inner]);
         let daemon = container.daemon(lab, QUICK);
-        lab.order("mute", &inner);
-        daemon.told_failed(&container.place(0), "hung", QUICK_HANG);
-        daemon.told("cannot be killed while 1 of its probes hang", ms(3000));
+        lab.set_fault("mute", &inner);
+        daemon.wait_for_failure(&container.place(0), "hung", QUICK_HANG);
+        daemon.wait_for_line("cannot be killed while 1 of its probes hang", ms(3000));
         let start = Instant::now();
         container.end();
-        assert_eq!(daemon.finish(start, ms(1000)).code, Some(ENDED));
+        assert_eq!(daemon.wait_for_exit(start, ms(1000)).code, Some(ENDED));
     });
 }
 
 #[test]
 fn a_process_that_goes_elsewhere_leaves_its_namespace_unwatched() {
-    isolated(this_test!(), |lab| {
+    run_isolated(test_name!(), |lab| {
         // It waits for its standard input and then leaves for a namespace of its own.
         let mut process = Command::new("unshare")
             .args(["--mount", "--", "sh", "-c", "echo ready; read line; exec unshare --mount sleep 600"])
@@ -66,14 +69,14 @@ fn a_process_that_goes_elsewhere_leaves_its_namespace_unwatched() {
             .stdout(Stdio::piped())
             .spawn()
             .expect("unshare starts");
-        let said = crate::common::Lines::of_reader(process.stdout.take().expect("it was asked for"));
-        assert!(said.wait(0, "ready", ms(10_000)).is_some());
-        let mut command = lab.command(QUICK);
+        let said = crate::common::Lines::from_reader(process.stdout.take().expect("it was asked for"));
+        assert!(said.wait_for(0, "ready", ms(10_000)).is_some());
+        let mut command = lab.daemon_command(QUICK);
         command.args(["--mount-namespace", &format!("/proc/{}/ns/mnt", process.id())]);
         let daemon = Daemon::start(command);
         let start = Instant::now();
         drop(process.stdin.take());
-        let done = daemon.finish(start, ms(3000));
+        let done = daemon.wait_for_exit(start, ms(3000));
         assert_eq!(done.code, Some(ENDED), "{}", done.stderr);
         process.kill().expect("it lives");
         process.wait().expect("it is ours");
@@ -101,64 +104,63 @@ fn mounted_on(lab: &Lab, mount: &Path, file: &Path) -> Container {
 
 #[test]
 fn a_namespace_that_is_mounted_ends_with_that_mount() {
-    isolated(this_test!(), |lab| {
-        let inner = lab.fuse("a");
+    run_isolated(test_name!(), |lab| {
+        let inner = lab.mount_fuse("a");
         let connection = connection(&inner);
-        let file = lab.aside("namespace");
+        let file = lab.scratch_path("namespace");
         std::fs::write(&file, "").expect("a file");
         let container = mounted_on(lab, &inner, &file);
         let path = container.place(0);
-        let mut command = lab.command(QUICK);
+        let mut command = lab.daemon_command(QUICK);
         command.arg("--mount-namespace").arg(&file);
         command.args(["--mount-points-include", &format!("^{}$", path.display())]);
         container.end(); // the mount alone keeps it now
         let daemon = Daemon::start(command);
-        daemon.told("Checked 1 mounts; 0 are dead", ms(2000));
-        lab.order("mute", &inner);
-        daemon.told_failed(&path, "hung", QUICK_HANG);
-        lab.order("ok", &inner);
-        lab.order("release", &inner);
-        daemon.told_recovered(&path, ms(3000));
+        daemon.wait_for_line("Checked 1 mounts; 0 are dead", ms(2000));
+        lab.set_fault("mute", &inner);
+        daemon.wait_for_failure(&path, "hung", QUICK_HANG);
+        lab.clear_fault(&inner);
+        daemon.wait_for_recovery(&path, ms(3000));
         let start = Instant::now();
         lab.unmount(&file).expect("we do not keep it busy");
-        let done = daemon.finish(start, ms(2000));
+        let done = daemon.wait_for_exit(start, ms(2000));
         assert_eq!(done.code, Some(ENDED), "{}", done.stderr);
-        soon(ms(2000) + slack(), "the file system is gone", || !connection.exists());
+        wait_until(ms(2000) + slack(), "the file system is gone", || !connection.exists());
     });
 }
 
 #[test]
 fn a_single_run_in_a_namespace_that_ends_is_no_success() {
-    isolated(this_test!(), |lab| {
-        let inner = lab.fuse("a");
+    run_isolated(test_name!(), |lab| {
+        let inner = lab.mount_fuse("a");
         let container = Container::with(lab, &[&inner]);
-        lab.order("mute", &inner);
+        lab.set_fault("mute", &inner);
         let daemon = Daemon::spawn(container.command(lab, &["--once-only", "--timeout", "30"]));
         let check = Daemon::spawn(container.check(&["--timeout", "30", "--nagios"]));
         for daemon in [&daemon, &check] {
-            soon(ms(10_000), "a probe is under way", || !daemon.process.children().is_empty());
+            wait_until(ms(10_000), "a probe is under way", || !daemon.process.children().is_empty());
         }
-        daemon.told("Watching", ms(5000));
-        soon(ms(10_000), "both wait", || lab.order("count", &inner).ends_with("kept=2"));
+        daemon.wait_for_line("Watching", ms(5000));
+        wait_until(ms(10_000), "both wait", || lab.request_counts(&inner).ends_with("kept=2"));
         let start = Instant::now();
         container.end();
-        let done = daemon.finish(start, ms(1000));
+        let done = daemon.wait_for_exit(start, ms(1000));
         assert_eq!(done.code, Some(ENDED), "{}", done.stderr);
-        let done = check.finish(start, ms(1000));
+        let done = check.wait_for_exit(start, ms(1000));
         assert_eq!((done.code, done.stdout.contains("MOUNTS UNKNOWN")), (Some(3), true), "{}", done.stdout);
     });
 }
 
 #[test]
 fn one_that_is_not_there_any_more_is_no_start() {
-    isolated(this_test!(), |lab| {
+    run_isolated(test_name!(), |lab| {
         let container = Container::with(lab, &[]);
         let command = container.command(lab, &["--once-only", "--syslog", "off"]);
         let file = container.file();
         container.end();
-        let done = Finished::run(command, ms(2000));
+        let done = CommandOutput::run(command, ms(2000));
         assert_eq!(done.code, Some(2), "{}", done.stderr);
-        done.says(&format!("--mount-namespace {file}: No such file or directory"));
+        done.assert_stderr_contains(&format!("--mount-namespace {file}: No such file or directory"));
         assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
     });
 }

@@ -2,7 +2,7 @@
 
 use super::Container;
 use super::rights::limited;
-use crate::common::{Daemon, Finished, isolated, ms, slack, soon};
+use crate::common::{CommandOutput, Daemon, ms, run_isolated, slack, wait_until};
 use crate::http::get;
 use mount_status_monitor::cli::{self, Invocation};
 use mount_status_monitor::output::http::SocketChoice;
@@ -86,12 +86,12 @@ fn the_node_s_types_of_storage_are_watched_and_those_of_containers_are_not() {
 /// With all that the manifest says, but for what it calls the first process and for an address that is free here.
 #[test]
 fn with_its_arguments_and_capabilities_the_node_is_watched() {
-    isolated(this_test!(), |lab| {
-        let inner = lab.fuse("a");
+    run_isolated(test_name!(), |lab| {
+        let inner = lab.mount_fuse("a");
         let node = Container::with(lab, &[&inner]);
         let address: SocketAddr =
             TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port");
-        let socket = lab.aside("socket");
+        let socket = lab.scratch_path("socket");
         let arguments = words(&container()["args"]).into_iter().map(|argument| {
             match argument.split_once('=').expect("an option and its value").0 {
                 "--mount-namespace" => format!("--mount-namespace={}", node.file()),
@@ -103,19 +103,19 @@ fn with_its_arguments_and_capabilities_the_node_is_watched() {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
         command.args(arguments).args(["--timeout", "500ms", "--poll-interval", "1"]);
         let daemon = Daemon::start(limited(&capabilities(), &command));
-        soon(ms(2000) + slack(), "it is ready", || get(address, "/-/ready").status == 200);
-        lab.order("mute", &inner);
+        wait_until(ms(2000) + slack(), "it is ready", || get(address, "/-/ready").status == 200);
+        lab.set_fault("mute", &inner);
         let path = node.place(0);
-        daemon.told_failed(&path, "hung", crate::QUICK_HANG);
+        daemon.wait_for_failure(&path, "hung", crate::QUICK_HANG);
         assert_eq!(get(address, "/-/healthy").status, 200);
         let line = format!("mountpoint=\"{}\"}} 0", path.display());
-        soon(ms(2000) + slack(), "Prometheus learns of it", || {
+        wait_until(ms(2000) + slack(), "Prometheus learns of it", || {
             get(address, "/metrics").text().contains(&line)
         });
 
         let mut status = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
         status.args(["status", "--socket"]).arg(&socket);
-        let done = Finished::run(status, ms(2000));
+        let done = CommandOutput::run(status, ms(2000));
         assert_eq!(done.code, Some(1), "{}", done.stderr);
         assert!(done.stdout.contains(path.to_str().expect("plain names")), "{}", done.stdout);
         daemon.stop();

@@ -3,7 +3,7 @@
 
 use super::Container;
 use super::kubernetes::{capabilities, container, words};
-use crate::common::{Daemon, Lab, isolated, ms, skipped, slack, soon};
+use crate::common::{Daemon, Lab, ms, run_isolated, skip_test, slack, wait_until};
 use crate::http::free_address;
 use crate::http::get;
 use serde_json::{Value, json};
@@ -17,28 +17,27 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_mount_status_monitor");
 #[test]
 fn a_container_watches_the_node() {
     if Command::new("runc").arg("--version").stdout(Stdio::null()).status().is_err() {
-        return skipped(this_test!(), "needs runc(8)");
+        return skip_test(test_name!(), "needs runc(8)");
     }
-    isolated(this_test!(), |lab| {
-        let inner = lab.fuse("a");
+    run_isolated(test_name!(), |lab| {
+        let inner = lab.mount_fuse("a");
         let node = Container::with(lab, &[&inner]);
         let address = free_address();
         let bundle = bundle(lab, &node, address);
-        let runc = Runc { state: lab.aside("runc"), id: format!("msm-test-{}", address.port()) };
+        let runc = Runc { state: lab.scratch_path("runc"), id: format!("msm-test-{}", address.port()) };
         let mut command = runc.command("run");
         command.arg("--bundle").arg(&bundle).arg(&runc.id);
         let daemon = Daemon::start(command);
-        soon(ms(2000) + slack(), "it is ready", || get(address, "/-/ready").status == 200);
+        wait_until(ms(2000) + slack(), "it is ready", || get(address, "/-/ready").status == 200);
         let path = node.place(0);
-        lab.order("mute", &inner);
-        daemon.told_failed(&path, "hung", crate::QUICK_HANG);
-        lab.order("ok", &inner);
-        lab.order("release", &inner);
-        daemon.told_recovered(&path, ms(3000));
+        lab.set_fault("mute", &inner);
+        daemon.wait_for_failure(&path, "hung", crate::QUICK_HANG);
+        lab.clear_fault(&inner);
+        daemon.wait_for_recovery(&path, ms(3000));
         let start = Instant::now();
         node.end();
         // Without pidfd_open it is seen with the next run.
-        let done = daemon.finish(start, ms(3000));
+        let done = daemon.wait_for_exit(start, ms(3000));
         assert_eq!(done.code, Some(3), "{}", done.stderr);
         assert!(done.stderr.contains("has ended; nothing is left to watch"), "{}", done.stderr);
     });
@@ -66,7 +65,7 @@ impl Drop for Runc {
 
 /// What runc is given: a root with the program and its libraries, and a description.
 fn bundle(lab: &Lab, node: &Container, address: SocketAddr) -> PathBuf {
-    let bundle = lab.aside("bundle");
+    let bundle = lab.scratch_path("bundle");
     let root = bundle.join("rootfs");
     for folder in ["proc", "run", "usr/bin"] {
         std::fs::create_dir_all(root.join(folder)).expect("a folder");

@@ -1,0 +1,121 @@
+//! The prober or the daemon itself is hurt. That is told, it heals, and no mount is accused of it.
+
+use crate::common::{Daemon, ms, pause, run_isolated};
+use crate::{QUICK, QUICK_HANG};
+use nix::sys::signal::Signal;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Nobody else on the machine has processes of this user, whose number is limited.
+const LONELY_USER: u32 = 47_111;
+
+const FEW_RUNS: std::time::Duration = ms(3500);
+
+#[test]
+fn a_killed_prober_is_told_and_replaced() {
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(5);
+        let daemon = lab.start_daemon(QUICK);
+        let prober = daemon.prober();
+        daemon.skip_earlier_lines();
+        prober.send_signal(Signal::SIGKILL);
+        daemon.wait_for_line("Prober ", ms(3000));
+        daemon.skip_earlier_lines();
+        daemon.wait_for_line("Checked 5 mounts; 0 are dead", ms(3000));
+        daemon.assert_no_line("Mount failed");
+        assert_ne!(daemon.prober(), prober);
+        lab.set_fault("mute", &mounts[0]);
+        daemon.wait_for_failure(&mounts[0], "hung", QUICK_HANG);
+        daemon.stop();
+    });
+}
+
+/// All its probes overrun, and still none of its mounts is to blame.
+#[test]
+fn a_stopped_prober_is_told_and_replaced() {
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(5);
+        let daemon = lab.start_daemon(QUICK);
+        let prober = daemon.prober();
+        daemon.skip_earlier_lines();
+        prober.send_signal(Signal::SIGSTOP);
+        daemon.wait_for_line("Prober ", ms(4000));
+        daemon.wait_for_line("Checked 5 mounts; 0 are dead", ms(4000));
+        daemon.assert_no_line("Mount failed");
+        lab.set_fault("mute", &mounts[0]);
+        daemon.wait_for_failure(&mounts[0], "hung", QUICK_HANG + ms(500));
+        daemon.stop();
+    });
+}
+
+#[test]
+fn a_daemon_that_was_stopped_for_a_while_accuses_nobody() {
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(5);
+        let daemon = lab.start_daemon(QUICK);
+        for stopped in [ms(3000), ms(700)] {
+            daemon.send_signal(Signal::SIGSTOP);
+            pause(stopped);
+            daemon.send_signal(Signal::SIGCONT);
+            daemon.skip_earlier_lines();
+            daemon.wait_for_line("Checked 5 mounts; 0 are dead", ms(3000));
+            pause(ms(1200));
+            daemon.assert_no_line("Mount failed");
+        }
+        lab.set_fault("mute", &mounts[0]);
+        daemon.wait_for_failure(&mounts[0], "hung", QUICK_HANG);
+        daemon.stop();
+    });
+}
+
+#[test]
+fn without_descriptors_nobody_is_accused() {
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(5);
+        let daemon = lab.start_daemon(QUICK);
+        let prober = daemon.prober();
+        limit(&daemon, 0, "--nofile=3:");
+        daemon.skip_earlier_lines();
+        prober.send_signal(Signal::SIGKILL);
+        daemon.wait_for_line("Cannot start a prober: ", ms(4000));
+        daemon.wait_for_line("Checked 5 mounts; 0 are dead; 5 could not be judged", ms(6000));
+        pause(FEW_RUNS);
+        daemon.assert_no_line("Mount failed");
+        daemon.assert_no_line("Mount disappeared");
+
+        limit(&daemon, 0, "--nofile=1024:");
+        daemon.skip_earlier_lines();
+        lab.set_fault("mute", &mounts[0]);
+        daemon.wait_for_failure(&mounts[0], "hung", ms(40_000));
+        daemon.stop();
+    });
+}
+
+#[test]
+fn without_processes_nobody_is_accused() {
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(5);
+        let daemon = Daemon::start(lab.daemon_command_as(LONELY_USER, QUICK));
+        let prober = daemon.prober();
+        limit(&daemon, LONELY_USER, "--nproc=1:");
+        daemon.skip_earlier_lines();
+        prober.send_signal(Signal::SIGKILL);
+        daemon.wait_for_line("Cannot start a prober: ", ms(4000));
+        daemon.wait_for_line("Checked 5 mounts; 0 are dead; 5 could not be judged", ms(6000));
+        pause(FEW_RUNS);
+        daemon.assert_no_line("Mount failed");
+
+        limit(&daemon, LONELY_USER, "--nproc=4096:");
+        daemon.skip_earlier_lines();
+        lab.set_fault("mute", &mounts[0]);
+        daemon.wait_for_failure(&mounts[0], "hung", ms(40_000));
+        daemon.stop();
+    });
+}
+
+/// The soft limit of the running daemon, set by its own user: even root may not everywhere.
+fn limit(daemon: &Daemon, user: u32, what: &str) {
+    let mut command = Command::new("prlimit");
+    command.args(["--pid", &daemon.process.0.to_string(), what]).uid(user).gid(user);
+    assert!(command.status().expect("prlimit runs").success(), "{what}");
+}
