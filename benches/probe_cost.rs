@@ -4,10 +4,10 @@
 //! `cargo bench --bench probe_cost [-- PATH]` asks the mounts at and below PATH (`/dev/shm`).
 
 use mio::{Events, Poll};
-use mount_status_monitor::children::prober::Notice;
 use mount_status_monitor::children::prober::Pool;
 use mount_status_monitor::children::prober::PoolEvent;
 use mount_status_monitor::children::prober::ProbeId;
+use mount_status_monitor::children::prober::ProberNotice;
 use mount_status_monitor::monitor::Time;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
@@ -52,7 +52,7 @@ fn median(mut round: impl FnMut() -> Duration) -> f64 {
 fn loop_over(targets: &[Target]) -> Duration {
     let before = spent(ClockId::CLOCK_PROCESS_CPUTIME_ID);
     for target in targets.iter().cycle().take(PROBES) {
-        black_box(probe::ask(target, |call| {
+        black_box(probe::probe_mount(target, |call| {
             black_box(call);
         }));
     }
@@ -96,7 +96,7 @@ impl Daemon {
             self.poll.poll(&mut events, None).expect("a wait");
             self.turns += 1;
             for event in &events {
-                self.pool.ready(now, event.token());
+                self.pool.handle_ready(now, event.token());
             }
             for event in self.pool.drain_events() {
                 match event {
@@ -104,7 +104,7 @@ impl Daemon {
                         black_box(outcome);
                         answered += 1;
                     }
-                    PoolEvent::Notice(Notice::ProberStarted { pid }) => self.pid = pid,
+                    PoolEvent::Notice(ProberNotice::Started { pid }) => self.pid = pid,
                     other => panic!("{other:?}"),
                 }
             }

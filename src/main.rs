@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     match cli::parse(std::env::args_os()) {
         Ok(Invocation::Daemon(config, loader)) => {
             // Now, while there is no other thread.
-            commands::daemon(config, loader, ServiceManager::take())
+            commands::daemon(config, loader, ServiceManager::from_env())
         }
         Ok(Invocation::CheckConfig(config, explain)) => commands::check_config(&config, explain.as_deref()),
         Ok(Invocation::Check(config)) => commands::check(config),

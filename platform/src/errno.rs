@@ -51,7 +51,7 @@ impl Errno {
 
     /// The number behind an I/O error; `EIO` where the error has none.
     #[must_use]
-    pub fn of(error: &std::io::Error) -> Errno {
+    pub fn from_io(error: &std::io::Error) -> Errno {
         Errno(error.raw_os_error().unwrap_or(libc::EIO))
     }
 

@@ -94,7 +94,7 @@ pub struct ServerCheck {
     /// Where it is, by the mount's options.
     pub address: SocketAddr,
     /// What came of it.
-    pub answer: ServerAnswer,
+    pub response: ServerResponse,
 }
 
 /// A protocol of storage.
@@ -119,7 +119,7 @@ impl Service {
 
 /// What a server said.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum ServerAnswer {
+pub enum ServerResponse {
     /// No connection within this time.
     NoConnection(Duration),
     /// Its machine refuses: nothing listens there.
@@ -127,13 +127,13 @@ pub enum ServerAnswer {
     /// There is no way to it.
     Unreachable(crate::Errno),
     /// It takes the connection and then says nothing, for this long.
-    Silent(Duration),
+    NoReply(Duration),
     /// It takes a connection; more was not tried.
-    Accepts,
+    Connects,
     /// It answers.
-    Answers,
+    Replies,
     /// It was not asked: too many servers at a time.
-    NotAsked,
+    NotChecked,
 }
 
 /// What an NFS client counts for one mount (`/proc/self/mountstats`), over all of its connections.
@@ -216,7 +216,7 @@ pub enum Family {
 impl Family {
     /// The family of a file system type.
     #[must_use]
-    pub fn of(fstype: &[u8]) -> Family {
+    pub fn from_fstype(fstype: &[u8]) -> Family {
         match fstype {
             b"nfs" | b"nfs4" => Family::Nfs,
             b"cifs" | b"smb3" => Family::Smb,

@@ -66,7 +66,7 @@ pub use children::command;
 pub use errno::Errno;
 pub use machine::{MACHINE_ID, machine_id};
 pub use mount::{DeviceNumber, FsKind, Mount, MountKey};
-pub use mount_table::{MountTable, mount_around};
+pub use mount_table::{MountTable, mount_containing};
 pub use probing::{Call, ProbeOutcome, Target, Usage};
 pub use process_stats::ProcessStats;
 pub use system::evidence as collect;

@@ -87,8 +87,8 @@ impl Mount {
 
     /// Does the system keep it for itself, out of the sight of people? Its coming and going is nothing to tell them of.
     #[must_use]
-    pub fn is_quiet(&self) -> bool {
-        crate::system::is_quiet(self)
+    pub fn is_system_internal(&self) -> bool {
+        crate::system::is_system_internal(self)
     }
 
     /// The value of `name=value` among the superblock's options.
@@ -102,7 +102,7 @@ impl Mount {
     /// For an automount trigger: so long after its last use what it mounted is unmounted, where walking its path counts
     /// as use. `None` where nothing is unmounted, or where a walk does not count (`strictexpire`).
     #[must_use]
-    pub fn idle_limit(&self) -> Option<Duration> {
+    pub fn idle_timeout(&self) -> Option<Duration> {
         if self.kind() != FsKind::Autofs || has_option(&self.super_options, "strictexpire") {
             return None;
         }
@@ -113,7 +113,7 @@ impl Mount {
     /// The user and group that alone may ask this file system: a FUSE mount without `allow_other` answers nobody
     /// but its owner, root included (`fuse(4)`). `None` where anybody may ask.
     #[must_use]
-    pub fn owner_only(&self) -> Option<(u32, u32)> {
+    pub fn fuse_owner(&self) -> Option<(u32, u32)> {
         if self.kind() != FsKind::Fuse || has_option(&self.super_options, "allow_other") {
             return None;
         }

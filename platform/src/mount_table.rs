@@ -61,7 +61,7 @@ impl<'a> IntoIterator for &'a MountTable {
 
 /// The mount on which this file lies, from paths alone: the one with the longest mount point that leads to its folder;
 /// of two on one place the later, which covers the earlier. The file itself is not looked at: it may be a mount point.
-pub fn mount_around<'a>(mounts: impl Iterator<Item = &'a Mount>, file: &Path) -> Option<&'a Mount> {
+pub fn mount_containing<'a>(mounts: impl Iterator<Item = &'a Mount>, file: &Path) -> Option<&'a Mount> {
     let folder = file.parent()?;
     let over = mounts.filter(|mount| folder.starts_with(&mount.mountpoint));
     over.max_by_key(|mount| mount.mountpoint.as_os_str().len())

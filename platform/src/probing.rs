@@ -14,20 +14,20 @@ pub struct Target {
     pub key: MountKey,
     /// The table's id, for kernels that do not tell the unique one (`STATX_MNT_ID`, 5.8+).
     pub id: u32,
-    /// Ask as this user and group: see [`Mount::owner_only`].
+    /// Ask as this user and group: see [`Mount::fuse_owner`].
     pub owner: Option<(u32, u32)>,
 }
 
 impl Target {
     /// The target that this mount is.
     #[must_use]
-    pub fn of(mount: &Mount) -> Target {
+    pub fn for_mount(mount: &Mount) -> Target {
         Target {
             path: mount.mountpoint.clone(),
             kind: mount.kind(),
             key: mount.key,
             id: mount.id,
-            owner: mount.owner_only(),
+            owner: mount.fuse_owner(),
         }
     }
 }

@@ -28,7 +28,7 @@ impl ServiceManager {
     ///
     /// # Errors
     /// Those of `socket(2)` and `connect(2)`; an address of another kind than `unix(7)` has.
-    pub fn take() -> io::Result<Option<ServiceManager>> {
+    pub fn from_env() -> io::Result<Option<ServiceManager>> {
         let [socket, watchdog, pid] = [SOCKET, WATCHDOG, WATCHDOG_PID].map(|name| {
             let value = std::env::var_os(name);
             if value.is_some() && is_alone() {
@@ -39,14 +39,14 @@ impl ServiceManager {
         });
         let Some(socket) = socket else { return Ok(None) };
         let watchdog = patience(watchdog.as_deref(), pid.as_deref(), std::process::id());
-        Ok(Some(ServiceManager::over(connect(&socket)?, watchdog)?))
+        Ok(Some(ServiceManager::new(connect(&socket)?, watchdog)?))
     }
 
     /// Behind this connected socket, and with this patience with a service that it hears nothing of.
     ///
     /// # Errors
     /// Those of `fcntl(2)`.
-    pub fn over(socket: UnixDatagram, watchdog: Option<Duration>) -> io::Result<ServiceManager> {
+    pub fn new(socket: UnixDatagram, watchdog: Option<Duration>) -> io::Result<ServiceManager> {
         socket.set_nonblocking(true)?;
         Ok(ServiceManager { socket, watchdog })
     }
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn a_full_socket_makes_nobody_wait() {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
-        let manager = ServiceManager::over(ours, None).unwrap();
+        let manager = ServiceManager::new(ours, None).unwrap();
         let mut sent = 0;
         let error = loop {
             match manager.send("WATCHDOG=1") {

@@ -22,11 +22,11 @@ fn watched() -> (MountWatch, Poll, MountTable) {
 fn the_root_is_in_the_table_and_answers() {
     let (mut watch, _poll, table) = watched();
     let root = table.iter().find(|mount| mount.mountpoint == Path::new("/")).expect("there is a root");
-    let outcome = probe::ask(&Target::of(root), |_| {});
+    let outcome = probe::probe_mount(&Target::for_mount(root), |_| {});
     let ProbeOutcome::Alive(usage) = outcome else { panic!("/ does not answer: {outcome:?}") };
     assert!(usage.block_size > 0 && usage.blocks > 0, "{usage:?}");
-    let astray = Target { path: "/no/such/path".into(), ..Target::of(root) };
-    assert_eq!(probe::ask(&astray, |_| {}), ProbeOutcome::WrongMount);
+    let astray = Target { path: "/no/such/path".into(), ..Target::for_mount(root) };
+    assert_eq!(probe::probe_mount(&astray, |_| {}), ProbeOutcome::WrongMount);
     let again = watch.refresh().expect("read again");
     let same = again.get(root.key).expect("its key stays");
     assert_eq!((same.id, same.parent, &same.mountpoint), (root.id, root.parent, &root.mountpoint));
@@ -53,15 +53,15 @@ fn a_changed_file_is_told() {
     let mut poll = Poll::new().expect("poll");
     let mut watch = FileWatch::new().expect("watch");
     poll.registry().register(&mut watch, Token(1), Interest::READABLE).expect("register");
-    watch.set(&[file.clone(), folder.clone(), folder.join("later")]).expect("set");
-    let _ = watch.take().expect("take");
+    watch.set_paths(&[file.clone(), folder.clone(), folder.join("later")]).expect("set");
+    let _ = watch.take_changed().expect("take");
     // As editors do it: another file under the old name.
     let new = folder.join("new");
     std::fs::write(&new, "22").expect("another file");
     std::fs::rename(&new, &file).expect("rename");
     let mut events = Events::with_capacity(4);
     let start = Instant::now();
-    while !watch.take().expect("take") {
+    while !watch.take_changed().expect("take") {
         assert!(start.elapsed() < PATIENCE, "nothing was told");
         poll.poll(&mut events, Some(PATIENCE)).expect("poll");
     }

@@ -1,6 +1,6 @@
 //! What keeps this machine apart from the thousands that were installed and started together with it.
 
-use platform::{FsKind, MACHINE_ID, MountTable, machine_id, mount_around};
+use platform::{FsKind, MACHINE_ID, MountTable, machine_id, mount_containing};
 use sha2::{Digest as _, Sha256};
 use std::path::Path;
 
@@ -20,7 +20,8 @@ pub(super) fn seed(table: &MountTable) -> u64 {
 
 /// Can nothing hang where this file is? Told from the mount table alone.
 fn is_safe(table: &MountTable, file: &Path) -> bool {
-    mount_around(table.iter().map(|mount| &**mount), file).is_some_and(|mount| mount.kind() == FsKind::Local)
+    mount_containing(table.iter().map(|mount| &**mount), file)
+        .is_some_and(|mount| mount.kind() == FsKind::Local)
 }
 
 #[cfg(test)]

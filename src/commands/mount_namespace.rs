@@ -12,7 +12,7 @@ const OPTION: &str = "--mount-namespace";
 /// The namespace that was asked for; none if it is our own, which needs nothing.
 pub(super) fn find(file: Option<&Path>) -> anyhow::Result<Option<MountNamespace>> {
     let Some(file) = file else { return Ok(None) };
-    let found = MountNamespace::find(file).with_context(|| format!("{OPTION} {}", escape_os(file)))?;
+    let found = MountNamespace::open(file).with_context(|| format!("{OPTION} {}", escape_os(file)))?;
     Ok(match found {
         FoundNamespace::Own => None,
         FoundNamespace::Other(namespace) => Some(namespace),
@@ -35,7 +35,7 @@ pub(super) fn watched(file: &Path, namespace: Option<&MountNamespace>) -> String
     match namespace {
         None => format!("{OPTION} {} is the namespace that this program is in", escape_os(file)),
         Some(namespace) => {
-            let number = namespace.number();
+            let number = namespace.inode();
             format!(
                 "Watching the mount namespace of {} (mnt:[{number}]); paths are those in it",
                 escape_os(file)

@@ -138,7 +138,7 @@ impl Worker {
     fn open(&mut self) -> io::Result<()> {
         let mut watch = FileWatch::new()?;
         self.poll.registry().register(&mut watch, FILES, Interest::READABLE)?;
-        watch.set(&self.paths())?;
+        watch.set_paths(&self.paths())?;
         self.watch = Some(watch);
         Ok(())
     }
@@ -156,7 +156,7 @@ impl Worker {
             {
                 return; // nothing to wait with; the daemon goes on with what it has
             }
-            if self.watch.as_mut().is_some_and(|watch| watch.take().unwrap_or(false)) {
+            if self.watch.as_mut().is_some_and(|watch| watch.take_changed().unwrap_or(false)) {
                 let now = Instant::now();
                 changing = Some((changing.map_or(now, |(first, _)| first), now));
             }
@@ -210,7 +210,7 @@ impl Worker {
     fn set_watch(&mut self) {
         let paths = self.paths();
         if let Some(watch) = &mut self.watch {
-            let _ = watch.set(&paths); // without room for more watches, what is watched stays watched
+            let _ = watch.set_paths(&paths); // without room for more watches, what is watched stays watched
         }
     }
 

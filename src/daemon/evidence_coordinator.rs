@@ -2,9 +2,9 @@
 //! with the thread that is stuck; and the kernel log is listened to while there are mounts of servers that it speaks
 //! of.
 
+use crate::children::collector::CollectRequest;
 use crate::children::collector::CollectorEvent;
 use crate::children::collector::CollectorHandle;
-use crate::children::collector::Subject;
 use crate::monitor::{Input, ProbeId, Time, server_of};
 use mio::{Registry, Token};
 use platform::collect::KernelLog;
@@ -64,7 +64,7 @@ impl EvidenceCoordinator {
         alone: bool,
         patience: Duration,
     ) {
-        self.desk.collect(now, Subject::new(mount, mount_ids, alone, patience));
+        self.desk.collect(now, CollectRequest::new(mount, mount_ids, alone, patience));
         if let Some(probe) = probe {
             self.located.insert(probe, mount.device_number);
         }
@@ -73,7 +73,7 @@ impl EvidenceCoordinator {
     /// A probe was found to be stuck there.
     pub(super) fn stuck(&mut self, probe: ProbeId, pid: u32, tid: u32) {
         if let Some(device) = self.located.remove(&probe).filter(|_| tid != 0) {
-            self.desk.look_at(device, pid, tid);
+            self.desk.inspect_thread(device, pid, tid);
         }
     }
 
@@ -105,7 +105,7 @@ impl EvidenceCoordinator {
     /// There is something new in the kernel log.
     pub(super) fn log_is_readable(&mut self, now: Time) -> Vec<Input> {
         let Log::Open(log) = &mut self.log else { return Vec::new() };
-        let (signs, all) = log.take();
+        let (signs, all) = log.read_hints();
         if !all {
             // Closing would do the same; an error here only means that it wakes us for nothing.
             let _ = log.deregister(&self.registry);
@@ -130,7 +130,7 @@ impl EvidenceCoordinator {
         if matches!(&self.log, Log::Flooded(_, until) if *until <= now)
             && let Log::Flooded(mut log, _) = std::mem::replace(&mut self.log, Log::Unreadable)
         {
-            log.skip();
+            log.skip_to_end();
             if log.register(&self.registry, self.log_token).is_ok() {
                 self.log = Log::Open(log);
             }

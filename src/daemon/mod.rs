@@ -111,7 +111,7 @@ impl<'a> Daemon<'a> {
             .context("cannot prepare the collection of evidence")?;
         let mut pool = Pool::new(registry, FIRST_PROBER, options.prober).context("cannot prepare probers")?;
         if let Some(namespace) = &options.namespace {
-            pool.enter(namespace.entrance().context("cannot prepare probers")?);
+            pool.enter(namespace.try_clone_fd().context("cannot prepare probers")?);
         }
         let elsewhere = NamespaceWatch::new(options.namespace, poll.registry(), NAMESPACE)
             .context("cannot wait for the end of the mount namespace")?;
@@ -226,13 +226,13 @@ impl<'a> Daemon<'a> {
                 WAKER => self.take_nudge(now),
                 NAMESPACE => self.elsewhere.stirred(now),
                 SIGNALS => self.take_signals(now),
-                COLLECTOR => self.evidence.desk.ready(now),
+                COLLECTOR => self.evidence.desk.handle_ready(now),
                 KERNEL_LOG => {
                     for sign in self.evidence.log_is_readable(now) {
                         self.monitor.handle(now, sign);
                     }
                 }
-                token => self.pool.ready(now, token),
+                token => self.pool.handle_ready(now, token),
             }
         }
         if self.elsewhere.is_due(now) {
@@ -247,7 +247,7 @@ impl<'a> Daemon<'a> {
     fn look_elsewhere(&mut self, now: Time) {
         if let Some(namespace) = self.elsewhere.has_ended(now) {
             self.namespace_ended = true;
-            let name = escape_os(namespace.name());
+            let name = escape_os(namespace.path());
             let text = format!("The mount namespace of {name} has ended; nothing is left to watch");
             self.notice(Priority::Error, text);
         }
@@ -294,8 +294,8 @@ impl<'a> Daemon<'a> {
         for signal in self.signals.pending() {
             match signal {
                 SIGCHLD => {
-                    self.pool.reap(now);
-                    self.evidence.desk.reap(now);
+                    self.pool.reap_children(now);
+                    self.evidence.desk.reap_children(now);
                 }
                 SIGHUP => {
                     self.notifier.reloading(monotonic_usec());
@@ -330,7 +330,7 @@ impl<'a> Daemon<'a> {
             if let PoolEvent::Responded { probe, .. } | PoolEvent::Aborted { probe } = &event {
                 self.evidence.over(*probe);
             }
-            if matches!(event, PoolEvent::Notice(_) | PoolEvent::Lost { .. } | PoolEvent::Freed { .. }) {
+            if matches!(event, PoolEvent::Notice(_) | PoolEvent::Stranded { .. } | PoolEvent::Freed { .. }) {
                 self.showing.changed(); // how many probers there are, and how many of them are lost
             }
             let input = match event {
@@ -343,7 +343,7 @@ impl<'a> Daemon<'a> {
                 }
                 PoolEvent::Aborted { probe } => Input::ProbeAborted { probe },
                 PoolEvent::Freed { probe } => Input::ProbeFreed { probe },
-                PoolEvent::Lost { probe } => Input::ProbeStranded { probe },
+                PoolEvent::Stranded { probe } => Input::ProbeStranded { probe },
                 PoolEvent::Notice(notice) => {
                     let (priority, text) = notices::of_prober(&notice);
                     self.notice(priority, text);
@@ -375,7 +375,7 @@ impl<'a> Daemon<'a> {
             Effect::ConfirmHang { probe } => self.pool.confirm(probe),
             Effect::AbandonProbe { probe } => {
                 self.evidence.over(probe);
-                self.pool.condemn(probe);
+                self.pool.abandon(probe);
             }
             Effect::CollectEvidence { mount, mount_ids, probe, alone, patience } => {
                 self.evidence.collect(now, &mount, &mount_ids, probe, alone, patience);

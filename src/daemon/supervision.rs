@@ -190,7 +190,7 @@ mod tests {
     fn notifier(watchdog: Option<Duration>) -> (ServiceNotifier, UnixDatagram) {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
-        (ServiceNotifier::new(Some(ServiceManager::over(ours, watchdog).unwrap())), theirs)
+        (ServiceNotifier::new(Some(ServiceManager::new(ours, watchdog).unwrap())), theirs)
     }
 
     fn at(ms: u64) -> Time {

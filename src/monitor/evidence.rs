@@ -45,7 +45,7 @@ pub struct EvidenceRecord {
 #[must_use]
 pub fn server_of(mount: &Mount) -> Option<&[u8]> {
     let device = mount.device.as_bytes();
-    let name = match Family::of(mount.fstype.as_bytes()) {
+    let name = match Family::from_fstype(mount.fstype.as_bytes()) {
         Family::Nfs => {
             let end = device.windows(2).position(|pair| pair == b":/")?;
             let name = &device[..end];
@@ -141,9 +141,10 @@ impl Monitor {
     /// Does no other file system of its kind hang? Tasks that wait for the kind then wait for this one: nobody waits for
     /// one that answers with an error.
     fn is_alone(&self, mount: &Mount) -> bool {
-        let family = Family::of(mount.fstype.as_bytes());
+        let family = Family::from_fstype(mount.fstype.as_bytes());
         let same = |other: &Mount| {
-            other.device_number != mount.device_number && Family::of(other.fstype.as_bytes()) == family
+            other.device_number != mount.device_number
+                && Family::from_fstype(other.fstype.as_bytes()) == family
         };
         let waits = |phase| matches!(phase, Phase::Old | Phase::Confirming | Phase::Condemned | Phase::Lost);
         let suspicious = self.probes.values().filter(|probe| waits(probe.phase));

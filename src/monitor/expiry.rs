@@ -21,7 +21,7 @@ impl Monitor {
     /// From one probe of a mount to the next while it is well, where `wanted` is what was asked for.
     pub(super) fn pause_between(&self, mount: &Mount, wanted: Duration) -> Duration {
         let trigger = self.by_id.get(&mount.parent).and_then(|&key| self.table.get(key));
-        trigger.and_then(|trigger| trigger.idle_limit()).map_or(wanted, |limit| wanted.max(seldom(limit)))
+        trigger.and_then(|trigger| trigger.idle_timeout()).map_or(wanted, |limit| wanted.max(seldom(limit)))
     }
 }
 

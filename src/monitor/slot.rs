@@ -68,7 +68,7 @@ impl Slot {
         counted: usize,
     ) -> Slot {
         Slot {
-            target: Arc::new(Target::of(&mount)),
+            target: Arc::new(Target::for_mount(&mount)),
             read_only: mount.read_only(),
             counted,
             mount,
@@ -98,7 +98,7 @@ impl Slot {
     /// The mount has changed: what was made from it is made again.
     pub(super) fn set_mount(&mut self, mount: &Arc<Mount>) {
         self.mount = Arc::clone(mount);
-        self.target = Arc::new(Target::of(mount));
+        self.target = Arc::new(Target::for_mount(mount));
         self.read_only = mount.read_only();
     }
 }

@@ -179,10 +179,10 @@ mod tests {
     use crate::monitor::Reason;
     use crate::render::evidence::tests::{of_nfs, with};
     use crate::render::samples::{at, failure, mount, status_of};
-    use platform::evidence::ServerAnswer;
+    use platform::evidence::ServerResponse;
 
     fn hung() -> MountStatus {
-        let mut evidence = of_nfs(ServerAnswer::Refused);
+        let mut evidence = of_nfs(ServerResponse::Refused);
         let stack = Observation::Found(vec!["rpc_wait_bit_killable".into(), "nfs4_proc_statfs".into()]);
         let wait_channel = Some("rpc_wait_bit_killable".into());
         evidence.probe = Some(Observation::Found(StuckThread { state: 'D', wait_channel, stack }));

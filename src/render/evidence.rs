@@ -3,7 +3,7 @@
 use super::escape::escape;
 use super::human_duration::HumanDuration;
 use crate::monitor::{Failure, Reason};
-use platform::evidence::{BlockedTasks, Evidence, FuseServer, Observation, ServerAnswer, ServerCheck};
+use platform::evidence::{BlockedTasks, Evidence, FuseServer, Observation, ServerCheck, ServerResponse};
 use std::time::Duration;
 
 /// All that is said in one line comes to at most so many bytes: the line is for reading, and syslog cuts long ones.
@@ -81,29 +81,29 @@ pub fn needs_root(evidence: &Evidence) -> Vec<&'static str> {
 }
 
 fn answers(evidence: &Evidence) -> bool {
-    evidence.server.as_ref().is_some_and(|check| check.answer == ServerAnswer::Answers)
+    evidence.server.as_ref().is_some_and(|check| check.response == ServerResponse::Replies)
 }
 
 fn server(check: &ServerCheck, reason: Reason) -> Option<String> {
     let name = format!("{} server {}", check.service.name(), check.address);
-    Some(match &check.answer {
-        ServerAnswer::NoConnection(waited) => {
+    Some(match &check.response {
+        ServerResponse::NoConnection(waited) => {
             format!("{name} does not accept connections (no answer in {})", HumanDuration(*waited))
         }
-        ServerAnswer::Refused => format!("{name} refuses connections"),
-        ServerAnswer::Unreachable(errno) => format!("{name} cannot be reached ({errno})"),
-        ServerAnswer::Silent(waited) => {
+        ServerResponse::Refused => format!("{name} refuses connections"),
+        ServerResponse::Unreachable(errno) => format!("{name} cannot be reached ({errno})"),
+        ServerResponse::NoReply(waited) => {
             format!("{name} accepts connections but says nothing (for {})", HumanDuration(*waited))
         }
-        ServerAnswer::Accepts => format!("{name} accepts connections from here"),
-        ServerAnswer::Answers => match reason {
+        ServerResponse::Connects => format!("{name} accepts connections from here"),
+        ServerResponse::Replies => match reason {
             Reason::Hung => format!("{name} answers, this export does not"),
             Reason::Stale => format!("{name} answers and says ESTALE: it no longer knows this export"),
             Reason::Disconnected | Reason::IoError | Reason::Unreachable | Reason::Error => {
                 format!("{name} answers")
             }
         },
-        ServerAnswer::NotAsked => return None,
+        ServerResponse::NotChecked => return None,
     })
 }
 
@@ -162,9 +162,9 @@ pub(super) mod tests {
         failure
     }
 
-    pub(in crate::render) fn of_nfs(answer: ServerAnswer) -> Evidence {
+    pub(in crate::render) fn of_nfs(answer: ServerResponse) -> Evidence {
         let address = "10.0.0.5:2049".parse().unwrap();
-        let check = ServerCheck { service: Service::Nfs(4), address, answer };
+        let check = ServerCheck { service: Service::Nfs(4), address, response: answer };
         Evidence { server: Some(check), tasks: Some(Observation::Found(tasks(14, 5))), ..Evidence::default() }
     }
 
@@ -188,18 +188,22 @@ pub(super) mod tests {
         let ms = Duration::from_millis;
         let stale = failure(Reason::Stale, Some(Errno::ESTALE), 0.0);
         for (failure, answer, words) in [
-            (hung(), ServerAnswer::NoConnection(ms(1200)), "does not accept connections (no answer in 1.2s)"),
-            (hung(), ServerAnswer::Refused, "refuses connections"),
-            (hung(), ServerAnswer::Unreachable(Errno::EHOSTUNREACH), "cannot be reached (EHOSTUNREACH)"),
-            (hung(), ServerAnswer::Silent(ms(800)), "accepts connections but says nothing (for 800ms)"),
-            (hung(), ServerAnswer::Answers, "answers, this export does not"),
-            (stale, ServerAnswer::Answers, "answers and says ESTALE: it no longer knows this export"),
+            (
+                hung(),
+                ServerResponse::NoConnection(ms(1200)),
+                "does not accept connections (no answer in 1.2s)",
+            ),
+            (hung(), ServerResponse::Refused, "refuses connections"),
+            (hung(), ServerResponse::Unreachable(Errno::EHOSTUNREACH), "cannot be reached (EHOSTUNREACH)"),
+            (hung(), ServerResponse::NoReply(ms(800)), "accepts connections but says nothing (for 800ms)"),
+            (hung(), ServerResponse::Replies, "answers, this export does not"),
+            (stale, ServerResponse::Replies, "answers and says ESTALE: it no longer knows this export"),
         ] {
             let text = said(&with(failure, of_nfs(answer)));
             let tasks = r"14 tasks blocked: bash[311], t1\012[312], t2\012[313] and others";
             assert_eq!(text, format!("NFS server 10.0.0.5:2049 {words}; {tasks}"));
         }
-        let text = said(&with(hung(), of_nfs(ServerAnswer::NotAsked)));
+        let text = said(&with(hung(), of_nfs(ServerResponse::NotChecked)));
         assert!(text.starts_with("14 tasks"), "{text}");
         assert_eq!(said(&hung()), "");
     }
@@ -240,7 +244,7 @@ pub(super) mod tests {
 
     #[test]
     fn what_is_said_is_bounded_and_the_first_matters() {
-        let mut evidence = of_nfs(ServerAnswer::Silent(Duration::from_secs(1)));
+        let mut evidence = of_nfs(ServerResponse::NoReply(Duration::from_secs(1)));
         let text = "x".repeat(10_000);
         evidence.kernel_log = Some(Observation::Found(LogLine { text, age: Duration::ZERO }));
         let text = said(&with(hung(), evidence));
@@ -253,7 +257,7 @@ pub(super) mod tests {
             text: "nfs: server s not responding, still trying".into(),
             age: Duration::from_millis(65_432),
         };
-        let mut evidence = of_nfs(ServerAnswer::Refused);
+        let mut evidence = of_nfs(ServerResponse::Refused);
         evidence.kernel_log = Some(Observation::Found(line));
         let text = said(&with(hung(), evidence.clone()));
         assert!(
@@ -261,7 +265,7 @@ pub(super) mod tests {
             "{text}"
         );
         evidence.server =
-            Some(ServerCheck { answer: ServerAnswer::Answers, ..evidence.server.expect("it was set") });
+            Some(ServerCheck { response: ServerResponse::Replies, ..evidence.server.expect("it was set") });
         assert!(!said(&with(hung(), evidence)).contains("the kernel said"));
     }
 

@@ -6,7 +6,7 @@ use super::json_values::seconds;
 use super::timestamp::rfc3339;
 use crate::monitor::Failure;
 use platform::evidence::{
-    BlockedTasks, Evidence, FuseServer, LogLine, MAX_NAMED_TASKS, Observation, ServerAnswer, ServerCheck,
+    BlockedTasks, Evidence, FuseServer, LogLine, MAX_NAMED_TASKS, Observation, ServerCheck, ServerResponse,
     StuckThread, Traffic,
 };
 use serde::Serialize;
@@ -113,14 +113,14 @@ fn found<T>(finding: &Option<Observation<T>>) -> Option<&T> {
 }
 
 fn server(check: &ServerCheck) -> Server {
-    let (answer, errno, waited) = match &check.answer {
-        ServerAnswer::NoConnection(waited) => ("no_connection", None, Some(*waited)),
-        ServerAnswer::Refused => ("refused", None, None),
-        ServerAnswer::Unreachable(errno) => ("unreachable", Some(errno.name()), None),
-        ServerAnswer::Silent(waited) => ("silent", None, Some(*waited)),
-        ServerAnswer::Accepts => ("accepts", None, None),
-        ServerAnswer::Answers => ("answers", None, None),
-        ServerAnswer::NotAsked => ("not_asked", None, None),
+    let (answer, errno, waited) = match &check.response {
+        ServerResponse::NoConnection(waited) => ("no_connection", None, Some(*waited)),
+        ServerResponse::Refused => ("refused", None, None),
+        ServerResponse::Unreachable(errno) => ("unreachable", Some(errno.name()), None),
+        ServerResponse::NoReply(waited) => ("silent", None, Some(*waited)),
+        ServerResponse::Connects => ("accepts", None, None),
+        ServerResponse::Replies => ("answers", None, None),
+        ServerResponse::NotChecked => ("not_asked", None, None),
     };
     Server {
         service: check.service.name(),
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn an_object_with_every_field() {
-        let mut evidence = of_nfs(ServerAnswer::Silent(Duration::from_millis(1500)));
+        let mut evidence = of_nfs(ServerResponse::NoReply(Duration::from_millis(1500)));
         let stack = Observation::Found(vec!["rpc_wait_bit_killable".into()]);
         evidence.probe = Some(Observation::Found(StuckThread { state: 'D', wait_channel: None, stack }));
         evidence.kernel_log = Some(Observation::NeedsRoot);

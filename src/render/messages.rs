@@ -166,7 +166,7 @@ fn last_known(mount: &Mount, health: &Health, lasted: Duration) -> String {
 }
 
 fn refusal(mount: &Mount, errno: Errno, call: Call) -> String {
-    let advice = match mount.owner_only() {
+    let advice = match mount.fuse_owner() {
         _ if errno == Errno::ENAMETOOLONG => "its path is longer than the system takes".to_owned(),
         Some((uid, _)) => format!("only its owner may ask it; run as root or as user {uid}"),
         None => {
@@ -186,7 +186,7 @@ fn run(mounts: usize, dead: usize, unjudged: usize) -> (Priority, String) {
 
 /// Mounts that a system keeps to itself come and go without people having a part in it.
 fn of_change(mount: &Mount) -> Priority {
-    if mount.is_quiet() { Priority::Debug } else { Priority::Notice }
+    if mount.is_system_internal() { Priority::Debug } else { Priority::Notice }
 }
 
 fn remounted(mount: &Mount, before: &Mount) -> (Priority, String) {
@@ -238,7 +238,7 @@ fn option_changes(before: &OsStr, now: &OsStr, access_told: bool) -> Vec<String>
 mod tests {
     use super::*;
     use crate::render::samples::{failure, mount, sshfs};
-    use platform::evidence::ServerAnswer;
+    use platform::evidence::ServerResponse;
     use std::sync::Arc;
 
     const fn seconds(n: u64) -> Duration {
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn what_is_known_of_a_failure_ends_its_line() {
         use crate::render::evidence::tests::{of_nfs, with};
-        let failure = with(failure(Reason::Hung, None, 3.0), of_nfs(ServerAnswer::Refused));
+        let failure = with(failure(Reason::Hung, None, 3.0), of_nfs(ServerResponse::Refused));
         let known = r"NFS server 10.0.0.5:2049 refuses connections; 14 tasks blocked: bash[311], t1\012[312], t2\012[313] and others";
         let event = Event::Failed { mount: sshfs(), failure: failure.clone() };
         let expected = format!(

@@ -42,7 +42,7 @@ fn step(command: String, effect: &str) -> Step {
 }
 
 fn of_network(mount: &Mount, reason: Reason) -> Vec<Step> {
-    let family = Family::of(mount.fstype.as_bytes());
+    let family = Family::from_fstype(mount.fstype.as_bytes());
     let has =
         |option: &str| mount.super_options.as_bytes().split(|&b| b == b',').any(|o| o == option.as_bytes());
     let effect = match (family, has("soft") || has("softerr")) {

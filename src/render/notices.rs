@@ -2,26 +2,26 @@
 
 use super::{HumanDuration, Priority};
 use crate::children::collector;
-use crate::children::prober::Notice;
+use crate::children::prober::ProberNotice;
 use crate::children::prober::SpawnError;
 
 /// The same for collectors of evidence. What they fail to do keeps nobody from noticing dead mounts.
 #[must_use]
-pub fn of_collector(notice: &collector::Notice) -> (Priority, String) {
+pub fn of_collector(notice: &collector::CollectorNotice) -> (Priority, String) {
     match *notice {
-        collector::Notice::Stuck { pid } => (
+        collector::CollectorNotice::Stuck { pid } => (
             Priority::Warning,
             format!("Collector {pid} of evidence does not finish; it is killed, and nobody waits for it"),
         ),
-        collector::Notice::TooMany => (
+        collector::CollectorNotice::TooMany => (
             Priority::Warning,
             "Collectors of evidence cannot be killed; reasons of dead mounts are not looked into".to_owned(),
         ),
-        collector::Notice::Failed { errno } => (
+        collector::CollectorNotice::SpawnFailed { errno } => (
             Priority::Warning,
             format!("Cannot start a collector of evidence: {} ({errno})", errno.describe()),
         ),
-        collector::Notice::Died { pid } => {
+        collector::CollectorNotice::Died { pid } => {
             (Priority::Warning, format!("Collector {pid} of evidence ended by itself"))
         }
     }
@@ -29,44 +29,44 @@ pub fn of_collector(notice: &collector::Notice) -> (Priority, String) {
 
 /// How pressing it is, and the sentence.
 #[must_use]
-pub fn of_prober(notice: &Notice) -> (Priority, String) {
+pub fn of_prober(notice: &ProberNotice) -> (Priority, String) {
     match *notice {
-        Notice::ProberStarted { pid } => (Priority::Debug, format!("Prober {pid} started")),
-        Notice::ProberDied { pid, how } => (
+        ProberNotice::Started { pid } => (Priority::Debug, format!("Prober {pid} started")),
+        ProberNotice::Died { pid, how } => (
             Priority::Warning,
             format!("Prober {pid} ended by itself ({how}); its mounts are asked again by another"),
         ),
-        Notice::ProberUnresponsive { pid } => (
+        ProberNotice::Unresponsive { pid } => (
             Priority::Warning,
             format!("Prober {pid} does not respond (stopped?); its mounts are asked again by another"),
         ),
-        Notice::SpawnFailed { error, retry_in } => (
+        ProberNotice::SpawnFailed { error, retry_in } => (
             Priority::Error,
             format!(
                 "Cannot start a prober: {error}; mounts are not checked, next attempt in {}",
                 HumanDuration(retry_in)
             ),
         ),
-        Notice::ThreadsFailed { pid, errno } => (
+        ProberNotice::ThreadsFailed { pid, errno } => (
             Priority::Error,
             format!(
                 "Prober {pid} cannot start a thread: {}; some mounts are not checked",
                 SpawnError::System(errno)
             ),
         ),
-        Notice::ProberLost { pid, mounts: 0 } => {
+        ProberNotice::Stranded { pid, mounts: 0 } => {
             (Priority::Warning, format!("Prober {pid} cannot be killed; it is left behind"))
         }
-        Notice::ProberLost { pid, mounts } => (
+        ProberNotice::Stranded { pid, mounts } => (
             Priority::Warning,
             format!(
                 "Prober {pid} cannot be killed while {mounts} of its probes hang in the kernel; it is left behind"
             ),
         ),
-        Notice::LostProberFreed { pid } => {
+        ProberNotice::StrandedExited { pid } => {
             (Priority::Notice, format!("Prober {pid}, which was left behind, has ended"))
         }
-        Notice::LostLimit { limit } => (
+        ProberNotice::StrandedLimit { limit } => (
             Priority::Error,
             format!(
                 "{limit} probers are left behind, no more may be: probes that hang now stay where they are"
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_limit_is_called_one() {
-        let (_, text) = of_prober(&Notice::ThreadsFailed { pid: 72, errno: Errno::EAGAIN });
+        let (_, text) = of_prober(&ProberNotice::ThreadsFailed { pid: 72, errno: Errno::EAGAIN });
         let expected = "Prober 72 cannot start a thread: the limit of processes is reached (EAGAIN); some mounts are \
                         not checked";
         assert_eq!(text, expected);

@@ -209,12 +209,12 @@ pub(super) mod tests {
     use crate::render::evidence::tests::{of_nfs, with};
     use crate::render::samples::{at, failure, mount, status, status_of};
     use platform::Errno;
-    use platform::evidence::ServerAnswer;
+    use platform::evidence::ServerResponse;
 
     pub(in crate::render) fn sample() -> Status {
         let ext4 = |path: &str| mount(path, "ext4", "/dev/sda1", "rw", "rw");
         let nfs = |path: &str| mount(path, "nfs4", "server:/export", "rw", "rw");
-        let why = with(failure(Reason::Hung, None, 3.0), of_nfs(ServerAnswer::Refused));
+        let why = with(failure(Reason::Hung, None, 3.0), of_nfs(ServerResponse::Refused));
         let mut hung = status_of(nfs("/mnt/hung"), Health::Dead(why));
         hung.waiting_since = Some(at(8.0));
         status(vec![

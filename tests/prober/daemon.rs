@@ -1,10 +1,10 @@
 //! As much of the daemon as the pool needs: its loop and its clock.
 
 use mio::{Events, Poll, Token};
-use mount_status_monitor::children::prober::Notice;
 use mount_status_monitor::children::prober::Pool;
 use mount_status_monitor::children::prober::PoolEvent;
 use mount_status_monitor::children::prober::ProbeId;
+use mount_status_monitor::children::prober::ProberNotice;
 use mount_status_monitor::monitor::Time;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -70,9 +70,9 @@ impl Daemon {
         for event in &events {
             let Token(token) = event.token();
             assert!(self.pool.tokens().contains(&token));
-            self.pool.ready(now, event.token());
+            self.pool.handle_ready(now, event.token());
         }
-        self.pool.reap(now); // on SIGCHLD in the daemon
+        self.pool.reap_children(now); // on SIGCHLD in the daemon
         self.pool.handle_deadline(now);
         self.collect();
     }
@@ -114,7 +114,7 @@ impl Daemon {
         }
     }
 
-    pub(crate) fn told(&self, notice: Notice) -> bool {
+    pub(crate) fn told(&self, notice: ProberNotice) -> bool {
         self.seen.contains(&PoolEvent::Notice(notice))
     }
 
@@ -134,7 +134,7 @@ impl Daemon {
 
 pub(crate) fn started(event: &PoolEvent) -> Option<u32> {
     match event {
-        PoolEvent::Notice(Notice::ProberStarted { pid }) => Some(*pid),
+        PoolEvent::Notice(ProberNotice::Started { pid }) => Some(*pid),
         _ => None,
     }
 }
@@ -144,7 +144,7 @@ pub(crate) fn ends(event: &PoolEvent) -> Option<ProbeId> {
         PoolEvent::Responded { probe, .. } | PoolEvent::Aborted { probe } | PoolEvent::Freed { probe } => {
             Some(*probe)
         }
-        PoolEvent::Stuck { .. } | PoolEvent::Lost { .. } | PoolEvent::Notice(_) => None,
+        PoolEvent::Stuck { .. } | PoolEvent::Stranded { .. } | PoolEvent::Notice(_) => None,
     }
 }
 

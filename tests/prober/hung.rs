@@ -2,9 +2,9 @@
 
 use crate::daemon::{Daemon, PROGRAM, ends, started, target};
 use crate::fuse::{Fuse, GETATTR, private_place};
-use mount_status_monitor::children::prober::Notice;
 use mount_status_monitor::children::prober::PoolEvent;
 use mount_status_monitor::children::prober::ProbeId;
+use mount_status_monitor::children::prober::ProberNotice;
 use nix::mount::umount;
 use platform::{Call, Errno, FsKind, ProbeOutcome, Target};
 use std::collections::HashSet;
@@ -42,7 +42,7 @@ fn a_stuck_probe_is_found_and_its_mount_given_back() {
     assert_eq!(comm, "msm-probe\n");
     assert!(umount(&fuse.path).is_err(), "a stuck probe keeps its mount busy");
 
-    daemon.pool.condemn(hung);
+    daemon.pool.abandon(hung);
     daemon.until("the end of it", |event| *event == PoolEvent::Freed { probe: hung });
     umount(&fuse.path).expect("nothing of the probe is left");
     assert_ne!(daemon.prober(), prober);
@@ -58,15 +58,15 @@ fn what_cannot_be_killed_is_lost_until_the_kernel_lets_go() {
     let hung = daemon.start(&fuse_target(&fuse));
     daemon.turn(Duration::ZERO);
     assert_eq!(fuse.read().opcode, GETATTR);
-    daemon.pool.condemn(hung);
-    daemon.until("that it is lost", |event| *event == PoolEvent::Lost { probe: hung });
-    assert!(daemon.told(Notice::ProberLost { pid: prober, mounts: 1 }));
+    daemon.pool.abandon(hung);
+    daemon.until("that it is lost", |event| *event == PoolEvent::Stranded { probe: hung });
+    assert!(daemon.told(ProberNotice::Stranded { pid: prober, mounts: 1 }));
     assert_eq!(daemon.pool.probers_stranded(), 1);
     assert_ne!(daemon.prober(), prober, "others are asked as ever");
 
     drop(fuse);
     daemon.until("that it is free", |event| *event == PoolEvent::Freed { probe: hung });
-    assert!(daemon.told(Notice::LostProberFreed { pid: prober }));
+    assert!(daemon.told(ProberNotice::StrandedExited { pid: prober }));
     daemon.until_gone(prober);
     assert_eq!((daemon.pool.probers(), daemon.pool.probers_stranded()), (1, 0));
 }
@@ -82,13 +82,13 @@ fn as_many_lost_as_before_are_not_told_again() {
         let hung = daemon.start(&fuse_target(&fuse));
         daemon.turn(Duration::ZERO);
         assert_eq!(fuse.read().opcode, GETATTR);
-        daemon.pool.condemn(hung);
-        daemon.until("that it is lost", |event| *event == PoolEvent::Lost { probe: hung });
-        assert_eq!(daemon.told(Notice::ProberLost { pid: prober, mounts: 1 }), told, "{attempt}");
+        daemon.pool.abandon(hung);
+        daemon.until("that it is lost", |event| *event == PoolEvent::Stranded { probe: hung });
+        assert_eq!(daemon.told(ProberNotice::Stranded { pid: prober, mounts: 1 }), told, "{attempt}");
         drop(fuse);
         daemon.until("that it is free", |event| *event == PoolEvent::Freed { probe: hung });
         daemon.until_gone(prober);
-        assert_eq!(daemon.told(Notice::LostProberFreed { pid: prober }), told, "{attempt}");
+        assert_eq!(daemon.told(ProberNotice::StrandedExited { pid: prober }), told, "{attempt}");
     }
 }
 
@@ -118,7 +118,7 @@ fn many_that_hang_hold_up_nobody() {
     let stuck = |event: &&PoolEvent| matches!(event, PoolEvent::Stuck { tid: 1.., .. });
     daemon.until_so("where they are", |daemon| daemon.seen.iter().filter(stuck).count() == HUNG);
     daemon.seen.clear();
-    hung.iter().for_each(|&probe| daemon.pool.condemn(probe));
+    hung.iter().for_each(|&probe| daemon.pool.abandon(probe));
     daemon.until_ended(HUNG);
     let freed = |probe: &ProbeId| daemon.seen.contains(&PoolEvent::Freed { probe: *probe });
     assert!(hung.iter().all(freed), "{:?}", daemon.seen);
@@ -135,7 +135,7 @@ fn no_more_probers_are_left_behind_than_the_limit() {
         let probe = daemon.start(&fuse_target(&fuse));
         daemon.turn(Duration::ZERO);
         fuse.read();
-        daemon.pool.condemn(probe);
+        daemon.pool.abandon(probe);
         mounts.push((probe, fuse));
     }
     daemon.until_so("all of them", |daemon| daemon.pool.probers_stranded() == MAX_LOST_PROBERS);
@@ -145,11 +145,11 @@ fn no_more_probers_are_left_behind_than_the_limit() {
         let probe = daemon.start(&fuse_target(&fuse));
         daemon.turn(Duration::ZERO);
         fuse.read();
-        daemon.pool.condemn(probe);
-        daemon.until("that it stays", |event| *event == PoolEvent::Lost { probe });
+        daemon.pool.abandon(probe);
+        daemon.until("that it stays", |event| *event == PoolEvent::Stranded { probe });
         over.push((probe, fuse));
     }
-    let limit = PoolEvent::Notice(Notice::LostLimit { limit: MAX_LOST_PROBERS });
+    let limit = PoolEvent::Notice(ProberNotice::StrandedLimit { limit: MAX_LOST_PROBERS });
     assert_eq!(daemon.seen.iter().filter(|event| **event == limit).count(), 1);
     daemon.prober();
     assert_eq!(daemon.pool.probers(), MAX_LOST_PROBERS + 1);
@@ -166,7 +166,7 @@ fn no_more_probers_are_left_behind_than_the_limit() {
     let (probe, fuse) = over.pop().unwrap();
     drop(fuse);
     daemon.until("the end of the other", |event| *event == PoolEvent::Freed { probe });
-    let lost = daemon.seen.iter().filter(|event| **event == PoolEvent::Lost { probe }).count();
+    let lost = daemon.seen.iter().filter(|event| **event == PoolEvent::Stranded { probe }).count();
     assert_eq!(lost, 1, "told once");
 }
 
@@ -220,7 +220,8 @@ fn probes_for_which_there_is_no_thread_are_given_back() {
     let targets: Vec<Target> = mounts.iter().map(fuse_target).collect();
     let begun = Instant::now();
     let hung: Vec<ProbeId> = targets.iter().map(|target| daemon.start(target)).collect();
-    daemon.until("the trouble", |event| matches!(event, PoolEvent::Notice(Notice::ThreadsFailed { .. })));
+    daemon
+        .until("the trouble", |event| matches!(event, PoolEvent::Notice(ProberNotice::ThreadsFailed { .. })));
     daemon.until_ended(1 + HUNG - 19);
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     let aborted = |event: &&PoolEvent| matches!(event, PoolEvent::Aborted { .. });
@@ -230,7 +231,7 @@ fn probes_for_which_there_is_no_thread_are_given_back() {
         "all but the 19 threads and the main thread"
     );
     let ended: Vec<ProbeId> = daemon.seen.iter().filter_map(ends).collect();
-    hung.iter().filter(|probe| !ended.contains(probe)).for_each(|&probe| daemon.pool.condemn(probe));
+    hung.iter().filter(|probe| !ended.contains(probe)).for_each(|&probe| daemon.pool.abandon(probe));
     daemon.until_ended(1 + HUNG);
 }
 

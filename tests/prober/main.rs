@@ -8,14 +8,14 @@ mod fuse;
 mod hung;
 
 use daemon::{Daemon, ends, pid_of, signal, status_field, target};
-use mount_status_monitor::children::prober::Notice;
 use mount_status_monitor::children::prober::PoolEvent;
 use mount_status_monitor::children::prober::ProbeId;
+use mount_status_monitor::children::prober::ProberNotice;
 use mount_status_monitor::children::prober::SpawnError;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
-use platform::process::Ended;
+use platform::process::ExitStatus;
 use platform::{ProbeOutcome, Target};
 use std::collections::HashSet;
 use std::fs;
@@ -128,7 +128,7 @@ fn probes_of_a_prober_that_dies_are_aborted_and_another_takes_over() {
     daemon.turn(Duration::ZERO);
     signal(pid, Signal::SIGKILL);
     daemon.until("the abort", |event| *event == PoolEvent::Aborted { probe });
-    let died = Notice::ProberDied { pid, how: Ended::Killed(9) };
+    let died = ProberNotice::Died { pid, how: ExitStatus::Signaled(9) };
     daemon.until("the notice", |event| *event == PoolEvent::Notice(died));
     assert_ne!(daemon.prober(), pid);
     assert_eq!(daemon.pool.probers(), 1);
@@ -143,12 +143,12 @@ fn a_prober_that_was_stopped_is_replaced() {
     daemon.turn(Duration::ZERO);
     daemon.pool.confirm(probe);
     let asked = Instant::now();
-    daemon.until("the notice", |event| *event == PoolEvent::Notice(Notice::ProberUnresponsive { pid }));
+    daemon.until("the notice", |event| *event == PoolEvent::Notice(ProberNotice::Unresponsive { pid }));
     assert!(asked.elapsed() >= Duration::from_millis(900), "{:?}", asked.elapsed());
     assert!(daemon.seen.contains(&PoolEvent::Aborted { probe }));
     assert_ne!(daemon.prober(), pid);
     daemon.until_gone(pid);
-    assert!(!daemon.seen.iter().any(|event| matches!(event, PoolEvent::Notice(Notice::ProberDied { .. }))));
+    assert!(!daemon.seen.iter().any(|event| matches!(event, PoolEvent::Notice(ProberNotice::Died { .. }))));
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_prober_that_does_not_come_up_is_given_up() {
     daemon.pool.confirm(probe);
     daemon.until("the abort", |event| *event == PoolEvent::Aborted { probe });
     let silent = |event: &PoolEvent| {
-        matches!(event, PoolEvent::Notice(Notice::SpawnFailed { error: SpawnError::Silent, .. }))
+        matches!(event, PoolEvent::Notice(ProberNotice::SpawnFailed { error: SpawnError::Unresponsive, .. }))
     };
     assert!(daemon.seen.iter().any(silent), "{:?}", daemon.seen);
     daemon.until_so("its end", |daemon| daemon.pool.probers() == 0);
@@ -191,16 +191,16 @@ fn a_condemned_prober_keeps_only_until_its_probes_are_answered() {
     let hung = daemon.start(&target("/"));
     let slow = daemon.start(&target("/proc"));
     daemon.turn(Duration::ZERO);
-    daemon.pool.condemn(hung);
+    daemon.pool.abandon(hung);
     let second = daemon.prober();
     assert_ne!(second, first, "new probes go to a fresh prober");
     assert_eq!(daemon.pool.probers(), 2, "the other still holds a probe that was not condemned");
-    daemon.pool.condemn(slow);
+    daemon.pool.abandon(slow);
     daemon.until("the first", |event| *event == PoolEvent::Freed { probe: hung });
     daemon.until("the second", |event| *event == PoolEvent::Freed { probe: slow });
     daemon.until_gone(first);
     assert_eq!((daemon.pool.probers(), daemon.pool.probers_stranded()), (1, 0));
-    assert!(!daemon.seen.iter().any(|event| matches!(event, PoolEvent::Notice(Notice::ProberDied { .. }))));
+    assert!(!daemon.seen.iter().any(|event| matches!(event, PoolEvent::Notice(ProberNotice::Died { .. }))));
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_late_answer_of_a_condemned_probe_counts() {
     let hung = daemon.start(&target("/"));
     let slow = daemon.start(&target("/proc"));
     daemon.turn(Duration::ZERO);
-    daemon.pool.condemn(hung);
+    daemon.pool.abandon(hung);
     signal(pid, Signal::SIGCONT);
     daemon.until_ended(3);
     assert!(matches!(daemon.outcome(hung), ProbeOutcome::Alive(_)));
@@ -233,8 +233,8 @@ fn a_program_that_cannot_run_aborts_the_probes_and_is_not_tried_all_the_time() {
         .seen
         .iter()
         .filter_map(|event| match event {
-            PoolEvent::Notice(Notice::SpawnFailed { error: SpawnError::Ended(how), retry_in }) => {
-                assert_eq!(*how, Ended::Exited(127));
+            PoolEvent::Notice(ProberNotice::SpawnFailed { error: SpawnError::Exited(how), retry_in }) => {
+                assert_eq!(*how, ExitStatus::Exited(127));
                 Some(retry_in.as_millis())
             }
             PoolEvent::Aborted { .. } => None,
@@ -275,7 +275,7 @@ fn a_namespace_that_cannot_be_entered_leaves_mounts_unjudged() {
     daemon.pool.enter(fs::File::open("/dev/null").unwrap());
     let probe = daemon.start(&target("/"));
     let refused = |event: &PoolEvent| match event {
-        PoolEvent::Notice(Notice::SpawnFailed { error, .. }) => {
+        PoolEvent::Notice(ProberNotice::SpawnFailed { error, .. }) => {
             error.to_string() == "the mount namespace cannot be entered"
         }
         _ => false,

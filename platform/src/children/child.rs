@@ -11,7 +11,7 @@ use std::fmt;
 #[derive(Debug)]
 pub struct Child {
     pid: Pid,
-    ended: Option<Ended>,
+    ended: Option<ExitStatus>,
 }
 
 impl Child {
@@ -56,12 +56,12 @@ impl Child {
     }
 
     /// How it ended, if it has; never waits. All its threads are gone then, and its descriptors closed.
-    pub fn try_reap(&mut self) -> Option<Ended> {
+    pub fn try_reap(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() {
             self.ended = match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(_, status)) => Some(Ended::Exited(status)),
-                Ok(WaitStatus::Signaled(_, signal, _)) => Some(Ended::Killed(signal as i32)),
-                Err(Errno::ECHILD) => Some(Ended::Unknown),
+                Ok(WaitStatus::Exited(_, status)) => Some(ExitStatus::Exited(status)),
+                Ok(WaitStatus::Signaled(_, signal, _)) => Some(ExitStatus::Signaled(signal as i32)),
+                Err(Errno::ECHILD) => Some(ExitStatus::Unknown),
                 Ok(_) | Err(_) => None,
             };
         }
@@ -97,32 +97,32 @@ fn may_have_thread(_: Pid, _: u32) -> bool {
 
 /// How a child ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ended {
+pub enum ExitStatus {
     /// By itself, with this status.
     Exited(i32),
     /// By this signal.
-    Killed(i32),
+    Signaled(i32),
     /// Somebody else waited for it.
     Unknown,
 }
 
-impl Ended {
+impl ExitStatus {
     /// The exit status of a prober that could not enter its mount namespace: EX_OSERR of sysexits.h.
     #[cfg_attr(not(target_os = "linux"), allow(dead_code))] // there alone are such
     pub(crate) const NOT_ENTERED: i32 = 71;
 }
 
-impl fmt::Display for Ended {
+impl fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Ended::Exited(EXEC_FAILED) => write!(f, "the program could not be executed"),
-            Ended::Exited(Ended::NOT_ENTERED) => write!(f, "the mount namespace cannot be entered"),
-            Ended::Exited(status) => write!(f, "exit status {status}"),
-            Ended::Killed(number) => match Signal::try_from(number) {
+            ExitStatus::Exited(EXEC_FAILED) => write!(f, "the program could not be executed"),
+            ExitStatus::Exited(ExitStatus::NOT_ENTERED) => write!(f, "the mount namespace cannot be entered"),
+            ExitStatus::Exited(status) => write!(f, "exit status {status}"),
+            ExitStatus::Signaled(number) => match Signal::try_from(number) {
                 Ok(signal) => write!(f, "killed by {signal}"),
                 Err(_) => write!(f, "killed by signal {number}"),
             },
-            Ended::Unknown => write!(f, "ended in an unknown way"),
+            ExitStatus::Unknown => write!(f, "ended in an unknown way"),
         }
     }
 }

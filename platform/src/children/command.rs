@@ -1,7 +1,7 @@
 //! A command of the operator: started without waiting for its program, which may lie on hung storage; ended with all
 //! that it has started.
 
-use super::child::{Child, Ended};
+use super::child::{Child, ExitStatus};
 use super::spawn::spawn;
 use nix::sys::signal::Signal;
 use std::ffi::{CStr, CString, OsStr, OsString};
@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 
 /// A started command, its pipes, and its process group. Dropping it neither ends it nor waits.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningCommand {
     child: Child,
 }
 
@@ -32,7 +32,7 @@ pub struct Pipes {
 pub fn start(
     arguments: &[OsString],
     environment: &[(&str, impl AsRef<OsStr>)],
-) -> io::Result<(Running, Pipes)> {
+) -> io::Result<(RunningCommand, Pipes)> {
     let arguments: Vec<CString> =
         arguments.iter().map(|argument| CString::new(argument.as_bytes())).collect::<Result<_, _>>()?;
     let Some(program) = arguments.first() else {
@@ -47,14 +47,14 @@ pub fn start(
     let (output, their_output) = io::pipe()?;
     let standard = [their_input.as_fd(), their_output.as_fd(), their_output.as_fd()];
     let pid = spawn(program, &strings(&arguments), &strings(&environment), standard, None)?;
-    Ok((Running { child: Child::of(pid) }, Pipes { input: input.into(), output: output.into() }))
+    Ok((RunningCommand { child: Child::of(pid) }, Pipes { input: input.into(), output: output.into() }))
 }
 
 fn strings(strings: &[CString]) -> Vec<&CStr> {
     strings.iter().map(CString::as_c_str).collect()
 }
 
-impl Running {
+impl RunningCommand {
     /// Its process id, which is also its process group's.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -62,12 +62,12 @@ impl Running {
     }
 
     /// How it ended, if it has; never waits. SIGCHLD says when to look.
-    pub fn try_reap(&mut self) -> Option<Ended> {
+    pub fn try_reap(&mut self) -> Option<ExitStatus> {
         self.child.try_reap()
     }
 
     /// The same, and if it has ended, kills what is left of its process group first.
-    pub fn try_reap_all(&mut self) -> Option<Ended> {
+    pub fn try_reap_all(&mut self) -> Option<ExitStatus> {
         // Not reaped without that look: once it is, the group's number may be somebody else's.
         if !self.child.has_ended() {
             return None;
@@ -112,7 +112,7 @@ mod tests {
             }
             std::thread::yield_now();
         };
-        assert_eq!(ended, Ended::Exited(3));
+        assert_eq!(ended, ExitStatus::Exited(3));
         let pid = running.pid();
         let lines: Vec<&str> = said.lines().map(str::trim).collect();
         let (head, tail) = lines.split_at(3);
@@ -141,7 +141,7 @@ mod tests {
             }
             std::thread::yield_now();
         };
-        assert_eq!(ended, Ended::Killed(Signal::SIGTERM as i32));
+        assert_eq!(ended, ExitStatus::Signaled(Signal::SIGTERM as i32));
         // Nobody holds the other end any more.
         assert_eq!(output.read_to_end(&mut Vec::new()).unwrap(), 0);
     }

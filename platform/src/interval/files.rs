@@ -37,7 +37,7 @@ impl FileWatch {
     ///
     /// # Errors
     /// None here.
-    pub fn set(&mut self, paths: &[PathBuf]) -> io::Result<()> {
+    pub fn set_paths(&mut self, paths: &[PathBuf]) -> io::Result<()> {
         let stamped = paths.iter().map(|path| (path.clone(), stamp(path))).collect();
         *self.paths.lock().unwrap_or_else(PoisonError::into_inner) = stamped;
         Ok(())
@@ -47,7 +47,7 @@ impl FileWatch {
     ///
     /// # Errors
     /// None here.
-    pub fn take(&mut self) -> io::Result<bool> {
+    pub fn take_changed(&mut self) -> io::Result<bool> {
         Ok(self.ticker.take())
     }
 }
@@ -98,11 +98,11 @@ mod tests {
         let mut poll = Poll::new().unwrap();
         let mut watch = FileWatch::new().unwrap();
         poll.registry().register(&mut watch, Token(0), Interest::READABLE).unwrap();
-        watch.set(&[file.clone(), later.clone()]).unwrap();
+        watch.set_paths(&[file.clone(), later.clone()]).unwrap();
         let mut events = Events::with_capacity(4);
         let mut told = |limit| {
             poll.poll(&mut events, Some(limit)).unwrap();
-            watch.take().unwrap()
+            watch.take_changed().unwrap()
         };
         assert!(!told(2 * LOOK), "nothing happened");
         fs::write(&file, "22").unwrap();

@@ -11,21 +11,21 @@ mod watch;
 
 /// The calls that ask one file system for a sign of life.
 pub mod probe {
-    use crate::portable::probe::{Answer, Calls, ask as ask_by, lstat};
+    use crate::portable::probe::{Answer, Calls, lstat, probe_mount as probe_by};
     use crate::{Call, Errno, ProbeOutcome, Target, Usage};
     use nix::sys::statvfs::{FsFlags, statvfs};
     use std::ffi::CStr;
 
-    pub use crate::portable::probe::is_ourselves;
+    pub use crate::portable::probe::is_current_user;
 
     /// Asks the mount for a sign of life; may never return. `on_call` is told of each call right before it is made.
-    pub fn ask(target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
-        ask_by(&Posix, target, on_call)
+    pub fn probe_mount(target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
+        probe_by(&Posix, target, on_call)
     }
 
-    /// As [`ask`]: no portable call makes one thread somebody else, so a mount that answers its owner alone refuses us.
-    pub fn ask_as_owner(target: &Target, _owner: (u32, u32), on_call: impl Fn(Call)) -> ProbeOutcome {
-        ask(target, on_call)
+    /// As [`probe_mount`]: no portable call makes one thread somebody else, so a mount that answers its owner alone refuses us.
+    pub fn probe_as_owner(target: &Target, _owner: (u32, u32), on_call: impl Fn(Call)) -> ProbeOutcome {
+        probe_mount(target, on_call)
     }
 
     struct Posix;
@@ -75,6 +75,6 @@ pub fn process_stats() -> Option<crate::ProcessStats> {
 }
 
 /// Is it there for the system alone? Not known here.
-pub(crate) fn is_quiet(_: &crate::Mount) -> bool {
+pub(crate) fn is_system_internal(_: &crate::Mount) -> bool {
     false
 }

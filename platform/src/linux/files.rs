@@ -34,7 +34,7 @@ impl FileWatch {
     ///
     /// # Errors
     /// `ENOSPC`: the user has too many watches (`fs.inotify.max_user_watches`). What could be watched is.
-    pub fn set(&mut self, paths: &[PathBuf]) -> io::Result<()> {
+    pub fn set_paths(&mut self, paths: &[PathBuf]) -> io::Result<()> {
         let mask = WatchMask::CREATE
             | WatchMask::DELETE
             | WatchMask::DELETE_SELF
@@ -67,7 +67,7 @@ impl FileWatch {
     ///
     /// # Errors
     /// Those of read(2).
-    pub fn take(&mut self) -> io::Result<bool> {
+    pub fn take_changed(&mut self) -> io::Result<bool> {
         let mut buffer = [0; BUFFER];
         for round in 0..MAX_ROUNDS {
             match self.inotify.read_events(&mut buffer).map(Iterator::count) {
@@ -107,20 +107,22 @@ mod tests {
         let file = directory.join("file");
         fs::write(&file, "1").unwrap();
         let mut watch = FileWatch::new().unwrap();
-        watch.set(&[directory.clone(), file.clone(), "/no/such/file".into(), file.join("below")]).unwrap();
-        assert!(!watch.take().unwrap());
+        watch
+            .set_paths(&[directory.clone(), file.clone(), "/no/such/file".into(), file.join("below")])
+            .unwrap();
+        assert!(!watch.take_changed().unwrap());
         fs::write(&file, "2").unwrap();
-        assert!(watch.take().unwrap());
-        assert!(!watch.take().unwrap());
+        assert!(watch.take_changed().unwrap());
+        assert!(!watch.take_changed().unwrap());
         fs::write(directory.join("new"), "").unwrap();
         fs::rename(directory.join("new"), &file).unwrap();
-        assert!(watch.take().unwrap(), "an editor that renames");
-        watch.set(&[directory.join("sub")]).unwrap();
-        watch.take().unwrap(); // the watch over the file that was replaced says so
+        assert!(watch.take_changed().unwrap(), "an editor that renames");
+        watch.set_paths(&[directory.join("sub")]).unwrap();
+        watch.take_changed().unwrap(); // the watch over the file that was replaced says so
         fs::write(&file, "3").unwrap();
-        assert!(!watch.take().unwrap());
+        assert!(!watch.take_changed().unwrap());
         fs::write(directory.join("sub/file"), "").unwrap();
-        assert!(watch.take().unwrap());
+        assert!(watch.take_changed().unwrap());
         fs::remove_dir_all(directory).unwrap();
     }
 }

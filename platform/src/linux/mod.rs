@@ -28,6 +28,6 @@ pub const DEFAULT_SOCKET: &str = "/run/mount_status_monitor.sock";
 pub(crate) const ATTRIBUTES_CALL: &str = "statx";
 
 /// Is it there for the system alone, so that its coming and going is nothing to tell people of? On Linux nobody says so.
-pub(crate) fn is_quiet(_: &crate::Mount) -> bool {
+pub(crate) fn is_system_internal(_: &crate::Mount) -> bool {
     false
 }

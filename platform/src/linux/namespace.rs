@@ -63,7 +63,7 @@ impl MountNamespace {
     ///
     /// # Errors
     /// What is wrong with the file, or which right is missing.
-    pub fn find(path: &Path) -> io::Result<FoundNamespace> {
+    pub fn open(path: &Path) -> io::Result<FoundNamespace> {
         // Neither a FIFO nor a terminal that was named by mistake shall hold us.
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
         let named = File::options().read(true).custom_flags(flags).open(path).map_err(explained)?;
@@ -107,13 +107,13 @@ impl MountNamespace {
 
     /// The path by which it was found.
     #[must_use]
-    pub fn name(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.name
     }
 
     /// The number that the kernel shows (`mnt:[4026531841]`).
     #[must_use]
-    pub fn number(&self) -> u64 {
+    pub fn inode(&self) -> u64 {
         self.number
     }
 
@@ -121,7 +121,7 @@ impl MountNamespace {
     ///
     /// # Errors
     /// Those of `dup(2)`.
-    pub fn entrance(&self) -> io::Result<File> {
+    pub fn try_clone_fd(&self) -> io::Result<File> {
         self.file.try_clone()
     }
 }

@@ -17,7 +17,7 @@ const AS_MOUNTED: c_int = libc::AT_NO_AUTOMOUNT | libc::AT_SYMLINK_NOFOLLOW;
 ///
 /// A verdict belongs to the mount only while its path reaches it; so an error, too, is believed only after a second
 /// look at the mount id (which is never sent to the storage).
-pub fn ask(target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
+pub fn probe_mount(target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
     let Ok(path) = CString::new(target.path.as_os_str().as_bytes()) else {
         return ProbeOutcome::Failed { call: Call::Identify, errno: Errno::EINVAL }; // no mount has a NUL in its path
     };
@@ -26,9 +26,9 @@ pub fn ask(target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
     // local mounts is dear enough. A hang in it then says nothing about other mounts of the same file system.
     let both = target.kind == FsKind::Local;
     match identify(&path, target, both) {
-        Ok(Reached::Target) => {}
-        Ok(Reached::Another) => return ProbeOutcome::WrongMount,
-        Err(errno) if both => return believe(&path, target, Call::Statx, errno, &on_call),
+        Ok(PathTarget::Same) => {}
+        Ok(PathTarget::Other) => return ProbeOutcome::WrongMount,
+        Err(errno) if both => return confirm_error(&path, target, Call::Statx, errno, &on_call),
         Err(errno) => return ProbeOutcome::Failed { call: Call::Identify, errno },
     }
     let answer = match target.kind {
@@ -36,21 +36,28 @@ pub fn ask(target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
         FsKind::Network | FsKind::Local => usage(&path, &on_call),
         FsKind::Fuse => attributes(&path, &on_call).and_then(|()| usage(&path, &on_call)),
     };
-    answer.map_or_else(|(call, errno)| believe(&path, target, call, errno, &on_call), ProbeOutcome::Alive)
+    answer
+        .map_or_else(|(call, errno)| confirm_error(&path, target, call, errno, &on_call), ProbeOutcome::Alive)
 }
 
 /// An error is the mount's only if the path still reaches it.
-fn believe(path: &CStr, target: &Target, call: Call, errno: Errno, on_call: &impl Fn(Call)) -> ProbeOutcome {
+fn confirm_error(
+    path: &CStr,
+    target: &Target,
+    call: Call,
+    errno: Errno,
+    on_call: &impl Fn(Call),
+) -> ProbeOutcome {
     on_call(Call::Identify);
     match identify(path, target, false) {
-        Ok(Reached::Another) => ProbeOutcome::WrongMount,
-        Ok(Reached::Target) | Err(_) => ProbeOutcome::Failed { call, errno },
+        Ok(PathTarget::Other) => ProbeOutcome::WrongMount,
+        Ok(PathTarget::Same) | Err(_) => ProbeOutcome::Failed { call, errno },
     }
 }
 
 /// May this process ask as `owner` without becoming somebody else? FUSE compares all three ids of both kinds.
 #[must_use]
-pub fn is_ourselves((uid, gid): (u32, u32)) -> bool {
+pub fn is_current_user((uid, gid): (u32, u32)) -> bool {
     let (Ok(users), Ok(groups)) = (nix::unistd::getresuid(), nix::unistd::getresgid()) else {
         return false;
     };
@@ -58,23 +65,23 @@ pub fn is_ourselves((uid, gid): (u32, u32)) -> bool {
         && [groups.real, groups.effective, groups.saved].iter().all(|id| id.as_raw() == gid)
 }
 
-/// As [`ask`], but as the one user whom the mount answers. The calling thread keeps that user's identity: it must
+/// As [`probe_mount`], but as the one user whom the mount answers. The calling thread keeps that user's identity: it must
 /// have been started for this probe and must end after it. Where the change is not permitted, the question is asked
 /// as we are, and the refusal is the answer.
-pub fn ask_as_owner(target: &Target, (uid, gid): (u32, u32), on_call: impl Fn(Call)) -> ProbeOutcome {
+pub fn probe_as_owner(target: &Target, (uid, gid): (u32, u32), on_call: impl Fn(Call)) -> ProbeOutcome {
     // Both this and what follows are best effort: what was not permitted shows as EACCES in the answer.
     let _ = become_owner(uid, gid);
-    ask(target, on_call)
+    probe_mount(target, on_call)
 }
 
-enum Reached {
-    Target,
-    Another,
+enum PathTarget {
+    Same,
+    Other,
 }
 
 /// Does the path reach the mount that is meant? Never sent to the storage, unless its attributes are asked for too.
 /// `Err` where even this is refused.
-fn identify(path: &CStr, target: &Target, with_attributes: bool) -> Result<Reached, Errno> {
+fn identify(path: &CStr, target: &Target, with_attributes: bool) -> Result<PathTarget, Errno> {
     let unique = target.key.0 >= FIRST_UNIQUE_ID;
     let id = if unique { libc::STATX_MNT_ID_UNIQUE } else { libc::STATX_MNT_ID };
     let (sync, mask) = match with_attributes {
@@ -90,9 +97,9 @@ fn identify(path: &CStr, target: &Target, with_attributes: bool) -> Result<Reach
             } else {
                 true // before Linux 5.8 nothing tells: the table is all there is to trust
             };
-            Ok(if same { Reached::Target } else { Reached::Another })
+            Ok(if same { PathTarget::Same } else { PathTarget::Other })
         }
-        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(Reached::Another),
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(PathTarget::Other),
         Err(errno) => Err(errno),
     }
 }
@@ -212,7 +219,7 @@ mod tests {
 
     fn calls(target: &Target) -> (ProbeOutcome, Vec<Call>) {
         let seen = RefCell::new(Vec::new());
-        (ask(target, |call| seen.borrow_mut().push(call)), seen.into_inner())
+        (probe_mount(target, |call| seen.borrow_mut().push(call)), seen.into_inner())
     }
 
     #[test]
@@ -231,7 +238,7 @@ mod tests {
 
     #[test]
     fn usage_is_what_the_file_system_says() {
-        let ProbeOutcome::Alive(usage) = ask(&target("/", FsKind::Local), |_| {}) else {
+        let ProbeOutcome::Alive(usage) = probe_mount(&target("/", FsKind::Local), |_| {}) else {
             panic!("/ does not answer")
         };
         assert!(
@@ -247,7 +254,7 @@ mod tests {
             [("/proc", "another mount"), ("/no/such/path", "nothing"), ("/proc/version/x", "a file")]
         {
             let astray = Target { path: PathBuf::from(path), ..root.clone() };
-            assert_eq!(ask(&astray, |_| {}), ProbeOutcome::WrongMount, "{what}");
+            assert_eq!(probe_mount(&astray, |_| {}), ProbeOutcome::WrongMount, "{what}");
         }
     }
 
@@ -260,9 +267,9 @@ mod tests {
             return;
         }
         let right = Target { key: MountKey(found.stx_mnt_id), id: 0, ..target("/", FsKind::Local) };
-        assert!(matches!(ask(&right, |_| {}), ProbeOutcome::Alive(_)));
+        assert!(matches!(probe_mount(&right, |_| {}), ProbeOutcome::Alive(_)));
         let wrong = Target { key: MountKey(found.stx_mnt_id + 1), ..right };
-        assert_eq!(ask(&wrong, |_| {}), ProbeOutcome::WrongMount);
+        assert_eq!(probe_mount(&wrong, |_| {}), ProbeOutcome::WrongMount);
     }
 
     #[test]
@@ -271,9 +278,9 @@ mod tests {
             Target { path: PathBuf::from(format!("/{}", "x/".repeat(3000))), ..target("/", FsKind::Local) };
         let named = |errno| ProbeOutcome::Failed { call: Call::Identify, errno };
         let long = Target { kind: FsKind::Fuse, ..long };
-        assert_eq!(ask(&long, |_| {}), named(Errno::ENAMETOOLONG));
+        assert_eq!(probe_mount(&long, |_| {}), named(Errno::ENAMETOOLONG));
         let nul = Target { path: PathBuf::from("/\0"), ..long };
-        assert_eq!(ask(&nul, |_| {}), named(Errno::EINVAL));
+        assert_eq!(probe_mount(&nul, |_| {}), named(Errno::EINVAL));
     }
 
     #[test]
@@ -284,14 +291,14 @@ mod tests {
         }
         let before = nix::unistd::getresuid().unwrap();
         let (outcome, inside) = std::thread::spawn(|| {
-            let outcome = ask_as_owner(&target("/", FsKind::Local), (1000, 1000), |_| {});
-            (outcome, is_ourselves((1000, 1000)))
+            let outcome = probe_as_owner(&target("/", FsKind::Local), (1000, 1000), |_| {});
+            (outcome, is_current_user((1000, 1000)))
         })
         .join()
         .unwrap();
         assert!(matches!(outcome, ProbeOutcome::Alive(_)), "{outcome:?}");
         assert!(inside, "the thread was not the owner");
         assert_eq!(nix::unistd::getresuid().unwrap(), before);
-        assert!(!is_ourselves((1000, 1000)));
+        assert!(!is_current_user((1000, 1000)));
     }
 }

@@ -5,7 +5,7 @@
 use crate::children::spawn::{FOURTH, spawn};
 
 pub use super::packet::{Channel, MAX_PACKET, answer};
-pub use crate::children::child::{Child, Ended};
+pub use crate::children::child::{Child, ExitStatus};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socketpair, sockopt};
 use std::ffi::{CStr, CString, c_int};
@@ -128,7 +128,7 @@ pub fn enter_namespace() {
     // SAFETY: the daemon that asks for this has put it there, and nothing else has it.
     let file = unsafe { OwnedFd::from_raw_fd(FOURTH) };
     if super::namespace::enter(file.as_fd()).is_err() {
-        exit_now(Ended::NOT_ENTERED);
+        exit_now(ExitStatus::NOT_ENTERED);
     }
 }
 
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn end_of(child: &mut Child, channel: &Channel) -> Ended {
+    fn end_of(child: &mut Child, channel: &Channel) -> ExitStatus {
         loop {
             if let Some(ended) = child.try_reap() {
                 return ended;
@@ -216,7 +216,7 @@ mod tests {
         // `false prober` ends with 1 without reading anything.
         let launcher = Launcher::new(Some(Path::new("/bin/false"))).unwrap();
         let (mut child, mut channel) = launcher.spawn().unwrap();
-        assert_eq!(end_of(&mut child, &channel), Ended::Exited(1));
+        assert_eq!(end_of(&mut child, &channel), ExitStatus::Exited(1));
         assert_eq!(channel.receive(&mut [0; 8]).unwrap(), 0, "the other end is closed");
         child.kill(); // nothing: it was reaped
     }
@@ -228,7 +228,7 @@ mod tests {
         let ended = end_of(&mut child, &channel);
         assert_eq!(
             (ended, ended.to_string()),
-            (Ended::Exited(127), "the program could not be executed".into())
+            (ExitStatus::Exited(127), "the program could not be executed".into())
         );
     }
 }

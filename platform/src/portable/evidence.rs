@@ -52,12 +52,12 @@ impl KernelLog {
     }
 
     /// Passes over what is in it.
-    pub fn skip(&mut self) {
+    pub fn skip_to_end(&mut self) {
         match self.0 {}
     }
 
     /// What is new in it, and whether that is all.
-    pub fn take(&mut self) -> (Vec<ServerStatusHint>, bool) {
+    pub fn read_hints(&mut self) -> (Vec<ServerStatusHint>, bool) {
         match self.0 {}
     }
 }
@@ -82,7 +82,7 @@ pub fn fuse_server(_: &Path, connections: &[u32], _: &Limits) -> Vec<Observation
 
 /// The last words of the kernel log about servers.
 #[must_use]
-pub fn last_words(servers: &[&[u8]]) -> Vec<Observation<LogLine>> {
+pub fn last_log_lines(servers: &[&[u8]]) -> Vec<Observation<LogLine>> {
     servers.iter().map(|_| Observation::Unknown).collect()
 }
 

@@ -23,7 +23,7 @@ pub struct MountNamespace(Infallible);
 impl MountNamespace {
     /// # Errors
     /// Always: this system has no mount namespaces.
-    pub fn find(_: &Path) -> io::Result<FoundNamespace> {
+    pub fn open(_: &Path) -> io::Result<FoundNamespace> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "mount namespaces are not supported on this system"))
     }
 
@@ -42,13 +42,13 @@ impl MountNamespace {
 
     /// The path by which it was found.
     #[must_use]
-    pub fn name(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         match self.0 {}
     }
 
     /// Its number.
     #[must_use]
-    pub fn number(&self) -> u64 {
+    pub fn inode(&self) -> u64 {
         match self.0 {}
     }
 
@@ -56,7 +56,7 @@ impl MountNamespace {
     ///
     /// # Errors
     /// There is none of which this could be asked.
-    pub fn entrance(&self) -> io::Result<File> {
+    pub fn try_clone_fd(&self) -> io::Result<File> {
         match self.0 {}
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Answer {
 ///
 /// As on Linux, `statfs` alone is asked of network file systems: attributes may come from a cache. A trigger of
 /// automounts is not asked at all: with these calls that would trigger it.
-pub(crate) fn ask(calls: &impl Calls, target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
+pub(crate) fn probe_mount(calls: &impl Calls, target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
     let Ok(path) = CString::new(target.path.as_os_str().as_bytes()) else {
         return ProbeOutcome::Failed { call: Call::Identify, errno: Errno::EINVAL }; // no mount has a NUL in its path
     };
@@ -57,7 +57,7 @@ fn failed(call: Call, errno: Errno) -> ProbeOutcome {
 
 /// May this process ask as `owner` without becoming somebody else?
 #[must_use]
-pub fn is_ourselves((uid, gid): (u32, u32)) -> bool {
+pub fn is_current_user((uid, gid): (u32, u32)) -> bool {
     nix::unistd::geteuid().as_raw() == uid && nix::unistd::getegid().as_raw() == gid
 }
 
@@ -97,7 +97,7 @@ mod tests {
 
     fn asked(told: &Told, kind: FsKind) -> (ProbeOutcome, Vec<Call>) {
         let seen = RefCell::new(Vec::new());
-        (ask(told, &target(kind), |call| seen.borrow_mut().push(call)), seen.into_inner())
+        (probe_mount(told, &target(kind), |call| seen.borrow_mut().push(call)), seen.into_inner())
     }
 
     #[test]
@@ -141,6 +141,6 @@ mod tests {
         }
         let nul = Target { path: "/\0".into(), ..target(FsKind::Local) };
         let told = Told { lstat: Ok(()), statfs: Ok(None) };
-        assert_eq!(ask(&told, &nul, |_| {}), dead(Call::Identify, Errno::EINVAL));
+        assert_eq!(probe_mount(&told, &nul, |_| {}), dead(Call::Identify, Errno::EINVAL));
     }
 }

@@ -2,7 +2,7 @@
 
 #[allow(unused_imports)] // by tests on Linux, where this is not the back-end
 pub use super::channel::{Channel, MAX_PACKET};
-pub use crate::children::child::{Child, Ended};
+pub use crate::children::child::{Child, ExitStatus};
 
 use crate::children::spawn::spawn;
 use std::ffi::{CStr, CString};
@@ -104,7 +104,7 @@ pub fn parent_id() -> u32 {
 
 /// Enters a mount namespace that was handed to this prober: there is none, and whoever asks for it is no daemon.
 pub fn enter_namespace() {
-    exit_now(Ended::NOT_ENTERED);
+    exit_now(ExitStatus::NOT_ENTERED);
 }
 
 /// Gives back memory that only the start needed; here the system does that by itself.
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn end_of(child: &mut Child, channel: &Channel) -> Ended {
+    fn end_of(child: &mut Child, channel: &Channel) -> ExitStatus {
         loop {
             if let Some(ended) = child.try_reap() {
                 return ended;
@@ -176,7 +176,7 @@ mod tests {
         let launcher = Launcher::new(Some(Path::new("/bin/cat"))).unwrap();
         let (mut child, mut channel) = launcher.spawn().unwrap();
         assert!(child.has_thread(child.pid()), "it was not reaped");
-        assert_eq!(end_of(&mut child, &channel), Ended::Exited(1));
+        assert_eq!(end_of(&mut child, &channel), ExitStatus::Exited(1));
         assert_eq!(channel.receive(&mut [0; 8]).unwrap(), 0, "the other end is closed");
         assert!(!child.has_thread(child.pid()));
         child.kill(); // nothing: it was reaped
@@ -186,6 +186,6 @@ mod tests {
     fn an_exec_that_fails_is_an_end_with_its_own_status() {
         let launcher = Launcher::new(Some(Path::new("/no/such/program"))).unwrap();
         let (mut child, channel) = launcher.spawn().unwrap();
-        assert_eq!(end_of(&mut child, &channel), Ended::Exited(127));
+        assert_eq!(end_of(&mut child, &channel), ExitStatus::Exited(127));
     }
 }

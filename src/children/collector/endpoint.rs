@@ -21,7 +21,7 @@ pub(super) struct Place {
 /// The server of this mount, if its options tell. What speaks RDMA cannot be asked by a socket.
 pub(super) fn of(mount: &Mount) -> Option<Place> {
     let option = |name| mount.super_option(name).and_then(OsStr::to_str);
-    let family = Family::of(mount.fstype.as_bytes());
+    let family = Family::from_fstype(mount.fstype.as_bytes());
     let (service, usual, named) = match family {
         Family::Nfs => (Service::Nfs(version(mount)), NFS_PORT, option("addr")),
         Family::Smb => (Service::Smb, SMB_PORT, option("addr").or_else(|| option("ip"))),

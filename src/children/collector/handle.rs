@@ -1,7 +1,7 @@
 //! Where evidence is asked for, in the daemon: at most one collector at work, started when there is something to
 //! collect and ended when there was nothing for a while. Called from the loop; never blocks and reads no clock.
 
-use super::wire::{self, Part, Reply, Request, Subject};
+use super::wire::{self, CollectRequest, Part, Reply, Request};
 use crate::monitor::Time;
 use mio::event::Source as _;
 use mio::unix::SourceFd;
@@ -31,7 +31,7 @@ pub struct CollectorHandle {
     token: Token,
     launcher: Launcher,
     active: Option<Active>,
-    /// Ended or killed, and not reaped yet.
+    /// ExitStatus or killed, and not reaped yet.
     left_behind: Vec<Child>,
     wanted: Vec<Request>,
     expected: FxHashMap<DeviceNumber, Expected>,
@@ -71,12 +71,12 @@ pub enum CollectorEvent {
         device: DeviceNumber,
     },
     /// Something that an operator should know.
-    Notice(Notice),
+    Notice(CollectorNotice),
 }
 
 /// News of collectors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Notice {
+pub enum CollectorNotice {
     /// One did not finish; it is killed.
     Stuck {
         /// Its process id.
@@ -85,7 +85,7 @@ pub enum Notice {
     /// So many could not be killed that no more are started.
     TooMany,
     /// None can be started.
-    Failed {
+    SpawnFailed {
         /// Why.
         errno: Errno,
     },
@@ -118,14 +118,14 @@ impl CollectorHandle {
     }
 
     /// Wants evidence about this. It is sent off by [`CollectorHandle::flush`].
-    pub fn collect(&mut self, now: Time, subject: Subject) {
+    pub fn collect(&mut self, now: Time, subject: CollectRequest) {
         let expected = Expected { parts: subject.parts(), by: now + LIMIT };
         self.expected.insert(subject.suspect.device_number, expected);
         self.wanted.push(Request::Collect(subject));
     }
 
     /// Wants a look at the thread that is stuck there.
-    pub fn look_at(&mut self, device: DeviceNumber, pid: u32, tid: u32) {
+    pub fn inspect_thread(&mut self, device: DeviceNumber, pid: u32, tid: u32) {
         if self.active.is_some() || !self.wanted.is_empty() {
             self.wanted.push(Request::Thread { device, pid, tid });
         }
@@ -156,7 +156,7 @@ impl CollectorHandle {
         }
         if self.left_behind.len() >= MAX_LEFT_BEHIND {
             if !std::mem::replace(&mut self.told_full, true) {
-                self.events.push_back(CollectorEvent::Notice(Notice::TooMany));
+                self.events.push_back(CollectorEvent::Notice(CollectorNotice::TooMany));
             }
             return;
         }
@@ -178,13 +178,15 @@ impl CollectorHandle {
             }
             Err(error) => {
                 self.not_before = now + PAUSE;
-                self.events.push_back(CollectorEvent::Notice(Notice::Failed { errno: Errno::of(&error) }));
+                self.events.push_back(CollectorEvent::Notice(CollectorNotice::SpawnFailed {
+                    errno: Errno::from_io(&error),
+                }));
             }
         }
     }
 
     /// Its socket is ready: takes in all that there is.
-    pub fn ready(&mut self, now: Time) {
+    pub fn handle_ready(&mut self, now: Time) {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.resize(MAX_PACKET, 0);
         while let Some(active) = &mut self.active {
@@ -213,10 +215,10 @@ impl CollectorHandle {
     }
 
     /// A child of this process has ended, perhaps one of ours.
-    pub fn reap(&mut self, now: Time) {
+    pub fn reap_children(&mut self, now: Time) {
         self.left_behind.retain_mut(|child| child.try_reap().is_none());
         if self.active.as_mut().is_some_and(|active| active.child.try_reap().is_some()) {
-            self.ready(now); // its last words
+            self.handle_ready(now); // its last words
             if self.active.is_some() {
                 self.gone(now, true);
             }
@@ -235,7 +237,7 @@ impl CollectorHandle {
         if self.expected.values().any(|expected| expected.by <= now) {
             if let Some(active) = &self.active {
                 let pid = active.child.pid();
-                self.events.push_back(CollectorEvent::Notice(Notice::Stuck { pid }));
+                self.events.push_back(CollectorEvent::Notice(CollectorNotice::Stuck { pid }));
             }
             self.gone(now, false);
         }
@@ -273,7 +275,8 @@ impl CollectorHandle {
             active.child.kill();
             if by_itself {
                 self.not_before = now + PAUSE;
-                self.events.push_back(CollectorEvent::Notice(Notice::Died { pid: active.child.pid() }));
+                self.events
+                    .push_back(CollectorEvent::Notice(CollectorNotice::Died { pid: active.child.pid() }));
             }
             if active.child.try_reap().is_none() {
                 self.left_behind.push(active.child);

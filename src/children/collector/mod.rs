@@ -20,6 +20,6 @@ mod server;
 mod servers;
 mod wire;
 
-pub use handle::{CollectorEvent, CollectorHandle, Notice};
+pub use handle::{CollectorEvent, CollectorHandle, CollectorNotice};
 
-pub use wire::Subject;
+pub use wire::CollectRequest;

@@ -6,9 +6,9 @@
 //! the same, the daemon leaves the whole process behind.
 
 use super::servers::Servers;
-use super::wire::{self, Part, Reply, Request, Subject};
+use super::wire::{self, CollectRequest, Part, Reply, Request};
 use platform::collect::{
-    Limits, blocked_tasks, connection, fuse_server, fuse_waiting, last_words, stuck_thread, traffic,
+    Limits, blocked_tasks, connection, fuse_server, fuse_waiting, last_log_lines, stuck_thread, traffic,
 };
 use platform::evidence::{Evidence, Family, Suspect};
 use platform::process::{self, Channel, MAX_PACKET};
@@ -103,18 +103,19 @@ fn look_at_thread(device: platform::DeviceNumber, pid: u32, tid: u32) {
 }
 
 /// What is read at once.
-fn local(subjects: &[Subject]) -> Vec<Reply> {
-    let of_servers: Vec<&Subject> = subjects.iter().filter(|subject| subject.server_name.is_some()).collect();
+fn local(subjects: &[CollectRequest]) -> Vec<Reply> {
+    let of_servers: Vec<&CollectRequest> =
+        subjects.iter().filter(|subject| subject.server_name.is_some()).collect();
     let names: Vec<&[u8]> =
         of_servers.iter().map(|subject| subject.server_name.as_deref().unwrap_or_default()).collect();
-    let words = if names.is_empty() { Vec::new() } else { last_words(&distinct(&names)) };
+    let words = if names.is_empty() { Vec::new() } else { last_log_lines(&distinct(&names)) };
     let of_nfs = subjects.iter().filter(|subject| subject.suspect.family == Family::Nfs);
     let mounts: Vec<(&OsStr, &Path)> = of_nfs
         .map(|it| (OsStr::from_bytes(&it.device), Path::new(OsStr::from_bytes(&it.mountpoint))))
         .collect();
     let mut counts =
         if mounts.is_empty() { Vec::new() } else { traffic(Path::new(MOUNTSTATS), &mounts) }.into_iter();
-    let reply = |subject: &Subject| {
+    let reply = |subject: &CollectRequest| {
         let device = subject.suspect.device_number;
         let mut evidence = Evidence::default();
         if subject.suspect.family == Family::Fuse {
@@ -140,7 +141,7 @@ fn distinct<'a>(names: &[&'a [u8]]) -> Vec<&'a [u8]> {
     names
 }
 
-fn go_through_tasks(daemon: u32, given: &mpsc::Receiver<Vec<Subject>>) {
+fn go_through_tasks(daemon: u32, given: &mpsc::Receiver<Vec<CollectRequest>>) {
     while let Ok(mut subjects) = given.recv() {
         // Whoever came while the last pass was under way shares the next.
         subjects.extend(given.try_iter().flatten());

@@ -2,7 +2,7 @@
 //! RFC 5531), which every server answers to everybody.
 
 use platform::Errno;
-use platform::evidence::{ServerAnswer, Service};
+use platform::evidence::{ServerResponse, Service};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const MAX_ANSWER: u32 = 512;
 const DATAGRAMS: u32 = 3;
 
 /// Asks, and waits at most for `patience` and a little.
-pub(super) fn ask(service: Service, address: SocketAddr, is_udp: bool, patience: Duration) -> ServerAnswer {
+pub(super) fn ask(service: Service, address: SocketAddr, is_udp: bool, patience: Duration) -> ServerResponse {
     let begun = Instant::now();
     if let (true, Service::Nfs(version)) = (is_udp, service) {
         return ask_by_datagram(address, version, patience);
@@ -27,19 +27,19 @@ pub(super) fn ask(service: Service, address: SocketAddr, is_udp: bool, patience:
         Ok(stream) => stream,
         Err(error) => return refusal(&error, begun.elapsed()),
     };
-    let Service::Nfs(version) = service else { return ServerAnswer::Accepts };
+    let Service::Nfs(version) = service else { return ServerResponse::Connects };
     let left = patience.saturating_sub(begun.elapsed()).max(LEAST_TIME_TO_SPEAK);
     match call(&mut stream, version, left) {
-        Ok(()) => ServerAnswer::Answers,
-        Err(_) => ServerAnswer::Silent(begun.elapsed()),
+        Ok(()) => ServerResponse::Replies,
+        Err(_) => ServerResponse::NoReply(begun.elapsed()),
     }
 }
 
-fn refusal(error: &io::Error, waited: Duration) -> ServerAnswer {
+fn refusal(error: &io::Error, waited: Duration) -> ServerResponse {
     match error.kind() {
-        ErrorKind::TimedOut | ErrorKind::WouldBlock => ServerAnswer::NoConnection(waited),
-        ErrorKind::ConnectionRefused => ServerAnswer::Refused,
-        _ => ServerAnswer::Unreachable(Errno::of(error)),
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => ServerResponse::NoConnection(waited),
+        ErrorKind::ConnectionRefused => ServerResponse::Refused,
+        _ => ServerResponse::Unreachable(Errno::from_io(error)),
     }
 }
 
@@ -79,7 +79,7 @@ fn read_until(stream: &mut TcpStream, mut buffer: &mut [u8], end: Instant) -> io
     Ok(())
 }
 
-fn ask_by_datagram(address: SocketAddr, version: u32, patience: Duration) -> ServerAnswer {
+fn ask_by_datagram(address: SocketAddr, version: u32, patience: Duration) -> ServerResponse {
     let begun = Instant::now();
     let any: IpAddr =
         if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
@@ -101,8 +101,8 @@ fn ask_by_datagram(address: SocketAddr, version: u32, patience: Duration) -> Ser
         Ok(false)
     };
     match attempt() {
-        Ok(true) => ServerAnswer::Answers,
-        Ok(false) => ServerAnswer::Silent(begun.elapsed()),
+        Ok(true) => ServerResponse::Replies,
+        Ok(false) => ServerResponse::NoReply(begun.elapsed()),
         Err(error) => refusal(&error, begun.elapsed()),
     }
 }
@@ -153,7 +153,7 @@ mod tests {
             assert_eq!(call[16..24], [0, 1, 0x86, 0xa3, 0, 0, 0, 4], "program and version");
             stream.write_all(&reply(&call[4..8])).unwrap();
         });
-        assert_eq!(ask(NFS, address, false, Duration::from_secs(10)), ServerAnswer::Answers);
+        assert_eq!(ask(NFS, address, false, Duration::from_secs(10)), ServerResponse::Replies);
     }
 
     #[test]
@@ -169,7 +169,7 @@ mod tests {
                 let _ = stream.read(&mut [0; 1]); // until the other end is closed
             });
             let said = ask(NFS, address, false, PATIENCE);
-            assert!(matches!(said, ServerAnswer::Silent(_)), "{answer:?}: {said:?}");
+            assert!(matches!(said, ServerResponse::NoReply(_)), "{answer:?}: {said:?}");
         }
     }
 
@@ -185,7 +185,7 @@ mod tests {
             }
         });
         let begun = Instant::now();
-        assert!(matches!(ask(NFS, address, false, PATIENCE), ServerAnswer::Silent(_)));
+        assert!(matches!(ask(NFS, address, false, PATIENCE), ServerResponse::NoReply(_)));
         assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     }
 
@@ -193,16 +193,16 @@ mod tests {
     fn nobody_listens_or_nobody_accepts() {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
-        assert_eq!(ask(Service::Smb, address, false, PATIENCE), ServerAnswer::Accepts);
+        assert_eq!(ask(Service::Smb, address, false, PATIENCE), ServerResponse::Connects);
         drop(free);
-        assert_eq!(ask(NFS, address, false, PATIENCE), ServerAnswer::Refused);
+        assert_eq!(ask(NFS, address, false, PATIENCE), ServerResponse::Refused);
     }
 
     #[test]
     fn over_datagrams() {
         let mute = UdpSocket::bind("127.0.0.1:0").unwrap();
         let said = ask(NFS, mute.local_addr().unwrap(), true, PATIENCE);
-        assert!(matches!(said, ServerAnswer::Silent(_)), "{said:?}");
+        assert!(matches!(said, ServerResponse::NoReply(_)), "{said:?}");
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
         let served = thread::spawn(move || {
@@ -211,8 +211,8 @@ mod tests {
             server.send_to(&reply(&call[..4])[4..], from).unwrap();
             server
         });
-        assert_eq!(ask(NFS, address, true, Duration::from_secs(10)), ServerAnswer::Answers);
+        assert_eq!(ask(NFS, address, true, Duration::from_secs(10)), ServerResponse::Replies);
         drop(served.join().unwrap());
-        assert_eq!(ask(NFS, address, true, PATIENCE), ServerAnswer::Refused);
+        assert_eq!(ask(NFS, address, true, PATIENCE), ServerResponse::Refused);
     }
 }

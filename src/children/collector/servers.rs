@@ -3,7 +3,7 @@
 
 use super::server;
 use platform::DeviceNumber;
-use platform::evidence::{ServerAnswer, ServerCheck, Service};
+use platform::evidence::{ServerCheck, ServerResponse, Service};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,7 +23,7 @@ type Tell = Box<dyn Fn(&[DeviceNumber], ServerCheck) + Send + Sync>;
 enum State {
     /// These want to know.
     Asking(Vec<DeviceNumber>),
-    Answered(Instant, ServerAnswer),
+    Answered(Instant, ServerResponse),
 }
 
 /// All servers that were asked lately.
@@ -68,13 +68,13 @@ impl Servers {
         };
         let may = asked < MAX_ASKED;
         if !may || thread::Builder::new().name("server".into()).spawn(work).is_err() {
-            self.answered(key, ServerAnswer::NotAsked);
+            self.answered(key, ServerResponse::NotChecked);
         }
     }
 
-    fn answered(&self, key: Key, answer: ServerAnswer) {
+    fn answered(&self, key: Key, answer: ServerResponse) {
         let before = match answer {
-            ServerAnswer::NotAsked => self.lock().remove(&key),
+            ServerResponse::NotChecked => self.lock().remove(&key),
             _ => self.lock().insert(key, State::Answered(Instant::now(), answer.clone())),
         };
         if let Some(State::Asking(devices)) = before {
@@ -82,8 +82,8 @@ impl Servers {
         }
     }
 
-    fn tell(&self, devices: &[DeviceNumber], (service, address, _): Key, answer: ServerAnswer) {
-        (self.0.tell)(devices, ServerCheck { service, address, answer });
+    fn tell(&self, devices: &[DeviceNumber], (service, address, _): Key, answer: ServerResponse) {
+        (self.0.tell)(devices, ServerCheck { service, address, response: answer });
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, State>> {
@@ -115,7 +115,7 @@ mod tests {
         let limit = Duration::from_secs(30);
         let told: Vec<_> = (0..300).map(|_| told.recv_timeout(limit).unwrap()).collect();
         assert!(
-            told.iter().all(|(_, check)| matches!(check.answer, ServerAnswer::Silent(_))),
+            told.iter().all(|(_, check)| matches!(check.response, ServerResponse::NoReply(_))),
             "{:?}",
             told[0]
         );
@@ -135,8 +135,8 @@ mod tests {
             servers.ask(DeviceNumber { major: 0, minor }, key, Duration::from_secs(2));
         }
         let answers: Vec<_> =
-            listeners.iter().map(|_| told.recv_timeout(Duration::from_secs(30)).unwrap().answer).collect();
-        let refused = answers.iter().filter(|answer| **answer == ServerAnswer::NotAsked).count();
+            listeners.iter().map(|_| told.recv_timeout(Duration::from_secs(30)).unwrap().response).collect();
+        let refused = answers.iter().filter(|answer| **answer == ServerResponse::NotChecked).count();
         assert_eq!(refused, 3);
     }
 }

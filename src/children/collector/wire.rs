@@ -16,7 +16,7 @@ const MAX_NAME: usize = 4096;
 
 /// A dead or suspicious file system.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Subject {
+pub struct CollectRequest {
     /// Whose tasks are looked for.
     pub(super) suspect: Suspect,
     /// One of its mount points, as bytes.
@@ -31,16 +31,16 @@ pub struct Subject {
     pub(super) patience: Duration,
 }
 
-impl Subject {
+impl CollectRequest {
     /// What is to be known of this mount. Others of its file system have `mount_ids`.
     #[must_use]
-    pub fn new(mount: &Mount, mount_ids: &[u32], alone: bool, patience: Duration) -> Subject {
+    pub fn new(mount: &Mount, mount_ids: &[u32], alone: bool, patience: Duration) -> CollectRequest {
         let mut mount_ids = mount_ids.to_vec();
         mount_ids.truncate(MAX_MOUNT_IDS);
-        let family = Family::of(mount.fstype.as_bytes());
+        let family = Family::from_fstype(mount.fstype.as_bytes());
         let suspect = Suspect { device_number: mount.device_number, mount_ids, family, alone };
         let place = super::endpoint::of(mount);
-        Subject {
+        CollectRequest {
             suspect,
             mountpoint: bounded(mount.mountpoint.as_os_str().as_bytes()),
             device: bounded(mount.device.as_bytes()),
@@ -71,7 +71,7 @@ fn bounded(name: &[u8]) -> Vec<u8> {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) enum Request {
     /// Collect.
-    Collect(Subject),
+    Collect(CollectRequest),
     /// Look at the thread that is stuck there.
     Thread { device: DeviceNumber, pid: u32, tid: u32 },
 }
@@ -134,7 +134,7 @@ mod tests {
                 let mut mount = mount(n, &format!("/mnt/{n}/\u{e9}{}", "x".repeat(200)));
                 (mount.fstype, mount.device) = ("nfs4".into(), "server:/export".into());
                 mount.super_options = "rw,vers=4.2,addr=10.0.0.5".into();
-                Request::Collect(Subject::new(&mount, &[1, 2], true, Duration::from_secs(1)))
+                Request::Collect(CollectRequest::new(&mount, &[1, 2], true, Duration::from_secs(1)))
             })
             .collect();
         let packets = packets(&subjects);

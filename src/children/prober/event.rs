@@ -1,7 +1,7 @@
 //! What the pool tells the daemon.
 
 use crate::monitor::ProbeId;
-use platform::process::Ended;
+use platform::process::ExitStatus;
 use platform::{Call, Errno, ProbeOutcome};
 use std::fmt;
 use std::time::Duration;
@@ -44,31 +44,31 @@ pub enum PoolEvent {
     },
     /// It cannot be ended: SIGKILL did not end its prober, or no more probers may be left behind. Its mount should
     /// not be asked again before the end of the probe.
-    Lost {
+    Stranded {
         /// Which one.
         probe: ProbeId,
     },
     /// Something that an operator should know of the probers themselves.
-    Notice(Notice),
+    Notice(ProberNotice),
 }
 
 /// News of the probers. Each is told once, not once for each probe that it concerns, and not always: see `pool`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Notice {
+pub enum ProberNotice {
     /// A prober has come up.
-    ProberStarted {
+    Started {
         /// Its process id.
         pid: u32,
     },
     /// A prober ended though nobody here had it end.
-    ProberDied {
+    Died {
         /// Its process id.
         pid: u32,
         /// How it ended.
-        how: Ended,
+        how: ExitStatus,
     },
     /// A prober does not say what has become of its probes; it is being killed.
-    ProberUnresponsive {
+    Unresponsive {
         /// Its process id.
         pid: u32,
     },
@@ -87,19 +87,19 @@ pub enum Notice {
         errno: Errno,
     },
     /// A prober was killed and is still there: some of its threads cannot be interrupted.
-    ProberLost {
+    Stranded {
         /// Its process id.
         pid: u32,
         /// How many probes it holds.
         mounts: usize,
     },
     /// The kernel has let go of a lost prober.
-    LostProberFreed {
+    StrandedExited {
         /// Its process id.
         pid: u32,
     },
     /// So many probers are left behind that no more may be: hung probes stay where they are.
-    LostLimit {
+    StrandedLimit {
         /// The limit.
         limit: usize,
     },
@@ -111,9 +111,9 @@ pub enum SpawnError {
     /// `fork` or `socketpair` failed.
     System(Errno),
     /// It ended before it said anything.
-    Ended(Ended),
+    Exited(ExitStatus),
     /// It said nothing at all in time: perhaps the storage of the program itself hangs.
-    Silent,
+    Unresponsive,
     /// Too many that were killed are still there.
     TooMany,
 }
@@ -123,8 +123,8 @@ impl fmt::Display for SpawnError {
         match self {
             SpawnError::System(Errno::EAGAIN) => f.write_str("the limit of processes is reached (EAGAIN)"),
             SpawnError::System(errno) => write!(f, "{} ({errno})", errno.describe()),
-            SpawnError::Ended(how) => how.fmt(f),
-            SpawnError::Silent => f.write_str("it does not come up"),
+            SpawnError::Exited(how) => how.fmt(f),
+            SpawnError::Unresponsive => f.write_str("it does not come up"),
             SpawnError::TooMany => f.write_str("too many that were killed are still there"),
         }
     }

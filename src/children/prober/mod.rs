@@ -26,7 +26,7 @@ mod wire;
 mod wire_tests;
 mod worker_pool;
 
-pub use event::{Notice, PoolEvent, SpawnError};
+pub use event::{PoolEvent, ProberNotice, SpawnError};
 pub use pool::Pool;
 
 pub use crate::monitor::ProbeId;

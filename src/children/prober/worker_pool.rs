@@ -196,12 +196,12 @@ impl Shared {
                 state.idle -= 1;
                 continue;
             };
-            match target.owner.filter(|&owner| !probe::is_ourselves(owner)) {
+            match target.owner.filter(|&owner| !probe::is_current_user(owner)) {
                 None => {
                     let began = Instant::now();
                     state.occupy(place, probe, began);
                     drop(state);
-                    let outcome = probe::ask(&target, |call| at.set_call(call));
+                    let outcome = probe::probe_mount(&target, |call| at.set_call(call));
                     let took = began.elapsed();
                     state = self.answer(place, probe, outcome, took);
                 }
@@ -223,7 +223,7 @@ impl Shared {
         let started = reserved.and_then(|place| {
             self.start(place, move |shared, place, at| {
                 let began = Instant::now();
-                let outcome = probe::ask_as_owner(&target, owner, |call| at.set_call(call));
+                let outcome = probe::probe_as_owner(&target, owner, |call| at.set_call(call));
                 let mut state = shared.answer(place, probe, outcome, began.elapsed());
                 state.leave(place);
                 if state.waiting.is_empty() {
@@ -295,7 +295,7 @@ impl Shared {
         });
         started.map(drop).map_err(|error| {
             self.lock().leave(place);
-            Errno::of(&error)
+            Errno::from_io(&error)
         })
     }
 }

@@ -5,8 +5,8 @@ use super::counters::HookOutcome;
 use super::payload::Payload;
 use super::stop::Stop;
 use crate::render::escape::escape;
-use platform::command::{self, Pipes, Running};
-use platform::process::Ended;
+use platform::command::{self, Pipes, RunningCommand};
+use platform::process::ExitStatus;
 use std::ffi::OsString;
 use std::future::Future;
 use std::io;
@@ -37,7 +37,7 @@ pub(super) struct Report {
     /// Why it did not go well.
     pub(super) text: String,
     /// What could not be ended.
-    pub(super) left: Option<Running>,
+    pub(super) left: Option<RunningCommand>,
 }
 
 /// Runs it.
@@ -65,7 +65,7 @@ pub(super) async fn run(
 
     let mut stopped = false;
     let ended = tokio::select! {
-        ended = end_of(&mut running, reaped, Running::try_reap) => Some(ended),
+        ended = end_of(&mut running, reaped, RunningCommand::try_reap) => Some(ended),
         () = sleep_until(by) => None,
         () = stop.soft() => {
             stopped = true;
@@ -81,14 +81,14 @@ pub(super) async fn run(
     running.terminate();
     by = Instant::now() + GRACE;
     let mut ended = tokio::select! {
-        ended = end_of(&mut running, reaped, Running::try_reap_all) => Some(ended),
+        ended = end_of(&mut running, reaped, RunningCommand::try_reap_all) => Some(ended),
         () = sleep_until(by) => None,
         () = stop.hard() => None,
     };
     if ended.is_none() {
         running.kill();
         let by = Instant::now() + KILL_LIMIT;
-        ended = timeout_at(by, end_of(&mut running, reaped, Running::try_reap)).await.ok();
+        ended = timeout_at(by, end_of(&mut running, reaped, RunningCommand::try_reap)).await.ok();
     }
     talk.abort();
     let (outcome, mut text) = if stopped {
@@ -107,11 +107,11 @@ fn failed(text: String) -> Report {
     Report { outcome: HookOutcome::Failed, text, left: None }
 }
 
-fn report(ended: Ended, last: &str) -> Report {
+fn report(ended: ExitStatus, last: &str) -> Report {
     match ended {
-        Ended::Exited(0) => Report { outcome: HookOutcome::Ok, text: String::new(), left: None },
+        ExitStatus::Exited(0) => Report { outcome: HookOutcome::Ok, text: String::new(), left: None },
         // A script may end so as well, but then somebody said what was not found.
-        Ended::Exited(NOT_EXECUTED) if !last.is_empty() => {
+        ExitStatus::Exited(NOT_EXECUTED) if !last.is_empty() => {
             failed(with_last(format!("exit status {NOT_EXECUTED}"), last))
         }
         ended => failed(with_last(ended.to_string(), last)),
@@ -124,10 +124,10 @@ fn with_last(text: String, last: &str) -> String {
 
 /// Waits for its end.
 async fn end_of(
-    running: &mut Running,
+    running: &mut RunningCommand,
     reaped: &Notify,
-    look: impl Fn(&mut Running) -> Option<Ended>,
-) -> Ended {
+    look: impl Fn(&mut RunningCommand) -> Option<ExitStatus>,
+) -> ExitStatus {
     loop {
         let mut bell = std::pin::pin!(reaped.notified());
         // From here on no ring is missed.
@@ -226,15 +226,15 @@ mod tests {
     #[test]
     fn ends_in_words() {
         for (ended, last, text) in [
-            (Ended::Exited(3), "why", "exit status 3: why"),
-            (Ended::Exited(1), "", "exit status 1"),
-            (Ended::Exited(127), "", "the program could not be executed"),
-            (Ended::Exited(127), "sh: x: not found", "exit status 127: sh: x: not found"),
-            (Ended::Killed(9), "", "killed by SIGKILL"),
+            (ExitStatus::Exited(3), "why", "exit status 3: why"),
+            (ExitStatus::Exited(1), "", "exit status 1"),
+            (ExitStatus::Exited(127), "", "the program could not be executed"),
+            (ExitStatus::Exited(127), "sh: x: not found", "exit status 127: sh: x: not found"),
+            (ExitStatus::Signaled(9), "", "killed by SIGKILL"),
         ] {
             let report = report(ended, last);
             assert_eq!((report.outcome, report.text.as_str()), (HookOutcome::Failed, text));
         }
-        assert_eq!(report(Ended::Exited(0), "done").outcome, HookOutcome::Ok);
+        assert_eq!(report(ExitStatus::Exited(0), "done").outcome, HookOutcome::Ok);
     }
 }

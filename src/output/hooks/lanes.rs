@@ -6,7 +6,7 @@ use super::payload::Payload;
 use super::queue::{MAX_RUNNING, Place, Queue};
 use super::settings::{Hook, HookSettings};
 use crate::output::http_client::Client;
-use platform::command::Running;
+use platform::command::RunningCommand;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -40,7 +40,7 @@ pub(super) struct Job {
 #[derive(Default)]
 pub(super) struct HookRunners {
     lanes: Vec<HookRunner>,
-    left: Vec<(Arc<Hook>, Arc<HookCounters>, Running)>,
+    left: Vec<(Arc<Hook>, Arc<HookCounters>, RunningCommand)>,
     /// Runs under way, those of hooks that are gone among them.
     running: usize,
 }
@@ -107,7 +107,7 @@ impl HookRunners {
     }
 
     /// A run is over.
-    pub(super) fn ended(&mut self, job: &Job, left: Option<Running>) {
+    pub(super) fn ended(&mut self, job: &Job, left: Option<RunningCommand>) {
         self.running -= 1;
         if let Some(lane) = self.lane_of(&job.counters) {
             lane.queue.ended(&job.place);

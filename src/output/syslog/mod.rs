@@ -213,7 +213,7 @@ fn hung_up(backend: &LoggerBackend) -> bool {
 }
 
 fn is_too_long(sent: &io::Result<()>) -> bool {
-    sent.as_ref().is_err_and(|error| Errno::of(error) == Errno::EMSGSIZE)
+    sent.as_ref().is_err_and(|error| Errno::from_io(error) == Errno::EMSGSIZE)
 }
 
 fn io_error(error: Error) -> io::Error {

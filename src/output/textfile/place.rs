@@ -3,13 +3,13 @@
 
 use crate::monitor::{Health, Status};
 use crate::render::escape::escape_os;
-use platform::{DeviceNumber, FsKind, Mount, MountTable, MountWatch, OWN_MOUNT_TABLE, mount_around};
+use platform::{DeviceNumber, FsKind, Mount, MountTable, MountWatch, OWN_MOUNT_TABLE, mount_containing};
 use std::collections::HashSet;
 use std::path::Path;
 
 /// Why this path is not to be written, if so. `watched` tells which mounts are.
 pub fn refusal(table: &MountTable, watched: impl Fn(&Mount) -> bool, path: &Path) -> Option<String> {
-    let mount = mount_around(table.iter().map(|mount| &**mount), path)?;
+    let mount = mount_containing(table.iter().map(|mount| &**mount), path)?;
     (may_hang(mount) && watched(mount)).then(|| {
         format!(
             "it lies on {} ({}), which is watched because it may hang",

@@ -28,7 +28,7 @@ impl FileWatch {
     ///
     /// # Errors
     /// Those of `kevent(2)`.
-    pub fn set(&mut self, paths: &[PathBuf]) -> io::Result<()> {
+    pub fn set_paths(&mut self, paths: &[PathBuf]) -> io::Result<()> {
         for path in self.paths.drain(..) {
             // What is gone is watched no more in any case.
             let _ = self.watcher.remove_filename(&path, EventFilter::EVFILT_VNODE);
@@ -51,7 +51,7 @@ impl FileWatch {
     ///
     /// # Errors
     /// None here.
-    pub fn take(&mut self) -> io::Result<bool> {
+    pub fn take_changed(&mut self) -> io::Result<bool> {
         /// More than one for each file is rare: the kernel merges them.
         const MOST_EVENTS: usize = 256;
         let next = || self.watcher.poll(Some(Duration::ZERO));

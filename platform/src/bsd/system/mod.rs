@@ -52,7 +52,7 @@ pub const DEFAULT_SOCKET: &str = "/var/run/mount_status_monitor.sock";
 pub(crate) const ATTRIBUTES_CALL: &str = "lstat";
 
 /// Is it there for the system alone, so that its coming and going is nothing to tell people of?
-pub(crate) fn is_quiet(mount: &Mount) -> bool {
+pub(crate) fn is_system_internal(mount: &Mount) -> bool {
     cfg!(target_os = "macos") && super::fstype::belongs_to_macos(mount)
 }
 

@@ -5,21 +5,21 @@ pub mod probe {
     use super::super::fsid;
     use crate::bsd::record::{MNT_RDONLY, text};
     use crate::bsd::table::key_of;
-    use crate::portable::probe::{Answer, Calls, ask as ask_by, lstat};
+    use crate::portable::probe::{Answer, Calls, lstat, probe_mount as probe_by};
     use crate::{Call, Errno, ProbeOutcome, Target, Usage};
     use std::ffi::CStr;
     use std::mem::MaybeUninit;
 
-    pub use crate::portable::probe::is_ourselves;
+    pub use crate::portable::probe::is_current_user;
 
     /// Asks the mount for a sign of life; may never return. `on_call` is told of each call right before it is made.
-    pub fn ask(target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
-        ask_by(&Kernel, target, on_call)
+    pub fn probe_mount(target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
+        probe_by(&Kernel, target, on_call)
     }
 
-    /// As [`ask`]: a thread cannot become somebody else here, so a mount that answers its owner alone refuses us.
-    pub fn ask_as_owner(target: &Target, _owner: (u32, u32), on_call: impl Fn(Call)) -> ProbeOutcome {
-        ask(target, on_call)
+    /// As [`probe_mount`]: a thread cannot become somebody else here, so a mount that answers its owner alone refuses us.
+    pub fn probe_as_owner(target: &Target, _owner: (u32, u32), on_call: impl Fn(Call)) -> ProbeOutcome {
+        probe_mount(target, on_call)
     }
 
     struct Kernel;

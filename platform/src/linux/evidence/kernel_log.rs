@@ -60,13 +60,13 @@ impl KernelLog {
     }
 
     /// Forgets what has not been read yet.
-    pub fn skip(&mut self) {
+    pub fn skip_to_end(&mut self) {
         // An error leaves it where it is, and what is old is then read late.
         let _ = self.0.seek(SeekFrom::End(0));
     }
 
     /// What new records say of servers; and whether all of them were read, or there may be more.
-    pub fn take(&mut self) -> (Vec<ServerStatusHint>, bool) {
+    pub fn read_hints(&mut self) -> (Vec<ServerStatusHint>, bool) {
         let mut signs = Vec::new();
         let mut buffer = [0; RECORD];
         for _ in 0..MAX_AT_ONCE {
@@ -81,7 +81,7 @@ impl KernelLog {
 
 /// The last word of the kernel log about each of these servers.
 #[must_use]
-pub fn last_words(servers: &[&[u8]]) -> Vec<Observation<LogLine>> {
+pub fn last_log_lines(servers: &[&[u8]]) -> Vec<Observation<LogLine>> {
     let mut file = match open() {
         Ok(file) => file,
         Err(error) => return servers.iter().map(|_| nothing(&error)).collect(),
@@ -183,10 +183,10 @@ mod tests {
 
     #[test]
     fn the_real_log_is_read_to_its_end_or_refused() {
-        let found = last_words(&[b"no such server"]);
+        let found = last_log_lines(&[b"no such server"]);
         assert!(matches!(found[0], Observation::Unknown | Observation::NeedsRoot), "{found:?}");
         if let Ok(mut log) = KernelLog::open() {
-            let (_, all) = log.take();
+            let (_, all) = log.read_hints();
             assert!(all, "from its end on there are few");
         }
     }

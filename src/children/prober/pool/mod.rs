@@ -11,10 +11,10 @@ mod starting;
 use super::backoff::Backoff;
 use super::handle::{CONFIRM_LIMIT, Handle, Phase, room};
 use super::wire;
-use super::{Notice, PoolEvent, ProbeId};
+use super::{PoolEvent, ProbeId, ProberNotice};
 use crate::monitor::Time;
 use mio::{Registry, Token};
-use platform::probe::is_ourselves;
+use platform::probe::is_current_user;
 use platform::process::{Child, Launcher, MAX_PACKET};
 use platform::{Call, Errno, ProbeOutcome, Target};
 use rustc_hash::FxHashMap;
@@ -139,7 +139,7 @@ impl Pool {
         self.launcher.enter(namespace);
     }
 
-    /// The tokens whose events belong to [`Pool::ready`].
+    /// The tokens whose events belong to [`Pool::handle_ready`].
     #[must_use]
     pub fn tokens(&self) -> Range<usize> {
         self.first_token..self.first_token + MAX_PROBERS
@@ -156,7 +156,7 @@ impl Pool {
             self.events.push_back(PoolEvent::Aborted { probe });
             return;
         }
-        let number = usize::from(target.owner.is_some_and(|owner| !is_ourselves(owner)));
+        let number = usize::from(target.owner.is_some_and(|owner| !is_current_user(owner)));
         let lane = &mut self.lanes[number];
         match lane.active.and_then(|slot| self.probers[slot].as_mut()) {
             Some(prober) => prober.ask(probe, target),
@@ -196,7 +196,7 @@ impl Pool {
     }
 
     /// Gives a probe up and wants its thread gone: `Freed` says when it is, unless it is answered before.
-    pub fn condemn(&mut self, probe: ProbeId) {
+    pub fn abandon(&mut self, probe: ProbeId) {
         let Some(found) = self.probes.get_mut(&probe) else { return };
         if found.standing != Standing::Asked {
             return;
@@ -222,9 +222,9 @@ impl Pool {
         } else {
             found.standing = Standing::Left;
             prober.left += 1;
-            self.events.push_back(PoolEvent::Lost { probe });
+            self.events.push_back(PoolEvent::Stranded { probe });
             if !std::mem::replace(&mut self.limit_told, true) {
-                self.notice(Notice::LostLimit { limit: MAX_LOST_PROBERS });
+                self.notice(ProberNotice::StrandedLimit { limit: MAX_LOST_PROBERS });
             }
         }
     }
@@ -253,7 +253,7 @@ impl Pool {
     }
 
     /// A socket is ready (whether for reading or writing): takes in all that there is.
-    pub fn ready(&mut self, now: Time, token: Token) {
+    pub fn handle_ready(&mut self, now: Time, token: Token) {
         let Some(slot) = token.0.checked_sub(self.first_token).filter(|slot| *slot < MAX_PROBERS) else {
             return;
         };
@@ -261,7 +261,7 @@ impl Pool {
     }
 
     /// A child of this process has ended, perhaps one of ours.
-    pub fn reap(&mut self, now: Time) {
+    pub fn reap_children(&mut self, now: Time) {
         for slot in 0..self.probers.len() {
             // All of it is gone then, also if a descriptor of its socket has strayed and keeps it from ending.
             if self.probers[slot].as_mut().is_some_and(|prober| prober.child.try_reap().is_some()) {

@@ -4,9 +4,9 @@ use super::{
     Epitaph, LANES, LOOK_AFTER, LOST_NOTICE_INTERVAL, MAX_LOST_PROBERS, Pool, Standing,
     THREADS_NOTICE_INTERVAL,
 };
-use crate::children::prober::Notice;
 use crate::children::prober::PoolEvent;
 use crate::children::prober::ProbeId;
+use crate::children::prober::ProberNotice;
 use crate::children::prober::SpawnError;
 use crate::children::prober::handle::{Handle, Phase, Received};
 use crate::children::prober::wire::Reply;
@@ -34,7 +34,7 @@ impl Pool {
         match reply {
             Reply::Hello => {
                 prober.greeted = true;
-                self.notice(Notice::ProberStarted { pid: prober.child.pid() });
+                self.notice(ProberNotice::Started { pid: prober.child.pid() });
             }
             Reply::Answer { probe, outcome, took } => {
                 if self.release(slot, prober, probe).is_some() {
@@ -75,7 +75,7 @@ impl Pool {
     fn threads_failed(&mut self, now: Time, prober: &mut Handle, errno: Errno) {
         if prober.threads_failed.is_none_or(|told| told + THREADS_NOTICE_INTERVAL <= now) {
             prober.threads_failed = Some(now);
-            self.notice(Notice::ThreadsFailed { pid: prober.child.pid(), errno });
+            self.notice(ProberNotice::ThreadsFailed { pid: prober.child.pid(), errno });
         }
     }
 
@@ -110,9 +110,9 @@ impl Pool {
             !given_back
         });
         self.retire(lane, slot);
-        self.notice(Notice::ProberUnresponsive { pid });
+        self.notice(ProberNotice::Unresponsive { pid });
         if !greeted {
-            self.spawn_failed(now, lane, SpawnError::Silent);
+            self.spawn_failed(now, lane, SpawnError::Unresponsive);
         }
     }
 
@@ -142,12 +142,12 @@ impl Pool {
         let tell = self.is_news(now);
         let Some(prober) = self.probers[slot].as_mut() else { return };
         prober.loss_told = tell;
-        let notice = Notice::ProberLost { pid: prober.child.pid(), mounts: prober.held };
+        let notice = ProberNotice::Stranded { pid: prober.child.pid(), mounts: prober.held };
         if prober.held > 0 {
             for (&probe, found) in self.probes.iter_mut().filter(|(_, found)| found.prober == Some(slot)) {
                 if found.standing == (Standing::Condemned { lost: false }) {
                     found.standing = Standing::Condemned { lost: true };
-                    self.events.push_back(PoolEvent::Lost { probe });
+                    self.events.push_back(PoolEvent::Stranded { probe });
                 }
             }
         }
@@ -191,7 +191,7 @@ impl Pool {
                 (_, false) => Epitaph::Expected, // told often enough
             },
             Phase::Killed { lost: true, .. } if prober.loss_told => {
-                self.notice(Notice::LostProberFreed { pid: prober.child.pid() });
+                self.notice(ProberNotice::StrandedExited { pid: prober.child.pid() });
                 Epitaph::Expected
             }
             Phase::Condemned | Phase::Killed { .. } => Epitaph::Expected,
@@ -214,11 +214,11 @@ impl Pool {
             match *epitaph {
                 Epitaph::Expected => {}
                 Epitaph::Died => {
-                    let notice = Notice::ProberDied { pid: child.pid(), how };
+                    let notice = ProberNotice::Died { pid: child.pid(), how };
                     events.push_back(PoolEvent::Notice(notice));
                 }
                 Epitaph::NeverCameUp { retry_in } => {
-                    let notice = Notice::SpawnFailed { error: SpawnError::Ended(how), retry_in };
+                    let notice = ProberNotice::SpawnFailed { error: SpawnError::Exited(how), retry_in };
                     events.push_back(PoolEvent::Notice(notice));
                 }
             }
@@ -251,7 +251,7 @@ impl Pool {
         self.probers() - self.lanes.iter().filter(|lane| lane.active.is_some()).count()
     }
 
-    pub(super) fn notice(&mut self, notice: Notice) {
+    pub(super) fn notice(&mut self, notice: ProberNotice) {
         self.events.push_back(PoolEvent::Notice(notice));
     }
 }

@@ -1,8 +1,8 @@
 //! How a lane gets its prober, and what happens while it gets none.
 
 use super::{Epitaph, Pool, Probe};
-use crate::children::prober::Notice;
 use crate::children::prober::PoolEvent;
+use crate::children::prober::ProberNotice;
 use crate::children::prober::SpawnError;
 use crate::children::prober::handle::Handle;
 use crate::monitor::Time;
@@ -44,7 +44,7 @@ impl Pool {
 
     fn spawn(&mut self, lane: usize) -> Result<usize, SpawnError> {
         let slot = self.probers.iter().position(Option::is_none).ok_or(SpawnError::TooMany)?;
-        let failed = |error: io::Error| SpawnError::System(Errno::of(&error));
+        let failed = |error: io::Error| SpawnError::System(Errno::from_io(&error));
         let (child, channel) = self.launcher.spawn().map_err(failed)?;
         match Handle::new(lane, child, channel, &self.registry, Token(self.first_token + slot)) {
             Ok(prober) => {
@@ -62,7 +62,7 @@ impl Pool {
     pub(super) fn spawn_failed(&mut self, now: Time, lane: usize, error: SpawnError) {
         let (retry_in, grown) = self.lanes[lane].backoff.fail(now);
         if grown {
-            self.notice(Notice::SpawnFailed { error, retry_in });
+            self.notice(ProberNotice::SpawnFailed { error, retry_in });
         }
     }
 

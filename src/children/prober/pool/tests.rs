@@ -55,8 +55,8 @@ fn a_condemned_probe_that_nobody_has_asked_is_free_at_once() {
     let mut pool = pool();
     pool.start(ProbeId(1), &target("/a", None));
     pool.confirm(ProbeId(1));
-    pool.condemn(ProbeId(1));
-    pool.condemn(ProbeId(1));
+    pool.abandon(ProbeId(1));
+    pool.abandon(ProbeId(1));
     assert_eq!(events(&mut pool), [PoolEvent::Freed { probe: ProbeId(1) }]);
     pool.flush(at(0));
     pool.handle_deadline(at(1000));
@@ -76,11 +76,11 @@ fn a_path_that_no_call_takes_is_answered_without_asking() {
 fn what_is_unknown_is_ignored() {
     let mut pool = pool();
     pool.confirm(ProbeId(1));
-    pool.condemn(ProbeId(1));
+    pool.abandon(ProbeId(1));
     for token in [0, 99, 100, 100 + MAX_PROBERS, usize::MAX] {
-        pool.ready(at(0), Token(token));
+        pool.handle_ready(at(0), Token(token));
     }
-    pool.reap(at(0));
+    pool.reap_children(at(0));
     pool.handle_deadline(at(0));
     assert_eq!(events(&mut pool), []);
 }
