@@ -1,7 +1,7 @@
 //! The command line as people type it: what it becomes, and what is said when it is wrong.
 
 use mount_status_monitor::cli::{Exit, Invocation, command, parse};
-use mount_status_monitor::config::{AskConfig, CheckConfig, CheckOutput, Config};
+use mount_status_monitor::config::{CheckConfig, CheckOutput, ClientConfig, Config};
 use mount_status_monitor::monitor::ProbeSettings;
 use mount_status_monitor::output::Facility;
 use mount_status_monitor::output::LogFormat;
@@ -21,7 +21,7 @@ fn parsed(line: &str) -> Result<Invocation, Exit> {
 
 fn daemon(line: &str) -> Config {
     match parsed(line) {
-        Ok(Invocation::Daemon(config, _)) => config,
+        Ok(Invocation::Daemon(config, _)) => Config::clone(&config),
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -124,7 +124,7 @@ fn asking_a_daemon() {
         let (Ok(Invocation::Status(config)) | Ok(Invocation::Watch(config, _))) = parsed(line) else {
             panic!("{line}")
         };
-        assert_eq!(config, AskConfig { json, socket });
+        assert_eq!(config, ClientConfig { json, socket });
     }
     assert_eq!(check("check /a --json").socket, Some(usual));
     // What was asked for specially is not what a daemon has found out.

@@ -24,7 +24,7 @@ fn contents(path: &str) -> String {
 fn config(path: &Path) -> Result<Config, String> {
     let words = [OsString::from("mount_status_monitor"), "--config".into(), path.into()];
     match parse(words) {
-        Ok(Invocation::Daemon(config, _)) => Ok(config),
+        Ok(Invocation::Daemon(config, _)) => Ok(Config::clone(&config)),
         Ok(other) => panic!("{other:?}"),
         Err(exit) => Err(exit.stderr),
     }

@@ -3,7 +3,7 @@
 
 use super::{AskArgs, Cli, Exit, command, problem, usual_socket};
 use crate::config::{
-    AskConfig, Config, DEFAULT_CONFIG, Diagnostic, FileFingerprint, FileOption, Files, OptionValue,
+    ClientConfig, Config, DEFAULT_CONFIG, Diagnostic, FileFingerprint, FileOption, Files, OptionValue,
     ShownOption, files,
 };
 use crate::render::PROCESS_NAME;
@@ -19,16 +19,16 @@ const NOT_IN_FILES: &[&str] = &["config", "check_config", "explain", "help", "ve
 
 /// A command line, kept to read the files again.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Loader {
+pub struct ConfigSource {
     arguments: Vec<OsString>,
     /// Relative paths start here; the daemon leaves this directory.
     here: PathBuf,
 }
 
-impl Loader {
-    pub(super) fn new(arguments: impl IntoIterator<Item = OsString>) -> Loader {
+impl ConfigSource {
+    pub(super) fn new(arguments: impl IntoIterator<Item = OsString>) -> ConfigSource {
         let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        Loader { arguments: arguments.into_iter().collect(), here }
+        ConfigSource { arguments: arguments.into_iter().collect(), here }
     }
 
     /// Reads the files again.
@@ -63,14 +63,14 @@ impl Loader {
     }
 
     /// Whom to ask. Files that cannot be read or understood are no reason not to ask.
-    pub(super) fn asking(&self, ask: AskArgs) -> Result<AskConfig, Exit> {
+    pub(super) fn asking(&self, ask: AskArgs) -> Result<ClientConfig, Exit> {
         let socket = match (ask.socket, self.load_options(ask.config.as_deref())) {
             (Some(socket), _) => socket,
             (None, Ok(config)) => usual_socket(&config),
             (None, Err(problems)) if ask.config.is_some() => return Err(self.exit(&problems)),
             (None, Err(_)) => crate::output::http::DEFAULT_SOCKET.into(),
         };
-        Ok(AskConfig { json: ask.json, socket })
+        Ok(ClientConfig { json: ask.json, socket })
     }
 
     fn files(&self, named: Option<&Path>) -> Result<(PathBuf, Vec<FileFingerprint>, Files), Vec<String>> {
@@ -82,7 +82,7 @@ impl Loader {
         let definition = command();
         let complaint = |option: &FileOption| complaint(&definition, option);
         // Looked at first: what changes while they are read is a change.
-        let stamps = files::fingerprint(&path);
+        let stamps = files::fingerprints(&path);
         let files = files::read(&path, named.is_some(), &keys, &complaint).map_err(lines)?;
         Ok((path, stamps, files))
     }
@@ -112,7 +112,7 @@ impl Loader {
             hooks: files.hooks,
             file: path.to_path_buf(),
             files: files.paths,
-            stamps,
+            fingerprints: stamps,
             shown,
             ..config
         })

@@ -7,11 +7,11 @@ mod manual_text;
 mod metrics;
 mod problem;
 
-pub use load::{Loader, keys};
+pub use load::{ConfigSource, keys};
 use manual::Page;
 
 use crate::config::{
-    AskConfig, CheckConfig, CheckOutput, Config, DEFAULT_CONFIG, DiagnoseConfig, FSTAB, Filter, Rules,
+    CheckConfig, CheckOutput, ClientConfig, Config, DEFAULT_CONFIG, DiagnoseConfig, FSTAB, Filter, Rules,
     duration, listen_address, name_regex, socket_choice,
 };
 use crate::monitor::ProbeSettings;
@@ -31,6 +31,7 @@ use regex::bytes::Regex;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The exit status of a wrong command line or configuration.
@@ -105,15 +106,15 @@ Exit status:
 #[allow(clippy::large_enum_variant)] // there is one of it
 pub enum Invocation {
     /// Be the daemon; how its configuration is read again.
-    Daemon(Config, Loader),
+    Daemon(Arc<Config>, ConfigSource),
     /// Show what would be in force, in general or for one mount point.
-    CheckConfig(Config, Option<PathBuf>),
+    CheckConfig(Arc<Config>, Option<PathBuf>),
     /// One run, shown.
     Check(CheckConfig),
     /// What the daemon knows.
-    Status(AskConfig),
+    Status(ClientConfig),
     /// Events as they happen; how to watch if there is no daemon.
-    Watch(AskConfig, Config),
+    Watch(ClientConfig, Arc<Config>),
     /// Everything about one mount.
     Diagnose(DiagnoseConfig),
 }
@@ -131,13 +132,13 @@ pub struct Exit {
 
 /// Reads a command line, its first element the program's name, and the files that it goes with.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Exit> {
-    let loader = Loader::new(arguments);
+    let loader = ConfigSource::new(arguments);
     let Cli { command, daemon, .. } = loader.command_line()?;
     let Some(command) = command else {
         let config = loader.load(daemon.config.as_deref());
         return match (daemon.check_config, config) {
-            (false, Ok(config)) => Ok(Invocation::Daemon(config, loader)),
-            (true, Ok(config)) => Ok(Invocation::CheckConfig(config, daemon.explain)),
+            (false, Ok(config)) => Ok(Invocation::Daemon(Arc::new(config), loader)),
+            (true, Ok(config)) => Ok(Invocation::CheckConfig(Arc::new(config), daemon.explain)),
             (_, Err(problems)) => Err(loader.exit(&problems)),
         };
     };
@@ -160,11 +161,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
             let config = loader.load_options(it.config.as_deref()).map_err(|them| loader.exit(&them))?;
             let socket = (!it.direct).then(|| it.socket.unwrap_or_else(|| usual_socket(&config)));
             let (mountpoint, json) = (it.mountpoint, it.json);
-            Ok(Invocation::Diagnose(DiagnoseConfig { mountpoint, json, socket, config }))
+            Ok(Invocation::Diagnose(DiagnoseConfig { mountpoint, json, socket, config: Arc::new(config) }))
         }
         Command::Watch(ask) => {
             let config = loader.load_options(ask.config.as_deref()).map_err(|them| loader.exit(&them))?;
-            Ok(Invocation::Watch(loader.asking(ask)?, config))
+            Ok(Invocation::Watch(loader.asking(ask)?, Arc::new(config)))
         }
     }
 }
@@ -348,7 +349,7 @@ impl DaemonArgs {
             expected: Vec::new(),
             file: PathBuf::new(),
             files: Vec::new(),
-            stamps: Vec::new(),
+            fingerprints: Vec::new(),
             shown: Vec::new(),
             hooks: HookSettings::default(),
             http: HttpSettings {
@@ -438,7 +439,14 @@ impl CheckArgs {
             (false, false) => CheckOutput::Table,
         };
         let config = Config { settings, filter, mount_namespace, ..config };
-        CheckConfig { config, timeout, slow_after, mountpoints: self.mountpoints, output, socket }
+        CheckConfig {
+            config: Arc::new(config),
+            timeout,
+            slow_after,
+            mountpoints: self.mountpoints,
+            output,
+            socket,
+        }
     }
 }
 

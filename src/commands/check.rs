@@ -1,7 +1,7 @@
 //! One run, shown: by a daemon that is running anyway, or by asking the mounts.
 
 use super::{client, failed, mount_namespace, once_status, print};
-use crate::config::{CheckConfig, CheckOutput, NO_MOUNT_LEFT, resolve, select};
+use crate::config::{CheckConfig, CheckOutput, Config, NO_MOUNT_LEFT, resolve, select};
 use crate::daemon::{Daemon, Options, RunMode, RunResult, Told};
 use crate::monitor::{Expected, Policy, Status, Time};
 use crate::render::PROCESS_NAME;
@@ -37,7 +37,8 @@ fn run(config: &CheckConfig) -> anyhow::Result<u8> {
         return answered;
     }
     let mut config = config.clone();
-    config.config = config.config.with_expected().map_err(|problem| anyhow::anyhow!("{problem}"))?;
+    let with_expected = Config::clone(&config.config).with_expected();
+    config.config = with_expected.map(Arc::new).map_err(|problem| anyhow::anyhow!("{problem}"))?;
     let config = &config;
     let plain = config.output == CheckOutput::Table;
     for warning in config.warnings().iter().filter(|_| plain) {

@@ -3,7 +3,7 @@
 use super::{failed, ignore_broken_pipe, mount_namespace, policy, print};
 use crate::cli::USAGE_ERROR;
 use crate::commands::unix_http::{Answer, Events, ServerSent, ask, in_query};
-use crate::config::{AskConfig, CheckConfig, CheckOutput, Config, resolve};
+use crate::config::{CheckConfig, CheckOutput, ClientConfig, Config, resolve};
 use crate::daemon::{Daemon, Options, RunMode, Told};
 use crate::output::Sink;
 use crate::output::sink::{Delivery, Output};
@@ -30,7 +30,7 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// What the daemon knows.
 #[must_use]
-pub fn status(config: &AskConfig) -> ExitCode {
+pub fn status(config: &ClientConfig) -> ExitCode {
     let form = if config.json { CheckOutput::Json } else { CheckOutput::Table };
     match ask(&config.socket, &target(form, &[])) {
         Ok(answer) if answer.status == 200 => {
@@ -89,7 +89,7 @@ fn no_daemon(socket: &Path, error: io::Error) -> anyhow::Error {
 
 /// Events as they happen, from the daemon or, without one, from a loop of our own.
 #[must_use]
-pub fn watch(ask: &AskConfig, config: Config) -> ExitCode {
+pub fn watch(ask: &ClientConfig, config: Arc<Config>) -> ExitCode {
     let result = match Events::follow(&ask.socket, None) {
         Ok(events) => follow(ask, events),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
@@ -101,7 +101,7 @@ pub fn watch(ask: &AskConfig, config: Config) -> ExitCode {
 }
 
 /// Until the reader goes away. A daemon that is restarted is found again.
-fn follow(config: &AskConfig, mut events: Events) -> anyhow::Result<()> {
+fn follow(config: &ClientConfig, mut events: Events) -> anyhow::Result<()> {
     let mut last = None;
     loop {
         match events.next_event() {
@@ -148,7 +148,7 @@ fn write_line(line: &str) -> io::Result<()> {
 }
 
 /// The daemon's loop, its events on standard output and nowhere else.
-fn alone(json: bool, config: Config) -> anyhow::Result<()> {
+fn alone(json: bool, config: Arc<Config>) -> anyhow::Result<()> {
     let sink =
         Sink::start("stdout", EventLines { json }).context("cannot start a thread for standard output")?;
     let mut tell = |time: SystemTime, told: Told<'_>| match told {
@@ -162,7 +162,10 @@ fn alone(json: bool, config: Config) -> anyhow::Result<()> {
             sink.offer(Arc::new(Message { time, priority, text, event: Some(event.clone()) }));
         }
     };
-    let config = config.with_expected().map_err(|problem| anyhow::anyhow!("{problem}"))?;
+    let config = Config::clone(&config)
+        .with_expected()
+        .map(Arc::new)
+        .map_err(|problem| anyhow::anyhow!("{problem}"))?;
     let settings = config.settings;
     let expected = config.expected.clone();
     let namespace = mount_namespace::find(config.mount_namespace.as_deref())?;

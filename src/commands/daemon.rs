@@ -5,7 +5,7 @@ use super::{
     NAMESPACE_ENDED, failed, machine_seed, mount_namespace, mount_table, once_status, policy, print,
     textfile_problem,
 };
-use crate::cli::Loader;
+use crate::cli::ConfigSource;
 use crate::config::{Config, NO_MOUNT_LEFT};
 use crate::daemon::{Daemon, Options, RunMode, RunResult, Told};
 use crate::monitor::Event;
@@ -34,7 +34,11 @@ const ONLY_PUSH: Duration = Duration::from_secs(1);
 
 /// Watches until it is stopped, or once. `manager` is the service manager that started us, if there is one.
 #[must_use]
-pub fn daemon(config: Config, loader: Loader, manager: io::Result<Option<ServiceManager>>) -> ExitCode {
+pub fn daemon(
+    config: Arc<Config>,
+    source: ConfigSource,
+    manager: io::Result<Option<ServiceManager>>,
+) -> ExitCode {
     let reporter = match Reporter::start(&config.report) {
         Ok(reporter) => reporter,
         Err(error) => {
@@ -47,7 +51,7 @@ pub fn daemon(config: Config, loader: Loader, manager: io::Result<Option<Service
         reporter.notice(SystemTime::now(), Priority::Warning, &text);
         None
     });
-    let result = run(config, loader, manager, &reporter);
+    let result = run(config, source, manager, &reporter);
     if let Ok(ending) = &result
         && ending.interrupted
     {
@@ -63,8 +67,8 @@ pub fn daemon(config: Config, loader: Loader, manager: io::Result<Option<Service
 }
 
 fn run(
-    config: Config,
-    loader: Loader,
+    config: Arc<Config>,
+    source: ConfigSource,
     manager: Option<ServiceManager>,
     reporter: &Reporter,
 ) -> anyhow::Result<RunResult> {
@@ -88,7 +92,7 @@ fn run(
     if config.once_only {
         once(&config, options, reporter)
     } else {
-        watch(config, options, loader, manager, reporter)
+        watch(config, options, source, manager, reporter)
     }
 }
 
@@ -122,23 +126,23 @@ fn once(config: &Config, options: Options, reporter: &Reporter) -> anyhow::Resul
 }
 
 fn watch(
-    config: Config,
+    config: Arc<Config>,
     mut options: Options,
-    loader: Loader,
+    source: ConfigSource,
     manager: Option<ServiceManager>,
     reporter: &Reporter,
 ) -> anyhow::Result<RunResult> {
     options.seed = machine_seed::seed(&mount_table()?);
-    let mut service = Service::start(config, Box::new(move || loader.reload()), reporter)?;
+    let mut service = Service::start(config, Box::new(move || source.reload()), reporter)?;
     options.live = Some(service.live());
     let ending = Daemon::new(options, &mut service).and_then(|it| it.serving(manager).run(RunMode::Watch));
     service.stop(LAST_PUSH, LAST_HOOKS);
     ending
 }
 
-fn options(config: &Config) -> Options {
+fn options(config: &Arc<Config>) -> Options {
     let (settings, expected) = (config.settings, config.expected.clone());
-    let policy = policy(config.clone());
+    let policy = policy(Arc::clone(config));
     Options { settings, policy, expected, prober: None, live: None, namespace: None, seed: 0 }
 }
 

@@ -13,6 +13,7 @@ use platform::{Mount, MountKey, MountTable};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -79,7 +80,7 @@ fn by_ourselves(config: &DiagnoseConfig, path: &Path) -> anyhow::Result<u8> {
     let on_top = table.iter().rfind(|mount| mount.mountpoint == path);
     let wanted = on_top.with_context(|| not_there(&table, path))?.key;
     let asked: HashSet<MountKey> = on_the_way(&table, path).map(|mount| mount.key).collect();
-    let (settings, all) = (config.config.settings, policy(config.config.clone()));
+    let (settings, all) = (config.config.settings, policy(Arc::clone(&config.config)));
     // A mount that is excluded from watching was named here all the same.
     let policy =
         Box::new(move |mount: &Mount| asked.contains(&mount.key).then(|| all(mount).unwrap_or(settings)));

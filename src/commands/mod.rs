@@ -27,13 +27,14 @@ use anyhow::Context as _;
 use platform::{Mount, MountTable, MountWatch};
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Some mounts are dead.
 const DEAD: u8 = 1;
 /// The mount namespace that was watched is no more.
 const NAMESPACE_ENDED: u8 = 3;
 
-fn policy(config: Config) -> Policy {
+fn policy(config: Arc<Config>) -> Policy {
     Box::new(move |mount: &Mount| config.policy(mount))
 }
 

@@ -2,7 +2,7 @@
 //! whoever reads the configuration again.
 
 use super::{policy, textfile_problem};
-use crate::config::{Config, ConfigReloader, Load, NO_MOUNT_LEFT, ReloadResult, changes};
+use crate::config::{Config, ConfigReloader, LoadFn, NO_MOUNT_LEFT, ReloadResult, changes};
 use crate::daemon::{ConfigUpdate, Ended, Owner, Told};
 use crate::monitor::{Event, Monitor};
 use crate::output::Reporter;
@@ -35,10 +35,12 @@ const MAX_WARNINGS: usize = 20;
 
 /// The running service.
 pub(super) struct Service {
-    config: Config,
+    config: Arc<Config>,
     reporter: Reporter,
     live: SharedState,
-    keeper: ConfigReloader,
+    /// Until the loop has a waker for the reloader.
+    load: Option<LoadFn>,
+    reloader: Option<ConfigReloader>,
     server: Option<Server>,
     outlets: Exporters,
     /// Outlets that were told to end and have not yet.
@@ -56,27 +58,24 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub(super) fn start(config: Config, load: Load, reporter: &Reporter) -> anyhow::Result<Service> {
+    pub(super) fn start(config: Arc<Config>, load: LoadFn, reporter: &Reporter) -> anyhow::Result<Service> {
         let dead_list = config
             .print_bad_mounts
             .then(|| Sink::start("stdout", Lines))
             .transpose()
             .context("cannot start a thread for standard output")?;
-        let tell = teller(reporter);
-        let warn = move |text: String| tell(Priority::Warning, &text);
-        let load = Box::new(move || {
+        let load: LoadFn = Box::new(move || {
             let config = load()?;
             textfile_problem(&config).map_or(Ok(config), |problem| Err(vec![problem]))
         });
-        let keeper =
-            ConfigReloader::start(&config, load, warn).context("cannot start a thread for configuration")?;
         let hooks = start_hooks(&config, reporter)?;
         let renderer = Arc::new(Mutex::default());
         let mut service = Service {
             config,
             reporter: reporter.clone(),
             live: SharedState::new(),
-            keeper,
+            load: Some(load),
+            reloader: None,
             server: None,
             outlets: Exporters::default(),
             left_behind: Vec::new(),
@@ -133,9 +132,9 @@ impl Service {
     }
 
     /// Carries out what can be carried out while the loop runs, and says what could not.
-    fn adopt(&mut self, config: Config, asked: bool) {
+    fn adopt(&mut self, config: Arc<Config>, requested: bool) {
         let changed = changes(&self.config, &config);
-        if changed.is_empty() && !asked && !self.refused {
+        if changed.is_empty() && !requested && !self.refused {
             return;
         }
         let (http, metrics) = (config.http != self.config.http, config.metrics != self.config.metrics);
@@ -153,7 +152,7 @@ impl Service {
             self.replace_outlets();
         }
         // Who asks for a reload may have made room on a port that was taken.
-        let again = asked && self.server.as_ref().is_some_and(Server::lacks_an_address);
+        let again = requested && self.server.as_ref().is_some_and(Server::lacks_an_address);
         if (http || again)
             && let Err(error) = self.start_server()
         {
@@ -240,12 +239,22 @@ impl Owner for Service {
     }
 
     fn wake_with(&mut self, waker: Arc<Waker>) {
-        self.keeper.wake_with(waker);
+        let tell = teller(&self.reporter);
+        let warn = move |text: String| tell(Priority::Warning, &text);
+        let Some(load) = self.load.take() else { return };
+        match ConfigReloader::start(&self.config, load, waker, warn) {
+            Ok(reloader) => self.reloader = Some(reloader),
+            Err(error) => {
+                self.notice(Priority::Error, &format!("Cannot start a thread for configuration: {error}"));
+            }
+        }
     }
 
     fn hung_up(&mut self) -> Ended {
-        self.keeper.ask();
-        self.reloading = true;
+        if let Some(reloader) = &self.reloader {
+            reloader.request_reload();
+            self.reloading = true;
+        }
         Ended(false)
     }
 
@@ -254,14 +263,14 @@ impl Owner for Service {
     }
 
     fn wishes(&mut self, table: &MountTable) -> Option<ConfigUpdate> {
-        let ReloadResult { asked, result } = self.keeper.take()?;
-        self.reloading &= !asked;
+        let ReloadResult { requested, result } = self.reloader.as_ref()?.next_result()?;
+        self.reloading &= !requested;
         match result {
             Ok(config) => {
-                self.adopt(config, asked);
+                self.adopt(config, requested);
                 self.refused = false;
                 self.warn_of_rules(table);
-                let config = self.config.clone();
+                let config = Arc::clone(&self.config);
                 let (settings, expected) = (config.settings, config.expected.clone());
                 Some(ConfigUpdate { settings, policy: policy(config), expected })
             }

@@ -117,7 +117,7 @@ fn unknown_hook(rule: &Rule, hooks: &HookSettings) -> Option<Diagnostic> {
 
 /// Where changes have to be looked for: files that are there or may come, and the directories that they lie in.
 #[must_use]
-pub fn to_watch(path: &Path) -> Vec<PathBuf> {
+pub fn watched_paths(path: &Path) -> Vec<PathBuf> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let drop_ins = directory.join(DROP_IN_DIRECTORY);
     let mut all = vec![directory.to_path_buf(), drop_ins];
@@ -134,13 +134,13 @@ pub type FileFingerprint = (PathBuf, Option<Stamp>);
 
 /// Something that changes whenever a file of these does.
 #[must_use]
-pub fn fingerprint(path: &Path) -> Vec<FileFingerprint> {
-    paths(path, false, &mut Vec::new()).iter().map(|(path, _)| stamped(path)).collect()
+pub fn fingerprints(path: &Path) -> Vec<FileFingerprint> {
+    paths(path, false, &mut Vec::new()).iter().map(|(path, _)| fingerprint(path)).collect()
 }
 
 /// One file.
 #[must_use]
-pub fn stamped(path: &Path) -> FileFingerprint {
+pub fn fingerprint(path: &Path) -> FileFingerprint {
     (path.to_path_buf(), stamp(path))
 }
 

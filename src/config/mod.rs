@@ -21,7 +21,7 @@ pub use files::{DEFAULT_CONFIG, FileFingerprint, FileOption, Files};
 pub use filter::{DEFAULT_FS_TYPES_EXCLUDE, Filter, NO_MOUNT_LEFT};
 pub use fstab::FSTAB;
 pub use paths::{resolve, select};
-pub use reloader::{ConfigReloader, Load, ReloadResult};
+pub use reloader::{ConfigReloader, LoadFn, ReloadResult};
 pub use rules::{Globs, Rule, Rules};
 pub use toml_table::OptionValue;
 pub use values::{duration, listen_address, name_regex, socket_choice};
@@ -70,7 +70,7 @@ pub struct Config {
     /// What was read.
     pub files: Vec<PathBuf>,
     /// What the files looked like before they were read.
-    pub stamps: Vec<FileFingerprint>,
+    pub fingerprints: Vec<FileFingerprint>,
     /// Every option as it came to be, for people.
     pub shown: Vec<ShownOption>,
 }
@@ -113,10 +113,10 @@ impl Config {
     /// When there is to be an fstab and it cannot be read.
     pub fn with_expected(self) -> Result<Config, Diagnostic> {
         // Looked at first, as the files are.
-        let stamp = self.fstab.as_deref().map(files::stamped);
+        let fstab = self.fstab.as_deref().map(files::fingerprint);
         let expected = expected::expected(&self.rules, self.fstab.as_deref())?;
-        let stamps = self.stamps.into_iter().chain(stamp).collect();
-        Ok(Config { expected, stamps, ..self })
+        let fingerprints = self.fingerprints.into_iter().chain(fstab).collect();
+        Ok(Config { expected, fingerprints, ..self })
     }
 
     /// Is this mount watched, and how?
@@ -141,7 +141,7 @@ impl Config {
 #[derive(Clone, Debug)]
 pub struct CheckConfig {
     /// What a daemon would do.
-    pub config: Config,
+    pub config: Arc<Config>,
     /// Goes before every rule.
     pub timeout: Option<Duration>,
     /// Goes before every rule.
@@ -157,7 +157,7 @@ pub struct CheckConfig {
 
 /// What `status` and `watch` are to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AskConfig {
+pub struct ClientConfig {
     /// JSON instead of text.
     pub json: bool,
     /// The daemon's socket.
@@ -174,7 +174,7 @@ pub struct DiagnoseConfig {
     /// The socket of the daemon that is asked first, if one may be.
     pub socket: Option<PathBuf>,
     /// How the mount is asked without a daemon.
-    pub config: Config,
+    pub config: Arc<Config>,
 }
 
 impl CheckConfig {

@@ -1,232 +1,212 @@
-//! Reads the configuration again: when somebody asks, and when its files change. In a thread of its own, for the
-//! files may lie on storage that hangs, and then only the reload does.
+//! Reads the configuration again on request and when its files change. This happens on a thread of its own: the files
+//! may lie on storage that hangs, and then only the reload hangs.
 
 use super::{Config, FileFingerprint, files};
 use mio::{Events, Interest, Poll, Token, Waker};
 use platform::FileWatch;
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 const FILES: Token = Token(0);
-const WISHES: Token = Token(1);
-/// An editor or a package manager writes several files: they are read when nothing has changed for this long …
-const QUIET: Duration = Duration::from_millis(200);
-/// … or after this, for what never rests.
-const MAX_PATIENCE: Duration = Duration::from_secs(2);
+const REQUESTS: Token = Token(1);
+/// Editors and package managers write several files in a row: they are read when nothing has changed for this long.
+const DEBOUNCE_INTERVAL: Duration = Duration::from_millis(200);
+/// Files that never stop changing are read after this time.
+const MAX_DEBOUNCE: Duration = Duration::from_secs(2);
+/// Results that wait for the event loop. The thread waits when it is full: a later read includes all changes.
+const MAX_PENDING_RESULTS: usize = 1;
 
-/// Reads the configuration; a line for everything that is wrong.
-pub type Load = Box<dyn Fn() -> Result<Config, Vec<String>> + Send>;
+/// Reads the configuration. The error has one line for each mistake.
+pub type LoadFn = Box<dyn Fn() -> Result<Config, Vec<String>> + Send>;
 
-/// What came of reading the files again.
+/// The result of reading the files again.
 #[derive(Debug)]
 pub struct ReloadResult {
-    /// Did somebody ask for it, or had the files changed?
-    pub asked: bool,
-    /// The configuration.
-    pub result: Result<Config, Vec<String>>,
+    /// [`ConfigReloader::request_reload`] was called; otherwise the files have changed.
+    pub requested: bool,
+    /// The new configuration, or one line for each mistake.
+    pub result: Result<Arc<Config>, Vec<String>>,
 }
 
-/// The handle. Dropping it ends the thread.
+/// Handle of the reloading thread. The thread ends when this is dropped.
+#[derive(Debug)]
 pub struct ConfigReloader {
-    shared: Arc<Shared>,
-    wish: Waker,
+    requests: Arc<Requests>,
+    thread_waker: Waker,
+    results: Receiver<ReloadResult>,
 }
 
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    asked: bool,
-    ended: bool,
-    /// The last word; an older one that nobody took is out of date.
-    loaded: Option<ReloadResult>,
-    waker: Option<Arc<Waker>>,
+#[derive(Debug, Default)]
+struct Requests {
+    reload: AtomicBool,
+    stop: AtomicBool,
 }
 
 impl ConfigReloader {
-    /// Watches the files of `config`, which was just read.
+    /// Watches the files of `config`, which was just loaded. Each result wakes `loop_waker`.
     ///
     /// # Errors
-    /// When there is no thread or no event queue. That files cannot be watched is no error: they are read when
-    /// somebody asks; `warn` says so.
+    /// If no thread or no event queue can be created. If the files cannot be watched, `warn` is called and they are
+    /// read only on request.
     pub fn start(
         config: &Config,
-        load: Load,
+        load: LoadFn,
+        loop_waker: Arc<Waker>,
         warn: impl Fn(String) + Send + 'static,
     ) -> io::Result<ConfigReloader> {
         let poll = Poll::new()?;
-        let wish = Waker::new(poll.registry(), WISHES)?;
-        let shared = Arc::new(Shared::default());
+        let thread_waker = Waker::new(poll.registry(), REQUESTS)?;
+        let requests = Arc::new(Requests::default());
+        let (sender, results) = mpsc::sync_channel(MAX_PENDING_RESULTS);
         let mut worker = Worker {
             poll,
             watch: None,
             load,
             file: config.file.clone(),
             fstab: config.fstab.clone(),
-            seen: config.stamps.clone(),
-            shared: Arc::clone(&shared),
+            fingerprints: config.fingerprints.clone(),
+            requests: Arc::clone(&requests),
+            results: sender,
+            loop_waker,
         };
         thread::Builder::new().name("config".into()).spawn(move || {
-            if let Err(error) = worker.open() {
-                warn(format!("Cannot watch the configuration files: {error}; they are read again on SIGHUP"));
+            if let Err(error) = worker.watch_files() {
+                warn(format!(
+                    "Cannot watch the configuration files: {error}; they are read again on SIGHUP only"
+                ));
             }
             worker.run();
         })?;
-        Ok(ConfigReloader { shared, wish })
+        Ok(ConfigReloader { requests, thread_waker, results })
     }
 
-    /// What to wake when something was read.
-    pub fn wake_with(&self, waker: Arc<Waker>) {
-        let mut state = self.shared.lock();
-        if state.loaded.is_some() {
-            let _ = waker.wake(); // as below
-        }
-        state.waker = Some(waker);
+    /// Reads the files again, changed or not. Never waits.
+    pub fn request_reload(&self) {
+        self.requests.reload.store(true, Ordering::Release);
+        let _ = self.thread_waker.wake(); // fails only if the thread has ended
     }
 
-    /// Asks for the files to be read again, changed or not.
-    pub fn ask(&self) {
-        self.shared.lock().asked = true;
-        let _ = self.wish.wake(); // only a thread that is gone cannot be woken
-    }
-
-    /// What was read since the last time, if anything.
+    /// The next result, if there is one. Never waits.
     #[must_use]
-    pub fn take(&self) -> Option<ReloadResult> {
-        self.shared.lock().loaded.take()
+    pub fn next_result(&self) -> Option<ReloadResult> {
+        self.results.try_recv().ok()
     }
 }
 
 impl Drop for ConfigReloader {
     fn drop(&mut self) {
-        self.shared.lock().ended = true;
-        let _ = self.wish.wake(); // as above
-    }
-}
-
-impl fmt::Debug for ConfigReloader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keeper").finish_non_exhaustive()
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.requests.stop.store(true, Ordering::Release);
+        let _ = self.thread_waker.wake(); // fails only if the thread has ended
     }
 }
 
 struct Worker {
     poll: Poll,
     watch: Option<FileWatch>,
-    load: Load,
+    load: LoadFn,
     file: PathBuf,
     fstab: Option<PathBuf>,
-    /// What the files looked like when they were last read.
-    seen: Vec<FileFingerprint>,
-    shared: Arc<Shared>,
+    /// Those of the files when they were last read.
+    fingerprints: Vec<FileFingerprint>,
+    requests: Arc<Requests>,
+    results: SyncSender<ReloadResult>,
+    loop_waker: Arc<Waker>,
 }
 
 impl Worker {
-    fn open(&mut self) -> io::Result<()> {
+    fn watch_files(&mut self) -> io::Result<()> {
         let mut watch = FileWatch::new()?;
         self.poll.registry().register(&mut watch, FILES, Interest::READABLE)?;
-        watch.set_paths(&self.paths())?;
+        watch.set_paths(&self.watched_paths())?;
         self.watch = Some(watch);
         Ok(())
     }
 
     fn run(mut self) {
         let mut events = Events::with_capacity(4);
-        // Since when, and since the last time, something has been changing. What changed before the watch was set, while
-        // the daemon started, is seen by its looks.
-        let mut changing = (self.look() != self.seen).then(|| (Instant::now(), Instant::now()));
+        // The first and the last change since the files were read. Changes between the first read and the start of the
+        // watch show in the fingerprints.
+        let mut changes =
+            (self.current_fingerprints() != self.fingerprints).then(|| (Instant::now(), Instant::now()));
         loop {
-            let due = changing.map(|(first, last)| (last + QUIET).min(first + MAX_PATIENCE));
-            let patience = due.map(|due| due.saturating_duration_since(Instant::now()));
-            if let Err(error) = self.poll.poll(&mut events, patience)
+            let due = changes.map(|(first, last)| (last + DEBOUNCE_INTERVAL).min(first + MAX_DEBOUNCE));
+            let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
+            if let Err(error) = self.poll.poll(&mut events, timeout)
                 && error.kind() != io::ErrorKind::Interrupted
             {
-                return; // nothing to wait with; the daemon goes on with what it has
+                return; // the daemon keeps its configuration
             }
             if self.watch.as_mut().is_some_and(|watch| watch.take_changed().unwrap_or(false)) {
                 let now = Instant::now();
-                changing = Some((changing.map_or(now, |(first, _)| first), now));
+                changes = Some((changes.map_or(now, |(first, _)| first), now));
             }
-            let (ended, asked) = {
-                let mut state = self.shared.lock();
-                (state.ended, std::mem::take(&mut state.asked))
-            };
-            if ended {
+            if self.requests.stop.load(Ordering::Acquire) {
                 return;
             }
-            let is_due = due.is_some_and(|due| due <= Instant::now());
-            if is_due || asked {
-                changing = None;
-                self.read(asked);
+            let requested = self.requests.reload.swap(false, Ordering::AcqRel);
+            if requested || due.is_some_and(|due| due <= Instant::now()) {
+                changes = None;
+                if let Some(result) = self.reload(requested) {
+                    if self.results.send(ReloadResult { requested, result }).is_err() {
+                        return; // the handle was dropped
+                    }
+                    let _ = self.loop_waker.wake(); // fails only if the loop has ended
+                }
             }
         }
     }
 
-    /// Reads the files if that was asked for or if they look different.
-    fn read(&mut self, asked: bool) {
-        // Watched first: what changes after this is seen.
-        self.set_watch();
-        let seen = self.look();
-        if seen == self.seen && !asked {
-            return;
+    /// Reads the files if that was requested or if they have changed.
+    fn reload(&mut self, requested: bool) -> Option<Result<Arc<Config>, Vec<String>>> {
+        // The watch is set before the files are read, so that no later change is missed.
+        self.update_watch();
+        let fingerprints = self.current_fingerprints();
+        if fingerprints == self.fingerprints && !requested {
+            return None;
         }
-        self.seen = seen;
+        self.fingerprints = fingerprints;
         let mut result = (self.load)();
         if let Ok(config) = &result
             && config.fstab != self.fstab
         {
             self.fstab.clone_from(&config.fstab);
-            self.set_watch();
-            self.seen.clone_from(&config.stamps);
-            let seen = self.look();
-            if seen != self.seen {
-                // It changed before it was watched.
-                self.seen = seen;
+            self.update_watch();
+            self.fingerprints.clone_from(&config.fingerprints);
+            let fingerprints = self.current_fingerprints();
+            if fingerprints != self.fingerprints {
+                // The new fstab changed after it was read and before it was watched.
+                self.fingerprints = fingerprints;
                 result = (self.load)();
             }
         }
-        let mut state = self.shared.lock();
-        // A wish whose outcome was not taken yet is answered by this one.
-        let asked = asked || state.loaded.as_ref().is_some_and(|before| before.asked);
-        state.loaded = Some(ReloadResult { asked, result });
-        if let Some(waker) = &state.waker {
-            let _ = waker.wake(); // a loop that is gone wants nothing
-        }
+        Some(result.map(Arc::new))
     }
 
-    fn set_watch(&mut self) {
-        let paths = self.paths();
+    fn update_watch(&mut self) {
+        let paths = self.watched_paths();
         if let Some(watch) = &mut self.watch {
-            let _ = watch.set_paths(&paths); // without room for more watches, what is watched stays watched
+            let _ = watch.set_paths(&paths); // if no more watches can be added, the existing ones stay
         }
     }
 
-    fn paths(&self) -> Vec<PathBuf> {
-        let mut paths = files::to_watch(&self.file);
+    fn watched_paths(&self) -> Vec<PathBuf> {
+        let mut paths = files::watched_paths(&self.file);
         for fstab in self.fstab.iter() {
             paths.push(fstab.clone());
-            paths.extend(fstab.parent().map(PathBuf::from)); // editors replace it
+            paths.extend(fstab.parent().map(PathBuf::from)); // editors replace the file
         }
         paths
     }
 
-    fn look(&self) -> Vec<FileFingerprint> {
-        let mut seen = files::fingerprint(&self.file);
-        seen.extend(self.fstab.as_deref().map(files::stamped));
-        seen
+    fn current_fingerprints(&self) -> Vec<FileFingerprint> {
+        let mut fingerprints = files::fingerprints(&self.file);
+        fingerprints.extend(self.fstab.as_deref().map(files::fingerprint));
+        fingerprints
     }
 }
 
@@ -238,7 +218,7 @@ mod tests {
     use crate::output::http::SocketChoice;
 
     fn config(file: PathBuf) -> Config {
-        let stamps = files::fingerprint(&file);
+        let fingerprints = files::fingerprints(&file);
         Config {
             settings: Default::default(),
             filter: Filter::default(),
@@ -254,24 +234,24 @@ mod tests {
             expected: Vec::new(),
             file,
             files: Vec::new(),
-            stamps,
+            fingerprints,
             shown: Vec::new(),
         }
     }
 
     #[test]
-    fn what_changes_before_the_watch_is_set_is_read() {
+    fn change_before_the_watch_starts_is_reloaded() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config.toml");
         std::fs::write(&file, "timeout = 1").unwrap();
         let before = config(file.clone());
         std::fs::write(&file, "timeout = 20").unwrap();
-        let keeper =
-            ConfigReloader::start(&before, Box::new(move || Ok(config(file.clone()))), |_| {}).unwrap();
         let mut poll = Poll::new().unwrap();
-        keeper.wake_with(Arc::new(Waker::new(poll.registry(), WISHES).unwrap()));
+        let waker = Arc::new(Waker::new(poll.registry(), REQUESTS).unwrap());
+        let load = Box::new(move || Ok(config(file.clone())));
+        let reloader = ConfigReloader::start(&before, load, waker, |_| {}).unwrap();
         let mut events = Events::with_capacity(1);
         poll.poll(&mut events, Some(Duration::from_secs(30))).unwrap();
-        assert!(keeper.take().is_some_and(|loaded| !loaded.asked));
+        assert!(reloader.next_result().is_some_and(|reload| !reload.requested));
     }
 }

@@ -56,7 +56,7 @@ fn the_manifest_fits_the_program_and_itself() {
         let asked = &container[probe]["httpGet"];
         assert_eq!((asked["path"].as_str(), &asked["port"]), (Some(path), name), "{probe}");
     }
-    let SocketChoice::At(socket) = config.http.socket else { panic!("no socket") };
+    let SocketChoice::At(socket) = &config.http.socket else { panic!("no socket") };
     let mounted = container["volumeMounts"][0]["mountPath"].as_str().expect("a path");
     assert!(socket.starts_with(mounted), "its root is read-only");
     assert_eq!(container["volumeMounts"][0]["name"], template["spec"]["volumes"][0]["name"]);
