@@ -37,7 +37,7 @@ pub fn text(status: &MountStatus, now: Time, wall: SystemTime) -> String {
     let from =
         if mount.device.is_empty() { String::new() } else { format!(" from {}", escape_os(&mount.device)) };
     let about = format!(
-        "{}{from}; device number {}; options {}; of the file system: {}",
+        "{}{from}; device number {}; mount options {}; superblock options {}",
         escape_os(&mount.fstype),
         mount.device_number,
         escape_os(&mount.options),
@@ -47,10 +47,10 @@ pub fn text(status: &MountStatus, now: Time, wall: SystemTime) -> String {
     let Some(failure) = status.health.failure() else { return text };
     let known = known(failure);
     if !known.is_empty() {
-        text.push_str("\nWhat is known\n");
+        text.push_str("\nEvidence\n");
         known.iter().for_each(|sentence| paragraph(&mut text, "  * ", "    ", sentence));
     }
-    text.push_str("\nWhat can be done (nothing of it is done by this program)\n");
+    text.push_str("\nNext steps (never taken by this program)\n");
     for (n, Step { command, effect }) in next_steps(mount, failure).iter().enumerate() {
         match command {
             Some(command) => {
@@ -86,14 +86,14 @@ fn state(status: &MountStatus, since: &str) -> String {
     let took = status.answered.map(|answer| HumanDuration(answer.took));
     match (&status.health, took) {
         (Health::Dead(failure), _) => {
-            format!("is dead since {since} ({}: {})", failure.reason.as_str(), cause(failure))
+            format!("has been dead since {since} ({}: {})", failure.reason.as_str(), cause(failure))
         }
-        (Health::Ok, Some(took)) => format!("is well: it answers in {took}"),
-        (Health::Ok, None) => "is well".to_owned(),
-        (Health::Slow, Some(took)) => format!("is alive, but slow: it answers in {took}"),
-        (Health::Slow, None) => "is alive, but slow".to_owned(),
-        (Health::Denied(errno), _) => format!("cannot be asked by this user ({errno})"),
-        (Health::Pending, _) => "was not judged yet".to_owned(),
+        (Health::Ok, Some(took)) => format!("is ok: responds in {took}"),
+        (Health::Ok, None) => "is ok".to_owned(),
+        (Health::Slow, Some(took)) => format!("is slow: responds in {took}"),
+        (Health::Slow, None) => "is slow".to_owned(),
+        (Health::Denied(errno), _) => format!("cannot be checked by this user ({errno})"),
+        (Health::Pending, _) => "has not been judged yet".to_owned(),
         (Health::Hidden, _) => "is hidden under another mount".to_owned(),
     }
 }
@@ -105,10 +105,10 @@ fn known(failure: &Failure) -> Vec<String> {
     known.extend(details(evidence));
     let refused = needs_root(evidence);
     if !refused.is_empty() {
-        known.push(format!("only root may learn more: {}", refused.join(", ").replace('_', " ")));
+        known.push(format!("requires root: {}", refused.join(", ").replace('_', " ")));
     }
     if !findings.complete {
-        known.push("more is still being looked for".to_owned());
+        known.push("collection is still in progress".to_owned());
     }
     known
 }
@@ -121,20 +121,20 @@ fn details(evidence: &Evidence) -> Vec<String> {
             .named
             .iter()
             .filter(|task| task.seen_for >= Duration::from_secs(1))
-            .map(|task| format!("{}[{}] for {}", escape(&task.name), task.pid, HumanDuration(task.seen_for)))
+            .map(|task| format!("{}[{}] {}", escape(&task.name), task.pid, HumanDuration(task.seen_for)))
             .collect();
         if !long.is_empty() {
-            found.push(format!("seen to be blocked: {}", long.join(", ")));
+            found.push(format!("blocked for at least: {}", long.join(", ")));
         }
         if tasks.count > 0 && tasks.unassigned > 0 {
             let count = tasks.unassigned;
-            found.push(format!("{count} more wait for this or another dead mount of its kind"));
+            found.push(format!("{count} more blocked on this or another dead mount of its type"));
         }
     }
     if let Some(Observation::Found(traffic)) = &evidence.traffic {
         let (sent, received, idle) = (traffic.sent, traffic.received, HumanDuration(traffic.idle));
         found.push(format!(
-            "the NFS client has sent {sent} requests and got {received} replies; its connection is idle for {idle}"
+            "NFS client: {sent} requests sent, {received} replies received; connection idle for {idle}"
         ));
     }
     if let Some(Observation::Found(thread)) = &evidence.probe {
@@ -146,10 +146,10 @@ fn details(evidence: &Evidence) -> Vec<String> {
 fn stuck(thread: &StuckThread) -> String {
     let channel = thread.wait_channel.as_deref().map(|name| format!(" in {name}")).unwrap_or_default();
     let stack = match &thread.stack {
-        Observation::Found(stack) => format!("; its kernel stack: {}", stack.join(" < ")),
+        Observation::Found(stack) => format!("; kernel stack: {}", stack.join(" < ")),
         Observation::NeedsRoot | Observation::Unknown => String::new(),
     };
-    escape(format!("the probe waited in state {}{channel}{stack}", thread.state).as_bytes()).into_owned()
+    escape(format!("probe thread: state {}{channel}{stack}", thread.state).as_bytes()).into_owned()
 }
 
 /// Words in lines of at most [`COLUMNS`], as far as words allow.
@@ -197,20 +197,20 @@ mod tests {
     fn a_diagnosis_for_people() {
         let text = text(&hung(), at(68.0), SystemTime::UNIX_EPOCH + Duration::from_secs(100));
         let expected = "\
-/mnt/a b is dead since 1970-01-01 00:00:40 UTC (hung: no answer in 3s)
-  nfs4 from server:/export; device number 0:42; options rw,relatime; of the file system:
+/mnt/a b has been dead since 1970-01-01 00:00:40 UTC (hung: no response in 3s)
+  nfs4 from server:/export; device number 0:42; mount options rw,relatime; superblock options
   rw,vers=4.2,hard,addr=10.0.0.5
 
-What is known
+Evidence
   * NFS server 10.0.0.5:2049 refuses connections
 ";
         assert!(text.starts_with(expected), "{text}");
         for part in [
-            "\n  * seen to be blocked: bash[311] for 1m, t1\\012[312] for 1m,",
-            "\n  * the probe waited in state D in rpc_wait_bit_killable; its kernel stack: rpc_wait_bit_killable <",
-            "\n  * only root may learn more: kernel log\n",
-            "\n  1. bring its server or the network back:",
-            "\n  2. umount -f '/mnt/a b'\n       calls that wait are given up:",
+            "\n  * blocked for at least: bash[311] 1m, t1\\012[312] 1m,",
+            "\n  * probe thread: state D in rpc_wait_bit_killable; kernel stack: rpc_wait_bit_killable <",
+            "\n  * requires root: kernel log\n",
+            "\n  1. restore the server or the network:",
+            "\n  2. umount -f '/mnt/a b'\n       aborts pending requests:",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
@@ -231,7 +231,7 @@ What is known
         let well = status_of(mount("/", "ext4", "/dev/sda1", "rw", "rw"), Health::Ok);
         assert!(
             text(&well, at(12.0), SystemTime::UNIX_EPOCH)
-                .starts_with("/ is well: it answers in 3ms\n  ext4 from /dev/sda1;")
+                .starts_with("/ is ok: responds in 3ms\n  ext4 from /dev/sda1;")
         );
         assert_eq!((exit_status(&well), exit_status(&hung())), (0, 1));
         assert_eq!(exit_status(&status_of(well.mount.clone(), Health::Pending)), 2);

@@ -44,7 +44,7 @@ pub fn sentences(failure: &Failure, evidence: &Evidence, names: usize) -> Vec<St
         && !line.text.ends_with(" OK")
     {
         found.push(format!(
-            "the kernel said {} ago: {}",
+            "kernel log {} ago: {}",
             HumanDuration(whole(line.age)),
             escape(line.text.as_bytes())
         ));
@@ -53,8 +53,8 @@ pub fn sentences(failure: &Failure, evidence: &Evidence, names: usize) -> Vec<St
         found.extend(blocked(tasks, names));
     }
     if let Some(Observation::Found(waiting @ 1..)) = evidence.fuse_waiting {
-        let (requests, wait) = if waiting == 1 { ("request", "waits") } else { ("requests", "wait") };
-        found.push(format!("{waiting} {requests} {wait} for it"));
+        let requests = if waiting == 1 { "request" } else { "requests" };
+        found.push(format!("{waiting} FUSE {requests} pending"));
     }
     found
 }
@@ -88,19 +88,19 @@ fn server(check: &ServerCheck, reason: Reason) -> Option<String> {
     let name = format!("{} server {}", check.service.name(), check.address);
     Some(match &check.response {
         ServerResponse::NoConnection(waited) => {
-            format!("{name} does not accept connections (no answer in {})", HumanDuration(*waited))
+            format!("{name} did not accept a connection within {}", HumanDuration(*waited))
         }
         ServerResponse::Refused => format!("{name} refuses connections"),
-        ServerResponse::Unreachable(errno) => format!("{name} cannot be reached ({errno})"),
+        ServerResponse::Unreachable(errno) => format!("{name} is unreachable ({errno})"),
         ServerResponse::NoReply(waited) => {
-            format!("{name} accepts connections but says nothing (for {})", HumanDuration(*waited))
+            format!("{name} accepts connections but did not reply within {}", HumanDuration(*waited))
         }
-        ServerResponse::Connects => format!("{name} accepts connections from here"),
+        ServerResponse::Connects => format!("{name} accepts connections"),
         ServerResponse::Replies => match reason {
-            Reason::Hung => format!("{name} answers, this export does not"),
-            Reason::Stale => format!("{name} answers and says ESTALE: it no longer knows this export"),
+            Reason::Hung => format!("{name} responds, but this export does not"),
+            Reason::Stale => format!("{name} responds, but no longer knows this export (ESTALE)"),
             Reason::Disconnected | Reason::IoError | Reason::Unreachable | Reason::Error => {
-                format!("{name} answers")
+                format!("{name} responds")
             }
         },
         ServerResponse::NotChecked => return None,
@@ -111,17 +111,19 @@ fn fuse_server(server: &FuseServer, reason: Reason) -> String {
     let FuseServer::Process { pid, name, state } = server else {
         return match reason {
             Reason::Disconnected => "its server process is gone".to_owned(),
-            _ => "its server process is not seen here".to_owned(),
+            _ => "its server process was not found".to_owned(),
         };
     };
     let name = format!("its server {}[{pid}]", escape(name));
     match (state, reason) {
         ('T' | 't', _) => format!("{name} is stopped ({state})"),
-        ('Z' | 'X', _) => format!("{name} has ended ({state})"),
+        ('Z' | 'X', _) => format!("{name} has exited ({state})"),
         ('D', _) => format!("{name} is itself blocked in the kernel (D)"),
-        (_, Reason::Disconnected) => format!("{name} lives, but the connection was ended"),
-        (_, Reason::Hung) => format!("{name} lives and does not answer"),
-        (_, Reason::Stale | Reason::IoError | Reason::Unreachable | Reason::Error) => format!("{name} lives"),
+        (_, Reason::Disconnected) => format!("{name} is running, but the FUSE connection was closed"),
+        (_, Reason::Hung) => format!("{name} is running but does not respond"),
+        (_, Reason::Stale | Reason::IoError | Reason::Unreachable | Reason::Error) => {
+            format!("{name} is running")
+        }
     }
 }
 
@@ -131,9 +133,9 @@ fn blocked(tasks: &BlockedTasks, names: usize) -> Option<String> {
     let whose = if tasks.of_user_only { " of this user" } else { "" };
     let task = |count: u32| if count == 1 { "task" } else { "tasks" };
     if tasks.count == 0 {
-        let (count, wait) = (tasks.unassigned, if tasks.unassigned == 1 { "waits" } else { "wait" });
+        let count = tasks.unassigned;
         return (count > 0)
-            .then(|| format!("{least}{count} {}{whose} {wait} for this or another dead mount", task(count)));
+            .then(|| format!("{least}{count} {}{whose} blocked on this or another dead mount", task(count)));
     }
     let shown: Vec<String> =
         tasks.named.iter().take(names).map(|task| format!("{}[{}]", escape(&task.name), task.pid)).collect();
@@ -188,16 +190,12 @@ pub(super) mod tests {
         let ms = Duration::from_millis;
         let stale = failure(Reason::Stale, Some(Errno::ESTALE), 0.0);
         for (failure, answer, words) in [
-            (
-                hung(),
-                ServerResponse::NoConnection(ms(1200)),
-                "does not accept connections (no answer in 1.2s)",
-            ),
+            (hung(), ServerResponse::NoConnection(ms(1200)), "did not accept a connection within 1.2s"),
             (hung(), ServerResponse::Refused, "refuses connections"),
-            (hung(), ServerResponse::Unreachable(Errno::EHOSTUNREACH), "cannot be reached (EHOSTUNREACH)"),
-            (hung(), ServerResponse::NoReply(ms(800)), "accepts connections but says nothing (for 800ms)"),
-            (hung(), ServerResponse::Replies, "answers, this export does not"),
-            (stale, ServerResponse::Replies, "answers and says ESTALE: it no longer knows this export"),
+            (hung(), ServerResponse::Unreachable(Errno::EHOSTUNREACH), "is unreachable (EHOSTUNREACH)"),
+            (hung(), ServerResponse::NoReply(ms(800)), "accepts connections but did not reply within 800ms"),
+            (hung(), ServerResponse::Replies, "responds, but this export does not"),
+            (stale, ServerResponse::Replies, "responds, but no longer knows this export (ESTALE)"),
         ] {
             let text = said(&with(failure, of_nfs(answer)));
             let tasks = r"14 tasks blocked: bash[311], t1\012[312], t2\012[313] and others";
@@ -213,11 +211,15 @@ pub(super) mod tests {
         let disconnected = failure(Reason::Disconnected, Some(Errno::ENOTCONN), 0.0);
         for (failure, state, words) in [
             (hung(), 'T', "its server ss hfs[7] is stopped (T)"),
-            (hung(), 'S', "its server ss hfs[7] lives and does not answer"),
+            (hung(), 'S', "its server ss hfs[7] is running but does not respond"),
             (hung(), 'D', "its server ss hfs[7] is itself blocked in the kernel (D)"),
-            (disconnected.clone(), 'S', "its server ss hfs[7] lives, but the connection was ended"),
+            (
+                disconnected.clone(),
+                'S',
+                "its server ss hfs[7] is running, but the FUSE connection was closed",
+            ),
             (disconnected, ' ', "its server process is gone"),
-            (hung(), ' ', "its server process is not seen here"),
+            (hung(), ' ', "its server process was not found"),
         ] {
             let server = match state {
                 ' ' => FuseServer::NotSeen,
@@ -225,7 +227,7 @@ pub(super) mod tests {
             };
             let (fuse_server, fuse_waiting) = (Some(Observation::Found(server)), Some(Observation::Found(2)));
             let evidence = Evidence { fuse_server, fuse_waiting, ..Evidence::default() };
-            assert_eq!(said(&with(failure, evidence)), format!("{words}; 2 requests wait for it"));
+            assert_eq!(said(&with(failure, evidence)), format!("{words}; 2 FUSE requests pending"));
         }
     }
 
@@ -239,7 +241,7 @@ pub(super) mod tests {
         let partly = BlockedTasks { complete: false, of_user_only: true, ..tasks(2, 1) };
         assert_eq!(said_of(partly), "at least 2 tasks of this user blocked: bash[311]");
         let unassigned = BlockedTasks { unassigned: 3, ..tasks(0, 0) };
-        assert_eq!(said_of(unassigned), "3 tasks wait for this or another dead mount");
+        assert_eq!(said_of(unassigned), "3 tasks blocked on this or another dead mount");
     }
 
     #[test]
@@ -260,13 +262,10 @@ pub(super) mod tests {
         let mut evidence = of_nfs(ServerResponse::Refused);
         evidence.kernel_log = Some(Observation::Found(line));
         let text = said(&with(hung(), evidence.clone()));
-        assert!(
-            text.contains("; the kernel said 1m5s ago: nfs: server s not responding, still trying"),
-            "{text}"
-        );
+        assert!(text.contains("; kernel log 1m5s ago: nfs: server s not responding, still trying"), "{text}");
         evidence.server =
             Some(ServerCheck { response: ServerResponse::Replies, ..evidence.server.expect("it was set") });
-        assert!(!said(&with(hung(), evidence)).contains("the kernel said"));
+        assert!(!said(&with(hung(), evidence)).contains("kernel log"));
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub fn line(event: &Event) -> (Priority, String) {
         ),
         Event::Recovered { mount, lasted, took, was } => {
             let slow = if *was == "slow" {
-                format!("; was slow, answers in {}", HumanDuration(*took))
+                format!("; was slow, now responds in {}", HumanDuration(*took))
             } else {
                 String::new()
             };
@@ -90,22 +90,22 @@ pub fn line(event: &Event) -> (Priority, String) {
     }
 }
 
-/// `nfs4 from nas:/export, by /etc/fstab:4`
+/// `nfs4 from nas:/export, required by /etc/fstab:4`
 pub fn wanted(expected: &Expected) -> String {
     match expected.what.as_str() {
-        "" => format!("by {}", expected.origin),
-        what => format!("{what}, by {}", expected.origin),
+        "" => format!("required by {}", expected.origin),
+        what => format!("{what}, required by {}", expected.origin),
     }
 }
 
 /// What became of the place of a missing mount: programs that know nothing of mounts write on.
 pub fn meanwhile(expected: &Expected, lies_in: Option<&Mount>) -> String {
     match lies_in {
-        None => "its path lies in no mount".to_owned(),
+        None => "no mount contains its path".to_owned(),
         Some(mount) if mount.mountpoint == expected.mountpoint => {
-            format!("{} is there instead", source(mount))
+            format!("{} is mounted there instead", source(mount))
         }
-        Some(mount) if mount.read_only() => format!("its path lies in {}, which is read-only", path(mount)),
+        Some(mount) if mount.read_only() => format!("its path is on {}, which is read-only", path(mount)),
         Some(mount) => format!("writes now go to {}", path(mount)),
     }
 }
@@ -127,12 +127,12 @@ fn source(mount: &Mount) -> String {
 /// Why a mount is dead, after its reason: what was asked and what came of it.
 pub fn cause(failure: &Failure) -> String {
     if let Some(outer) = &failure.behind {
-        return format!("behind {}, which is hung", escape_os(outer));
+        return format!("blocked by hung mount {}", escape_os(outer));
     }
     let from = failure.call.map(|call| format!(" from {}", call.name())).unwrap_or_default();
     match (failure.reason, failure.errno) {
-        (Reason::Hung, _) | (_, None) if failure.waited.is_zero() => "no answer".to_owned(),
-        (Reason::Hung, _) | (_, None) => format!("no answer in {}", HumanDuration(failure.waited)),
+        (Reason::Hung, _) | (_, None) if failure.waited.is_zero() => "no response".to_owned(),
+        (Reason::Hung, _) | (_, None) => format!("no response in {}", HumanDuration(failure.waited)),
         // Unusual enough to be worth the system's own words.
         (Reason::Error, Some(errno)) => format!("{errno}{from}, {}", errno.describe()),
         (_, Some(errno)) => format!("{errno}{from}"),
@@ -167,17 +167,22 @@ fn last_known(mount: &Mount, health: &Health, lasted: Duration) -> String {
 
 fn refusal(mount: &Mount, errno: Errno, call: Call) -> String {
     let advice = match mount.fuse_owner() {
-        _ if errno == Errno::ENAMETOOLONG => "its path is longer than the system takes".to_owned(),
-        Some((uid, _)) => format!("only its owner may ask it; run as root or as user {uid}"),
-        None => {
-            "its server refuses, or this user may not reach it; run as root or as a user who may".to_owned()
-        }
+        _ if errno == Errno::ENAMETOOLONG => "its path is too long for system calls".to_owned(),
+        Some((uid, _)) => format!("only its owner has access; run as root or as user {uid}"),
+        None => "this user has no access; run as root or as a user with access".to_owned(),
     };
     format!("{errno} from {}: {advice}", call.name())
 }
 
+/// `Checked 5 mounts; 1 is dead`
+pub(super) fn checked(mounts: usize, dead: usize) -> String {
+    let (mounts_noun, verb) =
+        (if mounts == 1 { "mount" } else { "mounts" }, if dead == 1 { "is" } else { "are" });
+    format!("Checked {mounts} {mounts_noun}; {dead} {verb} dead")
+}
+
 fn run(mounts: usize, dead: usize, unjudged: usize) -> (Priority, String) {
-    let checked = format!("Checked {mounts} mounts; {dead} are dead");
+    let checked = checked(mounts, dead);
     match unjudged {
         0 => (Priority::Info, checked),
         _ => (Priority::Warning, format!("{checked}; {unjudged} could not be judged")),
@@ -253,8 +258,8 @@ mod tests {
         let stale = failure(Reason::Stale, Some(Errno::ESTALE), 0.0);
         let odd = failure(Reason::Error, Some(Errno::EPROTO), 0.0);
         for (failure, text) in [
-            (&hung, "(hung: no answer in 3s; fuse.sshfs from host:/dir)"),
-            (&behind, "(hung: behind /outer, which is hung; fuse.sshfs from host:/dir)"),
+            (&hung, "(hung: no response in 3s; fuse.sshfs from host:/dir)"),
+            (&behind, "(hung: blocked by hung mount /outer; fuse.sshfs from host:/dir)"),
             (&stale, "(stale: ESTALE from statfs; fuse.sshfs from host:/dir)"),
             (&odd, "(error: EPROTO from statfs, Protocol error; fuse.sshfs from host:/dir)"),
         ] {
@@ -263,7 +268,7 @@ mod tests {
         }
         for (failure, text) in [
             (hung, "(hung for 7m31s; fuse.sshfs from host:/dir)"),
-            (behind, "(hung for 7m31s: behind /outer, which is hung; fuse.sshfs from host:/dir)"),
+            (behind, "(hung for 7m31s: blocked by hung mount /outer; fuse.sshfs from host:/dir)"),
             (stale, "(stale for 7m31s: ESTALE from statfs; fuse.sshfs from host:/dir)"),
         ] {
             let event = Event::StillFailing { mount: sshfs(), failure, lasted: seconds(451) };
@@ -278,7 +283,7 @@ mod tests {
         let known = r"NFS server 10.0.0.5:2049 refuses connections; 14 tasks blocked: bash[311], t1\012[312], t2\012[313] and others";
         let event = Event::Failed { mount: sshfs(), failure: failure.clone() };
         let expected = format!(
-            "Mount failed health-check: /x (hung: no answer in 3s; fuse.sshfs from host:/dir; {known})"
+            "Mount failed health-check: /x (hung: no response in 3s; fuse.sshfs from host:/dir; {known})"
         );
         assert_eq!(line(&event).1, expected);
         let event = Event::StillFailing { mount: sshfs(), failure, lasted: seconds(451) };
@@ -318,7 +323,7 @@ mod tests {
             (
                 recovered("slow"),
                 Priority::Notice,
-                "Mount recovered: /x (after 7m31s; was slow, answers in 0s)",
+                "Mount recovered: /x (after 7m31s; was slow, now responds in 0s)",
             ),
             (
                 Event::Slow { mount: sshfs(), took, slow_after: seconds(1) },
@@ -328,19 +333,19 @@ mod tests {
             (
                 Event::Denied { mount: owned, errno: Errno::EACCES, call: Call::Statx },
                 Priority::Notice,
-                "Mount cannot be checked: /o (EACCES from statx: only its owner may ask it; run as root or as \
+                "Mount cannot be checked: /o (EACCES from statx: only its owner has access; run as root or as \
                  user 1000; fuse.portal from portal)",
             ),
             (
                 Event::Denied { mount: nfs.clone(), errno: Errno::EACCES, call: Call::Statfs },
                 Priority::Notice,
-                "Mount cannot be checked: /n (EACCES from statfs: its server refuses, or this user may not reach \
-                 it; run as root or as a user who may; nfs4 from server:/a)",
+                "Mount cannot be checked: /n (EACCES from statfs: this user has no access; run as root or as a \
+                 user with access; nfs4 from server:/a)",
             ),
             (
                 Event::Denied { mount: nfs, errno: Errno::ENAMETOOLONG, call: Call::Statx },
                 Priority::Notice,
-                "Mount cannot be checked: /n (ENAMETOOLONG from statx: its path is longer than the system takes; \
+                "Mount cannot be checked: /n (ENAMETOOLONG from statx: its path is too long for system calls; \
                  nfs4 from server:/a)",
             ),
             (run(0), Priority::Info, "Checked 5 mounts; 0 are dead"),

@@ -68,7 +68,11 @@ pub fn line(status: &Status) -> (State, String) {
     let verdict = StatusSummary::of(status);
     let state = State::of(&verdict);
     let StatusSummary { total, dead, slow, denied, pending, missing, .. } = verdict;
-    let mut line = format!("MOUNTS {} - {total} mounts, {dead} dead", state.as_str());
+    let mut line = format!(
+        "MOUNTS {} - {total} {}, {dead} dead",
+        state.as_str(),
+        if total == 1 { "mount" } else { "mounts" }
+    );
     line.push_str(&named(status, |health| Some(health.failure()?.reason.as_str().to_owned())));
     if missing > 0 {
         let paths = status.missing_mounts().map(|expected| one(&expected.expected.mountpoint)).collect();
@@ -173,7 +177,7 @@ mod tests {
             (
                 vec![of("/", Health::Ok)],
                 0,
-                "MOUNTS OK - 1 mounts, 0 dead | total=1;;;0 dead=0;;0;0;1 slow=0;0;;0;1 '/'=0.003000s;1;3;0",
+                "MOUNTS OK - 1 mount, 0 dead | total=1;;;0 dead=0;;0;0;1 slow=0;0;;0;1 '/'=0.003000s;1;3;0",
             ),
             (
                 vec![of("/", Health::Ok), of("/s", Health::Slow)],
@@ -195,7 +199,7 @@ mod tests {
                 0,
                 "MOUNTS OK - 2 mounts, 0 dead, 1 cannot be checked | ",
             ),
-            (vec![of("/d", denied)], 3, "MOUNTS UNKNOWN - 1 mounts, 0 dead, 1 cannot be checked | "),
+            (vec![of("/d", denied)], 3, "MOUNTS UNKNOWN - 1 mount, 0 dead, 1 cannot be checked | "),
             (vec![], 3, "MOUNTS UNKNOWN - 0 mounts, 0 dead | "),
         ] {
             let (status, line) = lines(mounts);

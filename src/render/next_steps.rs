@@ -24,7 +24,7 @@ pub struct Step {
 pub fn next_steps(mount: &Mount, failure: &Failure) -> Vec<Step> {
     if let Some(outer) = &failure.behind {
         let command = Some(format!("mount_status_monitor diagnose {}", quoted(outer)));
-        let effect = "its path leads through that mount, which is the one to be looked into".to_owned();
+        let effect = "that mount is hung and blocks this path: diagnose it first".to_owned();
         return vec![Step { command, effect }];
     }
     let findings = failure.evidence.as_ref().map(|findings| &findings.evidence);
@@ -47,25 +47,25 @@ fn of_network(mount: &Mount, reason: Reason) -> Vec<Step> {
         |option: &str| mount.super_options.as_bytes().split(|&b| b == b',').any(|o| o == option.as_bytes());
     let effect = match (family, has("soft") || has("softerr")) {
         (Family::Nfs, false) if reason == Reason::Hung => {
-            "bring its server or the network back: the mount is hard, so all who wait go on where they were, and \
-             nothing is lost"
+            "restore the server or the network: this is a hard mount, so blocked tasks then continue and no data \
+             is lost"
         }
         _ => {
-            "bring its server or the network back: it answers again by itself; what failed meanwhile has failed"
+            "restore the server or the network: the mount then responds again; operations that failed stay failed"
         }
     };
     let path = quoted(&mount.mountpoint);
     let mut steps = vec![Step { command: None, effect: effect.to_owned() }];
     steps.push(step(
         format!("umount -f {path}"),
-        "calls that wait are given up: blocked tasks go on with EIO, and what they had not written yet is lost; it \
-         is refused (EBUSY) while a file is open there or a task works there: end those and do it again",
+        "aborts pending requests: blocked tasks continue with EIO and unwritten data is lost; fails with EBUSY while \
+         a task has an open file or its working directory there: end those tasks and repeat",
     ));
     steps.push(step(
         format!("umount -f -l {path}"),
-        "the mount is gone from here at once, in any case: unwritten data is lost; tasks with open files there keep \
-         a dead file system until they end, others see the empty directory below and may write into it; blocked \
-         tasks that cannot be interrupted stay",
+        "always detaches the mount at once: unwritten data is lost; tasks with open files keep the dead file system \
+         until they exit; other tasks see the directory underneath and may write into it; tasks in uninterruptible \
+         sleep stay blocked",
     ));
     steps
 }
@@ -75,18 +75,17 @@ fn of_stale(mount: &Mount) -> Vec<Step> {
     vec![
         Step {
             command: None,
-            effect:
-                "export the same file system again (with the same fsid): the mount may answer again by itself"
-                    .to_owned(),
+            effect: "export the same file system again with the same fsid: the mount may then respond again"
+                .to_owned(),
         },
         step(
             format!("umount -f {path} && mount {path}"),
-            "mounts it afresh, if it is in /etc/fstab; refused (EBUSY) while a file is open there; files that were \
-             open give ESTALE for ever, so their tasks have to be restarted, and what they had not written is lost",
+            "mounts it again, if it is in /etc/fstab; fails with EBUSY while a file is open there; files that were \
+             open return ESTALE until their tasks are restarted, and unwritten data is lost",
         ),
         step(
             format!("umount -f -l {path} && mount {path}"),
-            "the same in any case: tasks that are inside keep the stale file system until they end",
+            "the same, but never fails with EBUSY: tasks inside keep the stale file system until they exit",
         ),
     ]
 }
@@ -97,30 +96,29 @@ fn of_hung_fuse(mount: &Mount, evidence: Option<&Evidence>) -> Vec<Step> {
     match evidence.and_then(|evidence| evidence.fuse_server.as_ref()).and_then(Observation::found) {
         Some(FuseServer::Process { pid, state: 'T' | 't', .. }) => steps.push(step(
             format!("kill -CONT {pid}"),
-            "its server goes on and answers all who wait: nothing is lost, unless somebody stopped it for a reason",
+            "resumes the stopped server, which then answers all pending requests; no data is lost",
         )),
         Some(FuseServer::Process { pid, .. }) => steps.push(step(
             format!("kill {pid}"),
-            "its server ends, as it does at a clean unmount if it still heeds signals: calls that wait fail, the \
-             mount is disconnected (ENOTCONN) until it is unmounted, and what was not written is lost",
+            "ends the server, cleanly if it still handles signals: pending calls fail, the mount is disconnected \
+             (ENOTCONN) until it is unmounted, and unwritten data is lost",
         )),
         Some(FuseServer::NotSeen) | None => {}
     }
     let connection = (mount.device_number.major << 20) | mount.device_number.minor;
     steps.push(step(
         format!("echo 1 > /sys/fs/fuse/connections/{connection}/abort"),
-        "ends the connection for every mount of it: all calls that wait fail with ECONNABORTED, tasks that could not \
-         be killed are free, all open files are dead, and what was not written is lost; the mount stays, \
-         disconnected (ENOTCONN), until it is unmounted; needs fusectl (mount -t fusectl none \
-         /sys/fs/fuse/connections)",
+        "aborts the FUSE connection for all its mounts: pending calls fail with ECONNABORTED, unkillable tasks are \
+         released, open files become unusable and unwritten data is lost; the mount remains, disconnected \
+         (ENOTCONN), until it is unmounted; requires fusectl (mount -t fusectl none /sys/fs/fuse/connections)",
     ));
     steps.push(step(
         format!("umount -f {path}"),
-        "ends the connection too, with the same losses; it may say EBUSY the first time, and then works the second",
+        "also aborts the connection, with the same losses; may fail with EBUSY the first time and succeed the second",
     ));
     steps.push(step(
         format!("umount -f -l {path}"),
-        "the same, and the mount is gone from here in any case; with -l alone, blocked tasks stay blocked",
+        "the same, and always detaches the mount; with -l alone, blocked tasks stay blocked",
     ));
     steps
 }
@@ -128,18 +126,18 @@ fn of_hung_fuse(mount: &Mount, evidence: Option<&Evidence>) -> Vec<Step> {
 fn remount(mount: &Mount) -> Step {
     step(
         format!("umount {}", quoted(&mount.mountpoint)),
-        "its server is gone, so nothing more is lost; refused (EBUSY) while a task works there, unless with -l; then \
-         mount it again",
+        "the server is gone, so no more data is lost; fails with EBUSY while a task uses the mount, unless with -l; \
+         mount it again afterwards",
     )
 }
 
 fn of_local(mount: &Mount) -> Vec<Step> {
     vec![
-        step("dmesg --level=err,warn".to_owned(), "shows what the kernel said of its device; breaks nothing"),
+        step("dmesg --level=err,warn".to_owned(), "shows kernel messages about its device; changes nothing"),
         step(
             format!("umount {}", quoted(&mount.mountpoint)),
-            "refused (EBUSY) while a file is open there; may wait for the device for long; then check the file system \
-             before it is mounted again",
+            "fails with EBUSY while a file is open there; may wait long for the device; check the file system before \
+             mounting it again",
         ),
     ]
 }
@@ -181,9 +179,9 @@ mod tests {
         assert_eq!(commands("nfs4", "rw,hard", &hung), umount);
         assert_eq!(commands("cifs", "rw", &hung), umount);
         let hard = &next_steps(&mount("/m", "nfs4", "s:/e", "rw", "rw,hard"), &hung)[0].effect;
-        assert!(hard.contains("nothing is lost"), "{hard}");
+        assert!(hard.contains("no data is lost"), "{hard}");
         let soft = &next_steps(&mount("/m", "nfs4", "s:/e", "rw", "rw,soft"), &hung)[0].effect;
-        assert!(!soft.contains("nothing is lost"), "{soft}");
+        assert!(!soft.contains("no data is lost"), "{soft}");
         let stale = failure(Reason::Stale, Some(Errno::ESTALE), 0.0);
         assert_eq!(commands("nfs4", "rw", &stale)[1], "umount -f '/m n' && mount '/m n'");
         let eio = failure(Reason::IoError, Some(Errno::EIO), 0.0);

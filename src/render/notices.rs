@@ -9,20 +9,18 @@ use crate::children::prober::SpawnError;
 #[must_use]
 pub fn of_collector(notice: &collector::CollectorNotice) -> (Priority, String) {
     match *notice {
-        collector::CollectorNotice::Stuck { pid } => (
-            Priority::Warning,
-            format!("Collector {pid} of evidence does not finish; it is killed, and nobody waits for it"),
-        ),
+        collector::CollectorNotice::Stuck { pid } => {
+            (Priority::Warning, format!("Evidence collector {pid} did not finish in time; killed"))
+        }
         collector::CollectorNotice::TooMany => (
             Priority::Warning,
-            "Collectors of evidence cannot be killed; reasons of dead mounts are not looked into".to_owned(),
+            "Too many evidence collectors cannot be killed; no evidence is collected".to_owned(),
         ),
-        collector::CollectorNotice::SpawnFailed { errno } => (
-            Priority::Warning,
-            format!("Cannot start a collector of evidence: {} ({errno})", errno.describe()),
-        ),
+        collector::CollectorNotice::SpawnFailed { errno } => {
+            (Priority::Warning, format!("Cannot start an evidence collector: {} ({errno})", errno.describe()))
+        }
         collector::CollectorNotice::Died { pid } => {
-            (Priority::Warning, format!("Collector {pid} of evidence ended by itself"))
+            (Priority::Warning, format!("Evidence collector {pid} exited unexpectedly"))
         }
     }
 }
@@ -34,11 +32,11 @@ pub fn of_prober(notice: &ProberNotice) -> (Priority, String) {
         ProberNotice::Started { pid } => (Priority::Debug, format!("Prober {pid} started")),
         ProberNotice::Died { pid, how } => (
             Priority::Warning,
-            format!("Prober {pid} ended by itself ({how}); its mounts are asked again by another"),
+            format!("Prober {pid} exited unexpectedly ({how}); another prober takes over its mounts"),
         ),
         ProberNotice::Unresponsive { pid } => (
             Priority::Warning,
-            format!("Prober {pid} does not respond (stopped?); its mounts are asked again by another"),
+            format!("Prober {pid} does not respond (stopped?); another prober takes over its mounts"),
         ),
         ProberNotice::SpawnFailed { error, retry_in } => (
             Priority::Error,
@@ -55,21 +53,21 @@ pub fn of_prober(notice: &ProberNotice) -> (Priority, String) {
             ),
         ),
         ProberNotice::Stranded { pid, mounts: 0 } => {
-            (Priority::Warning, format!("Prober {pid} cannot be killed; it is left behind"))
+            (Priority::Warning, format!("Prober {pid} is stranded: it cannot be killed"))
         }
         ProberNotice::Stranded { pid, mounts } => (
             Priority::Warning,
             format!(
-                "Prober {pid} cannot be killed while {mounts} of its probes hang in the kernel; it is left behind"
+                "Prober {pid} is stranded: it cannot be killed while {mounts} of its probes hang in the kernel"
             ),
         ),
         ProberNotice::StrandedExited { pid } => {
-            (Priority::Notice, format!("Prober {pid}, which was left behind, has ended"))
+            (Priority::Notice, format!("Stranded prober {pid} has exited"))
         }
         ProberNotice::StrandedLimit { limit } => (
             Priority::Error,
             format!(
-                "{limit} probers are left behind, no more may be: probes that hang now stay where they are"
+                "{limit} probers are stranded, which is the limit; probes that hang from now on keep their prober"
             ),
         ),
     }

@@ -12,12 +12,14 @@ const MAX_BYTES: usize = 512;
 /// How many mounts are watched, and which are dead.
 #[must_use]
 pub fn line(status: &Status) -> String {
-    let mut text = format!("Watching {} mounts; ", status.total);
+    let mut text =
+        format!("Watching {} {}; ", status.total, if status.total == 1 { "mount" } else { "mounts" });
     if status.last_run.is_none() && status.dead == 0 {
-        text.push_str("the first run is under way");
+        text.push_str("first run in progress");
         return text;
     }
-    write!(text, "{} are dead", status.dead).expect("a String takes everything");
+    write!(text, "{} {} dead", status.dead, if status.dead == 1 { "is" } else { "are" })
+        .expect("a String takes everything");
     let mut shown = 0;
     for mount in status.mounts.iter().filter(|mount| mount.health.failure().is_some()) {
         let path = escape_os(&mount.mount.mountpoint);
@@ -56,9 +58,9 @@ mod tests {
     #[test]
     fn before_the_first_run_is_complete() {
         let none = Status { last_run: None, ..status(vec![]) };
-        assert_eq!(line(&none), "Watching 0 mounts; the first run is under way");
+        assert_eq!(line(&none), "Watching 0 mounts; first run in progress");
         let one = Status { last_run: None, ..status(vec![dead("/mnt/a")]) };
-        assert_eq!(line(&one), "Watching 1 mounts; 1 are dead: /mnt/a");
+        assert_eq!(line(&one), "Watching 1 mount; 1 is dead: /mnt/a");
     }
 
     #[test]

@@ -50,12 +50,12 @@ impl StatusSummary {
         if self.dead + self.missing > 0 { 1 } else { 0 }
     }
 
-    /// `Checked 5 mounts; 1 are dead; 1 slow; 2 cannot be checked`
+    /// `Checked 5 mounts; 1 is dead; 1 slow; 2 cannot be checked`
     #[must_use]
     pub fn summary(&self) -> String {
-        let mut summary = format!("Checked {} mounts; {} are dead", self.total, self.dead);
+        let mut summary = super::messages::checked(self.total, self.dead);
         for (count, what) in [
-            (self.missing, "expected are missing"),
+            (self.missing, "missing"),
             (self.slow, "slow"),
             (self.denied, "cannot be checked"),
             (self.pending, "could not be judged"),

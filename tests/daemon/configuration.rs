@@ -61,7 +61,7 @@ fn a_probe_under_way_keeps_its_deadline() {
         write(&file, "timeout = \"100ms\"\npoll_interval = \"500ms\"\n");
         daemon.wait_for_line("Configuration reloaded: ", TAKEN_OVER);
         let failed = daemon.wait_for_failure(&path, "hung", ms(6000));
-        assert!(failed.text.contains("no answer in 4"), "{}", failed.text);
+        assert!(failed.text.contains("no response in 4"), "{}", failed.text);
         daemon.stop();
     });
 }
@@ -96,7 +96,7 @@ fn a_bad_file_changes_nothing_and_says_why() {
         // All the while the old settings hold.
         lab.set_fault("mute", &path);
         let failed = daemon.wait_for_failure(&path, "hung", ms(1500));
-        assert!(failed.text.contains("no answer in 4"), "{}", failed.text);
+        assert!(failed.text.contains("no response in 4"), "{}", failed.text);
         daemon.skip_earlier_lines();
         write(&file, "timeout = \"600ms\"\npoll_interval = \"300ms\"\n");
         daemon.wait_for_line("Configuration reloaded: timeout 400ms -> 600ms", TAKEN_OVER);
@@ -148,7 +148,7 @@ fn rules_decide_and_a_reload_applies_them() {
         lab.set_fault("mute", &quick);
         lab.set_fault("mute", &out);
         let failed = daemon.wait_for_failure(&quick, "hung", ms(2000));
-        assert!(failed.text.contains("no answer in 4"), "{}", failed.text);
+        assert!(failed.text.contains("no response in 4"), "{}", failed.text);
         lab.clear_fault(&quick);
         daemon.wait_for_recovery(&quick, ms(6000));
         daemon.assert_no_line(&display_path(&out));

@@ -19,7 +19,7 @@ fn a_diagnosis_by_the_daemon_is_fresh_and_says_what_can_be_done() {
         let daemon = lab.start_daemon(&arguments);
         let well = diagnose(&mounts[1], &["--socket", &socket]);
         assert_eq!(well.code, Some(0), "{}{}", well.stdout, well.stderr);
-        assert!(well.stdout.contains(" is well: it answers in "), "{}", well.stdout);
+        assert!(well.stdout.contains(" is ok: responds in "), "{}", well.stdout);
 
         lab.fuse_server().freeze();
         daemon.wait_for_failure(&mounts[0], "hung", PATIENT_HANG);
@@ -29,8 +29,8 @@ fn a_diagnosis_by_the_daemon_is_fresh_and_says_what_can_be_done() {
         assert_eq!(by_daemon.code, Some(1), "{}{}", by_daemon.stdout, by_daemon.stderr);
         let command = format!("umount -f -l {}", display_path(&mounts[0]));
         for part in [
-            " is dead since ",
-            " UTC (hung: no answer in 4",
+            " has been dead since ",
+            " UTC (hung: no response in 4",
             "] is stopped (T)",
             ". kill -CONT ",
             ". echo 1 > /sys/fs/fuse/connections/",
@@ -61,7 +61,7 @@ fn a_diagnosis_without_a_daemon_looks_by_itself_and_never_hangs() {
         assert_eq!(done.code, Some(1), "{}{}", done.stdout, done.stderr);
         assert!(start.elapsed() < ms(9000) + slack(), "{:?}", start.elapsed());
         for part in
-            [" UTC (hung: no answer in ", "] is stopped (T)", "blocked: stat[", "in request_wait_answer"]
+            [" UTC (hung: no response in ", "] is stopped (T)", "blocked: stat[", "in request_wait_answer"]
         {
             assert!(done.stdout.contains(part), "{part} is not in\n{}", done.stdout);
         }

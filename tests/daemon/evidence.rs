@@ -69,7 +69,7 @@ fn a_stopped_server_and_its_victims_are_told_with_the_verdict() {
             "2 tasks blocked: cat[",
             &victims[0].display_name("cat"),
             &victims[1].display_name("stat"),
-            "requests wait for it",
+            "FUSE requests pending",
         ] {
             assert!(line.contains(word), "{word} is not in {line}");
         }
@@ -181,7 +181,7 @@ fn a_stuck_collector_delays_nobody() {
         lab.set_fault("mute", &mounts[1]);
         daemon.wait_for_failure(&mounts[1], "hung", QUICK_HANG);
         assert!(start.elapsed() < QUICK_HANG + slack());
-        daemon.wait_for_line("of evidence does not finish; it is killed", ms(12_000));
+        daemon.wait_for_line("did not finish in time; killed", ms(12_000));
         // The next mount gets a new one.
         lab.set_fault("mute", &mounts[2]);
         daemon.wait_for_failure(&mounts[2], "hung", QUICK_HANG);
@@ -197,7 +197,7 @@ fn a_killed_collector_is_told_and_harms_nobody() {
         lab.set_fault("errno EIO", &mounts[0]);
         daemon.wait_for_failure(&mounts[0], "io_error", ms(1500));
         collector_of(&daemon).send_signal(Signal::SIGKILL);
-        daemon.wait_for_line("of evidence ended by itself", ms(2000));
+        daemon.wait_for_line("exited unexpectedly", ms(2000));
         lab.set_fault("mute", &mounts[1]);
         daemon.wait_for_failure(&mounts[1], "hung", QUICK_HANG);
         daemon.stop();

@@ -15,7 +15,7 @@ fn missing_at_the_start_found_and_gone_again() {
         std::fs::write(&file, rule(&path, "fstype = \"tmpfs\"\n")).unwrap();
         let daemon = lab.start_daemon(&["--config", file.to_str().unwrap()]);
         let shown = display_path(&path);
-        let what = format!("{shown} (tmpfs, by {}:2; writes now go to {root})", display_path(&file));
+        let what = format!("{shown} (tmpfs, required by {}:2; writes now go to {root})", display_path(&file));
         daemon.wait_for_line(&format!("Expected mount is missing: {what}"), ms(3000));
         daemon.skip_earlier_lines();
         lab.mount_tmpfs(&path);
@@ -51,7 +51,7 @@ fn a_single_run_tells_it_and_is_not_well() {
             CommandOutput::run(lab.daemon_command(&[&arguments[..], &["--once-only"]].concat()), ms(8000));
         assert_eq!(run.code, Some(1), "{}", run.stderr);
         run.assert_stderr_contains(&format!("Expected mount is missing: {}", display_path(&path)))
-            .assert_stderr_contains("Checked 1 mounts; 0 are dead");
+            .assert_stderr_contains("Checked 1 mount; 0 are dead");
         let check = |more: &[&str]| {
             let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
             command.args(["check", "--direct"]).args(arguments).args(more);
@@ -61,11 +61,7 @@ fn a_single_run_tells_it_and_is_not_well() {
         let table = check(&[&only[0], &only[1]]);
         assert_eq!(table.code, Some(1), "{}", table.stderr);
         assert!(table.stdout.contains("missing"), "{}", table.stdout);
-        assert!(
-            table.stdout.contains("Checked 1 mounts; 0 are dead; 1 expected are missing"),
-            "{}",
-            table.stdout
-        );
+        assert!(table.stdout.contains("Checked 1 mount; 0 are dead; 1 missing"), "{}", table.stdout);
         let plugin = check(&["--nagios", &only[0], &only[1]]);
         assert_eq!(plugin.code, Some(2), "{}", plugin.stdout);
         assert!(plugin.stdout.contains(&format!("1 missing: {}", only[1])), "{}", plugin.stdout);
@@ -91,7 +87,7 @@ fn an_fstab_is_understood_and_watched() {
         std::fs::write(&fstab, &text).unwrap();
         let daemon = Daemon::start(lab.daemon_command(&[&format!("--expect-fstab={}", fstab.display())]));
         let told = format!(
-            "Expected mount is missing: {} (nfs4 from nas:/x, by {}:2",
+            "Expected mount is missing: {} (nfs4 from nas:/x, required by {}:2",
             display_path(&needed),
             display_path(&fstab)
         );

@@ -11,7 +11,7 @@ fn root_sees_a_users_mount_hang() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse_with("a", &format!("owner={OWNER}"));
         let daemon = lab.start_daemon(QUICK);
-        daemon.wait_for_line("Checked 1 mounts; 0 are dead", ms(2000));
+        daemon.wait_for_line("Checked 1 mount; 0 are dead", ms(2000));
         lab.set_fault("mute", &path);
         daemon.wait_for_failure(&path, "hung", QUICK_HANG);
         lab.clear_fault(&path);

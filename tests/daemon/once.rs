@@ -24,15 +24,15 @@ fn one_hung_of_five_is_told_after_the_timeout() {
         let done = once(lab, &["--timeout", "1", "--print-bad-mounts"]);
         assert_eq!(done.code, Some(1), "{}", done.stderr);
         let line =
-            format!("Mount failed health-check: {} (hung: no answer in 1s; ", display_path(&mounts[2]));
+            format!("Mount failed health-check: {} (hung: no response in 1s; ", display_path(&mounts[2]));
         done.assert_stderr_contains(&line)
             .assert_stderr_contains("fuse.fault from nowhere:/x")
-            .assert_stderr_contains("Checked 5 mounts; 1 are dead");
+            .assert_stderr_contains("Checked 5 mounts; 1 is dead");
         assert_eq!(done.stderr.matches("Mount failed").count(), 1, "{}", done.stderr);
         assert_eq!(done.stdout, format!("{}\n", display_path(&mounts[2])));
         assert!(done.elapsed >= ms(1000) && done.elapsed < ms(1500) + slack(), "{:?}", done.elapsed);
         assert!(syslog.wait_for(0, &line, ms(500)).is_some(), "{:?}", syslog.all());
-        assert!(syslog.wait_for(0, "Checked 5 mounts; 1 are dead", ms(500)).is_some(), "{:?}", syslog.all());
+        assert!(syslog.wait_for(0, "Checked 5 mounts; 1 is dead", ms(500)).is_some(), "{:?}", syslog.all());
     });
 }
 

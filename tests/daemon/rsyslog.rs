@@ -29,7 +29,7 @@ fn rsyslogd_is_told_by_socket_udp_and_tcp() {
         std::fs::write(lab.scratch_path("rsyslog.conf"), configuration).expect("a file can be written");
         lab.mount_fuse("a");
         let read = || std::fs::read_to_string(&log).unwrap_or_default();
-        let line = "mount_status_monitor: Checked 1 mounts; 0 are dead";
+        let line = "mount_status_monitor: Checked 1 mount; 0 are dead";
         let targets = [
             ("imuxsock", format!("unix:{}", socket.display())),
             ("imudp", format!("udp://127.0.0.1:{udp}")),

@@ -34,7 +34,7 @@ fn a_stderr_that_nobody_reads_is_not_waited_for() {
         let unread = child.stderr.take().expect("it was asked for");
         fcntl(&unread, FcntlArg::F_SETPIPE_SZ(4096)).expect("a pipe can be small");
         let daemon = Daemon::with_stderr(child, Lines::default());
-        assert!(syslog.wait_for(0, "Checked 1 mounts; 0 are dead", ms(5000)).is_some());
+        assert!(syslog.wait_for(0, "Checked 1 mount; 0 are dead", ms(5000)).is_some());
 
         mount_and_unmount(lab);
         let before = daemon.process.rss_kib();
@@ -91,7 +91,7 @@ fn a_closed_stderr_is_no_reason_to_end() {
         let mut child = command.spawn().expect("the daemon starts");
         drop(child.stderr.take());
         let daemon = Daemon::with_stderr(child, Lines::default());
-        assert!(syslog.wait_for(0, "Checked 1 mounts; 0 are dead", ms(5000)).is_some());
+        assert!(syslog.wait_for(0, "Checked 1 mount; 0 are dead", ms(5000)).is_some());
         lab.set_fault("errno EIO", &path);
         let needle = format!("Mount failed health-check: {} (io_error:", display_path(&path));
         assert!(syslog.wait_for(0, &needle, ms(5000)).is_some(), "{:?}", syslog.all().last());

@@ -81,7 +81,7 @@ fn a_hidden_mount_is_not_judged_and_comes_back() {
         daemon.assert_no_line("Mount failed");
         daemon.assert_no_line(&format!("Mount disappeared: {} (fuse", display_path(&path)));
         daemon.skip_earlier_lines();
-        daemon.wait_for_line("Checked 1 mounts; 0 are dead", ms(2000));
+        daemon.wait_for_line("Checked 1 mount; 0 are dead", ms(2000));
         lab.unmount_when_idle(&path);
         daemon.wait_for_failure(&path, "hung", QUICK_HANG);
         daemon.stop();

@@ -28,7 +28,7 @@ fn a_command_gets_the_event_and_nothing_else() {
         ("mountpoint", "/mnt/x"),
         ("reason", "hung"),
         ("severity", "critical"),
-        ("message", "Mount failed health-check: /mnt/x (hung: no answer in 3s; nfs4 from host:/dir)"),
+        ("message", "Mount failed health-check: /mnt/x (hung: no response in 3s; nfs4 from host:/dir)"),
     ] {
         assert_eq!(object[field], value);
     }

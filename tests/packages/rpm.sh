@@ -93,7 +93,7 @@ FILES
 it_runs() {
     needs_rpm
     in_root $root $name --check-config
-    in_root $root $name --once-only --syslog off 2>&1 | grep -E 'Checked [1-9][0-9]* mounts; 0 are dead'
+    in_root $root $name --once-only --syslog off 2>&1 | grep -E 'Checked [1-9][0-9]* mounts?; 0 are dead'
 }
 
 an_upgrade_keeps_what_was_changed() {

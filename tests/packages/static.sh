@@ -40,7 +40,7 @@ it_needs_nothing_of_the_system() {
 }
 
 it_runs() {
-    chroot $root "/$folder/$name" --once-only --syslog off 2>&1 | grep -E 'Checked [1-9][0-9]* mounts; 0 are dead'
+    chroot $root "/$folder/$name" --once-only --syslog off 2>&1 | grep -E 'Checked [1-9][0-9]* mounts?; 0 are dead'
     chroot $root "/$folder/$name" check --direct | grep -E '^ok .* /proc$'
 }
 

@@ -33,7 +33,7 @@ fn a_hang_fires_the_alert_and_alertmanager_gets_it() {
         prometheus.shows(&format!("/api/v1/query?query={firing}"), &hung, ALERT_LIMIT);
         let received = alertmanager.shows("/api/v2/alerts", "MountHung", ALERT_LIMIT);
         assert!(received.contains(&hung), "{received}");
-        assert!(received.contains(&format!("{path} on 127.0.0.1:{port} hangs")), "{received}");
+        assert!(received.contains(&format!("{path} on 127.0.0.1:{port} is hung")), "{received}");
         let up = prometheus.get("/api/v1/query?query=mountstatus_mount_up");
         assert!(
             up.matches("\"__name__\"").count() == 3 && up.contains(",\"0\"]"),

@@ -85,7 +85,7 @@ impl Follower {
             match timeout(HEARTBEAT, self.news.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return None,
-                Err(_) => return Some(": still here\n\n".to_owned()),
+                Err(_) => return Some(": keep-alive\n\n".to_owned()),
             }
         }
     }

@@ -138,7 +138,7 @@ pub fn start(
         }
         match Builder::new_current_thread().enable_io().enable_time().build() {
             Ok(runtime) => run(&runtime, &http, &live, metrics, &warn, &lacking, told_to_stop),
-            Err(error) => warn(&format!("Cannot start the HTTP server: {error}; going on without")),
+            Err(error) => warn(&format!("Cannot start the HTTP server: {error}; continuing without it")),
         }
         let _ = tell_stopped.send(()); // nobody waits for what is not stopped
     })?;
@@ -195,7 +195,7 @@ async fn open(
 ) -> (Option<TcpListener>, Option<(UnixListener, SocketFile)>) {
     let cannot = |what: &str, error: &io::Error| {
         lacks.store(true, Ordering::Relaxed);
-        warn(&format!("Cannot listen on {what}: {error}; going on without"));
+        warn(&format!("Cannot listen on {what}: {error}; continuing without it"));
     };
     let tcp = http
         .listen

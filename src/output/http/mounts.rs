@@ -115,7 +115,7 @@ impl Question {
                 ("evidence", _) => return Err("evidence: use fresh".to_owned()),
                 ("width", number) => match number.parse() {
                     Ok(width) if width <= WIDEST => question.style.width = Some(width),
-                    _ => return Err("width: a number of columns is wanted".to_owned()),
+                    _ => return Err("width: use a number of columns, at most 10000".to_owned()),
                 },
                 ("colours", "1") => question.style.colours = true,
                 ("colours", "0") => question.style.colours = false,
@@ -125,15 +125,14 @@ impl Question {
                 ("colours", _) => return Err("colours: use 0 or 1".to_owned()),
                 _ => {
                     return Err(
-                        "unknown parameter; known are mountpoint, state, format, width, colours, evidence"
-                            .into(),
+                        "unknown parameter; use mountpoint, state, format, width, colours or evidence".into(),
                     );
                 }
             }
         }
         let is_diagnosis = matches!(question.form, Form::Diagnosis | Form::DiagnosisJson);
         if is_diagnosis && question.mountpoints.len() != 1 {
-            return Err("a diagnosis is of one mountpoint".to_owned());
+            return Err("a diagnosis requires exactly one mountpoint".to_owned());
         }
         Ok(question)
     }
@@ -151,7 +150,7 @@ impl Question {
             status.missing_mounts().map(|it| escape_os(&it.expected.mountpoint)).collect();
         let known: HashSet<&str> = paths.iter().chain(&missing).map(AsRef::as_ref).collect();
         if let Some(unknown) = self.mountpoints.iter().find(|wanted| !known.contains(wanted.as_str())) {
-            return Err(format!("{unknown} is no mount that is watched"));
+            return Err(format!("{unknown} is not a watched mount"));
         }
         let is_wanted = |wanted: &HashSet<String>, name: &str| wanted.is_empty() || wanted.contains(name);
         let chosen = status.mounts.iter().zip(&paths).filter(|(mount, path)| {
@@ -188,7 +187,7 @@ impl Question {
                 // Of mounts that lie on each other, the one that the path reaches.
                 let visible = status.mounts.iter().rfind(|mount| mount.health != Health::Hidden);
                 let Some(mount) = visible.or(status.mounts.last()) else {
-                    return reply::text(StatusCode::NOT_FOUND, "it has no such state");
+                    return reply::text(StatusCode::NOT_FOUND, "the mount is not in a requested state");
                 };
                 let response = if self.form == Form::Diagnosis {
                     reply::text(StatusCode::OK, diagnosis::text(mount, snapshot.at, snapshot.wall).trim_end())

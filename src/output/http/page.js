@@ -44,7 +44,7 @@
     if (mount.read_only) path.append(make("span", { class: "ro" }, "read-only"));
     return make("tr", { role: "row" }, make("td", { role: "cell" }, badge(mount)), path,
       cell("Latency", "n", latency(mount)),
-      cell("Last answer", "n", mount.last_answer ? ago(mount.last_answer, "% ago") : "never"),
+      cell("Last response", "n", mount.last_answer ? ago(mount.last_answer, "% ago") : "never"),
       cell("Use", "n", ...use(mount)), cell("Type", "", mount.fstype), cell("Device", "device", mount.device));
   };
 
@@ -69,7 +69,7 @@
     $("dead-title").textContent = dead.length === 0 ? "No mount is dead"
       : dead.length === 1 ? "1 mount is dead" : `${dead.length} mounts are dead`;
     const list = dead.slice(0, DEAD).map(deadOne);
-    if (dead.length > DEAD) list.push(make("li", { class: "more" }, `and ${dead.length - DEAD} more, first in the table`));
+    if (dead.length > DEAD) list.push(make("li", { class: "more" }, `and ${dead.length - DEAD} more at the top of the table`));
     $("dead-list").replaceChildren(...list);
   };
 
@@ -147,7 +147,7 @@
     const source = new EventSource("api/v1/events?snapshots=1&after=" + document.body.dataset.lastEvent);
     source.onopen = () => { link("live", "live"); refresh(); };
     source.onerror = () => {
-      link("lost", "no connection to the daemon; trying again");
+      link("lost", "disconnected; reconnecting");
       // A browser gives up on an answer such as 503; a person would not.
       if (source.readyState === EventSource.CLOSED) setTimeout(follow, 5000);
     };
@@ -158,7 +158,7 @@
       if (told.event !== "run") addEvent(told.priority, told.time, told.message);
     };
     source.addEventListener("missed", (event) =>
-      addEvent("warning", new Date(Date.now() + skew).toISOString(), `${JSON.parse(event.data).missed} events are lost`));
+      addEvent("warning", new Date(Date.now() + skew).toISOString(), `${JSON.parse(event.data).missed} events were missed`));
     source.addEventListener("snapshot", refresh);
   };
 

@@ -40,16 +40,15 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     HeaderValue::try_from(policy).expect("it is ASCII")
 });
 
-static HOST: LazyLock<String> = LazyLock::new(|| {
-    hostname::get().map_or_else(|_| "this machine".to_owned(), |name| escape_os(&name).into())
-});
+static HOST: LazyLock<String> =
+    LazyLock::new(|| hostname::get().map_or_else(|_| "this host".to_owned(), |name| escape_os(&name).into()));
 
 /// The page with the mounts in which all words of `wanted` are found.
 pub(super) fn answer(state: &State, wanted: &str) -> Response {
     let latest = state.told.live.latest();
     let mut response = match &latest {
         Some(snapshot) => reply::bytes(page(state, snapshot, wanted), "text/html; charset=utf-8"),
-        None => reply::text(StatusCode::SERVICE_UNAVAILABLE, "nothing is known yet; try again in a second"),
+        None => reply::text(StatusCode::SERVICE_UNAVAILABLE, "no data yet; try again in a second"),
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
@@ -198,8 +197,12 @@ fn dead_ones(text: &mut String, snapshot: &Snapshot, dead: &[&MountStatus]) {
         .expect(INFALLIBLE);
     }
     if dead.len() > DEAD_IN_FULL {
-        write!(text, "<li class=\"more\">and {} more, first in the table</li>", dead.len() - DEAD_IN_FULL)
-            .expect(INFALLIBLE);
+        write!(
+            text,
+            "<li class=\"more\">and {} more at the top of the table</li>",
+            dead.len() - DEAD_IN_FULL
+        )
+        .expect(INFALLIBLE);
     }
 }
 
@@ -251,7 +254,7 @@ fn row(text: &mut String, snapshot: &Snapshot, status: &MountStatus) {
     writeln!(
         text,
         "<tr role=\"row\"><td role=\"cell\">{}</td><th role=\"rowheader\" scope=\"row\" class=\"path\">{}{}</th><td role=\"cell\" data-label=\"Latency\" class=\"n\">{}</td>\
-         <td role=\"cell\" data-label=\"Last answer\" class=\"n\">{last}</td><td role=\"cell\" data-label=\"Use\" class=\"n\">{used}</td>\
+         <td role=\"cell\" data-label=\"Last response\" class=\"n\">{last}</td><td role=\"cell\" data-label=\"Use\" class=\"n\">{used}</td>\
          <td role=\"cell\" data-label=\"Type\">{}</td><td role=\"cell\" data-label=\"Device\" class=\"device\">{}</td></tr>",
         badge(&status.health),
         Html(&escape_os(&mount.mountpoint)),
@@ -295,7 +298,7 @@ fn events(text: &mut String, state: &State, last: u64) {
     let (mut events, _) = state.told.live.events().after(0, usize::MAX);
     events.retain(|event| event.number <= last && is_shown(&event.message));
     if events.is_empty() {
-        text.push_str("<li class=\"empty\">Nothing has happened yet</li>");
+        text.push_str("<li class=\"empty\">No events yet</li>");
     }
     for event in events.iter().rev().take(PAGE_EVENTS) {
         let (message, wall) = (&event.message, rfc3339(event.message.time));

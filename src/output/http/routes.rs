@@ -17,7 +17,7 @@ use tokio::task::yield_now;
 /// What describes the API to programs; a test holds it against the real answers.
 const OPENAPI: &str = include_str!("../../../contrib/openapi.json");
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-const NOT_YET: &str = "nothing is known yet: the mount table is being read";
+const NOT_YET: &str = "no data yet: the mount table is being read";
 
 type Parameters = Query<Vec<(String, String)>>;
 
@@ -33,7 +33,7 @@ pub(super) fn router(state: State) -> Router {
         .route("/-/ready", get(ready))
         .fallback(|| async { reply::text(StatusCode::NOT_FOUND, "not found; the status page is at /") })
         .method_not_allowed_fallback(|| async {
-            reply::text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered")
+            reply::text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are allowed")
         })
         .layer(from_fn(no_body))
         .with_state(state)
@@ -44,7 +44,7 @@ async fn no_body(request: Request, next: Next) -> Response {
     let headers = request.headers();
     let announced = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
     if announced || headers.contains_key(header::TRANSFER_ENCODING) {
-        let mut response = reply::text(StatusCode::PAYLOAD_TOO_LARGE, "a request has no body here");
+        let mut response = reply::text(StatusCode::PAYLOAD_TOO_LARGE, "request bodies are not accepted");
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         return response;
     }
@@ -95,7 +95,7 @@ async fn all_events(
         Err(problem) => return reply::text(StatusCode::BAD_REQUEST, problem),
     };
     let Ok(place) = Arc::clone(&state.event_places).try_acquire_owned() else {
-        return reply::text(StatusCode::SERVICE_UNAVAILABLE, "too many clients follow the events already");
+        return reply::text(StatusCode::SERVICE_UNAVAILABLE, "too many event clients");
     };
     patience.set(EVENTS_WRITE_STALL);
     let body = events::body(&state.told.live, state.news.clone(), &wish, place);
@@ -109,16 +109,16 @@ fn wish(query: &[(String, String)], headers: &HeaderMap) -> Result<Wish, &'stati
     for (key, value) in query {
         match (key.as_str(), value.as_str()) {
             ("after", number) => {
-                wish.from = after(number).ok_or("after: the number of an event is wanted")?;
+                wish.from = after(number).ok_or("after: must be an event number")?;
             }
             ("snapshots", "1") => wish.snapshots = true,
             ("snapshots", "0") => wish.snapshots = false,
-            _ => return Err("unknown parameter; known are after and snapshots"),
+            _ => return Err("unknown parameter; use after or snapshots"),
         }
     }
     // A client that comes back knows better than the address that it was given at first.
     if let Some(last) = headers.get("last-event-id").and_then(|value| value.to_str().ok()) {
-        wish.from = after(last).ok_or("Last-Event-ID: the number of an event is wanted")?;
+        wish.from = after(last).ok_or("Last-Event-ID: must be an event number")?;
     }
     Ok(wish)
 }
@@ -131,13 +131,13 @@ async fn healthy(Extract(state): Extract<State>) -> Response {
     if state.pulse.beats().await {
         reply::text(StatusCode::OK, "healthy")
     } else {
-        reply::text(StatusCode::SERVICE_UNAVAILABLE, "the daemon's loop does not turn")
+        reply::text(StatusCode::SERVICE_UNAVAILABLE, "the daemon's event loop does not respond")
     }
 }
 
 async fn ready(Extract(state): Extract<State>) -> Response {
     match state.told.live.latest().and_then(|latest| latest.status.last_run) {
         Some(_) => reply::text(StatusCode::OK, "ready"),
-        None => reply::text(StatusCode::SERVICE_UNAVAILABLE, "the first run is not complete yet"),
+        None => reply::text(StatusCode::SERVICE_UNAVAILABLE, "the first run has not completed yet"),
     }
 }

@@ -118,10 +118,10 @@ mod tests {
         (packet.hostname, packet.end, packet.limit) = (Some("host".to_owned()), "\n", MAX_UDP_PACKET);
         let remote = format!("<27>Nov  2 08:05:09 host mount_status_monitor[{pid}]: Mount é\n");
         assert_eq!(written(&packet, &message), remote);
-        message.text = format!("Mount failed health-check: /{} (hung: no answer in 3s)", "é".repeat(2000));
+        message.text = format!("Mount failed health-check: /{} (hung: no response in 3s)", "é".repeat(2000));
         let cut = written(&packet, &message);
         assert!(cut.len() <= MAX_UDP_PACKET && cut.len() > MAX_UDP_PACKET - 5, "{}", cut.len());
-        assert!(cut.contains("health-check: /é") && cut.ends_with("é (hung: no answer in 3s)\n"), "{cut}");
+        assert!(cut.contains("health-check: /é") && cut.ends_with("é (hung: no response in 3s)\n"), "{cut}");
     }
 
     #[test]

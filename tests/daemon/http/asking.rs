@@ -43,7 +43,7 @@ fn check_asks_the_daemon_unless_it_is_told_not_to() {
         let done = ask("check", &socket, &[]);
         assert!(by_daemon(&done) && done.code == Some(0), "{}{}", done.stdout, done.stderr);
         let one = ask("check", &socket, &[mounts[2].to_str().expect("plain")]);
-        assert!(one.stdout.contains("Checked 1 mounts; 0 are dead"), "{}", one.stdout);
+        assert!(one.stdout.contains("Checked 1 mount; 0 are dead"), "{}", one.stdout);
         let line = ask("check", &socket, &["--nagios"]);
         assert!(line.stdout.starts_with("MOUNTS OK - 3 mounts") && line.stdout.lines().count() == 1);
         let json: Value = serde_json::from_str(&ask("check", &socket, &["--json"]).stdout).expect("JSON");

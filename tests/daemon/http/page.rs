@@ -30,7 +30,10 @@ fn a_hang_appears_on_the_open_page() {
         wait_until(SHOWN_WITHIN + slack(), "it is shown", || browser.value(DEAD_TITLE) == "1 mount is dead");
         assert!(told.at.elapsed() < SHOWN_WITHIN + slack());
         let dead = browser.value("document.getElementById('dead-list').textContent");
-        assert!(dead.contains(&display_path(&mounts[1])) && dead.contains("hung: no answer in 5"), "{dead}");
+        assert!(
+            dead.contains(&display_path(&mounts[1])) && dead.contains("hung: no response in 5"),
+            "{dead}"
+        );
         assert!(browser.value("document.querySelector('tbody tr').textContent").starts_with("hung"));
         assert!(
             browser

@@ -23,7 +23,12 @@ fn every_route_answers() {
             ),
             ("/api/v1/mounts?format=nagios", 200, "text/plain; charset=utf-8", "MOUNTS OK - 3 mounts"),
             ("/api/v1/mounts?state=hung", 200, "application/json", "\"mounts\":[]"),
-            ("/api/v1/mounts?mountpoint=/nowhere", 404, "text/plain; charset=utf-8", "/nowhere is no mount"),
+            (
+                "/api/v1/mounts?mountpoint=/nowhere",
+                404,
+                "text/plain; charset=utf-8",
+                "/nowhere is not a watched mount",
+            ),
             ("/api/v1/mounts?color=red", 400, "text/plain; charset=utf-8", "unknown parameter"),
             ("/api/openapi.json", 200, "application/json", "\"openapi\": \"3.1.0\""),
             ("/-/healthy", 200, "text/plain; charset=utf-8", "healthy\n"),
@@ -130,7 +135,7 @@ fn not_ready_before_the_first_run_is_complete() {
             crate::common::Daemon::spawn(lab.daemon_command(&["--timeout", "3", "--listen-address", &text]));
         wait_until(ms(2000) + slack(), "it listens", || std::net::TcpStream::connect(address).is_ok());
         assert_eq!((get(address, "/-/ready").status, get(address, "/-/healthy").status), (503, 200));
-        daemon.wait_for_line("Checked 2 mounts; 1 are dead", ms(4000));
+        daemon.wait_for_line("Checked 2 mounts; 1 is dead", ms(4000));
         wait_until(ms(1000) + slack(), "it is ready", || get(address, "/-/ready").status == 200);
         daemon.stop();
     });
@@ -144,7 +149,7 @@ fn a_taken_port_is_a_warning() {
         let address = taken.local_addr().expect("it is bound").to_string();
         let daemon = lab.start_daemon(&["--listen-address", &address]);
         daemon.wait_for_line(&format!("Cannot listen on {address}: Address already in use"), ms(1000));
-        daemon.wait_for_line("; going on without", ms(0));
+        daemon.wait_for_line("; continuing without it", ms(0));
         wait_until(ms(1000) + slack(), "no thread is left", || {
             daemon.process.thread_count() <= without_http()
         });

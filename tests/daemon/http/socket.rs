@@ -50,7 +50,7 @@ fn what_belongs_to_others_stays() {
         ] {
             let daemon = lab.start_daemon(&[QUICK, &["--socket", path.to_str().expect("plain")]].concat());
             daemon.wait_for_line(&format!("Cannot listen on {}: {problem}", display_path(path)), ms(1000));
-            daemon.wait_for_line("Checked 1 mounts", ms(3000));
+            daemon.wait_for_line("Checked 1 mount", ms(3000));
             daemon.stop();
         }
         assert!(taken.symlink_metadata().is_ok());

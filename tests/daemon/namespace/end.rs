@@ -116,7 +116,7 @@ fn a_namespace_that_is_mounted_ends_with_that_mount() {
         command.args(["--mount-points-include", &format!("^{}$", path.display())]);
         container.end(); // the mount alone keeps it now
         let daemon = Daemon::start(command);
-        daemon.wait_for_line("Checked 1 mounts; 0 are dead", ms(2000));
+        daemon.wait_for_line("Checked 1 mount; 0 are dead", ms(2000));
         lab.set_fault("mute", &inner);
         daemon.wait_for_failure(&path, "hung", QUICK_HANG);
         lab.clear_fault(&inner);

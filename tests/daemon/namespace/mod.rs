@@ -19,13 +19,13 @@ fn what_hangs_in_another_namespace_is_told() {
         let daemon = container.daemon(lab, QUICK);
         daemon
             .wait_for_line(&format!("Watching the mount namespace of {} (mnt:[", container.file()), ms(500));
-        daemon.wait_for_line("Checked 1 mounts; 0 are dead", ms(2000));
+        daemon.wait_for_line("Checked 1 mount; 0 are dead", ms(2000));
         let entered = std::fs::read_link(format!("/proc/{}/ns/mnt", daemon.prober().0)).expect("it lives");
         assert_eq!(entered, std::fs::read_link(container.file()).expect("it lives"));
 
         lab.set_fault("mute", &inner);
         daemon.wait_for_failure(&path, "hung", QUICK_HANG);
-        daemon.wait_for_line("Checked 1 mounts; 1 are dead", ms(2000));
+        daemon.wait_for_line("Checked 1 mount; 1 is dead", ms(2000));
         daemon.skip_earlier_lines();
         lab.clear_fault(&inner);
         daemon.wait_for_recovery(&path, ms(3000));
@@ -85,7 +85,7 @@ fn a_users_own_mount_is_asked_as_its_owner_there_too() {
         let inner = lab.mount_fuse_with("a", "owner=1000");
         let container = Container::with(lab, &[&inner]);
         let daemon = container.daemon(lab, QUICK);
-        daemon.wait_for_line("Checked 1 mounts; 0 are dead", ms(2000));
+        daemon.wait_for_line("Checked 1 mount; 0 are dead", ms(2000));
         lab.set_fault("mute", &inner);
         daemon.wait_for_failure(&container.place(0), "hung", QUICK_HANG);
         daemon.assert_no_line("Mount cannot be checked");
@@ -106,7 +106,7 @@ fn a_process_in_a_root_of_its_own_shows_the_whole_namespace() {
         command.args(["--mount-namespace", &format!("/proc/{}/ns/mnt", chrooted.id())]);
         let done = CommandOutput::run(command, ms(5000));
         assert_eq!(done.code, Some(0), "{}", done.stderr);
-        done.assert_stderr_contains("Checked 1 mounts; 0 are dead");
+        done.assert_stderr_contains("Checked 1 mount; 0 are dead");
         chrooted.kill().expect("it lives");
         chrooted.wait().expect("it is ours");
     });
@@ -129,7 +129,7 @@ fn one_run_and_a_check_of_another_namespace() {
             "{}",
             done.stderr
         );
-        done.assert_stderr_contains(&format!("Mount failed health-check: {hung} (hung: no answer in "));
+        done.assert_stderr_contains(&format!("Mount failed health-check: {hung} (hung: no response in "));
 
         command = container.check(&["--timeout", "500ms", &well]);
         let done = CommandOutput::run(command, ms(5000));

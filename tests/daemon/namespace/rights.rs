@@ -29,7 +29,7 @@ fn three_capabilities_are_enough() {
         let inner = lab.mount_fuse("a");
         let container = Container::with(lab, &[&inner]);
         let daemon = Daemon::start(limited(&NEEDED, &container.command(lab, QUICK)));
-        daemon.wait_for_line("Checked 1 mounts; 0 are dead", ms(2000));
+        daemon.wait_for_line("Checked 1 mount; 0 are dead", ms(2000));
         lab.set_fault("mute", &inner);
         daemon.wait_for_failure(&container.place(0), "hung", QUICK_HANG);
         lab.clear_fault(&inner);
@@ -69,7 +69,7 @@ fn two_more_are_for_the_mounts_of_users() {
         let with = [&NEEDED[..], &["setuid", "setgid"]].concat();
         let done = CommandOutput::run(limited(&with, &command), ms(5000));
         assert!(!done.stderr.contains("cannot be checked"), "{}", done.stderr);
-        done.assert_stderr_contains("Checked 1 mounts; 0 are dead");
+        done.assert_stderr_contains("Checked 1 mount; 0 are dead");
     });
 }
 
@@ -91,7 +91,7 @@ fn one_more_is_for_mounts_in_closed_folders() {
         let with = [&NEEDED[..], &["dac_read_search"]].concat();
         let done = CommandOutput::run(limited(&with, &command), ms(5000));
         assert!(!done.stderr.contains("cannot be checked"), "{}", done.stderr);
-        done.assert_stderr_contains("Checked 1 mounts; 0 are dead");
+        done.assert_stderr_contains("Checked 1 mount; 0 are dead");
     });
 }
 

@@ -11,8 +11,8 @@ expect_dead /mnt/hard-3 /mnt/hard-4.2
 known() { # PATH TEXT: in its line
     lines | grep -F "Mount failed health-check: $1 (" | grep -q -F "$2" || fail "not known of $1: $2"
 }
-known /mnt/hard-3 "NFS server 10.9.0.2:2049 does not accept connections (no answer in "
-known /mnt/hard-4.2 "NFS server 10.9.0.2:2049 does not accept connections (no answer in "
+known /mnt/hard-3 "NFS server 10.9.0.2:2049 did not accept a connection within "
+known /mnt/hard-4.2 "NFS server 10.9.0.2:2049 did not accept a connection within "
 known /mnt/hard-3 "1 task blocked: ls[$inside]"
 expect_metric 2 dead_mountpoints # what is shown follows what is told
 /guest/bin/$SELF diagnose /mnt/hard-4.2 --socket /tmp/sock >/tmp/diagnosis
