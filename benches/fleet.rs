@@ -4,7 +4,9 @@
 //! machines apart.
 
 use mount_status_monitor::monitor::testing::mount;
-use mount_status_monitor::monitor::{Effect, Event, Input, Monitor, ProbeId, ProbeSettings, Time};
+use mount_status_monitor::monitor::{
+    Effect, Event, Input, Monitor, MonitorConfig, ProbeId, ProbeSettings, Time,
+};
 use platform::{Call, Mount, MountTable, ProbeOutcome, Usage};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -107,10 +109,12 @@ struct Machine {
 impl Machine {
     fn new(seed: u64, outage: Outage) -> Machine {
         let settings = ProbeSettings { poll_interval: INTERVAL, ..ProbeSettings::default() };
-        let monitor = Monitor::new(settings.poll_interval, Box::new(move |_| Some(settings))).spread(seed);
+        let policy = Box::new(move |_: &Mount| Some(settings));
+        let config = MonitorConfig { poll_interval: INTERVAL, policy, expected: Vec::new() };
+        let monitor = Monitor::new(config).spread(seed);
         let mut machine =
             Machine { monitor, outage, coming: BTreeMap::new(), sent: 0, waiting: BTreeMap::new() };
-        machine.come(Time::default(), Input::MountTable { table: table(), whole: true });
+        machine.come(Time::default(), Input::TableUpdate(table()));
         machine
     }
 
@@ -158,7 +162,6 @@ impl Machine {
                 self.come(now + QUICK, Input::ProbeStuck { probe, call: Call::Statfs, elapsed });
             }
             Effect::AbandonProbe { probe } => self.come(now + QUICK, Input::ProbeFreed { probe }),
-            Effect::ReadTable(_) => self.come(now, Input::MountTable { table: table(), whole: true }),
             Effect::Report(Event::Recovered { .. }) => {
                 load.all_know = load.all_know.max(now - self.outage.to);
             }

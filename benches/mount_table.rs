@@ -4,7 +4,7 @@
 mod median;
 
 use median::{Row, median_of, print_table};
-use mount_status_monitor::monitor::{Input, Monitor, ProbeSettings, Time, diff, testing};
+use mount_status_monitor::monitor::{Input, Monitor, MonitorConfig, ProbeSettings, Time, diff, testing};
 use platform::{Mount, MountTable, mountinfo};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -43,10 +43,12 @@ fn main() {
 /// The whole way in the monitor: comparison, hidden mounts, events and the probe of the new one.
 fn tell_a_change(table: &MountTable, grown: &MountTable) -> Duration {
     let settings = ProbeSettings::default();
-    let mut monitor = Monitor::new(settings.poll_interval, Box::new(move |_| Some(settings)));
+    let policy = Box::new(move |_: &Mount| Some(settings));
+    let config = MonitorConfig { poll_interval: settings.poll_interval, policy, expected: Vec::new() };
+    let mut monitor = Monitor::new(config);
     let now = Time::after_start(Duration::ZERO);
     let mut feed = |table: &MountTable| {
-        monitor.handle(now, Input::MountTable { table: table.clone(), whole: true });
+        monitor.handle(now, Input::TableUpdate(table.clone()));
         monitor.settle(now);
         while let Some(action) = monitor.next_effect() {
             black_box(action);

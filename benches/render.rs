@@ -5,7 +5,7 @@ mod median;
 
 use median::{Row, median, print_table};
 use mount_status_monitor::monitor::testing::mount;
-use mount_status_monitor::monitor::{Answered, Health, MountStatus, ProbeSettings, Status, Time};
+use mount_status_monitor::monitor::{Health, LastResponse, MountStatus, ProbeSettings, Status, Time};
 use mount_status_monitor::render::Snapshot;
 use mount_status_monitor::render::metrics::Renderer;
 use platform::{Mount, Usage};
@@ -34,7 +34,7 @@ fn main() {
 }
 
 fn snapshot(mounts: usize) -> Snapshot {
-    let answered = Some(Answered {
+    let last_response = Some(LastResponse {
         at: Time::default(),
         took: Duration::from_micros(731),
         usage: Some(Usage::default()),
@@ -50,7 +50,7 @@ fn snapshot(mounts: usize) -> Snapshot {
             mount: Arc::new(entry),
             health,
             since,
-            answered,
+            last_response,
             waiting_since: None,
             settings: ProbeSettings::default(),
         }

@@ -3,7 +3,7 @@
 
 mod world;
 
-use mount_status_monitor::monitor::{Change, Event, Health, Input, ProbeSettings, Time, diff, testing};
+use mount_status_monitor::monitor::{Change, Event, Health, ProbeSettings, Time, diff, testing};
 use platform::{DeviceNumber, Errno, Mount, MountKey, MountTable};
 use proptest::collection::vec;
 use proptest::prelude::{
@@ -172,7 +172,7 @@ fn invariants(world: &World) -> Result<(), TestCaseError> {
             return Err(TestCaseError::fail(format!("{unanswered} unanswered probes of superblock {minor}")));
         }
     }
-    if world.monitor.next_deadline().is_some_and(|at| at <= world.now) {
+    if world.next_deadline().is_some_and(|at| at <= world.now) {
         return Err(TestCaseError::fail("a deadline that is not in the future"));
     }
     Ok(())
@@ -221,7 +221,7 @@ fn take_step(world: &mut World, step: &Step, last_key: &mut u64) {
             }
         }
         Step::Fs { minor, fs } => world.set_fs(*minor, *fs),
-        Step::Announce => world.feed(Input::TableChanged),
+        Step::Announce => world.announce(),
         Step::Pass { ms } => world.run_until(world.now + Duration::from_millis(*ms)),
     }
 }
@@ -269,7 +269,7 @@ proptest! {
             world.set_fs(minor, fs);
             final_fs.insert(minor, fs);
         }
-        world.feed(Input::TableChanged);
+        world.announce();
         let until = world.now + QUIET;
         let mut runs = 0;
         while world.now < until {
@@ -322,12 +322,12 @@ proptest! {
             take_step(&mut world, step, &mut last_key);
             let here = world.now;
             world.run_until(here);
-            prop_assert!(world.monitor.next_deadline().is_none_or(|at| at > world.now));
+            prop_assert!(world.next_deadline().is_none_or(|at| at > world.now));
         }
         for (minor, hung) in (2..).zip(hung) {
             world.set_fs(minor, if hung { Fs::Hangs } else { Fs::Answers(QUICK) });
         }
-        world.feed(Input::TableChanged);
+        world.announce();
         let runs = |world: &World| world.events.iter().filter(|(_, e)| matches!(e, Event::Run { .. })).count();
         let before = runs(&world);
         world.run_until(world.now + QUIET);

@@ -93,7 +93,7 @@ fn happen(world: &mut World, command: &str) {
     match words.as_slice() {
         ["start"] => world.feed_table(),
         ["kernel-waits"] => world.feed(Input::ServerNotResponding),
-        ["change"] => world.feed(Input::TableChanged),
+        ["change"] => world.announce(),
         ["mount", key, path, fstype, options @ ..] => {
             let key: u64 = number(key);
             let option = |name: &str| options.iter().find_map(|o| o.strip_prefix(name)?.strip_prefix('='));
@@ -147,7 +147,6 @@ fn happen(world: &mut World, command: &str) {
                 }
             }
             world.reconfigure(settings, without);
-            world.feed(Input::Tick);
         }
         ["stalled", time] => world.feed(Input::Stalled(duration(time))),
         ["end"] => {}

@@ -202,7 +202,7 @@ impl Service {
         }
         let status = monitor.status();
         let Some(now) = status.last_run.map(|run| run.at) else { return };
-        for event in status.complaints(now) {
+        for event in status.problem_events(now) {
             let (severity, selected) = self.config.rules.on(&event);
             let (priority, text) = messages::line(&event);
             let message = Arc::new(Message { time, priority, text, event: Some(event.clone()) });

@@ -458,7 +458,7 @@ mod tests {
             Rule { mountpoint: globs(&["/a"], true), severity: Severity::Warning, ..rule(2) },
         ]);
         let expected = Arc::new(Expected::new("/a".into(), String::new(), String::new(), |_| true));
-        let missing = Event::Missing { expected: Arc::clone(&expected), lies_in: None };
+        let missing = Event::Missing { expected: Arc::clone(&expected), containing_mount: None };
         let found = Event::Found { expected, mount: mount(1, "/a", "tmpfs"), lasted: Duration::ZERO };
         assert_eq!(rules.on(&missing), (Severity::Warning, None));
         assert_eq!(rules.on(&found), (Severity::Warning, None));

@@ -5,7 +5,7 @@
 use crate::children::collector::CollectRequest;
 use crate::children::collector::CollectorEvent;
 use crate::children::collector::CollectorHandle;
-use crate::monitor::{Input, ProbeId, Time, server_of};
+use crate::monitor::{Input, ProbeId, Time, server_name};
 use mio::{Registry, Token};
 use platform::collect::KernelLog;
 use platform::{DeviceNumber, Mount, MountTable};
@@ -89,7 +89,7 @@ impl EvidenceCoordinator {
 
     /// The mount table was read: is there anybody whom the kernel log might speak of?
     pub(super) fn table_was_read(&mut self, table: &MountTable) {
-        let wanted = table.iter().any(|mount| server_of(mount).is_some());
+        let wanted = table.iter().any(|mount| server_name(mount).is_some());
         match (&self.log, wanted) {
             (Log::Closed, true) => {
                 let opened = KernelLog::open()

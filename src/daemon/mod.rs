@@ -11,13 +11,15 @@ mod namespace_watch;
 mod owner;
 mod snapshot_publisher;
 mod supervision;
+mod table_reader;
 
 pub use owner::{ConfigUpdate, Ended, Options, Owner, ProgressCallback, RunMode, RunResult, Told};
+pub use table_reader::{ReadKind, ReadThrottle};
 
 use crate::children::collector::CollectorEvent;
 use crate::children::prober::Pool;
 use crate::children::prober::PoolEvent;
-use crate::monitor::{Effect, Event, Input, Monitor, ProbeSettings, Reading, Time};
+use crate::monitor::{Effect, Event, Input, Monitor, MonitorConfig, ProbeSettings, Time};
 use crate::render::Priority;
 use crate::render::Snapshot;
 use crate::render::escape::escape_os;
@@ -37,6 +39,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use supervision::ServiceNotifier;
+use table_reader::TableReader;
 
 const MOUNTS: Token = Token(0);
 const SIGNALS: Token = Token(1);
@@ -51,8 +54,6 @@ const NAMESPACE: Token = Token(3);
 const FIRST_PROBER: usize = 4;
 /// Readiness events taken in one turn: more wait for the next turn.
 const EVENTS_PER_TURN: usize = 64;
-/// After a reading of the mount table failed, the next is tried after nine times this.
-const FAILED_READ_COST: Duration = Duration::from_millis(100);
 /// That the kernel waits for a file server is not told more often than this.
 const STALL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// How often somebody who looks on is shown what is still waited for.
@@ -63,7 +64,7 @@ pub struct Daemon<'a> {
     poll: Poll,
     clock: Clock,
     signals: Signals,
-    watch: MountWatch,
+    table_reader: TableReader,
     settings: ProbeSettings,
     monitor: Monitor,
     pool: Pool,
@@ -75,7 +76,6 @@ pub struct Daemon<'a> {
     interrupted: bool,
     elsewhere: NamespaceWatch,
     namespace_ended: bool,
-    unreadable: bool,
     stall_logged_at: Option<Time>,
 }
 
@@ -94,12 +94,13 @@ impl<'a> Daemon<'a> {
             .register(&mut signals, SIGNALS, Interest::READABLE)
             .context("cannot wait for signals")?;
         let table = platform::OWN_MOUNT_TABLE;
-        let mut watch = match &options.namespace {
+        let watch = match &options.namespace {
             None => MountWatch::open(table.as_ref())
                 .with_context(|| format!("cannot open {table} ({})", platform::MOUNT_TABLE_HINT))?,
             Some(namespace) => namespace.watch().context("cannot open the table of the mount namespace")?,
         };
-        poll.registry().register(&mut watch, MOUNTS, Interest::READABLE).context("cannot wait for mounts")?;
+        let mut table_reader = TableReader::new(watch);
+        table_reader.register(poll.registry(), MOUNTS).context("cannot wait for mounts")?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).context("cannot create a waker")?);
         if let Some(live) = &options.live {
             live.set_waker(Arc::clone(&waker));
@@ -116,14 +117,18 @@ impl<'a> Daemon<'a> {
         let elsewhere = NamespaceWatch::new(options.namespace, poll.registry(), NAMESPACE)
             .context("cannot wait for the end of the mount namespace")?;
         let clock = Clock::start();
-        let mut monitor = Monitor::new(options.settings.poll_interval, options.policy).spread(options.seed);
-        monitor.expect(clock.now(), &options.expected);
+        let config = MonitorConfig {
+            poll_interval: options.settings.poll_interval,
+            policy: options.policy,
+            expected: options.expected,
+        };
+        let monitor = Monitor::new(config).spread(options.seed);
         Ok(Daemon {
             poll,
             clock,
             settings: options.settings,
             signals,
-            watch,
+            table_reader,
             monitor,
             pool,
             evidence,
@@ -134,7 +139,6 @@ impl<'a> Daemon<'a> {
             interrupted: false,
             elsewhere,
             namespace_ended: false,
-            unreadable: false,
             stall_logged_at: None,
         })
     }
@@ -152,12 +156,12 @@ impl<'a> Daemon<'a> {
     /// Only if the first reading of the mount table or the event queue itself fails; all else is told and survived.
     pub fn run(mut self, mut purpose: RunMode<'_>) -> anyhow::Result<RunResult> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
-        let table = self.watch.read().context("cannot read the mount table")?;
         let mut now = self.clock.now();
+        let table = self.table_reader.read_first(now).context("cannot read the mount table")?;
         if matches!(purpose, RunMode::Watch) {
             self.evidence.table_was_read(&table);
         }
-        self.monitor.handle(now, Input::MountTable { table, whole: true });
+        self.monitor.handle(now, Input::TableUpdate(table));
         self.notifier.ready();
         loop {
             self.decide(now);
@@ -182,7 +186,7 @@ impl<'a> Daemon<'a> {
                 // the mounts of a namespace that has ended.
                 std::mem::forget(self.monitor);
                 if !namespace_ended {
-                    std::mem::forget(self.watch);
+                    std::mem::forget(self.table_reader);
                 }
                 return Ok(RunResult { status, at: now, unjudged, interrupted, namespace_ended });
             }
@@ -206,6 +210,7 @@ impl<'a> Daemon<'a> {
 
     fn next_deadline(&self) -> Option<Time> {
         let others = [
+            self.table_reader.next_deadline(),
             self.pool.next_deadline(),
             self.evidence.next_deadline(),
             self.showing.next(),
@@ -260,8 +265,8 @@ impl<'a> Daemon<'a> {
         }
         let Some(ConfigUpdate { settings, policy, expected }) = wishes else { return };
         self.settings = settings;
-        self.monitor.reconfigure(now, settings.poll_interval, policy);
-        self.monitor.expect(now, &expected);
+        let config = MonitorConfig { poll_interval: settings.poll_interval, policy, expected };
+        self.monitor.handle(now, Input::Reconfigured(config));
         self.showing.changed();
         self.notifier.changed();
     }
@@ -275,10 +280,7 @@ impl<'a> Daemon<'a> {
     }
 
     fn take_changes(&mut self, now: Time) {
-        let changes = self.watch.take_changes();
-        if changes.table {
-            self.monitor.handle(now, Input::TableChanged);
-        }
+        let changes = self.table_reader.on_readable(now);
         if changes.server_not_responding {
             self.monitor.handle(now, Input::ServerNotResponding);
             if self.stall_logged_at.is_none_or(|before| now >= before + STALL_LOG_INTERVAL) {
@@ -311,7 +313,7 @@ impl<'a> Daemon<'a> {
         loop {
             self.take_news(now);
             self.monitor.settle(now);
-            let mut acted = false;
+            let mut acted = self.read_table_if_due(now);
             while let Some(action) = self.monitor.next_effect() {
                 acted = true;
                 self.carry_out(now, action);
@@ -370,7 +372,6 @@ impl<'a> Daemon<'a> {
 
     fn carry_out(&mut self, now: Time, action: Effect) {
         match action {
-            Effect::ReadTable(reading) => self.read_table(now, reading),
             Effect::StartProbe { probe, target } => self.pool.start(probe, &target),
             Effect::ConfirmHang { probe } => self.pool.confirm(probe),
             Effect::AbandonProbe { probe } => {
@@ -422,32 +423,22 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    fn read_table(&mut self, now: Time, reading: Reading) {
+    /// Reads the mount table if it changed, is doubted, or a full reading is due.
+    fn read_table_if_due(&mut self, now: Time) -> bool {
+        if let Some(doubt) = self.monitor.take_table_doubt() {
+            self.table_reader.on_doubt(now, doubt);
+        }
         let begun = self.clock.now();
-        let table = match reading {
-            Reading::Whole => self.watch.read(),
-            Reading::Refresh => self.watch.refresh(),
-        };
-        let whole = !self.watch.full_read_due();
-        let spent = match table {
-            Ok(table) => {
-                if std::mem::take(&mut self.unreadable) {
-                    self.notice(Priority::Notice, "The mount table can be read again".into());
-                }
-                self.evidence.table_was_read(&table);
-                self.monitor.handle(now, Input::MountTable { table, whole });
-                self.clock.now() - begun
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut self.unreadable, true) {
-                    let text = format!("Cannot read the mount table: {error}; trying again");
-                    self.notice(Priority::Error, text);
-                }
-                self.monitor.handle(now, Input::TableChanged);
-                FAILED_READ_COST
-            }
-        };
-        self.monitor.handle(self.clock.now(), Input::TableCost { spent, whole });
+        let Some(result) = self.table_reader.read_if_due(now) else { return false };
+        if let Some((priority, text)) = self.table_reader.log_line(&result) {
+            self.notice(priority, text);
+        }
+        let Ok(table) = result else { return false };
+        self.evidence.table_was_read(&table);
+        self.monitor.handle(now, Input::TableUpdate(table));
+        let finished = self.clock.now();
+        self.table_reader.finish(finished, finished - begun);
+        true
     }
 
     fn notice(&mut self, priority: Priority, text: String) {

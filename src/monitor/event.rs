@@ -87,7 +87,7 @@ pub enum Event {
         /// It.
         expected: Arc<Expected>,
         /// The mount in which its path lies now: what is written there goes to that one.
-        lies_in: Option<Arc<Mount>>,
+        containing_mount: Option<Arc<Mount>>,
     },
     /// A mount that was told to be missing is there.
     Found {

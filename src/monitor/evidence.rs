@@ -43,7 +43,7 @@ pub struct EvidenceRecord {
 
 /// The name of a network mount's server, as the mount has it (`server` of `server:/export` and of `//server/share`).
 #[must_use]
-pub fn server_of(mount: &Mount) -> Option<&[u8]> {
+pub fn server_name(mount: &Mount) -> Option<&[u8]> {
     let device = mount.device.as_bytes();
     let name = match Family::from_fstype(mount.fstype.as_bytes()) {
         Family::Nfs => {
@@ -181,7 +181,7 @@ impl Monitor {
         for key in &shared.members {
             let Some(slot) = self.slots.get_mut(key) else { continue };
             if let Health::Dead(failure) = &mut slot.health
-                && failure.behind.is_none()
+                && failure.blocked_by.is_none()
             {
                 failure.evidence = Some(Arc::clone(&findings));
                 self.health_revision += 1;
@@ -223,7 +223,7 @@ impl Monitor {
         }
         self.heeded.push((server.to_vec(), responds, now));
         let of_server =
-            |key: &MountKey| self.slots.get(key).is_some_and(|slot| server_of(&slot.mount) == Some(server));
+            |key: &MountKey| self.slots.get(key).is_some_and(|slot| server_name(&slot.mount) == Some(server));
         let keys: Vec<MountKey> = self.table.iter().map(|mount| mount.key).filter(of_server).collect();
         for key in keys {
             let Some(slot) = self.slots.get(&key) else { continue };
@@ -243,7 +243,7 @@ impl Monitor {
 
 /// What lies behind a hung mount is not to blame.
 fn is_to_blame(health: &Health) -> bool {
-    health.failure().is_some_and(|failure| failure.behind.is_none())
+    health.failure().is_some_and(|failure| failure.blocked_by.is_none())
 }
 
 /// Who was blocked before and still is has been so for longer.
@@ -281,7 +281,7 @@ mod tests {
         ] {
             let mut mount = mount(1, "/m");
             (mount.fstype, mount.device) = (fstype.into(), device.into());
-            assert_eq!(server_of(&mount), name.map(str::as_bytes), "{fstype} {device}");
+            assert_eq!(server_name(&mount), name.map(str::as_bytes), "{fstype} {device}");
         }
     }
 

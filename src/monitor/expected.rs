@@ -66,14 +66,14 @@ pub struct ExpectedStatus {
     /// Since when it is missing, if it is.
     pub missing_since: Option<Time>,
     /// The mount in which its path lies meanwhile.
-    pub lies_in: Option<Arc<Mount>>,
+    pub containing_mount: Option<Arc<Mount>>,
 }
 
 #[derive(Debug)]
 pub(super) struct Watched {
     expected: Arc<Expected>,
     presence: Presence,
-    lies_in: Option<Arc<Mount>>,
+    containing_mount: Option<Arc<Mount>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,7 +89,7 @@ enum Presence {
 impl Monitor {
     /// From now on these mounts have to be there. What was known of those that had to be there before is kept, and
     /// the mount point says which these are: a line that was added above them in a file is no news of them.
-    pub fn expect(&mut self, now: Time, expected: &[Arc<Expected>]) {
+    pub(super) fn expect(&mut self, now: Time, expected: &[Arc<Expected>]) {
         let before = std::mem::take(&mut self.expected).into_iter();
         let mut before: FxHashMap<PathBuf, Watched> =
             before.map(|watched| (watched.expected.mountpoint.clone(), watched)).collect();
@@ -97,9 +97,9 @@ impl Monitor {
             .iter()
             .map(|expected| {
                 let known = before.remove(&expected.mountpoint);
-                let (presence, lies_in) =
-                    known.map_or((Presence::There, None), |watched| (watched.presence, watched.lies_in));
-                Watched { expected: Arc::clone(expected), presence, lies_in }
+                let (presence, containing_mount) = known
+                    .map_or((Presence::There, None), |watched| (watched.presence, watched.containing_mount));
+                Watched { expected: Arc::clone(expected), presence, containing_mount }
             })
             .collect();
         if self.saw_table {
@@ -120,7 +120,7 @@ impl Monitor {
                 Presence::Missing(since) => Some(since),
                 Presence::There | Presence::Suspected(_) => None,
             },
-            lies_in: watched.lies_in.clone(),
+            containing_mount: watched.containing_mount.clone(),
         };
         self.expected.iter().map(status).collect()
     }
@@ -161,7 +161,7 @@ impl Monitor {
             self.report(Event::Found { expected, mount, lasted: now - since });
         }
         watched.presence = Presence::There;
-        watched.lies_in = None;
+        watched.containing_mount = None;
     }
 
     fn expected_is_not_seen(&mut self, now: Time, watched: &mut Watched, hidden: &Hidden) {
@@ -172,20 +172,16 @@ impl Monitor {
             }
             Presence::Suspected(since) if now >= since + SECOND_LOOK => {
                 watched.presence = Presence::Missing(since);
-                watched.lies_in = self.around(&watched.expected.mountpoint, hidden);
-                let (expected, lies_in) = (Arc::clone(&watched.expected), watched.lies_in.clone());
-                self.report(Event::Missing { expected, lies_in });
+                watched.containing_mount = self.around(&watched.expected.mountpoint, hidden);
+                let (expected, containing_mount) =
+                    (Arc::clone(&watched.expected), watched.containing_mount.clone());
+                self.report(Event::Missing { expected, containing_mount });
             }
             Presence::Suspected(_) => {}
             Presence::Missing(_) => {
-                watched.lies_in = self.around(&watched.expected.mountpoint, hidden);
+                watched.containing_mount = self.around(&watched.expected.mountpoint, hidden);
             }
         }
-    }
-
-    /// The second look is due: the table is read, changed or not.
-    pub(super) fn look_again(&mut self, now: Time) {
-        self.pace.doubted(now);
     }
 
     /// The mount that this path lies in.

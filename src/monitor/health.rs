@@ -72,7 +72,7 @@ pub struct Failure {
     /// How long the unanswered probe had waited when the verdict fell; zero for an error.
     pub waited: Duration,
     /// The mount above this one that is itself hung and through which this path leads.
-    pub behind: Option<PathBuf>,
+    pub blocked_by: Option<PathBuf>,
     /// What was learned about its causes and consequences so far.
     pub evidence: Option<Arc<EvidenceRecord>>,
 }
@@ -82,9 +82,9 @@ pub struct Failure {
 pub enum Health {
     /// Not judged yet.
     Pending,
-    /// Answered in time.
+    /// LastResponse in time.
     Ok,
-    /// Answered, but later than `slow_after`.
+    /// LastResponse, but later than `slow_after`.
     Slow,
     /// Hung or failed.
     Dead(Failure),

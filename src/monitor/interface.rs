@@ -1,8 +1,9 @@
 //! What goes into the monitor and what comes out.
 
-use super::{Event, Reading};
+use super::{Event, Expected, Policy};
 use platform::evidence::Evidence;
 use platform::{Call, DeviceNumber, Mount, MountTable, ProbeOutcome, Target};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,26 +13,12 @@ use std::time::Duration;
 pub struct ProbeId(pub u64);
 
 /// Something that happened outside.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Input {
-    /// The kernel says that the mount table changed.
-    TableChanged,
     /// The kernel says that a file server does not answer, and not which.
     ServerNotResponding,
-    /// A reading of the mount table; `whole` unless it may lack changes of options and paths.
-    MountTable {
-        /// The mounts.
-        table: MountTable,
-        /// Does it show everything?
-        whole: bool,
-    },
-    /// What the last reading, with all that followed from it in this process, cost.
-    TableCost {
-        /// Time spent.
-        spent: Duration,
-        /// Was it a whole reading?
-        whole: bool,
-    },
+    /// The mount table was read.
+    TableUpdate(MountTable),
     /// A probe ended with an outcome, in time or late.
     ProbeResponded {
         /// Which.
@@ -91,15 +78,38 @@ pub enum Input {
     },
     /// This process was not running for that long: whatever was waited for gets the time back.
     Stalled(Duration),
-    /// Only time has passed.
-    Tick,
+    /// The configuration was loaded again.
+    Reconfigured(MonitorConfig),
+}
+
+/// What the operator configures.
+pub struct MonitorConfig {
+    /// From one run to the next.
+    pub poll_interval: Duration,
+    /// Which mounts are watched, and how.
+    pub policy: Policy,
+    /// Mounts that have to be there.
+    pub expected: Vec<Arc<Expected>>,
+}
+
+impl fmt::Debug for MonitorConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MonitorConfig").field("poll_interval", &self.poll_interval).finish_non_exhaustive()
+    }
+}
+
+/// Why the mount table may be out of date.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum TableDoubt {
+    /// A run has started: a good moment to read it in full, for not every change causes an event.
+    RunStarted,
+    /// A probe's response contradicts it, or an expected mount is missing in it.
+    Contradicted,
 }
 
 /// Something to be done outside. Carried out in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Effect {
-    /// Read the mount table and hand it in.
-    ReadTable(Reading),
     /// Ask this mount.
     StartProbe {
         /// Under this name.

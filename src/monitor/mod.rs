@@ -14,7 +14,6 @@ mod expiry;
 mod health;
 mod interface;
 mod mounts;
-mod pace;
 mod reconfigure;
 mod retry;
 mod run;
@@ -33,17 +32,15 @@ mod visible;
 pub use counters::{Counters, DURATION_BOUNDS, Durations, FsCounters};
 pub use diff::{Change, diff};
 pub use event::Event;
-pub use evidence::{EvidenceRecord, server_of};
+pub use evidence::{EvidenceRecord, server_name};
 pub use expected::{Expected, ExpectedStatus};
 pub use health::{Failure, Health, Reason};
-pub use interface::{Effect, Input, ProbeId};
-pub use pace::Reading;
+pub use interface::{Effect, Input, MonitorConfig, ProbeId, TableDoubt};
 pub use settings::ProbeSettings;
-pub use status::{Answered, LastRun, MountStatus, Status};
+pub use status::{LastResponse, LastRun, MountStatus, Status};
 pub use time::Time;
 
 use counters::Count;
-use pace::Pace;
 use platform::{DeviceNumber, Mount, MountKey, MountTable};
 use run::Run;
 use rustc_hash::FxHashMap;
@@ -85,7 +82,7 @@ pub struct Monitor {
     /// Mounts that are hung right now.
     hung: usize,
     timers: Timers<Timer>,
-    pace: Pace,
+    doubt: Option<TableDoubt>,
     run: Run,
     /// When the last run was due, whether it was opened or became part of the one before.
     last_due: Time,
@@ -127,12 +124,12 @@ enum Timer {
 }
 
 impl Monitor {
-    /// A monitor that begins a run each `interval`, the first with the first mount table.
+    /// A monitor that starts a run each `poll_interval`, the first with the first mount table.
     #[must_use]
-    pub fn new(interval: Duration, policy: Policy) -> Monitor {
-        Monitor {
-            policy,
-            interval,
+    pub fn new(config: MonitorConfig) -> Monitor {
+        let mut monitor = Monitor {
+            policy: config.policy,
+            interval: config.poll_interval,
             spread: Spread::default(),
             table: MountTable::default(),
             by_id: FxHashMap::default(),
@@ -146,7 +143,7 @@ impl Monitor {
             given_up: 0,
             hung: 0,
             timers: Timers::new(),
-            pace: Pace::default(),
+            doubt: None,
             run: Run::default(),
             last_due: Time::default(),
             runs_begun: 0,
@@ -160,7 +157,9 @@ impl Monitor {
             way_is_free: false,
             asked_for_silence: None,
             effects: VecDeque::new(),
-        }
+        };
+        monitor.expect(Time::default(), &config.expected);
+        monitor
     }
 
     /// Keeps this machine apart from others that started at the same moment or lost the same server: `seed` should be
@@ -175,12 +174,10 @@ impl Monitor {
     /// Takes in what happened, and everything that is due by `now`. Time never runs backwards.
     pub fn handle(&mut self, now: Time, input: Input) {
         match input {
-            Input::TableChanged => self.pace.changed(now),
-            Input::MountTable { table, whole } => {
+            Input::TableUpdate(table) => {
                 self.count.counters.table_reads += 1;
-                self.table_was_read(now, table, whole);
+                self.table_was_read(now, table);
             }
-            Input::TableCost { spent, whole } => self.pace.cost(now, spent, whole),
             Input::ProbeResponded { probe, outcome, took } => self.answered(now, probe, outcome, took),
             Input::ProbeStuck { probe, call, elapsed } => self.stuck(now, probe, call, elapsed),
             Input::ProbeAborted { probe } => self.aborted(now, probe),
@@ -192,7 +189,10 @@ impl Monitor {
             Input::ServerStatusHint { server, responds } => self.server_sign(now, &server, responds),
             Input::ServerNotResponding => self.server_is_silent(now),
             Input::Stalled(lost) => self.give_time_back(lost),
-            Input::Tick => {}
+            Input::Reconfigured(config) => {
+                self.reconfigure(now, config.poll_interval, config.policy);
+                self.expect(now, &config.expected);
+            }
         }
     }
 
@@ -206,16 +206,13 @@ impl Monitor {
                 Timer::Retry(superblock) => self.retry(now, superblock),
                 Timer::Ask(key) => self.own_timer(now, key),
                 Timer::Remind(key) => self.remind(now, key),
-                Timer::Expected => self.look_again(now),
+                Timer::Expected => self.doubt = Some(TableDoubt::Contradicted),
                 Timer::Run => self.begin_run(now),
                 Timer::Evidence(superblock) => self.collect_for_reminder(now, superblock),
             }
         }
         if std::mem::take(&mut self.way_is_free) {
             self.ask_what_was_behind(now);
-        }
-        if let Some(reading) = self.pace.take(now) {
-            self.effects.push_back(Effect::ReadTable(reading));
         }
         self.start_ready(now);
         self.close_run(now);
@@ -225,12 +222,17 @@ impl Monitor {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
         let grace = self.growing_old.front().map(|&(at, _)| at);
-        self.timers.next().into_iter().chain(self.pace.next()).chain(grace).min()
+        self.timers.next().into_iter().chain(grace).min()
     }
 
     /// The next thing to do, in order.
     pub fn next_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
+    }
+
+    /// Returns once why the mount table should be read, if there is a reason since the last call.
+    pub fn take_table_doubt(&mut self) -> Option<TableDoubt> {
+        self.doubt.take()
     }
 
     /// How often the health of a mount has changed so far: whoever shows [`Monitor::status`] need not show it again
@@ -263,7 +265,7 @@ impl Monitor {
                 mount: slot.mount.clone(),
                 health: slot.health.clone(),
                 since: slot.since,
-                answered: slot.answered,
+                last_response: slot.answered,
                 waiting_since: self.waiting_since(slot),
                 settings: slot.settings,
             });
@@ -294,7 +296,7 @@ impl Monitor {
         self.runs_begun += 1;
         self.timers.set(Timer::Run, now + self.until_next_run());
         self.last_due = now;
-        self.pace.scheduled(now);
+        self.doubt = self.doubt.max(Some(TableDoubt::RunStarted));
         let opened = self.run.open(now);
         let keys: Vec<MountKey> = self.table.iter().map(|mount| mount.key).collect();
         for key in keys {

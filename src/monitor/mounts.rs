@@ -8,8 +8,7 @@ use platform::{Mount, MountKey, MountTable};
 use std::sync::Arc;
 
 impl Monitor {
-    pub(super) fn table_was_read(&mut self, now: Time, table: MountTable, whole: bool) {
-        self.pace.was_read(now, whole);
+    pub(super) fn table_was_read(&mut self, now: Time, table: MountTable) {
         let changes = diff(&self.table, &table);
         let first = !std::mem::replace(&mut self.saw_table, true);
         self.table = table;

@@ -9,7 +9,7 @@ use std::time::Duration;
 impl Monitor {
     /// From now on runs begin each `interval`, and `policy` says which mounts are watched and how. A mount that is
     /// newly watched is asked at once; one that no longer is, is forgotten without a word.
-    pub fn reconfigure(&mut self, now: Time, interval: Duration, policy: Policy) {
+    pub(super) fn reconfigure(&mut self, now: Time, interval: Duration, policy: Policy) {
         self.policy = policy;
         if interval != self.interval {
             self.interval = interval;

@@ -1,6 +1,6 @@
 //! What is remembered of one mount, of one superblock and of one probe.
 
-use super::{Answered, EvidenceRecord, Health, ProbeId, ProbeSettings, Time};
+use super::{EvidenceRecord, Health, LastResponse, ProbeId, ProbeSettings, Time};
 use platform::{Call, DeviceNumber, Mount, MountKey, Target};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) struct Slot {
     pub(super) hidden: bool,
     pub(super) health: Health,
     pub(super) since: Time,
-    pub(super) answered: Option<Answered>,
+    pub(super) answered: Option<LastResponse>,
     pub(super) asked: Asked,
     /// A hang on the way to this mount, of which its file system is not guilty.
     pub(super) way_hung: Option<Hang>,

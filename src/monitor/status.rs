@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// The last answer of a mount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Answered {
+pub struct LastResponse {
     /// When it came.
     pub at: Time,
     /// How long it took.
@@ -26,7 +26,7 @@ pub struct MountStatus {
     /// Since when that is its health (for a dead mount: since it died, whatever the reason has become).
     pub since: Time,
     /// Its last answer, if it ever gave one.
-    pub answered: Option<Answered>,
+    pub last_response: Option<LastResponse>,
     /// Since when a probe is waiting for it right now.
     pub waiting_since: Option<Time>,
     /// How it is watched.
@@ -44,24 +44,25 @@ pub struct LastRun {
 
 impl Status {
     /// What is wrong at this moment, as whoever hears of it only now is told.
-    pub fn complaints(&self, now: Time) -> impl Iterator<Item = Event> {
+    pub fn problem_events(&self, now: Time) -> impl Iterator<Item = Event> {
         let of_mount = move |status: &MountStatus| {
             let mount = Arc::clone(&status.mount);
             match &status.health {
-                Health::Dead(failure) if failure.behind.is_none() => {
+                Health::Dead(failure) if failure.blocked_by.is_none() => {
                     let (failure, lasted) = (failure.clone(), now - status.since);
                     Some(Event::StillFailing { mount, failure, lasted })
                 }
                 Health::Slow => {
-                    let took = status.answered.map_or(Duration::ZERO, |answered| answered.took);
+                    let took = status.last_response.map_or(Duration::ZERO, |answered| answered.took);
                     Some(Event::Slow { mount, took, slow_after: status.settings.slow_after })
                 }
                 _ => None,
             }
         };
         let missing = self.missing_mounts().map(|missing| {
-            let (expected, lies_in) = (Arc::clone(&missing.expected), missing.lies_in.clone());
-            Event::Missing { expected, lies_in }
+            let (expected, containing_mount) =
+                (Arc::clone(&missing.expected), missing.containing_mount.clone());
+            Event::Missing { expected, containing_mount }
         });
         self.mounts.iter().filter_map(of_mount).chain(missing)
     }

@@ -2,7 +2,7 @@
 
 use super::evidence::BEFORE_REMINDER;
 use super::slot::{Asked, Hang, Lead, Phase, Slot};
-use super::{Answered, Event, Failure, Health, Monitor, ProbeId, Reason, Time, Timer, retry};
+use super::{Event, Failure, Health, LastResponse, Monitor, ProbeId, Reason, Time, Timer, retry};
 use platform::{Call, DeviceNumber, Errno, MountKey, ProbeOutcome, Usage};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -82,7 +82,7 @@ impl Monitor {
             match meaning {
                 Meaning::Alive(usage) => self.judge_alive(now, probe.key, usage, took),
                 Meaning::Dead(call, errno) => {
-                    slot.answered = Some(Answered { at: now, took, usage: None });
+                    slot.answered = Some(LastResponse { at: now, took, usage: None });
                     self.judge_dead_by(now, probe.key, call, errno);
                 }
                 Meaning::Refused(call, errno) => self.judge_refused(now, probe.key, call, errno),
@@ -107,7 +107,7 @@ impl Monitor {
 
     fn judge_alive(&mut self, now: Time, key: MountKey, usage: Option<Usage>, took: Duration) {
         let Some(slot) = self.slots.get_mut(&key) else { return };
-        slot.answered = Some(Answered { at: now, took, usage });
+        slot.answered = Some(LastResponse { at: now, took, usage });
         (slot.retries, slot.nothing) = (0, 0);
         if let Some(shared) = self.superblocks.get_mut(&slot.mount.device_number) {
             shared.evidence = None; // about a trouble that is over
@@ -121,7 +121,7 @@ impl Monitor {
             && slot.doubted_read_only != Some(usage.read_only)
         {
             slot.doubted_read_only = Some(usage.read_only);
-            self.pace.doubted(now);
+            self.doubt = Some(super::TableDoubt::Contradicted);
         }
         let slow = took > slot.settings.slow_after;
         let (was, mount) = (slot.health.as_str(), Arc::clone(&slot.mount));
@@ -149,7 +149,7 @@ impl Monitor {
         self.judge_dead(
             now,
             key,
-            Failure { reason, errno, call, waited: Duration::ZERO, behind: None, evidence: None },
+            Failure { reason, errno, call, waited: Duration::ZERO, blocked_by: None, evidence: None },
             true,
         );
         if let Some(slot) = self.slots.get_mut(&key) {
@@ -166,11 +166,17 @@ impl Monitor {
         key: MountKey,
         call: Call,
         waited: Duration,
-        behind: Option<PathBuf>,
+        blocked_by: Option<PathBuf>,
     ) {
-        let tell = behind.is_none();
-        let failure =
-            Failure { reason: Reason::Hung, errno: None, call: Some(call), waited, behind, evidence: None };
+        let tell = blocked_by.is_none();
+        let failure = Failure {
+            reason: Reason::Hung,
+            errno: None,
+            call: Some(call),
+            waited,
+            blocked_by,
+            evidence: None,
+        };
         self.judge_dead(now, key, failure, tell);
     }
 
@@ -178,7 +184,7 @@ impl Monitor {
     fn judge_dead(&mut self, now: Time, key: MountKey, mut failure: Failure, tell: bool) {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         let superblock = slot.mount.device_number;
-        if failure.behind.is_none() {
+        if failure.blocked_by.is_none() {
             let shared = self.superblocks.get(&superblock);
             failure.evidence = match slot.health.failure() {
                 Some(_) => shared.and_then(|shared| shared.evidence.clone()),
@@ -246,7 +252,7 @@ impl Monitor {
 
     /// The path leads to another mount: the table is behind, or the mount is out of reach.
     fn reached_another(&mut self, now: Time, key: MountKey, superblock: DeviceNumber, asked: bool) {
-        self.pace.doubted(now);
+        self.doubt = Some(super::TableDoubt::Contradicted);
         let pause = self.first_pause(key);
         if self.superblocks.get(&superblock).is_some_and(|shared| shared.hung.is_some()) {
             self.timers.set(Timer::Retry(superblock), now + pause);
@@ -434,7 +440,7 @@ impl Monitor {
         let behind: Vec<MountKey> = self
             .slots
             .iter()
-            .filter(|(_, slot)| slot.health.failure().is_some_and(|f| f.behind.is_some()))
+            .filter(|(_, slot)| slot.health.failure().is_some_and(|f| f.blocked_by.is_some()))
             .filter(|(_, slot)| slot.way_hung.is_none())
             .map(|(key, _)| *key)
             .collect();

@@ -83,7 +83,7 @@ fn clock(wall: &str) -> String {
 }
 
 fn state(status: &MountStatus, since: &str) -> String {
-    let took = status.answered.map(|answer| HumanDuration(answer.took));
+    let took = status.last_response.map(|answer| HumanDuration(answer.took));
     match (&status.health, took) {
         (Health::Dead(failure), _) => {
             format!("has been dead since {since} ({}: {})", failure.reason.as_str(), cause(failure))

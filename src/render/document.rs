@@ -90,7 +90,7 @@ impl<'a> Expected<'a> {
             origin: &expected.origin,
             missing: since.is_some(),
             since: since.map(|since| rfc3339(wall_at(since, now, wall))),
-            why: since.map(|_| meanwhile(expected, status.lies_in.as_deref())),
+            why: since.map(|_| meanwhile(expected, status.containing_mount.as_deref())),
         }
     }
 }
@@ -163,7 +163,7 @@ impl<'a> Entry<'a> {
             health => health.failure().and_then(|failure| failure.errno),
         };
         let alive = matches!(status.health, Health::Ok | Health::Slow);
-        let answer = status.answered.filter(|_| alive);
+        let answer = status.last_response.filter(|_| alive);
         let usage = answer.and_then(|answer| answer.usage);
         Entry {
             mountpoint: name(mount.mountpoint.as_os_str()),
@@ -174,13 +174,13 @@ impl<'a> Entry<'a> {
             since: rfc3339(wall_at(status.since, now, wall)),
             reason: failure.map(|failure| failure.reason.as_str()),
             errno: errno.map(platform::Errno::name),
-            behind: failure.and_then(|f| f.behind.as_ref()).map(|outer| name(outer.as_os_str())),
+            behind: failure.and_then(|f| f.blocked_by.as_ref()).map(|outer| name(outer.as_os_str())),
             why: failure.map(cause),
             evidence: failure.and_then(|failure| {
                 let time = failure.evidence.as_ref().map(|findings| wall_at(findings.at, now, wall));
                 evidence_json::Object::of(failure, time)
             }),
-            last_answer: status.answered.map(|answer| rfc3339(wall_at(answer.at, now, wall))),
+            last_answer: status.last_response.map(|answer| rfc3339(wall_at(answer.at, now, wall))),
             latency_seconds: answer.map(|answer| seconds(answer.took)),
             waiting_seconds: status.waiting_since.map(|since| seconds(now.since(since))),
             use_percent: use_percent(status).map(|percent| (percent * 10.0).round() / 10.0),

@@ -153,11 +153,11 @@ impl<'a> Record<'a> {
                 self.errno = Some(errno.name());
                 self.call = Some(call.name());
             }
-            Event::Missing { expected, lies_in } => {
+            Event::Missing { expected, containing_mount } => {
                 self.state = Some("missing");
                 self.mountpoint = Some(name(expected.mountpoint.as_os_str()));
                 self.expected = Some(messages::wanted(expected));
-                self.lies_in = lies_in.as_ref().map(|mount| name(mount.mountpoint.as_os_str()));
+                self.lies_in = containing_mount.as_ref().map(|mount| name(mount.mountpoint.as_os_str()));
             }
             Event::Found { expected, mount: _, lasted } => {
                 self.was = Some("missing");
@@ -176,7 +176,7 @@ impl<'a> Record<'a> {
         self.reason = Some(failure.reason.as_str());
         self.errno = failure.errno.map(platform::Errno::name);
         self.call = failure.call.map(platform::Call::name);
-        self.behind = failure.behind.as_ref().map(|outer| name(outer.as_os_str()));
+        self.behind = failure.blocked_by.as_ref().map(|outer| name(outer.as_os_str()));
         self.waited_seconds = Some(seconds(failure.waited));
         self.evidence = evidence_json::Object::of(failure, None);
     }

@@ -68,13 +68,13 @@ pub fn line(event: &Event) -> (Priority, String) {
                 source(mount)
             ),
         ),
-        Event::Missing { expected, lies_in } => (
+        Event::Missing { expected, containing_mount } => (
             Priority::Error,
             format!(
                 "Expected mount is missing: {} ({}; {})",
                 escape_os(&expected.mountpoint),
                 wanted(expected),
-                meanwhile(expected, lies_in.as_deref())
+                meanwhile(expected, containing_mount.as_deref())
             ),
         ),
         Event::Found { expected, mount, lasted } => (
@@ -99,8 +99,8 @@ pub fn wanted(expected: &Expected) -> String {
 }
 
 /// What became of the place of a missing mount: programs that know nothing of mounts write on.
-pub fn meanwhile(expected: &Expected, lies_in: Option<&Mount>) -> String {
-    match lies_in {
+pub fn meanwhile(expected: &Expected, containing_mount: Option<&Mount>) -> String {
+    match containing_mount {
         None => "no mount contains its path".to_owned(),
         Some(mount) if mount.mountpoint == expected.mountpoint => {
             format!("{} is mounted there instead", source(mount))
@@ -126,7 +126,7 @@ fn source(mount: &Mount) -> String {
 
 /// Why a mount is dead, after its reason: what was asked and what came of it.
 pub fn cause(failure: &Failure) -> String {
-    if let Some(outer) = &failure.behind {
+    if let Some(outer) = &failure.blocked_by {
         return format!("blocked by hung mount {}", escape_os(outer));
     }
     let from = failure.call.map(|call| format!(" from {}", call.name())).unwrap_or_default();
@@ -141,7 +141,7 @@ pub fn cause(failure: &Failure) -> String {
 
 fn still(mount: &Mount, failure: &Failure, lasted: Duration) -> String {
     let word = failure.reason.as_str();
-    let detail = match (failure.reason, &failure.behind) {
+    let detail = match (failure.reason, &failure.blocked_by) {
         (Reason::Hung, None) => String::new(),
         _ => format!(": {}", cause(failure)),
     };
@@ -254,7 +254,7 @@ mod tests {
     fn failures() {
         let hung = failure(Reason::Hung, None, 3.0);
         let mut behind = hung.clone();
-        behind.behind = Some("/outer".into());
+        behind.blocked_by = Some("/outer".into());
         let stale = failure(Reason::Stale, Some(Errno::ESTALE), 0.0);
         let odd = failure(Reason::Error, Some(Errno::EPROTO), 0.0);
         for (failure, text) in [
@@ -390,7 +390,7 @@ mod tests {
         let evil = mount("/a\nb", "fuse.\x1b", "dev\\\r", "rw", "rw");
         let other = mount("/a\nb", "fuse.\x1b", "dev\\\r", "rw,x=\n", "rw");
         let mut behind = failure(Reason::Hung, None, 1.0);
-        behind.behind = Some("/out\ner".into());
+        behind.blocked_by = Some("/out\ner".into());
         let health = Health::Dead(behind.clone());
         for event in [
             Event::Mounted { mount: Arc::clone(&evil) },

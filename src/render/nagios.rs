@@ -109,8 +109,10 @@ fn named(status: &Status, word: impl Fn(&Health) -> Option<String>) -> String {
     let found: Vec<(&MountStatus, String)> =
         status.mounts.iter().filter_map(|mount| Some((mount, word(&mount.health)?))).collect();
     let name = |(status, word): &(&MountStatus, String)| {
-        let latency =
-            status.answered.filter(|_| word.is_empty()).map(|answer| HumanDuration(answer.took).to_string());
+        let latency = status
+            .last_response
+            .filter(|_| word.is_empty())
+            .map(|answer| HumanDuration(answer.took).to_string());
         Some(format!("{} ({})", one(&status.mount.mountpoint)?, latency.as_ref().unwrap_or(word)))
     };
     list(found.iter().map(name).collect(), found.len())
@@ -133,7 +135,7 @@ fn list(names: Vec<Option<String>>, all: usize) -> String {
 
 /// ` '/mnt/x'=0.003s;1;3;0`, or `U` for a value that nobody knows. Hidden mounts have none.
 fn performance(status: &MountStatus) -> Option<String> {
-    let value = match (&status.health, status.answered) {
+    let value = match (&status.health, status.last_response) {
         (Health::Hidden, _) => return None,
         (Health::Ok | Health::Slow, Some(answer)) => format!("{:.6}s", answer.took.as_secs_f64()),
         _ => "U".to_owned(),

@@ -22,7 +22,7 @@ pub struct Step {
 /// What can be done about this mount.
 #[must_use]
 pub fn next_steps(mount: &Mount, failure: &Failure) -> Vec<Step> {
-    if let Some(outer) = &failure.behind {
+    if let Some(outer) = &failure.blocked_by {
         let command = Some(format!("mount_status_monitor diagnose {}", quoted(outer)));
         let effect = "that mount is hung and blocks this path: diagnose it first".to_owned();
         return vec![Step { command, effect }];
@@ -187,7 +187,7 @@ mod tests {
         let eio = failure(Reason::IoError, Some(Errno::EIO), 0.0);
         assert_eq!(commands("ext4", "rw", &eio)[1], "umount '/m n'");
         let mut behind = hung.clone();
-        behind.behind = Some("/outer".into());
+        behind.blocked_by = Some("/outer".into());
         assert_eq!(commands("tmpfs", "rw", &behind), ["mount_status_monitor diagnose /outer"]);
     }
 

@@ -1,6 +1,6 @@
 //! Mounts and statuses for the tests of this module.
 
-use crate::monitor::{Answered, Failure, Health, MountStatus, ProbeSettings, Reason, Status, Time};
+use crate::monitor::{Failure, Health, LastResponse, MountStatus, ProbeSettings, Reason, Status, Time};
 use platform::{Call, DeviceNumber, Errno, Mount, MountKey, Usage};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub(crate) fn failure(reason: Reason, errno: Option<Errno>, waited: f64) -> Fail
         errno,
         call: Some(Call::Statfs),
         waited: Duration::from_secs_f64(waited),
-        behind: None,
+        blocked_by: None,
         evidence: None,
     }
 }
@@ -45,7 +45,7 @@ pub(crate) fn at(seconds: f64) -> Time {
     Time::after_start(Duration::from_secs_f64(seconds))
 }
 
-/// A mount of this health; those that can have answered have done so in 3 ms, half full.
+/// A mount of this health; those that can have last_response have done so in 3 ms, half full.
 pub(crate) fn status_of(mount: Arc<Mount>, health: Health) -> MountStatus {
     let usage = Usage {
         block_size: 4096,
@@ -57,7 +57,7 @@ pub(crate) fn status_of(mount: Arc<Mount>, health: Health) -> MountStatus {
         read_only: false,
     };
     let took = if health == Health::Slow { Duration::from_millis(1400) } else { Duration::from_millis(3) };
-    let answered = matches!(health, Health::Ok | Health::Slow).then(|| Answered {
+    let last_response = matches!(health, Health::Ok | Health::Slow).then(|| LastResponse {
         at: at(10.0),
         took,
         usage: Some(usage),
@@ -66,7 +66,7 @@ pub(crate) fn status_of(mount: Arc<Mount>, health: Health) -> MountStatus {
         mount,
         health,
         since: at(8.0),
-        answered,
+        last_response,
         waiting_since: None,
         settings: ProbeSettings::default(),
     }

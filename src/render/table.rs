@@ -102,7 +102,7 @@ fn missing_cells(missing: &ExpectedStatus) -> [String; 6] {
 }
 
 fn cells(mount: &MountStatus, now: Time) -> [String; 6] {
-    let latency = match (&mount.health, mount.answered, mount.waiting_since) {
+    let latency = match (&mount.health, mount.last_response, mount.waiting_since) {
         (Health::Ok | Health::Slow, Some(answer), _) => HumanDuration(answer.took).to_string(),
         (Health::Dead(failure), _, None) if failure.reason == Reason::Hung => {
             format!(">{}", HumanDuration(failure.waited))
@@ -134,7 +134,7 @@ pub(super) fn state(health: &Health) -> String {
 /// As `df` shows it; only of a mount that answers, for nobody knows it of another.
 pub(super) fn use_percent(mount: &MountStatus) -> Option<f64> {
     match mount.health {
-        Health::Ok | Health::Slow => mount.answered?.usage?.percent(),
+        Health::Ok | Health::Slow => mount.last_response?.usage?.percent(),
         Health::Pending | Health::Dead(_) | Health::Denied(_) | Health::Hidden => None,
     }
 }

@@ -94,7 +94,7 @@ pub(crate) fn failed(path: &Path) -> Arc<Message> {
         errno: None,
         call: None,
         waited: Duration::from_secs(3),
-        behind: None,
+        blocked_by: None,
         evidence: None,
     };
     message(Event::Failed { mount: Arc::new(mount), failure })

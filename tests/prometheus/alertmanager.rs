@@ -227,7 +227,14 @@ fn still(path: &str, reason: Reason) -> Event {
 }
 
 fn failure(reason: Reason) -> Failure {
-    Failure { reason, errno: None, call: None, waited: Duration::from_secs(3), behind: None, evidence: None }
+    Failure {
+        reason,
+        errno: None,
+        call: None,
+        waited: Duration::from_secs(3),
+        blocked_by: None,
+        evidence: None,
+    }
 }
 
 fn recovered(path: &str) -> Event {

@@ -3,8 +3,9 @@
 
 #![allow(dead_code, unreachable_pub)] // each test that includes this uses a part of it
 
+use mount_status_monitor::daemon::ReadThrottle;
 use mount_status_monitor::monitor::{
-    Effect, Event, Expected, Failure, Input, Monitor, Policy, ProbeId, ProbeSettings, Time,
+    Effect, Event, Expected, Failure, Input, Monitor, MonitorConfig, Policy, ProbeId, ProbeSettings, Time,
 };
 use platform::evidence::{Evidence, Observation};
 use platform::{Call, DeviceNumber, Errno, FsKind, Mount, MountKey, MountTable, ProbeOutcome, Target, Usage};
@@ -54,9 +55,15 @@ pub struct World {
     sequence: u64,
     probes: HashMap<ProbeId, Asked>,
     read_cost: Duration,
+    throttle: ReadThrottle,
+    expected: Vec<Arc<Expected>>,
     read_only: HashMap<u32, bool>,
     /// Are the scenario's lines to show that evidence is collected and told?
     pub with_evidence: bool,
+}
+
+fn config(settings: ProbeSettings, policy: Policy, expected: &[Arc<Expected>]) -> MonitorConfig {
+    MonitorConfig { poll_interval: settings.poll_interval, policy, expected: expected.to_vec() }
 }
 
 pub fn policy(settings: ProbeSettings) -> Policy {
@@ -73,7 +80,7 @@ impl World {
         World {
             now: Time::default(),
             settings,
-            monitor: Monitor::new(settings.poll_interval, policy(settings)).spread(seed),
+            monitor: Monitor::new(config(settings, policy(settings), &[])).spread(seed),
             mounts: BTreeMap::new(),
             log: Vec::new(),
             events: Vec::new(),
@@ -82,6 +89,8 @@ impl World {
             sequence: 0,
             probes: HashMap::new(),
             read_cost: QUICK,
+            throttle: ReadThrottle::default(),
+            expected: Vec::new(),
             read_only: HashMap::new(),
             with_evidence: false,
         }
@@ -114,8 +123,8 @@ impl World {
             let fits = move |mount: &Mount| fstype.as_ref().is_none_or(|fstype| mount.fstype == *fstype);
             Arc::new(Expected::new(path.into(), String::new(), origin.clone(), fits))
         };
-        let all: Vec<_> = places.iter().map(expected).collect();
-        self.monitor.expect(self.now, &all);
+        self.expected = places.iter().map(expected).collect();
+        self.feed(Input::Reconfigured(config(self.settings, policy(self.settings), &self.expected)));
     }
 
     /// Other settings from now on; mounts of this type, if one is named, are no longer watched.
@@ -124,7 +133,7 @@ impl World {
         let policy = Box::new(move |mount: &Mount| {
             usual(mount).filter(|_| without.as_ref().is_none_or(|without| mount.fstype != **without))
         });
-        self.monitor.reconfigure(self.now, settings.poll_interval, policy);
+        self.feed(Input::Reconfigured(config(settings, policy, &self.expected)));
     }
 
     fn insert(&mut self, mount: Mount) {
@@ -163,6 +172,10 @@ impl World {
                 self.behave(probe);
             }
         }
+    }
+
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.monitor.next_deadline().into_iter().chain(self.throttle.next_deadline()).min()
     }
 
     pub fn is_hanging(&self, minor: u32) -> bool {
@@ -234,11 +247,26 @@ impl World {
     /// Hands the table in as it is, as at the start.
     pub fn feed_table(&mut self) {
         let table = MountTable::new(self.mounts.values().cloned().collect());
-        self.feed(Input::MountTable { table, whole: true });
+        self.throttle.finish(self.now, Duration::ZERO, true);
+        self.feed(Input::TableUpdate(table));
+    }
+
+    /// The kernel announces a change of the table.
+    pub fn announce(&mut self) {
+        self.throttle.request_refresh(self.now);
+        self.act();
     }
 
     fn act(&mut self) {
         self.monitor.settle(self.now);
+        if let Some(doubt) = self.monitor.take_table_doubt() {
+            self.throttle.on_doubt(self.now, doubt);
+        }
+        if let Some(kind) = self.throttle.take_due(self.now) {
+            self.say(format!("read {kind:?}").to_lowercase());
+            let table = MountTable::new(self.mounts.values().cloned().collect());
+            self.come(Duration::ZERO, Input::TableUpdate(table));
+        }
         while let Some(action) = self.monitor.next_effect() {
             self.carry_out(action);
         }
@@ -246,13 +274,6 @@ impl World {
 
     fn carry_out(&mut self, action: Effect) {
         match action {
-            Effect::ReadTable(reading) => {
-                self.say(format!("read {reading:?}").to_lowercase());
-                let table = MountTable::new(self.mounts.values().cloned().collect());
-                let spent = self.read_cost;
-                self.come(Duration::ZERO, Input::MountTable { table, whole: true });
-                self.come(Duration::ZERO, Input::TableCost { spent, whole: true });
-            }
             Effect::StartProbe { probe, target } => self.start(probe, target),
             Effect::ConfirmHang { probe } => {
                 self.say(format!("confirm {}", probe.0));
@@ -334,7 +355,7 @@ impl World {
     pub fn run_until(&mut self, until: Time) {
         loop {
             let input = self.coming.keys().next().map(|&(at, _)| at);
-            let deadline = self.monitor.next_deadline().map(|at| at.max(self.now));
+            let deadline = self.next_deadline().map(|at| at.max(self.now));
             let Some(next) = input.into_iter().chain(deadline).min().filter(|&at| at <= until) else { break };
             self.now = next;
             // All that is readable now is read before deadlines are judged.
@@ -344,7 +365,11 @@ impl World {
                 }
                 let input = self.coming.remove(&(at, sequence)).expect("just seen");
                 if let Some(input) = self.still_true(input) {
+                    let is_table = matches!(input, Input::TableUpdate(_));
                     self.monitor.handle(self.now, input);
+                    if is_table {
+                        self.throttle.finish(self.now, self.read_cost, true);
+                    }
                 }
             }
             self.act();
@@ -401,9 +426,10 @@ fn describe(event: &Event) -> String {
         Event::Recovered { lasted, was, .. } => format!(" from {was} after {lasted:?}"),
         Event::Slow { took, .. } => format!(" {took:?}"),
         Event::Denied { errno, .. } => format!(" {errno}"),
-        Event::Missing { expected, lies_in } => {
-            let around =
-                lies_in.as_ref().map_or("nowhere".into(), |mount| mount.mountpoint.display().to_string());
+        Event::Missing { expected, containing_mount } => {
+            let around = containing_mount
+                .as_ref()
+                .map_or("nowhere".into(), |mount| mount.mountpoint.display().to_string());
             return format!("MISSING {} now in {around}", expected.mountpoint.display());
         }
         Event::Found { lasted, .. } => format!(" after {lasted:?}"),

@@ -39,7 +39,7 @@ pub(super) fn of(mount: &Mount) -> Option<Place> {
 
 /// The server's name as the mount has it: what the kernel log calls it.
 pub(super) fn name(mount: &Mount) -> Option<&[u8]> {
-    crate::monitor::server_of(mount)
+    crate::monitor::server_name(mount)
 }
 
 fn version(mount: &Mount) -> u32 {

@@ -115,7 +115,7 @@ mod tests {
             errno: None,
             call: None,
             waited: Duration::from_secs(3),
-            behind: None,
+            blocked_by: None,
             evidence: None,
         };
         let event = Event::Failed { mount: Arc::new(odd), failure };

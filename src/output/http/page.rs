@@ -222,7 +222,7 @@ fn missing_ones(text: &mut String, snapshot: &Snapshot) {
             "<li><span class=\"badge missing\">missing</span><span class=\"path\">{}</span><span class=\"what\"><b>{}</b> · \
              {} (since {}) · {}</span></li>",
             Html(&escape_os(&status.expected.mountpoint)),
-            Html(&messages::meanwhile(&status.expected, status.lies_in.as_deref())),
+            Html(&messages::meanwhile(&status.expected, status.containing_mount.as_deref())),
             ago(&wall, "for %", snapshot, since),
             clock(&wall),
             Html(&messages::wanted(&status.expected)),
@@ -233,7 +233,7 @@ fn missing_ones(text: &mut String, snapshot: &Snapshot) {
 
 fn row(text: &mut String, snapshot: &Snapshot, status: &MountStatus) {
     let mount = &status.mount;
-    let usage = status.answered.and_then(|answer| answer.usage);
+    let usage = status.last_response.and_then(|answer| answer.usage);
     let read_only = mount.read_only() || usage.is_some_and(|usage| usage.read_only);
     let alive = matches!(status.health, Health::Ok | Health::Slow);
     let used = usage.filter(|_| alive).and_then(|usage| usage.percent());
@@ -247,7 +247,7 @@ fn row(text: &mut String, snapshot: &Snapshot, status: &MountStatus) {
             )
         },
     );
-    let last = status.answered.map_or_else(
+    let last = status.last_response.map_or_else(
         || "never".to_owned(),
         |answer| ago(&rfc3339(snapshot.wall_at(answer.at)), "% ago", snapshot, answer.at),
     );
@@ -267,7 +267,7 @@ fn row(text: &mut String, snapshot: &Snapshot, status: &MountStatus) {
 }
 
 fn latency(snapshot: &Snapshot, status: &MountStatus) -> String {
-    match (&status.health, status.answered, status.waiting_since) {
+    match (&status.health, status.last_response, status.waiting_since) {
         (Health::Ok | Health::Slow, Some(answer), _) => HumanDuration(answer.took).to_string(),
         (Health::Dead(failure), _, None) if failure.reason == Reason::Hung => {
             format!(">{}", HumanDuration(failure.waited))

@@ -183,20 +183,23 @@ pub const FAMILIES: &[Family] = &[
         "mountstatus_mount_last_success_timestamp_seconds",
         "Unix time of the last response without an error; no series before the first.",
         MOUNT,
-        Fill::Mount(|facts, mount| Some(facts.stamp(mount.answered.filter(|last| last.usage.is_some())?.at))),
+        Fill::Mount(|facts, mount| {
+            Some(facts.stamp(mount.last_response.filter(|last| last.usage.is_some())?.at))
+        }),
     ),
     gauge(
         "mountstatus_mount_probe_duration_seconds",
         "Duration of the last probe with a response, errors included; no series before the first.",
         MOUNT,
-        Fill::Mount(|_, mount| Some(mount.answered?.took.as_secs_f64())),
+        Fill::Mount(|_, mount| Some(mount.last_response?.took.as_secs_f64())),
     ),
     gauge(
         "mountstatus_mount_readonly",
         "1 if the mount or its superblock is read-only, else 0.",
         MOUNT,
         Fill::Mount(|_, mount| {
-            let by_kernel = mount.answered.and_then(|last| last.usage).is_some_and(|usage| usage.read_only);
+            let by_kernel =
+                mount.last_response.and_then(|last| last.usage).is_some_and(|usage| usage.read_only);
             Some(truth(by_kernel || mount.mount.read_only()))
         }),
     ),

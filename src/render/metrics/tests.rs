@@ -1,8 +1,8 @@
 use super::*;
 use crate::monitor::testing::mount;
 use crate::monitor::{
-    Answered, Durations, Failure, FsCounters, Health, LastRun, MountStatus, ProbeSettings, Reason, Status,
-    Time,
+    Durations, Failure, FsCounters, Health, LastResponse, LastRun, MountStatus, ProbeSettings, Reason,
+    Status, Time,
 };
 use crate::render::Snapshot;
 use platform::{Errno, Mount, Usage};
@@ -21,7 +21,7 @@ fn status(key: u64, path: &str, health: Health) -> MountStatus {
         mount: Arc::new(mount(key, path)),
         health,
         since: at(7),
-        answered: None,
+        last_response: None,
         waiting_since: None,
         settings: ProbeSettings::default(),
     }
@@ -33,7 +33,7 @@ fn dead(reason: Reason) -> Health {
         errno: None,
         call: None,
         waited: Duration::ZERO,
-        behind: None,
+        blocked_by: None,
         evidence: None,
     })
 }
@@ -83,14 +83,14 @@ fn the_table_of_families_is_in_order() {
 #[test]
 fn every_state_of_a_mount_has_its_series() {
     let usage = Usage { read_only: true, ..Usage::default() };
-    let last = Answered { at: at(9), took: Duration::from_millis(250), usage: Some(usage) };
-    let answered = Some(last);
-    let refused = Some(Answered { usage: None, ..last });
+    let last = LastResponse { at: at(9), took: Duration::from_millis(250), usage: Some(usage) };
+    let last_response = Some(last);
+    let refused = Some(LastResponse { usage: None, ..last });
     let text = text(&snapshot(vec![
-        MountStatus { answered, ..status(1, "/ok", Health::Ok) },
-        MountStatus { answered, ..status(2, "/slow", Health::Slow) },
+        MountStatus { last_response, ..status(1, "/ok", Health::Ok) },
+        MountStatus { last_response, ..status(2, "/slow", Health::Slow) },
         status(3, "/hung", dead(Reason::Hung)),
-        MountStatus { answered: refused, ..status(4, "/eio", dead(Reason::IoError)) },
+        MountStatus { last_response: refused, ..status(4, "/eio", dead(Reason::IoError)) },
         status(5, "/denied", Health::Denied(Errno::EACCES)),
         status(6, "/new", Health::Pending),
         status(7, "/below", Health::Hidden),

@@ -285,7 +285,7 @@ fn it_is_bounded() {
 fn what_is_missing_is_an_alert_until_it_is_found() {
     let mut world = World::new();
     let expected = || Arc::new(Expected::new("/mnt/1".into(), String::new(), String::new(), |_| true));
-    world.told(Event::Missing { expected: expected(), lies_in: None });
+    world.told(Event::Missing { expected: expected(), containing_mount: None });
     let alert = world.one();
     assert_eq!(
         (&alert["labels"]["alertname"], &alert["labels"]["mountpoint"], &alert["labels"]["device"]),
