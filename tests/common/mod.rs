@@ -17,6 +17,7 @@ pub(crate) use process::{Process, count_threads_stuck_in_fuse};
 pub(crate) use server::FaultServer;
 
 use std::ffi::OsStr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::mpsc;
@@ -45,6 +46,15 @@ pub(crate) fn wait_until(limit: Duration, what: &str, mut condition: impl FnMut(
 
 pub(crate) const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
+}
+
+/// A loopback address with a port that is free now.
+pub(crate) fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+}
+
+pub(crate) fn free_port() -> u16 {
+    free_address().port()
 }
 
 /// A path as the daemon prints it.

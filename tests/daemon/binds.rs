@@ -1,4 +1,4 @@
-//! Many mounts of one file system share its fate, and the cost of one.
+//! Bind mounts share the state of their file system and cost one probe.
 
 use crate::QUICK;
 use crate::common::{count_threads_stuck_in_fuse, ms, pause, run_isolated, wait_until};
@@ -19,7 +19,7 @@ fn binds_of_a_hung_file_system_cost_one_thread() {
         let stuck = || count_threads_stuck_in_fuse(&daemon.process.descendants());
         wait_until(ms(1000), "one thread is stuck", || stuck() == 1);
         pause(ms(2500));
-        // It is on its way into the kernel's hands when it is killed, so ask more than once.
+        // Polled, because the new prober may just be entering or leaving the call.
         wait_until(ms(1000), "one thread is stuck, and no other was sent after it", || stuck() == 1);
 
         daemon.skip_earlier_lines();

@@ -6,15 +6,15 @@ use std::fs::File;
 use std::process::{Command, Output};
 
 #[test]
-fn a_table_for_people() {
+fn check_prints_a_table() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(3);
         lab.set_fault("errno ESTALE", &mounts[1]);
-        let done = check(lab, &[]);
-        assert_eq!(done.code, Some(1), "{}{}", done.stdout, done.stderr);
+        let result = check(lab, &[]);
+        assert_eq!(result.code, Some(1), "{}{}", result.stdout, result.stderr);
         for (n, path) in mounts.iter().enumerate() {
-            let line = done.stdout.lines().find(|line| line.ends_with(&display_path(path)));
-            let line = line.unwrap_or_else(|| panic!("{} is not in\n{}", display_path(path), done.stdout));
+            let line = result.stdout.lines().find(|line| line.ends_with(&display_path(path)));
+            let line = line.unwrap_or_else(|| panic!("{} is not in\n{}", display_path(path), result.stdout));
             assert!(line.starts_with(if n == 1 { "failed ESTALE " } else { "ok " }), "{line}");
             assert!(line.contains("fuse.fault") && line.contains("nowhere:/x"), "{line}");
         }
@@ -24,15 +24,15 @@ fn a_table_for_people() {
 }
 
 #[test]
-fn json_for_scripts() {
+fn check_prints_json() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(3);
         lab.set_fault("errno ESTALE", &mounts[0]);
         lab.set_fault("mute", &mounts[1]);
-        let done = check(lab, &["--json"]);
-        assert_eq!(done.code, Some(1), "{}{}", done.stdout, done.stderr);
-        let found = mounts_of(&done.stdout);
-        assert_eq!(found.len(), 3, "{}", done.stdout);
+        let result = check(lab, &["--json"]);
+        assert_eq!(result.code, Some(1), "{}{}", result.stdout, result.stderr);
+        let found = mounts_of(&result.stdout);
+        assert_eq!(found.len(), 3, "{}", result.stdout);
         for (mount, path) in found.iter().zip(&mounts) {
             assert_eq!(mount["mountpoint"], display_path(path).as_str());
             assert_eq!(mount["fstype"], "fuse.fault");
@@ -45,7 +45,7 @@ fn json_for_scripts() {
 }
 
 #[test]
-fn one_line_for_nagios() {
+fn check_prints_one_nagios_line() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(3);
         let well = check(lab, &["--nagios"]);
@@ -63,44 +63,44 @@ fn one_line_for_nagios() {
         plugin_line(&dead, "CRITICAL");
 
         let nowhere = lab.scratch_path("nowhere");
-        let unknown = check(lab, &["--nagios", nowhere.to_str().expect("plain")]);
+        let unknown = check(lab, &["--nagios", nowhere.to_str().expect("the path is UTF-8")]);
         assert_eq!(unknown.code, Some(3), "{}{}", unknown.stdout, unknown.stderr);
     });
 }
 
 #[test]
-fn a_hung_mount_does_not_hang_it() {
+fn hung_mount_does_not_hang_check() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(2);
         lab.set_fault("mute", &mounts[0]);
-        let done = check(lab, &[]);
-        assert_eq!(done.code, Some(1), "{}{}", done.stdout, done.stderr);
-        assert!(done.stdout.contains("hung"), "{}", done.stdout);
-        assert!(done.elapsed < ms(1000) + slack(), "{:?}", done.elapsed);
+        let result = check(lab, &[]);
+        assert_eq!(result.code, Some(1), "{}{}", result.stdout, result.stderr);
+        assert!(result.stdout.contains("hung"), "{}", result.stdout);
+        assert!(result.elapsed < ms(1000) + slack(), "{:?}", result.elapsed);
 
-        let named = check(lab, &[mounts[1].to_str().expect("plain")]);
+        let named = check(lab, &[mounts[1].to_str().expect("the path is UTF-8")]);
         assert_eq!(named.code, Some(0), "{}{}", named.stdout, named.stderr);
         assert!(!named.stdout.contains(&display_path(&mounts[0])), "{}", named.stdout);
-        let named = check(lab, &[mounts[0].to_str().expect("plain")]);
+        let named = check(lab, &[mounts[0].to_str().expect("the path is UTF-8")]);
         assert_eq!(named.code, Some(1), "{}{}", named.stdout, named.stderr);
     });
 }
 
 #[test]
-fn what_is_no_mount_is_one_line_and_a_usage_error() {
+fn path_that_is_no_mount_point_is_a_usage_error() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuse("a");
         for path in [lab.scratch_path("nowhere"), lab.mount_point("a/file")] {
-            let done = check(lab, &[path.to_str().expect("plain")]);
-            assert_eq!(done.code, Some(2), "{}{}", done.stdout, done.stderr);
-            assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
-            assert!(done.stderr.contains(&display_path(&path)), "{}", done.stderr);
+            let result = check(lab, &[path.to_str().expect("the path is UTF-8")]);
+            assert_eq!(result.code, Some(2), "{}{}", result.stdout, result.stderr);
+            assert_eq!(result.stderr.lines().count(), 1, "{}", result.stderr);
+            assert!(result.stderr.contains(&display_path(&path)), "{}", result.stderr);
         }
     });
 }
 
 #[test]
-fn a_bad_flag_is_one_line_and_a_usage_error() {
+fn invalid_flag_is_a_usage_error_on_one_line() {
     for arguments in [
         &["--no-such-flag"][..],
         &["--timeout", "soon"],
@@ -115,45 +115,45 @@ fn a_bad_flag_is_one_line_and_a_usage_error() {
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
         command.args(arguments);
-        let done = CommandOutput::run(command, ms(3000));
-        assert_eq!(done.code, Some(2), "{arguments:?}: {}{}", done.stdout, done.stderr);
-        assert_eq!(done.stderr.trim_end().lines().count(), 1, "{arguments:?}: {}", done.stderr);
-        assert_eq!(done.stdout, "", "{arguments:?}");
+        let result = CommandOutput::run(command, ms(3000));
+        assert_eq!(result.code, Some(2), "{arguments:?}: {}{}", result.stdout, result.stderr);
+        assert_eq!(result.stderr.trim_end().lines().count(), 1, "{arguments:?}: {}", result.stderr);
+        assert_eq!(result.stdout, "", "{arguments:?}");
     }
 }
 
-/// To a monitoring system the usual status of usage errors would mean that a mount is dead.
+/// For Nagios, exit status 2 would mean CRITICAL.
 #[test]
-fn a_bad_flag_of_a_plugin_is_unknown() {
+fn invalid_flag_with_nagios_is_unknown() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
     command.args(["check", "--nagios", "--no-such-flag"]);
-    let done = CommandOutput::run(command, ms(3000));
-    assert_eq!(done.code, Some(3), "{}{}", done.stdout, done.stderr);
-    assert_eq!(done.stdout.lines().count(), 1, "{}", done.stdout);
-    assert!(done.stdout.contains("UNKNOWN"), "{}", done.stdout);
+    let result = CommandOutput::run(command, ms(3000));
+    assert_eq!(result.code, Some(3), "{}{}", result.stdout, result.stderr);
+    assert_eq!(result.stdout.lines().count(), 1, "{}", result.stdout);
+    assert!(result.stdout.contains("UNKNOWN"), "{}", result.stdout);
 }
 
-/// A table that was not written is not an answer; that it was not read is nobody's fault.
+/// A full device is an error, a closed pipe is not.
 #[test]
-fn what_cannot_be_written_is_an_error() {
+fn output_that_cannot_be_written_is_an_error() {
     let one = ["check", "--direct", "--mount-points-include", "^/proc$"];
     for (more, code) in [(&[][..], 2), (&["--json"], 2), (&["--nagios"], 3), (&["--help"], 2)] {
-        let full = File::options().write(true).open("/dev/full").expect("Linux has it");
-        let done = output(program().args(one).args(more).stdout(full));
-        let said = String::from_utf8_lossy(&done.stderr);
-        assert_eq!(done.status.code(), Some(code), "{more:?}: {said}");
+        let full = File::options().write(true).open("/dev/full").expect("open /dev/full");
+        let result = output(program().args(one).args(more).stdout(full));
+        let said = String::from_utf8_lossy(&result.stderr);
+        assert_eq!(result.status.code(), Some(code), "{more:?}: {said}");
         assert!(said.contains("cannot write to standard output: No space left"), "{more:?}: {said}");
         assert_eq!(said.lines().count(), 1, "{more:?}: {said}");
 
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
-        let done = output(program().args(one).args(more).stdout(writer));
-        assert_eq!((done.status.code(), &done.stderr[..]), (Some(0), &b""[..]), "{more:?}");
+        let result = output(program().args(one).args(more).stdout(writer));
+        assert_eq!((result.status.code(), &result.stderr[..]), (Some(0), &b""[..]), "{more:?}");
     }
 }
 
 #[test]
-fn options_that_leave_no_mount_are_worth_a_word() {
+fn options_that_exclude_every_mount_are_a_warning() {
     const WORD: &str = "the include and exclude options leave no mount";
     let none = ["--mount-points-include", "^nothing$"];
     let table = output(program().arg("check").args(none));
@@ -169,10 +169,10 @@ fn options_that_leave_no_mount_are_worth_a_word() {
 }
 
 #[test]
-fn a_prober_is_not_for_people() {
-    let done = output(program().arg("prober").stdin(std::process::Stdio::null()));
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert_eq!(done.status.code(), Some(2), "{said}");
+fn prober_refuses_to_run_on_its_own() {
+    let result = output(program().arg("prober").stdin(std::process::Stdio::null()));
+    let said = String::from_utf8_lossy(&result.stderr);
+    assert_eq!(result.status.code(), Some(2), "{said}");
     assert_eq!(said, "mount_status_monitor: prober is started by the daemon only\n");
 }
 
@@ -181,7 +181,7 @@ fn program() -> Command {
 }
 
 fn output(command: &mut Command) -> Output {
-    command.output().expect("it was built")
+    command.output().expect("the program starts")
 }
 
 pub(crate) fn command(lab: &Lab, arguments: &[&str]) -> Command {
@@ -195,7 +195,7 @@ pub(crate) fn command(lab: &Lab, arguments: &[&str]) -> Command {
     command
 }
 
-/// The objects of the mounts, whatever else is told with them.
+/// The mount objects of the JSON output.
 pub(crate) fn mounts_of(json: &str) -> Vec<Value> {
     let value: Value = serde_json::from_str(json).unwrap_or_else(|e| panic!("{e} in {json}"));
     let mounts = if value.is_array() { &value } else { &value["mounts"] };
@@ -206,11 +206,11 @@ fn check(lab: &Lab, arguments: &[&str]) -> CommandOutput {
     CommandOutput::run(command(lab, arguments), ms(10_000))
 }
 
-/// `MOUNTS OK - text | 'a'=1;2;3`: one line, the state, and numbers after the bar.
-fn plugin_line(done: &CommandOutput, state: &str) {
-    assert_eq!(done.stdout.lines().count(), 1, "{}", done.stdout);
+/// Checks the format `MOUNTS OK - text | 'a'=1;2;3`.
+fn plugin_line(result: &CommandOutput, state: &str) {
+    assert_eq!(result.stdout.lines().count(), 1, "{}", result.stdout);
     let (text, numbers) =
-        done.stdout.split_once('|').unwrap_or_else(|| panic!("no numbers in {}", done.stdout));
+        result.stdout.split_once('|').unwrap_or_else(|| panic!("no numbers in {}", result.stdout));
     assert!(text.contains(state), "{text}");
     assert!(numbers.trim().contains('='), "{numbers}");
 }

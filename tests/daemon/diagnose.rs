@@ -1,4 +1,4 @@
-//! Everything about one mount, by the daemon or without it.
+//! `diagnose`, with and without a daemon.
 
 use crate::common::{CommandOutput, display_path, ms, run_isolated, slack};
 use crate::evidence::PATIENT;
@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Instant;
 
 #[test]
-fn a_diagnosis_by_the_daemon_is_fresh_and_says_what_can_be_done() {
+fn diagnosis_by_the_daemon_is_fresh_and_lists_next_steps() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(2);
         let socket = lab.scratch_path("socket").display().to_string();
@@ -23,7 +23,7 @@ fn a_diagnosis_by_the_daemon_is_fresh_and_says_what_can_be_done() {
 
         lab.fuse_server().freeze();
         daemon.wait_for_failure(&mounts[0], "hung", PATIENT_HANG);
-        // He came after the verdict.
+        // Blocked only after the failure was logged.
         let victim = Victim::reader(&mounts[0]);
         let by_daemon = diagnose(&mounts[0], &["--socket", &socket]);
         assert_eq!(by_daemon.code, Some(1), "{}{}", by_daemon.stdout, by_daemon.stderr);
@@ -49,7 +49,7 @@ fn a_diagnosis_by_the_daemon_is_fresh_and_says_what_can_be_done() {
 }
 
 #[test]
-fn a_diagnosis_without_a_daemon_looks_by_itself_and_never_hangs() {
+fn direct_diagnosis_collects_evidence_without_hanging() {
     run_isolated(test_name!(), |lab| {
         let outer = lab.mount_fuse("a");
         let inner = lab.mount_point("a/file");
@@ -57,18 +57,18 @@ fn a_diagnosis_without_a_daemon_looks_by_itself_and_never_hangs() {
         lab.fuse_server().freeze();
         let victim = Victim::of(Command::new("stat").arg(&outer));
         let start = Instant::now();
-        let done = diagnose(&outer, &["--direct"]);
-        assert_eq!(done.code, Some(1), "{}{}", done.stdout, done.stderr);
+        let result = diagnose(&outer, &["--direct"]);
+        assert_eq!(result.code, Some(1), "{}{}", result.stdout, result.stderr);
         assert!(start.elapsed() < ms(9000) + slack(), "{:?}", start.elapsed());
         for part in
             [" UTC (hung: no response in ", "] is stopped (T)", "blocked: stat[", "in request_wait_answer"]
         {
-            assert!(done.stdout.contains(part), "{part} is not in\n{}", done.stdout);
+            assert!(result.stdout.contains(part), "{part} is not in\n{}", result.stdout);
         }
-        let done = diagnose(&inner, &["--direct"]);
-        assert_eq!(done.code, Some(1), "{}{}", done.stdout, done.stderr);
+        let result = diagnose(&inner, &["--direct"]);
+        assert_eq!(result.code, Some(1), "{}{}", result.stdout, result.stderr);
         let advice = format!("mount_status_monitor diagnose {}", display_path(&outer));
-        assert!(done.stdout.contains(&advice), "{}", done.stdout);
+        assert!(result.stdout.contains(&advice), "{}", result.stdout);
 
         let nothing = diagnose(&lab.mount_point("a/b/c"), &["--direct"]);
         assert_eq!(nothing.code, Some(2));

@@ -1,9 +1,9 @@
-//! Why a mount is dead: what is told with the verdict, what is shown, and what it may not cost.
+//! Evidence: what is logged and published about a dead mount, and that collecting it delays nothing.
 
 use crate::common::{
-    Daemon, Lines, Process, display_path, ms, run_isolated, run_isolated_for, skip_test, slack, wait_until,
+    Daemon, Lines, Process, display_path, free_address, ms, run_isolated, run_isolated_for, skip_test, slack,
+    wait_until,
 };
-use crate::http::free_address;
 use crate::http::get;
 use crate::http::start_with_http;
 use crate::{QUICK, QUICK_HANG};
@@ -14,24 +14,24 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Half of the timeout is enough for all evidence, on a loaded machine too.
+/// Half of this timeout is enough to collect all evidence, even on a loaded machine.
 pub(crate) const PATIENT: &[&str] = &["--timeout", "4", "--poll-interval", "1"];
 pub(crate) const PATIENT_HANG: Duration = ms(5500);
 
-/// Somebody who waits for a mount, and is let go when the server ends.
+/// A process that blocks on a mount until the server ends.
 pub(crate) struct Victim(Child);
 
 impl Victim {
     pub(crate) fn of(command: &mut Command) -> Victim {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        Victim(child.expect("it starts"))
+        Victim(child.expect("the program starts"))
     }
 
     pub(crate) fn reader(path: &Path) -> Victim {
         Victim::of(Command::new("cat").arg(path.join("file")))
     }
 
-    /// Its name and number, as they are told.
+    /// `name[pid]`, as in log lines.
     fn display_name(&self, name: &str) -> String {
         format!("{name}[{}]", self.0.id())
     }
@@ -42,7 +42,7 @@ fn evidence_of(address: SocketAddr, path: &Path) -> Value {
     let path = display_path(path);
     let mounts = answer["mounts"].as_array().expect("mounts").clone();
     let found = mounts.into_iter().find(|mount| mount["mountpoint"] == path.as_str());
-    found.expect("it is watched")["evidence"].clone()
+    found.expect("the mount is watched")["evidence"].clone()
 }
 
 fn shown(address: SocketAddr, path: &Path, what: &str, so: impl Fn(&Value) -> bool) -> Value {
@@ -55,7 +55,7 @@ fn shown(address: SocketAddr, path: &Path, what: &str, so: impl Fn(&Value) -> bo
 }
 
 #[test]
-fn a_stopped_server_and_its_victims_are_told_with_the_verdict() {
+fn stopped_fuse_server_and_blocked_tasks_are_logged_with_the_failure() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("a");
         mount_fusectl();
@@ -78,7 +78,7 @@ fn a_stopped_server_and_its_victims_are_told_with_the_verdict() {
         assert_eq!(evidence["fuse_waiting"], 3, "two victims and the probe: {evidence}");
         assert_eq!(evidence["blocked_tasks"]["count"], 2, "{evidence}");
         assert_eq!(evidence["probe"]["wait_channel"], "request_wait_answer", "{evidence}");
-        let stack = evidence["probe"]["stack"].as_array().expect("root may see it");
+        let stack = evidence["probe"]["stack"].as_array().expect("root can read the stack");
         assert!(
             stack.iter().any(|function| function.as_str().is_some_and(|f| f.contains("fuse"))),
             "{stack:?}"
@@ -100,12 +100,13 @@ fn a_stopped_server_and_its_victims_are_told_with_the_verdict() {
 }
 
 #[test]
-fn tasks_are_assigned_to_the_mount_that_they_work_in() {
+fn blocked_tasks_are_assigned_to_their_mount() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(3);
         let (daemon, address) = start_with_http(lab, PATIENT);
         lab.set_faults("mute", 0..2);
-        // From inside of one, by a path that does not tell; and one whom nobody can assign.
+        // The first has its working directory in the mount; the second only opens a path, and while two mounts hang it
+        // cannot be assigned to one of them.
         let inside =
             Victim::of(Command::new("sh").args(["-c", "cd \"$0\" && exec cat file"]).arg(&mounts[1]));
         let outside = Victim::reader(&mounts[0]);
@@ -123,21 +124,21 @@ fn tasks_are_assigned_to_the_mount_that_they_work_in() {
 }
 
 #[test]
-fn a_server_that_is_gone_is_told_apart_from_one_that_lives() {
+fn ended_fuse_server_is_reported_as_gone() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("a");
         let (daemon, address) = start_with_http(lab, QUICK);
         lab.set_fault("die", &path);
         daemon.wait_for_failure(&path, "disconnected", ms(1000));
         let evidence = shown(address, &path, "its server", |found| !found["fuse_server"].is_null());
-        let says = evidence["says"][0].as_str().expect("words").to_owned();
+        let says = evidence["says"][0].as_str().expect("a string").to_owned();
         assert_eq!(says, "its server process is gone");
         daemon.stop();
     });
 }
 
 #[test]
-fn one_collector_serves_many_mounts_and_ends_when_all_is_well() {
+fn one_collector_serves_many_mounts_and_ends_after_recovery() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(40);
         let daemon = lab.start_daemon(PATIENT);
@@ -158,19 +159,18 @@ fn one_collector_serves_many_mounts_and_ends_when_all_is_well() {
     });
 }
 
-/// The collector, which is started when there is something to look into.
+/// Waits for the collector, which runs only while a mount is dead.
 fn collector_of(daemon: &Daemon) -> Process {
     let mut collector = None;
     wait_until(ms(5000), "there is a collector", || {
         collector = daemon.collector();
         collector.is_some()
     });
-    collector.expect("just seen")
+    collector.expect("found above")
 }
 
-/// A collector that gets stuck is left behind; verdicts are as timely as ever.
 #[test]
-fn a_stuck_collector_delays_nobody() {
+fn stuck_collector_does_not_delay_detection() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(3);
         let daemon = lab.start_daemon(QUICK);
@@ -182,7 +182,7 @@ fn a_stuck_collector_delays_nobody() {
         daemon.wait_for_failure(&mounts[1], "hung", QUICK_HANG);
         assert!(start.elapsed() < QUICK_HANG + slack());
         daemon.wait_for_line("did not finish in time; killed", ms(12_000));
-        // The next mount gets a new one.
+        // The next mount gets a new collector.
         lab.set_fault("mute", &mounts[2]);
         daemon.wait_for_failure(&mounts[2], "hung", QUICK_HANG);
         daemon.stop();
@@ -190,7 +190,7 @@ fn a_stuck_collector_delays_nobody() {
 }
 
 #[test]
-fn a_killed_collector_is_told_and_harms_nobody() {
+fn killed_collector_is_logged_and_replaced() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(2);
         let daemon = lab.start_daemon(QUICK);
@@ -205,7 +205,7 @@ fn a_killed_collector_is_told_and_harms_nobody() {
 }
 
 #[test]
-fn an_ordinary_user_is_told_what_needs_root() {
+fn evidence_for_an_ordinary_user_lists_what_needs_root() {
     run_isolated_for(Duration::from_secs(120), test_name!(), |lab| {
         let path = lab.mount_fuse("a");
         mount_fusectl();
@@ -231,21 +231,21 @@ fn an_ordinary_user_is_told_what_needs_root() {
     });
 }
 
-/// Threads of the machine while evidence is collected. More can be had for a trial: `MSM_TEST_TASKS=20000`.
+/// Threads to be scanned; `MSM_TEST_TASKS=20000` sets another number.
 const TASKS: usize = 3000;
 
 #[test]
-fn many_tasks_delay_no_verdict() {
+fn many_tasks_do_not_delay_detection() {
     run_isolated_for(Duration::from_secs(120), test_name!(), |lab| {
         let wanted = std::env::var("MSM_TEST_TASKS").ok().and_then(|n| n.parse().ok()).unwrap_or(TASKS);
         let path = lab.mount_fuse("a");
         let (daemon, address) = start_with_http(lab, &["--timeout", "2", "--poll-interval", "1"]);
         for _ in 0..wanted {
-            // They end with the process of this test, which has nothing else to do.
+            // The threads end with the process.
             let idle = || loop {
                 std::thread::park();
             };
-            std::thread::Builder::new().stack_size(16 * 1024).spawn(idle).expect("threads can be had");
+            std::thread::Builder::new().stack_size(16 * 1024).spawn(idle).expect("start a thread");
         }
         lab.fuse_server().freeze();
         let start = Instant::now();
@@ -254,7 +254,7 @@ fn many_tasks_delay_no_verdict() {
         assert!(line.at - start < ms(3500) + slack(), "{:?}", line.at - start);
         let evidence = shown(address, &path, "its tasks", |found| !found["blocked_tasks"].is_null());
         let tasks = &evidence["blocked_tasks"];
-        // A machine at its end may not get to the victim; but then nobody says that this was all.
+        // An overloaded machine may not reach the victim in time, but then the scan is not reported as complete.
         assert!(tasks["count"] == 1 || tasks["complete"] == false, "{evidence}");
         drop(victim);
         lab.fuse_server().thaw();
@@ -262,10 +262,10 @@ fn many_tasks_delay_no_verdict() {
     });
 }
 
-/// `cmdline` and some other files of a task wait for the lock of its memory map. Here a task holds it and waits for
-/// the mount; whoever reads those files of it is stuck in his turn (as `ps` is).
+/// Reading `cmdline` and some other files of a task needs its mmap lock. Here a task holds it while it waits for the
+/// mount, so a reader of these files (such as `ps`) blocks too.
 #[test]
-fn a_task_that_holds_the_lock_of_its_memory_map_stops_no_collector() {
+fn task_that_holds_its_mmap_lock_does_not_block_the_collector() {
     if Command::new("perl").arg("-e1").status().is_err() {
         return skip_test(test_name!(), "needs perl");
     }
@@ -278,7 +278,7 @@ fn a_task_that_holds_the_lock_of_its_memory_map_stops_no_collector() {
         let mut mapper =
             Opener::start(&data, 0o4_010_000, &format!("syscall({mmap}, 0, 4096, 1, 2, fileno(F), 0)"));
         lab.set_fault("mute", &path);
-        // The reader has the page locked; the mapper waits for the page with the lock of its memory map.
+        // The reader holds the page lock; the mapper waits for the page while it holds its mmap lock.
         reader.go_on();
         mapper.go_on();
         let mut command = Command::new("cat");
@@ -298,7 +298,7 @@ fn a_task_that_holds_the_lock_of_its_memory_map_stops_no_collector() {
     });
 }
 
-/// Opens a file, says so, and goes on with it when it is told to.
+/// A process that opens a file, and later runs a given statement on it.
 struct Opener {
     victim: Victim,
 }
@@ -314,16 +314,16 @@ impl Opener {
             .stdout(Stdio::piped())
             .spawn();
         let mut child = child.expect("perl starts");
-        let said = Lines::from_reader(child.stdout.take().expect("it was asked for"));
-        said.wait_for(0, "open", ms(5000) + slack()).expect("it can be opened");
+        let said = Lines::from_reader(child.stdout.take().expect("the stream is piped"));
+        said.wait_for(0, "open", ms(5000) + slack()).expect("perl opens the file");
         Opener { victim: Victim(child) }
     }
 
-    /// And waits until it is stuck.
+    /// Runs the statement and waits until the process is blocked.
     fn go_on(&mut self) {
         use std::io::Write;
-        let stdin = self.victim.0.stdin.as_mut().expect("it was asked for");
-        stdin.write_all(b"\n").expect("it reads");
+        let stdin = self.victim.0.stdin.as_mut().expect("the stream is piped");
+        stdin.write_all(b"\n").expect("send the request");
         let process = Process(self.victim.0.id());
         let waits = || std::fs::read_to_string(format!("/proc/{}/wchan", process.0)).unwrap_or_default();
         let stuck = || process.state() == Some('D') || waits().contains("request_wait_answer");
@@ -331,7 +331,7 @@ impl Opener {
     }
 }
 
-/// What tells how many requests wait is not mounted in every namespace.
+/// Mounts fusectl, which has the number of waiting requests.
 fn mount_fusectl() {
     use nix::mount::{MsFlags, mount};
     let place = "/sys/fs/fuse/connections";

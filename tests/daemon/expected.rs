@@ -1,4 +1,4 @@
-//! Mounts that have to be there.
+//! Expected mounts: missing, found, and from fstab.
 
 use crate::common::{CommandOutput, Daemon, display_path, ms, pause, run_isolated};
 use nix::sys::signal::Signal;
@@ -8,7 +8,7 @@ fn rule(path: &std::path::Path, more: &str) -> String {
 }
 
 #[test]
-fn missing_at_the_start_found_and_gone_again() {
+fn expected_mount_is_missing_then_found_then_missing_again() {
     run_isolated(test_name!(), |lab| {
         let (path, root) = (lab.mount_point("data"), display_path(lab.mount_point("").parent().unwrap()));
         let file = lab.scratch_path("config.toml");
@@ -24,7 +24,7 @@ fn missing_at_the_start_found_and_gone_again() {
             ms(2000),
         );
         daemon.skip_earlier_lines();
-        // Whoever mounts anew at once is not missed.
+        // A mount that is replaced at once is not missing.
         lab.unmount_when_idle(&path);
         lab.mount_tmpfs_over(&path);
         pause(ms(1800));
@@ -32,7 +32,7 @@ fn missing_at_the_start_found_and_gone_again() {
         lab.unmount_when_idle(&path);
         daemon.wait_for_line(&format!("Expected mount is missing: {what}"), ms(4000));
         daemon.skip_earlier_lines();
-        // Something else in its place does not do.
+        // A mount of another type does not satisfy the rule.
         lab.mount_fuse("data");
         pause(ms(300));
         daemon.assert_no_line("Expected mount is there");
@@ -41,7 +41,7 @@ fn missing_at_the_start_found_and_gone_again() {
 }
 
 #[test]
-fn a_single_run_tells_it_and_is_not_well() {
+fn missing_mount_makes_a_single_run_fail() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuse("a");
         let (path, file) = (lab.mount_point("data"), lab.scratch_path("config.toml"));
@@ -71,7 +71,7 @@ fn a_single_run_tells_it_and_is_not_well() {
 }
 
 #[test]
-fn an_fstab_is_understood_and_watched() {
+fn fstab_entries_are_expected_and_reloaded() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuse("a");
         let fstab = lab.scratch_path("fstab");
@@ -86,18 +86,18 @@ fn an_fstab_is_understood_and_watched() {
         );
         std::fs::write(&fstab, &text).unwrap();
         let daemon = Daemon::start(lab.daemon_command(&[&format!("--expect-fstab={}", fstab.display())]));
-        let told = format!(
+        let missing = format!(
             "Expected mount is missing: {} (nfs4 from nas:/x, required by {}:2",
             display_path(&needed),
             display_path(&fstab)
         );
-        daemon.wait_for_line(&told, ms(3000));
+        daemon.wait_for_line(&missing, ms(3000));
         daemon.assert_no_line(&display_path(&optional));
         daemon.assert_no_line(&display_path(&lazy));
         daemon.skip_earlier_lines();
         std::fs::write(&fstab, text + &line(&optional, "rw")).unwrap();
         daemon.wait_for_line(&format!("Expected mount is missing: {}", display_path(&optional)), ms(5000));
-        daemon.assert_no_line(&told); // said already
+        daemon.assert_no_line(&missing); // already logged
         daemon.skip_earlier_lines();
         lab.mount_tmpfs(&needed);
         daemon.wait_for_line(&format!("Expected mount is there: {}", display_path(&needed)), ms(2000));
@@ -108,7 +108,7 @@ fn an_fstab_is_understood_and_watched() {
 }
 
 #[test]
-fn a_daemon_that_is_asked_shows_it() {
+fn clients_of_the_daemon_show_missing_mounts() {
     run_isolated(test_name!(), |lab| {
         let alive = lab.mount_fuse("a");
         let (path, file, socket) =

@@ -1,4 +1,4 @@
-//! The prober or the daemon itself is hurt. That is told, it heals, and no mount is accused of it.
+//! Faults of the prober or the daemon itself are logged and repaired, and are not reported as faults of a mount.
 
 use crate::common::{Daemon, ms, pause, run_isolated};
 use crate::{QUICK, QUICK_HANG};
@@ -6,13 +6,13 @@ use nix::sys::signal::Signal;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Nobody else on the machine has processes of this user, whose number is limited.
+/// A user id without other processes, because the limit counts processes of the user.
 const LONELY_USER: u32 = 47_111;
 
 const FEW_RUNS: std::time::Duration = ms(3500);
 
 #[test]
-fn a_killed_prober_is_told_and_replaced() {
+fn killed_prober_is_logged_and_replaced() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(5);
         let daemon = lab.start_daemon(QUICK);
@@ -30,9 +30,9 @@ fn a_killed_prober_is_told_and_replaced() {
     });
 }
 
-/// All its probes overrun, and still none of its mounts is to blame.
+/// All probes exceed their timeout, but no thread is confirmed to be stuck in a call.
 #[test]
-fn a_stopped_prober_is_told_and_replaced() {
+fn stopped_prober_is_logged_and_replaced() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(5);
         let daemon = lab.start_daemon(QUICK);
@@ -49,7 +49,7 @@ fn a_stopped_prober_is_told_and_replaced() {
 }
 
 #[test]
-fn a_daemon_that_was_stopped_for_a_while_accuses_nobody() {
+fn suspended_daemon_reports_no_hang() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(5);
         let daemon = lab.start_daemon(QUICK);
@@ -69,7 +69,7 @@ fn a_daemon_that_was_stopped_for_a_while_accuses_nobody() {
 }
 
 #[test]
-fn without_descriptors_nobody_is_accused() {
+fn lack_of_descriptors_reports_no_hang() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(5);
         let daemon = lab.start_daemon(QUICK);
@@ -92,7 +92,7 @@ fn without_descriptors_nobody_is_accused() {
 }
 
 #[test]
-fn without_processes_nobody_is_accused() {
+fn lack_of_processes_reports_no_hang() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(5);
         let daemon = Daemon::start(lab.daemon_command_as(LONELY_USER, QUICK));
@@ -113,7 +113,7 @@ fn without_processes_nobody_is_accused() {
     });
 }
 
-/// The soft limit of the running daemon, set by its own user: even root may not everywhere.
+/// Sets a soft limit of the running daemon as its own user: in some containers root is not permitted to.
 fn limit(daemon: &Daemon, user: u32, what: &str) {
     let mut command = Command::new("prlimit");
     command.args(["--pid", &daemon.process.0.to_string(), what]).uid(user).gid(user);

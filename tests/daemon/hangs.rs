@@ -1,11 +1,11 @@
-//! A mount dies and comes back while the daemon runs.
+//! Mounts that fail and recover while the daemon runs.
 
 use crate::common::{count_threads_stuck_in_fuse, display_path, ms, pause, run_isolated, slack, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use std::time::Instant;
 
 #[test]
-fn a_hang_and_its_end_are_told() {
+fn hang_and_recovery_are_logged() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(5);
         let daemon = lab.start_daemon(QUICK);
@@ -21,9 +21,9 @@ fn a_hang_and_its_end_are_told() {
     });
 }
 
-/// The requests that were read are never answered, as after a restart of a server that lost its memory.
+/// Requests that the server has read stay unanswered, as after a restart that lost its state.
 #[test]
-fn a_recovery_is_seen_though_the_old_probe_stays_unanswered() {
+fn recovery_is_detected_while_the_old_probe_stays_pending() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("a");
         let daemon = lab.start_daemon(QUICK);
@@ -36,7 +36,7 @@ fn a_recovery_is_seen_though_the_old_probe_stays_unanswered() {
 }
 
 #[test]
-fn a_mount_that_is_born_hung_is_told() {
+fn new_mount_that_hangs_is_logged_after_the_timeout() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuse("well");
         let daemon = lab.start_daemon(&["--timeout", "500ms", "--poll-interval", "60"]);
@@ -50,7 +50,7 @@ fn a_mount_that_is_born_hung_is_told() {
 }
 
 #[test]
-fn a_hang_that_ends_in_an_error_is_one_incident() {
+fn hang_that_ends_in_an_error_is_logged_once() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("a");
         let daemon = lab.start_daemon(QUICK);
@@ -67,7 +67,7 @@ fn a_hang_that_ends_in_an_error_is_one_incident() {
 }
 
 #[test]
-fn a_slow_mount_is_told_and_is_not_dead() {
+fn slow_mount_is_logged_and_not_dead() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("a");
         let daemon = lab.start_daemon(&["--timeout", "10", "--slow-after", "400ms", "--poll-interval", "1"]);
@@ -83,7 +83,7 @@ fn a_slow_mount_is_told_and_is_not_dead() {
 }
 
 #[test]
-fn a_dead_server_is_told_and_a_new_one_is_welcome() {
+fn dead_fuse_server_is_disconnected_until_it_is_mounted_again() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("a");
         let daemon = lab.start_daemon(QUICK);
@@ -99,14 +99,14 @@ fn a_dead_server_is_told_and_a_new_one_is_welcome() {
     });
 }
 
-/// The server was stopped before it read the request: the waiting probe can be killed, and it has been.
+/// The server was stopped before it read the request, so the prober can be killed and does not keep the mount busy.
 #[test]
-fn a_hung_mount_can_be_unmounted_after_the_verdict() {
+fn hung_mount_can_be_unmounted_after_the_timeout() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("a");
         let daemon = lab.start_daemon(&["--timeout", "500ms", "--poll-interval", "10"]);
         lab.fuse_server().freeze();
-        // Not before the next run, unless a change of the table makes one.
+        // The next run is 10 s away; only the change of the mount table causes a probe earlier.
         lab.mount_tmpfs(&lab.mount_point("b"));
         daemon.wait_for_failure(&path, "hung", ms(10_500));
         wait_until(ms(1000) + slack(), "the mount is free", || lab.unmount(&path).is_ok());
@@ -119,9 +119,9 @@ fn a_hung_mount_can_be_unmounted_after_the_verdict() {
     });
 }
 
-/// The server has read the request and never answers: the probe cannot be killed, and nobody waits for it.
+/// The server has read the request and never responds, so the prober cannot be killed.
 #[test]
-fn a_lost_prober_keeps_nobody_from_stopping_and_starting() {
+fn stranded_prober_does_not_delay_stop_or_start() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(3);
         lab.set_fault("mute", &mounts[0]);
@@ -138,9 +138,9 @@ fn a_lost_prober_keeps_nobody_from_stopping_and_starting() {
     });
 }
 
-/// Both were given up with the same prober, which lives as long as one of them hangs.
+/// Both probes were abandoned with the same prober, which ends only when both mounts respond.
 #[test]
-fn a_recovery_is_seen_though_another_mount_stays_hung() {
+fn recovery_is_detected_while_another_mount_hangs() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(3);
         let daemon = lab.start_daemon(QUICK);
@@ -158,7 +158,7 @@ fn a_recovery_is_seen_though_another_mount_stays_hung() {
 }
 
 #[test]
-fn unmounting_a_hung_mount_is_told() {
+fn unmount_of_a_hung_mount_is_logged() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("a");
         lab.set_fault("mute", &path);
@@ -172,13 +172,13 @@ fn unmounting_a_hung_mount_is_told() {
     });
 }
 
-/// A mount inside of a hung one cannot be reached either. It counts, but only the one to be repaired is told.
+/// A mount below a hung mount counts as dead, but only the mount that needs repair is logged.
 #[test]
-fn a_mount_behind_a_hung_one_is_told() {
+fn mount_below_a_hung_mount_is_dead_without_a_log_line() {
     run_isolated(test_name!(), |lab| {
         let outer = lab.mount_fuse("a");
         let inner = lab.mount_point("a/file");
-        // A file is a place for a mount too, and the file server has one.
+        // The test file system has only files to mount on.
         lab.bind_mount_file(&inner);
         let daemon = lab.start_daemon(QUICK);
         daemon.wait_for_line("Checked 2 mounts; 0 are dead", ms(1000));

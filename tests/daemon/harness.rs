@@ -1,11 +1,11 @@
-//! The harness itself: if the faults are not what they seem, the tests mean nothing.
+//! Tests of the harness: the injected faults have the effects that the other tests rely on.
 
 use crate::common::{CommandOutput, Daemon, ms, run_isolated};
 use std::path::Path;
 use std::process::Command;
 
 #[test]
-fn the_server_does_what_it_is_told() {
+fn fault_server_injects_each_fault() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse_with("a b\\c\nd", "allow_other subtype=fault fsname=nowhere:/x");
         assert_eq!(asked(&path), Some(0));
@@ -37,7 +37,7 @@ fn the_server_does_what_it_is_told() {
 }
 
 #[test]
-fn a_thousand_mounts_are_served_by_one_server() {
+fn one_fault_server_serves_a_thousand_mounts() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(1000);
         lab.set_faults("mute", 0..999);
@@ -51,7 +51,7 @@ fn a_thousand_mounts_are_served_by_one_server() {
 }
 
 #[test]
-fn a_stopped_server_and_one_that_never_speaks_hang_their_clients() {
+fn stopped_or_uninitialized_server_hangs_its_clients() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("stopped");
         lab.fuse_server().freeze();
@@ -64,17 +64,20 @@ fn a_stopped_server_and_one_that_never_speaks_hang_their_clients() {
 }
 
 #[test]
-fn a_command_that_ends_is_seen_whole() {
+fn command_output_is_captured_completely() {
     run_isolated(test_name!(), |_| {
         let mut command = Command::new("sh");
         command.args(["-c", "echo out; echo err >&2; exit 3"]);
-        let done = CommandOutput::run(command, ms(1000));
-        assert_eq!((done.code, done.stdout.as_str(), done.stderr.as_str()), (Some(3), "out\n", "err\n"));
-        assert!(done.elapsed < ms(1000) + crate::common::slack());
+        let result = CommandOutput::run(command, ms(1000));
+        assert_eq!(
+            (result.code, result.stdout.as_str(), result.stderr.as_str()),
+            (Some(3), "out\n", "err\n")
+        );
+        assert!(result.elapsed < ms(1000) + crate::common::slack());
     });
 }
 
-/// The exit status of a client, or none if it got no answer within a second.
+/// The exit code of `stat -f`, or `None` if it blocks for a second.
 fn asked(path: &Path) -> Option<i32> {
     let mut command = Command::new("stat");
     command.arg("-f").arg(path);

@@ -1,23 +1,24 @@
-//! Hooks as an operator configures them: which events of which mounts they are told, and that nobody waits for them.
+//! Hooks configured by rules: which events they receive, and that a slow hook delays nothing.
 
 use crate::common::{Lab, display_path, ms, run_isolated, slack, wait_until};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// A program that writes down what it is told; `more` comes after that.
+/// Creates a hook that appends its event to a log and then runs `more`. Returns the program and the log.
 fn hook(lab: &Lab, name: &str, more: &str) -> (PathBuf, PathBuf) {
     let (program, log) = (lab.scratch_path(name), lab.scratch_path(&format!("{name}.log")));
-    // In one write: whoever reads sees a whole line or none.
+    // In a single write, so that a reader sees whole lines only.
     let start = r#"line="$MSM_EVENT $MSM_MOUNTPOINT $MSM_SEVERITY $(cat)""#;
     let log_line = format!("{start}\nprintf '%s\\n' \"$line\" >> {}", log.display());
-    std::fs::write(&program, format!("#!/bin/sh\n{log_line}\n{more}\n")).expect("a program can be written");
-    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("and be made one");
+    std::fs::write(&program, format!("#!/bin/sh\n{log_line}\n{more}\n")).expect("write a program");
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("make it executable");
     (program, log)
 }
 
 fn config(lab: &Lab, text: &str) -> PathBuf {
     let path = lab.scratch_path("config.toml");
-    std::fs::write(&path, format!("timeout = \"400ms\"\npoll_interval = \"400ms\"\n{text}")).expect("a file");
+    std::fs::write(&path, format!("timeout = \"400ms\"\npoll_interval = \"400ms\"\n{text}"))
+        .expect("write a file");
     path
 }
 
@@ -26,7 +27,7 @@ fn lines(log: &Path) -> Vec<String> {
 }
 
 #[test]
-fn rules_choose_hooks_and_say_how_bad_it_is() {
+fn rules_select_hooks_and_severity() {
     run_isolated(test_name!(), |lab| {
         let (loud, quiet) = (lab.mount_fuse("loud"), lab.mount_fuse("quiet"));
         let (page, paged) = hook(lab, "page", "");
@@ -60,7 +61,7 @@ fn rules_choose_hooks_and_say_how_bad_it_is() {
             assert_eq!((&json["event"], &json["severity"]), (&"failed".into(), &severity.into()));
             assert_eq!(json["reason"], "io_error");
         }
-        // A line about what is only information is no error.
+        // Severity info lowers the priority of the line.
         let quiet_line =
             daemon.wait_for_line(&format!("Mount failed health-check: {}", display_path(&quiet)), ms(10));
         assert!(quiet_line.text.contains(r#""priority":"notice""#), "{}", quiet_line.text);
@@ -73,7 +74,7 @@ fn rules_choose_hooks_and_say_how_bad_it_is() {
 }
 
 #[test]
-fn a_hook_that_hangs_delays_nobody_and_is_ended() {
+fn hung_hook_is_killed_and_delays_no_other_hook() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(5);
         let (stuck, called) = hook(lab, "stuck", "trap '' TERM; while :; do sleep 100; done");

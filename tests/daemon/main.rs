@@ -1,9 +1,9 @@
-//! The real daemon on real FUSE mounts with real faults, held against what it promises to people and their scripts.
+//! The real daemon on real FUSE mounts with injected faults.
 //!
-//! One program and not one per theme, so that it is linked once. Each test runs in namespaces of its own; see
-//! `common`. Those that cannot run here say so: `SKIPPED <test>: <reason>`.
+//! A single test binary, because linking is slow. Each test runs in its own namespaces (see `common`). Tests that
+//! cannot run here print `SKIPPED <test>: <reason>`.
 
-#![cfg(target_os = "linux")] // file systems that hang on command, in namespaces
+#![cfg(target_os = "linux")] // needs FUSE and mount namespaces
 #![forbid(unsafe_code)]
 
 #[path = "../common/mod.rs"]
@@ -17,24 +17,24 @@ mod diagnose;
 mod evidence;
 mod expected;
 mod fault_injection;
-mod fleet;
-mod foreign;
+mod fuse_owners;
 mod hangs;
 mod harness;
 mod hooks;
 mod http;
-mod many;
-mod names;
+mod many_mounts;
+mod mount_table;
 mod namespace;
 mod once;
 mod resources;
 mod rsyslog;
+mod run_offset;
 mod sinks;
 mod stopping;
-mod table;
+mod unusual_names;
 
-/// Settings under which a test does not take long.
+/// Options that keep a test short.
 const QUICK: &[&str] = &["--timeout", "500ms", "--slow-after", "450ms", "--poll-interval", "1"];
 
-/// The longest time until a hang is told under these settings.
+/// With these options, a hang is logged within this time.
 const QUICK_HANG: std::time::Duration = common::ms(1500);

@@ -1,43 +1,44 @@
-//! One run (`--once-only`): what it tells, what it returns, and when.
+//! A single run (`--once-only`): log lines, exit status and duration.
 
 use crate::common::{CommandOutput, Lab, display_path, ms, run_isolated, slack};
 use std::path::Path;
 
 #[test]
-fn all_well_is_success() {
+fn healthy_mounts_exit_0() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(5);
-        let done = once(lab, &["--timeout", "10"]);
-        assert_eq!(done.code, Some(0), "{}", done.stderr);
-        done.assert_stderr_contains("Checked 5 mounts; 0 are dead");
-        assert_eq!(done.stdout, "");
-        assert!(done.elapsed < ms(1000) + slack(), "{:?}", done.elapsed);
+        let result = once(lab, &["--timeout", "10"]);
+        assert_eq!(result.code, Some(0), "{}", result.stderr);
+        result.assert_stderr_contains("Checked 5 mounts; 0 are dead");
+        assert_eq!(result.stdout, "");
+        assert!(result.elapsed < ms(1000) + slack(), "{:?}", result.elapsed);
     });
 }
 
 #[test]
-fn one_hung_of_five_is_told_after_the_timeout() {
+fn hung_mount_is_logged_after_the_timeout_and_exits_1() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(5);
         lab.set_fault("mute", &mounts[2]);
         let syslog = lab.read_syslog();
-        let done = once(lab, &["--timeout", "1", "--print-bad-mounts"]);
-        assert_eq!(done.code, Some(1), "{}", done.stderr);
+        let result = once(lab, &["--timeout", "1", "--print-bad-mounts"]);
+        assert_eq!(result.code, Some(1), "{}", result.stderr);
         let line =
             format!("Mount failed health-check: {} (hung: no response in 1s; ", display_path(&mounts[2]));
-        done.assert_stderr_contains(&line)
+        result
+            .assert_stderr_contains(&line)
             .assert_stderr_contains("fuse.fault from nowhere:/x")
             .assert_stderr_contains("Checked 5 mounts; 1 is dead");
-        assert_eq!(done.stderr.matches("Mount failed").count(), 1, "{}", done.stderr);
-        assert_eq!(done.stdout, format!("{}\n", display_path(&mounts[2])));
-        assert!(done.elapsed >= ms(1000) && done.elapsed < ms(1500) + slack(), "{:?}", done.elapsed);
+        assert_eq!(result.stderr.matches("Mount failed").count(), 1, "{}", result.stderr);
+        assert_eq!(result.stdout, format!("{}\n", display_path(&mounts[2])));
+        assert!(result.elapsed >= ms(1000) && result.elapsed < ms(1500) + slack(), "{:?}", result.elapsed);
         assert!(syslog.wait_for(0, &line, ms(500)).is_some(), "{:?}", syslog.all());
         assert!(syslog.wait_for(0, "Checked 5 mounts; 1 is dead", ms(500)).is_some(), "{:?}", syslog.all());
     });
 }
 
 #[test]
-fn an_error_is_told_at_once_with_its_reason() {
+fn errors_are_logged_at_once_with_their_reason() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(9);
         let faults = [
@@ -53,58 +54,58 @@ fn an_error_is_told_at_once_with_its_reason() {
         for (path, (order, _)) in mounts.iter().zip(faults) {
             lab.set_fault(order, path);
         }
-        let done = once(lab, &["--timeout", "30"]);
-        assert_eq!(done.code, Some(1), "{}", done.stderr);
+        let result = once(lab, &["--timeout", "30"]);
+        assert_eq!(result.code, Some(1), "{}", result.stderr);
         for (path, (_, reason)) in mounts.iter().zip(faults) {
-            done.assert_stderr_contains(&format!(
+            result.assert_stderr_contains(&format!(
                 "Mount failed health-check: {} ({reason}:",
                 display_path(path)
             ));
         }
-        done.assert_stderr_contains("EPROTO").assert_stderr_contains("Checked 9 mounts; 8 are dead");
-        assert!(done.elapsed < ms(1000) + slack(), "{:?}", done.elapsed);
+        result.assert_stderr_contains("EPROTO").assert_stderr_contains("Checked 9 mounts; 8 are dead");
+        assert!(result.elapsed < ms(1000) + slack(), "{:?}", result.elapsed);
     });
 }
 
 #[test]
-fn a_silent_statfs_is_a_hang_too() {
+fn hung_statfs_is_a_hang() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("a");
         lab.set_fault("statfs_mute", &path);
-        let done = once(lab, &["--timeout", "500ms"]);
-        assert_eq!(done.code, Some(1), "{}", done.stderr);
-        done.assert_stderr_contains(&format!("Mount failed health-check: {} (hung:", display_path(&path)));
+        let result = once(lab, &["--timeout", "500ms"]);
+        assert_eq!(result.code, Some(1), "{}", result.stderr);
+        result.assert_stderr_contains(&format!("Mount failed health-check: {} (hung:", display_path(&path)));
     });
 }
 
 #[test]
-fn what_the_kernel_remembers_does_not_hide_a_hang() {
+fn cached_attributes_do_not_hide_a_hang() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse_with("a", "allow_other attr_ttl=3600");
         fill_cache(&path);
         lab.set_fault("mute", &path);
-        let done = once(lab, &["--timeout", "500ms"]);
-        assert_eq!(done.code, Some(1), "{}", done.stderr);
-        done.assert_stderr_contains(&format!("Mount failed health-check: {} (hung:", display_path(&path)));
+        let result = once(lab, &["--timeout", "500ms"]);
+        assert_eq!(result.code, Some(1), "{}", result.stderr);
+        result.assert_stderr_contains(&format!("Mount failed health-check: {} (hung:", display_path(&path)));
     });
 }
 
 #[test]
-fn a_mount_that_never_was_ready_hangs() {
+fn uninitialized_fuse_mount_is_hung() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse_with("a", "allow_other noinit");
-        let done = once(lab, &["--timeout", "500ms"]);
-        assert_eq!(done.code, Some(1), "{}", done.stderr);
-        done.assert_stderr_contains(&format!("Mount failed health-check: {} (hung:", display_path(&path)));
+        let result = once(lab, &["--timeout", "500ms"]);
+        assert_eq!(result.code, Some(1), "{}", result.stderr);
+        result.assert_stderr_contains(&format!("Mount failed health-check: {} (hung:", display_path(&path)));
     });
 }
 
 #[test]
-fn no_mount_at_all_is_success() {
+fn no_mounts_exit_0() {
     run_isolated(test_name!(), |lab| {
-        let done = once(lab, &[]);
-        assert_eq!(done.code, Some(0), "{}", done.stderr);
-        done.assert_stderr_contains("Checked 0 mounts; 0 are dead");
+        let result = once(lab, &[]);
+        assert_eq!(result.code, Some(0), "{}", result.stderr);
+        result.assert_stderr_contains("Checked 0 mounts; 0 are dead");
     });
 }
 

@@ -1,4 +1,4 @@
-//! What the daemon costs, and that it does not grow.
+//! Resource use: descriptors, threads, wake-ups and memory.
 
 use crate::common::{ms, pause, run_isolated, run_isolated_for, skip_test, slack, wait_until};
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 const CYCLES: usize = 200;
 const IDLE: Duration = Duration::from_secs(5);
 const DAEMON_KIB: u64 = 12 * 1024;
-/// With its server, pages and answers in memory.
+/// With the HTTP server and its rendered responses.
 const SERVING_KIB: u64 = 20 * 1024;
 const PROBER_KIB: u64 = 4 * 1024;
 
 #[test]
-fn descriptors_and_threads_do_not_grow() {
+fn descriptors_threads_and_processes_do_not_grow() {
     run_isolated_for(Duration::from_secs(180), test_name!(), |lab| {
         let mounts = lab.mount_fuses(5);
         let daemon = lab.start_daemon(&["--timeout", "300ms", "--poll-interval", "500ms"]);
@@ -30,7 +30,7 @@ fn descriptors_and_threads_do_not_grow() {
             counts(&daemon) <= before
         });
 
-        // Each hang takes a prober with it.
+        // Each hang ends a prober.
         for path in mounts.iter().chain(&mounts) {
             lab.set_fault("mute", path);
             daemon.skip_earlier_lines();
@@ -46,13 +46,13 @@ fn descriptors_and_threads_do_not_grow() {
 }
 
 #[test]
-fn between_two_runs_nothing_wakes_up() {
+fn no_wakeups_between_runs() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(5);
         let _read = lab.read_syslog();
         let daemon = lab.start_daemon(&["--poll-interval", "20"]);
         daemon.wait_for_second_run(ms(20_000));
-        // Threads that have nothing to do any more may end first.
+        // Idle worker threads end within this time.
         pause(ms(3000));
         let family = || [daemon.process].into_iter().chain(daemon.process.descendants());
         let before: u64 = family().map(crate::common::Process::wakeup_count).sum();
@@ -64,7 +64,7 @@ fn between_two_runs_nothing_wakes_up() {
 }
 
 #[test]
-fn memory_with_thirty_mounts() {
+fn memory_with_thirty_mounts_is_bounded() {
     if cfg!(debug_assertions) {
         return skip_test(test_name!(), "a debug build is larger; run with --release");
     }
@@ -83,7 +83,7 @@ fn memory_with_thirty_mounts() {
 }
 
 #[test]
-fn memory_with_thirty_mounts_and_clients() {
+fn memory_with_http_clients_is_bounded() {
     if cfg!(debug_assertions) {
         return skip_test(test_name!(), "a debug build is larger; run with --release");
     }

@@ -1,19 +1,18 @@
-//! A real rsyslogd gets the messages by all three ways, and again after it was restarted.
+//! A real rsyslogd receives the messages over all three transports, and again after its restart.
 
-use crate::common::{Lab, ms, run_isolated, skip_test, wait_until};
-use std::net::{TcpListener, UdpSocket};
+use crate::common::{Lab, free_port, ms, run_isolated, skip_test, wait_until};
+use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 #[test]
-fn rsyslogd_is_told_by_socket_udp_and_tcp() {
+fn rsyslogd_receives_messages_by_socket_udp_and_tcp() {
     if !Path::new("/usr/sbin/rsyslogd").exists() {
         return skip_test(test_name!(), "rsyslogd is not installed");
     }
     run_isolated(test_name!(), |lab| {
-        // Ports that were free a moment ago.
-        let udp = UdpSocket::bind("127.0.0.1:0").and_then(|s| s.local_addr()).expect("a port").port();
-        let tcp = TcpListener::bind("127.0.0.1:0").and_then(|s| s.local_addr()).expect("a port").port();
+        let udp = UdpSocket::bind("127.0.0.1:0").and_then(|s| s.local_addr()).expect("a free port").port();
+        let tcp = free_port();
         let (socket, log) = (lab.scratch_path("log"), lab.scratch_path("messages"));
         let configuration = format!(
             "module(load=\"imuxsock\" SysSock.Use=\"off\") module(load=\"imudp\") module(load=\"imtcp\")\n\
@@ -26,7 +25,7 @@ fn rsyslogd_is_told_by_socket_udp_and_tcp() {
             socket = socket.display(),
             log = log.display(),
         );
-        std::fs::write(lab.scratch_path("rsyslog.conf"), configuration).expect("a file can be written");
+        std::fs::write(lab.scratch_path("rsyslog.conf"), configuration).expect("write a file");
         lab.mount_fuse("a");
         let read = || std::fs::read_to_string(&log).unwrap_or_default();
         let line = "mount_status_monitor: Checked 1 mount; 0 are dead";
@@ -36,7 +35,7 @@ fn rsyslogd_is_told_by_socket_udp_and_tcp() {
             ("imtcp", format!("tcp://127.0.0.1:{tcp}")),
         ];
         let mut rsyslogd = Rsyslogd::start(lab);
-        wait_until(ms(5000), "rsyslogd makes its socket", || socket.exists());
+        wait_until(ms(5000), "rsyslogd creates its socket", || socket.exists());
         let daemons: Vec<_> = targets
             .iter()
             .map(|(_, target)| {
@@ -49,7 +48,7 @@ fn rsyslogd_is_told_by_socket_udp_and_tcp() {
             wait_until(ms(10_000), &wanted, || read().contains(&wanted));
         }
         drop(rsyslogd);
-        std::fs::write(&log, "").expect("a file can be written");
+        std::fs::write(&log, "").expect("write a file");
         rsyslogd = Rsyslogd::start(lab);
         for (input, _) in &targets {
             let wanted = format!("{input} local3.info {line}");

@@ -1,4 +1,4 @@
-//! Syslog and stderr may hang, vanish and come back; what is decided does not wait for them.
+//! Syslog and stderr that block, disappear and come back do not delay detection.
 
 use crate::common::{Daemon, Lab, Lines, display_path, ms, run_isolated};
 use crate::{QUICK, QUICK_HANG};
@@ -7,11 +7,11 @@ use std::net::Shutdown;
 use std::process::Stdio;
 use std::time::Instant;
 
-/// More messages than any buffer between two processes holds.
+/// Produces more messages than any socket or pipe buffer holds.
 const CYCLES: usize = 300;
 
 #[test]
-fn a_syslog_that_nobody_reads_is_not_waited_for() {
+fn unread_syslog_does_not_delay_detection() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("a");
         let _unread = lab.bind_syslog();
@@ -24,15 +24,15 @@ fn a_syslog_that_nobody_reads_is_not_waited_for() {
 }
 
 #[test]
-fn a_stderr_that_nobody_reads_is_not_waited_for() {
+fn unread_stderr_does_not_delay_detection() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("a");
         let syslog = lab.read_syslog();
         let mut command = lab.daemon_command(QUICK);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the daemon starts");
-        let unread = child.stderr.take().expect("it was asked for");
-        fcntl(&unread, FcntlArg::F_SETPIPE_SZ(4096)).expect("a pipe can be small");
+        let unread = child.stderr.take().expect("the stream is piped");
+        fcntl(&unread, FcntlArg::F_SETPIPE_SZ(4096)).expect("shrink the pipe");
         let daemon = Daemon::with_stderr(child, Lines::default());
         assert!(syslog.wait_for(0, "Checked 1 mount; 0 are dead", ms(5000)).is_some());
 
@@ -52,14 +52,14 @@ fn a_stderr_that_nobody_reads_is_not_waited_for() {
 }
 
 #[test]
-fn a_syslog_that_comes_back_is_used_again() {
+fn syslog_is_reconnected_after_a_restart() {
     run_isolated(test_name!(), |lab| {
         let socket = lab.bind_syslog();
-        let first = Lines::from_socket(socket.try_clone().expect("a descriptor is free"));
+        let first = Lines::from_socket(socket.try_clone().expect("duplicate the socket"));
         let daemon = lab.start_daemon(&["--poll-interval", "500ms"]);
         assert!(first.wait_for(0, "Checked 0 mounts", ms(5000)).is_some());
-        std::fs::remove_file(lab.syslog_path()).expect("the socket was there");
-        socket.shutdown(Shutdown::Both).expect("it was open");
+        std::fs::remove_file(lab.syslog_path()).expect("remove the socket");
+        socket.shutdown(Shutdown::Both).expect("shut down the socket");
         drop(socket);
         let start = Instant::now();
         daemon.skip_earlier_lines();
@@ -71,7 +71,7 @@ fn a_syslog_that_comes_back_is_used_again() {
 }
 
 #[test]
-fn no_syslog_at_start_is_a_warning_and_is_tried_again() {
+fn missing_syslog_at_start_is_a_warning_and_retried() {
     run_isolated(test_name!(), |lab| {
         let daemon = lab.start_daemon(&["--poll-interval", "500ms"]);
         daemon.wait_for_line("syslog (unix:", ms(1000));
@@ -82,7 +82,7 @@ fn no_syslog_at_start_is_a_warning_and_is_tried_again() {
 }
 
 #[test]
-fn a_closed_stderr_is_no_reason_to_end() {
+fn closed_stderr_does_not_end_the_daemon() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("a");
         let syslog = lab.read_syslog();

@@ -1,11 +1,11 @@
-//! Told to stop, it stops, and leaves nothing behind.
+//! Stopping the daemon: in time, and without remaining processes.
 
 use crate::common::{Daemon, Process, ms, run_isolated, slack, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use nix::sys::signal::Signal;
 
 #[test]
-fn both_signals_stop_it_cleanly() {
+fn sigterm_and_sigint_stop_daemon_and_probers() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(5);
         for signal in [Signal::SIGTERM, Signal::SIGINT] {
@@ -19,7 +19,7 @@ fn both_signals_stop_it_cleanly() {
 }
 
 #[test]
-fn hung_mounts_do_not_keep_it() {
+fn hung_mounts_do_not_delay_stop() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(20);
         lab.set_faults("mute", 0..20);
@@ -29,9 +29,8 @@ fn hung_mounts_do_not_keep_it() {
     });
 }
 
-/// In the middle of its first run, before any verdict.
 #[test]
-fn a_run_in_progress_does_not_keep_it() {
+fn first_run_in_progress_does_not_delay_stop() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(20);
         lab.fuse_server().freeze();
@@ -43,9 +42,8 @@ fn a_run_in_progress_does_not_keep_it() {
     });
 }
 
-/// However it ends, its probers that can die do so.
 #[test]
-fn a_killed_daemon_leaves_nothing_behind() {
+fn probers_end_when_the_daemon_is_killed() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(5);
         let daemon = lab.start_daemon(QUICK);

@@ -1,4 +1,4 @@
-//! The language of stdin.
+//! Parses the commands on stdin.
 
 use fuser::Errno;
 use std::ffi::OsString;
@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What is wanted of which mounts.
 pub(crate) struct Command {
     pub(crate) of: Selection,
     pub(crate) order: Order,
@@ -32,10 +31,10 @@ pub(crate) struct MountOptions {
     pub(crate) attr_ttl: Duration,
     pub(crate) fsname: Option<String>,
     pub(crate) subtype: Option<String>,
-    /// The user and group that the kernel takes for the owner of the mount.
+    /// User and group id of the owner of the mount.
     pub(crate) owner: u32,
     pub(crate) mute: bool,
-    /// Not even the first request of all is answered.
+    /// FUSE_INIT, the first request, is not answered.
     pub(crate) noinit: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What is in the file system (a root directory with an empty file and one page of data), and how its requests are answered or not.
+//! The file system (a root directory with an empty file and a file of one page) and its injected faults.
 
 use crate::command::Behaviour;
 use fuser::{
@@ -13,12 +13,12 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 const FILE: INodeNo = INodeNo(2);
 const DATA: INodeNo = INodeNo(3);
-/// Length of the data: a page.
+/// One page.
 const LENGTH: usize = 4096;
-/// Whoever opens the data with this is not served from memory.
+/// Opening `data` with this flag bypasses the page cache.
 const O_SYNC: i32 = 0o4_010_000;
 
-/// What the commands and the session of one mount share.
+/// State shared by the commands and the session of a mount.
 pub(crate) struct Shared {
     behaviour: Mutex<Behaviour>,
     kept: Mutex<Vec<Kept>>,
@@ -55,7 +55,7 @@ impl Shared {
     }
 }
 
-/// A request that is not answered yet, with the answer that it would get.
+/// A pending request with its normal reply.
 pub(crate) enum Kept {
     Attr(ReplyAttr, Duration, FileAttr),
     Entry(ReplyEntry, Duration, FileAttr),
@@ -101,7 +101,7 @@ impl Kept {
     }
 }
 
-/// A request to be answered at a moment that is yet to come.
+/// A pending request with the time of its reply.
 pub(crate) struct Late {
     pub(crate) at: Instant,
     pub(crate) kept: Kept,
@@ -118,7 +118,7 @@ impl Files {
     fn serve(&self, request: Kept) {
         let behaviour = *self.shared.behaviour.lock().unwrap_or_else(PoisonError::into_inner);
         let keep = |request| self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-        // The only other end of the channel lives as long as the process.
+        // The receiver lives as long as the process.
         let later =
             |kept, span, errno| drop(self.later.send(Late { at: Instant::now() + span, kept, errno }));
         match behaviour {
@@ -162,7 +162,7 @@ impl Filesystem for Files {
         reply.opened(FileHandle(0), if direct { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::empty() });
     }
 
-    #[allow(clippy::too_many_arguments)] // the trait's
+    #[allow(clippy::too_many_arguments)] // signature of the trait
     fn read(
         &self,
         _: &Request,

@@ -1,4 +1,4 @@
-//! The mounts served, and the carrying out of commands.
+//! Executes commands on the mounts that are served.
 
 use crate::command::{Behaviour, Command, MountOptions, Order, Selection};
 use crate::files::{Files, Late, Shared};
@@ -17,7 +17,7 @@ use std::time::Instant;
 
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 
-/// Enough for a thread that only waits for another one.
+/// The session threads only wait for other threads.
 const STACK_BYTES: usize = 64 * 1024;
 
 pub(crate) struct Mounts {
@@ -27,7 +27,7 @@ pub(crate) struct Mounts {
 
 struct Served {
     shared: Arc<Shared>,
-    /// Held open for a mount whose first request is not answered: closing it would end the mount.
+    /// The device of a `noinit` mount: closing it would end the mount.
     _unread: Option<File>,
 }
 
@@ -58,7 +58,7 @@ impl Mounts {
         Ok(answer)
     }
 
-    /// Mounted here and not by the crate, which would make this process the owner of every mount.
+    /// Does not use the crate's mount function, which makes this process the owner of every mount.
     fn mount(&mut self, path: &Path, options: &MountOptions) -> io::Result<()> {
         std::fs::create_dir_all(path)?;
         let device = OpenOptions::new().read(true).write(true).open("/dev/fuse")?;
@@ -83,7 +83,7 @@ impl Mounts {
         } else {
             let files = Files { shared, attr_ttl: options.attr_ttl, later: self.later.clone() };
             let session = Session::from_fd(files, device.into(), SessionACL::All, Config::default())?;
-            // It ends with the mount, or with an error that says the same.
+            // Ends with the mount.
             thread::Builder::new().stack_size(STACK_BYTES).spawn(move || drop(session.run()))?;
         }
         self.served.insert(path.to_owned(), served);
@@ -91,7 +91,7 @@ impl Mounts {
     }
 }
 
-/// For its clients this is the death of the server.
+/// Aborts the connection, which clients see as the end of the server.
 fn abort(path: &Path) -> io::Result<()> {
     let minor = minor_of(path)?.ok_or_else(|| io::Error::other("not in the mount table"))?;
     let file = format!("{CONNECTIONS}/{minor}/abort");
@@ -101,11 +101,11 @@ fn abort(path: &Path) -> io::Result<()> {
     std::fs::write(file, "1")
 }
 
-/// From the table, because asking the path itself is what nobody can afford here.
+/// Read from the mount table, because stat(2) on the path could hang.
 fn minor_of(path: &Path) -> io::Result<Option<String>> {
     let wanted = escape(path.as_os_str().as_bytes());
     let table = std::fs::read("/proc/self/mountinfo")?;
-    // The last one is on top of the others.
+    // The last entry is the topmost mount.
     Ok(table.split(|&b| b == b'\n').rev().find_map(|line| {
         let mut fields = line.split(|&b| b == b' ').skip(2);
         let (_, minor) = std::str::from_utf8(fields.next()?).ok()?.split_once(':')?;

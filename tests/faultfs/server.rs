@@ -1,19 +1,22 @@
-//! A file server with faults on command, for the tests. It is a process of its own: a server and a stuck client in
-//! one process could never exit. One command per line on stdin, one line back on stdout:
+//! A FUSE server with fault injection for the tests. A separate process, because a process that is both server and
+//! stuck client could not exit. It reads one command per line from stdin and replies with one line:
 //!
 //! ```text
 //! mount PATH [allow_other] [attr_ttl=SECONDS] [fsname=X] [subtype=Y] [owner=UID] [mute] [noinit]
-//! ok | mute | statfs_mute PATH       answer; read and never answer; never answer statfs alone
-//! errno PATH NAME                    answer with an error
-//! delay PATH MS | soft PATH MS NAME  answer late; hang, then answer with an error
-//! release PATH                       answer now all that was kept unanswered
-//! count PATH                         what was asked so far: `getattr=N statfs=N kept=N`
-//! unmount | die PATH                 detach the mount; the server of that mount is gone
+//! ok PATH                            reply normally
+//! mute PATH | statfs_mute PATH       read requests (or only statfs) and never reply
+//! errno PATH NAME                    reply with an error
+//! delay PATH MS                      reply late
+//! soft PATH MS NAME                  reply late with an error
+//! release PATH                       reply to all pending requests
+//! count PATH                         requests so far: `getattr=N statfs=N kept=N`
+//! unmount PATH                       detach the mount
+//! die PATH                           abort the connection, as if the server had ended
 //! exit
 //! ```
 //!
-//! `PATH` is escaped as in `/proc/self/mountinfo` (`\ooo`). `all` stands for every mount served, and `/m/0..200` for
-//! `/m/0` to `/m/199`.
+//! `PATH` is escaped as in `/proc/self/mountinfo` (`\ooo`). `all` means every mount, `/m/0..200` means `/m/0` to
+//! `/m/199`.
 
 mod command;
 mod files;
@@ -36,7 +39,6 @@ fn main() -> std::io::Result<()> {
         writeln!(stdout, "{}", answer.trim_end())?;
         stdout.flush()?;
     }
-    // Not a return: threads of mounts that are still served would be waited for by nobody, but their kept replies
-    // would be answered when dropped.
+    // Does not return from main, because dropping the pending requests would reply to them.
     std::process::exit(0);
 }

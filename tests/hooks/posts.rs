@@ -1,7 +1,7 @@
 //! Requests to servers that are kind, busy, unwilling or silent.
 
 use crate::common::{ms, run_isolated, slack};
-use crate::fake::{Fake, Manner};
+use crate::fake::{Behaviour, FakeServer};
 use crate::told::{Told, command, hook};
 use mount_status_monitor::output::hooks::Hook;
 use mount_status_monitor::output::hooks::HookAction;
@@ -20,7 +20,7 @@ fn a_server_gets_the_object() {
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");
     std::fs::write(&token, "open sesame\n").unwrap();
-    let fake = Fake::start(Manner::Kind);
+    let fake = FakeServer::start(Behaviour::Accept);
     let url = format!("http://{}/hooks/a?b=c", fake.address);
     let told = Told::start(vec![post("chat", &url, Credentials::Token(token.clone()), ms(5000))]);
     told.failed("/mnt/x");
@@ -48,11 +48,11 @@ fn a_server_gets_the_object() {
 
 #[test]
 fn a_busy_server_is_tried_again() {
-    let fake = Fake::start(Manner::Busy);
+    let fake = FakeServer::start(Behaviour::Unavailable);
     let told = Told::start(vec![post("chat", &fake.address, Credentials::None, ms(20_000))]);
     told.failed("/mnt/x");
-    fake.got(ms(1000), "the first attempt", |_| true);
-    fake.becomes(Manner::Kind);
+    fake.wait_for_request(ms(1000), "the first attempt", |_| true);
+    fake.set_behaviour(Behaviour::Accept);
     told.line("Hook chat is done for /mnt/x", ms(3000));
     assert_eq!(fake.requests().len(), 2);
     assert_eq!(fake.requests()[0].body, fake.requests()[1].body);
@@ -61,7 +61,7 @@ fn a_busy_server_is_tried_again() {
 
 #[test]
 fn attempts_have_an_end() {
-    let fake = Fake::start(Manner::Busy);
+    let fake = FakeServer::start(Behaviour::Unavailable);
     let told = Told::start(vec![post("chat", &fake.address, Credentials::None, ms(20_000))]);
     told.failed("/mnt/x");
     let (_, text) = told.line("Hook chat failed for /mnt/x (failed): ", ms(6000));
@@ -71,12 +71,12 @@ fn attempts_have_an_end() {
 
 #[test]
 fn an_unwilling_server_is_left_alone() {
-    let fake = Fake::start(Manner::Refuses);
+    let fake = FakeServer::start(Behaviour::Reject);
     let told = Told::start(vec![post("chat", &fake.address, Credentials::None, ms(5000))]);
     told.failed("/mnt/x");
     let (_, text) = told.line("Hook chat failed for /mnt/x (failed): ", ms(2000));
     assert!(text.ends_with("it answered 400 Bad Request: not like this"), "{text}");
-    fake.becomes(Manner::Redirects);
+    fake.set_behaviour(Behaviour::Redirect);
     told.failed("/mnt/y");
     told.line("Hook chat failed for /mnt/y (failed): it answered 302 Found", ms(2000));
     assert_eq!(fake.requests().len(), 2);
@@ -84,7 +84,7 @@ fn an_unwilling_server_is_left_alone() {
 
 #[test]
 fn a_silent_server_costs_its_hook_its_time_and_nobody_else_anything() {
-    let fake = Fake::start(Manner::BlackHole);
+    let fake = FakeServer::start(Behaviour::Silent);
     let told = Told::start(vec![
         post("chat", &fake.address, Credentials::None, ms(1500)),
         hook("page", command(&["/bin/true"]), ms(5000)),
@@ -108,7 +108,7 @@ fn a_name_that_nobody_knows_costs_its_hook_its_time_and_nobody_else_anything() {
         std::fs::write(&configuration, "nameserver 127.77.77.77\n").expect("a file can be written");
         mount(Some(&configuration), "/etc/resolv.conf", None::<&str>, MsFlags::MS_BIND, None::<&str>)
             .expect("bind");
-        let fake = Fake::start(Manner::Kind);
+        let fake = FakeServer::start(Behaviour::Accept);
         let nowhere = |name| post(name, "http://nowhere.example:1/", Credentials::None, ms(700));
         let told = Told::start(vec![
             nowhere("one"),
@@ -134,6 +134,6 @@ fn a_name_that_nobody_knows_costs_its_hook_its_time_and_nobody_else_anything() {
     });
 }
 
-fn port(fake: &Fake) -> &str {
+fn port(fake: &FakeServer) -> &str {
     fake.address.rsplit_once(':').expect("an address has a port").1
 }

@@ -1,8 +1,8 @@
-//! Hooks and a real Alertmanager: what fires fires there, for as long as it does, and not longer.
+//! Alerts sent to a real Alertmanager: they fire while the mount is dead, and no longer.
 
-use crate::common::{Lab, ms, run_isolated, run_isolated_for, skip_test, wait_until};
-use crate::fake::{Fake, Manner, Request};
-use crate::peer::{Peer, free_port, missing};
+use crate::common::{free_port, ms, run_isolated, run_isolated_for, skip_test, wait_until};
+use crate::fake::{Behaviour, FakeServer, Request};
+use crate::peer::{ALERTMANAGER, Peer, first_missing, start_alertmanager};
 use crate::{QUICK, with};
 use mount_status_monitor::monitor::{Event, Failure, Reason};
 use mount_status_monitor::output::hooks::Alertmanager;
@@ -18,19 +18,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-const PROGRAM: &str = "prometheus-alertmanager";
-/// It expires after four of these.
+/// An alert expires after four of these intervals.
 const REFRESH: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(180);
 
 #[test]
-fn alertmanager_has_what_fires() {
-    if let Some(reason) = missing(&[PROGRAM]) {
+fn alertmanager_has_the_firing_alerts() {
+    if let Some(reason) = first_missing(&[ALERTMANAGER]) {
         return skip_test(test_name!(), &reason);
     }
     run_isolated_for(LIMIT, test_name!(), |lab| {
         let port = free_port();
-        let alertmanager = start(lab, port);
+        let alertmanager = start_alertmanager(lab, port);
         let told = Told::start(port, REFRESH);
         told.tell(failed("/mnt/x", Reason::Hung));
         let alert = only(&alertmanager, ms(5000), |alert| alert["annotations"]["reason"] == "hung");
@@ -48,32 +47,33 @@ fn alertmanager_has_what_fires() {
         let summary = alert["annotations"]["summary"].as_str().expect("text");
         assert!(summary.starts_with("/mnt/x on ") && summary.ends_with(" hangs"), "{summary}");
 
-        // Refreshed: it outlives its first end, and is still the same. Another reason does not make another.
+        // Refreshing moves the end of the alert; another reason does not create another alert.
         let (first_end, fingerprint) = (alert["endsAt"].clone(), alert["fingerprint"].clone());
         told.tell(still("/mnt/x", Reason::IoError));
         let first_end = first_end.as_str().expect("text").to_owned();
-        wait_until(ms(10_000), "its first end is over", || now() > first_end);
+        wait_until(ms(10_000), "the first end time has passed", || now() > first_end);
         let later = only(&alertmanager, ms(1000), |_| true);
         assert!(later["endsAt"].as_str().expect("text") > first_end.as_str(), "{later}");
         assert_eq!((&later["fingerprint"], &later["startsAt"]), (&fingerprint, &alert["startsAt"]));
         assert_eq!(later["annotations"]["reason"], "io_error");
 
         told.tell(recovered("/mnt/x"));
-        wait_until(ms(5000), "it is resolved", || alerts(&alertmanager).is_empty());
+        wait_until(ms(5000), "the alert is resolved", || alerts(&alertmanager).is_empty());
 
-        // Many at once are few requests.
-        let before = told.hooks.counters().alertmanager.expect("there is one").accepted;
+        // Many alerts are sent in few requests.
+        let before = told.hooks.counters().alertmanager.expect("Alertmanager is configured").accepted;
         let begun = Instant::now();
         for n in 0..300 {
             told.tell(failed(&format!("/mnt/{n}"), Reason::Stale));
         }
-        wait_until(ms(5000), "all 300 fire", || alerts(&alertmanager).len() == 300);
-        let requests = told.hooks.counters().alertmanager.expect("there is one").accepted - before;
+        wait_until(ms(5000), "all 300 alerts fire", || alerts(&alertmanager).len() == 300);
+        let requests =
+            told.hooks.counters().alertmanager.expect("Alertmanager is configured").accepted - before;
         let most = 3 + begun.elapsed().as_secs();
         assert!(requests <= most, "{requests} requests in {:?}", begun.elapsed());
-        assert_eq!(told.hooks.counters().alertmanager.expect("there is one").firing, 300);
+        assert_eq!(told.hooks.counters().alertmanager.expect("Alertmanager is configured").firing, 300);
 
-        // At the end nothing is resolved, and all expires by itself.
+        // Stopping resolves no alert; they expire.
         told.hooks.stop(ms(400));
         assert_eq!(alerts(&alertmanager).len(), 300);
         wait_until(ms(12_000), "they expire", || alerts(&alertmanager).is_empty());
@@ -81,24 +81,24 @@ fn alertmanager_has_what_fires() {
     });
 }
 
-/// What was wrong before it was named in the configuration: a missing mount is told once, a dead one ever more seldom.
+/// Failures from before the reload are sent too.
 #[test]
-fn an_alertmanager_that_comes_with_a_reload_is_told_what_is_wrong() {
+fn alertmanager_added_by_reload_receives_current_alerts() {
     run_isolated(test_name!(), |lab| {
         let dead = lab.mount_fuse("dead");
         let gone = lab.mount_point("gone");
         lab.set_fault("errno EIO", &dead);
-        let fake = Fake::start(Manner::Kind);
+        let fake = FakeServer::start(Behaviour::Accept);
         let rule = format!("[[rule]]\nmountpoint = \"{}\"\nexpected = true\n", gone.display());
         let file = lab.scratch_path("config.toml");
-        std::fs::write(&file, &rule).expect("a file can be written");
+        std::fs::write(&file, &rule).expect("write a file");
         let daemon = lab.start_daemon(&with(QUICK, &["--config", file.to_str().expect("UTF-8")]));
         daemon.wait_for_failure(&dead, "io_error", ms(3000));
         daemon.wait_for_line("Expected mount is missing: ", ms(4000));
         std::fs::write(&file, format!("{rule}[alertmanager]\nurl = \"http://{}\"\n", fake.address))
-            .expect("a file can be written");
+            .expect("write a file");
         let is_alert = |request: &Request| request.line.starts_with("POST /api/v2/alerts");
-        let request = fake.got(ms(8000), "the alerts come", is_alert);
+        let request = fake.wait_for_request(ms(8000), "the alerts arrive", is_alert);
         let alerts: Vec<Value> = serde_json::from_str(&request.body).expect("JSON");
         let mut names: Vec<_> = alerts.iter().map(|alert| alert["labels"]["alertname"].to_string()).collect();
         names.sort();
@@ -108,8 +108,8 @@ fn an_alertmanager_that_comes_with_a_reload_is_told_what_is_wrong() {
 }
 
 #[test]
-fn an_alertmanager_that_was_away_is_told_what_fires_by_then() {
-    if let Some(reason) = missing(&[PROGRAM]) {
+fn unreachable_alertmanager_receives_current_alerts_later() {
+    if let Some(reason) = first_missing(&[ALERTMANAGER]) {
         return skip_test(test_name!(), &reason);
     }
     run_isolated_for(LIMIT, test_name!(), |lab| {
@@ -117,8 +117,8 @@ fn an_alertmanager_that_was_away_is_told_what_fires_by_then() {
         let told = Told::start(port, REFRESH);
         told.tell(failed("/mnt/x", Reason::Hung));
         told.tell(failed("/mnt/y", Reason::Hung));
-        wait_until(ms(10_000), "it is tried twice", || {
-            told.hooks.counters().alertmanager.expect("there is one").failed >= 2
+        wait_until(ms(10_000), "two requests fail", || {
+            told.hooks.counters().alertmanager.expect("Alertmanager is configured").failed >= 2
         });
         told.tell(recovered("/mnt/y"));
         let (priority, line) = told.lines().remove(0);
@@ -126,34 +126,22 @@ fn an_alertmanager_that_was_away_is_told_what_fires_by_then() {
             priority == Priority::Warning
                 && line.contains("Cannot send alerts to Alertmanager http://127.0.0.1:")
         );
-        let alertmanager = start(lab, port);
+        let alertmanager = start_alertmanager(lab, port);
         only(&alertmanager, ms(40_000), |alert| alert["labels"]["mountpoint"] == "/mnt/x");
-        wait_until(ms(2000), "that is told", || told.lines().len() == 2);
+        wait_until(ms(2000), "the recovery is logged", || told.lines().len() == 2);
         let (priority, line) = told.lines().remove(1);
         assert!(priority == Priority::Notice && line.ends_with(" takes alerts again"), "{line}");
 
-        // A restart of Alertmanager without its memory: the next refresh brings all back.
+        // Alertmanager restarts without its data; the next refresh sends all alerts again.
         drop(alertmanager);
-        std::fs::remove_dir_all(lab.scratch_path("alertmanager")).expect("it has a folder");
-        let alertmanager = start(lab, port);
+        std::fs::remove_dir_all(lab.scratch_path("alertmanager")).expect("remove its data");
+        let alertmanager = start_alertmanager(lab, port);
         only(&alertmanager, ms(40_000), |alert| alert["labels"]["mountpoint"] == "/mnt/x");
         told.hooks.stop(ms(400));
     });
 }
 
-fn start(lab: &Lab, port: u16) -> Peer {
-    let config = "route:\n  receiver: nobody\n  group_wait: 0s\nreceivers:\n  - name: nobody\n";
-    std::fs::write(lab.scratch_path("alertmanager.yml"), config).expect("a file can be written");
-    let arguments = [
-        "--config.file=alertmanager.yml".to_owned(),
-        "--storage.path=alertmanager".into(),
-        format!("--web.listen-address=127.0.0.1:{port}"),
-        "--cluster.listen-address=".into(),
-    ];
-    Peer::start(lab, PROGRAM, port, &arguments, "/-/ready")
-}
-
-/// As Alertmanager writes times.
+/// The current time in the format of Alertmanager.
 fn now() -> String {
     mount_status_monitor::render::timestamp::rfc3339(SystemTime::now())
 }
@@ -163,7 +151,7 @@ fn alerts(alertmanager: &Peer) -> Vec<Value> {
     all.as_array().expect("a list").clone()
 }
 
-/// Waits until there is one alert and it is like this.
+/// Waits until Alertmanager has exactly one alert and it matches.
 fn only(alertmanager: &Peer, limit: Duration, like: impl Fn(&Value) -> bool) -> Value {
     let mut last = Vec::new();
     wait_until(limit, "one alert", || {
@@ -183,13 +171,13 @@ impl Told {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&lines);
         let tell = Arc::new(move |priority, text: &str| {
-            kept.lock().expect("nobody panics").push((priority, text.to_owned()));
+            kept.lock().expect("no thread panicked").push((priority, text.to_owned()));
         });
         let labels = BTreeMap::from([("team".to_owned(), "storage".to_owned())]);
         let url = format!("http://127.0.0.1:{port}");
         let to = Alertmanager::new(&url, Credentials::None, None, labels, Some(refresh)).expect("valid");
         let settings = HookSettings::new(vec![], Some(to)).expect("valid");
-        Told { hooks: Hooks::start(settings, tell).expect("it starts"), lines }
+        Told { hooks: Hooks::start(settings, tell).expect("the program starts"), lines }
     }
 
     fn tell(&self, event: Event) {
@@ -199,7 +187,7 @@ impl Told {
     }
 
     fn lines(&self) -> Vec<(Priority, String)> {
-        self.lines.lock().expect("nobody panics").clone()
+        self.lines.lock().expect("no thread panicked").clone()
     }
 }
 

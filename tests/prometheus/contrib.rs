@@ -1,7 +1,7 @@
-//! What is in `contrib/` is right by the tools of Prometheus, and names no metric that does not exist.
+//! Validates `contrib/` with the tools of Prometheus, and its metric names against the program.
 
 use crate::common::{CommandOutput, ms, run_isolated, skip_test};
-use crate::peer::{missing, run};
+use crate::peer::{first_missing, run};
 use mount_status_monitor::render::metrics::FAMILIES;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ fn contrib(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib").join(name)
 }
 
-/// Only with hooks or expected mounts, which the run that is looked at has not; and of a mount that fails at once it may
-/// be over before it is known who waits.
+/// Families that exist only with hooks or expected mounts, or only after the evidence is collected; the single run that
+/// is checked may lack them.
 fn needs_more(family: &str) -> bool {
     let prefixes = [
         "mountstatus_hook_",
@@ -23,25 +23,25 @@ fn needs_more(family: &str) -> bool {
 }
 
 #[test]
-fn promtool_likes_the_metrics() {
-    if let Some(reason) = missing(&["promtool"]) {
+fn promtool_accepts_the_metrics() {
+    if let Some(reason) = first_missing(&["promtool"]) {
         return skip_test(test_name!(), &reason);
     }
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(3);
         lab.set_fault("errno ESTALE", &mounts[1]);
         let file = lab.scratch_path("m.prom");
-        let gateway = format!("127.0.0.1:{}", crate::peer::free_port());
-        let path = file.to_str().expect("plain");
+        let gateway = format!("127.0.0.1:{}", crate::common::free_port());
+        let path = file.to_str().expect("the path is UTF-8");
         let flags = ["--once-only", "--textfile", path, "--prometheus-push-gateway", &gateway];
-        let done = CommandOutput::run(lab.daemon_command(&flags), ms(5000));
-        assert_eq!(done.code, Some(1), "{}", done.stderr);
-        let text = std::fs::read(&file).expect("it was written");
+        let result = CommandOutput::run(lab.daemon_command(&flags), ms(5000));
+        assert_eq!(result.code, Some(1), "{}", result.stderr);
+        let text = std::fs::read(&file).expect("the file exists");
         assert_eq!(
             run("promtool", &["check", "metrics"], &lab.scratch_path(""), &text),
             (true, String::new())
         );
-        // And all families are there.
+        // All families are present.
         let text = String::from_utf8(text).expect("text");
         for family in FAMILIES.iter().filter(|family| !needs_more(family.name)) {
             let kind = format!("{:?}", family.kind).to_lowercase();
@@ -51,8 +51,8 @@ fn promtool_likes_the_metrics() {
 }
 
 #[test]
-fn promtool_likes_the_rules() {
-    if let Some(reason) = missing(&["promtool"]) {
+fn promtool_accepts_rules_and_configuration() {
+    if let Some(reason) = first_missing(&["promtool"]) {
         return skip_test(test_name!(), &reason);
     }
     for arguments in [
@@ -60,25 +60,25 @@ fn promtool_likes_the_rules() {
         ["test", "rules", "mount_status_monitor.test.yml"],
         ["check", "config", "prometheus.yml"],
     ] {
-        let (done, said) = run("promtool", &arguments, &contrib("prometheus"), b"");
-        assert!(done && said.contains("SUCCESS"), "{arguments:?}: {said}");
+        let (is_ok, output) = run("promtool", &arguments, &contrib("prometheus"), b"");
+        assert!(is_ok && output.contains("SUCCESS"), "{arguments:?}: {output}");
     }
 }
 
 #[test]
-fn amtool_likes_the_route() {
-    if let Some(reason) = missing(&["amtool"]) {
+fn amtool_accepts_the_configuration() {
+    if let Some(reason) = first_missing(&["amtool"]) {
         return skip_test(test_name!(), &reason);
     }
-    let (done, said) = run("amtool", &["check-config", "alertmanager.yml"], &contrib("prometheus"), b"");
-    assert!(done && said.contains("SUCCESS"), "{said}");
+    let (is_ok, output) = run("amtool", &["check-config", "alertmanager.yml"], &contrib("prometheus"), b"");
+    assert!(is_ok && output.contains("SUCCESS"), "{output}");
 }
 
 #[test]
-fn rules_and_dashboard_name_what_there_is() {
+fn rules_and_dashboard_use_existing_metrics() {
     let known: BTreeSet<&str> = FAMILIES.iter().map(|family| family.name).collect();
     for name in ["prometheus/mount_status_monitor.rules.yml", "grafana/mount_status_monitor.json"] {
-        let text = std::fs::read_to_string(contrib(name)).expect("it is there");
+        let text = std::fs::read_to_string(contrib(name)).expect("it exists");
         let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
         let named: BTreeSet<&str> =
             words.filter(|word| word.starts_with("mountstatus_") || word.ends_with("_mountpoints")).collect();
@@ -90,20 +90,20 @@ fn rules_and_dashboard_name_what_there_is() {
 }
 
 #[test]
-fn the_table_of_metrics_is_that_of_the_program() {
+fn documented_metrics_match_the_program() {
     let rows = FAMILIES.iter().map(|family| {
         let kind = format!("{:?}", family.kind).to_lowercase();
         let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
         format!("| `{}` | {kind} | {} | {} |\n", family.name, labels.join(" "), family.help)
     });
     let table: String = rows.collect();
-    let text = std::fs::read_to_string(contrib("README.md")).expect("it is there");
+    let text = std::fs::read_to_string(contrib("README.md")).expect("it exists");
     assert!(text.contains(&table), "contrib/README.md has another table than this:\n{table}");
 }
 
 #[test]
-fn the_dashboard_is_json_with_panels_that_do_not_overlap() {
-    let text = std::fs::read_to_string(contrib("grafana/mount_status_monitor.json")).expect("it is there");
+fn dashboard_panels_do_not_overlap() {
+    let text = std::fs::read_to_string(contrib("grafana/mount_status_monitor.json")).expect("it exists");
     let board: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let panels = board["panels"].as_array().expect("panels");
     let mut taken = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! A server that does what a test wants, and remembers what it was asked.
+//! An HTTP server with configurable behaviour that records its requests.
 
 use crate::common::{pause, slack, wait_until};
 use std::io::{Read, Write};
@@ -7,88 +7,89 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 #[derive(Clone, Copy)]
-#[allow(dead_code)] // not every test meets all of them
-pub(crate) enum Manner {
-    /// Takes what comes.
-    Kind,
-    /// Takes it, but late.
+#[allow(dead_code)] // no test binary uses all of them
+pub(crate) enum Behaviour {
+    Accept,
+    /// Accepts after this time.
     Slow(Duration),
-    /// Refuses.
-    Refuses,
-    /// Has no time.
-    Busy,
-    /// Sends it elsewhere.
-    Redirects,
-    /// Never says a word.
-    BlackHole,
+    Reject,
+    Unavailable,
+    Redirect,
+    /// Accepts the connection and never responds.
+    Silent,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) at: Instant,
-    /// The method and the path.
+    /// Method and path.
     pub(crate) line: String,
     pub(crate) head: String,
     pub(crate) body: String,
 }
 
 #[derive(Clone)]
-pub(crate) struct Fake {
+pub(crate) struct FakeServer {
     pub(crate) address: String,
-    state: Arc<Mutex<(Manner, Vec<Request>)>>,
+    state: Arc<Mutex<(Behaviour, Vec<Request>)>>,
 }
 
-impl Fake {
-    pub(crate) fn start(manner: Manner) -> Fake {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
-        let address = listener.local_addr().expect("it is bound").to_string();
-        let fake = Fake { address, state: Arc::new(Mutex::new((manner, Vec::new()))) };
-        let serving = fake.clone();
+impl FakeServer {
+    pub(crate) fn start(behaviour: Behaviour) -> FakeServer {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("the socket is bound").to_string();
+        let fake = FakeServer { address, state: Arc::new(Mutex::new((behaviour, Vec::new()))) };
+        let server = fake.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let serving = serving.clone();
-                std::thread::spawn(move || serving.serve(stream));
+                let server = server.clone();
+                std::thread::spawn(move || server.serve(stream));
             }
         });
         fake
     }
 
-    pub(crate) fn becomes(&self, manner: Manner) {
-        self.lock().0 = manner;
+    pub(crate) fn set_behaviour(&self, behaviour: Behaviour) {
+        self.lock().0 = behaviour;
     }
 
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.lock().1.clone()
     }
 
-    /// The first request that is like this.
-    pub(crate) fn got(&self, limit: Duration, what: &str, like: impl Fn(&Request) -> bool) -> Request {
+    /// Waits for the first request that matches.
+    pub(crate) fn wait_for_request(
+        &self,
+        limit: Duration,
+        what: &str,
+        matches: impl Fn(&Request) -> bool,
+    ) -> Request {
         let mut found = None;
         wait_until(limit + slack(), what, || {
-            found = self.requests().into_iter().find(&like);
+            found = self.requests().into_iter().find(&matches);
             found.is_some()
         });
-        found.expect("just seen")
+        found.expect("found above")
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, (Manner, Vec<Request>)> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, (Behaviour, Vec<Request>)> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn serve(&self, mut stream: TcpStream) {
         let Some(request) = read(&mut stream) else { return };
         self.lock().1.push(request);
-        let manner = self.lock().0;
-        let answer = match manner {
-            Manner::Kind => "200 OK",
-            Manner::Slow(span) => {
+        let behaviour = self.lock().0;
+        let answer = match behaviour {
+            Behaviour::Accept => "200 OK",
+            Behaviour::Slow(span) => {
                 pause(span);
                 "202 Accepted"
             }
-            Manner::Refuses => "400 Bad Request",
-            Manner::Busy => "503 Service Unavailable",
-            Manner::Redirects => "302 Found\r\nLocation: /elsewhere",
-            Manner::BlackHole => {
+            Behaviour::Reject => "400 Bad Request",
+            Behaviour::Unavailable => "503 Service Unavailable",
+            Behaviour::Redirect => "302 Found\r\nLocation: /other",
+            Behaviour::Silent => {
                 pause(Duration::from_secs(600));
                 return;
             }

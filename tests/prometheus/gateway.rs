@@ -1,7 +1,7 @@
-//! The real push gateway.
+//! Pushing to a real push gateway.
 
-use crate::common::{Lab, ms, run_isolated, skip_test, wait_until};
-use crate::peer::{Peer, free_port, missing, run};
+use crate::common::{Lab, free_port, ms, run_isolated, skip_test, wait_until};
+use crate::peer::{Peer, first_missing, run};
 use crate::{QUICK, with};
 use std::path::PathBuf;
 
@@ -17,8 +17,8 @@ basic_auth_users:
 ";
 
 #[test]
-fn the_gateway_holds_the_gauges_and_loses_the_group_at_a_clean_stop() {
-    if let Some(reason) = missing(&[GATEWAY]) {
+fn gateway_has_the_gauges_and_the_group_is_deleted_on_request() {
+    if let Some(reason) = first_missing(&[GATEWAY]) {
         return skip_test(test_name!(), &reason);
     }
     run_isolated(test_name!(), |lab| {
@@ -33,34 +33,34 @@ fn the_gateway_holds_the_gauges_and_loses_the_group_at_a_clean_stop() {
         };
 
         let daemon = lab.start_daemon(&with(&with(QUICK, &flags), &["--push-delete-on-exit"]));
-        let shown = gateway.shows("/metrics", &series("total_mountpoints", 3), ms(5000));
-        assert!(shown.contains(&series("dead_mountpoints", 1)), "{shown}");
-        assert!(shown.contains("reason=\"io_error\"} 1"), "{shown}");
+        let metrics = gateway.wait_for_text("/metrics", &series("total_mountpoints", 3), ms(5000));
+        assert!(metrics.contains(&series("dead_mountpoints", 1)), "{metrics}");
+        assert!(metrics.contains("reason=\"io_error\"} 1"), "{metrics}");
         lab.set_fault("ok", &mounts[0]);
-        gateway.shows("/metrics", &series("dead_mountpoints", 0), ms(10_000));
+        gateway.wait_for_text("/metrics", &series("dead_mountpoints", 0), ms(10_000));
         daemon.stop();
         assert!(!gateway.get("/metrics").contains("total_mountpoints{"), "the group is still there");
 
         let daemon = lab.start_daemon(&with(QUICK, &flags));
-        gateway.shows("/metrics", &series("total_mountpoints", 3), ms(5000));
+        gateway.wait_for_text("/metrics", &series("total_mountpoints", 3), ms(5000));
         daemon.stop();
         assert!(
             gateway.get("/metrics").contains(&series("total_mountpoints", 3)),
-            "nobody asked to delete it"
+            "the group must stay without --push-delete-on-exit"
         );
     });
 }
 
 #[test]
-fn a_gateway_with_a_private_certificate_and_a_password() {
-    if let Some(reason) = missing(&[GATEWAY, "openssl"]) {
+fn gateway_with_private_ca_and_password_accepts_pushes() {
+    if let Some(reason) = first_missing(&[GATEWAY, "openssl"]) {
         return skip_test(test_name!(), &reason);
     }
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(2);
         let authority = certificates(lab);
         let web = lab.scratch_path("web.yml");
-        std::fs::write(&web, WEB_CONFIG).expect("a file can be written");
+        std::fs::write(&web, WEB_CONFIG).expect("write a file");
         let gateway = start(lab, &[format!("--web.config.file={}", web.display())]);
         let address = format!("https://127.0.0.1:{}", gateway.port);
         let push = ["--prometheus-push-gateway", &address];
@@ -71,15 +71,15 @@ fn a_gateway_with_a_private_certificate_and_a_password() {
         daemon.stop();
 
         let user = lab.scratch_path("user");
-        std::fs::write(&user, "me:secret\n").expect("a file can be written");
+        std::fs::write(&user, "me:secret\n").expect("write a file");
         let file = lab.scratch_path("m.prom");
         let files = [
             "--textfile",
-            file.to_str().expect("plain"),
+            file.to_str().expect("the path is UTF-8"),
             "--push-ca-file",
-            authority.to_str().expect("plain"),
+            authority.to_str().expect("the path is UTF-8"),
             "--push-user-file",
-            user.to_str().expect("plain"),
+            user.to_str().expect("the path is UTF-8"),
         ];
         let daemon = lab.start_daemon(&with(&with(QUICK, &push), &files));
         wait_until(ms(10_000), "the gateway takes a push", || {
@@ -97,11 +97,11 @@ fn start(lab: &Lab, more: &[String]) -> Peer {
     Peer::spawn(lab, GATEWAY, port, &arguments)
 }
 
-/// An authority of our own, and a certificate of it for the loopback address.
+/// Creates a certificate authority and a certificate for the loopback address.
 fn certificates(lab: &Lab) -> PathBuf {
-    let folder = lab.scratch_path("");
-    std::fs::write(folder.join("leaf.ext"), "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")
-        .expect("a file can be written");
+    let directory = lab.scratch_path("");
+    std::fs::write(directory.join("leaf.ext"), "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")
+        .expect("write a file");
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
     for line in [
         format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=authority -days 2"),
@@ -110,12 +110,12 @@ fn certificates(lab: &Lab) -> PathBuf {
             .to_owned(),
     ] {
         let arguments: Vec<&str> = line.split(' ').collect();
-        let (done, said) = run("openssl", &arguments, &folder, b"");
-        assert!(done, "{said}");
+        let (is_ok, output) = run("openssl", &arguments, &directory, b"");
+        assert!(is_ok, "{output}");
     }
-    folder.join("ca.pem")
+    directory.join("ca.pem")
 }
 
 fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").expect("a machine has a name").trim().to_owned()
+    std::fs::read_to_string("/proc/sys/kernel/hostname").expect("read the host name").trim().to_owned()
 }

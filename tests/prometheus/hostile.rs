@@ -1,24 +1,24 @@
-//! What is pushed, when, and that a gateway costs nothing but its own thread, whatever it does.
+//! What is pushed and when, and that a faulty gateway does not delay the daemon.
 
-use crate::common::{Daemon, Lab, ms, pause, run_isolated, slack, wait_until};
-use crate::fake::{Fake, Manner};
-use crate::peer::free_port;
+use crate::common::{Daemon, Lab, free_port, ms, pause, run_isolated, slack, wait_until};
+use crate::fake::{Behaviour, FakeServer};
+
 use crate::{QUICK, QUICK_HANG, with};
 use std::time::Duration;
 
 const GROUP: &str = "/metrics/job/mount_status_monitor/instance";
 
 #[test]
-fn everything_is_put_after_each_run() {
+fn all_metrics_are_pushed_after_each_run() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(3);
-        let fake = Fake::start(Manner::Kind);
+        let fake = FakeServer::start(Behaviour::Accept);
         let user = lab.scratch_path("user");
-        std::fs::write(&user, "me:secret\n").expect("a file can be written");
-        let user_file = user.to_str().expect("plain");
+        std::fs::write(&user, "me:secret\n").expect("write a file");
+        let user_file = user.to_str().expect("the path is UTF-8");
         let flags = ["--prometheus-push-gateway", &fake.address, "--push-user-file", user_file];
         let daemon = lab.start_daemon(&with(QUICK, &flags));
-        let put = fake.got(ms(1000), "a push", |_| true);
+        let put = fake.wait_for_request(ms(1000), "a push", |_| true);
         assert!(put.line.starts_with(&format!("PUT {GROUP}")), "{}", put.line);
         let head = put.head.to_lowercase();
         assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
@@ -27,22 +27,22 @@ fn everything_is_put_after_each_run() {
         assert!(put.body.contains("mountstatus_mount_up{") && !put.body.contains("process_"));
         assert!(put.body.contains("\nmountstatus_last_run_timestamp_seconds 1"), "{}", put.body);
 
-        std::fs::write(&user, "me:other\n").expect("a file can be written");
-        fake.got(ms(3000), "the new password", |put| put.head.contains("Basic bWU6b3RoZXI="));
-        let cmdline = std::fs::read(format!("/proc/{}/cmdline", daemon.process.0)).expect("it runs");
+        std::fs::write(&user, "me:other\n").expect("write a file");
+        fake.wait_for_request(ms(3000), "the new password", |put| put.head.contains("Basic bWU6b3RoZXI="));
+        let cmdline = std::fs::read(format!("/proc/{}/cmdline", daemon.process.0)).expect("the process runs");
         assert!(!String::from_utf8_lossy(&cmdline).contains("secret"));
         daemon.stop();
         let puts = fake.requests().iter().all(|request| request.line.starts_with("PUT "));
-        assert!(puts, "nothing is deleted that was not asked for");
+        assert!(puts, "the group must stay without --push-delete-on-exit");
     });
 }
 
 #[test]
-fn a_death_and_a_recovery_are_pushed_within_a_second() {
+fn failure_and_recovery_are_pushed_within_a_second() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(3);
-        let fake = Fake::start(Manner::Kind);
-        let daemon = pushing(lab, &fake.address, &[]);
+        let fake = FakeServer::start(Behaviour::Accept);
+        let daemon = start_pushing(lab, &fake.address, &[]);
         for dead in [true, false, true, false] {
             daemon.skip_earlier_lines();
             let line = if dead {
@@ -53,7 +53,8 @@ fn a_death_and_a_recovery_are_pushed_within_a_second() {
                 daemon.wait_for_recovery(&mounts[1], ms(3000))
             };
             let wanted = format!("dead_mountpoints {}\n", u8::from(dead));
-            let put = fake.got(ms(1000), &wanted, |put| put.at >= line.at && put.body.contains(&wanted));
+            let put = fake
+                .wait_for_request(ms(1000), &wanted, |put| put.at >= line.at && put.body.contains(&wanted));
             let late = put.at - line.at;
             assert!(late < ms(1000) + slack() / 4, "pushed {late:?} after the verdict");
         }
@@ -62,46 +63,46 @@ fn a_death_and_a_recovery_are_pushed_within_a_second() {
 }
 
 #[test]
-fn a_black_hole_delays_nothing() {
-    delays_nothing(test_name!(), || Fake::start(Manner::BlackHole).address, None);
+fn silent_gateway_does_not_delay_the_daemon() {
+    assert_no_delay(test_name!(), || FakeServer::start(Behaviour::Silent).address, None);
 }
 
 #[test]
-fn a_slow_gateway_delays_nothing() {
-    delays_nothing(test_name!(), || Fake::start(Manner::Slow(ms(5000))).address, None);
+fn slow_gateway_does_not_delay_the_daemon() {
+    assert_no_delay(test_name!(), || FakeServer::start(Behaviour::Slow(ms(5000))).address, None);
 }
 
 #[test]
-fn a_closed_port_delays_nothing() {
-    delays_nothing(test_name!(), || format!("127.0.0.1:{}", free_port()), Some("Connection refused"));
+fn closed_port_does_not_delay_the_daemon() {
+    assert_no_delay(test_name!(), || format!("127.0.0.1:{}", free_port()), Some("Connection refused"));
 }
 
 #[test]
-fn a_name_that_leads_nowhere_delays_nothing() {
-    delays_nothing(test_name!(), || "gateway.invalid:9091".into(), Some("http://gateway.invalid:9091/"));
+fn unresolvable_gateway_does_not_delay_the_daemon() {
+    assert_no_delay(test_name!(), || "gateway.invalid:9091".into(), Some("http://gateway.invalid:9091/"));
 }
 
 #[test]
-fn a_refusal_delays_nothing() {
-    delays_nothing(
+fn rejected_push_does_not_delay_the_daemon() {
+    assert_no_delay(
         test_name!(),
-        || Fake::start(Manner::Refuses).address,
+        || FakeServer::start(Behaviour::Reject).address,
         Some("400 Bad Request: not like this"),
     );
 }
 
 #[test]
-fn a_redirection_is_no_success() {
-    delays_nothing(test_name!(), || Fake::start(Manner::Redirects).address, Some("302 Found"));
+fn redirect_is_a_failed_push() {
+    assert_no_delay(test_name!(), || FakeServer::start(Behaviour::Redirect).address, Some("302 Found"));
 }
 
-fn delays_nothing(name: &str, address: impl Fn() -> String, complaint: Option<&str>) {
+fn assert_no_delay(name: &str, address: impl Fn() -> String, message: Option<&str>) {
     run_isolated(name, |lab| {
         let mounts = lab.mount_fuses(3);
-        let daemon = pushing(lab, &address(), &["--push-delete-on-exit"]);
-        if let Some(complaint) = complaint {
+        let daemon = start_pushing(lab, &address(), &["--push-delete-on-exit"]);
+        if let Some(message) = message {
             let line = daemon.wait_for_line("Cannot push metrics to http://", ms(5000));
-            assert!(line.text.contains(complaint), "{}", line.text);
+            assert!(line.text.contains(message), "{}", line.text);
         }
         daemon.skip_earlier_lines();
         lab.set_fault("mute", &mounts[0]);
@@ -117,17 +118,19 @@ fn delays_nothing(name: &str, address: impl Fn() -> String, complaint: Option<&s
 }
 
 #[test]
-fn a_gateway_that_comes_back_is_told_and_used() {
+fn recovered_gateway_is_logged_and_used() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(1);
-        let fake = Fake::start(Manner::Refuses);
-        let daemon = pushing(lab, &fake.address, &[]);
+        let fake = FakeServer::start(Behaviour::Reject);
+        let daemon = start_pushing(lab, &fake.address, &[]);
         daemon.wait_for_line("Cannot push metrics to http://", ms(2000));
-        fake.becomes(Manner::Kind);
+        fake.set_behaviour(Behaviour::Accept);
         daemon.wait_for_line("Metrics are pushed to http://", ms(5000));
-        let put = fake.got(ms(3000), "failures", |put| put.body.contains("mountstatus_push_failures_total"));
+        let put = fake.wait_for_request(ms(3000), "failures", |put| {
+            put.body.contains("mountstatus_push_failures_total")
+        });
         assert!(put.body.contains("\nmountstatus_push_last_success_timestamp_seconds "), "{}", put.body);
-        fake.got(ms(3000), "its success", |put| {
+        fake.wait_for_request(ms(3000), "its counters", |put| {
             !put.body.contains("\nmountstatus_push_last_success_timestamp_seconds 0\n")
                 && !put.body.contains("\nmountstatus_push_failures_total 0\n")
         });
@@ -135,36 +138,39 @@ fn a_gateway_that_comes_back_is_told_and_used() {
     });
 }
 
-/// A request that is under way is given up, and the group is gone all the same.
+/// Stopping cancels the pending push and still deletes the group.
 #[test]
-fn the_group_is_deleted_in_the_middle_of_a_push() {
+fn stop_during_a_push_deletes_the_group() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(1);
-        let fake = Fake::start(Manner::Slow(ms(60_000)));
-        let daemon = pushing(lab, &fake.address, &["--push-delete-on-exit"]);
-        fake.got(ms(2000), "a push", |put| put.line.starts_with("PUT "));
+        let fake = FakeServer::start(Behaviour::Slow(ms(60_000)));
+        let daemon = start_pushing(lab, &fake.address, &["--push-delete-on-exit"]);
+        fake.wait_for_request(ms(2000), "a push", |put| put.line.starts_with("PUT "));
         daemon.stop();
-        fake.got(ms(0), "the end", |request| request.line.starts_with(&format!("DELETE {GROUP}")));
+        fake.wait_for_request(ms(0), "the DELETE request", |request| {
+            request.line.starts_with(&format!("DELETE {GROUP}"))
+        });
     });
 }
 
 #[test]
-fn without_a_gateway_or_a_file_there_is_no_thread() {
+fn export_threads_exist_only_when_configured() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(1);
         let daemon = lab.start_daemon(QUICK);
-        assert_eq!(threads(&daemon), Vec::<String>::new());
+        assert_eq!(export_threads(&daemon), Vec::<String>::new());
         daemon.stop();
         let file = lab.scratch_path("m.prom");
-        let fake = Fake::start(Manner::Kind);
-        let daemon = pushing(lab, &fake.address, &["--textfile", file.to_str().expect("plain")]);
-        wait_until(ms(2000), "both threads", || threads(&daemon) == ["push", "textfile"]);
+        let fake = FakeServer::start(Behaviour::Accept);
+        let daemon =
+            start_pushing(lab, &fake.address, &["--textfile", file.to_str().expect("the path is UTF-8")]);
+        wait_until(ms(2000), "both threads", || export_threads(&daemon) == ["push", "textfile"]);
         daemon.stop();
     });
 }
 
-fn threads(daemon: &Daemon) -> Vec<String> {
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.process.0)).expect("it runs");
+fn export_threads(daemon: &Daemon) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.process.0)).expect("the process runs");
     let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
     let mut names: Vec<String> = names.map(|name| name.trim().to_owned()).collect();
     names.retain(|name| matches!(name.as_str(), "push" | "textfile") || name.contains("tokio"));
@@ -172,7 +178,7 @@ fn threads(daemon: &Daemon) -> Vec<String> {
     names
 }
 
-fn pushing(lab: &Lab, address: &str, more: &[&str]) -> Daemon {
+fn start_pushing(lab: &Lab, address: &str, more: &[&str]) -> Daemon {
     let flags = with(QUICK, &["--prometheus-push-gateway", address]);
     let mut command = lab.daemon_command(&with(&flags, more));
     for proxy in ["http_proxy", "https_proxy", "all_proxy"] {

@@ -1,11 +1,11 @@
-//! Prometheus and its friends: the real ones, which take what the daemon says, and hostile ones, which delay nothing.
+//! The daemon with Prometheus, Alertmanager, push gateway and node_exporter, real and simulated.
 
-#![cfg(target_os = "linux")] // file systems that hang on command, in namespaces
+#![cfg(target_os = "linux")] // needs FUSE and mount namespaces
 #![forbid(unsafe_code)]
 
 #[path = "../common/mod.rs"]
 #[macro_use]
-#[allow(dead_code, unused_imports)] // other tests use the rest of it
+#[allow(dead_code, unused_imports)] // used by other test binaries
 mod common;
 
 mod alertmanager;
@@ -18,13 +18,12 @@ mod once;
 mod peer;
 mod textfile;
 
-/// Settings under which a test does not take long.
+/// Options that keep a test short.
 const QUICK: &[&str] = &["--timeout", "500ms", "--slow-after", "450ms", "--poll-interval", "1"];
 
-/// The longest time until a hang is told under these settings.
+/// With these options, a hang is logged within this time.
 const QUICK_HANG: std::time::Duration = common::ms(1500);
 
-/// These arguments, and some more.
 fn with<'a>(arguments: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
     [arguments, more].concat()
 }

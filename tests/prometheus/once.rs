@@ -1,16 +1,15 @@
-//! One run (`--once-only`) sends what it found before it ends, and waits for nobody for long.
+//! A single run (`--once-only`) exports its result before it ends, with a short timeout.
 
-use crate::common::{CommandOutput, ms, run_isolated, slack};
-use crate::fake::{Fake, Manner};
-use crate::peer::free_port;
+use crate::common::{CommandOutput, free_port, ms, run_isolated, slack};
+use crate::fake::{Behaviour, FakeServer};
 
 #[test]
-fn one_run_pushes_and_writes_once() {
+fn single_run_pushes_and_writes_once() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(3);
         lab.set_fault("errno EIO", &mounts[0]);
-        let (fake, file) = (Fake::start(Manner::Kind), lab.scratch_path("m.prom"));
-        let path = file.to_str().expect("plain");
+        let (fake, file) = (FakeServer::start(Behaviour::Accept), lab.scratch_path("m.prom"));
+        let path = file.to_str().expect("the path is UTF-8");
         let command = lab.daemon_command(&[
             "--once-only",
             "--prometheus-push-gateway",
@@ -18,11 +17,11 @@ fn one_run_pushes_and_writes_once() {
             "--textfile",
             path,
         ]);
-        let done = CommandOutput::run(command, ms(5000));
-        assert_eq!(done.code, Some(1), "{}", done.stderr);
+        let result = CommandOutput::run(command, ms(5000));
+        assert_eq!(result.code, Some(1), "{}", result.stderr);
         let requests = fake.requests();
         assert_eq!(requests.len(), 1, "{requests:?}");
-        let written = std::fs::read_to_string(&file).expect("it was written");
+        let written = std::fs::read_to_string(&file).expect("the file exists");
         for text in [&requests[0].body, &written] {
             assert!(
                 text.contains("\ntotal_mountpoints 3\n") && text.contains("dead_mountpoints 1\n"),
@@ -33,18 +32,18 @@ fn one_run_pushes_and_writes_once() {
 }
 
 #[test]
-fn one_run_does_not_wait_for_a_gateway() {
+fn single_run_does_not_wait_for_the_gateway() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(3);
-        for (address, says) in [
-            (Fake::start(Manner::BlackHole).address, "Cannot push metrics: no answer in time"),
+        for (address, message) in [
+            (FakeServer::start(Behaviour::Silent).address, "Cannot push metrics: no answer in time"),
             (format!("127.0.0.1:{}", free_port()), "Cannot push metrics: Connection refused"),
         ] {
             let command = lab.daemon_command(&["--once-only", "--prometheus-push-gateway", &address]);
-            let done = CommandOutput::run(command, ms(5000));
-            assert_eq!(done.code, Some(0), "{}", done.stderr);
-            done.assert_stderr_contains(says);
-            assert!(done.elapsed < ms(2000) + slack(), "{:?}", done.elapsed);
+            let result = CommandOutput::run(command, ms(5000));
+            assert_eq!(result.code, Some(0), "{}", result.stderr);
+            result.assert_stderr_contains(message);
+            assert!(result.elapsed < ms(2000) + slack(), "{:?}", result.elapsed);
         }
     });
 }

@@ -1,31 +1,25 @@
-//! Real programs as peers: found, started on free ports of the loopback interface, asked over HTTP, and ended.
+//! Real programs as peers, started on free loopback ports and queried over HTTP.
 
 use crate::common::{Lab, ms, pause, wait_until};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Programs of this size take their time on a loaded machine.
+/// Enough for the start of a large program on a loaded machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// Is there a program of this name?
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.exists())
+fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).exists())
 }
 
-/// The first of these programs that is not there.
-pub(crate) fn missing(programs: &[&str]) -> Option<String> {
-    let missing = programs.iter().find(|program| find(program).is_none());
+/// Names the first of these programs that is not installed.
+pub(crate) fn first_missing(programs: &[&str]) -> Option<String> {
+    let missing = programs.iter().find(|program| !is_installed(program));
     missing.map(|program| format!("{program} is not installed"))
-}
-
-/// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|s| s.local_addr()).expect("there is a free port").port()
 }
 
 pub(crate) struct Peer {
@@ -35,19 +29,19 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Starts it and waits until `path` is answered.
+    /// Starts the program and waits for a response to `path`.
     pub(crate) fn start(lab: &Lab, program: &str, port: u16, arguments: &[String], path: &str) -> Peer {
         let peer = Peer::spawn(lab, program, port, arguments);
-        wait_until(START_LIMIT, &format!("{program} answers\n{}", peer.said()), || {
-            get(port, path).is_some_and(|answer| answer.status == 200)
+        wait_until(START_LIMIT, &format!("{program} responds\n{}", peer.log()), || {
+            get(port, path).is_some_and(|response| response.status == 200)
         });
         peer
     }
 
-    /// Starts it and waits until somebody listens.
+    /// Starts the program and waits until it listens.
     pub(crate) fn spawn(lab: &Lab, program: &str, port: u16, arguments: &[String]) -> Peer {
         let log = lab.scratch_path(&format!("{program}.log"));
-        let file = File::create(&log).expect("a file can be made");
+        let file = File::create(&log).expect("create a file");
         let child = Command::new(program)
             .args(arguments)
             .current_dir(lab.scratch_path(""))
@@ -55,7 +49,7 @@ impl Peer {
             .stdout(file.try_clone().expect("a descriptor"))
             .stderr(file)
             .spawn()
-            .expect("it was found");
+            .expect("the program starts");
         let peer = Peer { child, log, port };
         wait_until(START_LIMIT, &format!("{program} listens"), || {
             TcpStream::connect(("127.0.0.1", port)).is_ok()
@@ -63,18 +57,18 @@ impl Peer {
         peer
     }
 
-    pub(crate) fn said(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     pub(crate) fn get(&self, path: &str) -> String {
-        get(self.port, path).unwrap_or_else(|| panic!("no answer for {path}\n{}", self.said())).body
+        get(self.port, path).unwrap_or_else(|| panic!("no response to {path}\n{}", self.log())).body
     }
 
-    /// Asks until the answer contains this.
-    pub(crate) fn shows(&self, path: &str, needle: &str, limit: Duration) -> String {
+    /// Polls `path` until the response contains the text.
+    pub(crate) fn wait_for_text(&self, path: &str, needle: &str, limit: Duration) -> String {
         let mut last = String::new();
-        wait_until(limit, &format!("{path} shows {needle}\n{}", self.said()), || {
+        wait_until(limit, &format!("{path} shows {needle}\n{}", self.log()), || {
             last = self.get(path);
             last.contains(needle) || {
                 pause(ms(100));
@@ -92,13 +86,13 @@ impl Drop for Peer {
     }
 }
 
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) body: String,
 }
 
-/// One request in the oldest way, whose answer ends with the connection.
-pub(crate) fn get(port: u16, path: &str) -> Option<Answer> {
+/// One HTTP/1.0 request; the response ends with the connection.
+pub(crate) fn get(port: u16, path: &str) -> Option<Response> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
@@ -107,21 +101,35 @@ pub(crate) fn get(port: u16, path: &str) -> Option<Answer> {
     let text = String::from_utf8(text).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some(Answer { status, body: body.to_owned() })
+    Some(Response { status, body: body.to_owned() })
 }
 
-/// What a program says that ends by itself, with this input.
-pub(crate) fn run(program: &str, arguments: &[&str], folder: &Path, input: &[u8]) -> (bool, String) {
+/// Runs a program with this input. Returns whether it succeeded, and its output.
+pub(crate) fn run(program: &str, arguments: &[&str], directory: &Path, input: &[u8]) -> (bool, String) {
     let mut child = Command::new(program)
         .args(arguments)
-        .current_dir(folder)
+        .current_dir(directory)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("it was found");
-    let _ = child.stdin.take().expect("it was asked for").write_all(input); // it may not read any
-    let output = child.wait_with_output().expect("it ends");
+        .expect("the program starts");
+    let _ = child.stdin.take().expect("the stream is piped").write_all(input); // the program may not read it
+    let output = child.wait_with_output().expect("the program ends");
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
+pub(crate) const ALERTMANAGER: &str = "prometheus-alertmanager";
+
+pub(crate) fn start_alertmanager(lab: &Lab, port: u16) -> Peer {
+    let config = "route:\n  receiver: nobody\n  group_wait: 0s\nreceivers:\n  - name: nobody\n";
+    std::fs::write(lab.scratch_path("alertmanager.yml"), config).expect("write a file");
+    let arguments = [
+        "--config.file=alertmanager.yml".to_owned(),
+        "--storage.path=alertmanager".into(),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+        "--cluster.listen-address=".into(),
+    ];
+    Peer::start(lab, ALERTMANAGER, port, &arguments, "/-/ready")
 }

@@ -1,9 +1,9 @@
-//! The text file, and the real node_exporter that serves it.
+//! The textfile, and a real node_exporter that serves it.
 
 use crate::common::{
-    CommandOutput, Lab, display_path, ms, pause, run_isolated, skip_test, slack, wait_until,
+    CommandOutput, Lab, display_path, free_port, ms, pause, run_isolated, skip_test, slack, wait_until,
 };
-use crate::peer::{Peer, free_port, missing};
+use crate::peer::{Peer, first_missing};
 use crate::{QUICK, QUICK_HANG, with};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -11,17 +11,17 @@ use std::path::{Path, PathBuf};
 const EXPORTER: &str = "prometheus-node-exporter";
 
 #[test]
-fn node_exporter_serves_the_file() {
-    if let Some(reason) = missing(&[EXPORTER]) {
+fn node_exporter_serves_the_textfile() {
+    if let Some(reason) = first_missing(&[EXPORTER]) {
         return skip_test(test_name!(), &reason);
     }
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(3);
-        let (folder, file) = folder(lab);
-        let exporter = start(lab, &folder);
-        let daemon = lab.start_daemon(&with(QUICK, &["--textfile", plain(&file)]));
-        let shown = exporter.shows("/metrics", "\ntotal_mountpoints 3\n", ms(10_000));
-        assert!(shown.contains("\nnode_textfile_scrape_error 0\n"), "{shown}");
+        let (directory, file) = create_directory(lab);
+        let exporter = start_exporter(lab, &directory);
+        let daemon = lab.start_daemon(&with(QUICK, &["--textfile", utf8(&file)]));
+        let metrics = exporter.wait_for_text("/metrics", "\ntotal_mountpoints 3\n", ms(10_000));
+        assert!(metrics.contains("\nnode_textfile_scrape_error 0\n"), "{metrics}");
         lab.set_fault("mute", &mounts[0]);
         daemon.wait_for_failure(&mounts[0], "hung", QUICK_HANG);
         let labels = format!(
@@ -29,33 +29,33 @@ fn node_exporter_serves_the_file() {
             display_path(&mounts[0])
         );
         let up = format!("mountstatus_mount_up{{{labels}}} 0\n");
-        let shown = exporter.shows("/metrics", &up, ms(2000) + slack());
+        let metrics = exporter.wait_for_text("/metrics", &up, ms(2000) + slack());
         assert!(
-            shown.contains("\ndead_mountpoints 1\n") && shown.contains("reason=\"hung\"} 1\n"),
-            "{shown}"
+            metrics.contains("\ndead_mountpoints 1\n") && metrics.contains("reason=\"hung\"} 1\n"),
+            "{metrics}"
         );
         daemon.stop();
     });
 }
 
-fn start(lab: &Lab, folder: &Path) -> Peer {
+fn start_exporter(lab: &Lab, directory: &Path) -> Peer {
     let port = free_port();
     let arguments = [
         format!("--web.listen-address=127.0.0.1:{port}"),
         "--collector.disable-defaults".into(),
         "--collector.textfile".into(),
-        format!("--collector.textfile.directory={}", folder.display()),
+        format!("--collector.textfile.directory={}", directory.display()),
     ];
     Peer::start(lab, EXPORTER, port, &arguments, "/metrics")
 }
 
 #[test]
-fn the_file_is_replaced_whole_and_readable_by_all() {
+fn textfile_is_replaced_atomically_and_world_readable() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(3);
-        let (folder, file) = folder(lab);
+        let (directory, file) = create_directory(lab);
         let mut command = std::process::Command::new("sh");
-        let daemon = lab.daemon_command(&with(QUICK, &["--textfile", plain(&file)]));
+        let daemon = lab.daemon_command(&with(QUICK, &["--textfile", utf8(&file)]));
         command
             .args(["-c", "umask 077; exec \"$0\" \"$@\""])
             .arg(daemon.get_program())
@@ -63,48 +63,46 @@ fn the_file_is_replaced_whole_and_readable_by_all() {
         let daemon = crate::common::Daemon::start(command);
         let inode = || std::fs::File::open(&file).and_then(|file| file.metadata()).ok();
         wait_until(ms(2000) + slack(), "a first file", || inode().is_some());
-        let first = inode().expect("just seen");
+        let first = inode().expect("found above");
         assert_eq!(first.permissions().mode() & 0o777, 0o644);
         wait_until(ms(5000), "a second file", || inode().is_some_and(|now| now.ino() != first.ino()));
         for _ in 0..20 {
-            let text = std::fs::read_to_string(&file).expect("it is always there");
+            let text = std::fs::read_to_string(&file).expect("the file always exists");
             assert!(text.contains("\ntotal_mountpoints 3\n"), "{text}");
             pause(ms(50));
         }
         daemon.stop();
-        wait_until(ms(1000), "nothing else is left", || {
-            std::fs::read_dir(&folder).expect("a folder").count() == 1
+        wait_until(ms(1000), "no temporary file remains", || {
+            std::fs::read_dir(&directory).expect("a directory").count() == 1
         });
     });
 }
 
 #[test]
-fn a_file_on_a_watched_mount_that_may_hang_is_refused() {
+fn textfile_on_a_watched_mount_is_refused() {
     run_isolated(test_name!(), |lab| {
         let mount = lab.mount_fuse("a");
         lab.set_fault("mute", &mount);
         let file = mount.join("deep/m.prom");
-        let done = CommandOutput::run(
-            lab.daemon_command(&["--syslog", "off", "--textfile", plain(&file)]),
-            ms(2000),
-        );
-        assert_eq!(done.code, Some(2), "{}", done.stderr);
-        done.assert_stderr_contains(&format!(
+        let result =
+            CommandOutput::run(lab.daemon_command(&["--syslog", "off", "--textfile", utf8(&file)]), ms(2000));
+        assert_eq!(result.code, Some(2), "{}", result.stderr);
+        result.assert_stderr_contains(&format!(
             "cannot write --textfile {}: it lies on {}",
             display_path(&file),
             display_path(&mount)
         ));
-        assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
+        assert_eq!(result.stderr.lines().count(), 1, "{}", result.stderr);
     });
 }
 
 #[test]
-fn a_mount_that_comes_over_the_folder_stops_the_writing() {
+fn mount_over_the_textfile_directory_stops_writing() {
     run_isolated(test_name!(), |lab| {
-        let folder = lab.mount_point("metrics");
-        std::fs::create_dir(&folder).expect("a directory can be made");
-        let file = folder.join("m.prom");
-        let daemon = lab.start_daemon(&with(QUICK, &["--textfile", plain(&file)]));
+        let directory = lab.mount_point("metrics");
+        std::fs::create_dir(&directory).expect("create a directory");
+        let file = directory.join("m.prom");
+        let daemon = lab.start_daemon(&with(QUICK, &["--textfile", utf8(&file)]));
         wait_until(ms(2000) + slack(), "a file", || std::fs::File::open(&file).is_ok());
         let mount = lab.mount_fuse("metrics");
         lab.set_fault("mute", &mount);
@@ -119,29 +117,29 @@ fn a_mount_that_comes_over_the_folder_stops_the_writing() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_told_once_and_found_later() {
+fn missing_textfile_directory_is_logged_once_and_retried() {
     run_isolated(test_name!(), |lab| {
-        let folder = lab.scratch_path("later");
-        let file = folder.join("mounts.txt");
-        let daemon = lab.start_daemon(&with(QUICK, &["--textfile", plain(&file)]));
+        let directory = lab.scratch_path("later");
+        let file = directory.join("mounts.txt");
+        let daemon = lab.start_daemon(&with(QUICK, &["--textfile", utf8(&file)]));
         daemon.wait_for_line("node_exporter reads only files that end in .prom", ms(0));
         daemon.wait_for_line(&format!("Cannot write {}: No such file", display_path(&file)), ms(2000));
         daemon.wait_for_line("Checked ", ms(2000));
-        std::fs::create_dir(&folder).expect("a directory can be made");
+        std::fs::create_dir(&directory).expect("create a directory");
         daemon.wait_for_line(&format!("{} is written again", display_path(&file)), ms(3000));
-        let told = daemon.stderr.all().iter().filter(|line| line.text.contains("Cannot write")).count();
-        assert_eq!(told, 1, "{}", daemon.transcript());
+        let count = daemon.stderr.all().iter().filter(|line| line.text.contains("Cannot write")).count();
+        assert_eq!(count, 1, "{}", daemon.transcript());
         daemon.stop();
     });
 }
 
-fn folder(lab: &Lab) -> (PathBuf, PathBuf) {
-    let folder = lab.scratch_path("metrics");
-    std::fs::create_dir(&folder).expect("a directory can be made");
-    let file = folder.join("mounts.prom");
-    (folder, file)
+fn create_directory(lab: &Lab) -> (PathBuf, PathBuf) {
+    let directory = lab.scratch_path("metrics");
+    std::fs::create_dir(&directory).expect("create a directory");
+    let file = directory.join("mounts.prom");
+    (directory, file)
 }
 
-fn plain(path: &Path) -> &str {
-    path.to_str().expect("plain")
+fn utf8(path: &Path) -> &str {
+    path.to_str().expect("the path is UTF-8")
 }

@@ -1,4 +1,4 @@
-//! A real browser without a window, steered over a pipe by its own protocol: one JSON message between two zero bytes.
+//! A headless Chromium, controlled with the DevTools protocol over a pipe: JSON messages that end with a zero byte.
 
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
@@ -10,20 +10,19 @@ use std::thread;
 use std::time::Duration;
 
 const COMMAND: &str = "chromium";
-/// The first start on a loaded machine takes long.
-const ANSWER_LIMIT: Duration = Duration::from_secs(40);
+/// The first start can take this long on a loaded machine.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(40);
 
 pub(super) struct Browser {
     child: Child,
     stdin: RefCell<ChildStdin>,
     messages: mpsc::Receiver<Value>,
-    last: Cell<u64>,
+    last_id: Cell<u64>,
     session: String,
-    complaints: RefCell<Vec<String>>,
+    problems: RefCell<Vec<String>>,
 }
 
-/// Is there one?
-pub(super) fn is_there() -> bool {
+pub(super) fn is_installed() -> bool {
     Command::new(COMMAND).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
@@ -32,7 +31,7 @@ impl Browser {
         let flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
                      --disable-background-networking --disable-component-update --disable-sync \
                      --disable-dev-shm-usage --remote-debugging-pipe";
-        // The pipe is its third and fourth descriptor.
+        // Chromium reads commands from descriptor 3 and writes to descriptor 4.
         let script =
             format!("exec {COMMAND} {flags} --user-data-dir=\"$1\" 3<&0 4>&1 </dev/null >/dev/null 2>&1");
         let mut child = Command::new("sh")
@@ -43,21 +42,21 @@ impl Browser {
             .stdout(Stdio::piped())
             .spawn()
             .expect("a shell starts");
-        let stdin = RefCell::new(child.stdin.take().expect("it was asked for"));
-        let stdout = BufReader::new(child.stdout.take().expect("it was asked for"));
-        let (tell, messages) = mpsc::channel();
+        let stdin = RefCell::new(child.stdin.take().expect("the stream is piped"));
+        let stdout = BufReader::new(child.stdout.take().expect("the stream is piped"));
+        let (sender, messages) = mpsc::channel();
         thread::spawn(move || {
             for message in stdout.split(0).map_while(Result::ok) {
-                let _ = tell.send(serde_json::from_slice(&message).expect("its messages are JSON"));
+                let _ = sender.send(serde_json::from_slice(&message).expect("its messages are JSON"));
             }
         });
         let mut browser = Browser {
             child,
             stdin,
             messages,
-            last: Cell::new(0),
+            last_id: Cell::new(0),
             session: String::new(),
-            complaints: RefCell::default(),
+            problems: RefCell::default(),
         };
         let target = browser.call("Target.createTarget", json!({"url": "about:blank"}));
         let attach = json!({"targetId": target["targetId"], "flatten": true});
@@ -71,31 +70,31 @@ impl Browser {
 
     pub(super) fn open(&self, url: &str) {
         self.call("Page.navigate", json!({"url": url}));
-        crate::common::wait_until(ANSWER_LIMIT, "the page is there", || {
+        crate::common::wait_until(RESPONSE_TIMEOUT, "the page is loaded", || {
             self.value("document.readyState") == "complete" && self.value("location.href") != "about:blank"
         });
     }
 
-    pub(super) fn without_scripts(&self, without: bool) {
-        self.call("Emulation.setScriptExecutionDisabled", json!({"value": without}));
+    pub(super) fn disable_scripts(&self) {
+        self.call("Emulation.setScriptExecutionDisabled", json!({"value": true}));
     }
 
-    /// The value of an expression in the page, as text.
+    /// Evaluates a JavaScript expression to a string.
     pub(super) fn value(&self, expression: &str) -> String {
         let expression = format!("String({expression})");
-        let answer = self.call("Runtime.evaluate", json!({"expression": expression}));
-        answer["result"]["value"].as_str().unwrap_or_default().to_owned()
+        let response = self.call("Runtime.evaluate", json!({"expression": expression}));
+        response["result"]["value"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Errors and warnings of the page so far, and what it asked of others.
-    pub(super) fn complaints(&self) -> Vec<String> {
-        self.value("1"); // what has been told by now is read
-        self.complaints.borrow().clone()
+    /// Console messages, exceptions, and requests to other hosts so far.
+    pub(super) fn problems(&self) -> Vec<String> {
+        self.value("1"); // reads the messages sent so far
+        self.problems.borrow().clone()
     }
 
     fn call(&self, method: &str, params: Value) -> Value {
-        let id = self.last.get() + 1;
-        self.last.set(id);
+        let id = self.last_id.get() + 1;
+        self.last_id.set(id);
         let mut message = json!({"id": id, "method": method, "params": params});
         if !self.session.is_empty() {
             message["sessionId"] = self.session.as_str().into();
@@ -104,17 +103,17 @@ impl Browser {
         stdin.write_all(format!("{message}\0").as_bytes()).expect("the browser reads");
         stdin.flush().expect("the browser reads");
         loop {
-            let message = self.messages.recv_timeout(ANSWER_LIMIT).expect("the browser answers");
+            let message = self.messages.recv_timeout(RESPONSE_TIMEOUT).expect("the browser responds");
             if message["id"] == id {
                 assert!(message["error"].is_null(), "{method}: {message}");
                 return message["result"].clone();
             }
-            self.listen(&message);
+            self.record(&message);
         }
     }
 
-    fn listen(&self, message: &Value) {
-        let complaint = match message["method"].as_str().unwrap_or_default() {
+    fn record(&self, message: &Value) {
+        let is_problem = match message["method"].as_str().unwrap_or_default() {
             "Runtime.exceptionThrown" | "Runtime.consoleAPICalled" | "Log.entryAdded" => true,
             "Network.requestWillBeSent" => {
                 let url = message["params"]["request"]["url"].as_str().unwrap_or_default();
@@ -122,8 +121,8 @@ impl Browser {
             }
             _ => false,
         };
-        if complaint {
-            self.complaints.borrow_mut().push(message.to_string());
+        if is_problem {
+            self.problems.borrow_mut().push(message.to_string());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Clients that mean no good, or know no better. Whatever they do, a scrape is answered and the daemon watches.
+//! Hostile and broken HTTP clients delay neither scrapes nor detection.
 
 use super::{get, start_with_http};
 use crate::common::{Daemon, ms, run_isolated, slack};
@@ -8,14 +8,14 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// A scrape among all of this.
+/// A scrape takes no longer than this meanwhile.
 const SCRAPE: Duration = ms(500);
 
 #[test]
-fn ten_thousand_connections() {
+fn ten_thousand_connections_do_not_delay_scrapes() {
     run_isolated(test_name!(), |lab| {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-        setrlimit(Resource::RLIMIT_NOFILE, hard.min(12_000), hard).expect("up to the hard limit");
+        setrlimit(Resource::RLIMIT_NOFILE, hard.min(12_000), hard).expect("raise the soft limit");
         let mounts = lab.mount_fuses(2);
         let (daemon, address) = start_with_http(lab, QUICK);
         let open: Vec<TcpStream> = (0..10_000)
@@ -40,7 +40,7 @@ fn ten_thousand_connections() {
 }
 
 #[test]
-fn slow_headers_are_cut_off_and_disturb_nobody() {
+fn slow_headers_time_out_and_do_not_delay_scrapes() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(2);
         let (daemon, address) = start_with_http(lab, QUICK);
@@ -58,12 +58,12 @@ fn slow_headers_are_cut_off_and_disturb_nobody() {
             crate::common::pause(ms(500));
         }
         for stream in &mut slow {
-            stream.set_read_timeout(Some(ms(2000) + slack())).expect("a limit can be set");
+            stream.set_read_timeout(Some(ms(2000) + slack())).expect("set a timeout");
             let mut rest = Vec::new();
             let ended = stream.read_to_end(&mut rest);
             assert!(
                 ended.map_or_else(|e| e.kind() == ErrorKind::ConnectionReset, |_| true),
-                "it is still open"
+                "the connection is still open"
             );
         }
         daemon.stop();
@@ -71,7 +71,7 @@ fn slow_headers_are_cut_off_and_disturb_nobody() {
 }
 
 #[test]
-fn garbage_is_refused() {
+fn malformed_requests_are_rejected() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(1);
         let (daemon, address) = start_with_http(lab, QUICK);
@@ -86,27 +86,27 @@ fn garbage_is_refused() {
             b"",
         ];
         for piece in pieces {
-            let mut stream = TcpStream::connect(address).expect("somebody listens");
-            stream.set_read_timeout(Some(ms(8000))).expect("a limit can be set");
-            let _ = stream.write_all(piece); // it may be cut off in the middle
+            let mut stream = TcpStream::connect(address).expect("connect");
+            stream.set_read_timeout(Some(ms(8000))).expect("set a timeout");
+            let _ = stream.write_all(piece); // the daemon may close the connection early
             let _ = stream.shutdown(std::net::Shutdown::Write);
-            let mut answer = Vec::new();
-            let _ = stream.read_to_end(&mut answer);
-            let text = String::from_utf8_lossy(&answer);
-            assert!(answer.is_empty() || text.starts_with("HTTP/1.1 4"), "{text}");
+            let mut response = Vec::new();
+            let _ = stream.read_to_end(&mut response);
+            let text = String::from_utf8_lossy(&response);
+            assert!(response.is_empty() || text.starts_with("HTTP/1.1 4"), "{text}");
             scrape(address);
         }
         daemon.stop();
     });
 }
 
-/// Clients that ask for much and take nothing.
+/// Clients that send many requests and read no response.
 #[test]
-fn those_who_do_not_read_disturb_nobody() {
+fn clients_that_do_not_read_do_not_delay_scrapes() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(200);
         let (daemon, address) = start_with_http(lab, QUICK);
-        let deaf: Vec<TcpStream> = (0..300)
+        let not_reading: Vec<TcpStream> = (0..300)
             .filter_map(|n| {
                 let target = ["/api/v1/mounts", "/api/v1/mounts?format=table", "/"][n % 3];
                 let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(300);
@@ -119,16 +119,16 @@ fn those_who_do_not_read_disturb_nobody() {
         for _ in 0..5 {
             scrape(address);
         }
-        drop(deaf);
+        drop(not_reading);
         daemon.stop();
     });
 }
 
 #[test]
-fn without_descriptors_it_does_not_spin() {
+fn lack_of_descriptors_does_not_make_the_listener_spin() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(1);
-        let address = super::free_address();
+        let address = crate::common::free_address();
         let inner = lab.daemon_command(&["--listen-address", &address.to_string(), "--poll-interval", "60"]);
         let mut command = std::process::Command::new("prlimit");
         command.arg("--nofile=40:40").arg(inner.get_program()).args(inner.get_args());
@@ -140,7 +140,7 @@ fn without_descriptors_it_does_not_spin() {
         let woken = daemon.process.wakeup_count() - before;
         assert!(woken < 100, "{woken} wake-ups in two seconds");
         drop(open);
-        crate::common::wait_until(ms(10_000), "it answers again", || {
+        crate::common::wait_until(ms(10_000), "the daemon responds again", || {
             TcpStream::connect(address).is_ok() && get(address, "/metrics").status == 200
         });
         daemon.stop();
@@ -148,7 +148,7 @@ fn without_descriptors_it_does_not_spin() {
 }
 
 fn scrape(address: SocketAddr) {
-    let answer = get(address, "/metrics");
-    assert_eq!(answer.status, 200);
-    assert!(answer.elapsed < SCRAPE + slack(), "{:?}", answer.elapsed);
+    let response = get(address, "/metrics");
+    assert_eq!(response.status, 200);
+    assert!(response.elapsed < SCRAPE + slack(), "{:?}", response.elapsed);
 }

@@ -1,4 +1,4 @@
-//! The status page, as a browser shows it.
+//! The status page in a real browser.
 
 use super::browser::{self, Browser};
 use super::{SHOWN_WITHIN, get, start_with_http};
@@ -10,7 +10,7 @@ const BROWSER_LIMIT: Duration = Duration::from_secs(180);
 
 #[test]
 fn a_hang_appears_on_the_open_page() {
-    if !browser::is_there() {
+    if !browser::is_installed() {
         return skip_test(test_name!(), "needs chromium");
     }
     run_isolated_for(BROWSER_LIMIT, test_name!(), |lab| {
@@ -19,16 +19,18 @@ fn a_hang_appears_on_the_open_page() {
         let (daemon, address) = start_with_http(lab, QUICK);
         let browser = Browser::start(&lab.scratch_path("browser"));
         browser.open(&format!("http://{address}/"));
-        wait_until(ms(5000) + slack(), "it is live", || browser.value(LINK) == "live");
+        wait_until(ms(5000) + slack(), "the page is live", || browser.value(LINK) == "live");
         assert_eq!(browser.value(DEAD_TITLE), "No mount is dead");
         assert_eq!(browser.value("document.querySelectorAll('tbody tr').length"), "4");
         assert!(browser.value("document.querySelector('tbody').textContent").contains(&display_path(&odd)));
         assert_eq!(browser.value("document.querySelectorAll('tbody img').length"), "0");
 
         lab.set_fault("mute", &mounts[1]);
-        let told = daemon.wait_for_failure(&mounts[1], "hung", QUICK_HANG);
-        wait_until(SHOWN_WITHIN + slack(), "it is shown", || browser.value(DEAD_TITLE) == "1 mount is dead");
-        assert!(told.at.elapsed() < SHOWN_WITHIN + slack());
+        let line = daemon.wait_for_failure(&mounts[1], "hung", QUICK_HANG);
+        wait_until(SHOWN_WITHIN + slack(), "the page shows the failure", || {
+            browser.value(DEAD_TITLE) == "1 mount is dead"
+        });
+        assert!(line.at.elapsed() < SHOWN_WITHIN + slack());
         let dead = browser.value("document.getElementById('dead-list').textContent");
         assert!(
             dead.contains(&display_path(&mounts[1])) && dead.contains("hung: no response in 5"),
@@ -42,7 +44,7 @@ fn a_hang_appears_on_the_open_page() {
         );
         assert!(browser.value("document.title").starts_with("(1 dead) Mounts on "));
 
-        // The filter, as somebody types.
+        // Type into the filter.
         browser.value(
             "(() => { const q = document.getElementById('q'); q.value = 'HUNG fault'; \
              q.dispatchEvent(new Event('input')); })()",
@@ -52,41 +54,43 @@ fn a_hang_appears_on_the_open_page() {
 
         lab.clear_fault(&mounts[1]);
         daemon.wait_for_recovery(&mounts[1], ms(1000));
-        wait_until(SHOWN_WITHIN + slack(), "its end is shown", || {
+        wait_until(SHOWN_WITHIN + slack(), "the page shows the recovery", || {
             browser.value(DEAD_TITLE) == "No mount is dead"
         });
-        assert_eq!(browser.complaints(), Vec::<String>::new());
+        assert_eq!(browser.problems(), Vec::<String>::new());
         daemon.stop();
-        wait_until(ms(3000) + slack(), "the end is shown", || {
+        wait_until(ms(3000) + slack(), "the page shows the lost connection", || {
             browser.value(LINK).starts_with("no connection")
         });
     });
 }
 
 #[test]
-fn it_works_without_scripts() {
-    if !browser::is_there() {
+fn page_works_without_javascript() {
+    if !browser::is_installed() {
         return skip_test(test_name!(), "needs chromium");
     }
     run_isolated_for(BROWSER_LIMIT, test_name!(), |lab| {
         let mounts = lab.mount_fuses(3);
         lab.set_fault("errno ESTALE", &mounts[2]);
         let (daemon, address) = start_with_http(lab, QUICK);
-        wait_until(ms(2000) + slack(), "it is shown", || super::state_of(address, &mounts[2]) == "failed");
+        wait_until(ms(2000) + slack(), "the page shows the failure", || {
+            super::state_of(address, &mounts[2]) == "failed"
+        });
         let browser = Browser::start(&lab.scratch_path("browser"));
-        browser.without_scripts(true);
+        browser.disable_scripts();
         browser.open(&format!("http://{address}/?q=estale+FAULT"));
         assert_eq!(browser.value(DEAD_TITLE), "1 mount is dead");
         assert_eq!(browser.value("document.querySelectorAll('tbody tr').length"), "1");
         assert_eq!(browser.value("getComputedStyle(document.querySelector('.badge')).borderRadius"), "99px");
-        assert_eq!(browser.complaints(), Vec::<String>::new());
+        assert_eq!(browser.problems(), Vec::<String>::new());
         daemon.stop();
     });
 }
 
 #[test]
-fn many_mounts_do_not_freeze_it() {
-    if !browser::is_there() {
+fn two_thousand_mounts_are_paged() {
+    if !browser::is_installed() {
         return skip_test(test_name!(), "needs chromium");
     }
     run_isolated_for(BROWSER_LIMIT, test_name!(), |lab| {
@@ -97,27 +101,29 @@ fn many_mounts_do_not_freeze_it() {
         assert!(page.text().contains("the first 500 of 2000 are shown"));
         let browser = Browser::start(&lab.scratch_path("browser"));
         browser.open(&format!("http://{address}/"));
-        wait_until(ms(5000) + slack(), "it is live", || {
+        wait_until(ms(5000) + slack(), "the page is live", || {
             browser.value("document.getElementById('place').textContent") == "1 of 4"
         });
         browser.value("document.getElementById('forth').click()");
         assert_eq!(browser.value("document.getElementById('place').textContent"), "2 of 4");
         let start = Instant::now();
         lab.set_fault("errno EIO", &mounts[1999]);
-        wait_until(ms(5000) + slack(), "it is shown", || browser.value(DEAD_TITLE) == "1 mount is dead");
+        wait_until(ms(5000) + slack(), "the page shows the failure", || {
+            browser.value(DEAD_TITLE) == "1 mount is dead"
+        });
         assert!(start.elapsed() < ms(5000) + slack());
-        assert_eq!(browser.complaints(), Vec::<String>::new());
+        assert_eq!(browser.problems(), Vec::<String>::new());
         daemon.stop();
     });
 }
 
 #[test]
-fn nothing_else_may_run_in_it() {
+fn page_runs_no_other_script() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuse_with("<script>alert(1)", "allow_other");
         let (daemon, address) = start_with_http(lab, QUICK);
         let page = get(address, "/?q=%22%3E%3Cscript%3E");
-        let policy = page.header("content-security-policy").expect("it has one");
+        let policy = page.header("content-security-policy").expect("the header exists");
         assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
         assert!(!policy.contains("unsafe"), "{policy}");
         assert_eq!(page.text().matches("<script>").count(), 1);

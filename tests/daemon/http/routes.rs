@@ -1,4 +1,4 @@
-//! What is answered, and how.
+//! Routes: status, headers and content.
 
 use super::{get, send, start_with_http, state_of};
 use crate::common::{display_path, ms, run_isolated, slack, wait_until};
@@ -8,7 +8,7 @@ use std::io::Read;
 use std::net::TcpListener;
 
 #[test]
-fn every_route_answers() {
+fn every_route_has_its_status_type_and_content() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(3);
         let (daemon, address) = start_with_http(lab, QUICK);
@@ -38,11 +38,11 @@ fn every_route_answers() {
             ("/api/v1/events?after=x", 400, "text/plain; charset=utf-8", "the number of an event"),
         ] {
             wait_until(ms(1000) + slack(), target, || get(address, target).status == status);
-            let answer = get(address, target);
-            assert_eq!(answer.header("content-type"), Some(kind), "{target}");
-            assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{target}");
-            let found = answer.text().to_lowercase().contains(&text.to_lowercase());
-            assert!(found, "{target}: {text} is not in {}", answer.text());
+            let response = get(address, target);
+            assert_eq!(response.header("content-type"), Some(kind), "{target}");
+            assert_eq!(response.header("x-content-type-options"), Some("nosniff"), "{target}");
+            let found = response.text().to_lowercase().contains(&text.to_lowercase());
+            assert!(found, "{target}: {text} is not in {}", response.text());
         }
         let named = get(address, &format!("/api/v1/mounts?mountpoint={}", display_path(&mounts[1]))).json();
         assert_eq!(
@@ -54,11 +54,11 @@ fn every_route_answers() {
 }
 
 #[test]
-fn a_lost_prober_shows_at_once() {
+fn stranded_prober_is_published_at_once() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("a");
         lab.set_fault("mute", &path);
-        // The next run, which would show it anyway, is far.
+        // The next run, which would also publish it, is a minute away.
         let (daemon, address) = start_with_http(lab, &["--timeout", "500ms", "--poll-interval", "60"]);
         daemon.wait_for_line("cannot be killed", ms(3000));
         let wanted = "\nmountstatus_probers_lost 1\n";
@@ -68,7 +68,7 @@ fn a_lost_prober_shows_at_once() {
 }
 
 #[test]
-fn methods_and_bodies_that_are_not_wanted() {
+fn other_methods_and_bodies_are_rejected() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(1);
         let (daemon, address) = start_with_http(lab, QUICK);
@@ -76,17 +76,17 @@ fn methods_and_bodies_that_are_not_wanted() {
         assert_eq!((head.status, head.body.len()), (200, 0));
         let post = send(address, "POST /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         assert_eq!((post.status, post.text()), (405, "only GET and HEAD are answered\n"));
-        // The body never comes, and nobody waits for it.
+        // The response does not wait for the body, which is never sent.
         for body in ["Content-Length: 1000000", "Transfer-Encoding: chunked"] {
-            let answer = send(address, &format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{body}\r\n\r\n"));
-            assert_eq!(answer.status, 413);
+            let response = send(address, &format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{body}\r\n\r\n"));
+            assert_eq!(response.status, 413);
         }
         daemon.stop();
     });
 }
 
 #[test]
-fn metrics_are_compressed_when_asked() {
+fn responses_are_compressed_on_request() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(3);
         let (daemon, address) = start_with_http(lab, &["--poll-interval", "60"]);
@@ -96,11 +96,11 @@ fn metrics_are_compressed_when_asked() {
             let request = format!(
                 "GET {target} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n"
             );
-            let packed = send(address, &request);
-            assert_eq!(packed.header("content-encoding"), Some("gzip"));
-            assert_eq!(packed.header("vary"), Some("accept-encoding"));
+            let compressed = send(address, &request);
+            assert_eq!(compressed.header("content-encoding"), Some("gzip"));
+            assert_eq!(compressed.header("vary"), Some("accept-encoding"));
             let mut text = String::new();
-            GzDecoder::new(&packed.body[..]).read_to_string(&mut text).expect("it is gzip");
+            GzDecoder::new(&compressed.body[..]).read_to_string(&mut text).expect("it is gzip");
             assert_eq!(text.lines().count(), plain.text().lines().count());
         }
         daemon.stop();
@@ -108,18 +108,22 @@ fn metrics_are_compressed_when_asked() {
 }
 
 #[test]
-fn a_hang_and_its_end_are_shown() {
+fn hang_and_recovery_are_published() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(3);
         let (daemon, address) = start_with_http(lab, QUICK);
         lab.set_fault("mute", &mounts[1]);
         daemon.wait_for_failure(&mounts[1], "hung", QUICK_HANG);
-        wait_until(super::SHOWN_WITHIN + slack(), "it is shown", || state_of(address, &mounts[1]) == "hung");
+        wait_until(super::SHOWN_WITHIN + slack(), "the state is published", || {
+            state_of(address, &mounts[1]) == "hung"
+        });
         assert!(get(address, "/metrics").text().contains("\ndead_mountpoints 1\n"));
         assert_eq!(get(address, "/api/v1/mounts").header("x-exit-status"), Some("1"));
         lab.clear_fault(&mounts[1]);
         daemon.wait_for_recovery(&mounts[1], ms(1000));
-        wait_until(super::SHOWN_WITHIN + slack(), "it is shown", || state_of(address, &mounts[1]) == "ok");
+        wait_until(super::SHOWN_WITHIN + slack(), "the state is published", || {
+            state_of(address, &mounts[1]) == "ok"
+        });
         daemon.stop();
     });
 }
@@ -129,52 +133,54 @@ fn not_ready_before_the_first_run_is_complete() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(2);
         lab.set_fault("mute", &mounts[0]);
-        let address = super::free_address();
+        let address = crate::common::free_address();
         let text = address.to_string();
         let daemon =
             crate::common::Daemon::spawn(lab.daemon_command(&["--timeout", "3", "--listen-address", &text]));
-        wait_until(ms(2000) + slack(), "it listens", || std::net::TcpStream::connect(address).is_ok());
+        wait_until(ms(2000) + slack(), "the daemon listens", || {
+            std::net::TcpStream::connect(address).is_ok()
+        });
         assert_eq!((get(address, "/-/ready").status, get(address, "/-/healthy").status), (503, 200));
         daemon.wait_for_line("Checked 2 mounts; 1 is dead", ms(4000));
-        wait_until(ms(1000) + slack(), "it is ready", || get(address, "/-/ready").status == 200);
+        wait_until(ms(1000) + slack(), "the daemon is ready", || get(address, "/-/ready").status == 200);
         daemon.stop();
     });
 }
 
 #[test]
-fn a_taken_port_is_a_warning() {
+fn port_in_use_is_a_warning_and_retried() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(1);
-        let taken = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
-        let address = taken.local_addr().expect("it is bound").to_string();
+        let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = taken.local_addr().expect("the socket is bound").to_string();
         let daemon = lab.start_daemon(&["--listen-address", &address]);
         daemon.wait_for_line(&format!("Cannot listen on {address}: Address already in use"), ms(1000));
         daemon.wait_for_line("; continuing without it", ms(0));
-        wait_until(ms(1000) + slack(), "no thread is left", || {
-            daemon.process.thread_count() <= without_http()
+        wait_until(ms(1000) + slack(), "the HTTP thread has ended", || {
+            daemon.process.thread_count() <= THREADS_WITHOUT_HTTP
         });
-        // Room was made, and somebody asks for another try.
+        // A reload retries the listener.
         drop(taken);
         daemon.send_signal(nix::sys::signal::Signal::SIGHUP);
-        let address: std::net::SocketAddr = address.parse().expect("it is one");
-        wait_until(ms(3000) + slack(), "it listens", || std::net::TcpStream::connect(address).is_ok());
+        let address: std::net::SocketAddr = address.parse().expect("an address");
+        wait_until(ms(3000) + slack(), "the daemon listens", || {
+            std::net::TcpStream::connect(address).is_ok()
+        });
         assert_eq!(get(address, "/-/healthy").status, 200);
         daemon.stop();
     });
 }
 
 /// The loop, the threads of the two sinks, and the one that reads the configuration.
-const fn without_http() -> usize {
-    4
-}
+const THREADS_WITHOUT_HTTP: usize = 4;
 
 #[test]
-fn without_listeners_there_is_no_thread() {
+fn http_thread_exists_only_with_a_listener() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(1);
         let daemon = lab.start_daemon(&["--listen-address", "off", "--socket", "off"]);
         let before = daemon.process.thread_count();
-        assert!(before <= without_http(), "{before}");
+        assert!(before <= THREADS_WITHOUT_HTTP, "{before}");
         daemon.stop();
         let (daemon, _) = start_with_http(lab, &[]);
         assert_eq!(daemon.process.thread_count(), before + 1);
@@ -183,7 +189,7 @@ fn without_listeners_there_is_no_thread() {
 }
 
 #[test]
-fn nobody_who_asks_costs_nothing() {
+fn idle_http_server_does_not_wake_up() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(5);
         let _read = lab.read_syslog();

@@ -7,28 +7,28 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
 #[test]
-fn it_is_there_while_the_daemon_is() {
+fn socket_exists_while_the_daemon_runs() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(2);
         let path = lab.scratch_path("socket");
-        let daemon = lab.start_daemon(&["--socket", path.to_str().expect("plain")]);
-        wait_until(ms(1000) + slack(), "it is there", || path.symlink_metadata().is_ok());
-        let mode = path.symlink_metadata().expect("it is there").permissions().mode();
+        let daemon = lab.start_daemon(&["--socket", path.to_str().expect("the path is UTF-8")]);
+        wait_until(ms(1000) + slack(), "the socket exists", || path.symlink_metadata().is_ok());
+        let mode = path.symlink_metadata().expect("it exists").permissions().mode();
         assert_eq!(mode & 0o7777, 0o660);
         assert_eq!(get_unix(&path, "/api/v1/mounts").json()["total"], 2);
         daemon.stop();
-        assert!(path.symlink_metadata().is_err(), "it is left behind");
+        assert!(path.symlink_metadata().is_err(), "the socket remains");
     });
 }
 
 #[test]
-fn what_a_dead_daemon_left_is_replaced() {
+fn stale_socket_is_replaced() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(1);
         let path = lab.scratch_path("socket");
-        drop(UnixListener::bind(&path).expect("a socket can be bound"));
-        let daemon = lab.start_daemon(&["--socket", path.to_str().expect("plain")]);
-        wait_until(ms(1000) + slack(), "it answers", || {
+        drop(UnixListener::bind(&path).expect("bind a socket"));
+        let daemon = lab.start_daemon(&["--socket", path.to_str().expect("the path is UTF-8")]);
+        wait_until(ms(1000) + slack(), "the daemon responds", || {
             std::os::unix::net::UnixStream::connect(&path).is_ok()
         });
         assert_eq!(get_unix(&path, "/-/healthy").status, 200);
@@ -37,23 +37,24 @@ fn what_a_dead_daemon_left_is_replaced() {
 }
 
 #[test]
-fn what_belongs_to_others_stays() {
+fn foreign_files_and_sockets_are_kept() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(1);
         let (taken, file) = (lab.scratch_path("socket"), lab.scratch_path("file"));
-        let _listener = UnixListener::bind(&taken).expect("a socket can be bound");
-        std::fs::write(&file, "precious").expect("a file can be written");
+        let _listener = UnixListener::bind(&taken).expect("bind a socket");
+        std::fs::write(&file, "precious").expect("write a file");
         for (path, problem) in [
             (&taken, "Address already in use"),
             (&file, "Address already in use"),
             (&lab.scratch_path("nowhere/socket"), "No such file or directory"),
         ] {
-            let daemon = lab.start_daemon(&[QUICK, &["--socket", path.to_str().expect("plain")]].concat());
+            let daemon =
+                lab.start_daemon(&[QUICK, &["--socket", path.to_str().expect("the path is UTF-8")]].concat());
             daemon.wait_for_line(&format!("Cannot listen on {}: {problem}", display_path(path)), ms(1000));
             daemon.wait_for_line("Checked 1 mount", ms(3000));
             daemon.stop();
         }
         assert!(taken.symlink_metadata().is_ok());
-        assert_eq!(std::fs::read_to_string(&file).expect("it is there"), "precious");
+        assert_eq!(std::fs::read_to_string(&file).expect("it exists"), "precious");
     });
 }

@@ -1,4 +1,4 @@
-//! A process in a mount namespace of its own, with mounts that are nowhere else.
+//! A process in its own mount namespace with private mounts.
 
 use crate::common::{Daemon, Lab, Lines, display_path, ms};
 use std::path::{Path, PathBuf};
@@ -6,13 +6,13 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 pub(super) struct Container {
     pub(super) process: Child,
-    /// It ends when this is closed.
+    /// Closing it ends the process.
     _stdin: ChildStdin,
     root: PathBuf,
 }
 
 impl Container {
-    /// Moves these mounts there, to [`Container::place`] 0, 1, …: here they are no more. It has no `/proc`.
+    /// Moves these mounts into the namespace, to [`Container::mount_point`] 0, 1, …. The namespace has no `/proc`.
     pub(super) fn with(lab: &Lab, mounts: &[&Path]) -> Container {
         let container = Container::sharing(lab, mounts);
         for mount in mounts {
@@ -21,7 +21,7 @@ impl Container {
         container
     }
 
-    /// The same, but here they stay where they are.
+    /// The same, but the mounts also stay in the own namespace.
     pub(super) fn sharing(lab: &Lab, mounts: &[&Path]) -> Container {
         let root = lab.scratch_path("there");
         std::fs::create_dir_all(&root).expect("a directory");
@@ -37,9 +37,9 @@ impl Container {
             .stdout(Stdio::piped())
             .spawn()
             .expect("unshare starts");
-        let said = Lines::from_reader(process.stdout.take().expect("it was asked for"));
-        assert!(said.wait_for(0, "ready", ms(10_000)).is_some(), "the container did not come up");
-        let stdin = process.stdin.take().expect("it was asked for");
+        let output = Lines::from_reader(process.stdout.take().expect("the stream is piped"));
+        assert!(output.wait_for(0, "ready", ms(10_000)).is_some(), "the container did not come up");
+        let stdin = process.stdin.take().expect("the stream is piped");
         Container { process, _stdin: stdin, root }
     }
 
@@ -47,20 +47,20 @@ impl Container {
         format!("/proc/{}/ns/mnt", self.process.id())
     }
 
-    pub(super) fn place(&self, n: usize) -> PathBuf {
+    pub(super) fn mount_point(&self, n: usize) -> PathBuf {
         self.root.join(n.to_string())
     }
 
-    /// Runs a command in its namespace.
+    /// Runs a command in the namespace.
     pub(super) fn run(&self, command: &[&str]) {
-        let done = Command::new("nsenter").arg(format!("--mount={}", self.file())).args(command).output();
-        let done = done.expect("nsenter starts");
-        assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
+        let result = Command::new("nsenter").arg(format!("--mount={}", self.file())).args(command).output();
+        let result = result.expect("nsenter starts");
+        assert!(result.status.success(), "{command:?}: {}", String::from_utf8_lossy(&result.stderr));
     }
 
-    /// A process in it that has this root, and no way to run anything there.
+    /// A process in the namespace with this root directory, which contains no programs.
     pub(super) fn chrooted(&self, root: &Path) -> Child {
-        // perl is essential on Debian, and needs nothing of its root to wait.
+        // perl is essential on Debian, and after chroot it needs no files.
         let script = "chroot $ARGV[0] or die; chdir '/'; $| = 1; print \"ready\\n\"; sleep 600";
         let mut child = Command::new("nsenter")
             .arg(format!("--mount={}", self.file()))
@@ -69,12 +69,12 @@ impl Container {
             .stdout(Stdio::piped())
             .spawn()
             .expect("nsenter starts");
-        let said = Lines::from_reader(child.stdout.take().expect("it was asked for"));
-        assert!(said.wait_for(0, "ready", ms(10_000)).is_some(), "nobody is in the new root");
+        let output = Lines::from_reader(child.stdout.take().expect("the stream is piped"));
+        assert!(output.wait_for(0, "ready", ms(10_000)).is_some(), "the process did not start");
         child
     }
 
-    /// The daemon, which watches what is in it.
+    /// The command line of a daemon that watches the namespace.
     pub(super) fn command(&self, lab: &Lab, arguments: &[&str]) -> Command {
         let mut command = lab.daemon_command(arguments);
         command.args(self.options());
@@ -96,7 +96,7 @@ impl Container {
         ["--mount-namespace".into(), self.file(), "--mount-points-include".into(), include]
     }
 
-    /// Its end, as if its last process had ended by itself.
+    /// Ends the last process of the namespace.
     pub(super) fn end(mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();

@@ -1,4 +1,4 @@
-//! The end of the namespace that is watched: told, with an exit status of its own, whatever hangs; and it is let go.
+//! When the watched namespace ends, the daemon logs it, releases the namespace, and exits with its own status.
 
 use super::Container;
 use crate::common::{CommandOutput, Daemon, Lab, ms, run_isolated, slack, wait_until};
@@ -7,24 +7,24 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// The exit status for it.
+/// The exit status when the namespace has ended.
 const ENDED: i32 = 3;
 
-/// What is there for as long as this FUSE file system is mounted anywhere.
+/// A directory that exists while this FUSE file system is mounted in any namespace.
 fn connection(mount: &Path) -> PathBuf {
     let connections = Path::new("/sys/fs/fuse/connections");
     nix::mount::mount(Some("none"), connections, Some("fusectl"), nix::mount::MsFlags::empty(), None::<&str>)
         .expect("fusectl mounts");
     let table = std::fs::read("/proc/self/mountinfo").expect("proc");
     let table = platform::mountinfo::parse(&table).expect("a mount table");
-    let found = table.iter().find(|entry| entry.mountpoint == mount).expect("it is mounted");
+    let found = table.iter().find(|entry| entry.mountpoint == mount).expect("the mount exists");
     let connection = connections.join(found.device_number.minor.to_string());
     assert!(connection.exists(), "{connection:?}");
     connection
 }
 
 #[test]
-fn the_end_of_a_container_is_told_at_once() {
+fn end_of_the_container_ends_the_daemon_at_once() {
     run_isolated(test_name!(), |lab| {
         let inner = lab.mount_fuse("a");
         let connection = connection(&inner);
@@ -36,22 +36,22 @@ fn the_end_of_a_container_is_told_at_once() {
             &format!("The mount namespace of {file} has ended; nothing is left to watch"),
             ms(500),
         );
-        let done = daemon.wait_for_exit(start, ms(1000));
-        assert_eq!(done.code, Some(ENDED), "{}", done.stderr);
-        assert!(!done.stderr.contains("Mount disappeared"), "{}", done.stderr);
-        // The last one to hold the namespace has let go of it, so its mounts are gone and their server knows.
+        let result = daemon.wait_for_exit(start, ms(1000));
+        assert_eq!(result.code, Some(ENDED), "{}", result.stderr);
+        assert!(!result.stderr.contains("Mount disappeared"), "{}", result.stderr);
+        // The daemon held the namespace last; releasing it unmounts the file system.
         wait_until(ms(2000) + slack(), "the file system is gone", || !connection.exists());
     });
 }
 
 #[test]
-fn a_probe_that_cannot_be_killed_does_not_keep_the_daemon_from_its_end() {
+fn stranded_prober_does_not_delay_the_end_of_the_namespace() {
     run_isolated(test_name!(), |lab| {
         let inner = lab.mount_fuse("a");
         let container = Container::with(lab, &[&inner]);
         let daemon = container.daemon(lab, QUICK);
         lab.set_fault("mute", &inner);
-        daemon.wait_for_failure(&container.place(0), "hung", QUICK_HANG);
+        daemon.wait_for_failure(&container.mount_point(0), "hung", QUICK_HANG);
         daemon.wait_for_line("cannot be killed while 1 of its probes hang", ms(3000));
         let start = Instant::now();
         container.end();
@@ -60,31 +60,31 @@ fn a_probe_that_cannot_be_killed_does_not_keep_the_daemon_from_its_end() {
 }
 
 #[test]
-fn a_process_that_goes_elsewhere_leaves_its_namespace_unwatched() {
+fn process_that_leaves_its_namespace_ends_the_daemon() {
     run_isolated(test_name!(), |lab| {
-        // It waits for its standard input and then leaves for a namespace of its own.
+        // When stdin is closed, the process moves to another mount namespace.
         let mut process = Command::new("unshare")
             .args(["--mount", "--", "sh", "-c", "echo ready; read line; exec unshare --mount sleep 600"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("unshare starts");
-        let said = crate::common::Lines::from_reader(process.stdout.take().expect("it was asked for"));
-        assert!(said.wait_for(0, "ready", ms(10_000)).is_some());
+        let output = crate::common::Lines::from_reader(process.stdout.take().expect("the stream is piped"));
+        assert!(output.wait_for(0, "ready", ms(10_000)).is_some());
         let mut command = lab.daemon_command(QUICK);
         command.args(["--mount-namespace", &format!("/proc/{}/ns/mnt", process.id())]);
         let daemon = Daemon::start(command);
         let start = Instant::now();
         drop(process.stdin.take());
-        let done = daemon.wait_for_exit(start, ms(3000));
-        assert_eq!(done.code, Some(ENDED), "{}", done.stderr);
-        process.kill().expect("it lives");
-        process.wait().expect("it is ours");
+        let result = daemon.wait_for_exit(start, ms(3000));
+        assert_eq!(result.code, Some(ENDED), "{}", result.stderr);
+        process.kill().expect("the process runs");
+        process.wait().expect("it is a child");
     });
 }
 
-/// A container whose namespace is mounted on this file. The kernel allows that for namespaces with a higher number than
-/// our own, and since it gives each processor numbers of its own (seen on 6.18) the next need not have one.
+/// A container whose namespace is bind-mounted on this file. The kernel allows that only for namespaces with a higher
+/// number than our own. Linux 6.18 allocates numbers per CPU, so the next namespace need not have a higher one.
 fn mounted_on(lab: &Lab, mount: &Path, file: &Path) -> Container {
     for _ in 0..64 {
         let container = Container::sharing(lab, &[mount]);
@@ -103,18 +103,18 @@ fn mounted_on(lab: &Lab, mount: &Path, file: &Path) -> Container {
 }
 
 #[test]
-fn a_namespace_that_is_mounted_ends_with_that_mount() {
+fn namespace_file_ends_with_its_bind_mount() {
     run_isolated(test_name!(), |lab| {
         let inner = lab.mount_fuse("a");
         let connection = connection(&inner);
         let file = lab.scratch_path("namespace");
-        std::fs::write(&file, "").expect("a file");
+        std::fs::write(&file, "").expect("write a file");
         let container = mounted_on(lab, &inner, &file);
-        let path = container.place(0);
+        let path = container.mount_point(0);
         let mut command = lab.daemon_command(QUICK);
         command.arg("--mount-namespace").arg(&file);
         command.args(["--mount-points-include", &format!("^{}$", path.display())]);
-        container.end(); // the mount alone keeps it now
+        container.end(); // now only the bind mount keeps the namespace alive
         let daemon = Daemon::start(command);
         daemon.wait_for_line("Checked 1 mount; 0 are dead", ms(2000));
         lab.set_fault("mute", &inner);
@@ -122,15 +122,15 @@ fn a_namespace_that_is_mounted_ends_with_that_mount() {
         lab.clear_fault(&inner);
         daemon.wait_for_recovery(&path, ms(3000));
         let start = Instant::now();
-        lab.unmount(&file).expect("we do not keep it busy");
-        let done = daemon.wait_for_exit(start, ms(2000));
-        assert_eq!(done.code, Some(ENDED), "{}", done.stderr);
+        lab.unmount(&file).expect("it is not in use");
+        let result = daemon.wait_for_exit(start, ms(2000));
+        assert_eq!(result.code, Some(ENDED), "{}", result.stderr);
         wait_until(ms(2000) + slack(), "the file system is gone", || !connection.exists());
     });
 }
 
 #[test]
-fn a_single_run_in_a_namespace_that_ends_is_no_success() {
+fn single_run_fails_when_the_namespace_ends() {
     run_isolated(test_name!(), |lab| {
         let inner = lab.mount_fuse("a");
         let container = Container::with(lab, &[&inner]);
@@ -144,23 +144,28 @@ fn a_single_run_in_a_namespace_that_ends_is_no_success() {
         wait_until(ms(10_000), "both wait", || lab.request_counts(&inner).ends_with("kept=2"));
         let start = Instant::now();
         container.end();
-        let done = daemon.wait_for_exit(start, ms(1000));
-        assert_eq!(done.code, Some(ENDED), "{}", done.stderr);
-        let done = check.wait_for_exit(start, ms(1000));
-        assert_eq!((done.code, done.stdout.contains("MOUNTS UNKNOWN")), (Some(3), true), "{}", done.stdout);
+        let result = daemon.wait_for_exit(start, ms(1000));
+        assert_eq!(result.code, Some(ENDED), "{}", result.stderr);
+        let result = check.wait_for_exit(start, ms(1000));
+        assert_eq!(
+            (result.code, result.stdout.contains("MOUNTS UNKNOWN")),
+            (Some(3), true),
+            "{}",
+            result.stdout
+        );
     });
 }
 
 #[test]
-fn one_that_is_not_there_any_more_is_no_start() {
+fn namespace_that_has_ended_is_a_usage_error() {
     run_isolated(test_name!(), |lab| {
         let container = Container::with(lab, &[]);
         let command = container.command(lab, &["--once-only", "--syslog", "off"]);
         let file = container.file();
         container.end();
-        let done = CommandOutput::run(command, ms(2000));
-        assert_eq!(done.code, Some(2), "{}", done.stderr);
-        done.assert_stderr_contains(&format!("--mount-namespace {file}: No such file or directory"));
-        assert_eq!(done.stderr.lines().count(), 1, "{}", done.stderr);
+        let result = CommandOutput::run(command, ms(2000));
+        assert_eq!(result.code, Some(2), "{}", result.stderr);
+        result.assert_stderr_contains(&format!("--mount-namespace {file}: No such file or directory"));
+        assert_eq!(result.stderr.lines().count(), 1, "{}", result.stderr);
     });
 }

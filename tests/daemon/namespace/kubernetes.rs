@@ -1,13 +1,12 @@
-//! `contrib/kubernetes/daemonset.yaml`, held against the program: its arguments and capabilities work.
+//! Checks that the arguments and capabilities in `contrib/kubernetes/daemonset.yaml` work.
 
 use super::Container;
-use super::rights::limited;
-use crate::common::{CommandOutput, Daemon, ms, run_isolated, slack, wait_until};
+use super::capabilities::with_capabilities;
+use crate::common::{CommandOutput, Daemon, free_address, ms, run_isolated, slack, wait_until};
 use crate::http::get;
 use mount_status_monitor::cli::{self, Invocation};
 use mount_status_monitor::output::http::SocketChoice;
 use std::ffi::OsString;
-use std::net::{SocketAddr, TcpListener};
 use yaml_rust2::{Yaml, YamlLoader};
 
 const MANIFEST: &str = include_str!("../../../contrib/kubernetes/daemonset.yaml");
@@ -28,8 +27,8 @@ pub(super) fn words(list: &Yaml) -> Vec<String> {
     list.as_vec().expect("a list").iter().map(|word| word.as_str().expect("a word").to_owned()).collect()
 }
 
-/// The capabilities as setpriv(1) writes them.
-pub(super) fn capabilities() -> Vec<String> {
+/// The capabilities in the notation of setpriv(1).
+pub(super) fn required_capabilities() -> Vec<String> {
     words(&container()["securityContext"]["capabilities"]["add"])
         .iter()
         .map(|name| name.to_lowercase())
@@ -37,7 +36,7 @@ pub(super) fn capabilities() -> Vec<String> {
 }
 
 #[test]
-fn the_manifest_fits_the_program_and_itself() {
+fn daemonset_is_consistent_with_the_program() {
     let container = container();
     let arguments = std::iter::once("mount_status_monitor".to_owned()).chain(words(&container["args"]));
     let Ok(Invocation::Daemon(config, _)) = cli::parse(arguments.map(OsString::from)) else {
@@ -53,8 +52,8 @@ fn the_manifest_fits_the_program_and_itself() {
     assert_eq!(container["ports"][0]["containerPort"].as_i64(), Some(port.into()));
     let name = &container["ports"][0]["name"];
     for (probe, path) in [("livenessProbe", "/-/healthy"), ("readinessProbe", "/-/ready")] {
-        let asked = &container[probe]["httpGet"];
-        assert_eq!((asked["path"].as_str(), &asked["port"]), (Some(path), name), "{probe}");
+        let http_get = &container[probe]["httpGet"];
+        assert_eq!((http_get["path"].as_str(), &http_get["port"]), (Some(path), name), "{probe}");
     }
     let SocketChoice::At(socket) = &config.http.socket else { panic!("no socket") };
     let mounted = container["volumeMounts"][0]["mountPath"].as_str().expect("a path");
@@ -66,7 +65,7 @@ fn the_manifest_fits_the_program_and_itself() {
 }
 
 #[test]
-fn the_node_s_types_of_storage_are_watched_and_those_of_containers_are_not() {
+fn daemonset_watches_storage_types_only() {
     let arguments = std::iter::once("mount_status_monitor".to_owned()).chain(words(&container()["args"]));
     let Ok(Invocation::Daemon(config, _)) = cli::parse(arguments.map(OsString::from)) else {
         panic!("arguments")
@@ -83,14 +82,13 @@ fn the_node_s_types_of_storage_are_watched_and_those_of_containers_are_not() {
     }
 }
 
-/// With all that the manifest says, but for what it calls the first process and for an address that is free here.
+/// Uses the arguments of the manifest, with another namespace, port and socket.
 #[test]
-fn with_its_arguments_and_capabilities_the_node_is_watched() {
+fn daemonset_arguments_and_capabilities_watch_the_node() {
     run_isolated(test_name!(), |lab| {
         let inner = lab.mount_fuse("a");
         let node = Container::with(lab, &[&inner]);
-        let address: SocketAddr =
-            TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port");
+        let address = free_address();
         let socket = lab.scratch_path("socket");
         let arguments = words(&container()["args"]).into_iter().map(|argument| {
             match argument.split_once('=').expect("an option and its value").0 {
@@ -102,22 +100,22 @@ fn with_its_arguments_and_capabilities_the_node_is_watched() {
         });
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
         command.args(arguments).args(["--timeout", "500ms", "--poll-interval", "1"]);
-        let daemon = Daemon::start(limited(&capabilities(), &command));
-        wait_until(ms(2000) + slack(), "it is ready", || get(address, "/-/ready").status == 200);
+        let daemon = Daemon::start(with_capabilities(&required_capabilities(), &command));
+        wait_until(ms(2000) + slack(), "the daemon is ready", || get(address, "/-/ready").status == 200);
         lab.set_fault("mute", &inner);
-        let path = node.place(0);
+        let path = node.mount_point(0);
         daemon.wait_for_failure(&path, "hung", crate::QUICK_HANG);
         assert_eq!(get(address, "/-/healthy").status, 200);
         let line = format!("mountpoint=\"{}\"}} 0", path.display());
-        wait_until(ms(2000) + slack(), "Prometheus learns of it", || {
+        wait_until(ms(2000) + slack(), "the metric shows the failure", || {
             get(address, "/metrics").text().contains(&line)
         });
 
         let mut status = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
         status.args(["status", "--socket"]).arg(&socket);
-        let done = CommandOutput::run(status, ms(2000));
-        assert_eq!(done.code, Some(1), "{}", done.stderr);
-        assert!(done.stdout.contains(path.to_str().expect("plain names")), "{}", done.stdout);
+        let result = CommandOutput::run(status, ms(2000));
+        assert_eq!(result.code, Some(1), "{}", result.stderr);
+        assert!(result.stdout.contains(path.to_str().expect("the path is UTF-8")), "{}", result.stdout);
         daemon.stop();
     });
 }

@@ -1,4 +1,4 @@
-//! Mount points are any bytes. A line is always one line, and JSON is always JSON.
+//! Mount points with arbitrary bytes: each message stays one line, and JSON stays valid.
 
 use crate::common::{CommandOutput, Lab, display_path, ms, run_isolated};
 use crate::{QUICK, QUICK_HANG};
@@ -18,7 +18,7 @@ const ODD: &[&[u8]] = &[
 ];
 
 #[test]
-fn odd_names_are_told_on_one_line() {
+fn unusual_names_are_logged_on_one_line() {
     run_isolated(test_name!(), |lab| {
         let paths = odd_mounts(lab);
         let daemon = lab.start_daemon(QUICK);
@@ -47,15 +47,15 @@ fn odd_names_are_told_on_one_line() {
 }
 
 #[test]
-fn odd_names_are_right_in_the_table_of_check() {
+fn unusual_names_are_correct_in_check_output() {
     run_isolated(test_name!(), |lab| {
         let paths = odd_mounts(lab);
         lab.set_fault("errno EIO", &paths[1]);
-        let done = check(lab, &["--json"]);
-        let mounts = super::check::mounts_of(&done.stdout);
+        let result = check(lab, &["--json"]);
+        let mounts = super::check::mounts_of(&result.stdout);
         for (n, path) in paths.iter().enumerate() {
             let found = mounts.iter().find(|mount| mount["mountpoint"] == display_path(path).as_str());
-            let found = found.unwrap_or_else(|| panic!("{} is not in {}", display_path(path), done.stdout));
+            let found = found.unwrap_or_else(|| panic!("{} is not in {}", display_path(path), result.stdout));
             assert_eq!(found["state"], if n == 1 { "failed" } else { "ok" });
         }
         assert_eq!(mounts.len(), paths.len());
@@ -70,7 +70,7 @@ fn odd_names_are_right_in_the_table_of_check() {
 }
 
 #[test]
-fn a_path_as_long_as_paths_can_be() {
+fn mount_point_of_maximum_length_is_probed() {
     run_isolated(test_name!(), |lab| {
         let mut name = PathBuf::new();
         while lab.mount_point(&name).as_os_str().len() + 250 < 4095 {

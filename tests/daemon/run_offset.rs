@@ -1,5 +1,5 @@
-//! Machines that start together do not run together: the second run comes at a time that the machine id and the name
-//! of the host decide.
+//! The time of the second run depends on the machine id and the host name, so that a fleet that starts at the same
+//! time does not probe at the same time.
 
 use crate::common::{Daemon, ms, run_isolated, skip_test, wait_until};
 use std::path::Path;
@@ -7,21 +7,21 @@ use std::time::Duration;
 
 const ID: &str = "/etc/machine-id";
 const INTERVAL: Duration = ms(3000);
-/// Two measures of the same time are not further apart, but those of different machines hardly all so close.
+/// Measurements of equal offsets differ by less than this; the offsets of all machines do not.
 const SAME: Duration = ms(500);
 
 #[test]
-fn each_machine_has_its_own_time_and_keeps_it() {
+fn second_run_time_depends_on_the_machine_id() {
     if !Path::new(ID).is_file() {
         return skip_test(test_name!(), "there is no /etc/machine-id to put another over");
     }
     run_isolated(test_name!(), |lab| {
         lab.bind_mount_file(Path::new(ID));
         let start = |id: &str| {
-            std::fs::write(ID, id).expect("it is ours now");
+            std::fs::write(ID, id).expect("write the machine id");
             lab.start_daemon(&["--poll-interval", "3"])
         };
-        // Nothing of the id is read later: the next daemon's is written while the first ones run.
+        // The daemon reads the id at its start only, so the file can be overwritten for the next one.
         let ids = ["1b4e", "77a0", "1b4e", "c0de", "0f0f", "2222", "3141", "5926", "5358", "9793"];
         let daemons: Vec<Daemon> = ids.iter().map(|id| start(id)).collect();
         let waits: Vec<Duration> = daemons.iter().map(second_run).collect();
@@ -34,7 +34,7 @@ fn each_machine_has_its_own_time_and_keeps_it() {
     });
 }
 
-/// How long after the first run it came.
+/// The time between the first and the second run.
 fn second_run(daemon: &Daemon) -> Duration {
     wait_until(3 * INTERVAL, "a second run", || daemon.stderr.count("Checked ") >= 2);
     let runs: Vec<_> =

@@ -1,4 +1,4 @@
-//! FUSE mounts that answer nobody but their owner, root included.
+//! FUSE mounts without `allow_other`, which deny access to every user but their owner, even to root.
 
 use crate::common::{CommandOutput, display_path, ms, run_isolated};
 use crate::{QUICK, QUICK_HANG};
@@ -7,7 +7,7 @@ const OWNER: u32 = 1000;
 const STRANGER: u32 = 2000;
 
 #[test]
-fn root_sees_a_users_mount_hang() {
+fn root_detects_a_hang_of_a_users_mount() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse_with("a", &format!("owner={OWNER}"));
         let daemon = lab.start_daemon(QUICK);
@@ -23,28 +23,28 @@ fn root_sees_a_users_mount_hang() {
 }
 
 #[test]
-fn a_stranger_is_denied_and_alarms_nobody() {
+fn other_user_is_denied_without_an_alarm() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse_with("a", &format!("owner={OWNER}"));
         lab.set_fault("mute", &path);
         let mut command = lab.daemon_command_as(STRANGER, QUICK);
         command.arg("--once-only");
-        let done = CommandOutput::run(command, ms(5000));
-        assert_eq!(done.code, Some(0), "{}", done.stderr);
-        done.assert_stderr_contains(&format!("Mount cannot be checked: {} (EACCES", display_path(&path)));
-        assert!(!done.stderr.contains("Mount failed"), "{}", done.stderr);
+        let result = CommandOutput::run(command, ms(5000));
+        assert_eq!(result.code, Some(0), "{}", result.stderr);
+        result.assert_stderr_contains(&format!("Mount cannot be checked: {} (EACCES", display_path(&path)));
+        assert!(!result.stderr.contains("Mount failed"), "{}", result.stderr);
     });
 }
 
 #[test]
-fn an_ordinary_user_sees_his_own_mount_hang() {
+fn owner_detects_a_hang_of_the_own_mount() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse_with("a", &format!("owner={OWNER}"));
         lab.set_fault("mute", &path);
         let mut command = lab.daemon_command_as(OWNER, QUICK);
         command.arg("--once-only");
-        let done = CommandOutput::run(command, ms(5000));
-        assert_eq!(done.code, Some(1), "{}", done.stderr);
-        done.assert_stderr_contains(&format!("Mount failed health-check: {} (hung:", display_path(&path)));
+        let result = CommandOutput::run(command, ms(5000));
+        assert_eq!(result.code, Some(1), "{}", result.stderr);
+        result.assert_stderr_contains(&format!("Mount failed health-check: {} (hung:", display_path(&path)));
     });
 }

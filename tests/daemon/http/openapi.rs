@@ -1,4 +1,4 @@
-//! The description of the API against what is really answered.
+//! Compares `contrib/openapi.json` with real responses.
 
 use super::{LIMIT, get, open_event_stream, start_with_http};
 use crate::common::{ms, run_isolated, slack, wait_until};
@@ -6,7 +6,7 @@ use crate::{QUICK, QUICK_HANG};
 use serde_json::Value;
 
 #[test]
-fn the_description_holds() {
+fn responses_match_the_openapi_document() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(4);
         lab.set_fault("errno ESTALE", &mounts[0]);
@@ -20,14 +20,14 @@ fn the_description_holds() {
         lab.set_fault("die", &mounts[2]);
         lab.detach(&mounts[2]);
         lab.mount_tmpfs(&lab.mount_point("new"));
-        lines.wait_for(0, "\"event\":\"mounted\"", LIMIT).expect("it is told");
-        wait_until(ms(2000) + slack(), "all is shown", || {
+        lines.wait_for(0, "\"event\":\"mounted\"", LIMIT).expect("the event arrives");
+        wait_until(ms(2000) + slack(), "the failure is published", || {
             get(address, "/api/v1/mounts?state=hung").json()["total"] == 1
         });
 
-        let answer = get(address, "/api/v1/mounts").json();
+        let response = get(address, "/api/v1/mounts").json();
         assert_eq!(
-            faults(&api, &api["components"]["schemas"]["Mounts"], &answer, "mounts"),
+            mismatches(&api, &api["components"]["schemas"]["Mounts"], &response, "mounts"),
             Vec::<String>::new()
         );
         let events: Vec<Value> = lines
@@ -38,14 +38,14 @@ fn the_description_holds() {
             .collect();
         assert!(events.len() > 5);
         for event in &events {
-            let faults = faults(&api, &api["components"]["schemas"]["Event"], event, "event");
-            assert_eq!(faults, Vec::<String>::new(), "{event}");
+            let mismatches = mismatches(&api, &api["components"]["schemas"]["Event"], event, "event");
+            assert_eq!(mismatches, Vec::<String>::new(), "{event}");
         }
-        // Every path that is described answers, and with a status that is described.
-        for (path, described) in api["paths"].as_object().expect("paths") {
+        // Every documented path responds with a documented status.
+        for (path, documented) in api["paths"].as_object().expect("paths") {
             if path != "/api/v1/events" {
                 let status = get(address, path).status.to_string();
-                assert!(described["get"]["responses"][&status].is_object(), "{path}: {status}");
+                assert!(documented["get"]["responses"][&status].is_object(), "{path}: {status}");
             }
         }
         daemon.stop();
@@ -53,7 +53,7 @@ fn the_description_holds() {
 }
 
 #[test]
-fn a_fault_is_found() {
+fn schema_check_finds_mismatches() {
     let api: Value =
         serde_json::from_str(include_str!("../../../contrib/openapi.json")).expect("the description is JSON");
     let run = &api["components"]["schemas"]["Run"];
@@ -66,25 +66,25 @@ fn a_fault_is_found() {
         (serde_json::json!({"time": time, "took_seconds": 1, "more": 1}), 1),
         (serde_json::json!([]), 1),
     ] {
-        assert_eq!(faults(&api, run, &value, "run").len(), count, "{value}");
+        assert_eq!(mismatches(&api, run, &value, "run").len(), count, "{value}");
     }
 }
 
-/// What is wrong with the value, by the words of JSON Schema that the description uses.
-fn faults(api: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> {
+/// Validates the value with the subset of JSON Schema that the document uses, and returns the mismatches.
+fn mismatches(api: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> {
     if let Some(reference) = schema["$ref"].as_str() {
-        let pointer = reference.strip_prefix('#').expect("it stays in the file");
-        return faults(api, api.pointer(pointer).expect("it is there"), value, at);
+        let pointer = reference.strip_prefix('#').expect("a local reference");
+        return mismatches(api, api.pointer(pointer).expect("it exists"), value, at);
     }
     if let Some(choices) = schema["anyOf"].as_array() {
-        let all: Vec<Vec<String>> = choices.iter().map(|choice| faults(api, choice, value, at)).collect();
+        let all: Vec<Vec<String>> = choices.iter().map(|choice| mismatches(api, choice, value, at)).collect();
         return if all.iter().any(Vec::is_empty) { Vec::new() } else { all.concat() };
     }
     let kinds = match &schema["type"] {
         Value::Array(kinds) => kinds.clone(),
         kind => vec![kind.clone()],
     };
-    if !kinds.iter().filter_map(Value::as_str).any(|kind| is(value, kind)) {
+    if !kinds.iter().filter_map(Value::as_str).any(|kind| has_type(value, kind)) {
         return vec![format!("{at}: {value} is none of {kinds:?}")];
     }
     let mut found = Vec::new();
@@ -93,10 +93,10 @@ fn faults(api: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> {
     }
     let is_time = |text: &str| text.len() == 24 && text.ends_with('Z') && text.as_bytes()[10] == b'T';
     if schema["format"] == "date-time" && value.as_str().is_some_and(|text| !is_time(text)) {
-        found.push(format!("{at}: {value} is no time"));
+        found.push(format!("{at}: {value} is no timestamp"));
     }
     for item in value.as_array().into_iter().flatten() {
-        found.extend(faults(api, &schema["items"], item, &format!("{at}[]")));
+        found.extend(mismatches(api, &schema["items"], item, &format!("{at}[]")));
     }
     let Some(object) = value.as_object() else { return found };
     for key in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
@@ -104,14 +104,14 @@ fn faults(api: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> {
     }
     for (key, value) in object {
         match schema["properties"].get(key) {
-            Some(schema) => found.extend(faults(api, schema, value, &format!("{at}.{key}"))),
-            None => found.push(format!("{at}: {key} is not described")),
+            Some(schema) => found.extend(mismatches(api, schema, value, &format!("{at}.{key}"))),
+            None => found.push(format!("{at}: {key} is not documented")),
         }
     }
     found
 }
 
-fn is(value: &Value, kind: &str) -> bool {
+fn has_type(value: &Value, kind: &str) -> bool {
     match kind {
         "null" => value.is_null(),
         "boolean" => value.is_boolean(),

@@ -1,18 +1,18 @@
-//! Changes of the mount table are told, at once and once.
+//! Changes of the mount table are logged at once, and once.
 
 use crate::common::{display_path, ms, pause, run_isolated};
 use crate::{QUICK, QUICK_HANG};
 
 const SOON: std::time::Duration = ms(500);
 
-/// Changes that the quick way of reading does not show are seen by the whole reading that follows it.
+/// For changes that the fast comparison does not show; a read of the whole table follows it.
 const SOON_WHOLE: std::time::Duration = ms(1500);
 
-/// Long enough that only the kernel's notification can be the reason for what is told soon.
+/// The interval is so long that early log lines can only come from notifications of the kernel.
 const PATIENT: &[&str] = &["--timeout", "500ms", "--poll-interval", "60"];
 
 #[test]
-fn mount_and_unmount_are_told() {
+fn mount_and_unmount_are_logged() {
     run_isolated(test_name!(), |lab| {
         let daemon = lab.start_daemon(PATIENT);
         let path = lab.mount_fuse_with("a", "allow_other subtype=sshfs fsname=host:/dir");
@@ -28,7 +28,7 @@ fn mount_and_unmount_are_told() {
 }
 
 #[test]
-fn a_new_mount_is_asked_at_once() {
+fn new_mount_is_probed_at_once() {
     run_isolated(test_name!(), |lab| {
         let daemon = lab.start_daemon(PATIENT);
         let path = lab.mount_fuse_with("a", "allow_other mute");
@@ -38,7 +38,7 @@ fn a_new_mount_is_asked_at_once() {
 }
 
 #[test]
-fn read_only_is_told() {
+fn read_only_remount_is_logged() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_point("a");
         lab.mount_tmpfs(&path);
@@ -52,7 +52,7 @@ fn read_only_is_told() {
 }
 
 #[test]
-fn a_move_is_told_as_one() {
+fn move_is_logged_as_one_event() {
     run_isolated(test_name!(), |lab| {
         let from = lab.mount_point("a");
         let to = lab.mount_point("b");
@@ -70,7 +70,7 @@ fn a_move_is_told_as_one() {
 }
 
 #[test]
-fn a_hidden_mount_is_not_judged_and_comes_back() {
+fn hidden_mount_is_not_probed_until_it_is_visible() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("a");
         let daemon = lab.start_daemon(QUICK);
@@ -89,7 +89,7 @@ fn a_hidden_mount_is_not_judged_and_comes_back() {
 }
 
 #[test]
-fn mounts_that_are_not_included_are_not_told() {
+fn excluded_mounts_are_not_logged() {
     run_isolated(test_name!(), |lab| {
         let daemon = lab.start_daemon(PATIENT);
         lab.mount_tmpfs(&lab.scratch_path("elsewhere"));
@@ -102,7 +102,7 @@ fn mounts_that_are_not_included_are_not_told() {
 }
 
 #[test]
-fn a_storm_of_changes_ends_in_the_truth() {
+fn many_changes_end_in_the_right_state() {
     run_isolated(test_name!(), |lab| {
         let daemon = lab.start_daemon(PATIENT);
         let path = lab.mount_point("a");

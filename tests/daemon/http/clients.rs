@@ -1,0 +1,148 @@
+//! `status`, `watch` and `check` as clients of the daemon's socket.
+
+use crate::common::{CommandOutput, Daemon, Lab, display_path, ms, pause, run_isolated, slack, wait_until};
+use crate::{QUICK, QUICK_HANG};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[test]
+fn status_shows_what_the_daemon_knows() {
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(3);
+        let (daemon, socket) = start_with_socket(lab);
+        lab.set_fault("errno ESTALE", &mounts[1]);
+        daemon.wait_for_failure(&mounts[1], "stale", QUICK_HANG);
+        wait_until(ms(1000) + slack(), "status shows the failure", || {
+            run_client("status", &socket, &[]).code == Some(1)
+        });
+        let result = run_client("status", &socket, &[]);
+        assert!(
+            result.stdout.contains("failed ESTALE") && result.stdout.contains(&display_path(&mounts[1])),
+            "{}",
+            result.stdout
+        );
+        let result = run_client("status", &socket, &["--json"]);
+        let document: Value = serde_json::from_str(&result.stdout).expect("JSON");
+        assert_eq!(
+            (result.code, &document["dead"], &document["daemon"]["version"]),
+            (Some(1), &1.into(), &env!("CARGO_PKG_VERSION").into())
+        );
+        daemon.stop();
+        let result = run_client("status", &socket, &[]);
+        assert_eq!((result.code, result.stderr.lines().count()), (Some(2), 1), "{}", result.stderr);
+        result.assert_stderr_contains("no daemon is running");
+    });
+}
+
+#[test]
+fn check_queries_the_daemon_unless_direct() {
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(3);
+        let (daemon, socket) = start_with_socket(lab);
+        // The daemon watches only the mounts of the lab; a direct check would find more.
+        let by_daemon = |result: &CommandOutput| result.stdout.contains("Checked 3 mounts");
+        let result = run_client("check", &socket, &[]);
+        assert!(by_daemon(&result) && result.code == Some(0), "{}{}", result.stdout, result.stderr);
+        let one = run_client("check", &socket, &[mounts[2].to_str().expect("the path is UTF-8")]);
+        assert!(one.stdout.contains("Checked 1 mount; 0 are dead"), "{}", one.stdout);
+        let line = run_client("check", &socket, &["--nagios"]);
+        assert!(line.stdout.starts_with("MOUNTS OK - 3 mounts") && line.stdout.lines().count() == 1);
+        let json: Value =
+            serde_json::from_str(&run_client("check", &socket, &["--json"]).stdout).expect("JSON");
+        assert!(json["daemon"].is_object());
+        for direct in [&["--direct"][..], &["--timeout", "2"], &["--fs-types-exclude", "^x$"]] {
+            let json = run_client("check", &socket, &[direct, &["--json"]].concat());
+            let json: Value = serde_json::from_str(&json.stdout).expect("JSON");
+            assert!(json["daemon"].is_null() && json["total"].as_u64() > Some(3), "{direct:?}");
+        }
+        // Mounts that the daemon does not watch are checked directly.
+        assert_eq!(run_client("check", &socket, &["/proc"]).code, Some(0));
+        daemon.stop();
+        let result = run_client("check", &socket, &["/proc"]);
+        assert_eq!(result.code, Some(0), "{}{}", result.stdout, result.stderr);
+    });
+}
+
+#[test]
+fn unresponsive_daemon_does_not_delay_clients() {
+    run_isolated(test_name!(), |lab| {
+        lab.mount_fuses(1);
+        let (daemon, socket) = start_with_socket(lab);
+        daemon.send_signal(nix::sys::signal::Signal::SIGSTOP);
+        let result = run_client("status", &socket, &[]);
+        assert_eq!(result.code, Some(2), "{}", result.stdout);
+        assert!(result.elapsed < ms(2000) + slack(), "{:?}", result.elapsed);
+        let result = run_client("check", &socket, &["/proc"]);
+        assert_eq!(result.code, Some(0), "{}{}", result.stdout, result.stderr);
+        daemon.send_signal(nix::sys::signal::Signal::SIGCONT);
+        daemon.stop();
+    });
+}
+
+#[test]
+fn watch_shows_events_as_they_happen() {
+    run_isolated(test_name!(), |lab| {
+        let mounts = lab.mount_fuses(2);
+        let (daemon, socket) = start_with_socket(lab);
+        let (text, json) = (start_watch(&socket, &[]), start_watch(&socket, &["--json"]));
+        // A printed line shows that the client is connected.
+        for watch in [&text, &json] {
+            watch.stdout.wait_for(0, "Checked 2 mounts", ms(3000) + slack()).expect("a run appears");
+        }
+        lab.set_fault("mute", &mounts[0]);
+        let logged = daemon.wait_for_failure(&mounts[0], "hung", QUICK_HANG);
+        let line =
+            text.stdout.wait_for(0, "Mount failed health-check: ", ms(1000) + slack()).expect("it appears");
+        assert!(line.at < logged.at + ms(1000) + slack());
+        let line = json.stdout.wait_for(0, "\"event\":\"failed\"", ms(1000) + slack()).expect("it appears");
+        let event: Value = serde_json::from_str(&line.text).expect("JSON");
+        assert_eq!(event["mountpoint"], display_path(&mounts[0]).as_str());
+
+        // The client reconnects after a restart of the daemon.
+        daemon.stop();
+        text.stderr.wait_for(0, "the daemon is gone", ms(1000) + slack()).expect("the message appears");
+        let (daemon, _) = start_with_socket(lab);
+        text.stderr.wait_for(0, "the daemon is back", ms(3000) + slack()).expect("the message appears");
+        daemon.stop();
+    });
+}
+
+#[test]
+fn watch_works_without_a_daemon() {
+    run_isolated(test_name!(), |lab| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
+        command.args(["watch", "--json", "--socket"]).arg(lab.scratch_path("no-daemon"));
+        let watch = Daemon::spawn(command);
+        watch.stdout.wait_for(0, "\"event\":\"run\"", ms(5000) + slack()).expect("a run appears");
+        let path = lab.mount_point("new");
+        lab.mount_tmpfs(&path);
+        let line = watch.stdout.wait_for(0, "\"event\":\"mounted\"", ms(1000) + slack()).expect("it appears");
+        assert!(line.text.contains(&display_path(&path)), "{}", line.text);
+        watch.stop();
+    });
+}
+
+fn start_with_socket(lab: &Lab) -> (Daemon, PathBuf) {
+    let socket = lab.scratch_path("socket");
+    let daemon =
+        lab.start_daemon(&[QUICK, &["--socket", socket.to_str().expect("the path is UTF-8")]].concat());
+    wait_until(ms(1000) + slack(), "the daemon listens", || socket.symlink_metadata().is_ok());
+    // The snapshot is published shortly after the log line.
+    pause(ms(300));
+    (daemon, socket)
+}
+
+fn run_client(command: &str, socket: &Path, arguments: &[&str]) -> CommandOutput {
+    CommandOutput::run(client_command(command, socket, arguments), ms(10_000))
+}
+
+fn start_watch(socket: &Path, arguments: &[&str]) -> Daemon {
+    Daemon::spawn(client_command("watch", socket, arguments))
+}
+
+fn client_command(name: &str, socket: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
+    command.arg(name).arg("--socket").arg(socket).args(arguments);
+    command
+}
