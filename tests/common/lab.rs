@@ -78,7 +78,7 @@ impl Lab {
         self.set_faults("release", range);
     }
 
-    /// Requests so far: `getattr=N statfs=N kept=N`.
+    /// Requests so far: `getattr=N statfs=N pending=N`.
     pub(crate) fn request_counts(&mut self, path: &Path) -> String {
         self.fuse_server().send_for("count {}", path)
     }

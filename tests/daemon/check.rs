@@ -48,9 +48,9 @@ fn check_prints_json() {
 fn check_prints_one_nagios_line() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(3);
-        let well = check(lab, &["--nagios"]);
-        assert_eq!(well.code, Some(0), "{}{}", well.stdout, well.stderr);
-        plugin_line(&well, "OK");
+        let healthy = check(lab, &["--nagios"]);
+        assert_eq!(healthy.code, Some(0), "{}{}", healthy.stdout, healthy.stderr);
+        plugin_line(&healthy, "OK");
 
         lab.set_fault("delay 400", &mounts[0]);
         let slow = check(lab, &["--nagios", "--slow-after", "200ms", "--timeout", "10"]);
@@ -140,10 +140,10 @@ fn output_that_cannot_be_written_is_an_error() {
     for (more, code) in [(&[][..], 2), (&["--json"], 2), (&["--nagios"], 3), (&["--help"], 2)] {
         let full = File::options().write(true).open("/dev/full").expect("open /dev/full");
         let result = output(program().args(one).args(more).stdout(full));
-        let said = String::from_utf8_lossy(&result.stderr);
-        assert_eq!(result.status.code(), Some(code), "{more:?}: {said}");
-        assert!(said.contains("cannot write to standard output: No space left"), "{more:?}: {said}");
-        assert_eq!(said.lines().count(), 1, "{more:?}: {said}");
+        let text = String::from_utf8_lossy(&result.stderr);
+        assert_eq!(result.status.code(), Some(code), "{more:?}: {text}");
+        assert!(text.contains("cannot write to standard output: No space left"), "{more:?}: {text}");
+        assert_eq!(text.lines().count(), 1, "{more:?}: {text}");
 
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
@@ -154,26 +154,26 @@ fn output_that_cannot_be_written_is_an_error() {
 
 #[test]
 fn options_that_exclude_every_mount_are_a_warning() {
-    const WORD: &str = "the include and exclude options leave no mount";
+    const MESSAGE: &str = "the include and exclude options leave no mount";
     let none = ["--mount-points-include", "^nothing$"];
     let table = output(program().arg("check").args(none));
-    let said = String::from_utf8_lossy(&table.stderr);
+    let text = String::from_utf8_lossy(&table.stderr);
     assert!(table.status.success() && table.stdout.ends_with(b"Checked 0 mounts; 0 are dead\n"), "{table:?}");
-    assert_eq!(said, format!("mount_status_monitor: {WORD}\n"));
+    assert_eq!(text, format!("mount_status_monitor: {MESSAGE}\n"));
     let plugin = output(program().args(["check", "--nagios"]).args(none));
-    let said = String::from_utf8_lossy(&plugin.stdout);
-    assert_eq!((plugin.status.code(), &*said), (Some(3), &*format!("MOUNTS UNKNOWN - {WORD}\n")));
+    let text = String::from_utf8_lossy(&plugin.stdout);
+    assert_eq!((plugin.status.code(), &*text), (Some(3), &*format!("MOUNTS UNKNOWN - {MESSAGE}\n")));
     let daemon = output(program().args(["--once-only", "--syslog", "off"]).args(none));
-    let said = String::from_utf8_lossy(&daemon.stderr);
-    assert_eq!(said.matches(WORD).count(), 1, "{said}");
+    let text = String::from_utf8_lossy(&daemon.stderr);
+    assert_eq!(text.matches(MESSAGE).count(), 1, "{text}");
 }
 
 #[test]
 fn prober_refuses_to_run_on_its_own() {
     let result = output(program().arg("prober").stdin(std::process::Stdio::null()));
-    let said = String::from_utf8_lossy(&result.stderr);
-    assert_eq!(result.status.code(), Some(2), "{said}");
-    assert_eq!(said, "mount_status_monitor: prober is started by the daemon only\n");
+    let text = String::from_utf8_lossy(&result.stderr);
+    assert_eq!(result.status.code(), Some(2), "{text}");
+    assert_eq!(text, "mount_status_monitor: prober is started by the daemon only\n");
 }
 
 fn program() -> Command {

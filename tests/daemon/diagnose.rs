@@ -1,9 +1,7 @@
 //! `diagnose`, with and without a daemon.
 
 use crate::common::{CommandOutput, display_path, ms, run_isolated, slack};
-use crate::evidence::PATIENT;
-use crate::evidence::PATIENT_HANG;
-use crate::evidence::Victim;
+use crate::evidence::{PATIENT, PATIENT_HANG, Victim};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -17,9 +15,9 @@ fn diagnosis_by_the_daemon_is_fresh_and_lists_next_steps() {
         let mut arguments = vec!["--socket", &socket];
         arguments.extend(PATIENT);
         let daemon = lab.start_daemon(&arguments);
-        let well = diagnose(&mounts[1], &["--socket", &socket]);
-        assert_eq!(well.code, Some(0), "{}{}", well.stdout, well.stderr);
-        assert!(well.stdout.contains(" is ok: responds in "), "{}", well.stdout);
+        let healthy = diagnose(&mounts[1], &["--socket", &socket]);
+        assert_eq!(healthy.code, Some(0), "{}{}", healthy.stdout, healthy.stderr);
+        assert!(healthy.stdout.contains(" is ok: responds in "), "{}", healthy.stdout);
 
         lab.fuse_server().freeze();
         daemon.wait_for_failure(&mounts[0], "hung", PATIENT_HANG);
@@ -67,13 +65,13 @@ fn direct_diagnosis_collects_evidence_without_hanging() {
         }
         let result = diagnose(&inner, &["--direct"]);
         assert_eq!(result.code, Some(1), "{}{}", result.stdout, result.stderr);
-        let advice = format!("mount_status_monitor diagnose {}", display_path(&outer));
-        assert!(result.stdout.contains(&advice), "{}", result.stdout);
+        let next_step = format!("mount_status_monitor diagnose {}", display_path(&outer));
+        assert!(result.stdout.contains(&next_step), "{}", result.stdout);
 
-        let nothing = diagnose(&lab.mount_point("a/b/c"), &["--direct"]);
-        assert_eq!(nothing.code, Some(2));
-        let advice = format!("it lies in the mount {}, diagnose that one", display_path(&outer));
-        nothing.assert_stderr_contains("is no mount point").assert_stderr_contains(&advice);
+        let not_a_mount = diagnose(&lab.mount_point("a/b/c"), &["--direct"]);
+        assert_eq!(not_a_mount.code, Some(2));
+        let next_step = format!("it lies in the mount {}, diagnose that one", display_path(&outer));
+        not_a_mount.assert_stderr_contains("is no mount point").assert_stderr_contains(&next_step);
         drop(victim);
     });
 }

@@ -45,11 +45,16 @@ fn evidence_of(address: SocketAddr, path: &Path) -> Value {
     found.expect("the mount is watched")["evidence"].clone()
 }
 
-fn shown(address: SocketAddr, path: &Path, what: &str, so: impl Fn(&Value) -> bool) -> Value {
+fn wait_for_evidence(
+    address: SocketAddr,
+    path: &Path,
+    what: &str,
+    condition: impl Fn(&Value) -> bool,
+) -> Value {
     let mut evidence = Value::Null;
     wait_until(ms(10_000) + slack(), what, || {
         evidence = evidence_of(address, path);
-        so(&evidence)
+        condition(&evidence)
     });
     evidence
 }
@@ -63,7 +68,7 @@ fn stopped_fuse_server_and_blocked_tasks_are_logged_with_the_failure() {
         lab.fuse_server().freeze();
         let victims = [Victim::reader(&path), Victim::of(Command::new("stat").arg(&path))];
         let line = daemon.wait_for_failure(&path, "hung", PATIENT_HANG).text;
-        for word in [
+        for part in [
             "s; fuse from faultfs; its server faultfs[",
             "] is stopped (T)",
             "2 tasks blocked: cat[",
@@ -71,9 +76,10 @@ fn stopped_fuse_server_and_blocked_tasks_are_logged_with_the_failure() {
             &victims[1].display_name("stat"),
             "FUSE requests pending",
         ] {
-            assert!(line.contains(word), "{word} is not in {line}");
+            assert!(line.contains(part), "{part} is not in {line}");
         }
-        let evidence = shown(address, &path, "all is shown", |found| !found["fuse_waiting"].is_null());
+        let evidence =
+            wait_for_evidence(address, &path, "complete evidence", |found| !found["fuse_waiting"].is_null());
         assert_eq!(evidence["fuse_server"]["state"], "T", "{evidence}");
         assert_eq!(evidence["fuse_waiting"], 3, "two victims and the probe: {evidence}");
         assert_eq!(evidence["blocked_tasks"]["count"], 2, "{evidence}");
@@ -93,7 +99,7 @@ fn stopped_fuse_server_and_blocked_tasks_are_logged_with_the_failure() {
 
         lab.fuse_server().thaw();
         daemon.wait_for_recovery(&path, ms(5000));
-        wait_until(ms(2000), "it is over", || evidence_of(address, &path).is_null());
+        wait_until(ms(2000), "the evidence is cleared", || evidence_of(address, &path).is_null());
         assert!(!get(address, "/metrics").text().contains("mountstatus_mount_blocked_tasks{"));
         daemon.stop();
     });
@@ -113,9 +119,11 @@ fn blocked_tasks_are_assigned_to_their_mount() {
         for path in &mounts[..2] {
             daemon.wait_for_failure(path, "hung", PATIENT_HANG);
         }
-        let evidence = shown(address, &mounts[1], "its task", |found| found["blocked_tasks"]["count"] == 1);
+        let evidence =
+            wait_for_evidence(address, &mounts[1], "its task", |found| found["blocked_tasks"]["count"] == 1);
         assert_eq!(evidence["blocked_tasks"]["named"][0]["pid"], inside.0.id(), "{evidence}");
-        let evidence = shown(address, &mounts[0], "no task", |found| !found["blocked_tasks"].is_null());
+        let evidence =
+            wait_for_evidence(address, &mounts[0], "no task", |found| !found["blocked_tasks"].is_null());
         assert_eq!(evidence["blocked_tasks"]["count"], 0, "{evidence}");
         assert_eq!(evidence["blocked_tasks"]["unassigned"], 1, "{evidence}");
         drop(outside);
@@ -130,9 +138,10 @@ fn ended_fuse_server_is_reported_as_gone() {
         let (daemon, address) = start_with_http(lab, QUICK);
         lab.set_fault("die", &path);
         daemon.wait_for_failure(&path, "disconnected", ms(1000));
-        let evidence = shown(address, &path, "its server", |found| !found["fuse_server"].is_null());
-        let says = evidence["says"][0].as_str().expect("a string").to_owned();
-        assert_eq!(says, "its server process is gone");
+        let evidence =
+            wait_for_evidence(address, &path, "its server", |found| !found["fuse_server"].is_null());
+        let text = evidence["says"][0].as_str().expect("a string").to_owned();
+        assert_eq!(text, "its server process is gone");
         daemon.stop();
     });
 }
@@ -148,13 +157,13 @@ fn one_collector_serves_many_mounts_and_ends_after_recovery() {
         daemon.wait_for_line("Checked 40 mounts; 40 are dead", PATIENT_HANG);
         let collectors = daemon.process.children().into_iter().filter(|child| child.is_collector()).count();
         assert!(collectors <= 1, "{collectors}");
-        let told = daemon.stderr.all();
-        let failed: Vec<_> = told.iter().filter(|line| line.text.starts_with("Mount failed")).collect();
+        let lines = daemon.stderr.all();
+        let failed: Vec<_> = lines.iter().filter(|line| line.text.starts_with("Mount failed")).collect();
         assert_eq!(failed.len(), 40);
         assert!(failed.iter().all(|line| line.text.contains("its server faultfs[")), "{}", failed[0].text);
         lab.clear_faults(0..40);
         daemon.wait_for_recovery(&mounts[39], ms(5000));
-        wait_until(ms(10_000) + slack(), "it has ended", || daemon.collector().is_none());
+        wait_until(ms(10_000) + slack(), "the collector has ended", || daemon.collector().is_none());
         daemon.stop();
     });
 }
@@ -218,7 +227,7 @@ fn evidence_for_an_ordinary_user_lists_what_needs_root() {
         let victim = Victim::reader(&path);
         let line = daemon.wait_for_failure(&path, "hung", PATIENT_HANG).text;
         assert!(!line.contains("tasks blocked") && !line.contains("server process"), "{line}");
-        let evidence = shown(address, &path, "what is known", |found| {
+        let evidence = wait_for_evidence(address, &path, "what is known", |found| {
             found["needs_root"].as_array().is_some_and(|all| all.len() >= 4)
         });
         let needs = evidence["needs_root"].as_array().expect("a list");
@@ -252,7 +261,8 @@ fn many_tasks_do_not_delay_detection() {
         let victim = Victim::reader(&path);
         let line = daemon.wait_for_failure(&path, "hung", ms(3500));
         assert!(line.at - start < ms(3500) + slack(), "{:?}", line.at - start);
-        let evidence = shown(address, &path, "its tasks", |found| !found["blocked_tasks"].is_null());
+        let evidence =
+            wait_for_evidence(address, &path, "its tasks", |found| !found["blocked_tasks"].is_null());
         let tasks = &evidence["blocked_tasks"];
         // An overloaded machine may not reach the victim in time, but then the scan is not reported as complete.
         assert!(tasks["count"] == 1 || tasks["complete"] == false, "{evidence}");
@@ -273,21 +283,21 @@ fn task_that_holds_its_mmap_lock_does_not_block_the_collector() {
         let path = lab.mount_fuse("a");
         let (daemon, address) = start_with_http(lab, PATIENT);
         let data = path.join("data");
-        let mut reader = Opener::start(&data, 0, "sysread(F, $b, 9)");
+        let mut reader = PausedOpener::start(&data, 0, "sysread(F, $b, 9)");
         let mmap = if cfg!(target_arch = "x86_64") { 9 } else { 222 };
         let mut mapper =
-            Opener::start(&data, 0o4_010_000, &format!("syscall({mmap}, 0, 4096, 1, 2, fileno(F), 0)"));
+            PausedOpener::start(&data, 0o4_010_000, &format!("syscall({mmap}, 0, 4096, 1, 2, fileno(F), 0)"));
         lab.set_fault("mute", &path);
         // The reader holds the page lock; the mapper waits for the page while it holds its mmap lock.
-        reader.go_on();
-        mapper.go_on();
+        reader.proceed();
+        mapper.proceed();
         let mut command = Command::new("cat");
         command.arg(format!("/proc/{}/cmdline", mapper.victim.0.id()));
-        assert_eq!(Daemon::spawn(command).exit_code_within(ms(1000)), None, "this is no trap");
+        assert_eq!(Daemon::spawn(command).exit_code_within(ms(1000)), None, "reading cmdline does not block");
 
         let line = daemon.wait_for_failure(&path, "hung", PATIENT_HANG).text;
         assert!(line.contains("2 tasks blocked: perl["), "{line}");
-        let evidence = shown(address, &path, "both", |found| found["complete"] == true);
+        let evidence = wait_for_evidence(address, &path, "both", |found| found["complete"] == true);
         let named = evidence["blocked_tasks"]["named"].as_array().expect("tasks").clone();
         let pids: Vec<_> = named.iter().map(|task| task["pid"].as_u64()).collect();
         for opener in [&reader, &mapper] {
@@ -299,12 +309,12 @@ fn task_that_holds_its_mmap_lock_does_not_block_the_collector() {
 }
 
 /// A process that opens a file, and later runs a given statement on it.
-struct Opener {
+struct PausedOpener {
     victim: Victim,
 }
 
-impl Opener {
-    fn start(path: &Path, flags: i32, then: &str) -> Opener {
+impl PausedOpener {
+    fn start(path: &Path, flags: i32, then: &str) -> PausedOpener {
         let script =
             format!("$| = 1; sysopen(F, $ARGV[0], {flags}) or die; print \"open\\n\"; <STDIN>; {then};");
         let child = Command::new("perl")
@@ -314,20 +324,20 @@ impl Opener {
             .stdout(Stdio::piped())
             .spawn();
         let mut child = child.expect("perl starts");
-        let said = Lines::from_reader(child.stdout.take().expect("the stream is piped"));
-        said.wait_for(0, "open", ms(5000) + slack()).expect("perl opens the file");
-        Opener { victim: Victim(child) }
+        let output = Lines::from_reader(child.stdout.take().expect("the stream is piped"));
+        output.wait_for(0, "open", ms(5000) + slack()).expect("perl opens the file");
+        PausedOpener { victim: Victim(child) }
     }
 
     /// Runs the statement and waits until the process is blocked.
-    fn go_on(&mut self) {
+    fn proceed(&mut self) {
         use std::io::Write;
         let stdin = self.victim.0.stdin.as_mut().expect("the stream is piped");
         stdin.write_all(b"\n").expect("send the request");
         let process = Process(self.victim.0.id());
         let waits = || std::fs::read_to_string(format!("/proc/{}/wchan", process.0)).unwrap_or_default();
         let stuck = || process.state() == Some('D') || waits().contains("request_wait_answer");
-        wait_until(ms(5000) + slack(), "it is stuck", stuck);
+        wait_until(ms(5000) + slack(), "the process is blocked", stuck);
     }
 }
 

@@ -14,13 +14,13 @@ fn expected_mount_is_missing_then_found_then_missing_again() {
         let file = lab.scratch_path("config.toml");
         std::fs::write(&file, rule(&path, "fstype = \"tmpfs\"\n")).unwrap();
         let daemon = lab.start_daemon(&["--config", file.to_str().unwrap()]);
-        let shown = display_path(&path);
-        let what = format!("{shown} (tmpfs, required by {}:2; writes now go to {root})", display_path(&file));
+        let text = display_path(&path);
+        let what = format!("{text} (tmpfs, required by {}:2; writes now go to {root})", display_path(&file));
         daemon.wait_for_line(&format!("Expected mount is missing: {what}"), ms(3000));
         daemon.skip_earlier_lines();
         lab.mount_tmpfs(&path);
         daemon.wait_for_line(
-            &format!("Expected mount is there: {shown} (tmpfs from over; was missing for "),
+            &format!("Expected mount is there: {text} (tmpfs from over; was missing for "),
             ms(2000),
         );
         daemon.skip_earlier_lines();
@@ -117,20 +117,20 @@ fn clients_of_the_daemon_show_missing_mounts() {
         let socket = socket.to_str().unwrap();
         let daemon = lab.start_daemon(&["--config", file.to_str().unwrap(), "--socket", socket]);
         daemon.wait_for_line("Expected mount is missing: ", ms(3000));
-        let ask = |arguments: &[&str]| {
+        let run_client = |arguments: &[&str]| {
             let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
             command.args(arguments).args(["--socket", socket]);
             CommandOutput::run(command, ms(5000))
         };
         let (alive, missing) = (alive.to_str().unwrap(), path.to_str().unwrap());
-        let status = ask(&["status"]);
+        let status = run_client(&["status"]);
         assert_eq!(status.code, Some(1), "{}", status.stdout);
         assert!(status.stdout.contains("1 expected are missing"), "{}", status.stdout);
-        assert_eq!(ask(&["check", alive]).code, Some(0), "the other is not asked for");
-        let check = ask(&["check", missing]);
+        assert_eq!(run_client(&["check", alive]).code, Some(0), "only the named mount counts");
+        let check = run_client(&["check", missing]);
         assert_eq!(check.code, Some(1), "{}", check.stderr);
         assert!(check.stdout.contains("missing"), "{}", check.stdout);
-        let json = ask(&["status", "--json"]);
+        let json = run_client(&["status", "--json"]);
         let document: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
         assert_eq!((&document["missing"], &document["dead"]), (&1.into(), &0.into()));
         assert_eq!(

@@ -1,13 +1,14 @@
 //! Faults of the prober or the daemon itself are logged and repaired, and are not reported as faults of a mount.
 
-use crate::common::{Daemon, ms, pause, run_isolated};
+use crate::common::{Daemon, Lab, ms, pause, run_isolated};
 use crate::{QUICK, QUICK_HANG};
 use nix::sys::signal::Signal;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 /// A user id without other processes, because the limit counts processes of the user.
-const LONELY_USER: u32 = 47_111;
+const UNUSED_USER: u32 = 47_111;
 
 const FEW_RUNS: std::time::Duration = ms(3500);
 
@@ -73,21 +74,7 @@ fn lack_of_descriptors_reports_no_hang() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(5);
         let daemon = lab.start_daemon(QUICK);
-        let prober = daemon.prober();
-        limit(&daemon, 0, "--nofile=3:");
-        daemon.skip_earlier_lines();
-        prober.send_signal(Signal::SIGKILL);
-        daemon.wait_for_line("Cannot start a prober: ", ms(4000));
-        daemon.wait_for_line("Checked 5 mounts; 0 are dead; 5 could not be judged", ms(6000));
-        pause(FEW_RUNS);
-        daemon.assert_no_line("Mount failed");
-        daemon.assert_no_line("Mount disappeared");
-
-        limit(&daemon, 0, "--nofile=1024:");
-        daemon.skip_earlier_lines();
-        lab.set_fault("mute", &mounts[0]);
-        daemon.wait_for_failure(&mounts[0], "hung", ms(40_000));
-        daemon.stop();
+        assert_no_hang_under_limit(lab, daemon, &mounts[0], 0, ["--nofile=3:", "--nofile=1024:"]);
     });
 }
 
@@ -95,26 +82,32 @@ fn lack_of_descriptors_reports_no_hang() {
 fn lack_of_processes_reports_no_hang() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(5);
-        let daemon = Daemon::start(lab.daemon_command_as(LONELY_USER, QUICK));
-        let prober = daemon.prober();
-        limit(&daemon, LONELY_USER, "--nproc=1:");
-        daemon.skip_earlier_lines();
-        prober.send_signal(Signal::SIGKILL);
-        daemon.wait_for_line("Cannot start a prober: ", ms(4000));
-        daemon.wait_for_line("Checked 5 mounts; 0 are dead; 5 could not be judged", ms(6000));
-        pause(FEW_RUNS);
-        daemon.assert_no_line("Mount failed");
-
-        limit(&daemon, LONELY_USER, "--nproc=4096:");
-        daemon.skip_earlier_lines();
-        lab.set_fault("mute", &mounts[0]);
-        daemon.wait_for_failure(&mounts[0], "hung", ms(40_000));
-        daemon.stop();
+        let daemon = Daemon::start(lab.daemon_command_as(UNUSED_USER, QUICK));
+        assert_no_hang_under_limit(lab, daemon, &mounts[0], UNUSED_USER, ["--nproc=1:", "--nproc=4096:"]);
     });
 }
 
+/// Kills the prober of a daemon that cannot start another one, and later raises the limit.
+fn assert_no_hang_under_limit(lab: &mut Lab, daemon: Daemon, path: &Path, user: u32, limits: [&str; 2]) {
+    let prober = daemon.prober();
+    set_limit(&daemon, user, limits[0]);
+    daemon.skip_earlier_lines();
+    prober.send_signal(Signal::SIGKILL);
+    daemon.wait_for_line("Cannot start a prober: ", ms(4000));
+    daemon.wait_for_line("Checked 5 mounts; 0 are dead; 5 could not be judged", ms(6000));
+    pause(FEW_RUNS);
+    daemon.assert_no_line("Mount failed");
+    daemon.assert_no_line("Mount disappeared");
+
+    set_limit(&daemon, user, limits[1]);
+    daemon.skip_earlier_lines();
+    lab.set_fault("mute", path);
+    daemon.wait_for_failure(path, "hung", ms(40_000));
+    daemon.stop();
+}
+
 /// Sets a soft limit of the running daemon as its own user: in some containers root is not permitted to.
-fn limit(daemon: &Daemon, user: u32, what: &str) {
+fn set_limit(daemon: &Daemon, user: u32, what: &str) {
     let mut command = Command::new("prlimit");
     command.args(["--pid", &daemon.process.0.to_string(), what]).uid(user).gid(user);
     assert!(command.status().expect("prlimit runs").success(), "{what}");

@@ -1,10 +1,10 @@
 //! FUSE mounts without `allow_other`, which deny access to every user but their owner, even to root.
 
-use crate::common::{CommandOutput, display_path, ms, run_isolated};
+use crate::common::{CommandOutput, Lab, display_path, ms, run_isolated};
 use crate::{QUICK, QUICK_HANG};
 
 const OWNER: u32 = 1000;
-const STRANGER: u32 = 2000;
+const OTHER_USER: u32 = 2000;
 
 #[test]
 fn root_detects_a_hang_of_a_users_mount() {
@@ -27,9 +27,7 @@ fn other_user_is_denied_without_an_alarm() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse_with("a", &format!("owner={OWNER}"));
         lab.set_fault("mute", &path);
-        let mut command = lab.daemon_command_as(STRANGER, QUICK);
-        command.arg("--once-only");
-        let result = CommandOutput::run(command, ms(5000));
+        let result = run_once_as(lab, OTHER_USER);
         assert_eq!(result.code, Some(0), "{}", result.stderr);
         result.assert_stderr_contains(&format!("Mount cannot be checked: {} (EACCES", display_path(&path)));
         assert!(!result.stderr.contains("Mount failed"), "{}", result.stderr);
@@ -41,10 +39,14 @@ fn owner_detects_a_hang_of_the_own_mount() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse_with("a", &format!("owner={OWNER}"));
         lab.set_fault("mute", &path);
-        let mut command = lab.daemon_command_as(OWNER, QUICK);
-        command.arg("--once-only");
-        let result = CommandOutput::run(command, ms(5000));
+        let result = run_once_as(lab, OWNER);
         assert_eq!(result.code, Some(1), "{}", result.stderr);
         result.assert_stderr_contains(&format!("Mount failed health-check: {} (hung:", display_path(&path)));
     });
+}
+
+fn run_once_as(lab: &Lab, user: u32) -> CommandOutput {
+    let mut command = lab.daemon_command_as(user, QUICK);
+    command.arg("--once-only");
+    CommandOutput::run(command, ms(5000))
 }

@@ -38,7 +38,7 @@ fn recovery_is_detected_while_the_old_probe_stays_pending() {
 #[test]
 fn new_mount_that_hangs_is_logged_after_the_timeout() {
     run_isolated(test_name!(), |lab| {
-        lab.mount_fuse("well");
+        lab.mount_fuse("healthy");
         let daemon = lab.start_daemon(&["--timeout", "500ms", "--poll-interval", "60"]);
         let path = lab.mount_fuse_with("mute", "allow_other mute");
         daemon.wait_for_line(&format!("Mount appeared: {} (fuse from ", display_path(&path)), ms(500));
@@ -109,11 +109,11 @@ fn hung_mount_can_be_unmounted_after_the_timeout() {
         // The next run is 10 s away; only the change of the mount table causes a probe earlier.
         lab.mount_tmpfs(&lab.mount_point("b"));
         daemon.wait_for_failure(&path, "hung", ms(10_500));
-        wait_until(ms(1000) + slack(), "the mount is free", || lab.unmount(&path).is_ok());
+        wait_until(ms(1000) + slack(), "the mount is not busy", || lab.unmount(&path).is_ok());
         daemon.wait_for_line(&format!("Mount disappeared: {} (", display_path(&path)), ms(500));
-        let family = daemon.process.descendants();
-        assert_eq!(count_threads_stuck_in_fuse(&family), 0, "{family:?}");
-        assert!(family.iter().all(|process| process.state() != Some('D')), "{family:?}");
+        let children = daemon.process.descendants();
+        assert_eq!(count_threads_stuck_in_fuse(&children), 0, "{children:?}");
+        assert!(children.iter().all(|process| process.state() != Some('D')), "{children:?}");
         lab.fuse_server().thaw();
         daemon.stop();
     });

@@ -8,7 +8,7 @@ use std::process::Command;
 fn fault_server_injects_each_fault() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse_with("a b\\c\nd", "allow_other subtype=fault fsname=nowhere:/x");
-        assert_eq!(asked(&path), Some(0));
+        assert_eq!(stat_exit_code(&path), Some(0));
         assert!(
             std::fs::read_to_string("/proc/self/mountinfo")
                 .expect("proc")
@@ -16,22 +16,22 @@ fn fault_server_injects_each_fault() {
         );
 
         lab.set_fault("errno EIO", &path);
-        assert_eq!(asked(&path), Some(1));
+        assert_eq!(stat_exit_code(&path), Some(1));
         lab.set_fault("delay 300", &path);
-        assert_eq!(asked(&path), Some(0));
+        assert_eq!(stat_exit_code(&path), Some(0));
         lab.set_fault("soft 300 EIO", &path);
-        assert_eq!(asked(&path), Some(1));
-        assert!(lab.request_counts(&path).starts_with("getattr=0 statfs=4 kept=0"));
+        assert_eq!(stat_exit_code(&path), Some(1));
+        assert!(lab.request_counts(&path).starts_with("getattr=0 statfs=4 pending=0"));
 
         lab.set_fault("mute", &path);
-        assert_eq!(asked(&path), None);
-        assert!(lab.request_counts(&path).ends_with("kept=1"));
+        assert_eq!(stat_exit_code(&path), None);
+        assert!(lab.request_counts(&path).ends_with("pending=1"));
         lab.set_fault("release", &path);
         lab.set_fault("ok", &path);
-        assert_eq!(asked(&path), Some(0));
+        assert_eq!(stat_exit_code(&path), Some(0));
 
         lab.set_fault("die", &path);
-        assert_eq!(asked(&path), Some(1));
+        assert_eq!(stat_exit_code(&path), Some(1));
         lab.set_fault("unmount", &path);
     });
 }
@@ -41,12 +41,12 @@ fn one_fault_server_serves_a_thousand_mounts() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(1000);
         lab.set_faults("mute", 0..999);
-        assert_eq!(asked(&mounts[999]), Some(0));
-        assert_eq!(asked(&mounts[998]), None);
+        assert_eq!(stat_exit_code(&mounts[999]), Some(0));
+        assert_eq!(stat_exit_code(&mounts[998]), None);
         lab.set_faults("ok", 0..999);
-        assert_eq!(asked(&mounts[0]), Some(0));
+        assert_eq!(stat_exit_code(&mounts[0]), Some(0));
         lab.fuse_server().send("die all");
-        assert_eq!(asked(&mounts[500]), Some(1));
+        assert_eq!(stat_exit_code(&mounts[500]), Some(1));
     });
 }
 
@@ -55,11 +55,11 @@ fn stopped_or_uninitialized_server_hangs_its_clients() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("stopped");
         lab.fuse_server().freeze();
-        assert_eq!(asked(&path), None);
+        assert_eq!(stat_exit_code(&path), None);
         lab.fuse_server().thaw();
-        assert_eq!(asked(&path), Some(0));
-        let unborn = lab.mount_fuse_with("unborn", "allow_other noinit");
-        assert_eq!(asked(&unborn), None);
+        assert_eq!(stat_exit_code(&path), Some(0));
+        let uninitialized = lab.mount_fuse_with("uninitialized", "allow_other noinit");
+        assert_eq!(stat_exit_code(&uninitialized), None);
     });
 }
 
@@ -78,7 +78,7 @@ fn command_output_is_captured_completely() {
 }
 
 /// The exit code of `stat -f`, or `None` if it blocks for a second.
-fn asked(path: &Path) -> Option<i32> {
+fn stat_exit_code(path: &Path) -> Option<i32> {
     let mut command = Command::new("stat");
     command.arg("-f").arg(path);
     let client = Daemon::spawn(command);

@@ -49,14 +49,14 @@ fn rules_select_hooks_and_severity() {
                 ms(2000),
             );
         }
-        wait_until(ms(5000) + slack(), "mail has both, page has one", || {
+        wait_until(ms(5000) + slack(), "mail receives both events, page one", || {
             (lines(&mailed).len(), lines(&paged).len()) == (2, 1)
         });
-        let told = lines(&mailed).join("\n");
+        let log = lines(&mailed).join("\n");
         for (path, severity) in [(&loud, "critical"), (&quiet, "info")] {
             let line = format!("failed {} {severity} {{", path.display());
             let found =
-                told.lines().find(|told| told.starts_with(&line)).unwrap_or_else(|| panic!("{line}\n{told}"));
+                log.lines().find(|text| text.starts_with(&line)).unwrap_or_else(|| panic!("{line}\n{log}"));
             let json: serde_json::Value = serde_json::from_str(&found[line.len() - 1..]).expect("JSON");
             assert_eq!((&json["event"], &json["severity"]), (&"failed".into(), &severity.into()));
             assert_eq!(json["reason"], "io_error");
@@ -66,9 +66,9 @@ fn rules_select_hooks_and_severity() {
             daemon.wait_for_line(&format!("Mount failed health-check: {}", display_path(&quiet)), ms(10));
         assert!(quiet_line.text.contains(r#""priority":"notice""#), "{}", quiet_line.text);
         lab.set_fault("ok", &loud);
-        wait_until(ms(8000) + slack(), "page is told of the recovery", || lines(&paged).len() == 2);
+        wait_until(ms(8000) + slack(), "page receives the recovery", || lines(&paged).len() == 2);
         assert!(lines(&paged)[1].starts_with(&format!("recovered {} critical ", loud.display())));
-        assert_eq!(lines(&mailed).len(), 2, "mail wants failures alone");
+        assert_eq!(lines(&mailed).len(), 2, "mail is configured for failures only");
         daemon.stop();
     });
 }
@@ -78,7 +78,7 @@ fn hung_hook_is_killed_and_delays_no_other_hook() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(5);
         let (stuck, called) = hook(lab, "stuck", "trap '' TERM; while :; do sleep 100; done");
-        let (fine, told) = hook(lab, "fine", "");
+        let (fine, events) = hook(lab, "fine", "");
         let text = format!(
             "[[hook]]\nname = \"stuck\"\ncommand = [\"{}\"]\ntimeout = \"1s\"\n\
              [[hook]]\nname = \"fine\"\ncommand = [\"{}\"]\n",
@@ -89,7 +89,7 @@ fn hung_hook_is_killed_and_delays_no_other_hook() {
         let daemon = lab.start_daemon(&["--config", file.to_str().unwrap()]);
         lab.set_faults("errno EIO", 0..5);
         daemon.wait_for_failure(&mounts[4], "io_error", ms(2000));
-        wait_until(ms(4000) + slack(), "the other hook is told of all", || lines(&told).len() == 5);
+        wait_until(ms(4000) + slack(), "the other hook receives all events", || lines(&events).len() == 5);
         daemon.wait_for_line("Hook stuck failed for ", ms(8000));
         assert!(!lines(&called).is_empty());
         daemon.stop();

@@ -21,9 +21,9 @@ fn exactly_the_hung_mounts_are_logged_in_time() {
         let lines = daemon.stderr.all();
         for (n, path) in mounts.iter().enumerate() {
             let needle = format!("Mount failed health-check: {} (", display_path(path));
-            let told: Vec<_> = lines.iter().filter(|line| line.text.contains(&needle)).collect();
-            assert_eq!(told.len(), usize::from(n < HUNG), "{needle}");
-            for line in told {
+            let found: Vec<_> = lines.iter().filter(|line| line.text.contains(&needle)).collect();
+            assert_eq!(found.len(), usize::from(n < HUNG), "{needle}");
+            for line in found {
                 let after = line.at.saturating_duration_since(start);
                 assert!(after < INTERVAL + TIMEOUT + ms(1000) + slack(), "{after:?}: {}", line.text);
             }

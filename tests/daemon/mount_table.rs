@@ -92,11 +92,11 @@ fn hidden_mount_is_not_probed_until_it_is_visible() {
 fn excluded_mounts_are_not_logged() {
     run_isolated(test_name!(), |lab| {
         let daemon = lab.start_daemon(PATIENT);
-        lab.mount_tmpfs(&lab.scratch_path("elsewhere"));
+        lab.mount_tmpfs(&lab.scratch_path("unwatched"));
         let path = lab.mount_point("a");
         lab.mount_tmpfs(&path);
         daemon.wait_for_line(&format!("Mount appeared: {} (", display_path(&path)), SOON);
-        daemon.assert_no_line("elsewhere");
+        daemon.assert_no_line("unwatched");
         daemon.stop();
     });
 }

@@ -2,12 +2,13 @@
 
 use crate::common::{CommandOutput, Lab, display_path, ms, run_isolated, slack};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 #[test]
 fn healthy_mounts_exit_0() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(5);
-        let result = once(lab, &["--timeout", "10"]);
+        let result = run_once(lab, &["--timeout", "10"]);
         assert_eq!(result.code, Some(0), "{}", result.stderr);
         result.assert_stderr_contains("Checked 5 mounts; 0 are dead");
         assert_eq!(result.stdout, "");
@@ -21,7 +22,7 @@ fn hung_mount_is_logged_after_the_timeout_and_exits_1() {
         let mounts = lab.mount_fuses(5);
         lab.set_fault("mute", &mounts[2]);
         let syslog = lab.read_syslog();
-        let result = once(lab, &["--timeout", "1", "--print-bad-mounts"]);
+        let result = run_once(lab, &["--timeout", "1", "--print-bad-mounts"]);
         assert_eq!(result.code, Some(1), "{}", result.stderr);
         let line =
             format!("Mount failed health-check: {} (hung: no response in 1s; ", display_path(&mounts[2]));
@@ -54,7 +55,7 @@ fn errors_are_logged_at_once_with_their_reason() {
         for (path, (order, _)) in mounts.iter().zip(faults) {
             lab.set_fault(order, path);
         }
-        let result = once(lab, &["--timeout", "30"]);
+        let result = run_once(lab, &["--timeout", "30"]);
         assert_eq!(result.code, Some(1), "{}", result.stderr);
         for (path, (_, reason)) in mounts.iter().zip(faults) {
             result.assert_stderr_contains(&format!(
@@ -72,9 +73,7 @@ fn hung_statfs_is_a_hang() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("a");
         lab.set_fault("statfs_mute", &path);
-        let result = once(lab, &["--timeout", "500ms"]);
-        assert_eq!(result.code, Some(1), "{}", result.stderr);
-        result.assert_stderr_contains(&format!("Mount failed health-check: {} (hung:", display_path(&path)));
+        assert_hung(lab, &path);
     });
 }
 
@@ -82,11 +81,10 @@ fn hung_statfs_is_a_hang() {
 fn cached_attributes_do_not_hide_a_hang() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse_with("a", "allow_other attr_ttl=3600");
-        fill_cache(&path);
+        let status = Command::new("stat").arg(&path).stdout(Stdio::null()).status();
+        assert!(status.expect("stat runs").success());
         lab.set_fault("mute", &path);
-        let result = once(lab, &["--timeout", "500ms"]);
-        assert_eq!(result.code, Some(1), "{}", result.stderr);
-        result.assert_stderr_contains(&format!("Mount failed health-check: {} (hung:", display_path(&path)));
+        assert_hung(lab, &path);
     });
 }
 
@@ -94,28 +92,27 @@ fn cached_attributes_do_not_hide_a_hang() {
 fn uninitialized_fuse_mount_is_hung() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse_with("a", "allow_other noinit");
-        let result = once(lab, &["--timeout", "500ms"]);
-        assert_eq!(result.code, Some(1), "{}", result.stderr);
-        result.assert_stderr_contains(&format!("Mount failed health-check: {} (hung:", display_path(&path)));
+        assert_hung(lab, &path);
     });
 }
 
 #[test]
 fn no_mounts_exit_0() {
     run_isolated(test_name!(), |lab| {
-        let result = once(lab, &[]);
+        let result = run_once(lab, &[]);
         assert_eq!(result.code, Some(0), "{}", result.stderr);
         result.assert_stderr_contains("Checked 0 mounts; 0 are dead");
     });
 }
 
-fn once(lab: &Lab, arguments: &[&str]) -> CommandOutput {
+fn run_once(lab: &Lab, arguments: &[&str]) -> CommandOutput {
     let mut command = lab.daemon_command(arguments);
     command.arg("--once-only");
     CommandOutput::run(command, ms(20_000))
 }
 
-fn fill_cache(path: &Path) {
-    let asked = std::process::Command::new("stat").arg(path).stdout(std::process::Stdio::null()).status();
-    assert!(asked.expect("stat runs").success());
+fn assert_hung(lab: &Lab, path: &Path) {
+    let result = run_once(lab, &["--timeout", "500ms"]);
+    assert_eq!(result.code, Some(1), "{}", result.stderr);
+    result.assert_stderr_contains(&format!("Mount failed health-check: {} (hung:", display_path(path)));
 }

@@ -54,10 +54,10 @@ fn no_wakeups_between_runs() {
         daemon.wait_for_second_run(ms(20_000));
         // Idle worker threads end within this time.
         pause(ms(3000));
-        let family = || [daemon.process].into_iter().chain(daemon.process.descendants());
-        let before: u64 = family().map(crate::common::Process::wakeup_count).sum();
+        let processes = || [daemon.process].into_iter().chain(daemon.process.descendants());
+        let before: u64 = processes().map(crate::common::Process::wakeup_count).sum();
         pause(IDLE);
-        let after: u64 = family().map(crate::common::Process::wakeup_count).sum();
+        let after: u64 = processes().map(crate::common::Process::wakeup_count).sum();
         assert_eq!(after, before, "wake-ups in {IDLE:?}");
         daemon.stop();
     });

@@ -8,7 +8,7 @@ use std::time::Duration;
 const ID: &str = "/etc/machine-id";
 const INTERVAL: Duration = ms(3000);
 /// Measurements of equal offsets differ by less than this; the offsets of all machines do not.
-const SAME: Duration = ms(500);
+const TOLERANCE: Duration = ms(500);
 
 #[test]
 fn second_run_time_depends_on_the_machine_id() {
@@ -24,18 +24,21 @@ fn second_run_time_depends_on_the_machine_id() {
         // The daemon reads the id at its start only, so the file can be overwritten for the next one.
         let ids = ["1b4e", "77a0", "1b4e", "c0de", "0f0f", "2222", "3141", "5926", "5358", "9793"];
         let daemons: Vec<Daemon> = ids.iter().map(|id| start(id)).collect();
-        let waits: Vec<Duration> = daemons.iter().map(second_run).collect();
-        assert!(waits[0].abs_diff(waits[2]) < SAME, "{waits:?} for {ids:?}");
-        assert!(waits.iter().any(|wait| wait.abs_diff(waits[0]) > SAME), "{waits:?} for {ids:?}");
-        for (daemon, wait) in daemons.into_iter().zip(waits) {
-            assert!(wait <= INTERVAL + crate::common::slack(), "{wait:?}");
+        let offsets: Vec<Duration> = daemons.iter().map(offset_of_second_run).collect();
+        assert!(offsets[0].abs_diff(offsets[2]) < TOLERANCE, "{offsets:?} for {ids:?}");
+        assert!(
+            offsets.iter().any(|offset| offset.abs_diff(offsets[0]) > TOLERANCE),
+            "{offsets:?} for {ids:?}"
+        );
+        for (daemon, offset) in daemons.into_iter().zip(offsets) {
+            assert!(offset <= INTERVAL + crate::common::slack(), "{offset:?}");
             daemon.stop();
         }
     });
 }
 
 /// The time between the first and the second run.
-fn second_run(daemon: &Daemon) -> Duration {
+fn offset_of_second_run(daemon: &Daemon) -> Duration {
     wait_until(3 * INTERVAL, "a second run", || daemon.stderr.count("Checked ") >= 2);
     let runs: Vec<_> =
         daemon.stderr.all().into_iter().filter(|line| line.text.starts_with("Checked ")).collect();

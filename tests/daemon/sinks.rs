@@ -4,7 +4,7 @@ use crate::common::{Daemon, Lab, Lines, display_path, ms, run_isolated};
 use crate::{QUICK, QUICK_HANG};
 use nix::fcntl::{FcntlArg, fcntl};
 use std::net::Shutdown;
-use std::process::Stdio;
+use std::process::{ChildStderr, Stdio};
 use std::time::Instant;
 
 /// Produces more messages than any socket or pipe buffer holds.
@@ -28,24 +28,20 @@ fn unread_stderr_does_not_delay_detection() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("a");
         let syslog = lab.read_syslog();
-        let mut command = lab.daemon_command(QUICK);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the daemon starts");
-        let unread = child.stderr.take().expect("the stream is piped");
+        let (daemon, unread) = spawn_with_stderr_pipe(lab);
         fcntl(&unread, FcntlArg::F_SETPIPE_SZ(4096)).expect("shrink the pipe");
-        let daemon = Daemon::with_stderr(child, Lines::default());
         assert!(syslog.wait_for(0, "Checked 1 mount; 0 are dead", ms(5000)).is_some());
 
         mount_and_unmount(lab);
         let before = daemon.process.rss_kib();
         mount_and_unmount(lab);
         let grown = daemon.process.rss_kib().saturating_sub(before);
-        assert!(grown < 1024, "{grown} KiB more for messages that nobody reads");
+        assert!(grown < 1024, "{grown} KiB more for messages that are not read");
 
         lab.set_fault("mute", &path);
         let needle = format!("Mount failed health-check: {} (hung:", display_path(&path));
-        let told = syslog.wait_for(0, &needle, QUICK_HANG + crate::common::slack());
-        assert!(told.is_some(), "{:?}", syslog.all().last());
+        let line = syslog.wait_for(0, &needle, QUICK_HANG + crate::common::slack());
+        assert!(line.is_some(), "{:?}", syslog.all().last());
         daemon.stop();
         drop(unread);
     });
@@ -86,11 +82,8 @@ fn closed_stderr_does_not_end_the_daemon() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("a");
         let syslog = lab.read_syslog();
-        let mut command = lab.daemon_command(QUICK);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the daemon starts");
-        drop(child.stderr.take());
-        let daemon = Daemon::with_stderr(child, Lines::default());
+        let (daemon, stderr) = spawn_with_stderr_pipe(lab);
+        drop(stderr);
         assert!(syslog.wait_for(0, "Checked 1 mount; 0 are dead", ms(5000)).is_some());
         lab.set_fault("errno EIO", &path);
         let needle = format!("Mount failed health-check: {} (io_error:", display_path(&path));
@@ -105,4 +98,12 @@ fn mount_and_unmount(lab: &Lab) {
         lab.mount_tmpfs(&path);
         lab.unmount_when_idle(&path);
     }
+}
+
+fn spawn_with_stderr_pipe(lab: &Lab) -> (Daemon, ChildStderr) {
+    let mut command = lab.daemon_command(QUICK);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the daemon starts");
+    let stderr = child.stderr.take().expect("stderr is piped");
+    (Daemon::with_stderr(child, Lines::default()), stderr)
 }

@@ -10,10 +10,10 @@ fn sigterm_and_sigint_stop_daemon_and_probers() {
         lab.mount_fuses(5);
         for signal in [Signal::SIGTERM, Signal::SIGINT] {
             let daemon = lab.start_daemon(QUICK);
-            let family = daemon.process.descendants();
-            assert!(!family.is_empty());
+            let children = daemon.process.descendants();
+            assert!(!children.is_empty());
             daemon.stop_with(signal);
-            gone(&family);
+            wait_until_ended(&children);
         }
     });
 }
@@ -37,7 +37,7 @@ fn first_run_in_progress_does_not_delay_stop() {
         let daemon = Daemon::spawn(lab.daemon_command(&["--timeout", "20"]));
         let prober = daemon.prober();
         daemon.stop();
-        gone(&[prober]);
+        wait_until_ended(&[prober]);
         lab.fuse_server().thaw();
     });
 }
@@ -47,16 +47,16 @@ fn probers_end_when_the_daemon_is_killed() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(5);
         let daemon = lab.start_daemon(QUICK);
-        let family = daemon.process.descendants();
+        let children = daemon.process.descendants();
         daemon.send_signal(Signal::SIGKILL);
-        gone(&family);
+        wait_until_ended(&children);
         drop(daemon);
         lab.start_daemon(QUICK).stop();
     });
 }
 
-fn gone(family: &[Process]) {
-    wait_until(ms(1000) + slack(), "its probers are gone", || {
-        !family.iter().any(|process| process.is_alive())
+fn wait_until_ended(children: &[Process]) {
+    wait_until(ms(1000) + slack(), "all children have ended", || {
+        !children.iter().any(|process| process.is_alive())
     });
 }

@@ -7,22 +7,22 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) struct Command {
-    pub(crate) of: Selection,
-    pub(crate) order: Order,
+    pub(crate) mounts: Selection,
+    pub(crate) action: Action,
 }
 
 pub(crate) enum Selection {
     All,
-    These(Vec<PathBuf>),
+    Paths(Vec<PathBuf>),
 }
 
-pub(crate) enum Order {
+pub(crate) enum Action {
     Mount(MountOptions),
-    Behave(Behaviour),
+    SetBehaviour(Behaviour),
     Release,
     Count,
     Unmount,
-    Die,
+    Disconnect,
 }
 
 #[derive(Clone, Default)]
@@ -40,7 +40,7 @@ pub(crate) struct MountOptions {
 
 #[derive(Clone, Copy)]
 pub(crate) enum Behaviour {
-    Answer,
+    Reply,
     Mute,
     MuteStatfs,
     Fail(Errno),
@@ -51,24 +51,24 @@ pub(crate) enum Behaviour {
 pub(crate) fn parse(line: &str) -> Result<Command, String> {
     let mut words = line.split(' ');
     let verb = words.next().unwrap_or_default();
-    let of = selection(words.next().ok_or("a path is missing")?)?;
-    let order = match verb {
-        "mount" => Order::Mount(mount_options(&mut words)?),
-        "ok" => Order::Behave(Behaviour::Answer),
-        "mute" => Order::Behave(Behaviour::Mute),
-        "statfs_mute" => Order::Behave(Behaviour::MuteStatfs),
-        "errno" => Order::Behave(Behaviour::Fail(errno(words.next())?)),
-        "delay" => Order::Behave(Behaviour::Delay(milliseconds(words.next())?)),
-        "soft" => Order::Behave(Behaviour::Soft(milliseconds(words.next())?, errno(words.next())?)),
-        "release" => Order::Release,
-        "count" => Order::Count,
-        "unmount" => Order::Unmount,
-        "die" => Order::Die,
+    let mounts = selection(words.next().ok_or("missing path")?)?;
+    let action = match verb {
+        "mount" => Action::Mount(mount_options(&mut words)?),
+        "ok" => Action::SetBehaviour(Behaviour::Reply),
+        "mute" => Action::SetBehaviour(Behaviour::Mute),
+        "statfs_mute" => Action::SetBehaviour(Behaviour::MuteStatfs),
+        "errno" => Action::SetBehaviour(Behaviour::Fail(errno(words.next())?)),
+        "delay" => Action::SetBehaviour(Behaviour::Delay(milliseconds(words.next())?)),
+        "soft" => Action::SetBehaviour(Behaviour::Soft(milliseconds(words.next())?, errno(words.next())?)),
+        "release" => Action::Release,
+        "count" => Action::Count,
+        "unmount" => Action::Unmount,
+        "die" => Action::Disconnect,
         _ => return Err("unknown command".into()),
     };
     match words.next() {
-        None => Ok(Command { of, order }),
-        Some(word) => Err(format!("what is {word}?")),
+        None => Ok(Command { mounts, action }),
+        Some(word) => Err(format!("unexpected {word}")),
     }
 }
 
@@ -83,7 +83,7 @@ fn mount_options<'a>(words: &mut impl Iterator<Item = &'a str>) -> Result<MountO
             Some(("owner", n)) => options.owner = u32::try_from(number(n)?).map_err(|e| e.to_string())?,
             Some(("fsname", name)) => options.fsname = Some(name.to_owned()),
             Some(("subtype", name)) => options.subtype = Some(name.to_owned()),
-            _ => return Err(format!("what is {word}?")),
+            _ => return Err(format!("unexpected {word}")),
         }
     }
     Ok(options)
@@ -100,9 +100,9 @@ fn selection(word: &str) -> Result<Selection, String> {
     match range {
         Some((parent, from, to)) => {
             let parent = unescape(parent)?;
-            Ok(Selection::These((from..to).map(|n| parent.join(n.to_string())).collect()))
+            Ok(Selection::Paths((from..to).map(|n| parent.join(n.to_string())).collect()))
         }
-        None => Ok(Selection::These(vec![unescape(word)?])),
+        None => Ok(Selection::Paths(vec![unescape(word)?])),
     }
 }
 
@@ -115,7 +115,7 @@ fn unescape(text: &str) -> Result<PathBuf, String> {
             bytes.push(byte);
             continue;
         }
-        let digits = rest.get(..3).and_then(|d| std::str::from_utf8(d).ok()).ok_or("a cut escape")?;
+        let digits = rest.get(..3).and_then(|d| std::str::from_utf8(d).ok()).ok_or("incomplete escape")?;
         bytes.push(u8::from_str_radix(digits, 8).map_err(|e| e.to_string())?);
         rest = &rest[3..];
     }
@@ -127,11 +127,11 @@ fn number(word: &str) -> Result<u64, String> {
 }
 
 fn milliseconds(word: Option<&str>) -> Result<Duration, String> {
-    Ok(Duration::from_millis(number(word.ok_or("milliseconds are missing")?)?))
+    Ok(Duration::from_millis(number(word.ok_or("missing milliseconds")?)?))
 }
 
 fn errno(word: Option<&str>) -> Result<Errno, String> {
-    Ok(match word.ok_or("the name of an error is missing")? {
+    Ok(match word.ok_or("missing error name")? {
         "EIO" => Errno::EIO,
         "ESTALE" => Errno::ESTALE,
         "ENOTCONN" => Errno::ENOTCONN,
@@ -143,6 +143,6 @@ fn errno(word: Option<&str>) -> Result<Errno, String> {
         "EACCES" => Errno::EACCES,
         "ENOENT" => Errno::ENOENT,
         "EPROTO" => Errno::EPROTO,
-        other => return Err(format!("no error {other} here")),
+        other => return Err(format!("unknown error name {other}")),
     })
 }

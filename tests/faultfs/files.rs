@@ -21,42 +21,42 @@ const O_SYNC: i32 = 0o4_010_000;
 /// State shared by the commands and the session of a mount.
 pub(crate) struct Shared {
     behaviour: Mutex<Behaviour>,
-    kept: Mutex<Vec<Kept>>,
-    getattrs: AtomicU64,
-    statfses: AtomicU64,
+    pending: Mutex<Vec<PendingRequest>>,
+    getattr_count: AtomicU64,
+    statfs_count: AtomicU64,
 }
 
 impl Shared {
     pub(crate) fn new(behaviour: Behaviour) -> Shared {
         Shared {
             behaviour: Mutex::new(behaviour),
-            kept: Mutex::default(),
-            getattrs: AtomicU64::new(0),
-            statfses: AtomicU64::new(0),
+            pending: Mutex::default(),
+            getattr_count: AtomicU64::new(0),
+            statfs_count: AtomicU64::new(0),
         }
     }
 
-    pub(crate) fn behave(&self, behaviour: Behaviour) {
+    pub(crate) fn set_behaviour(&self, behaviour: Behaviour) {
         *self.behaviour.lock().unwrap_or_else(PoisonError::into_inner) = behaviour;
     }
 
     pub(crate) fn release(&self) {
-        let kept = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
-        kept.into_iter().for_each(Kept::answer);
+        let pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        pending.into_iter().for_each(PendingRequest::reply);
     }
 
     pub(crate) fn counts(&self) -> String {
         format!(
-            "getattr={} statfs={} kept={}",
-            self.getattrs.load(Ordering::Relaxed),
-            self.statfses.load(Ordering::Relaxed),
-            self.kept.lock().unwrap_or_else(PoisonError::into_inner).len()
+            "getattr={} statfs={} pending={}",
+            self.getattr_count.load(Ordering::Relaxed),
+            self.statfs_count.load(Ordering::Relaxed),
+            self.pending.lock().unwrap_or_else(PoisonError::into_inner).len()
         )
     }
 }
 
 /// A pending request with its normal reply.
-pub(crate) enum Kept {
+pub(crate) enum PendingRequest {
     Attr(ReplyAttr, Duration, FileAttr),
     Entry(ReplyEntry, Duration, FileAttr),
     Data(ReplyData),
@@ -65,15 +65,15 @@ pub(crate) enum Kept {
     Directory(ReplyDirectory, u64),
 }
 
-impl Kept {
-    pub(crate) fn answer(self) {
+impl PendingRequest {
+    pub(crate) fn reply(self) {
         match self {
-            Kept::Attr(reply, ttl, attr) => reply.attr(&ttl, &attr),
-            Kept::Entry(reply, ttl, attr) => reply.entry(&ttl, &attr, Generation(0)),
-            Kept::Data(reply) => reply.data(&[b'x'; LENGTH]),
-            Kept::Statfs(reply) => reply.statfs(1000, 600, 500, 100, 50, 4096, 255, 4096),
-            Kept::Open(reply) => reply.opened(FileHandle(0), FopenFlags::empty()),
-            Kept::Directory(mut reply, offset) => {
+            PendingRequest::Attr(reply, ttl, attr) => reply.attr(&ttl, &attr),
+            PendingRequest::Entry(reply, ttl, attr) => reply.entry(&ttl, &attr, Generation(0)),
+            PendingRequest::Data(reply) => reply.data(&[b'x'; LENGTH]),
+            PendingRequest::Statfs(reply) => reply.statfs(1000, 600, 500, 100, 50, 4096, 255, 4096),
+            PendingRequest::Open(reply) => reply.opened(FileHandle(0), FopenFlags::empty()),
+            PendingRequest::Directory(mut reply, offset) => {
                 let entries = [
                     (INodeNo::ROOT, FileType::Directory, "."),
                     (INodeNo::ROOT, FileType::Directory, ".."),
@@ -89,46 +89,47 @@ impl Kept {
         }
     }
 
-    pub(crate) fn refuse(self, errno: Errno) {
+    pub(crate) fn reply_error(self, errno: Errno) {
         match self {
-            Kept::Attr(reply, ..) => reply.error(errno),
-            Kept::Entry(reply, ..) => reply.error(errno),
-            Kept::Data(reply) => reply.error(errno),
-            Kept::Statfs(reply) => reply.error(errno),
-            Kept::Open(reply) => reply.error(errno),
-            Kept::Directory(reply, _) => reply.error(errno),
+            PendingRequest::Attr(reply, ..) => reply.error(errno),
+            PendingRequest::Entry(reply, ..) => reply.error(errno),
+            PendingRequest::Data(reply) => reply.error(errno),
+            PendingRequest::Statfs(reply) => reply.error(errno),
+            PendingRequest::Open(reply) => reply.error(errno),
+            PendingRequest::Directory(reply, _) => reply.error(errno),
         }
     }
 }
 
 /// A pending request with the time of its reply.
-pub(crate) struct Late {
+pub(crate) struct DelayedReply {
     pub(crate) at: Instant,
-    pub(crate) kept: Kept,
+    pub(crate) pending: PendingRequest,
     pub(crate) errno: Option<Errno>,
 }
 
 pub(crate) struct Files {
     pub(crate) shared: Arc<Shared>,
     pub(crate) attr_ttl: Duration,
-    pub(crate) later: Sender<Late>,
+    pub(crate) later: Sender<DelayedReply>,
 }
 
 impl Files {
-    fn serve(&self, request: Kept) {
+    fn serve(&self, request: PendingRequest) {
         let behaviour = *self.shared.behaviour.lock().unwrap_or_else(PoisonError::into_inner);
-        let keep = |request| self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        let keep = |request| self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner).push(request);
         // The receiver lives as long as the process.
-        let later =
-            |kept, span, errno| drop(self.later.send(Late { at: Instant::now() + span, kept, errno }));
+        let later = |pending, delay, errno| {
+            drop(self.later.send(DelayedReply { at: Instant::now() + delay, pending, errno }))
+        };
         match behaviour {
-            Behaviour::Answer => request.answer(),
+            Behaviour::Reply => request.reply(),
             Behaviour::Mute => keep(request),
-            Behaviour::MuteStatfs if matches!(request, Kept::Statfs(_)) => keep(request),
-            Behaviour::MuteStatfs => request.answer(),
-            Behaviour::Fail(errno) => request.refuse(errno),
-            Behaviour::Delay(span) => later(request, span, None),
-            Behaviour::Soft(span, errno) => later(request, span, Some(errno)),
+            Behaviour::MuteStatfs if matches!(request, PendingRequest::Statfs(_)) => keep(request),
+            Behaviour::MuteStatfs => request.reply(),
+            Behaviour::Fail(errno) => request.reply_error(errno),
+            Behaviour::Delay(delay) => later(request, delay, None),
+            Behaviour::Soft(delay, errno) => later(request, delay, Some(errno)),
         }
     }
 }
@@ -136,25 +137,25 @@ impl Files {
 impl Filesystem for Files {
     fn lookup(&self, _: &Request, _: INodeNo, name: &OsStr, reply: ReplyEntry) {
         match name.to_str() {
-            Some("file") => self.serve(Kept::Entry(reply, self.attr_ttl, file())),
-            Some("data") => self.serve(Kept::Entry(reply, self.attr_ttl, data())),
+            Some("file") => self.serve(PendingRequest::Entry(reply, self.attr_ttl, file())),
+            Some("data") => self.serve(PendingRequest::Entry(reply, self.attr_ttl, data())),
             _ => reply.error(Errno::ENOENT),
         }
     }
 
     fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        self.shared.getattrs.fetch_add(1, Ordering::Relaxed);
+        self.shared.getattr_count.fetch_add(1, Ordering::Relaxed);
         let attr = match inode {
             FILE => file(),
             DATA => data(),
             _ => root(),
         };
-        self.serve(Kept::Attr(reply, self.attr_ttl, attr));
+        self.serve(PendingRequest::Attr(reply, self.attr_ttl, attr));
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        self.shared.statfses.fetch_add(1, Ordering::Relaxed);
-        self.serve(Kept::Statfs(reply));
+        self.shared.statfs_count.fetch_add(1, Ordering::Relaxed);
+        self.serve(PendingRequest::Statfs(reply));
     }
 
     fn open(&self, _: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -175,18 +176,18 @@ impl Filesystem for Files {
         reply: ReplyData,
     ) {
         if inode == DATA && offset == 0 {
-            self.serve(Kept::Data(reply));
+            self.serve(PendingRequest::Data(reply));
         } else {
             reply.data(&[]);
         }
     }
 
     fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        self.serve(Kept::Open(reply));
+        self.serve(PendingRequest::Open(reply));
     }
 
     fn readdir(&self, _: &Request, _: INodeNo, _: FileHandle, offset: u64, reply: ReplyDirectory) {
-        self.serve(Kept::Directory(reply, offset));
+        self.serve(PendingRequest::Directory(reply, offset));
     }
 }
 

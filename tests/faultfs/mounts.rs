@@ -1,7 +1,7 @@
 //! Executes commands on the mounts that are served.
 
-use crate::command::{Behaviour, Command, MountOptions, Order, Selection};
-use crate::files::{Files, Late, Shared};
+use crate::command::{Action, Behaviour, Command, MountOptions, Selection};
+use crate::files::{DelayedReply, Files, Shared};
 use fuser::{Config, Session, SessionACL};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ const STACK_BYTES: usize = 64 * 1024;
 
 pub(crate) struct Mounts {
     served: BTreeMap<PathBuf, Served>,
-    later: Sender<Late>,
+    later: Sender<DelayedReply>,
 }
 
 struct Served {
@@ -34,28 +34,28 @@ struct Served {
 impl Mounts {
     pub(crate) fn new() -> Mounts {
         let (later, late) = mpsc::channel();
-        thread::spawn(move || answer_late(&late));
+        thread::spawn(move || send_delayed_replies(&late));
         Mounts { served: BTreeMap::new(), later }
     }
 
-    pub(crate) fn obey(&mut self, Command { of, order }: Command) -> Result<String, String> {
-        let paths = match of {
+    pub(crate) fn execute(&mut self, Command { mounts, action }: Command) -> Result<String, String> {
+        let paths = match mounts {
             Selection::All => self.served.keys().cloned().collect(),
-            Selection::These(paths) => paths,
+            Selection::Paths(paths) => paths,
         };
-        let mut answer = String::new();
+        let mut result = String::new();
         for path in &paths {
             let served = self.served.get(path).ok_or_else(|| format!("{} is not served", path.display()));
-            match &order {
-                Order::Mount(options) => self.mount(path, options).map_err(|e| e.to_string())?,
-                Order::Behave(behaviour) => served?.shared.behave(*behaviour),
-                Order::Release => served?.shared.release(),
-                Order::Count => answer = served?.shared.counts(),
-                Order::Unmount => umount2(path, MntFlags::MNT_DETACH).map_err(|e| e.to_string())?,
-                Order::Die => abort(path).map_err(|e| format!("abort: {e}"))?,
+            match &action {
+                Action::Mount(options) => self.mount(path, options).map_err(|e| e.to_string())?,
+                Action::SetBehaviour(behaviour) => served?.shared.set_behaviour(*behaviour),
+                Action::Release => served?.shared.release(),
+                Action::Count => result = served?.shared.counts(),
+                Action::Unmount => umount2(path, MntFlags::MNT_DETACH).map_err(|e| e.to_string())?,
+                Action::Disconnect => abort(path).map_err(|e| format!("abort: {e}"))?,
             }
         }
-        Ok(answer)
+        Ok(result)
     }
 
     /// Does not use the crate's mount function, which makes this process the owner of every mount.
@@ -75,7 +75,7 @@ impl Mounts {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         mount(Some(source), path, Some(fstype.as_str()), flags, Some(data.as_str()))?;
 
-        let behaviour = if options.mute { Behaviour::Mute } else { Behaviour::Answer };
+        let behaviour = if options.mute { Behaviour::Mute } else { Behaviour::Reply };
         let shared = Arc::new(Shared::new(behaviour));
         let mut served = Served { shared: shared.clone(), _unread: None };
         if options.noinit {
@@ -124,8 +124,8 @@ fn escape(path: &[u8]) -> Vec<u8> {
     text
 }
 
-fn answer_late(arrivals: &mpsc::Receiver<Late>) {
-    let mut waiting: Vec<Late> = Vec::new();
+fn send_delayed_replies(arrivals: &mpsc::Receiver<DelayedReply>) {
+    let mut waiting: Vec<DelayedReply> = Vec::new();
     loop {
         let now = Instant::now();
         let next = waiting.iter().map(|late| late.at).min();
@@ -141,10 +141,10 @@ fn answer_late(arrivals: &mpsc::Receiver<Late>) {
         let now = Instant::now();
         let (due, rest) = waiting.into_iter().partition::<Vec<_>, _>(|late| late.at <= now);
         waiting = rest;
-        for Late { kept, errno, .. } in due {
+        for DelayedReply { pending, errno, .. } in due {
             match errno {
-                None => kept.answer(),
-                Some(errno) => kept.refuse(errno),
+                None => pending.reply(),
+                Some(errno) => pending.reply_error(errno),
             }
         }
     }

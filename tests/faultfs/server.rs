@@ -9,7 +9,7 @@
 //! delay PATH MS                      reply late
 //! soft PATH MS NAME                  reply late with an error
 //! release PATH                       reply to all pending requests
-//! count PATH                         requests so far: `getattr=N statfs=N kept=N`
+//! count PATH                         requests so far: `getattr=N statfs=N pending=N`
 //! unmount PATH                       detach the mount
 //! die PATH                           abort the connection, as if the server had ended
 //! exit
@@ -32,11 +32,11 @@ fn main() -> std::io::Result<()> {
         if line == "exit" {
             break;
         }
-        let answer = match command::parse(&line).and_then(|command| mounts.obey(command)) {
+        let reply = match command::parse(&line).and_then(|command| mounts.execute(command)) {
             Ok(text) => format!("ok {text}"),
             Err(text) => format!("error {line}: {text}"),
         };
-        writeln!(stdout, "{}", answer.trim_end())?;
+        writeln!(stdout, "{}", reply.trim_end())?;
         stdout.flush()?;
     }
     // Does not return from main, because dropping the pending requests would reply to them.

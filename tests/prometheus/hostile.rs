@@ -56,7 +56,7 @@ fn failure_and_recovery_are_pushed_within_a_second() {
             let put = fake
                 .wait_for_request(ms(1000), &wanted, |put| put.at >= line.at && put.body.contains(&wanted));
             let late = put.at - line.at;
-            assert!(late < ms(1000) + slack() / 4, "pushed {late:?} after the verdict");
+            assert!(late < ms(1000) + slack() / 4, "pushed {late:?} after the failure was logged");
         }
         daemon.stop();
     });

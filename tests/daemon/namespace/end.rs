@@ -141,7 +141,7 @@ fn single_run_fails_when_the_namespace_ends() {
             wait_until(ms(10_000), "a probe is under way", || !daemon.process.children().is_empty());
         }
         daemon.wait_for_line("Watching", ms(5000));
-        wait_until(ms(10_000), "both wait", || lab.request_counts(&inner).ends_with("kept=2"));
+        wait_until(ms(10_000), "both wait", || lab.request_counts(&inner).ends_with("pending=2"));
         let start = Instant::now();
         container.end();
         let result = daemon.wait_for_exit(start, ms(1000));

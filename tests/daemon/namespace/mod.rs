@@ -119,7 +119,8 @@ fn single_run_and_check_work_in_another_namespace() {
         let inner = [lab.mount_fuse("a"), lab.mount_fuse("b")];
         let container = Container::with(lab, &[&inner[0], &inner[1]]);
         lab.set_fault("mute", &inner[1]);
-        let (well, hung) = (display_path(&container.mount_point(0)), display_path(&container.mount_point(1)));
+        let (healthy, hung) =
+            (display_path(&container.mount_point(0)), display_path(&container.mount_point(1)));
 
         let mut command =
             container.command(lab, &["--timeout", "500ms", "--once-only", "--print-bad-mounts"]);
@@ -132,10 +133,10 @@ fn single_run_and_check_work_in_another_namespace() {
         );
         result.assert_stderr_contains(&format!("Mount failed health-check: {hung} (hung: no response in "));
 
-        command = container.check(&["--timeout", "500ms", &well]);
+        command = container.check(&["--timeout", "500ms", &healthy]);
         let result = CommandOutput::run(command, ms(5000));
         assert_eq!(result.code, Some(0), "{}", result.stderr);
-        assert!(result.stdout.contains(&well) && !result.stdout.contains(&hung), "{}", result.stdout);
+        assert!(result.stdout.contains(&healthy) && !result.stdout.contains(&hung), "{}", result.stdout);
         // A relative path starts at the root of the watched namespace.
         let relative = &hung[1..];
         let result =
