@@ -88,7 +88,7 @@ fn another_syslog_is_tried_at_once_however_long_the_one_before_was_away() {
     std::thread::park_timeout(Duration::from_millis(3500));
     let socket = bind(&log);
     let begun = Instant::now();
-    reporter.adopt(&ReportSettings { syslog: SyslogTarget::Unix(log), ..settings });
+    reporter.reconfigure(&ReportSettings { syslog: SyslogTarget::Unix(log), ..settings });
     assert!(receive(&socket).ends_with(": kept"));
     assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
 }

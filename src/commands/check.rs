@@ -2,8 +2,9 @@
 
 use super::{client, failed, mount_namespace, once_status, print};
 use crate::config::{CheckConfig, CheckOutput, Config, NO_MOUNT_LEFT, resolve, select};
-use crate::daemon::{Daemon, Options, RunMode, RunResult, Told};
-use crate::monitor::{Expected, Policy, Status, Time};
+use crate::daemon::{Daemon, EventHandler, Options, RunMode, RunResult};
+use crate::monitor::{Expected, Status, Time};
+use crate::output::Report;
 use crate::render::PROCESS_NAME;
 use crate::render::Priority;
 use crate::render::document::document;
@@ -53,18 +54,19 @@ fn run(config: &CheckConfig) -> anyhow::Result<u8> {
         }
     }
     let mut troubles: Vec<String> = Vec::new();
-    let mut tell = |_: SystemTime, told: Told<'_>| {
-        if let Told::Notice(priority, text) = told
+    let mut handle = |_: SystemTime, report: Report| {
+        if let Report::Notice(priority, text) = report
             && priority <= Priority::Warning
         {
             troubles.push(text);
         }
     };
-    let (asked, settings) = (config.clone(), config.config.settings);
-    let policy: Policy = Box::new(move |mount| wanted.contains(&mount.key).then(|| asked.settings_of(mount)));
-    let expected = expected(config);
-    let options = Options { settings, policy, expected, prober: None, live: None, namespace, seed: 0 };
-    let daemon = Daemon::new(options, &mut tell)?;
+    let mut options = Options::new(&config.config, namespace);
+    options.monitor.expected = expected(config);
+    let check = config.clone();
+    options.monitor.policy =
+        Box::new(move |mount| wanted.contains(&mount.key).then(|| check.settings_of(mount)));
+    let daemon = Daemon::new(options, EventHandler::Callback(&mut handle))?;
     let mut progress = TerminalProgress::new();
     let ending = if progress.is_shown() && config.output != CheckOutput::Nagios {
         let mut look = |status: &Status, now: Time| progress.show(status, now);

@@ -1,12 +1,12 @@
 //! The commands that ask a running daemon: `status`, `watch`, and `check` where a daemon's answer will do.
 
-use super::{failed, ignore_broken_pipe, mount_namespace, policy, print};
+use super::{failed, ignore_broken_pipe, mount_namespace, print};
 use crate::cli::USAGE_ERROR;
 use crate::commands::unix_http::{Answer, Events, ServerSent, ask, in_query};
 use crate::config::{CheckConfig, CheckOutput, ClientConfig, Config, resolve};
-use crate::daemon::{Daemon, Options, RunMode, Told};
-use crate::output::Sink;
+use crate::daemon::{Daemon, EventHandler, Options, RunMode};
 use crate::output::sink::{Delivery, Output};
+use crate::output::{Report, Sink};
 use crate::render::Message;
 use crate::render::PROCESS_NAME;
 use crate::render::Priority;
@@ -151,27 +151,21 @@ fn write_line(line: &str) -> io::Result<()> {
 fn alone(json: bool, config: Arc<Config>) -> anyhow::Result<()> {
     let sink =
         Sink::start("stdout", EventLines { json }).context("cannot start a thread for standard output")?;
-    let mut tell = |time: SystemTime, told: Told<'_>| match told {
-        Told::Notice(priority, text) => {
+    let mut handle = |time: SystemTime, report: Report| match report {
+        Report::Notice(priority, text) => {
             if priority <= Priority::Warning {
                 eprintln!("{PROCESS_NAME}: {text}");
             }
         }
-        Told::Event(event, _) => {
-            let (priority, text) = messages::line(event);
-            sink.offer(Arc::new(Message { time, priority, text, event: Some(event.clone()) }));
+        Report::Event(event) => {
+            let (priority, text) = messages::line(&event);
+            sink.offer(Arc::new(Message { time, priority, text, event: Some(event) }));
         }
     };
-    let config = Config::clone(&config)
-        .with_expected()
-        .map(Arc::new)
-        .map_err(|problem| anyhow::anyhow!("{problem}"))?;
-    let settings = config.settings;
-    let expected = config.expected.clone();
+    let config = Config::clone(&config).with_expected().map_err(|problem| anyhow::anyhow!("{problem}"))?;
     let namespace = mount_namespace::find(config.mount_namespace.as_deref())?;
-    let policy = policy(config);
-    let options = Options { settings, policy, expected, prober: None, live: None, namespace, seed: 0 };
-    Daemon::new(options, &mut tell)?.run(RunMode::Watch)?;
+    let options = Options::new(&Arc::new(config), namespace);
+    Daemon::new(options, EventHandler::Callback(&mut handle))?.run(RunMode::Watch)?;
     sink.finish();
     sink.close(LAST_WORDS);
     Ok(())

@@ -1,38 +1,35 @@
-//! The daemon, or a single run of it: started and ended in the right order.
+//! The daemon, or a single run of it: starts and stops everything around the event loop.
 
-use super::service::{Service, renderer, start_hooks, teller};
 use super::{
-    NAMESPACE_ENDED, failed, machine_seed, mount_namespace, mount_table, once_status, policy, print,
-    textfile_problem,
+    NAMESPACE_ENDED, failed, machine_seed, mount_namespace, mount_table, once_status, print, textfile_problem,
 };
 use crate::cli::ConfigSource;
-use crate::config::{Config, NO_MOUNT_LEFT};
-use crate::daemon::{Daemon, Options, RunMode, RunResult, Told};
+use crate::config::{Config, ConfigReloader, NO_MOUNT_LEFT};
+use crate::daemon::{Daemon, EventHandler, Options, RunMode, RunResult};
 use crate::monitor::Event;
-use crate::output::Reporter;
 use crate::output::exporters::Exporters;
-use crate::render::Priority;
-use crate::render::Snapshot;
-use crate::render::table;
+use crate::output::hooks::Hooks;
+use crate::output::{Outputs, Report, Reporter};
+use crate::render::metrics::{MetricSources, Renderer};
+use crate::render::{Priority, Snapshot, table};
+use anyhow::Context as _;
+use platform::MountNamespace;
 use platform::service::ServiceManager;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// How long the end waits for the sinks: within the second that a stop may take, with room for a busy machine.
-const LAST_WORDS: Duration = Duration::from_millis(300);
-/// How long the end waits for the push gateway before that: what is under way is given up, and a group that is to be
-/// deleted is deleted by then or stays.
-const LAST_PUSH: Duration = Duration::from_millis(400);
-/// How long the end waits for hooks: commands that run may end by themselves for half of it.
-const LAST_HOOKS: Duration = Duration::from_millis(300);
-/// How long a single run waits for its hooks: as long as a script that is started by cron would be let go on.
-const ONLY_HOOKS: Duration = Duration::from_secs(5);
-/// How long a single run waits for the push gateway and the text file.
-const ONLY_PUSH: Duration = Duration::from_secs(1);
+/// A stop waits this long for log lines: what the other outputs leave of the second that it may take.
+const LOG_CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
+/// A single run waits this long for its hooks: cron would let a script run on as long.
+const ONCE_HOOKS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Hooks that are not done by then are stopped within this.
+const ONCE_HOOKS_STOP_TIMEOUT: Duration = Duration::from_millis(300);
+/// A single run waits this long for the push gateway and the text file.
+const ONCE_EXPORTERS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Watches until it is stopped, or once. `manager` is the service manager that started us, if there is one.
+/// Watches until it is stopped, or runs once.
 #[must_use]
 pub fn daemon(
     config: Arc<Config>,
@@ -45,22 +42,21 @@ pub fn daemon(
             return failed(&anyhow::Error::new(error).context("cannot start a thread for messages"));
         }
     };
+    let log = reporter.log_fn();
     let once_only = config.once_only;
     let manager = manager.unwrap_or_else(|error| {
         let text = format!("Cannot reach the service manager that NOTIFY_SOCKET names: {error}");
-        reporter.notice(SystemTime::now(), Priority::Warning, &text);
+        log(Priority::Warning, &text);
         None
     });
     let result = run(config, source, manager, &reporter);
-    if let Ok(ending) = &result
-        && ending.interrupted
-    {
-        reporter.notice(SystemTime::now(), Priority::Info, "Stopped");
+    if result.as_ref().is_ok_and(|ended| ended.interrupted) {
+        log(Priority::Info, "Stopped");
     }
-    reporter.close(LAST_WORDS);
+    reporter.close(LOG_CLOSE_TIMEOUT);
     match result {
-        Ok(ending) if ending.namespace_ended => ExitCode::from(NAMESPACE_ENDED),
-        Ok(ending) if once_only => ExitCode::from(once_status(&ending)),
+        Ok(ended) if ended.namespace_ended => ExitCode::from(NAMESPACE_ENDED),
+        Ok(ended) if once_only => ExitCode::from(once_status(&ended)),
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
@@ -72,81 +68,98 @@ fn run(
     manager: Option<ServiceManager>,
     reporter: &Reporter,
 ) -> anyhow::Result<RunResult> {
+    let log = reporter.log_fn();
     for warning in config.warnings() {
-        reporter.notice(SystemTime::now(), Priority::Warning, &warning);
+        log(Priority::Warning, &warning);
     }
     if !platform::process::is_root() {
         let text = "Not running as root: FUSE mounts of other users and mounts in directories closed to this user \
                     cannot be checked; they are shown as denied";
-        reporter.notice(SystemTime::now(), Priority::Notice, text);
+        log(Priority::Notice, text);
     }
     if let Some(problem) = textfile_problem(&config) {
         anyhow::bail!(problem);
     }
     let namespace = mount_namespace::find(config.mount_namespace.as_deref())?;
     if let Some(file) = &config.mount_namespace {
-        let text = mount_namespace::watched(file, namespace.as_ref());
-        reporter.notice(SystemTime::now(), Priority::Info, &text);
+        log(Priority::Info, &mount_namespace::description(file, namespace.as_ref()));
     }
-    let options = Options { namespace, ..options(&config) };
     if config.once_only {
-        once(&config, options, reporter)
+        run_once(&config, namespace, reporter)
     } else {
-        watch(config, options, source, manager, reporter)
+        watch(config, namespace, source, manager, reporter)
     }
 }
 
-fn once(config: &Config, options: Options, reporter: &Reporter) -> anyhow::Result<RunResult> {
-    let hooks = start_hooks(config, reporter)?;
-    let mut tell = |time, told: Told<'_>| match told {
-        Told::Notice(priority, text) => drop(reporter.notice(time, priority, &text)),
-        Told::Event(event, _) => {
-            let (severity, selected) = config.rules.on(event);
-            hooks.offer(&reporter.tell(time, event, severity), selected, severity.as_str());
+fn run_once(
+    config: &Arc<Config>,
+    namespace: Option<MountNamespace>,
+    reporter: &Reporter,
+) -> anyhow::Result<RunResult> {
+    let log = reporter.log_fn();
+    let hooks =
+        Hooks::start(config.hooks.clone(), Arc::clone(&log)).context("cannot start a thread for hooks")?;
+    let mut handle = |time, report: Report| match report {
+        Report::Notice(priority, text) => reporter.notice(time, priority, &text),
+        Report::Event(event) => {
+            let (severity, selected) = config.rules.on(&event);
+            hooks.offer(&reporter.report(time, &event, severity), selected, severity.as_str());
             if let Event::Run { mounts: 0, .. } = event {
                 reporter.notice(time, Priority::Warning, &format!("Nothing to watch: {NO_MOUNT_LEFT}"));
             }
         }
     };
-    let ending = Daemon::new(options, &mut tell)?.run(RunMode::Once(None))?;
-    if !ending.interrupted && !config.metrics.is_empty() {
-        let renderer = renderer(config, reporter, &hooks);
-        let snapshot = Arc::new(last_snapshot(config, &ending));
-        Exporters::send_once(&config.metrics, &renderer, &snapshot, ONLY_PUSH, &teller(reporter));
+    let daemon = Daemon::new(Options::new(config, namespace), EventHandler::Callback(&mut handle))?;
+    let ended = daemon.run(RunMode::Once(None))?;
+    if !ended.interrupted && !config.metrics.is_empty() {
+        let sources = config.metrics.extras(reporter.sinks());
+        let renderer = Arc::new(Renderer::new(MetricSources { hooks: Some(hooks.clone()), ..sources }));
+        let snapshot = Arc::new(Snapshot {
+            serial: 1,
+            status: ended.status.clone(),
+            at: ended.at,
+            wall: SystemTime::now(),
+            settings: config.settings,
+            probers: 0,
+            probers_stranded: 0,
+        });
+        Exporters::send_once(&config.metrics, &renderer, &snapshot, ONCE_EXPORTERS_TIMEOUT, &log);
     }
-    if !ending.interrupted && !hooks.finish(ONLY_HOOKS) {
-        let text = format!("Hooks are not done after {}s; they are given up", ONLY_HOOKS.as_secs());
-        reporter.notice(SystemTime::now(), Priority::Warning, &text);
+    if !ended.interrupted && !hooks.finish(ONCE_HOOKS_TIMEOUT) {
+        let text = format!("Hooks are not done after {}s; they are stopped", ONCE_HOOKS_TIMEOUT.as_secs());
+        log(Priority::Warning, &text);
     }
-    hooks.stop(LAST_HOOKS);
+    hooks.stop(ONCE_HOOKS_STOP_TIMEOUT);
     if config.print_bad_mounts {
-        print(&table::bad_mounts(&ending.status))?;
+        print(&table::bad_mounts(&ended.status))?;
     }
-    Ok(ending)
+    Ok(ended)
 }
 
 fn watch(
     config: Arc<Config>,
-    mut options: Options,
+    namespace: Option<MountNamespace>,
     source: ConfigSource,
     manager: Option<ServiceManager>,
     reporter: &Reporter,
 ) -> anyhow::Result<RunResult> {
-    options.seed = machine_seed::seed(&mount_table()?);
-    let mut service = Service::start(config, Box::new(move || source.reload()), reporter)?;
-    options.live = Some(service.live());
-    let ending = Daemon::new(options, &mut service).and_then(|it| it.serving(manager).run(RunMode::Watch));
-    service.stop(LAST_PUSH, LAST_HOOKS);
-    ending
-}
-
-fn options(config: &Arc<Config>) -> Options {
-    let (settings, expected) = (config.settings, config.expected.clone());
-    let policy = policy(Arc::clone(config));
-    Options { settings, policy, expected, prober: None, live: None, namespace: None, seed: 0 }
-}
-
-fn last_snapshot(config: &Config, ending: &RunResult) -> Snapshot {
-    let (status, at, wall) = (ending.status.clone(), ending.at, SystemTime::now());
-    Snapshot { serial: 1, status, at, wall, settings: config.settings, probers: 0, probers_stranded: 0 }
+    let load = Box::new(move || {
+        let config = source.reload()?;
+        textfile_problem(&config).map_or(Ok(config), |problem| Err(vec![problem]))
+    });
+    let seed = machine_seed::seed(&mount_table()?);
+    let table = mount_namespace::table(namespace.as_ref())?;
+    let options = Options { seed, ..Options::new(&config, namespace) };
+    let outputs = Outputs::start(Arc::clone(&config), reporter.clone(), &table)?;
+    let run = || {
+        let daemon = Daemon::new(options, EventHandler::Outputs(&outputs))?;
+        let log = reporter.log_fn();
+        let warn = move |text: String| log(Priority::Warning, &text);
+        let reloader = ConfigReloader::start(&config, load, daemon.waker(), warn)
+            .context("cannot start a thread for configuration")?;
+        daemon.with_service(reloader, manager).run(RunMode::Watch)
+    };
+    let result = run();
+    outputs.stop();
+    result
 }

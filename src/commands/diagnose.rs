@@ -1,10 +1,11 @@
 //! Everything about one mount: by a daemon that is running, which has seen more, or by asking it ourselves.
 
-use super::{failed, mount_namespace, policy, print};
+use super::{failed, mount_namespace, print};
 use crate::cli::USAGE_ERROR;
 use crate::commands::unix_http::{ask, in_query};
 use crate::config::{DiagnoseConfig, resolve};
-use crate::daemon::{Daemon, Options, RunMode, Told};
+use crate::daemon::{Daemon, EventHandler, Options, RunMode};
+use crate::output::Report;
 use crate::render::diagnosis;
 use crate::render::escape::escape_os;
 use crate::render::timestamp;
@@ -80,14 +81,16 @@ fn by_ourselves(config: &DiagnoseConfig, path: &Path) -> anyhow::Result<u8> {
     let on_top = table.iter().rfind(|mount| mount.mountpoint == path);
     let wanted = on_top.with_context(|| not_there(&table, path))?.key;
     let asked: HashSet<MountKey> = on_the_way(&table, path).map(|mount| mount.key).collect();
-    let (settings, all) = (config.config.settings, policy(Arc::clone(&config.config)));
-    // A mount that is excluded from watching was named here all the same.
-    let policy =
-        Box::new(move |mount: &Mount| asked.contains(&mount.key).then(|| all(mount).unwrap_or(settings)));
-    let mut tell = |_: SystemTime, _: Told<'_>| {};
-    let options =
-        Options { settings, policy, expected: Vec::new(), prober: None, live: None, namespace, seed: 0 };
-    let ending = Daemon::new(options, &mut tell)?.run(RunMode::Explain)?;
+    let mut options = Options::new(&config.config, namespace);
+    options.monitor.expected = Vec::new();
+    let config_of_mounts = Arc::clone(&config.config);
+    options.monitor.policy = Box::new(move |mount| {
+        // A mount that is excluded from watching is diagnosed, too.
+        let settings = || config_of_mounts.policy(mount).unwrap_or(config_of_mounts.settings);
+        asked.contains(&mount.key).then(settings)
+    });
+    let mut ignore = |_: SystemTime, _: Report| {};
+    let ending = Daemon::new(options, EventHandler::Callback(&mut ignore))?.run(RunMode::Explain)?;
     anyhow::ensure!(!ending.interrupted, "interrupted before the mount had an answer");
     let status = ending.status.mounts.iter().find(|status| status.mount.key == wanted);
     let status = status.with_context(|| format!("{} has disappeared", escape_os(path)))?;

@@ -7,7 +7,6 @@ mod daemon;
 mod diagnose;
 mod machine_seed;
 mod mount_namespace;
-mod service;
 pub mod unix_http;
 
 pub use check::check;
@@ -19,24 +18,18 @@ pub use diagnose::diagnose;
 use crate::cli::{Exit, USAGE_ERROR};
 use crate::config::Config;
 use crate::daemon::RunResult;
-use crate::monitor::Policy;
 use crate::output::textfile;
 use crate::render::PROCESS_NAME;
 use crate::render::escape::escape_os;
 use anyhow::Context as _;
-use platform::{Mount, MountTable, MountWatch};
+use platform::{MountTable, MountWatch};
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 /// Some mounts are dead.
 const DEAD: u8 = 1;
 /// The mount namespace that was watched is no more.
 const NAMESPACE_ENDED: u8 = 3;
-
-fn policy(config: Arc<Config>) -> Policy {
-    Box::new(move |mount: &Mount| config.policy(mount))
-}
 
 /// The exit status of a single run.
 fn once_status(ending: &RunResult) -> u8 {

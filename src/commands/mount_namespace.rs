@@ -31,7 +31,7 @@ pub(super) fn table(namespace: Option<&MountNamespace>) -> anyhow::Result<MountT
 }
 
 /// What is said of it at the start.
-pub(super) fn watched(file: &Path, namespace: Option<&MountNamespace>) -> String {
+pub(super) fn description(file: &Path, namespace: Option<&MountNamespace>) -> String {
     match namespace {
         None => format!("{OPTION} {} is the namespace that this program is in", escape_os(file)),
         Some(namespace) => {

@@ -1,11 +1,11 @@
-//! The only reader of the clock. Once a turn, so that all decisions of a turn see the same moment.
+//! The only reader of the clock: once a turn, so that all decisions of a turn see the same time.
 
 use crate::monitor::Time;
 use std::time::{Duration, Instant};
 
-/// A wake-up that comes this much too late means that this process did not run (stopped by hand, a paused virtual
-/// machine, no processor to be had): those it waits for get the time back.
-const STALLED: Duration = Duration::from_millis(500);
+/// Waking up this much too late means that the process did not run (SIGSTOP, a paused virtual machine, an overloaded
+/// system). Then every deadline is extended by the time that was lost.
+const STALL_THRESHOLD: Duration = Duration::from_millis(500);
 
 /// Monotonic time since the daemon started.
 #[derive(Clone, Copy, Debug)]
@@ -23,10 +23,10 @@ impl Clock {
     }
 }
 
-/// For how long this process did not run, if it was to wake at `planned` and wakes `now`.
+/// For how long the process did not run, given when it planned to wake up.
 pub(super) fn stall(planned: Option<Time>, now: Time) -> Option<Duration> {
     let late = now.since(planned?);
-    (late >= STALLED).then_some(late)
+    (late >= STALL_THRESHOLD).then_some(late)
 }
 
 #[cfg(test)]

@@ -1,30 +1,29 @@
-//! The one loop. It waits for the mount table, the probers, signals and the next deadline; hands what happened to the
-//! monitor; and carries out what the monitor decides. Nothing it calls can touch a watched file system, and nothing
-//! it calls waits for a sink.
+//! The event loop. It waits for the mount table, the child processes, signals and the next deadline; passes what happened
+//! to the monitor; and executes the monitor's effects. Nothing it calls can touch a watched file system or waits for an
+//! output.
 //!
-//! A turn: wait, read the clock once, read everything that is readable, then let the monitor judge deadlines. So an
-//! answer that has come is never beaten by its own deadline.
+//! A turn: wait, read the clock once, read everything that is readable, and only then judge deadlines. So a response that
+//! is already here is never too late.
 
+mod child_events;
 mod clock;
 mod evidence_coordinator;
+mod kernel_log;
 mod namespace_watch;
-mod owner;
+mod options;
 mod snapshot_publisher;
 mod supervision;
 mod table_reader;
 
-pub use owner::{ConfigUpdate, Ended, Options, Owner, ProgressCallback, RunMode, RunResult, Told};
+pub use options::{EventHandler, Options, ProgressCallback, RunMode, RunResult};
 pub use table_reader::{ReadKind, ReadThrottle};
 
-use crate::children::collector::CollectorEvent;
 use crate::children::prober::Pool;
-use crate::children::prober::PoolEvent;
-use crate::monitor::{Effect, Event, Input, Monitor, MonitorConfig, ProbeSettings, Time};
-use crate::render::Priority;
-use crate::render::Snapshot;
+use crate::config::ConfigReloader;
+use crate::monitor::{Effect, Event, Input, Monitor, ProbeSettings, Time};
+use crate::output::Report;
 use crate::render::escape::escape_os;
-use crate::render::notices;
-use crate::render::status_line;
+use crate::render::{Priority, Snapshot, status_line};
 use anyhow::Context as _;
 use clock::Clock;
 use evidence_coordinator::EvidenceCoordinator;
@@ -43,339 +42,310 @@ use table_reader::TableReader;
 
 const MOUNTS: Token = Token(0);
 const SIGNALS: Token = Token(1);
-/// Somebody wants to see the loop turn.
+/// Another thread has a configuration, requests evidence or wants to see the loop turn.
 const WAKER: Token = Token(2);
-/// The collector of evidence, and the kernel log: far above the pool's tokens.
+const NAMESPACE: Token = Token(3);
+/// The first token of the pool, which uses one for each prober.
+const FIRST_PROBER: usize = 4;
+/// Above every token of the pool.
 const COLLECTOR: Token = Token(1 << 20);
 const KERNEL_LOG: Token = Token((1 << 20) + 1);
-/// The mount namespace that is watched may have ended.
-const NAMESPACE: Token = Token(3);
-/// Tokens from here on are the pool's.
-const FIRST_PROBER: usize = 4;
-/// Readiness events taken in one turn: more wait for the next turn.
-const EVENTS_PER_TURN: usize = 64;
-/// That the kernel waits for a file server is not told more often than this.
+/// Readiness events processed in one turn; more wait for the next.
+const MAX_EVENTS_PER_TURN: usize = 64;
+/// A file server that does not respond is logged this often.
 const STALL_LOG_INTERVAL: Duration = Duration::from_secs(60);
-/// How often somebody who looks on is shown what is still waited for.
+/// How often progress is shown.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Everything the loop holds.
 pub struct Daemon<'a> {
     poll: Poll,
     clock: Clock,
+    waker: Arc<Waker>,
     signals: Signals,
     table_reader: TableReader,
     settings: ProbeSettings,
     monitor: Monitor,
     pool: Pool,
     evidence: EvidenceCoordinator,
-    showing: SnapshotPublisher,
-    notifier: ServiceNotifier,
-    owner: &'a mut dyn Owner,
-    last_run: Option<usize>,
+    snapshots: SnapshotPublisher,
+    service_manager: ServiceNotifier,
+    handler: EventHandler<'a>,
+    reloader: Option<ConfigReloader>,
+    namespace: NamespaceWatch,
+    /// How many mounts could not be judged in the last run; `None` before the first is complete.
+    last_run_unjudged: Option<usize>,
     interrupted: bool,
-    elsewhere: NamespaceWatch,
     namespace_ended: bool,
     stall_logged_at: Option<Time>,
 }
 
 impl<'a> Daemon<'a> {
-    /// Opens everything that can fail at the start. The mount table is registered before it is first read, so that
-    /// no change is missed in between.
+    /// Opens everything that can fail at the start. The mount table is watched before it is first read, so that no change
+    /// is missed.
     ///
     /// # Errors
-    /// What the system says to `epoll`, signal handlers and opening the mount table, with words for it.
-    pub fn new(options: Options, owner: &'a mut dyn Owner) -> anyhow::Result<Daemon<'a>> {
-        // No directory is kept busy by us.
-        std::env::set_current_dir("/").context("cannot change to the directory /")?;
+    /// The event queue, a signal handler or the mount table cannot be opened.
+    pub fn new(options: Options, handler: EventHandler<'a>) -> anyhow::Result<Daemon<'a>> {
+        std::env::set_current_dir("/").context("cannot change to the directory /")?; // keeps no directory busy
         let poll = Poll::new().context("cannot create an event queue")?;
+        let registry = || poll.registry().try_clone().context("cannot share the event queue");
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD]).context("cannot catch signals")?;
         poll.registry()
             .register(&mut signals, SIGNALS, Interest::READABLE)
             .context("cannot wait for signals")?;
         let table = platform::OWN_MOUNT_TABLE;
-        let watch = match &options.namespace {
+        let mount_watch = match &options.namespace {
             None => MountWatch::open(table.as_ref())
                 .with_context(|| format!("cannot open {table} ({})", platform::MOUNT_TABLE_HINT))?,
             Some(namespace) => namespace.watch().context("cannot open the table of the mount namespace")?,
         };
-        let mut table_reader = TableReader::new(watch);
+        let mut table_reader = TableReader::new(mount_watch);
         table_reader.register(poll.registry(), MOUNTS).context("cannot wait for mounts")?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).context("cannot create a waker")?);
-        if let Some(live) = &options.live {
-            live.set_waker(Arc::clone(&waker));
+        if let Some(outputs) = handler.outputs() {
+            outputs.state().set_waker(Arc::clone(&waker));
         }
-        owner.wake_with(waker);
-        let registry = poll.registry().try_clone().context("cannot share the event queue")?;
-        let shared = registry.try_clone().context("cannot share the event queue")?;
-        let evidence = EvidenceCoordinator::new(shared, (COLLECTOR, KERNEL_LOG), options.prober.clone())
+        let evidence = EvidenceCoordinator::new(registry()?, COLLECTOR, KERNEL_LOG)
             .context("cannot prepare the collection of evidence")?;
-        let mut pool = Pool::new(registry, FIRST_PROBER, options.prober).context("cannot prepare probers")?;
+        let mut pool = Pool::new(registry()?, FIRST_PROBER, None).context("cannot prepare probers")?;
         if let Some(namespace) = &options.namespace {
             pool.enter(namespace.try_clone_fd().context("cannot prepare probers")?);
         }
-        let elsewhere = NamespaceWatch::new(options.namespace, poll.registry(), NAMESPACE)
+        let namespace = NamespaceWatch::new(options.namespace, poll.registry(), NAMESPACE)
             .context("cannot wait for the end of the mount namespace")?;
-        let clock = Clock::start();
-        let config = MonitorConfig {
-            poll_interval: options.settings.poll_interval,
-            policy: options.policy,
-            expected: options.expected,
-        };
-        let monitor = Monitor::new(config).spread(options.seed);
         Ok(Daemon {
             poll,
-            clock,
-            settings: options.settings,
+            clock: Clock::start(),
+            waker,
             signals,
             table_reader,
-            monitor,
+            settings: options.settings,
+            monitor: Monitor::new(options.monitor).spread(options.seed),
             pool,
             evidence,
-            showing: SnapshotPublisher::new(options.live),
-            notifier: ServiceNotifier::new(None),
-            owner,
-            last_run: None,
+            snapshots: SnapshotPublisher::default(),
+            service_manager: ServiceNotifier::new(None),
+            handler,
+            reloader: None,
+            namespace,
+            last_run_unjudged: None,
             interrupted: false,
-            elsewhere,
             namespace_ended: false,
             stall_logged_at: None,
         })
     }
 
-    /// With a service manager to be told how it goes.
+    /// Wakes the loop from another thread.
     #[must_use]
-    pub fn serving(mut self, manager: Option<ServiceManager>) -> Daemon<'a> {
-        self.notifier = ServiceNotifier::new(manager);
+    pub fn waker(&self) -> Arc<Waker> {
+        Arc::clone(&self.waker)
+    }
+
+    /// Makes it a service: SIGHUP reloads the configuration instead of ending it, and the service manager is notified.
+    #[must_use]
+    pub fn with_service(mut self, reloader: ConfigReloader, manager: Option<ServiceManager>) -> Daemon<'a> {
+        self.reloader = Some(reloader);
+        self.service_manager = ServiceNotifier::new(manager);
         self
     }
 
-    /// Runs until a signal comes or, for [`RunMode::Once`], every mount is judged.
+    /// Runs until a signal comes or the mode's purpose is fulfilled.
     ///
     /// # Errors
-    /// Only if the first reading of the mount table or the event queue itself fails; all else is told and survived.
-    pub fn run(mut self, mut purpose: RunMode<'_>) -> anyhow::Result<RunResult> {
-        let mut events = Events::with_capacity(EVENTS_PER_TURN);
-        let mut now = self.clock.now();
-        let table = self.table_reader.read_first(now).context("cannot read the mount table")?;
-        if matches!(purpose, RunMode::Watch) {
-            self.evidence.table_was_read(&table);
-        }
-        self.monitor.handle(now, Input::TableUpdate(table));
-        self.notifier.ready();
+    /// The first reading of the mount table or the event queue fails. Everything else is reported and survived.
+    pub fn run(mut self, mut mode: RunMode<'_>) -> anyhow::Result<RunResult> {
+        let mut events = Events::with_capacity(MAX_EVENTS_PER_TURN);
+        let mut now = self.read_first_table(&mode)?;
         loop {
             self.decide(now);
-            self.show(now);
-            let done = match purpose {
-                RunMode::Watch => false,
-                RunMode::Once(_) => self.last_run.is_some(),
-                RunMode::Explain => self.last_run.is_some() && !self.monitor.is_collecting(),
-            };
-            let ends = self.interrupted || self.namespace_ended;
-            if ends {
-                self.notifier.stopping();
+            self.publish_snapshot(now);
+            if self.is_ending() {
+                self.service_manager.stopping();
             }
-            self.notify(now);
-            if ends || done {
-                self.pool.shutdown();
-                self.evidence.desk.shutdown();
-                let status = self.monitor.status();
-                let (unjudged, interrupted) = (self.last_run.unwrap_or(0), self.interrupted);
-                let namespace_ended = self.namespace_ended;
-                // The process ends: to free thousands of mounts one by one is work for nobody. But an open table keeps
-                // the mounts of a namespace that has ended.
-                std::mem::forget(self.monitor);
-                if !namespace_ended {
-                    std::mem::forget(self.table_reader);
-                }
-                return Ok(RunResult { status, at: now, unjudged, interrupted, namespace_ended });
+            self.notify_service_manager(now);
+            if self.is_ending() || self.is_done(&mode) {
+                return Ok(self.finish(now));
             }
             let planned = self.next_deadline();
-            let mut until = planned;
-            if let RunMode::Once(Some(look)) = &mut purpose {
-                look(&self.monitor.status(), now);
-                let next = now + PROGRESS_INTERVAL;
-                until = Some(until.map_or(next, |at| at.min(next)));
-            }
-            let before = self.clock.now();
-            match self.poll.poll(&mut events, until.map(|at| at.since(before))) {
+            let wake_at = self.show_progress(now, &mut mode, planned);
+            let timeout = wake_at.map(|at| at.since(self.clock.now()));
+            match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => events.clear(),
                 Err(error) => return Err(error).context("cannot wait for events"),
             }
             now = self.clock.now();
-            self.take_in(now, &events, planned);
+            if let Some(lost) = clock::stall(planned, now) {
+                self.monitor.handle(now, Input::Stalled(lost));
+            }
+            self.process_ready(now, &events);
         }
+    }
+
+    fn read_first_table(&mut self, mode: &RunMode<'_>) -> anyhow::Result<Time> {
+        let now = self.clock.now();
+        let table = self.table_reader.read_first(now).context("cannot read the mount table")?;
+        if matches!(mode, RunMode::Watch) {
+            self.evidence.table_was_read(&table);
+        }
+        self.monitor.handle(now, Input::TableUpdate(table));
+        self.service_manager.ready();
+        Ok(now)
+    }
+
+    fn is_ending(&self) -> bool {
+        self.interrupted || self.namespace_ended
+    }
+
+    fn is_done(&self, mode: &RunMode<'_>) -> bool {
+        match mode {
+            RunMode::Watch => false,
+            RunMode::Once(_) => self.last_run_unjudged.is_some(),
+            RunMode::Explain => self.last_run_unjudged.is_some() && !self.monitor.is_collecting(),
+        }
+    }
+
+    fn finish(mut self, now: Time) -> RunResult {
+        self.pool.shutdown();
+        self.evidence.shutdown();
+        let result = RunResult {
+            status: self.monitor.status(),
+            at: now,
+            unjudged: self.last_run_unjudged.unwrap_or(0),
+            interrupted: self.interrupted,
+            namespace_ended: self.namespace_ended,
+        };
+        // The process ends: freeing thousands of mounts one by one would only cost time. But an open table keeps the mounts
+        // of a namespace that has ended.
+        std::mem::forget(self.monitor);
+        if !self.namespace_ended {
+            std::mem::forget(self.table_reader);
+        }
+        result
+    }
+
+    /// Returns when to wake up.
+    fn show_progress(&self, now: Time, mode: &mut RunMode<'_>, planned: Option<Time>) -> Option<Time> {
+        let RunMode::Once(Some(on_progress)) = mode else { return planned };
+        on_progress(&self.monitor.status(), now);
+        let next = now + PROGRESS_INTERVAL;
+        Some(planned.map_or(next, |at| at.min(next)))
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        let others = [
+        let snapshots = self.handler.outputs().and_then(|_| self.snapshots.next_deadline());
+        let deadlines = [
+            self.monitor.next_deadline(),
             self.table_reader.next_deadline(),
             self.pool.next_deadline(),
             self.evidence.next_deadline(),
-            self.showing.next(),
-            self.notifier.next(),
-            self.elsewhere.next(),
+            snapshots,
+            self.service_manager.next_deadline(),
+            self.namespace.next_deadline(),
         ];
-        self.monitor.next_deadline().into_iter().chain(others.into_iter().flatten()).min()
+        deadlines.into_iter().flatten().min()
     }
 
-    /// Everything that is readable now.
-    fn take_in(&mut self, now: Time, events: &Events, planned: Option<Time>) {
-        if let Some(lost) = clock::stall(planned, now) {
-            self.monitor.handle(now, Input::Stalled(lost));
-        }
+    fn process_ready(&mut self, now: Time, events: &Events) {
         for event in events {
             match event.token() {
-                MOUNTS => self.take_changes(now),
-                WAKER => self.take_nudge(now),
-                NAMESPACE => self.elsewhere.stirred(now),
-                SIGNALS => self.take_signals(now),
-                COLLECTOR => self.evidence.desk.handle_ready(now),
+                MOUNTS => self.process_mount_changes(now),
+                WAKER => self.process_requests(now),
+                NAMESPACE => self.namespace.schedule_check(now),
+                SIGNALS => self.process_signals(now),
+                COLLECTOR => self.evidence.process_ready(now),
                 KERNEL_LOG => {
-                    for sign in self.evidence.log_is_readable(now) {
-                        self.monitor.handle(now, sign);
+                    for hint in self.evidence.read_kernel_log(now) {
+                        self.monitor.handle(now, hint);
                     }
                 }
                 token => self.pool.handle_ready(now, token),
             }
         }
-        if self.elsewhere.is_due(now) {
-            self.look_elsewhere(now);
-        }
-        self.pool.handle_deadline(now);
-        self.evidence.handle_deadline(now);
-        self.take_wishes(now);
-    }
-
-    /// Is the namespace that is watched still there? Without it there is nothing to do any more.
-    fn look_elsewhere(&mut self, now: Time) {
-        if let Some(namespace) = self.elsewhere.has_ended(now) {
+        if let Some(ended) = self.namespace.check(now) {
             self.namespace_ended = true;
-            let name = escape_os(namespace.path());
+            let name = escape_os(ended.path());
             let text = format!("The mount namespace of {name} has ended; nothing is left to watch");
             self.notice(Priority::Error, text);
         }
+        self.pool.handle_deadline(now);
+        self.evidence.handle_deadline(now);
     }
 
-    fn take_wishes(&mut self, now: Time) {
-        let wishes = self.owner.wishes(self.monitor.table());
-        if !self.owner.is_reloading() {
-            self.notifier.reloaded();
-        }
-        let Some(ConfigUpdate { settings, policy, expected }) = wishes else { return };
-        self.settings = settings;
-        let config = MonitorConfig { poll_interval: settings.poll_interval, policy, expected };
-        self.monitor.handle(now, Input::Reconfigured(config));
-        self.showing.changed();
-        self.notifier.changed();
-    }
-
-    /// Turning may be all that is wanted.
-    fn take_nudge(&mut self, now: Time) {
-        let mountpoints = self.showing.evidence_wanted();
-        if !mountpoints.is_empty() {
-            self.monitor.handle(now, Input::EvidenceRequested { mountpoints });
-        }
-    }
-
-    fn take_changes(&mut self, now: Time) {
+    fn process_mount_changes(&mut self, now: Time) {
         let changes = self.table_reader.on_readable(now);
         if changes.server_not_responding {
             self.monitor.handle(now, Input::ServerNotResponding);
             if self.stall_logged_at.is_none_or(|before| now >= before + STALL_LOG_INTERVAL) {
                 self.stall_logged_at = Some(now);
                 let text =
-                    "The kernel waits for a file server that does not answer; asking all network mounts";
+                    "The kernel waits for a file server that does not respond; probing all network mounts";
                 self.notice(Priority::Warning, text.into());
             }
         }
     }
 
-    fn take_signals(&mut self, now: Time) {
+    fn process_signals(&mut self, now: Time) {
         for signal in self.signals.pending() {
-            match signal {
-                SIGCHLD => {
+            match (signal, &self.reloader) {
+                (SIGCHLD, _) => {
                     self.pool.reap_children(now);
-                    self.evidence.desk.reap_children(now);
+                    self.evidence.reap(now);
                 }
-                SIGHUP => {
-                    self.notifier.reloading(monotonic_usec());
-                    self.interrupted |= self.owner.hung_up().0;
+                (SIGHUP, Some(reloader)) => {
+                    self.service_manager.reloading(monotonic_usec());
+                    reloader.request_reload();
                 }
                 _ => self.interrupted = true,
             }
         }
     }
 
-    /// Lets the monitor and the pool decide until both have nothing more to do at this moment.
+    /// What other threads woke the loop for.
+    fn process_requests(&mut self, now: Time) {
+        let Some(outputs) = self.handler.outputs() else { return };
+        let mountpoints = outputs.state().take_evidence_requests();
+        if !mountpoints.is_empty() {
+            self.monitor.handle(now, Input::EvidenceRequested { mountpoints });
+        }
+        while let Some(loaded) = self.reloader.as_ref().and_then(ConfigReloader::next_result) {
+            if let Ok(config) = &loaded.result {
+                self.settings = config.settings;
+                self.monitor.handle(now, Input::Reconfigured(options::monitor_config(config)));
+            }
+            if loaded.requested {
+                self.service_manager.reloaded();
+            }
+            outputs.reconfigure(loaded, self.monitor.table().clone());
+            self.snapshots.mark_changed();
+            self.service_manager.mark_changed();
+        }
+    }
+
+    /// Lets monitor and children act until neither has more to do at this moment.
     fn decide(&mut self, now: Time) {
         loop {
-            self.take_news(now);
+            self.drain_child_events(now);
             self.monitor.settle(now);
-            let mut acted = self.read_table_if_due(now);
-            while let Some(action) = self.monitor.next_effect() {
-                acted = true;
-                self.carry_out(now, action);
+            let mut has_acted = self.read_table_if_due(now);
+            while let Some(effect) = self.monitor.next_effect() {
+                has_acted = true;
+                self.execute(now, effect);
             }
             self.pool.flush(now);
-            self.evidence.desk.flush(now);
-            if !acted && !self.pool.has_events() && !self.evidence.desk.has_events() {
+            self.evidence.flush(now);
+            if !has_acted && !self.pool.has_events() && !self.evidence.has_events() {
                 return;
             }
         }
     }
 
-    fn take_news(&mut self, now: Time) {
-        let events: Vec<PoolEvent> = self.pool.drain_events().collect();
-        for event in events {
-            if let PoolEvent::Responded { probe, .. } | PoolEvent::Aborted { probe } = &event {
-                self.evidence.over(*probe);
-            }
-            if matches!(event, PoolEvent::Notice(_) | PoolEvent::Stranded { .. } | PoolEvent::Freed { .. }) {
-                self.showing.changed(); // how many probers there are, and how many of them are lost
-            }
-            let input = match event {
-                PoolEvent::Responded { probe, outcome, took } => {
-                    Input::ProbeResponded { probe, outcome, took }
-                }
-                PoolEvent::Stuck { probe, call, elapsed, pid, tid } => {
-                    self.evidence.stuck(probe, pid, tid);
-                    Input::ProbeStuck { probe, call, elapsed }
-                }
-                PoolEvent::Aborted { probe } => Input::ProbeAborted { probe },
-                PoolEvent::Freed { probe } => Input::ProbeFreed { probe },
-                PoolEvent::Stranded { probe } => Input::ProbeStranded { probe },
-                PoolEvent::Notice(notice) => {
-                    let (priority, text) = notices::of_prober(&notice);
-                    self.notice(priority, text);
-                    continue;
-                }
-            };
-            self.monitor.handle(now, input);
-        }
-        for event in self.evidence.news() {
-            let input = match event {
-                CollectorEvent::Found { device, evidence } => {
-                    Input::EvidenceFound { superblock: device, evidence }
-                }
-                CollectorEvent::Ended { device } => Input::EvidenceEnded { superblock: device },
-                CollectorEvent::Notice(notice) => {
-                    let (priority, text) = notices::of_collector(&notice);
-                    self.notice(priority, text);
-                    continue;
-                }
-            };
-            self.monitor.handle(now, input);
-        }
-    }
-
-    fn carry_out(&mut self, now: Time, action: Effect) {
-        match action {
+    fn execute(&mut self, now: Time, effect: Effect) {
+        match effect {
             Effect::StartProbe { probe, target } => self.pool.start(probe, &target),
             Effect::ConfirmHang { probe } => self.pool.confirm(probe),
             Effect::AbandonProbe { probe } => {
-                self.evidence.over(probe);
+                self.evidence.probe_ended(probe);
                 self.pool.abandon(probe);
             }
             Effect::CollectEvidence { mount, mount_ids, probe, alone, patience } => {
@@ -385,45 +355,18 @@ impl<'a> Daemon<'a> {
                 }
             }
             Effect::Report(event) => {
-                self.showing.changed();
-                self.notifier.changed();
+                self.mark_changed();
                 if let Event::Run { unjudged, .. } = event {
-                    self.last_run = Some(unjudged);
-                    self.elsewhere.stirred(now); // where no event tells
+                    self.last_run_unjudged = Some(unjudged);
+                    self.snapshots.run_completed(now);
+                    self.namespace.schedule_check(now); // for kernels that do not signal its end
                 }
-                self.owner.told(SystemTime::now(), Told::Event(&event, &self.monitor));
+                self.handler.report(Report::Event(event));
             }
         }
     }
 
-    fn show(&mut self, now: Time) {
-        self.showing.turned(self.monitor.health_revision());
-        self.notifier.turned(self.monitor.health_revision());
-        let (monitor, pool, clock, settings) = (&self.monitor, &self.pool, self.clock, &self.settings);
-        let make = || Snapshot {
-            serial: 0,
-            status: monitor.status(),
-            at: now,
-            wall: SystemTime::now(),
-            settings: *settings,
-            probers: pool.probers(),
-            probers_stranded: pool.probers_stranded(),
-        };
-        let begun = clock.now();
-        self.showing.show(now, make, || clock.now() - begun);
-    }
-
-    fn notify(&mut self, now: Time) {
-        let (monitor, clock) = (&self.monitor, self.clock);
-        let begun = clock.now();
-        let error = self.notifier.tell(now, || status_line::line(&monitor.status()), || clock.now() - begun);
-        if let Some(error) = error {
-            let text = format!("Cannot tell the service manager how it goes: {error}; trying again");
-            self.notice(Priority::Warning, text);
-        }
-    }
-
-    /// Reads the mount table if it changed, is doubted, or a full reading is due.
+    /// Returns true if the monitor got a table.
     fn read_table_if_due(&mut self, now: Time) -> bool {
         if let Some(doubt) = self.monitor.take_table_doubt() {
             self.table_reader.on_doubt(now, doubt);
@@ -441,7 +384,44 @@ impl<'a> Daemon<'a> {
         true
     }
 
+    fn publish_snapshot(&mut self, now: Time) {
+        let Some(outputs) = self.handler.outputs() else { return };
+        outputs.state().tick();
+        self.snapshots.set_revision(self.monitor.health_revision());
+        let Some(serial) = self.snapshots.take_due(now) else { return };
+        let begun = self.clock.now();
+        outputs.publish(Arc::new(Snapshot {
+            serial,
+            status: self.monitor.status(),
+            at: now,
+            wall: SystemTime::now(),
+            settings: self.settings,
+            probers: self.pool.probers(),
+            probers_stranded: self.pool.probers_stranded(),
+        }));
+        self.snapshots.set_cost(now, self.clock.now() - begun);
+    }
+
+    fn notify_service_manager(&mut self, now: Time) {
+        self.service_manager.set_revision(self.monitor.health_revision());
+        let (monitor, clock) = (&self.monitor, self.clock);
+        let status = || {
+            let begun = clock.now();
+            (status_line::line(&monitor.status()), clock.now() - begun)
+        };
+        if let Err(error) = self.service_manager.send_due(now, status) {
+            let text = format!("Cannot notify the service manager: {error}; trying again");
+            self.notice(Priority::Warning, text);
+        }
+    }
+
+    /// Snapshot and status line are out of date.
+    fn mark_changed(&mut self) {
+        self.snapshots.mark_changed();
+        self.service_manager.mark_changed();
+    }
+
     fn notice(&mut self, priority: Priority, text: String) {
-        self.owner.told(SystemTime::now(), Told::Notice(priority, text));
+        self.handler.report(Report::Notice(priority, text));
     }
 }

@@ -1,4 +1,4 @@
-//! The mount namespace that is watched, if it is not our own: looked after until it ends.
+//! The watched mount namespace, if it is not our own: its end is the end of the daemon.
 
 use crate::monitor::Time;
 use mio::{Interest, Registry, Token};
@@ -6,21 +6,19 @@ use platform::MountNamespace;
 use std::io;
 use std::time::Duration;
 
-/// A namespace that is mounted somewhere is looked for in our own mount table when that changes, in a storm of changes
-/// not more often than this.
-const LEAST_GAP: Duration = Duration::from_secs(1);
+/// A namespace that is mounted somewhere is searched in our own mount table when that changes, in a storm of changes not
+/// more often than this.
+const MIN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the loop does about it.
 pub(super) struct NamespaceWatch {
     namespace: Option<MountNamespace>,
-    looked: Option<Time>,
-    /// Something happened too soon after the last look.
-    look_at: Option<Time>,
+    checked_at: Option<Time>,
+    check_at: Option<Time>,
 }
 
 impl NamespaceWatch {
     /// # Errors
-    /// It cannot be waited for.
+    /// Its end cannot be waited for.
     pub(super) fn new(
         mut namespace: Option<MountNamespace>,
         registry: &Registry,
@@ -29,31 +27,25 @@ impl NamespaceWatch {
         if let Some(namespace) = &mut namespace {
             registry.register(namespace, token, Interest::READABLE)?;
         }
-        Ok(NamespaceWatch { namespace, looked: None, look_at: None })
+        Ok(NamespaceWatch { namespace, checked_at: None, check_at: None })
     }
 
-    /// When [`NamespaceWatch::is_due`] has something to say, if nothing else happens.
-    pub(super) fn next(&self) -> Option<Time> {
-        self.look_at
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        self.check_at
     }
 
-    /// Something happened that may be the end.
-    pub(super) fn stirred(&mut self, now: Time) {
+    /// Something happened that may be its end.
+    pub(super) fn schedule_check(&mut self, now: Time) {
         if self.namespace.is_some() {
-            let soonest = self.looked.map_or(now, |looked| looked + LEAST_GAP);
-            self.look_at.get_or_insert(soonest.max(now));
+            let earliest = self.checked_at.map_or(now, |checked_at| checked_at + MIN_CHECK_INTERVAL);
+            self.check_at.get_or_insert(earliest.max(now));
         }
     }
 
-    /// Is it to be looked for now?
-    pub(super) fn is_due(&self, now: Time) -> bool {
-        self.look_at.is_some_and(|at| at <= now)
-    }
-
-    /// Has it ended? Then it is handed out, and is to be dropped with what was made of it: whoever holds it keeps its
-    /// mounts mounted.
-    pub(super) fn has_ended(&mut self, now: Time) -> Option<MountNamespace> {
-        (self.look_at, self.looked) = (None, Some(now));
+    /// Returns the namespace if it has ended. The caller must drop it and all that was made of it: they keep its mounts.
+    pub(super) fn check(&mut self, now: Time) -> Option<MountNamespace> {
+        self.check_at.take_if(|at| *at <= now)?;
+        self.checked_at = Some(now);
         self.namespace.take_if(MountNamespace::has_ended)
     }
 }

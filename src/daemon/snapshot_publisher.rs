@@ -1,66 +1,90 @@
-//! When the loop makes a snapshot for others: soon after something changed, seldom enough to cost little, and never
-//! when nobody serves it.
+//! When the loop publishes a snapshot: soon after a change, but seldom enough to cost little.
 
 use crate::monitor::Time;
-use crate::output::SharedState;
-use crate::render::Snapshot;
-use std::path::PathBuf;
 use std::time::Duration;
 
-/// A snapshot is at most this late: a page or a gateway shows a hang within a second of its verdict.
-const LEAST_GAP: Duration = Duration::from_millis(200);
-/// With very many mounts a snapshot costs milliseconds: it may take one part in twenty of a core.
-const GAP_PER_COST: u32 = 20;
+/// Between two snapshots: pages and gateways show a hang well within a second of its detection.
+const MIN_INTERVAL: Duration = Duration::from_millis(200);
+/// A snapshot of very many mounts costs milliseconds: at most one part in twenty of a core.
+const INTERVAL_PER_COST: u32 = 20;
 
 pub(super) struct SnapshotPublisher {
-    live: Option<SharedState>,
-    dirty: bool,
+    is_outdated: bool,
     health_revision: u64,
+    serial: u64,
     not_before: Time,
 }
 
+impl Default for SnapshotPublisher {
+    fn default() -> SnapshotPublisher {
+        SnapshotPublisher { is_outdated: true, health_revision: 0, serial: 0, not_before: Time::default() }
+    }
+}
+
 impl SnapshotPublisher {
-    pub(super) fn new(live: Option<SharedState>) -> SnapshotPublisher {
-        SnapshotPublisher { live, dirty: true, health_revision: 0, not_before: Time::default() }
+    /// Something outside the mounts' health changed.
+    pub(super) fn mark_changed(&mut self) {
+        self.is_outdated = true;
     }
 
-    /// The loop has turned; mounts have changed their health this often.
-    pub(super) fn turned(&mut self, health_revision: u64) {
-        self.dirty |= health_revision != self.health_revision;
+    pub(super) fn set_revision(&mut self, health_revision: u64) {
+        self.is_outdated |= health_revision != self.health_revision;
         self.health_revision = health_revision;
-        if let Some(live) = &self.live {
-            live.turned();
+    }
+
+    /// A run is published at once: it is what readers wait for, and it cost more than a snapshot does.
+    pub(super) fn run_completed(&mut self, now: Time) {
+        self.is_outdated = true;
+        self.not_before = self.not_before.min(now);
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        self.is_outdated.then_some(self.not_before)
+    }
+
+    /// The serial of the snapshot that is due now, if one is.
+    pub(super) fn take_due(&mut self, now: Time) -> Option<u64> {
+        if !self.is_outdated || self.not_before > now {
+            return None;
         }
+        self.is_outdated = false;
+        self.serial += 1;
+        Some(self.serial)
     }
 
-    /// The mount points about which somebody who looks on wants fresh evidence.
-    pub(super) fn evidence_wanted(&self) -> Vec<PathBuf> {
-        self.live.as_ref().map(SharedState::take_wishes).unwrap_or_default()
+    /// Making the snapshot took this long.
+    pub(super) fn set_cost(&mut self, now: Time, cost: Duration) {
+        self.not_before = now + MIN_INTERVAL.max(cost.saturating_mul(INTERVAL_PER_COST));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Time {
+        Time::after_start(Duration::from_millis(ms))
     }
 
-    /// Something was reported: it may look different now.
-    pub(super) fn changed(&mut self) {
-        self.dirty = true;
+    #[test]
+    fn changes_within_the_interval_share_a_snapshot() {
+        let mut publisher = SnapshotPublisher::default();
+        assert_eq!(publisher.take_due(at(0)), Some(1));
+        publisher.set_cost(at(0), Duration::from_millis(1));
+        publisher.set_revision(1);
+        publisher.mark_changed();
+        assert_eq!((publisher.take_due(at(100)), publisher.next_deadline()), (None, Some(at(200))));
+        assert_eq!((publisher.take_due(at(200)), publisher.next_deadline()), (Some(2), None));
     }
 
-    pub(super) fn next(&self) -> Option<Time> {
-        (self.dirty && self.live.as_ref().is_some_and(SharedState::is_followed)).then_some(self.not_before)
-    }
-
-    /// Publishes what `make` makes, if it is time. `cost` tells how long that took.
-    pub(super) fn show(
-        &mut self,
-        now: Time,
-        make: impl FnOnce() -> Snapshot,
-        cost: impl FnOnce() -> Duration,
-    ) {
-        let Some(live) =
-            self.live.as_ref().filter(|live| self.dirty && self.not_before <= now && live.is_followed())
-        else {
-            return;
-        };
-        live.publish(make());
-        self.dirty = false;
-        self.not_before = now + LEAST_GAP.max(cost().saturating_mul(GAP_PER_COST));
+    #[test]
+    fn expensive_snapshots_are_rare_but_a_run_is_published_at_once() {
+        let mut publisher = SnapshotPublisher::default();
+        publisher.take_due(at(0));
+        publisher.set_cost(at(0), Duration::from_millis(50));
+        publisher.mark_changed();
+        assert_eq!(publisher.next_deadline(), Some(at(1000)));
+        publisher.run_completed(at(300));
+        assert_eq!(publisher.take_due(at(300)), Some(2));
     }
 }

@@ -1,181 +1,156 @@
-//! What the service manager is told: that we are ready, that we reload, that we stop, that the loop turns, and a line
-//! for people. It is told by the loop itself, for nothing else could vouch for it, and never waited for: what it does
-//! not take now is owed to it.
+//! Notifications for the service manager (sd_notify): ready, reloading, stopping, the watchdog's sign of life and a status
+//! line. Sent by the loop itself, which is what they vouch for. Sending never waits: what the manager does not take now is
+//! pending.
 
 use crate::monitor::Time;
 use platform::service::ServiceManager;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-/// The line for people is at most this late, and not renewed more often.
-const LEAST_GAP: Duration = Duration::from_secs(1);
-/// With very many mounts the line costs milliseconds: it may take one part in a hundred of a core.
-const GAP_PER_COST: u32 = 100;
-/// When the service manager did not take a message, it is offered again after this.
-const OFFER_AGAIN: Duration = Duration::from_secs(1);
-/// Signs of life come this many times as often as they have to: one may be late.
+/// Between two status lines.
+const MIN_STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// With very many mounts the status line costs milliseconds: at most one part in a hundred of a core.
+const STATUS_INTERVAL_PER_COST: u32 = 100;
+/// After the manager did not take a message.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Signs of life for each watchdog timeout: one may be late.
 const SIGNS_PER_WATCHDOG: u32 = 2;
 
 pub(super) struct ServiceNotifier {
     manager: Option<ServiceManager>,
-    /// When the next sign of life is due.
-    sign_due: Option<Time>,
-    owed: Owed,
-    reloading: bool,
-    /// The last line that it took.
-    line: String,
+    watchdog_due: Option<Time>,
+    pending: Pending,
+    is_reloading: bool,
+    /// The last status line that was sent.
+    status: String,
     health_revision: u64,
-    /// The line is not renewed before this.
-    line_not_before: Time,
-    /// Nothing is offered before this.
-    offer_not_before: Time,
-    /// An error was told and is not over.
-    failing: bool,
+    status_not_before: Time,
+    send_not_before: Time,
+    /// An error was returned and nothing was sent since.
+    is_failing: bool,
 }
 
-/// What it was not told yet.
 #[derive(Default)]
-struct Owed {
-    /// The last of the reloads that it does not know of: by this clock it knows which of its own requests is meant.
+struct Pending {
+    /// `MONOTONIC_USEC` of the last reload, by which the manager recognises its own request.
     reloading: Option<u64>,
     ready: bool,
-    line: bool,
     stopping: bool,
+    status: bool,
 }
 
 impl ServiceNotifier {
-    /// For a daemon whose `manager`, if there is one, hears nothing before [`ServiceNotifier::ready`].
     pub(super) fn new(manager: Option<ServiceManager>) -> ServiceNotifier {
-        // At once: that may be what is waited for since long before this program began.
-        let sign_due = manager.as_ref().and_then(ServiceManager::watchdog).map(|_| Time::default());
+        // The first sign of life is due at once: the timeout runs since the program was started.
+        let watchdog_due = manager.as_ref().and_then(ServiceManager::watchdog).map(|_| Time::default());
         ServiceNotifier {
             manager,
-            sign_due,
-            owed: Owed::default(),
-            reloading: false,
-            line: String::new(),
+            watchdog_due,
+            pending: Pending::default(),
+            is_reloading: false,
+            status: String::new(),
             health_revision: 0,
-            line_not_before: Time::default(),
-            offer_not_before: Time::default(),
-            failing: false,
+            status_not_before: Time::default(),
+            send_not_before: Time::default(),
+            is_failing: false,
         }
     }
 
-    /// The daemon does what it is there for.
     pub(super) fn ready(&mut self) {
-        self.owed.ready = true;
-        self.owed.line = true;
+        self.pending.ready = true;
+        self.pending.status = true;
     }
 
-    /// A reload begins, at this time of the clock that never jumps.
     pub(super) fn reloading(&mut self, monotonic_usec: u64) {
-        self.owed.reloading = Some(monotonic_usec);
-        self.reloading = true;
+        self.pending.reloading = Some(monotonic_usec);
+        self.is_reloading = true;
     }
 
-    /// No reload is under way: the last one is over, whether the new configuration is in force or was refused.
+    /// The reload is over, whether the configuration was applied or refused.
     pub(super) fn reloaded(&mut self) {
-        if std::mem::take(&mut self.reloading) {
+        if std::mem::take(&mut self.is_reloading) {
             self.ready();
         }
     }
 
-    /// The end has begun. There is no second try: nobody waits for this.
+    /// Sent once, at once: the daemon does not wait for it.
     pub(super) fn stopping(&mut self) {
-        self.owed = Owed { stopping: true, ..Owed::default() };
-        self.offer_not_before = Time::default();
+        self.pending = Pending { stopping: true, ..Pending::default() };
+        self.send_not_before = Time::default();
     }
 
-    /// The loop has turned; mounts have changed their health this often.
-    pub(super) fn turned(&mut self, health_revision: u64) {
-        self.owed.line |= health_revision != self.health_revision;
+    pub(super) fn set_revision(&mut self, health_revision: u64) {
+        self.pending.status |= health_revision != self.health_revision;
         self.health_revision = health_revision;
     }
 
-    /// Something was reported: the line may be another.
-    pub(super) fn changed(&mut self) {
-        self.owed.line = true;
+    /// The status line may be out of date.
+    pub(super) fn mark_changed(&mut self) {
+        self.pending.status = true;
     }
 
-    /// When the loop has to turn for this.
-    pub(super) fn next(&self) -> Option<Time> {
+    pub(super) fn next_deadline(&self) -> Option<Time> {
         self.manager.as_ref()?;
-        let owed = &self.owed;
-        let states =
-            (owed.reloading.is_some() || owed.ready || owed.stopping).then_some(self.offer_not_before);
-        let line = owed.line.then_some(self.line_not_before.max(self.offer_not_before));
-        [states, line, self.sign_due].into_iter().flatten().min()
+        let Pending { reloading, ready, stopping, status } = self.pending;
+        let states = (reloading.is_some() || ready || stopping).then_some(self.send_not_before);
+        let status = status.then_some(self.status_not_before.max(self.send_not_before));
+        [states, status, self.watchdog_due].into_iter().flatten().min()
     }
 
-    /// Tells what is owed and due. `line` makes the line, `cost` tells how long that took. What the operator should
-    /// know of a service manager that cannot be told is returned, once.
-    pub(super) fn tell(
+    /// Sends what is due. `status` makes the status line and says how long that took.
+    ///
+    /// # Errors
+    /// The first failure in a row. A manager that is busy or hangs is none: it gets what is pending when it reads again.
+    pub(super) fn send_due(
         &mut self,
         now: Time,
-        line: impl FnOnce() -> String,
-        cost: impl FnOnce() -> Duration,
-    ) -> Option<io::Error> {
-        if self.next().is_none_or(|next| next > now) {
-            return None;
-        }
-        match self.offer(now, line, cost) {
-            Ok(()) => {
-                self.failing = false;
-                None
-            }
-            Err(error) => {
-                self.offer_not_before = now + OFFER_AGAIN;
-                // One that is busy or hangs is no error: it gets what it is owed when it reads again.
-                let told =
-                    error.kind() == ErrorKind::WouldBlock || std::mem::replace(&mut self.failing, true);
-                (!told).then_some(error)
-            }
-        }
-    }
-
-    fn offer(
-        &mut self,
-        now: Time,
-        line: impl FnOnce() -> String,
-        cost: impl FnOnce() -> Duration,
+        status: impl FnOnce() -> (String, Duration),
     ) -> io::Result<()> {
-        let Some(manager) = &self.manager else { return Ok(()) };
-        if let (Some(patience), true) = (manager.watchdog(), self.sign_due.is_some_and(|due| due <= now)) {
-            let usual = patience / SIGNS_PER_WATCHDOG;
-            self.sign_due = Some(now + usual.min(OFFER_AGAIN));
-            manager.send("WATCHDOG=1")?;
-            self.sign_due = Some(now + usual);
-        }
-        if now < self.offer_not_before {
+        if self.next_deadline().is_none_or(|next| next > now) {
             return Ok(());
         }
-        self.owed.pay(manager)?;
-        if self.owed.line && self.line_not_before <= now {
-            let text = line();
-            self.line_not_before = now + LEAST_GAP.max(cost().saturating_mul(GAP_PER_COST));
-            if text != self.line {
-                manager.send(&format!("STATUS={text}"))?;
-                self.line = text;
-            }
-            self.owed.line = false;
-        }
-        Ok(())
+        let Err(error) = self.send(now, status) else {
+            self.is_failing = false;
+            return Ok(());
+        };
+        self.send_not_before = now + RETRY_INTERVAL;
+        let is_known = error.kind() == ErrorKind::WouldBlock || std::mem::replace(&mut self.is_failing, true);
+        if is_known { Ok(()) } else { Err(error) }
     }
-}
 
-impl Owed {
-    fn pay(&mut self, manager: &ServiceManager) -> io::Result<()> {
-        if let Some(usec) = self.reloading {
+    fn send(&mut self, now: Time, status: impl FnOnce() -> (String, Duration)) -> io::Result<()> {
+        let Some(manager) = &self.manager else { return Ok(()) };
+        if let (Some(timeout), Some(true)) = (manager.watchdog(), self.watchdog_due.map(|due| due <= now)) {
+            let interval = timeout / SIGNS_PER_WATCHDOG;
+            self.watchdog_due = Some(now + interval.min(RETRY_INTERVAL));
+            manager.send("WATCHDOG=1")?;
+            self.watchdog_due = Some(now + interval);
+        }
+        if now < self.send_not_before {
+            return Ok(());
+        }
+        let pending = &mut self.pending;
+        if let Some(usec) = pending.reloading {
             manager.send(&format!("RELOADING=1\nMONOTONIC_USEC={usec}"))?;
-            self.reloading = None;
+            pending.reloading = None;
         }
-        if self.ready {
+        if pending.ready {
             manager.send("READY=1")?;
-            self.ready = false;
+            pending.ready = false;
         }
-        if self.stopping {
+        if pending.stopping {
             manager.send("STOPPING=1\nSTATUS=Stopping")?;
-            self.stopping = false;
+            pending.stopping = false;
+        }
+        if pending.status && self.status_not_before <= now {
+            let (status, cost) = status();
+            self.status_not_before =
+                now + MIN_STATUS_INTERVAL.max(cost.saturating_mul(STATUS_INTERVAL_PER_COST));
+            if status != self.status {
+                manager.send(&format!("STATUS={status}"))?;
+                self.status = status;
+            }
+            pending.status = false;
         }
         Ok(())
     }
@@ -186,143 +161,137 @@ mod tests {
     use super::*;
     use std::os::unix::net::UnixDatagram;
 
-    /// A notifier, and the other end of its socket.
+    /// A notifier, and the manager's end of its socket.
     fn notifier(watchdog: Option<Duration>) -> (ServiceNotifier, UnixDatagram) {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
         (ServiceNotifier::new(Some(ServiceManager::new(ours, watchdog).unwrap())), theirs)
     }
 
+    /// The same, after READY and the status line `a` at 0.
+    fn ready_notifier(watchdog: Option<Duration>) -> (ServiceNotifier, UnixDatagram) {
+        let (mut notifier, manager) = notifier(watchdog);
+        notifier.ready();
+        send(&mut notifier, at(0), "a").unwrap();
+        received(&manager);
+        (notifier, manager)
+    }
+
     fn at(ms: u64) -> Time {
         Time::after_start(Duration::from_millis(ms))
     }
 
-    fn tell(notifier: &mut ServiceNotifier, now: Time, line: &str) -> Option<ErrorKind> {
-        notifier.tell(now, || line.to_owned(), || Duration::ZERO).map(|error| error.kind())
+    fn send(notifier: &mut ServiceNotifier, now: Time, status: &str) -> io::Result<()> {
+        notifier.send_due(now, || (status.to_owned(), Duration::ZERO))
     }
 
-    fn heard(theirs: &UnixDatagram) -> Vec<String> {
+    fn received(manager: &UnixDatagram) -> Vec<String> {
         let mut buffer = [0; 4096];
-        std::iter::from_fn(|| {
-            theirs.recv(&mut buffer).ok().map(|n| String::from_utf8_lossy(&buffer[..n]).into_owned())
-        })
-        .collect()
-    }
-
-    fn fill(notifier: &ServiceNotifier) {
-        while notifier.manager.as_ref().unwrap().send("X=1").is_ok() {}
+        let mut receive =
+            || manager.recv(&mut buffer).map(|n| String::from_utf8_lossy(&buffer[..n]).into_owned());
+        std::iter::from_fn(|| receive().ok()).collect()
     }
 
     #[test]
     fn without_a_manager_nothing_is_due() {
         let mut notifier = ServiceNotifier::new(None);
         notifier.ready();
-        assert_eq!(notifier.next(), None);
-        assert_eq!(tell(&mut notifier, at(0), "a"), None);
+        assert_eq!(notifier.next_deadline(), None);
+        send(&mut notifier, at(0), "a").unwrap();
     }
 
     #[test]
-    fn nothing_is_said_before_it_is_ready() {
-        let (mut notifier, theirs) = notifier(None);
-        tell(&mut notifier, at(0), "a");
-        assert_eq!((heard(&theirs), notifier.next()), (vec![], None));
+    fn nothing_is_sent_before_the_daemon_is_ready() {
+        let (mut notifier, manager) = notifier(None);
+        send(&mut notifier, at(0), "a").unwrap();
+        assert_eq!((received(&manager), notifier.next_deadline()), (vec![], None));
         notifier.ready();
-        assert_eq!(notifier.next(), Some(at(0)));
-        tell(&mut notifier, at(5), "a");
-        assert_eq!(heard(&theirs), ["READY=1", "STATUS=a"]);
-        assert_eq!(notifier.next(), None);
+        assert_eq!(notifier.next_deadline(), Some(at(0)));
+        send(&mut notifier, at(5), "a").unwrap();
+        assert_eq!(received(&manager), ["READY=1", "STATUS=a"]);
+        assert_eq!(notifier.next_deadline(), None);
     }
 
     #[test]
-    fn the_line_is_told_when_it_is_another_and_not_too_often() {
-        let (mut notifier, theirs) = notifier(None);
+    fn changed_status_is_sent_at_most_once_per_interval() {
+        let (mut notifier, manager) = ready_notifier(None);
+        notifier.mark_changed();
+        send(&mut notifier, at(10), "b").unwrap();
+        assert_eq!((received(&manager), notifier.next_deadline()), (vec![], Some(at(1_000))));
+        send(&mut notifier, at(1_000), "b").unwrap();
+        assert_eq!(received(&manager), ["STATUS=b"]);
+        notifier.set_revision(7);
+        send(&mut notifier, at(3_000), "b").unwrap();
+        assert_eq!((received(&manager), notifier.next_deadline()), (vec![], None));
+        notifier.set_revision(7);
+        assert_eq!(notifier.next_deadline(), None);
+    }
+
+    #[test]
+    fn expensive_status_is_made_rarely() {
+        let (mut notifier, _manager) = notifier(None);
         notifier.ready();
-        tell(&mut notifier, at(0), "a");
-        heard(&theirs);
-        notifier.changed();
-        tell(&mut notifier, at(10), "b");
-        assert_eq!((heard(&theirs), notifier.next()), (vec![], Some(at(1_000))));
-        tell(&mut notifier, at(1_000), "b");
-        assert_eq!(heard(&theirs), ["STATUS=b"]);
-        notifier.turned(7);
-        tell(&mut notifier, at(3_000), "b");
-        assert_eq!((heard(&theirs), notifier.next()), (vec![], None));
-        notifier.turned(7);
-        assert_eq!(notifier.next(), None);
+        notifier.send_due(at(0), || ("a".into(), Duration::from_millis(50))).unwrap();
+        notifier.mark_changed();
+        assert_eq!(notifier.next_deadline(), Some(at(5_000)));
     }
 
     #[test]
-    fn a_line_that_costs_much_is_made_seldom() {
-        let (mut notifier, _theirs) = notifier(None);
-        notifier.ready();
-        notifier.tell(at(0), || "a".into(), || Duration::from_millis(50));
-        notifier.changed();
-        assert_eq!(notifier.next(), Some(at(5_000)));
+    fn signs_of_life_are_sent_at_half_of_the_watchdog_timeout() {
+        let (mut notifier, manager) = notifier(Some(Duration::from_secs(30)));
+        assert_eq!(notifier.next_deadline(), Some(at(0)));
+        send(&mut notifier, at(1), "a").unwrap();
+        assert_eq!(received(&manager), ["WATCHDOG=1"]);
+        assert_eq!(notifier.next_deadline(), Some(at(15_001)));
+        send(&mut notifier, at(9_000), "a").unwrap();
+        assert_eq!(received(&manager), [""; 0]);
+        send(&mut notifier, at(15_001), "a").unwrap();
+        assert_eq!(received(&manager), ["WATCHDOG=1"]);
     }
 
     #[test]
-    fn signs_of_life_come_at_half_of_the_patience_and_only_when_the_loop_turns() {
-        let (mut notifier, theirs) = notifier(Some(Duration::from_secs(30)));
-        assert_eq!(notifier.next(), Some(at(0)));
-        tell(&mut notifier, at(1), "a");
-        assert_eq!((heard(&theirs), notifier.next()), (vec!["WATCHDOG=1".to_owned()], Some(at(15_001))));
-        tell(&mut notifier, at(9_000), "a");
-        assert_eq!(heard(&theirs), [""; 0]);
-        tell(&mut notifier, at(15_001), "a");
-        assert_eq!(heard(&theirs), ["WATCHDOG=1"]);
-    }
-
-    #[test]
-    fn a_reload_is_known_by_the_time_of_its_beginning() {
-        let (mut notifier, theirs) = notifier(None);
-        notifier.ready();
-        tell(&mut notifier, at(0), "a");
-        heard(&theirs);
+    fn a_reload_has_the_time_of_its_request() {
+        let (mut notifier, manager) = ready_notifier(None);
         notifier.reloading(123);
         notifier.reloaded();
         notifier.reloaded();
-        tell(&mut notifier, at(1), "a");
-        assert_eq!(heard(&theirs), ["RELOADING=1\nMONOTONIC_USEC=123", "READY=1"]);
+        send(&mut notifier, at(1), "a").unwrap();
+        assert_eq!(received(&manager), ["RELOADING=1\nMONOTONIC_USEC=123", "READY=1"]);
     }
 
     #[test]
-    fn the_end_is_told_at_once() {
-        let (mut notifier, theirs) = notifier(None);
-        notifier.ready();
-        tell(&mut notifier, at(0), "a");
-        heard(&theirs);
-        notifier.changed();
+    fn stopping_is_sent_at_once_and_alone() {
+        let (mut notifier, manager) = ready_notifier(None);
+        notifier.mark_changed();
         notifier.stopping();
-        tell(&mut notifier, at(1), "a");
-        assert_eq!(heard(&theirs), ["STOPPING=1\nSTATUS=Stopping"]);
+        send(&mut notifier, at(1), "a").unwrap();
+        assert_eq!(received(&manager), ["STOPPING=1\nSTATUS=Stopping"]);
     }
 
     /// Process 1 hangs on a mount and does not read.
     #[test]
-    fn a_manager_that_does_not_read_is_owed_the_last_state_only() {
-        let (mut notifier, theirs) = notifier(Some(Duration::from_secs(30)));
-        notifier.ready();
-        tell(&mut notifier, at(0), "a");
-        fill(&notifier);
+    fn manager_that_does_not_read_gets_the_last_state_only() {
+        let (mut notifier, manager) = ready_notifier(Some(Duration::from_secs(30)));
+        while notifier.manager.as_ref().unwrap().send("X=1").is_ok() {}
         for n in 1..=100 {
             notifier.reloading(n);
             notifier.reloaded();
-            assert_eq!(tell(&mut notifier, at(20_000 + n), "b"), None, "it is busy, which is no error");
+            send(&mut notifier, at(20_000 + n), "b").expect("a busy manager is no error");
         }
-        assert_eq!(notifier.next(), Some(at(21_001)), "it is offered again, but not at once");
-        heard(&theirs);
-        tell(&mut notifier, at(22_000), "b");
+        assert_eq!(notifier.next_deadline(), Some(at(21_001)), "it is tried again, but not at once");
+        received(&manager);
+        send(&mut notifier, at(22_000), "b").unwrap();
         let expected = ["WATCHDOG=1", "RELOADING=1\nMONOTONIC_USEC=100", "READY=1", "STATUS=b"];
-        assert_eq!(heard(&theirs), expected);
+        assert_eq!(received(&manager), expected);
     }
 
     #[test]
-    fn a_manager_that_is_gone_is_told_of_once() {
-        let (mut notifier, theirs) = notifier(None);
-        drop(theirs);
+    fn manager_that_is_gone_is_one_error() {
+        let (mut notifier, manager) = notifier(None);
+        drop(manager);
         notifier.ready();
-        assert!(tell(&mut notifier, at(0), "a").is_some());
-        assert_eq!(tell(&mut notifier, at(1_000), "a"), None);
-        assert_eq!(notifier.next(), Some(at(2_000)));
+        assert!(send(&mut notifier, at(0), "a").is_err());
+        assert!(send(&mut notifier, at(1_000), "a").is_ok());
+        assert_eq!(notifier.next_deadline(), Some(at(2_000)));
     }
 }

@@ -1,73 +1,73 @@
-//! The last events, in a ring: whoever follows them keeps a number and asks for what came after it. One who is too
-//! slow misses the oldest and is told how many.
+//! The last events in a ring. A reader keeps the number of the last event that it got and reads those after it; one
+//! that is too slow misses the oldest and learns how many.
 
 use crate::render::Message;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Events kept: a machine with some thousand mounts that all die is still told whole.
+/// Room for the failures of some thousand mounts that die together.
 const MAX_EVENTS: usize = 4096;
-/// Bytes kept: paths can have 4,000 of them.
+/// Memory of all events: paths can have 4,000 bytes.
 const MAX_BYTES: usize = 4 << 20;
 
-/// An event and its number; numbers begin with 1 and have no gaps.
+/// Numbers begin with 1 and have no gaps.
 #[derive(Clone, Debug)]
 pub struct SequencedEvent {
-    /// Its number.
     pub number: u64,
-    /// What happened.
     pub message: Arc<Message>,
 }
 
-/// How many events were no longer there.
+/// Events that were dropped before they were read.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Missed(pub u64);
 
-/// The ring.
 #[derive(Debug, Default)]
 pub struct EventLog(Mutex<Ring>);
 
 #[derive(Debug, Default)]
 struct Ring {
-    kept: VecDeque<Arc<Message>>,
+    events: VecDeque<Arc<Message>>,
     bytes: usize,
-    /// The number of the last one.
+    /// The number of the newest event.
     last: u64,
 }
 
 impl EventLog {
-    /// Adds an event; the oldest goes when there are too many.
+    /// Drops the oldest events when there are too many.
     pub fn add(&self, message: Arc<Message>) {
-        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = self.lock();
         ring.last += 1;
         ring.bytes += message.cost();
-        ring.kept.push_back(message);
-        while ring.kept.len() > MAX_EVENTS || (ring.bytes > MAX_BYTES && ring.kept.len() > 1) {
-            if let Some(oldest) = ring.kept.pop_front() {
+        ring.events.push_back(message);
+        while ring.events.len() > MAX_EVENTS || (ring.bytes > MAX_BYTES && ring.events.len() > 1) {
+            if let Some(oldest) = ring.events.pop_front() {
                 ring.bytes -= oldest.cost();
             }
         }
     }
 
-    /// The number of the last event; 0 before the first.
+    /// The number of the newest event; 0 before the first.
     #[must_use]
     pub fn last(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).last
+        self.lock().last
     }
 
-    /// At most `most` of the events after number `after`, oldest first, and how many of them are gone.
+    /// Up to `limit` events after number `after`, oldest first, and how many were dropped before them.
     #[must_use]
-    pub fn after(&self, after: u64, most: usize) -> (Vec<SequencedEvent>, Missed) {
-        let ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = ring.last + 1 - ring.kept.len() as u64;
-        let missed = first.saturating_sub(after.saturating_add(1)).min(ring.last);
-        let skip = usize::try_from((after + 1).saturating_sub(first)).unwrap_or(usize::MAX);
-        let found = ring.kept.iter().enumerate().skip(skip).take(most);
-        let numbered = |(place, message): (usize, &Arc<Message>)| SequencedEvent {
-            number: first + place as u64,
-            message: Arc::clone(message),
-        };
-        (found.map(numbered).collect(), Missed(missed))
+    pub fn after(&self, after: u64, limit: usize) -> (Vec<SequencedEvent>, Missed) {
+        let ring = self.lock();
+        let first = ring.last + 1 - ring.events.len() as u64;
+        let next = after.saturating_add(1);
+        let missed = first.saturating_sub(next).min(ring.last);
+        let skip = usize::try_from(next.saturating_sub(first)).unwrap_or(usize::MAX);
+        let numbered = (first..).zip(&ring.events).skip(skip).take(limit);
+        let events =
+            numbered.map(|(number, message)| SequencedEvent { number, message: Arc::clone(message) });
+        (events.collect(), Missed(missed))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ring> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_gets_what_came_after() {
+    fn reader_gets_events_after_its_number() {
         let log = EventLog::default();
         assert_eq!(numbers(&log, 0), (vec![], 0));
         for text in ["a", "b", "c"] {
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_follower_is_told_what_it_missed() {
+    fn slow_reader_learns_how_many_events_it_missed() {
         let log = EventLog::default();
         for _ in 0..MAX_EVENTS + 10 {
             log.add(message("x"));
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn its_bytes_are_bounded() {
+    fn long_messages_are_bounded_by_their_bytes() {
         let log = EventLog::default();
         let long = "x".repeat(100_000);
         for _ in 0..200 {

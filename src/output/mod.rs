@@ -1,11 +1,14 @@
 //! Where rendered text goes: standard error, syslog, HTTP, push gateway, text file, hooks, Alertmanager. Each output
 //! has a bounded queue and a thread of its own, so that one that blocks delays nobody else.
 
+mod bad_mounts;
+mod dispatcher;
 mod event_log;
 pub mod exporters;
 pub mod hooks;
 pub mod http;
 pub mod http_client;
+mod outputs;
 pub(crate) mod publish_gate;
 pub mod push;
 mod reporter;
@@ -18,7 +21,8 @@ mod token_bucket;
 
 pub use ::syslog::Facility;
 pub use event_log::{EventLog, Missed, SequencedEvent};
-pub use reporter::{ReportSettings, Reporter};
+pub use outputs::{Outputs, Report};
+pub use reporter::{LogFn, ReportSettings, Reporter};
 pub use sink::Sink;
 pub use state::SharedState;
 pub use stderr::{LogFormat, SharedFormat};

@@ -1,8 +1,4 @@
-//! Every sentence that an operator sees, and the sinks that carry it.
-//!
-//! [`lines`] and [`json`] say what happened; [`Reporter`] hands each message to its sinks and returns at once,
-//! whatever hangs behind them. [`table`], [`nagios`] and [`progress`] show a whole [`Status`](crate::monitor::Status)
-//! to somebody who asked for it.
+//! Log lines: each message goes to standard error and syslog, which have a queue and a thread each.
 
 use super::{Facility, LogFormat, SharedFormat, Sink, SyslogTarget, stderr, syslog};
 use crate::monitor::Event;
@@ -15,20 +11,15 @@ use std::time::{Duration, Instant, SystemTime};
 /// What syslog gets: all but [`Priority::Debug`].
 const SYSLOG_LEVEL: Priority = Priority::Info;
 
-fn syslog_level(settings: &ReportSettings) -> Option<Priority> {
-    (settings.syslog != SyslogTarget::Off).then_some(SYSLOG_LEVEL)
-}
+/// Logs a line about the daemon itself, from any thread.
+pub type LogFn = Arc<dyn Fn(Priority, &str) + Send + Sync>;
 
-/// Which sinks there are.
 #[derive(Clone, Debug)]
 pub struct ReportSettings {
-    /// The least pressing priority that standard error shows.
+    /// The least important priority that standard error gets.
     pub log_level: Priority,
-    /// How standard error looks.
     pub log_format: LogFormat,
-    /// Where syslog is.
     pub syslog: SyslogTarget,
-    /// The facility of syslog messages.
     pub syslog_facility: Facility,
 }
 
@@ -43,7 +34,13 @@ impl Default for ReportSettings {
     }
 }
 
-/// All sinks. None of its methods waits for one, except [`Reporter::close`] for as long as it is told to.
+impl ReportSettings {
+    fn syslog_level(&self) -> Option<Priority> {
+        (self.syslog != SyslogTarget::Off).then_some(SYSLOG_LEVEL)
+    }
+}
+
+/// All sinks. No method waits for one, but [`Reporter::close`] up to its limit.
 #[derive(Clone, Debug)]
 pub struct Reporter {
     sinks: Vec<(Sink, Level)>,
@@ -51,7 +48,7 @@ pub struct Reporter {
     syslog: Option<syslog::Wanted>,
 }
 
-/// The least pressing priority that a sink gets, or none at all; can be changed while the sink is in use.
+/// The least important priority that a sink gets, if any; can change while the sink is in use.
 #[derive(Clone, Debug)]
 struct Level(Arc<AtomicU8>);
 
@@ -72,64 +69,71 @@ impl Level {
 }
 
 impl Reporter {
-    /// Starts the sinks. Only a machine that cannot start a thread fails here; a sink that cannot be reached is told
-    /// on the others and tried again.
+    /// Starts the sinks. One that cannot be reached is logged on the others and tried again.
+    ///
+    /// # Errors
+    /// The system has no thread left.
     pub fn start(settings: &ReportSettings) -> io::Result<Reporter> {
         let format = SharedFormat::from(settings.log_format);
         let stderr = Sink::start("stderr", stderr::Stderr::new(format.clone())?)?;
         let level = Level::new(Some(settings.log_level));
         let others = Reporter { sinks: vec![(stderr.clone(), level.clone())], format: None, syslog: None };
-        let tell = Box::new(move |priority, text: String| {
-            drop(others.notice(SystemTime::now(), priority, &text));
+        let log = Box::new(move |priority, text: String| {
+            others.notice(SystemTime::now(), priority, &text);
         });
         let wanted = syslog::Wanted::new(settings.syslog.clone(), settings.syslog_facility);
-        let syslog = Sink::start("syslog", syslog::SyslogOutput::new(wanted.clone(), tell))?;
-        let sinks = vec![(stderr, level), (syslog, Level::new(syslog_level(settings)))];
+        let syslog = Sink::start("syslog", syslog::SyslogOutput::new(wanted.clone(), log))?;
+        let sinks = vec![(stderr, level), (syslog, Level::new(settings.syslog_level()))];
         Ok(Reporter { sinks, format: Some(format), syslog: Some(wanted) })
     }
 
-    /// From now on these settings; what waits in a sink is written by the new ones, too. The threads stay, so that one
-    /// that blocks is not left behind by each change.
-    pub fn adopt(&self, settings: &ReportSettings) {
-        let levels = [Some(settings.log_level), syslog_level(settings)];
+    /// Applies settings, also to messages that still wait. The threads stay, so that one that hangs is not left behind
+    /// by each change.
+    pub fn reconfigure(&self, settings: &ReportSettings) {
+        let levels = [Some(settings.log_level), settings.syslog_level()];
         for ((_, level), wanted) in self.sinks.iter().zip(levels) {
             level.set(wanted);
         }
         if let (Some(format), Some(syslog)) = (&self.format, &self.syslog) {
             format.set(settings.log_format);
             if syslog.set(settings.syslog.clone(), settings.syslog_facility) {
-                // The one before may not have been reached for long.
-                self.sinks().for_each(Sink::hurry);
+                self.sinks().for_each(Sink::hurry); // the old target may have failed for long
             }
         }
     }
 
-    /// A reporter over these sinks, each with the least pressing priority that it gets.
+    /// A reporter with these sinks, each with the least important priority that it gets.
     #[must_use]
     pub fn over(sinks: Vec<(Sink, Priority)>) -> Reporter {
         let sinks = sinks.into_iter().map(|(sink, level)| (sink, Level::new(Some(level)))).collect();
         Reporter { sinks, format: None, syslog: None }
     }
 
-    /// Tells an event, and returns what the sinks are told. Bad news of a mount matters as its `severity` says.
-    pub fn tell(&self, time: SystemTime, event: &Event, severity: Severity) -> Arc<Message> {
+    /// Logs an event and returns the message. `severity` caps the priority of failures.
+    pub fn report(&self, time: SystemTime, event: &Event, severity: Severity) -> Arc<Message> {
         let (priority, text) = messages::line(event);
-        let is_bad =
+        let is_failure =
             matches!(event, Event::Failed { .. } | Event::StillFailing { .. } | Event::Missing { .. });
-        let priority = if is_bad { severity.soften(priority) } else { priority };
+        let priority = if is_failure { severity.soften(priority) } else { priority };
         self.send(Message { time, priority, text, event: Some(event.clone()) })
     }
 
-    /// Tells something about the daemon itself. Names in it must have been escaped; what else would break the line is
-    /// escaped here.
-    pub fn notice(&self, time: SystemTime, priority: Priority, text: &str) -> Arc<Message> {
-        self.send(Message { time, priority, text: escape::one_line(text).into_owned(), event: None })
+    /// Logs a line about the daemon itself. Names in it are escaped already; what else would break the line is escaped
+    /// here.
+    pub fn notice(&self, time: SystemTime, priority: Priority, text: &str) {
+        self.send(Message { time, priority, text: escape::one_line(text).into_owned(), event: None });
     }
 
-    /// Lets the sinks write what they hold, all together for at most `patience`. Was all written? What blocks is left
-    /// behind.
-    pub fn close(&self, patience: Duration) -> bool {
-        let end = Instant::now() + patience;
+    #[must_use]
+    pub fn log_fn(&self) -> LogFn {
+        let reporter = self.clone();
+        Arc::new(move |priority, text: &str| reporter.notice(SystemTime::now(), priority, text))
+    }
+
+    /// Lets the sinks write what they hold, for at most `limit` in all. True if everything was written; a sink that
+    /// hangs is left behind.
+    pub fn close(&self, limit: Duration) -> bool {
+        let end = Instant::now() + limit;
         for (sink, _) in &self.sinks {
             sink.finish();
         }
@@ -137,7 +141,7 @@ impl Reporter {
         self.sinks.iter().filter(|(sink, _)| !sink.close(left())).count() == 0
     }
 
-    /// The sinks, for their counters.
+    /// For their counters.
     pub fn sinks(&self) -> impl Iterator<Item = &Sink> {
         self.sinks.iter().map(|(sink, _)| sink)
     }

@@ -1,149 +1,124 @@
-//! The latest snapshot, and how its readers learn of a new one.
+//! What the HTTP server and the exporters read: the latest snapshot and the last events. And how they reach the event
+//! loop: to see that it turns, and to request evidence.
 
 use super::EventLog;
-use crate::render::Message;
-use crate::render::Snapshot;
+use crate::render::{Message, Snapshot};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// Mount points about which evidence may be wanted between two turns of the loop.
-const MAX_WISHES: usize = 64;
+/// Mount points about which evidence can be requested between two turns of the loop.
+const MAX_EVIDENCE_REQUESTS: usize = 64;
 
-/// Is anybody still there to be told?
-type Hook = Box<dyn Fn() -> bool + Send + Sync>;
+/// Called after each change; returns false when its owner is gone.
+type Subscriber = Box<dyn Fn() -> bool + Send + Sync>;
 
-/// Shared by the loop, which writes, and those who serve, who read. Cheap to clone.
+/// Written by the outputs thread, except where a method says otherwise. Clones share the state.
 #[derive(Clone, Default)]
 pub struct SharedState(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     latest: Mutex<Option<Arc<Snapshot>>>,
-    changed: Condvar,
     events: EventLog,
-    /// Turns of the loop so far.
+    subscribers: Mutex<Vec<Subscriber>>,
+    /// Turns of the event loop.
     turns: AtomicU64,
     waker: OnceLock<Arc<mio::Waker>>,
-    hooks: Mutex<Vec<Hook>>,
-    /// Mount points about which evidence is wanted.
-    wishes: Mutex<Vec<PathBuf>>,
+    evidence_requests: Mutex<Vec<PathBuf>>,
 }
 
 impl SharedState {
-    /// Nothing is known yet.
     #[must_use]
     pub fn new() -> SharedState {
         SharedState::default()
     }
 
-    /// The last snapshot; none before the first mount table was read.
+    /// The last snapshot; `None` before the first mount table was read.
     #[must_use]
     pub fn latest(&self) -> Option<Arc<Snapshot>> {
-        self.0.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.0.latest).clone()
     }
 
-    /// Waits for a snapshot whose serial is above this, at most for `limit`. For threads, never for the loop.
-    #[must_use]
-    pub fn wait_beyond(&self, serial: u64, limit: Duration) -> Option<Arc<Snapshot>> {
-        let latest = self.0.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_old = |latest: &mut Option<Arc<Snapshot>>| latest.as_ref().is_none_or(|s| s.serial <= serial);
-        let (latest, _) =
-            self.0.changed.wait_timeout_while(latest, limit, is_old).unwrap_or_else(PoisonError::into_inner);
-        latest.clone().filter(|latest| latest.serial > serial)
-    }
-
-    /// The last events.
     #[must_use]
     pub fn events(&self) -> &EventLog {
         &self.0.events
     }
 
-    /// `ring` is called after each new snapshot and each new event, by the loop, for as long as somebody holds the
-    /// `bell`: it must not block.
-    pub fn on_news<B: Send + Sync + 'static>(
+    /// Calls `notify` now and after each new snapshot and event, as long as `subscriber` is alive. It must not block.
+    pub fn subscribe<S: Send + Sync + 'static>(
         &self,
-        bell: &Arc<B>,
-        ring: impl Fn(&B) + Send + Sync + 'static,
+        subscriber: &Arc<S>,
+        notify: impl Fn(&S) + Send + Sync + 'static,
     ) {
-        let bell = Arc::downgrade(bell);
-        let hook = move || bell.upgrade().map(|bell| ring(&bell)).is_some();
-        self.0.hooks.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(hook));
-        self.nudge(); // what is known already is news to the newcomer
+        let weak = Arc::downgrade(subscriber);
+        let mut subscribers = lock(&self.0.subscribers);
+        notify(subscriber); // there may be a snapshot already
+        subscribers.push(Box::new(move || weak.upgrade().map(|subscriber| notify(&subscriber)).is_some()));
     }
 
-    /// Does anybody want news, so that it is worth making snapshots?
-    #[must_use]
-    pub fn is_followed(&self) -> bool {
-        !self.0.hooks.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
-    /// Turns of the loop so far. [`SharedState::nudge`] makes an idle loop turn: if the number has not grown a second later,
-    /// the loop is stuck.
+    /// Turns of the event loop so far. [`SharedState::wake_loop`] makes an idle loop turn; if the number does not grow
+    /// then, the loop is stuck.
     #[must_use]
     pub fn turns(&self) -> u64 {
         self.0.turns.load(Ordering::Acquire)
     }
 
-    /// Wakes the loop up.
-    pub fn nudge(&self) {
+    pub fn wake_loop(&self) {
         if let Some(waker) = self.0.waker.get() {
             let _ = waker.wake(); // a loop that cannot be woken does not turn, which is what the caller will see
         }
     }
 
-    /// Wants fresh evidence about what is dead at these mount points. It comes with a later snapshot, or not.
-    pub fn want_evidence(&self, mountpoints: impl IntoIterator<Item = PathBuf>) {
-        let mut wishes = self.0.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Requests fresh evidence about the dead mounts at these mount points. It comes with a later snapshot, if at all.
+    pub fn request_evidence(&self, mountpoints: impl IntoIterator<Item = PathBuf>) {
+        let mut requests = lock(&self.0.evidence_requests);
         for path in mountpoints {
-            if wishes.len() < MAX_WISHES && !wishes.contains(&path) {
-                wishes.push(path);
+            if requests.len() < MAX_EVIDENCE_REQUESTS && !requests.contains(&path) {
+                requests.push(path);
             }
         }
-        drop(wishes);
-        self.nudge();
+        drop(requests);
+        self.wake_loop();
     }
 
-    /// For the loop: what evidence is wanted about.
-    pub(crate) fn take_wishes(&self) -> Vec<PathBuf> {
-        std::mem::take(&mut *self.0.wishes.lock().unwrap_or_else(PoisonError::into_inner))
+    /// For the event loop.
+    pub(crate) fn take_evidence_requests(&self) -> Vec<PathBuf> {
+        std::mem::take(&mut *lock(&self.0.evidence_requests))
     }
 
-    /// For the loop: how it can be woken.
+    /// For the event loop: how to wake it.
     pub(crate) fn set_waker(&self, waker: Arc<mio::Waker>) {
-        let _ = self.0.waker.set(waker);
+        let _ = self.0.waker.set(waker); // there is one loop
     }
 
-    /// For the loop: it has turned.
-    pub(crate) fn turned(&self) {
+    /// For the event loop: it has turned.
+    pub(crate) fn tick(&self) {
         self.0.turns.fetch_add(1, Ordering::Release);
     }
 
-    /// For the loop: a new snapshot, whose serial is given here.
-    pub(crate) fn publish(&self, mut snapshot: Snapshot) {
-        let mut latest = self.0.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        snapshot.serial = latest.as_ref().map_or(1, |latest| latest.serial + 1);
-        *latest = Some(Arc::new(snapshot));
-        drop(latest);
-        self.0.changed.notify_all();
-        self.call_hooks();
+    pub(crate) fn publish(&self, snapshot: Arc<Snapshot>) {
+        *lock(&self.0.latest) = Some(snapshot);
+        self.notify_subscribers();
     }
 
-    /// For the loop: an event.
-    pub fn tell(&self, message: Arc<Message>) {
+    pub fn add_event(&self, message: Arc<Message>) {
         self.0.events.add(message);
-        self.call_hooks();
+        self.notify_subscribers();
     }
 
-    fn call_hooks(&self) {
-        self.0.hooks.lock().unwrap_or_else(PoisonError::into_inner).retain(|hook| hook());
+    fn notify_subscribers(&self) {
+        lock(&self.0.subscribers).retain(|subscriber| subscriber());
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for SharedState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Live").field("turns", &self.turns()).finish_non_exhaustive()
+        f.debug_struct("SharedState").field("turns", &self.turns()).finish_non_exhaustive()
     }
 }

@@ -22,15 +22,18 @@ pub struct Message {
 const FIXED_COST: usize = 512;
 
 impl Message {
-    /// The memory that it holds while it waits. Its mounts may live on only for it, so they count.
+    /// The memory that it holds while it waits.
     #[must_use]
     pub fn cost(&self) -> usize {
-        let mounts = match &self.event {
-            Some(Event::Remounted { mount, before }) => mount_cost(mount) + mount_cost(before),
-            Some(event) => event.mount().map_or(0, |mount| mount_cost(mount)),
-            None => 0,
-        };
-        FIXED_COST + self.text.capacity() + mounts
+        FIXED_COST + self.text.capacity() + self.event.as_ref().map_or(0, event_cost)
+    }
+}
+
+/// The memory of the event's mounts, which may exist only for it.
+pub(crate) fn event_cost(event: &Event) -> usize {
+    match event {
+        Event::Remounted { mount, before } => mount_cost(mount) + mount_cost(before),
+        event => event.mount().map_or(0, |mount| mount_cost(mount)),
     }
 }
 

@@ -30,6 +30,7 @@ pub mod timestamp;
 
 pub use human_duration::HumanDuration;
 pub use message::Message;
+pub(crate) use message::event_cost;
 pub use priority::Priority;
 pub use severity::Severity;
 pub use snapshot::Snapshot;

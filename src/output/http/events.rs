@@ -134,7 +134,7 @@ mod tests {
         for n in 0..count {
             let text = format!("event\u{85} {n}");
             let time = SystemTime::UNIX_EPOCH;
-            live.tell(Arc::new(Message { time, priority: Priority::Notice, text, event: None }));
+            live.add_event(Arc::new(Message { time, priority: Priority::Notice, text, event: None }));
         }
     }
 

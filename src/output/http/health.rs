@@ -24,7 +24,7 @@ impl Pulse {
             return alive;
         }
         let (before, start) = (self.live.turns(), Instant::now());
-        self.live.nudge();
+        self.live.wake_loop();
         let alive = loop {
             if self.live.turns() != before {
                 break true;
@@ -61,7 +61,7 @@ mod tests {
             let beats = pulse.beats();
             let turns = async {
                 sleep(ALIVE_LOOK).await;
-                turning.turned();
+                turning.tick();
             };
             futures_util::future::join(beats, turns).await.0
         });

@@ -160,7 +160,7 @@ fn run(
     }
     let (tell_news, news) = watch::channel(());
     let bell = Arc::new(tell_news); // held until the end of this server
-    live.on_news(&bell, |bell| bell.send_replace(()));
+    live.subscribe(&bell, |bell| bell.send_replace(()));
     let told = Arc::new(Told { live: live.clone() });
     let of_mounts = Arc::clone(&told);
     let state = State {

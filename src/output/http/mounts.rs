@@ -174,7 +174,7 @@ impl Question {
         let exit = exit_status(snapshot);
         if self.fresh_evidence {
             let dead = status.mounts.iter().filter(|mount| mount.health.failure().is_some());
-            state.told.live.want_evidence(dead.map(|mount| mount.mount.mountpoint.clone()));
+            state.told.live.request_evidence(dead.map(|mount| mount.mount.mountpoint.clone()));
         }
         let (exit, response) = match self.form {
             Form::Json => (exit, reply::bytes(whole(&state.told, snapshot), JSON)),

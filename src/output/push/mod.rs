@@ -79,7 +79,7 @@ impl Pusher {
         };
         let runtime = executor(BESIDE)?;
         std::thread::Builder::new().name("push".into()).spawn(move || runtime.block_on(worker.run()))?;
-        live.on_news(&shared, |shared| shared.bell.notify_one());
+        live.subscribe(&shared, |shared| shared.bell.notify_one());
         Ok(Pusher { shared, ended: Mutex::new(ended) })
     }
 

@@ -51,7 +51,7 @@ impl TextFile {
             _end: end,
         };
         std::thread::Builder::new().name("textfile".into()).spawn(move || worker.run())?;
-        live.on_news(&bell, |bell| bell.ring(false));
+        live.subscribe(&bell, |bell| bell.ring(false));
         Ok(TextFile { bell, ended: Mutex::new(ended) })
     }
 

@@ -1,0 +1,85 @@
+//! What the event loop is started with and what it returns.
+
+use crate::config::Config;
+use crate::monitor::{MonitorConfig, ProbeSettings, Status, Time};
+use crate::output::{Outputs, Report};
+use platform::MountNamespace;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Which mounts are watched, and how.
+pub struct Options {
+    pub monitor: MonitorConfig,
+    /// For mounts without a rule, as snapshots show them.
+    pub settings: ProbeSettings,
+    /// `None` for our own.
+    pub namespace: Option<MountNamespace>,
+    /// Spreads the runs of a fleet; see [`Monitor::spread`](crate::monitor::Monitor::spread). 0 for no offset.
+    pub seed: u64,
+}
+
+impl Options {
+    /// All mounts that the configuration does not exclude.
+    #[must_use]
+    pub fn new(config: &Arc<Config>, namespace: Option<MountNamespace>) -> Options {
+        Options { monitor: monitor_config(config), settings: config.settings, namespace, seed: 0 }
+    }
+}
+
+pub(super) fn monitor_config(config: &Arc<Config>) -> MonitorConfig {
+    let policy = Arc::clone(config);
+    MonitorConfig {
+        poll_interval: config.settings.poll_interval,
+        policy: Box::new(move |mount| policy.policy(mount)),
+        expected: config.expected.clone(),
+    }
+}
+
+/// Where the loop's reports go.
+pub enum EventHandler<'a> {
+    /// Gets snapshots and configurations, too.
+    Outputs(&'a Outputs),
+    /// Must not block.
+    Callback(&'a mut dyn FnMut(SystemTime, Report)),
+}
+
+impl EventHandler<'_> {
+    pub(super) fn report(&mut self, report: Report) {
+        let time = SystemTime::now();
+        match self {
+            EventHandler::Outputs(outputs) => outputs.report(time, report),
+            EventHandler::Callback(callback) => callback(time, report),
+        }
+    }
+
+    pub(super) fn outputs(&self) -> Option<&Outputs> {
+        match self {
+            EventHandler::Outputs(outputs) => Some(outputs),
+            EventHandler::Callback(_) => None,
+        }
+    }
+}
+
+/// Called a few times a second while a single run waits for mounts.
+pub type ProgressCallback<'a> = &'a mut dyn FnMut(&Status, Time);
+
+pub enum RunMode<'a> {
+    /// Until a signal.
+    Watch,
+    /// Until every mount has been judged once.
+    Once(Option<ProgressCallback<'a>>),
+    /// The same, and until the evidence about dead mounts is complete.
+    Explain,
+}
+
+pub struct RunResult {
+    pub status: Status,
+    /// The time of `status`.
+    pub at: Time,
+    /// Mounts that could not be judged in the last run.
+    pub unjudged: usize,
+    /// Ended by a signal.
+    pub interrupted: bool,
+    /// The watched mount namespace has ended.
+    pub namespace_ended: bool,
+}

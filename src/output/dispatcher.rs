@@ -1,0 +1,258 @@
+//! The outputs' thread: starts, reconfigures and stops each output, and passes reports and snapshots on to them. Each
+//! output has a queue or a thread of its own, so nothing here waits for one.
+
+use super::bad_mounts::BadMountsList;
+use super::exporters::Exporters;
+use super::hooks::Hooks;
+use super::http::{self, Server};
+use super::outputs::{Item, OutputQueue, Report};
+use super::{Reporter, SharedState};
+use crate::config::{Config, NO_MOUNT_LEFT, ReloadResult, changes};
+use crate::monitor::{Event, Status, Time};
+use crate::render::metrics::{MetricSources, Renderer};
+use crate::render::{Message, Priority, Snapshot, messages};
+use anyhow::Context as _;
+use platform::MountTable;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// A stop waits this long for the push gateway: a push is given up, a group is deleted by then or stays.
+const EXPORTERS_STOP_TIMEOUT: Duration = Duration::from_millis(400);
+/// A stop waits this long for hooks, at the same time. Running commands may end by themselves for half of it.
+pub(super) const HOOKS_STOP_TIMEOUT: Duration = Duration::from_millis(300);
+/// Exporters that were replaced and still hang (a text file on dead storage). With so many of them a change of their
+/// settings waits for the next start.
+const MAX_HANGING_EXPORTERS: usize = 4;
+/// Warnings about rules that are logged one by one; the rest are counted.
+const MAX_RULE_WARNINGS: usize = 20;
+
+pub(super) struct Dispatcher {
+    config: Arc<Config>,
+    reporter: Reporter,
+    state: SharedState,
+    hooks: Hooks,
+    server: Option<Server>,
+    exporters: Exporters,
+    /// Stopped, and not ended yet.
+    replaced_exporters: Vec<Exporters>,
+    /// Shared with the HTTP server, which renders metrics with the present one.
+    renderer: Arc<Mutex<Arc<Renderer>>>,
+    bad_mounts: Option<BadMountsList>,
+    /// The last run that was passed on.
+    last_run: Option<Time>,
+    /// Alertmanager was configured after mounts had failed.
+    alerts_behind: bool,
+    /// The last configuration was refused.
+    config_refused: bool,
+}
+
+impl Dispatcher {
+    pub(super) fn start(
+        config: Arc<Config>,
+        reporter: Reporter,
+        state: SharedState,
+        table: &MountTable,
+    ) -> anyhow::Result<Dispatcher> {
+        let bad_mounts = config
+            .print_bad_mounts
+            .then(BadMountsList::start)
+            .transpose()
+            .context("cannot start a thread for standard output")?;
+        let hooks = Hooks::start(config.hooks.clone(), reporter.log_fn())
+            .context("cannot start a thread for hooks")?;
+        let mut dispatcher = Dispatcher {
+            config,
+            reporter,
+            state,
+            hooks,
+            server: None,
+            exporters: Exporters::default(),
+            replaced_exporters: Vec::new(),
+            renderer: Arc::default(),
+            bad_mounts,
+            last_run: None,
+            alerts_behind: false,
+            config_refused: false,
+        };
+        dispatcher.start_exporters().context("cannot start a thread for metrics")?;
+        dispatcher.start_server().context("cannot start a thread for HTTP")?;
+        dispatcher.warn_about_rules(table);
+        Ok(dispatcher)
+    }
+
+    /// Ends when the queue says so.
+    pub(super) fn run(mut self, queue: &OutputQueue) {
+        loop {
+            match queue.next() {
+                Item::Report(time, Report::Event(event)) => self.pass_on(time, &event),
+                Item::Report(time, Report::Notice(priority, text)) => {
+                    self.reporter.notice(time, priority, &text);
+                }
+                Item::Publish(snapshot) => self.publish(snapshot),
+                Item::Reconfigure(reload, table) => self.reload(reload, &table),
+                Item::Dropped(count) => {
+                    self.notice(Priority::Warning, &format!("{count} events were dropped: too many at once"));
+                }
+                Item::Stop => return self.stop(),
+            }
+        }
+    }
+
+    fn pass_on(&mut self, time: SystemTime, event: &Event) {
+        let (severity, selected) = self.config.rules.on(event);
+        let message = self.reporter.report(time, event, severity);
+        self.hooks.offer(&message, selected, severity.as_str());
+        self.state.add_event(message);
+        if let Event::Run { mounts: 0, .. } = event
+            && self.last_run.is_none()
+        {
+            self.notice(Priority::Warning, &format!("Nothing to watch: {NO_MOUNT_LEFT}"));
+        }
+    }
+
+    fn publish(&mut self, snapshot: Arc<Snapshot>) {
+        self.state.publish(Arc::clone(&snapshot));
+        let last_run = snapshot.status.last_run.map(|run| run.at);
+        if last_run == self.last_run {
+            return;
+        }
+        self.last_run = last_run;
+        self.send_missed_alerts(snapshot.wall, &snapshot.status);
+        self.hooks.settle(|| snapshot.status.clone());
+        if let Some(list) = &self.bad_mounts {
+            list.print(snapshot.wall, &snapshot.status);
+        }
+    }
+
+    /// Reminders come at growing intervals, and a missing mount is reported once: neither can be waited for.
+    fn send_missed_alerts(&mut self, time: SystemTime, status: &Status) {
+        if !std::mem::take(&mut self.alerts_behind) {
+            return;
+        }
+        let Some(now) = status.last_run.map(|run| run.at) else { return };
+        for event in status.problem_events(now) {
+            let (severity, selected) = self.config.rules.on(&event);
+            let (priority, text) = messages::line(&event);
+            let message = Arc::new(Message { time, priority, text, event: Some(event.clone()) });
+            self.hooks.catch_up(&message, selected, severity.as_str());
+        }
+    }
+
+    fn reload(&mut self, reload: ReloadResult, table: &MountTable) {
+        match reload.result {
+            Ok(config) => {
+                let is_refused = std::mem::take(&mut self.config_refused);
+                let changed = changes(&self.config, &config);
+                if !changed.is_empty() || reload.requested || is_refused {
+                    self.apply(config, reload.requested, &changed);
+                    self.warn_about_rules(table);
+                }
+            }
+            Err(problems) => {
+                self.config_refused = true;
+                for problem in problems {
+                    let text = format!("Configuration not reloaded, the old one stays in force: {problem}");
+                    self.notice(Priority::Error, &text);
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, config: Arc<Config>, requested: bool, changed: &str) {
+        let before = std::mem::replace(&mut self.config, config);
+        self.reporter.reconfigure(&self.config.report);
+        let text = if changed.is_empty() { "nothing has changed" } else { changed };
+        self.notice(Priority::Notice, &format!("Configuration reloaded: {text}"));
+        for warning in self.config.warnings() {
+            self.notice(Priority::Warning, &warning);
+        }
+        let alerts_as_before = before.hooks.alertmanager.is_some() && before.rules == self.config.rules;
+        self.alerts_behind |= self.config.hooks.alertmanager.is_some() && !alerts_as_before;
+        if let Err(error) = self.hooks.adopt(self.config.hooks.clone()) {
+            self.notice(Priority::Error, &format!("Cannot start a thread for hooks: {error}"));
+        }
+        if before.metrics != self.config.metrics {
+            self.replace_exporters();
+        }
+        // Whoever requests a reload may have freed an address that was taken.
+        let retry = requested && self.server.as_ref().is_some_and(Server::lacks_an_address);
+        if (before.http != self.config.http || retry)
+            && let Err(error) = self.start_server()
+        {
+            self.notice(Priority::Error, &format!("Cannot start a thread for HTTP: {error}"));
+        }
+        for (key, is_same) in [
+            ("once_only", before.once_only == self.config.once_only),
+            ("print_bad_mounts", before.print_bad_mounts == self.config.print_bad_mounts),
+            ("mount_namespace", before.mount_namespace == self.config.mount_namespace),
+        ] {
+            if !is_same {
+                self.notice(Priority::Warning, &format!("{key} takes effect at the next start"));
+            }
+        }
+    }
+
+    fn warn_about_rules(&self, table: &MountTable) {
+        let warnings = self.config.rules.warnings(table, self.config.settings);
+        for warning in warnings.iter().take(MAX_RULE_WARNINGS) {
+            self.notice(Priority::Warning, warning);
+        }
+        let more = warnings.len().saturating_sub(MAX_RULE_WARNINGS);
+        if more > 0 {
+            let text = format!("{more} more rules are not in use; see --check-config");
+            self.notice(Priority::Warning, &text);
+        }
+    }
+
+    fn start_exporters(&mut self) -> io::Result<()> {
+        let metrics = &self.config.metrics;
+        let extras = metrics.extras(self.reporter.sinks());
+        let renderer = Arc::new(Renderer::new(MetricSources { hooks: Some(self.hooks.clone()), ..extras }));
+        *self.renderer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&renderer);
+        self.exporters = Exporters::start(metrics, &renderer, &self.state, &self.reporter.log_fn())?;
+        Ok(())
+    }
+
+    fn replace_exporters(&mut self) {
+        self.replaced_exporters.retain(|exporters| !exporters.are_over());
+        if self.replaced_exporters.len() >= MAX_HANGING_EXPORTERS {
+            let text =
+                "The settings of metrics stay as they were: earlier exporters still hang; restart the daemon";
+            return self.notice(Priority::Error, text);
+        }
+        let before = std::mem::take(&mut self.exporters);
+        before.stop(Duration::ZERO); // it ends by itself
+        self.replaced_exporters.push(before);
+        if let Err(error) = self.start_exporters() {
+            self.notice(Priority::Error, &format!("Cannot start a thread for metrics: {error}"));
+        }
+    }
+
+    /// The server before, if there is one, is stopped by the new one.
+    fn start_server(&mut self) -> io::Result<()> {
+        let log = self.reporter.log_fn();
+        let warn = Box::new(move |text: &str| log(Priority::Warning, text));
+        let renderer = Arc::clone(&self.renderer);
+        let render: http::Renderer = Arc::new(move |snapshot| {
+            let renderer = Arc::clone(&renderer.lock().unwrap_or_else(PoisonError::into_inner));
+            renderer.render(snapshot)
+        });
+        let before = self.server.take();
+        self.server = http::start(&self.config.http, self.state.clone(), render, warn, before)?;
+        Ok(())
+    }
+
+    fn stop(self) {
+        self.hooks.ask_to_stop(HOOKS_STOP_TIMEOUT);
+        if let Some(server) = self.server {
+            server.stop();
+        }
+        self.exporters.stop(EXPORTERS_STOP_TIMEOUT);
+        self.hooks.stop(HOOKS_STOP_TIMEOUT);
+    }
+
+    fn notice(&self, priority: Priority, text: &str) {
+        self.reporter.notice(SystemTime::now(), priority, text);
+    }
+}

@@ -1,0 +1,259 @@
+//! The event loop's side of all outputs: a bounded queue and a thread that distributes what is in it. No method but
+//! [`Outputs::stop`] waits.
+
+use super::dispatcher::Dispatcher;
+use super::{Reporter, SharedState};
+use crate::config::{Config, ReloadResult};
+use crate::monitor::Event;
+use crate::render::{Priority, Snapshot, event_cost};
+use anyhow::Context as _;
+use platform::MountTable;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+/// Queued reports. The thread only passes them on to other queues, so this is a burst of one turn of the loop: ten
+/// thousand mounts that appear at once.
+const MAX_QUEUED: usize = 32_768;
+/// Memory of queued reports, for mounts with the longest paths.
+const MAX_QUEUED_BYTES: usize = 32 << 20;
+/// This part of both limits is kept for reports that must not be lost: failures and recoveries.
+const RESERVED_FRACTION: usize = 4;
+/// A clean stop waits this long for the outputs: within the second that it may take in all.
+const STOP_TIMEOUT: Duration = Duration::from_millis(650);
+
+/// What the event loop reports.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Report {
+    Event(Event),
+    /// A line about the daemon itself.
+    Notice(Priority, String),
+}
+
+impl Report {
+    fn is_vital(&self) -> bool {
+        match self {
+            Report::Event(event) => matches!(
+                event,
+                Event::Failed { .. } | Event::Recovered { .. } | Event::Missing { .. } | Event::Found { .. }
+            ),
+            Report::Notice(priority, _) => *priority <= Priority::Error,
+        }
+    }
+
+    /// Memory that it holds while it waits: its mount may exist only for it.
+    fn cost(&self) -> usize {
+        size_of::<Item>()
+            + match self {
+                Report::Event(event) => event_cost(event),
+                Report::Notice(_, text) => text.capacity(),
+            }
+    }
+}
+
+/// What the thread has to do next.
+pub(super) enum Item {
+    Report(SystemTime, Report),
+    /// With the present mount table, for warnings about rules.
+    Reconfigure(ReloadResult, MountTable),
+    Publish(Arc<Snapshot>),
+    /// This many reports did not fit into the queue.
+    Dropped(u64),
+    Stop,
+}
+
+/// Handle of all outputs.
+#[derive(Debug)]
+pub struct Outputs {
+    queue: Arc<OutputQueue>,
+    state: SharedState,
+    ended: mpsc::Receiver<()>,
+}
+
+impl Outputs {
+    /// Starts every output of this configuration; `reporter` is one of them. `table` serves warnings about rules.
+    ///
+    /// # Errors
+    /// The system has no thread left. An output that cannot be reached is logged and tried again.
+    pub fn start(config: Arc<Config>, reporter: Reporter, table: &MountTable) -> anyhow::Result<Outputs> {
+        let (queue, state) = (Arc::new(OutputQueue::default()), SharedState::new());
+        let dispatcher = Dispatcher::start(config, reporter, state.clone(), table)?;
+        let (end, ended) = mpsc::channel();
+        let source = Arc::clone(&queue);
+        let run = move || {
+            dispatcher.run(&source);
+            drop(end);
+        };
+        thread::Builder::new()
+            .name("outputs".into())
+            .spawn(run)
+            .context("cannot start a thread for outputs")?;
+        Ok(Outputs { queue, state, ended })
+    }
+
+    pub fn report(&self, time: SystemTime, report: Report) {
+        self.queue.lock().add_report(time, report);
+        self.queue.changed.notify_one();
+    }
+
+    /// Replaces a snapshot that is still waiting.
+    pub fn publish(&self, snapshot: Arc<Snapshot>) {
+        self.queue.lock().snapshot = Some(snapshot);
+        self.queue.changed.notify_one();
+    }
+
+    /// Applies a configuration, or logs why it was refused. `table` is the present one.
+    pub fn reconfigure(&self, result: ReloadResult, table: MountTable) {
+        self.queue.lock().items.push_back(Item::Reconfigure(result, table));
+        self.queue.changed.notify_one();
+    }
+
+    /// How the HTTP server reaches the loop.
+    pub(crate) fn state(&self) -> &SharedState {
+        &self.state
+    }
+
+    /// Stops every output but the reporter, after the reports that wait. Returns within [`STOP_TIMEOUT`]; what hangs is
+    /// left behind.
+    pub fn stop(self) {
+        self.queue.lock().is_stopping = true;
+        self.queue.changed.notify_one();
+        let _ = self.ended.recv_timeout(STOP_TIMEOUT); // nothing is sent: the other end is dropped, or time is up
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct OutputQueue {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    items: VecDeque<Item>,
+    bytes: usize,
+    snapshot: Option<Arc<Snapshot>>,
+    /// Since the last report that fitted.
+    dropped: u64,
+    is_stopping: bool,
+}
+
+impl OutputQueue {
+    /// Waits for the next item, a snapshot only after everything that was reported before it. Ends with [`Item::Stop`].
+    pub(super) fn next(&self) -> Item {
+        let is_empty = |queue: &mut Queue| queue.is_empty();
+        let waited = self.changed.wait_while(self.lock(), is_empty);
+        waited.unwrap_or_else(PoisonError::into_inner).take_next()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn add_report(&mut self, time: SystemTime, report: Report) {
+        let cost = report.cost();
+        let limit = |most: usize| if report.is_vital() { most } else { most - most / RESERVED_FRACTION };
+        if self.items.len() < limit(MAX_QUEUED) && self.bytes + cost <= limit(MAX_QUEUED_BYTES) {
+            self.bytes += cost;
+            self.items.push_back(Item::Report(time, report));
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.snapshot.is_none() && self.dropped == 0 && !self.is_stopping
+    }
+
+    fn take_next(&mut self) -> Item {
+        if let Some(item) = self.items.pop_front() {
+            if let Item::Report(_, report) = &item {
+                self.bytes -= report.cost();
+            }
+            item
+        } else if self.dropped > 0 {
+            Item::Dropped(std::mem::take(&mut self.dropped))
+        } else {
+            self.snapshot.take().map_or(Item::Stop, Item::Publish)
+        }
+    }
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").field("items", &self.items.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::testing::mount;
+    use crate::monitor::{Status, Time};
+
+    fn appeared(path: &str) -> Report {
+        Report::Event(Event::Mounted { mount: Arc::new(mount(1, path)) })
+    }
+
+    fn recovered(path: &str) -> Report {
+        Report::Event(Event::Recovered {
+            mount: Arc::new(mount(1, path)),
+            lasted: Duration::ZERO,
+            took: Duration::ZERO,
+            was: "hung",
+        })
+    }
+
+    fn snapshot(serial: u64) -> Arc<Snapshot> {
+        Arc::new(Snapshot {
+            serial,
+            status: Status::default(),
+            at: Time::default(),
+            wall: SystemTime::UNIX_EPOCH,
+            settings: Default::default(),
+            probers: 0,
+            probers_stranded: 0,
+        })
+    }
+
+    #[test]
+    fn full_queue_keeps_room_for_failures_and_recoveries() {
+        let mut queue = Queue::default();
+        for _ in 0..MAX_QUEUED {
+            queue.add_report(SystemTime::UNIX_EPOCH, appeared("/"));
+        }
+        assert_eq!(queue.items.len(), MAX_QUEUED - MAX_QUEUED / RESERVED_FRACTION);
+        assert_eq!(queue.dropped as usize, MAX_QUEUED / RESERVED_FRACTION);
+        for _ in 0..MAX_QUEUED {
+            queue.add_report(SystemTime::UNIX_EPOCH, recovered("/"));
+        }
+        assert_eq!(queue.items.len(), MAX_QUEUED);
+    }
+
+    #[test]
+    fn long_paths_are_bounded_by_their_bytes() {
+        let mut queue = Queue::default();
+        let path = format!("/{}", "x".repeat(4000));
+        for _ in 0..MAX_QUEUED {
+            queue.add_report(SystemTime::UNIX_EPOCH, recovered(&path));
+        }
+        assert!(queue.bytes <= MAX_QUEUED_BYTES && queue.dropped > 0);
+        while let Item::Report(..) = queue.take_next() {}
+        assert_eq!(queue.bytes, 0);
+    }
+
+    #[test]
+    fn snapshot_follows_earlier_reports_and_only_the_latest_is_delivered() {
+        let queue = OutputQueue::default();
+        queue.lock().snapshot = Some(snapshot(1));
+        queue.lock().add_report(SystemTime::UNIX_EPOCH, appeared("/"));
+        queue.lock().snapshot = Some(snapshot(2));
+        queue.lock().is_stopping = true;
+        assert!(matches!(queue.next(), Item::Report(..)));
+        assert!(matches!(queue.next(), Item::Publish(snapshot) if snapshot.serial == 2));
+        assert!(matches!(queue.next(), Item::Stop));
+    }
+}
