@@ -9,7 +9,7 @@ use super::outputs::{Item, OutputQueue, Report};
 use super::{Reporter, SharedState};
 use crate::config::{Config, NO_MOUNT_LEFT, ReloadResult, changes};
 use crate::monitor::{Event, Status, Time};
-use crate::render::metrics::{MetricSources, Renderer};
+use crate::output::metrics::{MetricSources, Renderer};
 use crate::render::{Message, Priority, Snapshot, messages};
 use anyhow::Context as _;
 use platform::MountTable;

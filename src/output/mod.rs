@@ -8,6 +8,7 @@ pub mod exporters;
 pub mod hooks;
 pub mod http;
 pub mod http_client;
+pub mod metrics;
 mod outputs;
 pub(crate) mod publish_gate;
 pub mod push;

@@ -18,6 +18,7 @@ pub mod next_steps;
 pub mod notices;
 mod priority;
 pub mod progress;
+mod rows;
 #[cfg(test)]
 pub(crate) mod samples;
 mod severity;

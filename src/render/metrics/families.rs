@@ -1,24 +1,22 @@
-//! Every family of metrics, once: its name, its sentence, its type, its labels, and where its values come from.
-//! Alert rules, dashboards and documentation are held against this table.
+//! Every metric family, defined once: name, HELP, type, labels and the source of its values. Tests compare alert rules,
+//! dashboards and documentation with this table.
 
-use super::inputs::{Facts, Line, Many, line, plain, stamp};
+use super::inputs::{FstypeTotals, HookStats, MetricData, Sample, rounded_seconds, sample};
 use crate::monitor::{ExpectedStatus, Health, MountStatus, Reason};
-use crate::output::hooks::AlertCount;
-use crate::output::hooks::HookCount;
-use crate::output::hooks::HookOutcome;
 use crate::render::escape::escape_os;
+use crate::render::rows::is_read_only;
 use prometheus::proto::MetricType;
 
-/// A family.
+/// A metric family.
 #[derive(Clone, Copy, Debug)]
 pub struct Family {
-    /// Its name, as Prometheus sees it.
+    /// The name in the exposition.
     pub name: &'static str,
-    /// What it says.
+    /// The HELP text.
     pub help: &'static str,
-    /// Its type.
+    /// The type.
     pub kind: Kind,
-    /// Its labels.
+    /// The label names, sorted.
     pub labels: &'static [&'static str],
     pub(super) fill: Fill,
 }
@@ -26,11 +24,8 @@ pub struct Family {
 /// The type of a family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// Only grows.
     Counter,
-    /// Goes up and down.
     Gauge,
-    /// Counts by size.
     Histogram,
 }
 
@@ -44,188 +39,177 @@ impl Kind {
     }
 }
 
-/// Where the values come from.
+/// The value of a family without labels; none: no series.
+type SingleValue = fn(&MetricData<'_>) -> Option<f64>;
+/// The value for a mount; none: no series for this mount.
+type MountValue = fn(&MetricData<'_>, &MountStatus) -> Option<f64>;
+/// All series, with label values in the order of [`Family::labels`].
+type Samples = fn(&MetricData<'_>) -> Vec<Sample>;
+
+/// The source of a family's values.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fill {
-    /// One series for each mount that is not hidden; none where there is no value.
-    Mount(fn(&Facts<'_>, &MountStatus) -> Option<f64>),
+    Single(SingleValue),
+    /// One series for each mount that is not hidden.
+    Mount(MountValue),
+    Many(Samples),
     /// One series for each dead mount, with its reason.
     Failure,
-    /// One series without labels; none where there is no value.
-    One(fn(&Facts<'_>) -> Option<f64>),
-    /// Some series, the values of their labels in the order of [`Family::labels`].
-    Many(fn(&Facts<'_>) -> Vec<Line>),
-    /// A histogram for each file system type.
+    /// One histogram for each file system type.
     Durations,
 }
 
-const MOUNT: &[&str] = &["device", "fstype", "mountpoint"];
+const fn gauge(name: &'static str, help: &'static str, value: SingleValue) -> Family {
+    Family { name, help, kind: Kind::Gauge, labels: &[], fill: Fill::Single(value) }
+}
 
-const fn gauge(
+const fn counter(name: &'static str, help: &'static str, value: SingleValue) -> Family {
+    Family { name, help, kind: Kind::Counter, labels: &[], fill: Fill::Single(value) }
+}
+
+const fn per_mount(name: &'static str, help: &'static str, value: MountValue) -> Family {
+    let labels = &["device", "fstype", "mountpoint"];
+    Family { name, help, kind: Kind::Gauge, labels, fill: Fill::Mount(value) }
+}
+
+const fn series(
+    kind: Kind,
     name: &'static str,
     help: &'static str,
     labels: &'static [&'static str],
-    fill: Fill,
+    samples: Samples,
 ) -> Family {
-    Family { name, help, kind: Kind::Gauge, labels, fill }
+    Family { name, help, kind, labels, fill: Fill::Many(samples) }
 }
 
-const fn counter(
-    name: &'static str,
-    help: &'static str,
-    labels: &'static [&'static str],
-    fill: Fill,
-) -> Family {
-    Family { name, help, kind: Kind::Counter, labels, fill }
-}
-
-/// All of them, ordered by name, which is the order in which they are rendered.
+/// All families, in the order of their names.
 pub const FAMILIES: &[Family] = &[
-    gauge(
-        "dead_mountpoints",
-        "Number of dead mounts (hung or failed).",
-        &[],
-        Fill::One(|facts| plain(facts.status().dead)),
-    ),
+    gauge("dead_mountpoints", "Number of dead mounts (hung or failed).", |data| {
+        Some(data.status().dead as f64)
+    }),
     counter(
         "mountstatus_alertmanager_alerts_dropped_total",
         "Alerts not sent because there were too many; only with an Alertmanager.",
-        &[],
-        Fill::One(|facts| Some(facts.extras.hooks.alertmanager?.dropped as f64)),
+        |data| Some(data.inputs.alertmanager?.dropped as f64),
     ),
     gauge(
         "mountstatus_alertmanager_alerts_firing",
         "Alerts currently firing in Alertmanager; only with an Alertmanager.",
-        &[],
-        Fill::One(|facts| plain(facts.extras.hooks.alertmanager?.firing)),
+        |data| Some(data.inputs.alertmanager?.firing as f64),
     ),
     gauge(
         "mountstatus_alertmanager_last_success_timestamp_seconds",
         "Unix time of the last accepted request to Alertmanager, 0 before the first; only with an Alertmanager.",
-        &[],
-        Fill::One(|facts| Some(stamp(facts.extras.hooks.alertmanager?.last_success))),
+        |data| Some(rounded_seconds(data.inputs.alertmanager?.last_success)),
     ),
-    counter(
+    series(
+        Kind::Counter,
         "mountstatus_alertmanager_requests_total",
         "Requests to Alertmanager by outcome; only with an Alertmanager.",
         &["outcome"],
-        Fill::Many(|facts| {
-            let counted = facts.extras.hooks.alertmanager;
-            let outcomes =
-                |n: AlertCount| [line(["ok"], n.accepted as f64), line(["failed"], n.failed as f64)];
-            counted.map(outcomes).into_iter().flatten().collect()
-        }),
+        alertmanager_requests,
     ),
-    gauge(
+    series(
+        Kind::Gauge,
         "mountstatus_build_info",
         "Always 1; the labels carry version and revision of the program.",
         &["revision", "version"],
-        Fill::Many(|_| vec![line([super::REVISION, super::VERSION], 1.0)]),
+        |_| vec![sample([super::REVISION, super::VERSION], 1.0)],
     ),
-    gauge(
+    series(
+        Kind::Gauge,
         "mountstatus_expected_mount_missing",
         "1 while an expected mount is missing, else 0; no series for other mounts.",
         &["mountpoint"],
-        Fill::Many(expected),
+        expected_mounts,
     ),
-    gauge(
+    series(
+        Kind::Gauge,
         "mountstatus_hook_commands_left",
         "Hook commands that were killed but have not exited; only with hooks.",
         &["hook"],
-        Fill::Many(|facts| of_hooks(facts, |hook| hook.left as f64)),
+        |data| per_hook(data, |hook| hook.left as f64),
     ),
-    gauge(
+    series(
+        Kind::Gauge,
         "mountstatus_hook_events_waiting",
         "Events queued for a hook; only with hooks.",
         &["hook"],
-        Fill::Many(|facts| of_hooks(facts, |hook| hook.waiting as f64)),
+        |data| per_hook(data, |hook| hook.waiting as f64),
     ),
-    counter(
+    series(
+        Kind::Counter,
         "mountstatus_hook_runs_total",
         "Events handled by a hook, by outcome; only with hooks.",
         &["hook", "outcome"],
-        Fill::Many(hook_runs),
+        hook_runs,
     ),
     gauge(
         "mountstatus_last_run_timestamp_seconds",
         "Unix time when the last run over all mounts completed.",
-        &[],
-        Fill::One(|facts| Some(facts.stamp(facts.status().last_run?.at))),
+        |data| Some(data.unix_time(data.status().last_run?.at)),
     ),
-    counter(
+    series(
+        Kind::Counter,
         "mountstatus_messages_dropped_total",
         "Messages not delivered to a sink that was blocked, full or flooded.",
         &["sink"],
-        Fill::Many(|facts| facts.extras.dropped.iter().map(|(sink, n)| line([*sink], *n as f64)).collect()),
+        |data| data.inputs.dropped_messages.iter().map(|(sink, n)| sample([*sink], *n as f64)).collect(),
     ),
-    gauge(
+    per_mount(
         "mountstatus_mount_blocked_tasks",
         "Tasks blocked on a dead mount; no series while unknown.",
-        MOUNT,
-        Fill::Mount(|_, mount| {
-            let findings = mount.health.failure()?.evidence.as_ref()?;
-            Some(f64::from(findings.evidence.tasks.as_ref()?.found()?.count))
-        }),
+        |_, mount| {
+            let record = mount.health.failure()?.evidence.as_ref()?;
+            Some(f64::from(record.evidence.tasks.as_ref()?.found()?.count))
+        },
     ),
-    counter(
+    series(
+        Kind::Counter,
         "mountstatus_mount_events_total",
         "Changes of the mount table since the start of the daemon, by kind.",
         &["event"],
-        Fill::Many(events),
+        table_changes,
     ),
-    gauge(
-        "mountstatus_mount_failure",
-        "1 for the current failure reason of a dead mount; no series for other mounts.",
-        &["device", "fstype", "mountpoint", "reason"],
-        Fill::Failure,
-    ),
-    gauge(
+    Family {
+        name: "mountstatus_mount_failure",
+        help: "1 for the current failure reason of a dead mount; no series for other mounts.",
+        kind: Kind::Gauge,
+        labels: &["device", "fstype", "mountpoint", "reason"],
+        fill: Fill::Failure,
+    },
+    per_mount(
         "mountstatus_mount_last_success_timestamp_seconds",
         "Unix time of the last response without an error; no series before the first.",
-        MOUNT,
-        Fill::Mount(|facts, mount| {
-            Some(facts.stamp(mount.last_response.filter(|last| last.usage.is_some())?.at))
-        }),
+        |data, mount| Some(data.unix_time(mount.last_response.filter(|last| last.usage.is_some())?.at)),
     ),
-    gauge(
+    per_mount(
         "mountstatus_mount_probe_duration_seconds",
         "Duration of the last probe with a response, errors included; no series before the first.",
-        MOUNT,
-        Fill::Mount(|_, mount| Some(mount.last_response?.took.as_secs_f64())),
+        |_, mount| Some(mount.last_response?.took.as_secs_f64()),
     ),
-    gauge(
+    per_mount(
         "mountstatus_mount_readonly",
         "1 if the mount or its superblock is read-only, else 0.",
-        MOUNT,
-        Fill::Mount(|_, mount| {
-            let by_kernel =
-                mount.last_response.and_then(|last| last.usage).is_some_and(|usage| usage.read_only);
-            Some(truth(by_kernel || mount.mount.read_only()))
-        }),
+        |_, mount| Some(bool_value(is_read_only(mount))),
     ),
-    gauge(
+    per_mount(
         "mountstatus_mount_slow",
         "1 while responses take longer than slow_after, else 0.",
-        MOUNT,
-        Fill::Mount(|_, mount| Some(truth(mount.health == Health::Slow))),
+        |_, mount| Some(bool_value(mount.health == Health::Slow)),
     ),
-    gauge(
+    per_mount(
         "mountstatus_mount_state_since_timestamp_seconds",
         "Unix time when the mount entered its current state; for a dead mount, when it died.",
-        MOUNT,
-        Fill::Mount(|facts, mount| Some(facts.stamp(mount.since))),
+        |data, mount| Some(data.unix_time(mount.since)),
     ),
-    counter(
-        "mountstatus_mount_table_reads_total",
-        "Reads of the mount table.",
-        &[],
-        Fill::One(|facts| Some(facts.status().counters.table_reads as f64)),
-    ),
-    gauge(
+    counter("mountstatus_mount_table_reads_total", "Reads of the mount table.", |data| {
+        Some(data.status().counters.table_reads as f64)
+    }),
+    per_mount(
         "mountstatus_mount_up",
         "0 while the mount is dead, else 1, also for mounts that are pending or denied.",
-        MOUNT,
-        Fill::Mount(|_, mount| Some(truth(mount.health.failure().is_none()))),
+        |_, mount| Some(bool_value(mount.health.failure().is_none())),
     ),
     Family {
         name: "mountstatus_probe_duration_seconds",
@@ -234,153 +218,109 @@ pub const FAMILIES: &[Family] = &[
         labels: &["fstype"],
         fill: Fill::Durations,
     },
-    counter(
+    series(
+        Kind::Counter,
         "mountstatus_probe_failures_total",
         "Probes that found their mount dead, by reason.",
         &["fstype", "reason"],
-        Fill::Many(failures),
+        probe_failures,
     ),
     gauge(
         "mountstatus_probers_lost",
         "Stranded prober processes: killed, but still blocked in the kernel.",
-        &[],
-        Fill::One(|facts| plain(facts.snapshot.probers_stranded)),
+        |data| Some(data.snapshot.probers_stranded as f64),
     ),
-    gauge(
-        "mountstatus_probes_in_flight",
-        "Probes without a response yet.",
-        &[],
-        Fill::One(|facts| plain(facts.status().in_flight)),
-    ),
-    counter(
-        "mountstatus_probes_total",
-        "Probes started.",
-        &["fstype"],
-        Fill::Many(|facts| {
-            let types = facts.fstypes.iter();
-            types.map(|(fstype, counted)| line([fstype.clone()], counted.probes as f64)).collect()
-        }),
-    ),
+    gauge("mountstatus_probes_in_flight", "Probes without a response yet.", |data| {
+        Some(data.status().in_flight as f64)
+    }),
+    series(Kind::Counter, "mountstatus_probes_total", "Probes started.", &["fstype"], |data| {
+        let fstypes = data.fstypes.iter();
+        fstypes.map(|(fstype, totals)| sample([fstype.as_str()], totals.probes as f64)).collect()
+    }),
     counter(
         "mountstatus_push_failures_total",
         "Failed pushes to the push gateway; only with a push gateway.",
-        &[],
-        Fill::One(|facts| Some(facts.extras.push?.failures as f64)),
+        |data| Some(data.inputs.push?.failures as f64),
     ),
     gauge(
         "mountstatus_push_last_success_timestamp_seconds",
         "Unix time of the last successful push, 0 before the first; only with a push gateway.",
-        &[],
-        Fill::One(|facts| Some(stamp(facts.extras.push?.last_success))),
+        |data| Some(rounded_seconds(data.inputs.push?.last_success)),
     ),
-    gauge(
-        "mountstatus_run_duration_seconds",
-        "Duration of the last complete run over all mounts.",
-        &[],
-        Fill::One(|facts| Some(facts.status().last_run?.took.as_secs_f64())),
-    ),
-    counter(
-        "process_cpu_seconds_total",
-        "Total user and system CPU time spent in seconds.",
-        &[],
-        Fill::One(|facts| Some(facts.process?.cpu.as_secs_f64())),
-    ),
-    gauge(
-        "process_max_fds",
-        "Maximum number of open file descriptors.",
-        &[],
-        Fill::One(|facts| Some(facts.process?.max_fds as f64)),
-    ),
-    gauge(
-        "process_open_fds",
-        "Number of open file descriptors.",
-        &[],
-        Fill::One(|facts| Some(facts.process?.open_fds as f64)),
-    ),
-    gauge(
-        "process_resident_memory_bytes",
-        "Resident memory size in bytes.",
-        &[],
-        Fill::One(|facts| Some(facts.process?.resident_bytes as f64)),
-    ),
-    gauge(
-        "process_start_time_seconds",
-        "Start time of the process since unix epoch in seconds.",
-        &[],
-        Fill::One(|facts| Some(stamp(facts.process?.started))),
-    ),
-    gauge(
-        "process_threads",
-        "Number of threads in the process.",
-        &[],
-        Fill::One(|facts| Some(facts.process?.threads as f64)),
-    ),
-    gauge(
-        "process_virtual_memory_bytes",
-        "Virtual memory size in bytes.",
-        &[],
-        Fill::One(|facts| Some(facts.process?.virtual_bytes as f64)),
-    ),
-    gauge(
-        "total_mountpoints",
-        "Number of watched mounts, hidden ones excluded.",
-        &[],
-        Fill::One(|facts| plain(facts.status().total)),
-    ),
+    gauge("mountstatus_run_duration_seconds", "Duration of the last complete run over all mounts.", |data| {
+        Some(data.status().last_run?.took.as_secs_f64())
+    }),
+    counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", |data| {
+        Some(data.inputs.process?.cpu.as_secs_f64())
+    }),
+    gauge("process_max_fds", "Maximum number of open file descriptors.", |data| {
+        Some(data.inputs.process?.max_fds as f64)
+    }),
+    gauge("process_open_fds", "Number of open file descriptors.", |data| {
+        Some(data.inputs.process?.open_fds as f64)
+    }),
+    gauge("process_resident_memory_bytes", "Resident memory size in bytes.", |data| {
+        Some(data.inputs.process?.resident_bytes as f64)
+    }),
+    gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", |data| {
+        Some(rounded_seconds(data.inputs.process?.started))
+    }),
+    gauge("process_threads", "Number of threads in the process.", |data| {
+        Some(data.inputs.process?.threads as f64)
+    }),
+    gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", |data| {
+        Some(data.inputs.process?.virtual_bytes as f64)
+    }),
+    gauge("total_mountpoints", "Number of watched mounts, hidden ones excluded.", |data| {
+        Some(data.status().total as f64)
+    }),
 ];
 
-/// Families about the process that serves and not about mounts: they are not pushed, because whoever reads a gateway
-/// cannot ask the process.
-pub(super) fn is_of_process(family: &Family) -> bool {
-    family.name.starts_with("process_")
+fn bool_value(is_true: bool) -> f64 {
+    f64::from(u8::from(is_true))
 }
 
-fn truth(is: bool) -> f64 {
-    f64::from(u8::from(is))
+fn alertmanager_requests(data: &MetricData<'_>) -> Vec<Sample> {
+    let Some(stats) = data.inputs.alertmanager else { return Vec::new() };
+    vec![sample(["ok"], stats.accepted as f64), sample(["failed"], stats.failed as f64)]
 }
 
-fn expected(facts: &Facts<'_>) -> Vec<Line> {
+fn expected_mounts(data: &MetricData<'_>) -> Vec<Sample> {
     let missing = |status: &ExpectedStatus| {
         let path = escape_os(&status.expected.mountpoint).into_owned();
-        line([path], f64::from(u8::from(status.missing_since.is_some())))
+        sample([path], bool_value(status.missing_since.is_some()))
     };
-    facts.status().expected.iter().map(missing).collect()
+    data.status().expected.iter().map(missing).collect()
 }
 
-fn events(facts: &Facts<'_>) -> Vec<Line> {
-    let counters = &facts.status().counters;
-    let counted = [
+fn table_changes(data: &MetricData<'_>) -> Vec<Sample> {
+    let counters = &data.status().counters;
+    let counts = [
         ("mounted", counters.mounted),
         ("moved", counters.moved),
         ("remounted", counters.remounted),
         ("unmounted", counters.unmounted),
     ];
-    counted.into_iter().map(|(event, n)| line([event], n as f64)).collect()
+    counts.into_iter().map(|(event, n)| sample([event], n as f64)).collect()
 }
 
-fn of_hooks(facts: &Facts<'_>, value: fn(&HookCount) -> f64) -> Vec<Line> {
-    facts.extras.hooks.hooks.iter().map(|hook| line([hook.name.clone()], value(hook))).collect()
+fn per_hook(data: &MetricData<'_>, value: fn(&HookStats) -> f64) -> Vec<Sample> {
+    data.inputs.hooks.iter().map(|hook| sample([hook.name.clone()], value(hook))).collect()
 }
 
-/// All outcomes of each hook, for the same reason as below.
-fn hook_runs(facts: &Facts<'_>) -> Vec<Line> {
-    let of_hook = |hook: &HookCount| {
-        let (name, hook) = (hook.name.clone(), hook.clone());
-        HookOutcome::ALL
-            .map(move |outcome| line([name.as_str(), outcome.as_str()], hook.runs(outcome) as f64))
+// Below, every outcome and reason has a series from the start: rate() misses the first increment of a new one.
+
+fn hook_runs(data: &MetricData<'_>) -> Vec<Sample> {
+    let of_hook = |hook: &HookStats| -> Vec<Sample> {
+        hook.runs.iter().map(|(outcome, n)| sample([hook.name.as_str(), outcome], *n as f64)).collect()
     };
-    facts.extras.hooks.hooks.iter().flat_map(of_hook).collect()
+    data.inputs.hooks.iter().flat_map(of_hook).collect()
 }
 
-/// All reasons for each type: a counter that begins at 1 has no rate.
-fn failures(facts: &Facts<'_>) -> Vec<Line> {
-    let of_type = |(fstype, counted): (&String, &Many)| {
-        let fstype = fstype.clone();
-        let failures = counted.failures;
-        Reason::ALL
-            .into_iter()
-            .zip(failures)
-            .map(move |(reason, n)| line([fstype.clone(), reason.as_str().to_owned()], n as f64))
+fn probe_failures(data: &MetricData<'_>) -> Vec<Sample> {
+    let of_type = |(fstype, totals): (&String, &FstypeTotals)| -> Vec<Sample> {
+        let failures = Reason::ALL.into_iter().zip(totals.failures);
+        failures.map(|(reason, n)| sample([fstype.as_str(), reason.as_str()], n as f64)).collect()
     };
-    facts.fstypes.iter().flat_map(of_type).collect()
+    data.fstypes.iter().flat_map(of_type).collect()
 }

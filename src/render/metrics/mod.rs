@@ -1,16 +1,18 @@
-//! What Prometheus reads: families defined once ([`FAMILIES`]), and the text made from a snapshot ([`Renderer`]).
+//! Prometheus metrics: every family is defined once in [`FAMILIES`]; [`render`] makes the text from a snapshot and
+//! [`MetricInputs`].
 
+mod encode;
 mod families;
 mod inputs;
-mod render;
 
+pub use encode::{CONTENT_TYPE, render};
 pub use families::{FAMILIES, Family, Kind};
-pub use render::{CONTENT_TYPE, MetricSources, Renderer};
+pub use inputs::{AlertmanagerStats, HookStats, MetricInputs, PushStats};
 
 /// The version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The revision that the program was built from; the build sets `MSM_REVISION`.
+/// The source revision; the build sets `MSM_REVISION`.
 pub const REVISION: &str = match option_env!("MSM_REVISION") {
     Some(revision) => revision,
     None => "unknown",

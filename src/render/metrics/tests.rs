@@ -59,7 +59,7 @@ fn snapshot(mounts: Vec<MountStatus>) -> Snapshot {
 }
 
 fn text(snapshot: &Snapshot) -> String {
-    String::from_utf8(Renderer::default().render(snapshot)).unwrap()
+    String::from_utf8(render(snapshot, &MetricInputs::default())).unwrap()
 }
 
 fn lines<'a>(text: &'a str, family: &str) -> Vec<&'a str> {
@@ -69,7 +69,7 @@ fn lines<'a>(text: &'a str, family: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn the_table_of_families_is_in_order() {
+fn families_are_sorted_and_follow_the_naming_conventions() {
     assert!(FAMILIES.is_sorted_by(|a, b| a.name < b.name));
     for family in FAMILIES {
         assert!(family.labels.is_sorted(), "{}", family.name);
@@ -81,7 +81,7 @@ fn the_table_of_families_is_in_order() {
 }
 
 #[test]
-fn every_state_of_a_mount_has_its_series() {
+fn each_state_of_a_mount_has_its_series() {
     let usage = Usage { read_only: true, ..Usage::default() };
     let last = LastResponse { at: at(9), took: Duration::from_millis(250), usage: Some(usage) };
     let last_response = Some(last);
@@ -193,43 +193,34 @@ fn names_are_escaped_and_series_are_unique() {
 }
 
 #[test]
-fn a_push_has_all_but_the_process() {
-    let push = Arc::new(crate::output::push::PushCounters::default());
-    let renderer = Renderer::new(MetricSources { push: Some(push), ..MetricSources::default() });
+fn inputs_that_are_set_have_series() {
     let snapshot = snapshot(vec![status(1, "/a", Health::Ok)]);
-    let pushed = String::from_utf8(renderer.render_for_push(&snapshot)).unwrap();
-    let shown = String::from_utf8(renderer.render(&snapshot)).unwrap();
-    for name in [
+    let inputs = MetricInputs {
+        dropped_messages: [("syslog", 7)].into(),
+        push: Some(PushStats::default()),
+        hooks: vec![HookStats { name: "chat".into(), runs: vec![("ok", 3)], waiting: 2, left: 1 }],
+        alertmanager: Some(AlertmanagerStats { accepted: 5, firing: 1, ..AlertmanagerStats::default() }),
+        process: platform::process_stats(),
+    };
+    let text = String::from_utf8(render(&snapshot, &inputs)).unwrap();
+    for line in [
         "total_mountpoints 1",
         "dead_mountpoints 0",
+        r#"mountstatus_messages_dropped_total{sink="syslog"} 7"#,
         "mountstatus_push_failures_total 0",
         "mountstatus_push_last_success_timestamp_seconds 0",
+        r#"mountstatus_hook_runs_total{hook="chat",outcome="ok"} 3"#,
+        r#"mountstatus_hook_events_waiting{hook="chat"} 2"#,
+        r#"mountstatus_hook_commands_left{hook="chat"} 1"#,
+        r#"mountstatus_alertmanager_requests_total{outcome="ok"} 5"#,
+        "mountstatus_alertmanager_alerts_firing 1",
+        &format!(r#"mountstatus_build_info{{revision="{REVISION}",version="{VERSION}"}} 1"#),
     ] {
-        assert!(pushed.contains(&format!("\n{name}\n")), "{name} is not in\n{pushed}");
+        assert!(text.contains(&format!("\n{line}\n")) || text.starts_with(line), "{line} is not in\n{text}");
     }
-    assert!(shown.contains("\nprocess_resident_memory_bytes ") && !pushed.contains("process_"));
-    assert!(
-        shown.contains(&format!(r#"mountstatus_build_info{{revision="{REVISION}",version="{VERSION}"}} 1"#))
-    );
-}
-
-#[test]
-fn a_new_run_or_another_dead_mount_is_news() {
-    let mut news = crate::output::publish_gate::PublishGate::default();
-    let mut now = snapshot(vec![status(1, "/a", Health::Ok), status(2, "/b", dead(Reason::Hung))]);
-    now.status.mounts[1].health = Health::Pending;
-    now.status.dead = 0;
-    assert!(!news.is(&now), "nothing is known yet");
-    now.status.last_run = Some(LastRun { at: at(1), took: Duration::ZERO });
-    assert!(news.is(&now));
-    news.sent(&now);
-    assert!(!news.is(&now));
-    (now.status.mounts[1].health, now.status.dead) = (dead(Reason::Hung), 1);
-    assert!(news.is(&now));
-    news.sent(&now);
-    now.status.mounts[1].health = dead(Reason::IoError);
-    assert!(!news.is(&now), "still the same incident");
-    now.status.mounts.reverse();
-    now.status.last_run = Some(LastRun { at: at(2), took: Duration::ZERO });
-    assert!(news.is(&now));
+    assert!(text.contains("\nprocess_resident_memory_bytes "), "{text}");
+    let without = String::from_utf8(render(&snapshot, &MetricInputs::default())).unwrap();
+    for name in ["process_", "_push_", "_hook_", "_alertmanager_", "_messages_dropped_"] {
+        assert!(!without.contains(name), "{name}");
+    }
 }

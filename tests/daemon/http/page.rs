@@ -60,7 +60,7 @@ fn a_hang_appears_on_the_open_page() {
         assert_eq!(browser.problems(), Vec::<String>::new());
         daemon.stop();
         wait_until(ms(3000) + slack(), "the page shows the lost connection", || {
-            browser.value(LINK).starts_with("no connection")
+            browser.value(LINK).starts_with("disconnected")
         });
     });
 }

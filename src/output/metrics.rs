@@ -1,0 +1,124 @@
+//! Metrics for HTTP, the push gateway and the text file: collects the statistics of the outputs and renders them with a
+//! snapshot.
+
+use super::Sink;
+use super::hooks::{HookOutcome, Hooks};
+use super::push::PushCounters;
+use crate::render::Snapshot;
+use crate::render::metrics::{self, AlertmanagerStats, HookStats, MetricInputs, PushStats};
+use platform::ProcessStats;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// A smaller shift of the start time is the clock being slewed, not a restart of the process.
+const MIN_START_SHIFT: Duration = Duration::from_secs(1);
+
+/// Outputs with statistics.
+#[derive(Clone, Debug, Default)]
+pub struct MetricSources {
+    /// Sinks of messages.
+    pub sinks: Vec<Sink>,
+    /// The push gateway, if there is one.
+    pub push: Option<Arc<PushCounters>>,
+    /// Hooks, if there are any.
+    pub hooks: Option<Hooks>,
+}
+
+impl MetricSources {
+    fn read(&self) -> MetricInputs {
+        let hooks = self.hooks.as_ref().map(Hooks::counters).unwrap_or_default();
+        MetricInputs {
+            dropped_messages: self.sinks.iter().map(|sink| (sink.name(), sink.dropped_total())).collect(),
+            push: self.push.as_ref().map(|push| {
+                let (failures, last_success) = push.read();
+                PushStats { failures, last_success }
+            }),
+            hooks: hooks
+                .hooks
+                .into_iter()
+                .map(|hook| HookStats {
+                    runs: HookOutcome::ALL.map(|outcome| (outcome.as_str(), hook.runs(outcome))).into(),
+                    name: hook.name,
+                    waiting: hook.waiting,
+                    left: hook.left,
+                })
+                .collect(),
+            alertmanager: hooks.alertmanager.map(|stats| AlertmanagerStats {
+                accepted: stats.accepted,
+                failed: stats.failed,
+                dropped: stats.dropped,
+                firing: stats.firing,
+                last_success: stats.last_success,
+            }),
+            process: None,
+        }
+    }
+}
+
+/// Renders snapshots as metrics. The only state is the start time of the process.
+#[derive(Debug, Default)]
+pub struct Renderer {
+    sources: MetricSources,
+    started: Mutex<Option<Duration>>,
+}
+
+impl Renderer {
+    /// With the statistics of these outputs.
+    #[must_use]
+    pub fn new(sources: MetricSources) -> Renderer {
+        Renderer { sources, started: Mutex::default() }
+    }
+
+    /// All families.
+    #[must_use]
+    pub fn render(&self, snapshot: &Snapshot) -> Vec<u8> {
+        let process = platform::process_stats().map(|stats| self.with_steady_start(stats));
+        metrics::render(snapshot, &MetricInputs { process, ..self.sources.read() })
+    }
+
+    /// Without the metrics of the process: a gateway keeps them after its end.
+    #[must_use]
+    pub fn render_for_push(&self, snapshot: &Snapshot) -> Vec<u8> {
+        metrics::render(snapshot, &self.sources.read())
+    }
+
+    /// The counters of the push gateway, if there is one.
+    pub(crate) fn push_counters(&self) -> Option<&PushCounters> {
+        self.sources.push.as_deref()
+    }
+
+    fn with_steady_start(&self, stats: ProcessStats) -> ProcessStats {
+        let mut known = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        let started = known.filter(|known| known.abs_diff(stats.started) < MIN_START_SHIFT);
+        let started = *known.insert(started.unwrap_or(stats.started));
+        ProcessStats { started, ..stats }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::{ProbeSettings, Status, Time};
+    use std::time::SystemTime;
+
+    #[test]
+    fn a_push_has_all_families_but_those_of_the_process() {
+        let push = Some(Arc::new(PushCounters::default()));
+        let renderer = Renderer::new(MetricSources { push, ..MetricSources::default() });
+        let snapshot = Snapshot {
+            serial: 1,
+            status: Status::default(),
+            at: Time::default(),
+            wall: SystemTime::UNIX_EPOCH,
+            settings: ProbeSettings::default(),
+            probers: 1,
+            probers_stranded: 0,
+        };
+        let pushed = String::from_utf8(renderer.render_for_push(&snapshot)).unwrap();
+        let scraped = String::from_utf8(renderer.render(&snapshot)).unwrap();
+        assert!(pushed.contains("\nmountstatus_push_failures_total 0\n"), "{pushed}");
+        let without_process: Vec<&str> = scraped.lines().filter(|line| !line.contains("process_")).collect();
+        assert_eq!(pushed.lines().collect::<Vec<_>>(), without_process);
+        assert!(without_process.len() < scraped.lines().count());
+    }
+}
