@@ -44,6 +44,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backoff;
 pub mod children;
 pub mod cli;
 pub mod commands;

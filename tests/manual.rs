@@ -68,7 +68,7 @@ fn the_sample_in_full_loads_and_has_every_key() {
     let config = config(&path).unwrap_or_else(|problems| panic!("{problems}\n{full}"));
     assert_eq!(config.rules.iter().count(), 4);
     assert_eq!(config.hooks.hooks.len(), 2);
-    assert!(config.hooks.alertmanager.is_some());
+    assert!(config.alertmanager.is_some());
     let has = |key: &str| full.contains(&format!("{key} = ")) || full.contains(&format!("or {key} with"));
     for key in keys() {
         assert!(has(&key), "the option {key} is not in the sample");

@@ -110,6 +110,7 @@ impl ConfigSource {
             fstab: config.fstab.map(|fstab| self.here.join(fstab)),
             rules: files.rules,
             hooks: files.hooks,
+            alertmanager: files.alertmanager,
             file: path.to_path_buf(),
             files: files.paths,
             fingerprints: stamps,

@@ -352,6 +352,7 @@ impl DaemonArgs {
             fingerprints: Vec::new(),
             shown: Vec::new(),
             hooks: HookSettings::default(),
+            alertmanager: None,
             http: HttpSettings {
                 listen: self.listen_address.0,
                 socket: self.socket.unwrap_or(SocketChoice::Usual),

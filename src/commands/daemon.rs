@@ -7,6 +7,7 @@ use crate::cli::ConfigSource;
 use crate::config::{Config, ConfigReloader, NO_MOUNT_LEFT};
 use crate::daemon::{Daemon, EventHandler, Options, RunMode, RunResult};
 use crate::monitor::Event;
+use crate::output::alertmanager::AlertmanagerClient;
 use crate::output::exporters::Exporters;
 use crate::output::hooks::Hooks;
 use crate::output::metrics::{MetricSources, Renderer};
@@ -18,7 +19,7 @@ use platform::service::ServiceManager;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A stop waits this long for log lines: what the other outputs leave of the second that it may take.
 const LOG_CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
@@ -111,9 +112,8 @@ fn run_once(
     };
     let daemon = Daemon::new(Options::new(config, namespace), EventHandler::Callback(&mut handle))?;
     let ended = daemon.run(RunMode::Once(None))?;
-    if !ended.interrupted && !config.metrics.is_empty() {
-        let sources = config.metrics.extras(reporter.sinks());
-        let renderer = Arc::new(Renderer::new(MetricSources { hooks: Some(hooks.clone()), ..sources }));
+    let alertmanager = AlertmanagerClient::new(Arc::clone(&log));
+    if !ended.interrupted {
         let snapshot = Arc::new(Snapshot {
             serial: 1,
             status: ended.status.clone(),
@@ -123,13 +123,22 @@ fn run_once(
             probers: 0,
             probers_stranded: 0,
         });
-        Exporters::send_once(&config.metrics, &renderer, &snapshot, ONCE_EXPORTERS_TIMEOUT, &log);
-    }
-    if !ended.interrupted && !hooks.finish(ONCE_HOOKS_TIMEOUT) {
-        let text = format!("Hooks are not done after {}s; they are stopped", ONCE_HOOKS_TIMEOUT.as_secs());
-        log(Priority::Warning, &text);
+        alertmanager.update(&snapshot, config).context("cannot start a thread for Alertmanager")?;
+        if !config.metrics.is_empty() {
+            let sources = config.metrics.extras(reporter.sinks());
+            let renderer = Arc::new(Renderer::new(MetricSources { hooks: Some(hooks.clone()), ..sources }));
+            Exporters::send_once(&config.metrics, &renderer, &snapshot, ONCE_EXPORTERS_TIMEOUT, &log);
+        }
+        let deadline = Instant::now() + ONCE_HOOKS_TIMEOUT;
+        let hooks_done = hooks.finish(ONCE_HOOKS_TIMEOUT);
+        if !alertmanager.wait_until_idle(deadline.saturating_duration_since(Instant::now())) || !hooks_done {
+            let text =
+                format!("Hooks are not done after {}s; they are stopped", ONCE_HOOKS_TIMEOUT.as_secs());
+            log(Priority::Warning, &text);
+        }
     }
     hooks.stop(ONCE_HOOKS_STOP_TIMEOUT);
+    alertmanager.stop(Duration::ZERO);
     if config.print_bad_mounts {
         print(&table::bad_mounts(&ended.status))?;
     }

@@ -26,6 +26,9 @@ pub fn changes(before: &Config, after: &Config) -> String {
     if before.hooks != after.hooks {
         changes.push("hooks changed".to_owned());
     }
+    if before.alertmanager != after.alertmanager {
+        changes.push("alertmanager changed".to_owned());
+    }
     let more = changes.len().saturating_sub(MAX_LISTED);
     changes.truncate(MAX_LISTED);
     if more > 0 {

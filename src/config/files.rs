@@ -4,8 +4,8 @@ use super::diagnostic::{Diagnostic, Location};
 use super::hooks::Hooks;
 use super::rules::{Rule, Rules};
 use super::toml_table::{OptionValue, TomlDocument};
+use crate::output::alertmanager::{ALERTMANAGER, AlertmanagerSettings};
 use crate::output::hooks::HookSettings;
-use crate::output::hooks::settings::ALERTMANAGER;
 use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
@@ -31,6 +31,8 @@ pub struct Files {
     pub rules: Rules,
     /// Hooks of all files.
     pub hooks: HookSettings,
+    /// The Alertmanager, if there is one.
+    pub alertmanager: Option<AlertmanagerSettings>,
     /// What was read.
     pub paths: Vec<PathBuf>,
 }
@@ -95,21 +97,21 @@ pub fn read(
     }
     files.rules = rules.into();
     match hooks.settings() {
-        Ok(hooks) => files.hooks = hooks,
+        Ok((hooks, alertmanager)) => (files.hooks, files.alertmanager) = (hooks, alertmanager),
         Err(text) if problems.is_empty() => {
             problems.push(Diagnostic { place: Location { file: path.to_path_buf(), line: None }, text });
         }
         Err(_) => {}
     }
-    problems.extend(files.rules.iter().filter_map(|rule| unknown_hook(rule, &files.hooks)));
+    problems.extend(files.rules.iter().filter_map(|rule| unknown_hook(rule, &files)));
     if problems.is_empty() { Ok(files) } else { Err(problems) }
 }
 
 /// A rule that names a hook that does not exist: nobody would be told.
-fn unknown_hook(rule: &Rule, hooks: &HookSettings) -> Option<Diagnostic> {
+fn unknown_hook(rule: &Rule, files: &Files) -> Option<Diagnostic> {
     let is_known = |name: &String| {
-        hooks.hooks.iter().any(|hook| hook.name == *name)
-            || (name == ALERTMANAGER && hooks.alertmanager.is_some())
+        files.hooks.hooks.iter().any(|hook| hook.name == *name)
+            || (name == ALERTMANAGER && files.alertmanager.is_some())
     };
     let name = rule.hooks.iter().flatten().find(|name| !is_known(name))?;
     Some(Diagnostic { place: rule.place.clone(), text: format!("[[rule]] hook: there is no hook {name}") })

@@ -3,11 +3,11 @@
 use super::diagnostic::Location;
 use super::reference::{self, names};
 use super::toml_table::{TomlDocument, TomlTable, Value};
-use crate::output::hooks::Alertmanager;
+use crate::output::alertmanager::AlertmanagerSettings;
 use crate::output::hooks::Hook;
 use crate::output::hooks::HookAction;
 use crate::output::hooks::HookSettings;
-use crate::output::http_client::Credentials;
+use crate::output::http_client::{Access, Credentials};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 #[derive(Default)]
 pub(super) struct Hooks {
     hooks: Vec<(Hook, Location)>,
-    alertmanager: Option<(Alertmanager, Location)>,
+    alertmanager: Option<(AlertmanagerSettings, Location)>,
 }
 
 impl Hooks {
@@ -50,9 +50,9 @@ impl Hooks {
     }
 
     /// All of them together.
-    pub(super) fn settings(self) -> Result<HookSettings, String> {
+    pub(super) fn settings(self) -> Result<(HookSettings, Option<AlertmanagerSettings>), String> {
         let hooks = self.hooks.into_iter().map(|(hook, _)| hook).collect();
-        HookSettings::new(hooks, self.alertmanager.map(|(alertmanager, _)| alertmanager))
+        Ok((HookSettings::new(hooks)?, self.alertmanager.map(|(alertmanager, _)| alertmanager)))
     }
 }
 
@@ -76,10 +76,7 @@ fn hook<'d>(mut section: TomlTable<'d>, document: &mut TomlDocument<'d>, outer: 
             Err("user_file, token_file and ca_file are for a url".to_owned())
         }
         (Some(words), None) => HookAction::command(words.into_iter().map(OsString::from).collect()),
-        (None, Some(url)) => {
-            let (credentials, ca_file) = access.unwrap_or_default();
-            HookAction::post(&url, credentials, ca_file)
-        }
+        (None, Some(url)) => HookAction::post(&url, access.unwrap_or_default()),
     };
     let Some(name) = name else {
         document.complain(line, "[[hook]] has no name");
@@ -107,7 +104,7 @@ fn alertmanager<'d>(
     mut section: TomlTable<'d>,
     document: &mut TomlDocument<'d>,
     outer: &[&str],
-) -> Option<Alertmanager> {
+) -> Option<AlertmanagerSettings> {
     let line = section.line;
     let before = document.problems.len();
     let url = section.take(document, "url", Value::text);
@@ -126,9 +123,8 @@ fn alertmanager<'d>(
     if document.problems.len() > before {
         return None;
     }
-    let (credentials, ca_file) = access.unwrap_or_default();
     let made = url.ok_or_else(|| "has no url".to_owned());
-    match made.and_then(|url| Alertmanager::new(&url, credentials, ca_file, labels, refresh)) {
+    match made.and_then(|url| AlertmanagerSettings::new(&url, access.unwrap_or_default(), labels, refresh)) {
         Ok(alertmanager) => Some(alertmanager),
         Err(problem) => {
             document.complain(line, format!("[alertmanager] {problem}"));
@@ -147,8 +143,6 @@ fn read_labels<'d>(labels: TomlTable<'d>, document: &mut TomlDocument<'d>) -> BT
     }
     read
 }
-
-type Access = (Credentials, Option<PathBuf>);
 
 /// Secrets, if any are given. Their files are read before each use, from a daemon that is in another directory by
 /// then.
@@ -170,5 +164,6 @@ fn access<'d>(section: &mut TomlTable<'d>, document: &mut TomlDocument<'d>) -> O
         (None, Some(path)) => Credentials::Token(path),
         (None, None) => Credentials::None,
     };
-    (credentials != Credentials::None || ca_file.is_some()).then_some((credentials, ca_file))
+    let access = Access { credentials, ca_file };
+    (access != Access::default()).then_some(access)
 }

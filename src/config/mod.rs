@@ -28,6 +28,7 @@ pub use values::{duration, listen_address, name_regex, socket_choice};
 
 use crate::monitor::{Expected, ProbeSettings};
 use crate::output::ReportSettings;
+use crate::output::alertmanager::AlertmanagerSettings;
 use crate::output::exporters::MetricsSettings;
 use crate::output::hooks::HookSettings;
 use crate::output::http::HttpSettings;
@@ -55,6 +56,8 @@ pub struct Config {
     pub metrics: MetricsSettings,
     /// Who is told what happens, besides the sinks.
     pub hooks: HookSettings,
+    /// The Alertmanager, if there is one.
+    pub alertmanager: Option<AlertmanagerSettings>,
     /// Where questions are answered.
     pub http: HttpSettings,
     /// A file that names the mount namespace to watch, if not our own.

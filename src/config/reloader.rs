@@ -227,6 +227,7 @@ mod tests {
             print_bad_mounts: false,
             metrics: Default::default(),
             hooks: Default::default(),
+            alertmanager: None,
             http: HttpSettings { listen: None, socket: SocketChoice::Off },
             mount_namespace: None,
             rules: Default::default(),

@@ -46,6 +46,7 @@ use run::Run;
 use rustc_hash::FxHashMap;
 use slot::{Probe, Slot, Superblock};
 use spread::Spread;
+pub(crate) use spread::splitmix64;
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! What the monitor knows at one moment, for those who show it.
 
-use super::{Counters, Event, ExpectedStatus, Health, ProbeSettings, Time};
+use super::{Counters, ExpectedStatus, Health, ProbeSettings, Time};
 use platform::{Mount, Usage};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,30 +43,6 @@ pub struct LastRun {
 }
 
 impl Status {
-    /// What is wrong at this moment, as whoever hears of it only now is told.
-    pub fn problem_events(&self, now: Time) -> impl Iterator<Item = Event> {
-        let of_mount = move |status: &MountStatus| {
-            let mount = Arc::clone(&status.mount);
-            match &status.health {
-                Health::Dead(failure) if failure.blocked_by.is_none() => {
-                    let (failure, lasted) = (failure.clone(), now - status.since);
-                    Some(Event::StillFailing { mount, failure, lasted })
-                }
-                Health::Slow => {
-                    let took = status.last_response.map_or(Duration::ZERO, |answered| answered.took);
-                    Some(Event::Slow { mount, took, slow_after: status.settings.slow_after })
-                }
-                _ => None,
-            }
-        };
-        let missing = self.missing_mounts().map(|missing| {
-            let (expected, containing_mount) =
-                (Arc::clone(&missing.expected), missing.containing_mount.clone());
-            Event::Missing { expected, containing_mount }
-        });
-        self.mounts.iter().filter_map(of_mount).chain(missing)
-    }
-
     /// The mounts that have to be there and are not.
     pub fn missing_mounts(&self) -> impl Iterator<Item = &ExpectedStatus> {
         self.expected.iter().filter(|expected| expected.missing_since.is_some())

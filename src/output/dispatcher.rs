@@ -1,6 +1,7 @@
 //! The outputs' thread: starts, reconfigures and stops each output, and passes reports and snapshots on to them. Each
 //! output has a queue or a thread of its own, so nothing here waits for one.
 
+use super::alertmanager::AlertmanagerClient;
 use super::bad_mounts::BadMountsList;
 use super::exporters::Exporters;
 use super::hooks::Hooks;
@@ -8,9 +9,9 @@ use super::http::{self, Server};
 use super::outputs::{Item, OutputQueue, Report};
 use super::{Reporter, SharedState};
 use crate::config::{Config, NO_MOUNT_LEFT, ReloadResult, changes};
-use crate::monitor::{Event, Status, Time};
+use crate::monitor::{Event, Time};
 use crate::output::metrics::{MetricSources, Renderer};
-use crate::render::{Message, Priority, Snapshot, messages};
+use crate::render::{Priority, Snapshot};
 use anyhow::Context as _;
 use platform::MountTable;
 use std::io;
@@ -32,6 +33,7 @@ pub(super) struct Dispatcher {
     reporter: Reporter,
     state: SharedState,
     hooks: Hooks,
+    alertmanager: AlertmanagerClient,
     server: Option<Server>,
     exporters: Exporters,
     /// Stopped, and not ended yet.
@@ -41,8 +43,6 @@ pub(super) struct Dispatcher {
     bad_mounts: Option<BadMountsList>,
     /// The last run that was passed on.
     last_run: Option<Time>,
-    /// Alertmanager was configured after mounts had failed.
-    alerts_behind: bool,
     /// The last configuration was refused.
     config_refused: bool,
 }
@@ -61,18 +61,19 @@ impl Dispatcher {
             .context("cannot start a thread for standard output")?;
         let hooks = Hooks::start(config.hooks.clone(), reporter.log_fn())
             .context("cannot start a thread for hooks")?;
+        let alertmanager = AlertmanagerClient::new(reporter.log_fn());
         let mut dispatcher = Dispatcher {
             config,
             reporter,
             state,
             hooks,
+            alertmanager,
             server: None,
             exporters: Exporters::default(),
             replaced_exporters: Vec::new(),
             renderer: Arc::default(),
             bad_mounts,
             last_run: None,
-            alerts_behind: false,
             config_refused: false,
         };
         dispatcher.start_exporters().context("cannot start a thread for metrics")?;
@@ -113,29 +114,20 @@ impl Dispatcher {
 
     fn publish(&mut self, snapshot: Arc<Snapshot>) {
         self.state.publish(Arc::clone(&snapshot));
+        self.update_alerts(&snapshot);
         let last_run = snapshot.status.last_run.map(|run| run.at);
         if last_run == self.last_run {
             return;
         }
         self.last_run = last_run;
-        self.send_missed_alerts(snapshot.wall, &snapshot.status);
-        self.hooks.settle(|| snapshot.status.clone());
         if let Some(list) = &self.bad_mounts {
             list.print(snapshot.wall, &snapshot.status);
         }
     }
 
-    /// Reminders come at growing intervals, and a missing mount is reported once: neither can be waited for.
-    fn send_missed_alerts(&mut self, time: SystemTime, status: &Status) {
-        if !std::mem::take(&mut self.alerts_behind) {
-            return;
-        }
-        let Some(now) = status.last_run.map(|run| run.at) else { return };
-        for event in status.problem_events(now) {
-            let (severity, selected) = self.config.rules.on(&event);
-            let (priority, text) = messages::line(&event);
-            let message = Arc::new(Message { time, priority, text, event: Some(event.clone()) });
-            self.hooks.catch_up(&message, selected, severity.as_str());
+    fn update_alerts(&self, snapshot: &Arc<Snapshot>) {
+        if let Err(error) = self.alertmanager.update(snapshot, &self.config) {
+            self.notice(Priority::Error, &format!("Cannot start a thread for Alertmanager: {error}"));
         }
     }
 
@@ -167,8 +159,9 @@ impl Dispatcher {
         for warning in self.config.warnings() {
             self.notice(Priority::Warning, &warning);
         }
-        let alerts_as_before = before.hooks.alertmanager.is_some() && before.rules == self.config.rules;
-        self.alerts_behind |= self.config.hooks.alertmanager.is_some() && !alerts_as_before;
+        if let Some(snapshot) = self.state.latest() {
+            self.update_alerts(&snapshot);
+        }
         if let Err(error) = self.hooks.adopt(self.config.hooks.clone()) {
             self.notice(Priority::Error, &format!("Cannot start a thread for hooks: {error}"));
         }
@@ -208,7 +201,11 @@ impl Dispatcher {
     fn start_exporters(&mut self) -> io::Result<()> {
         let metrics = &self.config.metrics;
         let extras = metrics.extras(self.reporter.sinks());
-        let renderer = Arc::new(Renderer::new(MetricSources { hooks: Some(self.hooks.clone()), ..extras }));
+        let renderer = Arc::new(Renderer::new(MetricSources {
+            hooks: Some(self.hooks.clone()),
+            alertmanager: Some(self.alertmanager.clone()),
+            ..extras
+        }));
         *self.renderer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&renderer);
         self.exporters = Exporters::start(metrics, &renderer, &self.state, &self.reporter.log_fn())?;
         Ok(())
@@ -250,6 +247,7 @@ impl Dispatcher {
         }
         self.exporters.stop(EXPORTERS_STOP_TIMEOUT);
         self.hooks.stop(HOOKS_STOP_TIMEOUT);
+        self.alertmanager.stop(Duration::ZERO);
     }
 
     fn notice(&self, priority: Priority, text: &str) {

@@ -35,7 +35,7 @@ impl MetricsSettings {
     #[must_use]
     pub fn extras<'a>(&self, sinks: impl Iterator<Item = &'a Sink>) -> MetricSources {
         let push = self.push.as_ref().map(|_| Arc::new(PushCounters::default()));
-        MetricSources { sinks: sinks.cloned().collect(), push, hooks: None }
+        MetricSources { sinks: sinks.cloned().collect(), push, ..MetricSources::default() }
     }
 }
 

@@ -2,10 +2,11 @@
 //! snapshot.
 
 use super::Sink;
+use super::alertmanager::AlertmanagerClient;
 use super::hooks::{HookOutcome, Hooks};
 use super::push::PushCounters;
 use crate::render::Snapshot;
-use crate::render::metrics::{self, AlertmanagerStats, HookStats, MetricInputs, PushStats};
+use crate::render::metrics::{self, HookStats, MetricInputs, PushStats};
 use platform::ProcessStats;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +23,8 @@ pub struct MetricSources {
     pub push: Option<Arc<PushCounters>>,
     /// Hooks, if there are any.
     pub hooks: Option<Hooks>,
+    /// The sender of alerts, if there is one.
+    pub alertmanager: Option<AlertmanagerClient>,
 }
 
 impl MetricSources {
@@ -34,7 +37,6 @@ impl MetricSources {
                 PushStats { failures, last_success }
             }),
             hooks: hooks
-                .hooks
                 .into_iter()
                 .map(|hook| HookStats {
                     runs: HookOutcome::ALL.map(|outcome| (outcome.as_str(), hook.runs(outcome))).into(),
@@ -43,13 +45,7 @@ impl MetricSources {
                     left: hook.left,
                 })
                 .collect(),
-            alertmanager: hooks.alertmanager.map(|stats| AlertmanagerStats {
-                accepted: stats.accepted,
-                failed: stats.failed,
-                dropped: stats.dropped,
-                firing: stats.firing,
-                last_success: stats.last_success,
-            }),
+            alertmanager: self.alertmanager.as_ref().and_then(AlertmanagerClient::counters),
             process: None,
         }
     }

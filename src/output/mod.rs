@@ -1,6 +1,7 @@
 //! Where rendered text goes: standard error, syslog, HTTP, push gateway, text file, hooks, Alertmanager. Each output
 //! has a bounded queue and a thread of its own, so that one that blocks delays nobody else.
 
+pub mod alertmanager;
 mod bad_mounts;
 mod dispatcher;
 mod event_log;

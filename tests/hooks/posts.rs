@@ -6,13 +6,13 @@ use crate::told::{Told, command, hook};
 use mount_status_monitor::output::hooks::Hook;
 use mount_status_monitor::output::hooks::HookAction;
 use mount_status_monitor::output::hooks::HookOutcome;
-use mount_status_monitor::output::http_client::Credentials;
+use mount_status_monitor::output::http_client::{Access, Credentials};
 use nix::mount::{MsFlags, mount};
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 fn post(name: &str, url: &str, credentials: Credentials, timeout: Duration) -> Hook {
-    hook(name, HookAction::post(url, credentials, None).unwrap(), timeout)
+    hook(name, HookAction::post(url, Access { credentials, ca_file: None }).unwrap(), timeout)
 }
 
 #[test]

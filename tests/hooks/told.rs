@@ -28,7 +28,7 @@ impl Told {
         let kept = Arc::clone(&lines);
         let tell =
             Arc::new(move |priority, text: &str| kept.lock().unwrap().push((priority, text.to_owned())));
-        let settings = HookSettings::new(hooks, None).unwrap();
+        let settings = HookSettings::new(hooks).unwrap();
         Told { hooks: Hooks::start(settings, tell).unwrap(), lines }
     }
 
@@ -52,7 +52,7 @@ impl Told {
 
     pub(crate) fn count(&self, name: &str) -> HookCount {
         let counts = self.hooks.counters();
-        counts.hooks.into_iter().find(|hook| hook.name == name).unwrap()
+        counts.into_iter().find(|hook| hook.name == name).unwrap()
     }
 
     pub(crate) fn done(&self, limit: Duration) {

@@ -1,37 +1,32 @@
-//! Alerts sent to a real Alertmanager: they fire while the mount is dead, and no longer.
+//! The sender of alerts and a real Alertmanager: alerts fire there for as long as their problem lasts.
 
-use crate::common::{free_port, ms, run_isolated, run_isolated_for, skip_test, wait_until};
+use crate::common::{Lab, free_port, ms, run_isolated, run_isolated_for, skip_test, wait_until};
 use crate::fake::{Behaviour, FakeServer, Request};
 use crate::peer::{ALERTMANAGER, Peer, first_missing, start_alertmanager};
 use crate::{QUICK, with};
-use mount_status_monitor::monitor::{Event, Failure, Reason};
-use mount_status_monitor::output::hooks::Alertmanager;
-use mount_status_monitor::output::hooks::HookSettings;
-use mount_status_monitor::output::hooks::Hooks;
-use mount_status_monitor::output::http_client::Credentials;
-use mount_status_monitor::render::Message;
-use mount_status_monitor::render::Priority;
-use mount_status_monitor::render::messages;
+use mount_status_monitor::cli::{Invocation, parse};
+use mount_status_monitor::config::Config;
+use mount_status_monitor::monitor::{Failure, Health, MountStatus, ProbeSettings, Reason, Status, Time};
+use mount_status_monitor::output::alertmanager::AlertmanagerClient;
+use mount_status_monitor::render::{Priority, Snapshot};
 use platform::{DeviceNumber, Mount, MountKey};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-/// An alert expires after four of these intervals.
-const REFRESH: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(180);
 
 #[test]
-fn alertmanager_has_the_firing_alerts() {
+fn alert_fires_is_refreshed_and_resolved_in_alertmanager() {
     if let Some(reason) = first_missing(&[ALERTMANAGER]) {
         return skip_test(test_name!(), &reason);
     }
     run_isolated_for(LIMIT, test_name!(), |lab| {
         let port = free_port();
         let alertmanager = start_alertmanager(lab, port);
-        let told = Told::start(port, REFRESH);
-        told.tell(failed("/mnt/x", Reason::Hung));
+        let sender = Sender::start(lab, port);
+        sender.update(vec![dead("/mnt/x", Reason::Hung)]);
         let alert = only(&alertmanager, ms(5000), |alert| alert["annotations"]["reason"] == "hung");
         for (label, value) in [
             ("alertname", "MountHung"),
@@ -47,37 +42,35 @@ fn alertmanager_has_the_firing_alerts() {
         let summary = alert["annotations"]["summary"].as_str().expect("text");
         assert!(summary.starts_with("/mnt/x on ") && summary.ends_with(" hangs"), "{summary}");
 
-        // Refreshing moves the end of the alert; another reason does not create another alert.
+        // It is refreshed: it outlives its first end. Another reason does not make another alert.
         let (first_end, fingerprint) = (alert["endsAt"].clone(), alert["fingerprint"].clone());
-        told.tell(still("/mnt/x", Reason::IoError));
+        sender.update(vec![dead("/mnt/x", Reason::IoError)]);
         let first_end = first_end.as_str().expect("text").to_owned();
-        wait_until(ms(10_000), "the first end time has passed", || now() > first_end);
+        wait_until(ms(10_000), "its first end is over", || now() > first_end);
         let later = only(&alertmanager, ms(1000), |_| true);
         assert!(later["endsAt"].as_str().expect("text") > first_end.as_str(), "{later}");
         assert_eq!((&later["fingerprint"], &later["startsAt"]), (&fingerprint, &alert["startsAt"]));
         assert_eq!(later["annotations"]["reason"], "io_error");
 
-        told.tell(recovered("/mnt/x"));
-        wait_until(ms(5000), "the alert is resolved", || alerts(&alertmanager).is_empty());
+        sender.update(vec![]);
+        wait_until(ms(5000), "it is resolved", || alerts(&alertmanager).is_empty());
 
-        // Many alerts are sent in few requests.
-        let before = told.hooks.counters().alertmanager.expect("Alertmanager is configured").accepted;
+        // Many alerts at once are few requests.
+        let stats = || sender.client.counters().expect("there is an Alertmanager");
+        let before = stats().accepted;
         let begun = Instant::now();
-        for n in 0..300 {
-            told.tell(failed(&format!("/mnt/{n}"), Reason::Stale));
-        }
-        wait_until(ms(5000), "all 300 alerts fire", || alerts(&alertmanager).len() == 300);
-        let requests =
-            told.hooks.counters().alertmanager.expect("Alertmanager is configured").accepted - before;
+        sender.update((0..300).map(|n| dead(&format!("/mnt/{n}"), Reason::Stale)).collect());
+        wait_until(ms(5000), "all 300 fire", || alerts(&alertmanager).len() == 300);
+        let requests = stats().accepted - before;
         let most = 3 + begun.elapsed().as_secs();
         assert!(requests <= most, "{requests} requests in {:?}", begun.elapsed());
-        assert_eq!(told.hooks.counters().alertmanager.expect("Alertmanager is configured").firing, 300);
+        assert_eq!(stats().firing, 300);
 
-        // Stopping resolves no alert; they expire.
-        told.hooks.stop(ms(400));
+        // At the end nothing is resolved, and all expires.
+        sender.client.stop(ms(400));
         assert_eq!(alerts(&alertmanager).len(), 300);
         wait_until(ms(12_000), "they expire", || alerts(&alertmanager).is_empty());
-        assert!(told.lines().is_empty(), "{:?}", told.lines());
+        assert!(sender.log().is_empty(), "{:?}", sender.log());
     });
 }
 
@@ -108,36 +101,35 @@ fn alertmanager_added_by_reload_receives_current_alerts() {
 }
 
 #[test]
-fn unreachable_alertmanager_receives_current_alerts_later() {
+fn alertmanager_that_returns_gets_what_fires_by_then() {
     if let Some(reason) = first_missing(&[ALERTMANAGER]) {
         return skip_test(test_name!(), &reason);
     }
     run_isolated_for(LIMIT, test_name!(), |lab| {
         let port = free_port();
-        let told = Told::start(port, REFRESH);
-        told.tell(failed("/mnt/x", Reason::Hung));
-        told.tell(failed("/mnt/y", Reason::Hung));
-        wait_until(ms(10_000), "two requests fail", || {
-            told.hooks.counters().alertmanager.expect("Alertmanager is configured").failed >= 2
+        let sender = Sender::start(lab, port);
+        sender.update(vec![dead("/mnt/x", Reason::Hung), dead("/mnt/y", Reason::Hung)]);
+        wait_until(ms(10_000), "it is tried twice", || {
+            sender.client.counters().is_some_and(|counters| counters.failed >= 2)
         });
-        told.tell(recovered("/mnt/y"));
-        let (priority, line) = told.lines().remove(0);
+        sender.update(vec![dead("/mnt/x", Reason::Hung)]);
+        let (priority, line) = sender.log().remove(0);
         assert!(
             priority == Priority::Warning
                 && line.contains("Cannot send alerts to Alertmanager http://127.0.0.1:")
         );
         let alertmanager = start_alertmanager(lab, port);
         only(&alertmanager, ms(40_000), |alert| alert["labels"]["mountpoint"] == "/mnt/x");
-        wait_until(ms(2000), "the recovery is logged", || told.lines().len() == 2);
-        let (priority, line) = told.lines().remove(1);
-        assert!(priority == Priority::Notice && line.ends_with(" takes alerts again"), "{line}");
+        wait_until(ms(2000), "the recovery is logged", || sender.log().len() == 2);
+        let (priority, line) = sender.log().remove(1);
+        assert!(priority == Priority::Notice && line.ends_with(" accepts alerts again"), "{line}");
 
-        // Alertmanager restarts without its data; the next refresh sends all alerts again.
+        // After a restart of Alertmanager without its memory, the next refresh brings all back.
         drop(alertmanager);
-        std::fs::remove_dir_all(lab.scratch_path("alertmanager")).expect("remove its data");
+        std::fs::remove_dir_all(lab.scratch_path("alertmanager")).expect("it has a folder");
         let alertmanager = start_alertmanager(lab, port);
         only(&alertmanager, ms(40_000), |alert| alert["labels"]["mountpoint"] == "/mnt/x");
-        told.hooks.stop(ms(400));
+        sender.client.stop(ms(400));
     });
 }
 
@@ -161,33 +153,48 @@ fn only(alertmanager: &Peer, limit: Duration, like: impl Fn(&Value) -> bool) -> 
     last.remove(0)
 }
 
-struct Told {
-    hooks: Hooks,
-    lines: Arc<Mutex<Vec<(Priority, String)>>>,
+/// A client, its configuration, and what it logs.
+struct Sender {
+    client: AlertmanagerClient,
+    config: Arc<Config>,
+    log: Arc<Mutex<Vec<(Priority, String)>>>,
 }
 
-impl Told {
-    fn start(port: u16, refresh: Duration) -> Told {
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&lines);
-        let tell = Arc::new(move |priority, text: &str| {
-            kept.lock().expect("no thread panicked").push((priority, text.to_owned()));
-        });
-        let labels = BTreeMap::from([("team".to_owned(), "storage".to_owned())]);
-        let url = format!("http://127.0.0.1:{port}");
-        let to = Alertmanager::new(&url, Credentials::None, None, labels, Some(refresh)).expect("valid");
-        let settings = HookSettings::new(vec![], Some(to)).expect("valid");
-        Told { hooks: Hooks::start(settings, tell).expect("the program starts"), lines }
+impl Sender {
+    /// Alerts expire after four seconds, four times the refresh.
+    fn start(lab: &Lab, port: u16) -> Sender {
+        let file = lab.scratch_path("sender.toml");
+        let text = format!(
+            "[alertmanager]\nurl = \"http://127.0.0.1:{port}\"\nrefresh = \"1s\"\nlabels = {{ team = \"storage\" }}\n"
+        );
+        std::fs::write(&file, text).expect("a file can be written");
+        let arguments = ["mount_status_monitor".into(), "--config".into(), OsString::from(file)];
+        let Ok(Invocation::Daemon(config, _)) = parse(arguments) else {
+            panic!("the configuration is valid")
+        };
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = Arc::clone(&log);
+        let client = AlertmanagerClient::new(Arc::new(move |priority, text: &str| {
+            lines.lock().expect("no thread panics").push((priority, text.to_owned()));
+        }));
+        Sender { client, config, log }
     }
 
-    fn tell(&self, event: Event) {
-        let (priority, text) = messages::line(&event);
-        let message = Message { time: SystemTime::now(), priority, text, event: Some(event) };
-        self.hooks.offer(&Arc::new(message), None, "critical");
+    fn update(&self, mounts: Vec<MountStatus>) {
+        let snapshot = Snapshot {
+            serial: 1,
+            status: Status { mounts, ..Status::default() },
+            at: Time::default(),
+            wall: SystemTime::now(),
+            settings: ProbeSettings::default(),
+            probers: 0,
+            probers_stranded: 0,
+        };
+        self.client.update(&Arc::new(snapshot), &self.config).expect("a thread can be started");
     }
 
-    fn lines(&self) -> Vec<(Priority, String)> {
-        self.lines.lock().expect("no thread panicked").clone()
+    fn log(&self) -> Vec<(Priority, String)> {
+        self.log.lock().expect("no thread panics").clone()
     }
 }
 
@@ -206,25 +213,15 @@ fn mount(path: &str) -> Arc<Mount> {
     })
 }
 
-fn failed(path: &str, reason: Reason) -> Event {
-    Event::Failed { mount: mount(path), failure: failure(reason) }
-}
-
-fn still(path: &str, reason: Reason) -> Event {
-    Event::StillFailing { mount: mount(path), failure: failure(reason), lasted: Duration::from_secs(1) }
-}
-
-fn failure(reason: Reason) -> Failure {
-    Failure {
-        reason,
-        errno: None,
-        call: None,
-        waited: Duration::from_secs(3),
-        blocked_by: None,
-        evidence: None,
+fn dead(path: &str, reason: Reason) -> MountStatus {
+    let waited = Duration::from_secs(3);
+    let failure = Failure { reason, errno: None, call: None, waited, blocked_by: None, evidence: None };
+    MountStatus {
+        mount: mount(path),
+        health: Health::Dead(failure),
+        since: Time::default(),
+        last_response: None,
+        waiting_since: None,
+        settings: ProbeSettings::default(),
     }
-}
-
-fn recovered(path: &str) -> Event {
-    Event::Recovered { mount: mount(path), lasted: Duration::from_secs(9), took: ms(1), was: "hung" }
 }

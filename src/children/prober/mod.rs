@@ -7,7 +7,7 @@
 //!     +----- PoolEvent <-------- wire <------------- packets of answers <-------+
 //! ```
 //!
-//! * [`Pool`] (with `handle`: one prober as the daemon sees it, and `backoff`) lives in the daemon's loop. It never
+//! * [`Pool`] (with `handle`: one prober as the daemon sees it) lives in the daemon's loop. It never
 //!   blocks and reads no clock. What it learns it says in [`PoolEvent`]s.
 //! * [`prober`] (with `crew`: its threads) is what the child runs.
 //! * `wire` is what they say to each other, many questions or answers to a packet.
@@ -16,7 +16,6 @@
 //! goes on. The kernel closes a process's descriptors when its last thread is gone, so the end of the socket is the
 //! proof that nothing of it is left on any mount.
 
-mod backoff;
 mod event;
 mod handle;
 mod pool;

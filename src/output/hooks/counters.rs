@@ -1,7 +1,6 @@
-//! What came of hooks and of Alertmanager; written by their thread, read by whoever renders.
+//! What came of hooks; written by their thread, read by whoever renders.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
 
 /// What came of one event at one hook.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,51 +50,6 @@ impl HookCounters {
     }
 }
 
-/// Counts of Alertmanager.
-#[derive(Debug, Default)]
-pub(super) struct AlertCounters {
-    accepted: AtomicU64,
-    failed: AtomicU64,
-    dropped: AtomicU64,
-    /// Milliseconds since the epoch; 0 before the first.
-    last_success: AtomicU64,
-}
-
-impl AlertCounters {
-    pub(super) fn accepted(&self, now: SystemTime) {
-        self.accepted.fetch_add(1, Ordering::Relaxed);
-        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.last_success.store(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    pub(super) fn failed(&self) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn dropped(&self) {
-        self.dropped.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn read(&self, firing: usize) -> AlertCount {
-        AlertCount {
-            accepted: self.accepted.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
-            dropped: self.dropped.load(Ordering::Relaxed),
-            firing,
-            last_success: Duration::from_millis(self.last_success.load(Ordering::Relaxed)),
-        }
-    }
-}
-
-/// All counts at one moment.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Counts {
-    /// Of each hook, in the order of the configuration.
-    pub hooks: Vec<HookCount>,
-    /// Of Alertmanager, if there is one.
-    pub alertmanager: Option<AlertCount>,
-}
-
 /// Counts of one hook at one moment.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct HookCount {
@@ -115,19 +69,4 @@ impl HookCount {
     pub const fn runs(&self, outcome: HookOutcome) -> u64 {
         self.runs[outcome as usize]
     }
-}
-
-/// Counts of Alertmanager at one moment.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct AlertCount {
-    /// Requests that it took.
-    pub accepted: u64,
-    /// Requests that it did not take.
-    pub failed: u64,
-    /// Alerts that found no room.
-    pub dropped: u64,
-    /// Alerts that fire.
-    pub firing: usize,
-    /// When it last took a request, since the epoch; 0 if it never did.
-    pub last_success: Duration,
 }

@@ -13,7 +13,6 @@
 //! starts commands without waiting for them, and whatever may block (files of secrets, names of servers) is done
 //! beside it, one thing at a time for each hook. So a hook that hangs, fails or floods costs nobody else anything.
 
-mod alerts;
 mod command;
 mod counters;
 mod lanes;
@@ -25,11 +24,10 @@ pub mod settings;
 mod stop;
 mod worker;
 
-pub use counters::{AlertCount, Counts, HookCount, HookOutcome};
+pub use counters::{HookCount, HookOutcome};
 pub use queue::{MAX_RUNNING, MAX_WAITING};
-pub use settings::{Alertmanager, Hook, HookAction, HookSettings};
+pub use settings::{Hook, HookAction, HookSettings};
 
-use crate::monitor::Status;
 use crate::render::Message;
 use crate::render::Priority;
 use payload::Payload;
@@ -71,19 +69,6 @@ impl Hooks {
         }
     }
 
-    /// Tells Alertmanager alone, which was not told when it happened.
-    pub fn catch_up(&self, message: &Arc<Message>, selected: Option<&[String]>, severity: &'static str) {
-        if let Some(event) = &message.event {
-            self.shared.catch_up(event, &Payload { message: Arc::clone(message), severity }, selected);
-        }
-    }
-
-    /// After a run over all mounts: ends the alerts of mounts that are well by now, or not watched any more, without
-    /// an event that said so (one that was hidden by another, for instance).
-    pub fn settle(&self, status: impl FnOnce() -> Status) {
-        self.shared.settle(status);
-    }
-
     /// Goes on with other settings. A hook that keeps its name keeps its queue, its counters and what runs; alerts
     /// that fire go on to fire.
     ///
@@ -95,7 +80,7 @@ impl Hooks {
 
     /// What came of hooks so far.
     #[must_use]
-    pub fn counters(&self) -> Counts {
+    pub fn counters(&self) -> Vec<HookCount> {
         self.shared.counts()
     }
 

@@ -1,6 +1,7 @@
 //! What a hook is told of an event: one JSON object, and for commands the most used of it as variables.
 
 use crate::monitor::Event;
+use crate::output::http_client::host_name;
 use crate::render::Message;
 use crate::render::escape::escape_os;
 use crate::render::json;
@@ -46,7 +47,7 @@ pub(super) struct Payload {
 impl Payload {
     /// The object, on one line without a line end.
     pub(super) fn object(&self) -> String {
-        json::object_from(&self.message, &host(), self.severity)
+        json::object_from(&self.message, &host_name(), self.severity)
     }
 
     /// All variables of a command. Names are escaped as in messages, but for the mount point and the device, which
@@ -88,11 +89,6 @@ fn cut(text: &str, most: usize) -> &str {
     &text[..end.unwrap_or(0)]
 }
 
-/// The name of this machine, which may change while we run.
-pub(super) fn host() -> String {
-    hostname::get().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,7 +122,7 @@ mod tests {
         let object = payload.object();
         let fields: Value = serde_json::from_str(&object).unwrap();
         assert_eq!(fields["severity"], "warning");
-        assert_eq!(fields["host"], host());
+        assert_eq!(fields["host"], host_name());
         assert_eq!(fields["mountpoint"], "/mnt/a\\012b\\377");
         let plain: Value = serde_json::from_str(&json::object(&payload.message)).unwrap();
         for (field, value) in plain.as_object().unwrap() {

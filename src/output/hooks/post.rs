@@ -5,9 +5,9 @@ use super::counters::HookOutcome;
 use super::payload::Payload;
 use super::stop::Stop;
 use crate::output::http_client::Address;
-use crate::output::http_client::Backoff;
 use crate::output::http_client::Client;
 use crate::output::http_client::RequestError;
+use crate::output::http_client::backoff;
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub(super) async fn run(
 async fn send(url: &Address, client: &Client, payload: &Payload, limit: Duration) -> Report {
     let by = Instant::now() + limit;
     let object = payload.object().into_bytes();
-    let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
+    let mut pauses = backoff(FIRST_RETRY, LAST_RETRY);
     let mut tries = 1;
     loop {
         let body = Some((HeaderValue::from_static("application/json"), object.clone()));
@@ -45,7 +45,7 @@ async fn send(url: &Address, client: &Client, payload: &Payload, limit: Duration
         let Err(failure) = client.send(Method::POST, url.url().clone(), body, left).await else {
             return Report { outcome: HookOutcome::Ok, text: String::new(), left: None };
         };
-        let pause = backoff.failed();
+        let pause = pauses.next(std::time::Instant::now());
         if tries == MAX_TRIES || !failure.may_pass || Instant::now() + pause >= by {
             return report(failure, tries, limit);
         }

@@ -1,13 +1,12 @@
 //! What is told to whom, validated. What is wrong is said so that it fits behind the place where it was written.
 
+use crate::output::alertmanager::ALERTMANAGER;
 use crate::output::http_client::Access;
 use crate::output::http_client::Address;
-use crate::output::http_client::Credentials;
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// The events of the contract that a hook can ask for.
@@ -31,29 +30,15 @@ pub const DEFAULT_EVENTS: [&str; 4] = ["failed", "recovered", "missing", "found"
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A run that takes longer holds up the later events of its mount for longer than anybody wants.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
-/// How often Alertmanager is told that an alert still fires when nothing else is said, as Prometheus does it.
-pub const DEFAULT_REFRESH: Duration = Duration::from_secs(60);
-/// Below, it is a flood; above, an alert outlives a dead daemon for hours.
-const REFRESH_LIMITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
 /// More hooks than anybody has written; each may have its processes, its queue and its thread for names.
 pub const MAX_HOOKS: usize = 16;
 /// Names are labels of metrics and words in messages.
 const MAX_NAME: usize = 64;
-/// The name by which a rule chooses Alertmanager; no hook may have it.
-pub const ALERTMANAGER: &str = "alertmanager";
-/// More labels or longer ones are no labels.
-const MAX_LABELS: usize = 64;
-const MAX_LABEL_VALUE: usize = 1024;
-/// Labels that tell alerts of one machine apart, and those that the daemon must be able to say itself.
-const OWN_LABELS: [&str; 5] = ["alertname", "device", "fstype", "mountpoint", "severity"];
-
 /// Who is told what happens, besides the sinks. By default nobody.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct HookSettings {
     /// Commands and requests.
     pub hooks: Vec<Hook>,
-    /// An Alertmanager.
-    pub alertmanager: Option<Alertmanager>,
 }
 
 /// A command or a request for each event of some kinds.
@@ -78,26 +63,9 @@ pub enum HookAction {
     Post {
         /// Where to.
         url: Address,
-        /// Who we are.
-        credentials: Credentials,
-        /// Trust the certificates in this PEM file instead of the system's.
-        ca_file: Option<PathBuf>,
+        /// Credentials and trusted certificates.
+        access: Access,
     },
-}
-
-/// An Alertmanager, which is told which mounts are dead, slow or missing.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Alertmanager {
-    /// Its base, such as `http://localhost:9093`.
-    pub url: Address,
-    /// Who we are.
-    pub credentials: Credentials,
-    /// Trust the certificates in this PEM file instead of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// Added to the labels of each alert. `instance` and `job` can be replaced.
-    pub labels: BTreeMap<String, String>,
-    /// How often it is told that an alert still fires.
-    pub refresh: Duration,
 }
 
 impl HookSettings {
@@ -105,7 +73,7 @@ impl HookSettings {
     ///
     /// # Errors
     /// Too many; a name that is used twice.
-    pub fn new(hooks: Vec<Hook>, alertmanager: Option<Alertmanager>) -> Result<HookSettings, String> {
+    pub fn new(hooks: Vec<Hook>) -> Result<HookSettings, String> {
         if hooks.len() > MAX_HOOKS {
             return Err(format!("{} hooks are more than {MAX_HOOKS}", hooks.len()));
         }
@@ -114,13 +82,13 @@ impl HookSettings {
                 return Err(format!("the name {} is used twice", hook.name));
             }
         }
-        Ok(HookSettings { hooks, alertmanager })
+        Ok(HookSettings { hooks })
     }
 
     /// Is nobody told anything?
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.hooks.is_empty() && self.alertmanager.is_none()
+        self.hooks.is_empty()
     }
 }
 
@@ -194,17 +162,15 @@ impl HookAction {
     ///
     /// # Errors
     /// An address that is none, or that has a password in it.
-    pub fn post(url: &str, credentials: Credentials, ca_file: Option<PathBuf>) -> Result<HookAction, String> {
+    pub fn post(url: &str, access: Access) -> Result<HookAction, String> {
         let url = url.parse().map_err(|error| format!("its url is wrong: {error}"))?;
-        Ok(HookAction::Post { url, credentials, ca_file })
+        Ok(HookAction::Post { url, access })
     }
 
     pub(super) fn access(&self) -> Access {
         match self {
             HookAction::Command(_) => Access::default(),
-            HookAction::Post { url: _, credentials, ca_file } => {
-                Access { credentials: credentials.clone(), ca_file: ca_file.clone() }
-            }
+            HookAction::Post { url: _, access } => access.clone(),
         }
     }
 }
@@ -214,67 +180,11 @@ impl fmt::Debug for HookAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HookAction::Command(arguments) => f.debug_tuple("Command").field(arguments).finish(),
-            HookAction::Post { url, credentials, ca_file } => f
-                .debug_struct("Post")
-                .field("url", &url.origin())
-                .field("credentials", credentials)
-                .field("ca_file", ca_file)
-                .finish(),
+            HookAction::Post { url, access } => {
+                f.debug_struct("Post").field("url", &url.origin()).field("access", access).finish()
+            }
         }
     }
-}
-
-impl Alertmanager {
-    /// An Alertmanager; what is not given has its default.
-    ///
-    /// # Errors
-    /// An address that is none, has a password or a query; a label that Alertmanager would refuse or that is ours; a
-    /// time between two refreshes that is too short or too long.
-    pub fn new(
-        url: &str,
-        credentials: Credentials,
-        ca_file: Option<PathBuf>,
-        labels: BTreeMap<String, String>,
-        refresh: Option<Duration>,
-    ) -> Result<Alertmanager, String> {
-        let url: Address = url.parse().map_err(|error| format!("its url is wrong: {error}"))?;
-        if url.has_query() {
-            return Err("its url is the base of an Alertmanager and has no query".to_owned());
-        }
-        if labels.len() > MAX_LABELS {
-            return Err(format!("{} labels are more than {MAX_LABELS}", labels.len()));
-        }
-        for (name, value) in &labels {
-            label(name, value)?;
-        }
-        let refresh = refresh.unwrap_or(DEFAULT_REFRESH);
-        let (shortest, longest) = REFRESH_LIMITS;
-        if refresh < shortest || refresh > longest {
-            let (shortest, longest) = (shortest.as_secs(), longest.as_secs());
-            return Err(format!("its refresh has to be from {shortest}s to {longest}s"));
-        }
-        Ok(Alertmanager { url, credentials, ca_file, labels, refresh })
-    }
-
-    pub(super) fn access(&self) -> Access {
-        Access { credentials: self.credentials.clone(), ca_file: self.ca_file.clone() }
-    }
-}
-
-fn label(name: &str, value: &str) -> Result<(), String> {
-    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    if !begins || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-        return Err(format!(
-            "{name:?} is no name of a label: letters, digits and underscores, no digit first"
-        ));
-    }
-    if OWN_LABELS.contains(&name) {
-        return Err(format!("the label {name} is said by the daemon itself"));
-    }
-    if value.len() > MAX_LABEL_VALUE {
-        return Err(format!("the label {name} is longer than {MAX_LABEL_VALUE} bytes"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -311,42 +221,19 @@ mod tests {
             assert!(error.contains(complaint), "{error}");
         }
         let hooks = vec![hook.clone(), hook.clone()];
-        assert!(HookSettings::new(hooks, None).unwrap_err().contains("page is used twice"));
+        assert!(HookSettings::new(hooks).unwrap_err().contains("page is used twice"));
         let many = (0..17).map(|n| Hook { name: n.to_string(), ..hook.clone() }).collect();
-        assert!(HookSettings::new(many, None).unwrap_err().contains("more than 16"));
+        assert!(HookSettings::new(many).unwrap_err().contains("more than 16"));
         assert!(HookSettings::default().is_empty());
     }
 
     #[test]
     fn requests_keep_their_addresses_to_themselves() {
         let action =
-            HookAction::post("https://chat.example/hooks/T0/SECRET?x=SECRET", Credentials::None, None)
-                .unwrap();
+            HookAction::post("https://chat.example/hooks/T0/SECRET?x=SECRET", Access::default()).unwrap();
         let shown = format!("{action:?}");
         assert!(shown.contains("https://chat.example") && !shown.contains("SECRET"), "{shown}");
-        let error = HookAction::post("http://me:pw@h", Credentials::None, None).unwrap_err();
+        let error = HookAction::post("http://me:pw@h", Access::default()).unwrap_err();
         assert!(error.contains("password") && !error.contains("pw"), "{error}");
-    }
-
-    #[test]
-    fn alertmanagers() {
-        let new = |url: &str, label: &str, value: &str, refresh| {
-            let labels = BTreeMap::from([(label.to_owned(), value.to_owned())]);
-            Alertmanager::new(url, Credentials::None, None, labels, refresh)
-        };
-        assert_eq!(new("localhost:9093", "team", "storage", None).unwrap().refresh, DEFAULT_REFRESH);
-        assert!(new("localhost:9093", "instance", "me", None).is_ok());
-        for (url, label, refresh, complaint) in [
-            ("http://a:b@h", "x", None, "password"),
-            ("http://h/?x", "x", None, "no query"),
-            ("h", "1x", None, "no digit first"),
-            ("h", "a-b", None, "is no name of a label"),
-            ("h", "mountpoint", None, "by the daemon itself"),
-            ("h", "x", Some(Duration::from_millis(10)), "from 1s to 3600s"),
-        ] {
-            let error = new(url, label, "v", refresh).unwrap_err();
-            assert!(error.contains(complaint), "{error}");
-        }
-        assert!(new("h", "x", &"v".repeat(2000), None).unwrap_err().contains("longer than"));
     }
 }

@@ -1,14 +1,13 @@
 //! The thread of hooks: takes what may run, starts it, and tells what came of it.
 
-use super::alerts::Alerting;
-use super::counters::{Counts, HookOutcome};
+use super::counters::{HookCount, HookOutcome};
 use super::lanes::{HookRunners, Job};
 use super::limit::{Say, WINDOW};
 use super::payload::Payload;
-use super::settings::{ALERTMANAGER, Hook, HookAction, HookSettings, MAX_HOOKS};
+use super::settings::{Hook, HookAction, HookSettings, MAX_HOOKS};
 use super::stop::Stop;
 use super::{LogFn, command, post};
-use crate::monitor::{Event, Status};
+use crate::monitor::Event;
 use crate::output::http_client::executor;
 use crate::render::Priority;
 use std::io;
@@ -28,7 +27,6 @@ pub(super) struct Shared {
     stop: Stop,
     /// All is done, perhaps.
     idle: Condvar,
-    pub(super) alerting: Alerting,
     tell: LogFn,
 }
 
@@ -71,15 +69,6 @@ fn run(runtime: &Runtime, mut children: Signal, shared: &Arc<Shared>) {
                 of_children.look_after_children();
             }
         });
-        let of_alerts = Arc::clone(shared);
-        tokio::spawn(async move {
-            // Whoever waits for the end looks at both.
-            let looked = || {
-                drop(of_alerts.lock());
-                of_alerts.idle.notify_all();
-            };
-            of_alerts.alerting.run(&of_alerts.tell, &looked).await;
-        });
         loop {
             // From here on no ring is missed: the bell keeps one.
             if shared.start_what_may_run() {
@@ -98,13 +87,11 @@ impl Shared {
             reaped: Notify::new(),
             stop: Stop::new(),
             idle: Condvar::new(),
-            alerting: Alerting::default(),
             tell,
         }
     }
 
-    pub(super) fn adopt(&self, mut settings: HookSettings) {
-        self.alerting.adopt(settings.alertmanager.take());
+    pub(super) fn adopt(&self, settings: HookSettings) {
         let lost = self.lock().lanes.adopt(&settings);
         if lost > 0 {
             let text = format!("{lost} events were dropped with the hooks that are gone");
@@ -114,7 +101,6 @@ impl Shared {
     }
 
     pub(super) fn offer(&self, event: &Event, payload: &Payload, selected: Option<&[String]>) {
-        self.alerting.offer(event, payload, for_alerts(selected));
         let mut state = self.lock();
         if state.stopping.is_some() {
             return;
@@ -126,24 +112,13 @@ impl Shared {
         self.bell.notify_one();
     }
 
-    pub(super) fn catch_up(&self, event: &Event, payload: &Payload, selected: Option<&[String]>) {
-        if for_alerts(selected) {
-            self.alerting.offer(event, payload, true);
-        }
-    }
-
-    pub(super) fn settle(&self, status: impl FnOnce() -> Status) {
-        self.alerting.settle(status);
-    }
-
-    pub(super) fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> Vec<HookCount> {
         let state = self.lock();
-        let hooks = state.lanes.iter().map(|lane| lane.counters.read(&lane.hook.name, lane.waiting()));
-        Counts { hooks: hooks.collect(), alertmanager: self.alerting.count() }
+        state.lanes.iter().map(|lane| lane.counters.read(&lane.hook.name, lane.waiting())).collect()
     }
 
     pub(super) fn wait_until_idle(&self, patience: Duration) -> bool {
-        let busy = |state: &mut State| !state.lanes.is_idle() || self.alerting.is_busy();
+        let busy = |state: &mut State| !state.lanes.is_idle();
         let waited = self.idle.wait_timeout_while(self.lock(), patience, busy);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
@@ -256,10 +231,6 @@ impl Shared {
             self.bell.notify_one();
         }
     }
-}
-
-fn for_alerts(selected: Option<&[String]>) -> bool {
-    selected.is_none_or(|names| names.iter().any(|name| name == ALERTMANAGER))
 }
 
 /// What is summed up.

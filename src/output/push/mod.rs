@@ -13,9 +13,10 @@ pub use gateway::{Gateway, PushSettings};
 
 use super::exporters::LogFn;
 use super::publish_gate::PublishGate;
+use crate::backoff::Backoff;
 use crate::output::SharedState;
-use crate::output::http_client::Backoff;
 use crate::output::http_client::Client;
+use crate::output::http_client::backoff;
 use crate::output::http_client::executor;
 use crate::output::metrics::Renderer;
 use crate::render::Priority;
@@ -75,7 +76,7 @@ impl Pusher {
             shared: Arc::clone(&shared),
             client: settings.client(),
             news: PublishGate::default(),
-            backoff: Backoff::new(FIRST_RETRY, LAST_RETRY),
+            backoff: backoff(FIRST_RETRY, LAST_RETRY),
             _end: end,
         };
         let runtime = executor(BESIDE)?;
@@ -143,7 +144,7 @@ struct Worker {
     shared: Arc<Shared>,
     client: Client,
     news: PublishGate,
-    backoff: Backoff,
+    backoff: Backoff<std::time::Instant>,
     /// Dropped at the end.
     _end: mpsc::Sender<()>,
 }
@@ -183,7 +184,7 @@ impl Worker {
             Ok(()) => {
                 self.count(|counters| counters.succeeded(SystemTime::now()));
                 self.news.sent(snapshot);
-                if self.backoff.succeeded() {
+                if self.backoff.reset() {
                     self.say(
                         Priority::Notice,
                         &format!("Metrics are pushed to {} again", self.settings.gateway),
@@ -200,7 +201,7 @@ impl Worker {
                         &format!("Cannot push metrics to {gateway}: {error}; trying again"),
                     );
                 }
-                self.backoff.failed()
+                self.backoff.next(std::time::Instant::now())
             }
         };
         Instant::now() + pause

@@ -8,10 +8,10 @@
 mod probers;
 mod starting;
 
-use super::backoff::Backoff;
 use super::handle::{CONFIRM_LIMIT, Handle, Phase, room};
 use super::wire;
 use super::{PoolEvent, ProbeId, ProberNotice};
+use crate::backoff::Backoff;
 use crate::monitor::Time;
 use mio::{Registry, Token};
 use platform::probe::is_current_user;
@@ -65,13 +65,28 @@ pub struct Pool {
 
 /// Probes that share probers. Those of mounts that answer their owner alone have a lane of their own: while a thread
 /// has a user's identity, that user may kill its process (`kill(2)`), and should not thereby stop what is none of his.
-#[derive(Default)]
 struct Lane {
     active: Option<usize>,
     /// Probes for which there is no prober yet, as packets.
     waiting: VecDeque<Vec<u8>>,
     waiting_since: Option<Time>,
-    backoff: Backoff,
+    backoff: Backoff<Time>,
+}
+
+/// The first pause after a prober could not be started: a machine short of processes or memory may have some soon.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+/// The longest pause: short enough to be back soon after the trouble ends, long enough to add nothing to it.
+const MAX_RETRY: Duration = Duration::from_secs(10);
+
+impl Default for Lane {
+    fn default() -> Lane {
+        Lane {
+            active: None,
+            waiting: VecDeque::new(),
+            waiting_since: None,
+            backoff: Backoff::new(FIRST_RETRY, MAX_RETRY),
+        }
+    }
 }
 
 /// The lane of probes that are made as we are, and that of the others.
@@ -277,7 +292,7 @@ impl Pool {
     pub fn next_deadline(&self) -> Option<Time> {
         let starts = self.lanes.iter().filter_map(|lane| {
             let given_up = lane.waiting_since? + START_LIMIT;
-            Some(given_up.min(lane.backoff.until()))
+            Some(given_up.min(lane.backoff.retry_at().unwrap_or_default()))
         });
         let probers = self.probers.iter().flatten().filter_map(|prober| match prober.phase {
             Phase::Killed { at, lost: false } => Some(at + LOST_AFTER),

@@ -183,13 +183,13 @@ impl Pool {
         let backoff = &mut self.lanes[prober.lane].backoff;
         let epitaph = match prober.phase {
             Phase::Active if prober.greeted => {
-                backoff.fail(now); // one that dies again and again is not started again and again
+                backoff.next(now); // one that dies again and again is not started again and again
                 Epitaph::Died
             }
-            Phase::Active => match backoff.fail(now) {
-                (retry_in, true) => Epitaph::NeverCameUp { retry_in },
-                (_, false) => Epitaph::Expected, // told often enough
-            },
+            Phase::Active => {
+                let retry_in = backoff.next(now);
+                if backoff.has_grown() { Epitaph::NeverCameUp { retry_in } } else { Epitaph::Expected }
+            }
             Phase::Killed { lost: true, .. } if prober.loss_told => {
                 self.notice(ProberNotice::StrandedExited { pid: prober.child.pid() });
                 Epitaph::Expected

@@ -13,7 +13,9 @@ use std::io;
 impl Pool {
     /// Gets the waiting probes of a lane a prober, if that may be tried now.
     pub(super) fn find_prober(&mut self, now: Time, number: usize) {
-        if self.lanes[number].active.is_none() && self.lanes[number].backoff.until() <= now {
+        if self.lanes[number].active.is_none()
+            && self.lanes[number].backoff.retry_at().is_none_or(|at| at <= now)
+        {
             match self.spawn(number) {
                 Ok(slot) => self.lanes[number].active = Some(slot),
                 Err(error) => self.spawn_failed(now, number, error),
@@ -60,8 +62,9 @@ impl Pool {
     }
 
     pub(super) fn spawn_failed(&mut self, now: Time, lane: usize, error: SpawnError) {
-        let (retry_in, grown) = self.lanes[lane].backoff.fail(now);
-        if grown {
+        let backoff = &mut self.lanes[lane].backoff;
+        let retry_in = backoff.next(now);
+        if backoff.has_grown() {
             self.notice(ProberNotice::SpawnFailed { error, retry_in });
         }
     }

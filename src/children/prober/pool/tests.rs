@@ -10,7 +10,7 @@ fn pool() -> Pool {
     let mut pool = Pool::new(registry, 100, None).unwrap();
     for lane in &mut pool.lanes {
         for _ in 0..6 {
-            lane.backoff.fail(at(0)); // 3.2 s
+            lane.backoff.next(at(0)); // 3.2 s
         }
     }
     pool

@@ -1,0 +1,283 @@
+//! Alertmanager gets an alert for each mount that is dead, slow or missing: at once when one begins or ends, and again
+//! before it would expire. The alerts are the difference between the latest snapshot and what was sent. If the daemon
+//! dies, its alerts expire; the next daemon goes on with those whose problem lasts.
+
+mod alert;
+mod set;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use settings::{ALERTMANAGER, AlertmanagerSettings, DEFAULT_REFRESH};
+
+use super::LogFn;
+use super::http_client::{Client, backoff, executor, host_name};
+use crate::backoff::Backoff;
+use crate::config::Config;
+use crate::monitor::Event;
+use crate::render::metrics::AlertmanagerStats;
+use crate::render::{Priority, Snapshot};
+use reqwest::Method;
+use reqwest::header::HeaderValue;
+use set::{AlertSet, EXPIRES_AFTER_REFRESHES};
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::Notify;
+use tokio::time::sleep_until;
+
+/// A request without a response by then is given up.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The first pause after a request that failed.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// The longest pause: an Alertmanager that returns is found within half a minute.
+const MAX_RETRY: Duration = Duration::from_secs(30);
+
+/// The sender of alerts. Clones share one thread, which starts when an Alertmanager is first configured.
+#[derive(Clone)]
+pub struct AlertmanagerClient {
+    shared: Arc<Shared>,
+    /// Disconnected when the thread has ended; none before it was started.
+    ended: Arc<Mutex<Option<mpsc::Receiver<()>>>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    wake: Notify,
+    idle: Condvar,
+    log: LogFn,
+}
+
+#[derive(Default)]
+struct State {
+    /// The newest update that the thread has not applied.
+    update: Option<(Arc<Snapshot>, Arc<Config>)>,
+    is_configured: bool,
+    /// Whether there is nothing to send but refreshes.
+    is_idle: bool,
+    is_stopping: bool,
+    stats: AlertmanagerStats,
+}
+
+impl AlertmanagerClient {
+    /// A client that starts its thread with the first update whose configuration has an Alertmanager.
+    #[must_use]
+    pub fn new(log: LogFn) -> AlertmanagerClient {
+        let shared = Shared { state: Mutex::default(), wake: Notify::new(), idle: Condvar::new(), log };
+        AlertmanagerClient { shared: Arc::new(shared), ended: Arc::default() }
+    }
+
+    /// Makes the alerts those of this snapshot and configuration. Never blocks: an update that the thread has not
+    /// applied yet is replaced.
+    ///
+    /// # Errors
+    /// The thread could not be started.
+    pub fn update(&self, snapshot: &Arc<Snapshot>, config: &Arc<Config>) -> io::Result<()> {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended.is_none() {
+            if config.alertmanager.is_none() {
+                return Ok(());
+            }
+            *ended = Some(start_thread(&self.shared)?);
+        }
+        let mut state = self.shared.lock();
+        state.update = Some((Arc::clone(snapshot), Arc::clone(config)));
+        state.is_configured = config.alertmanager.is_some();
+        state.is_idle = false;
+        drop(state);
+        self.shared.wake.notify_one();
+        Ok(())
+    }
+
+    /// Counts for metrics; none without an Alertmanager.
+    #[must_use]
+    pub fn counters(&self) -> Option<AlertmanagerStats> {
+        let state = self.shared.lock();
+        state.is_configured.then_some(state.stats)
+    }
+
+    /// Waits until everything is sent, for a single run of the daemon. Returns false at the timeout.
+    #[must_use]
+    pub fn wait_until_idle(&self, timeout: Duration) -> bool {
+        let is_busy = |state: &mut State| state.is_configured && !state.is_idle;
+        let waited = self.shared.idle.wait_timeout_while(self.shared.lock(), timeout, is_busy);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// Stops the thread, and waits for its end at most so long. Alerts are not resolved: they expire, or the next
+    /// daemon goes on with them.
+    pub fn stop(&self, timeout: Duration) {
+        self.shared.lock().is_stopping = true;
+        self.shared.wake.notify_one();
+        if let Some(ended) = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = ended.recv_timeout(timeout); // nothing is ever sent: it is disconnected at the end
+        }
+    }
+}
+
+impl fmt::Debug for AlertmanagerClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AlertmanagerClient").field("counters", &self.counters()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn stopped(&self) {
+        while !self.lock().is_stopping {
+            self.wake.notified().await;
+        }
+    }
+}
+
+fn start_thread(shared: &Arc<Shared>) -> io::Result<mpsc::Receiver<()>> {
+    let runtime = executor(1)?;
+    let (end, ended) = mpsc::channel();
+    let worker = Worker {
+        shared: Arc::clone(shared),
+        target: None,
+        alerts: AlertSet::default(),
+        backoff: backoff(FIRST_RETRY, MAX_RETRY),
+        is_overflow_logged: false,
+    };
+    std::thread::Builder::new().name("alertmanager".into()).spawn(move || {
+        runtime.block_on(worker.run());
+        drop(end);
+        runtime.shutdown_background(); // a lookup of a name may hang
+    })?;
+    Ok(ended)
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    target: Option<Target>,
+    alerts: AlertSet,
+    backoff: Backoff<Instant>,
+    is_overflow_logged: bool,
+}
+
+#[derive(Clone)]
+struct Target {
+    settings: AlertmanagerSettings,
+    client: Client,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        loop {
+            self.apply_update();
+            let due = self.target.as_ref().and_then(|target| self.alerts.next_due(target.settings.refresh));
+            let due = due.map(|due| self.backoff.retry_at().map_or(due, |retry_at| due.max(retry_at)));
+            if self.shared.lock().is_stopping {
+                return;
+            }
+            match due {
+                Some(due) if due <= Instant::now() => self.send_due().await,
+                Some(due) => tokio::select! {
+                    () = sleep_until(due.into()) => {}
+                    () = self.shared.wake.notified() => {}
+                },
+                None => self.shared.wake.notified().await,
+            }
+        }
+    }
+
+    /// Takes the newest snapshot and configuration, if there are new ones.
+    fn apply_update(&mut self) {
+        let update = self.shared.lock().update.take();
+        let mut dropped = 0;
+        if let Some((snapshot, config)) = update {
+            self.set_target(config.alertmanager.as_ref());
+            if self.target.is_some() {
+                let route = |event: &Event| {
+                    let (severity, hooks) = config.rules.on(event);
+                    let is_for_alertmanager =
+                        hooks.is_none_or(|names| names.iter().any(|name| name == ALERTMANAGER));
+                    is_for_alertmanager.then_some(severity)
+                };
+                dropped = self.alerts.update(Instant::now(), &snapshot, route);
+            }
+        }
+        let mut state = self.shared.lock();
+        state.stats.dropped += dropped;
+        state.stats.firing = self.alerts.firing();
+        state.is_idle = state.update.is_none() && !self.alerts.has_unsent();
+        drop(state);
+        self.shared.idle.notify_all();
+        if dropped > 0 && !std::mem::replace(&mut self.is_overflow_logged, true) {
+            self.log(Priority::Warning, "Too many alerts for Alertmanager: some are not sent");
+        }
+    }
+
+    fn set_target(&mut self, settings: Option<&AlertmanagerSettings>) {
+        let before = self.target.as_ref().map(|target| &target.settings);
+        if before == settings {
+            return;
+        }
+        let Some(settings) = settings else {
+            (self.target, self.alerts) = (None, AlertSet::default());
+            return;
+        };
+        if before.is_none_or(|before| before.url != settings.url || before.labels != settings.labels) {
+            self.alerts.mark_all_unsent(Instant::now());
+        }
+        let client = Client::new(settings.access.clone());
+        self.target = Some(Target { settings: settings.clone(), client });
+        self.backoff.reset();
+    }
+
+    /// Sends everything that is due, in one or more requests, unless one fails.
+    async fn send_due(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let round_start = Instant::now();
+        while let Some(Target { settings, client }) = self.target.clone()
+            && let Some(batch) = self.alerts.next_batch(round_start, Instant::now(), settings.refresh)
+        {
+            let expires_at = SystemTime::now() + settings.refresh * EXPIRES_AFTER_REFRESHES;
+            let body = alert::payload(&batch, &settings, &host_name(), expires_at);
+            let body = Some((HeaderValue::from_static("application/json"), body));
+            let url = settings.url.below(&["api", "v2", "alerts"]);
+            let sent = tokio::select! {
+                sent = client.send(Method::POST, url, body, REQUEST_TIMEOUT) => sent,
+                () = shared.stopped() => return,
+            };
+            let server = settings.url.origin();
+            match sent {
+                Ok(()) => {
+                    self.alerts.on_accepted(round_start, &batch);
+                    self.count_accepted();
+                    if self.backoff.reset() {
+                        self.log(Priority::Notice, &format!("Alertmanager {server} accepts alerts again"));
+                    }
+                }
+                Err(error) => {
+                    self.shared.lock().stats.failed += 1;
+                    if !self.backoff.is_failing() {
+                        let text = format!(
+                            "Cannot send alerts to Alertmanager {server}: {}; trying again",
+                            error.text
+                        );
+                        self.log(Priority::Warning, &text);
+                    }
+                    self.backoff.next(Instant::now());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn count_accepted(&self) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let mut state = self.shared.lock();
+        state.stats.accepted += 1;
+        state.stats.last_success = now;
+    }
+
+    fn log(&self, priority: Priority, text: &str) {
+        (self.shared.log)(priority, text);
+    }
+}
