@@ -1,103 +1,105 @@
-//! One run, shown: by a daemon that is running anyway, or by asking the mounts.
+//! `check`: one run, printed. The running daemon answers if it can; otherwise the mounts are probed here.
 
-use super::{client, failed, mount_namespace, once_status, print};
-use crate::config::{CheckConfig, CheckOutput, Config, NO_MOUNT_LEFT, resolve, select};
+use super::{client, fail, mount_namespace, print};
+use crate::config::{CheckConfig, CheckOutput, Config, NO_MOUNT_LEFT, select};
 use crate::daemon::{Daemon, EventHandler, Options, RunMode, RunResult};
 use crate::monitor::{Expected, Status, Time};
 use crate::output::Report;
-use crate::render::PROCESS_NAME;
-use crate::render::Priority;
 use crate::render::document::document;
-use crate::render::nagios;
-use crate::render::table;
 use crate::render::terminal::{self, TerminalProgress};
+use crate::render::{PROCESS_NAME, Priority, StatusSummary, nagios, table};
 use platform::{MountKey, MountNamespace};
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// One run, shown.
 #[must_use]
 pub fn check(config: CheckConfig) -> ExitCode {
-    match run(&config) {
+    let output = config.output;
+    match query_daemon(&config).unwrap_or_else(|| probe(config)) {
         Ok(status) => ExitCode::from(status),
-        Err(error) if config.output == CheckOutput::Nagios => {
+        Err(error) if output == CheckOutput::Nagios => {
             if let Err(error) = print(&format!("{}\n", nagios::unknown(&format!("{error:#}")))) {
-                let _ = failed(&error);
+                let _ = fail(&error);
             }
             ExitCode::from(nagios::State::Unknown.exit_status())
         }
-        Err(error) => failed(&error),
+        Err(error) => fail(&error),
     }
 }
 
-fn run(config: &CheckConfig) -> anyhow::Result<u8> {
-    if let Some(answered) = client::check(config) {
-        return answered;
-    }
-    let mut config = config.clone();
+/// Prints the daemon's answer and returns the exit status; `None` if there is no usable answer, for whatever reason.
+fn query_daemon(config: &CheckConfig) -> Option<anyhow::Result<u8>> {
+    let target = client::mounts_target(config.output, &mountpoints(config));
+    let response = client::get(config.socket.as_deref()?, &target).ok()?;
+    (response.status == 200).then(|| response.print(config.output == CheckOutput::Json))
+}
+
+/// Probes the mounts in a run of its own.
+fn probe(mut config: CheckConfig) -> anyhow::Result<u8> {
     let with_expected = Config::clone(&config.config).with_expected();
     config.config = with_expected.map(Arc::new).map_err(|problem| anyhow::anyhow!("{problem}"))?;
-    let config = &config;
-    let plain = config.output == CheckOutput::Table;
-    for warning in config.warnings().iter().filter(|_| plain) {
-        eprintln!("{PROCESS_NAME}: {warning}");
-    }
-    let namespace = mount_namespace::find(config.config.mount_namespace.as_deref())?;
-    let wanted = wanted(config, namespace.as_ref())?;
-    if wanted.is_empty() {
+    let warn = |text: &str| {
+        if config.output == CheckOutput::Table {
+            eprintln!("{PROCESS_NAME}: {text}");
+        }
+    };
+    config.warnings().iter().for_each(|warning| warn(warning));
+    let namespace = mount_namespace::open(config.config.mount_namespace.as_deref())?;
+    let selected = selected(&config, namespace.as_ref())?;
+    if selected.is_empty() {
         anyhow::ensure!(config.output != CheckOutput::Nagios, NO_MOUNT_LEFT);
-        if plain {
-            eprintln!("{PROCESS_NAME}: {NO_MOUNT_LEFT}");
-        }
+        warn(NO_MOUNT_LEFT);
     }
-    let mut troubles: Vec<String> = Vec::new();
-    let mut handle = |_: SystemTime, report: Report| {
-        if let Report::Notice(priority, text) = report
-            && priority <= Priority::Warning
-        {
-            troubles.push(text);
-        }
-    };
     let mut options = Options::new(&config.config, namespace);
-    options.monitor.expected = expected(config);
-    let check = config.clone();
+    options.monitor.expected = selected_expected(&config);
+    let settings = config.clone();
     options.monitor.policy =
-        Box::new(move |mount| wanted.contains(&mount.key).then(|| check.settings_of(mount)));
-    let daemon = Daemon::new(options, EventHandler::Callback(&mut handle))?;
-    let mut progress = TerminalProgress::new();
-    let ending = if progress.is_shown() && config.output != CheckOutput::Nagios {
-        let mut look = |status: &Status, now: Time| progress.show(status, now);
-        daemon.run(RunMode::Once(Some(&mut look)))?
-    } else {
-        daemon.run(RunMode::Once(None))?
+        Box::new(move |mount| selected.contains(&mount.key).then(|| settings.settings_of(mount)));
+    let mut warnings: Vec<String> = Vec::new(); // printed after the progress line is gone
+    let mut handle = |_: SystemTime, report: Report| match report {
+        Report::Notice(priority, text) if priority <= Priority::Warning => warnings.push(text),
+        _ => {}
     };
-    drop(progress); // wiped before anything else is written
-    anyhow::ensure!(!ending.namespace_ended, "the mount namespace has ended");
-    anyhow::ensure!(!ending.interrupted, "interrupted before every mount had an answer");
-    for trouble in troubles.iter().filter(|_| plain) {
-        eprintln!("{PROCESS_NAME}: {trouble}");
+    let daemon = Daemon::new(options, EventHandler::Callback(&mut handle))?;
+    let result = run(daemon, config.output)?;
+    anyhow::ensure!(!result.namespace_ended, "the mount namespace has ended");
+    anyhow::ensure!(!result.interrupted, "interrupted before every mount had responded");
+    warnings.iter().for_each(|warning| warn(warning));
+    print_result(config.output, &result)
+}
+
+fn run(daemon: Daemon<'_>, output: CheckOutput) -> anyhow::Result<RunResult> {
+    let mut progress = TerminalProgress::new();
+    if output == CheckOutput::Nagios || !progress.is_shown() {
+        return daemon.run(RunMode::Once(None));
     }
-    show(config, &ending)
+    let mut on_progress = |status: &Status, now: Time| progress.show(status, now);
+    daemon.run(RunMode::Once(Some(&mut on_progress)))
 }
 
-/// Of the mounts that have to be there, those that were asked for.
-fn expected(config: &CheckConfig) -> Vec<Arc<Expected>> {
-    let all = &config.config.expected;
-    let named = named(config);
-    all.iter().filter(|it| named.is_empty() || named.contains(&it.mountpoint)).cloned().collect()
+/// The named mount points; empty for all.
+fn mountpoints(config: &CheckConfig) -> Vec<PathBuf> {
+    let resolve = |path: &PathBuf| mount_namespace::resolve(&config.config, path);
+    config.mountpoints.iter().map(resolve).collect()
 }
 
-/// The mounts that were asked for.
-fn wanted(config: &CheckConfig, namespace: Option<&MountNamespace>) -> anyhow::Result<HashSet<MountKey>> {
+fn selected_expected(config: &CheckConfig) -> Vec<Arc<Expected>> {
+    let named = mountpoints(config);
+    let is_selected = |expected: &&Arc<Expected>| named.is_empty() || named.contains(&expected.mountpoint);
+    config.config.expected.iter().filter(is_selected).cloned().collect()
+}
+
+fn selected(config: &CheckConfig, namespace: Option<&MountNamespace>) -> anyhow::Result<HashSet<MountKey>> {
     let table = mount_namespace::table(namespace)?;
-    let mut named = named(config);
+    let mut named = mountpoints(config);
     if !named.is_empty() {
-        // One that is missing is an answer, not a mistake.
-        let lacks = |path: &PathBuf| !table.iter().any(|mount| mount.mountpoint == *path);
-        named.retain(|path| !(lacks(path) && config.config.expected.iter().any(|it| it.mountpoint == *path)));
+        // An expected mount that is missing is a result of the check, not a wrong argument.
+        let is_mounted = |path: &Path| table.iter().any(|mount| mount.mountpoint == path);
+        let is_expected = |path: &Path| config.config.expected.iter().any(|it| it.mountpoint == path);
+        named.retain(|path| is_mounted(path) || !is_expected(path));
         if named.is_empty() {
             return Ok(HashSet::new());
         }
@@ -108,25 +110,18 @@ fn wanted(config: &CheckConfig, namespace: Option<&MountNamespace>) -> anyhow::R
     }
 }
 
-fn named(config: &CheckConfig) -> Vec<PathBuf> {
-    let here = match config.config.mount_namespace {
-        None => std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
-        Some(_) => PathBuf::from("/"), // our directory is none of it
-    };
-    config.mountpoints.iter().map(|path| resolve(&here, path)).collect()
-}
-
-fn show(config: &CheckConfig, ending: &RunResult) -> anyhow::Result<u8> {
-    match config.output {
+/// Returns the exit status.
+fn print_result(output: CheckOutput, result: &RunResult) -> anyhow::Result<u8> {
+    match output {
         CheckOutput::Nagios => {
-            let (state, line) = nagios::line(&ending.status);
+            let (state, line) = nagios::line(&result.status);
             print(&format!("{line}\n"))?;
             return Ok(state.exit_status());
         }
         CheckOutput::Json => {
-            print(&format!("{}\n", document(&ending.status, ending.at, SystemTime::now(), None)))?;
+            print(&format!("{}\n", document(&result.status, result.at, SystemTime::now(), None)))?;
         }
-        CheckOutput::Table => print(&table::table(&ending.status, ending.at, terminal::style()))?,
+        CheckOutput::Table => print(&table::table(&result.status, result.at, terminal::style()))?,
     }
-    Ok(once_status(ending))
+    Ok(StatusSummary::of(&result.status).exit_status())
 }

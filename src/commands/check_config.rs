@@ -1,6 +1,6 @@
 //! `--check-config`: what would be in force, and for one mount point why.
 
-use super::{failed, mount_namespace, print};
+use super::{fail, mount_namespace, print};
 use crate::config::{Config, Rule, in_toml, resolve};
 use crate::monitor::ProbeSettings;
 use crate::render::HumanDuration;
@@ -14,7 +14,7 @@ use std::process::ExitCode;
 /// Shows the configuration, in general or for one mount point. A wrong one did not come this far.
 #[must_use]
 pub fn check_config(config: &Config, explain: Option<&Path>) -> ExitCode {
-    let table = mount_namespace::find(config.mount_namespace.as_deref())
+    let table = mount_namespace::open(config.mount_namespace.as_deref())
         .and_then(|namespace| mount_namespace::table(namespace.as_ref()));
     let shown = table.and_then(|table| {
         for warning in config.warnings().iter().chain(&config.rules.warnings(&table, config.settings)) {
@@ -25,7 +25,7 @@ pub fn check_config(config: &Config, explain: Option<&Path>) -> ExitCode {
             Some(path) => print(&explanation(config, &table, path)?),
         }
     });
-    shown.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+    shown.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }
 
 fn overview(config: &Config, table: &MountTable) -> String {

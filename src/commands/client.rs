@@ -1,195 +1,273 @@
-//! The commands that ask a running daemon: `status`, `watch`, and `check` where a daemon's answer will do.
+//! HTTP to the daemon over its Unix socket. HTTP 1.0 is enough: a response ends with the connection and needs no decoding.
+//! A daemon that is stopped or stuck costs a limited time.
 
-use super::{failed, ignore_broken_pipe, mount_namespace, print};
+use super::print;
 use crate::cli::USAGE_ERROR;
-use crate::commands::unix_http::{Answer, Events, ServerSent, ask, in_query};
-use crate::config::{CheckConfig, CheckOutput, ClientConfig, Config, resolve};
-use crate::daemon::{Daemon, EventHandler, Options, RunMode};
-use crate::output::sink::{Delivery, Output};
-use crate::output::{Report, Sink};
-use crate::render::Message;
-use crate::render::PROCESS_NAME;
-use crate::render::Priority;
+use crate::config::CheckOutput;
+use crate::output::http::limits::HEARTBEAT;
+use crate::output::http::mounts::EXIT_STATUS;
 use crate::render::escape::escape_os;
-use crate::render::json;
-use crate::render::messages;
 use crate::render::terminal;
-use crate::render::timestamp;
-use anyhow::Context as _;
-use std::io::{self, ErrorKind, Write as _};
+use std::fmt::Write as _;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-/// How long `watch` waits before it looks for a daemon that went away.
-const RETURN_PAUSE: Duration = Duration::from_secs(1);
-/// How long the last events may take to be written.
-const LAST_WORDS: Duration = Duration::from_millis(300);
+/// The largest response: ten thousand mounts make a tenth of it.
+const MAX_RESPONSE: u64 = 64 << 20;
+/// The longest line of a stream: an event with the longest paths.
+const MAX_LINE: u64 = 1 << 20;
+/// A stream without a heartbeat for this long has lost its daemon.
+const STREAM_TIMEOUT: Duration = HEARTBEAT.saturating_mul(3);
+/// For connecting and the response together.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+const MOUNTS: &str = "/api/v1/mounts";
 
-/// What the daemon knows.
-#[must_use]
-pub fn status(config: &ClientConfig) -> ExitCode {
-    let form = if config.json { CheckOutput::Json } else { CheckOutput::Table };
-    match ask(&config.socket, &target(form, &[])) {
-        Ok(answer) if answer.status == 200 => {
-            show(form, &answer).map_or_else(|error| failed(&error), ExitCode::from)
-        }
-        Ok(answer) => failed(&anyhow::anyhow!("the daemon says: {}", answer.body.trim_end())),
-        Err(error) => failed(&no_daemon(&config.socket, error)),
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Response {
+    /// The HTTP status.
+    pub(super) status: u16,
+    /// The exit status of a command that prints the body.
+    pub(super) exit_status: Option<u8>,
+    pub(super) body: String,
+}
+
+impl Response {
+    /// Prints the body and returns the exit status.
+    pub(super) fn print(&self, is_json: bool) -> anyhow::Result<u8> {
+        print(&format!("{}{}", self.body, if is_json { "\n" } else { "" }))?;
+        Ok(self.exit_status.unwrap_or(USAGE_ERROR))
     }
 }
 
-/// The exit status of `check` if a daemon could answer it. Whatever is in the way, the mounts can still be asked.
-pub(super) fn check(config: &CheckConfig) -> Option<anyhow::Result<u8>> {
-    let socket = config.socket.as_ref()?;
-    let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    let named: Vec<PathBuf> = config.mountpoints.iter().map(|path| resolve(&here, path)).collect();
-    let answer = ask(socket, &target(config.output, &named)).ok()?;
-    (answer.status == 200).then(|| show(config.output, &answer))
+/// Waits at most [`RESPONSE_TIMEOUT`].
+///
+/// # Errors
+/// No daemon listens (`NotFound`, `ConnectionRefused`), or it does not respond (`TimedOut`).
+pub(super) fn get(socket: &Path, target: &str) -> io::Result<Response> {
+    let (socket, target) = (socket.to_owned(), target.to_owned());
+    with_timeout(move || {
+        let mut head = ResponseHead::request(&socket, &target)?;
+        let mut body = String::new();
+        head.stream.by_ref().take(MAX_RESPONSE).read_to_string(&mut body)?;
+        if let Some(length) = head.content_length.filter(|&length| length != body.len() as u64) {
+            let text = format!("the response ends after {} of {length} bytes", body.len());
+            return Err(io::Error::new(ErrorKind::UnexpectedEof, text));
+        }
+        Ok(Response { status: head.status, exit_status: head.exit_status, body })
+    })
 }
 
-fn target(form: CheckOutput, mountpoints: &[PathBuf]) -> String {
-    let mut target = match form {
-        CheckOutput::Json if mountpoints.is_empty() => "/api/v1/mounts".to_owned(),
-        CheckOutput::Json => "/api/v1/mounts?format=json".to_owned(),
-        CheckOutput::Nagios => "/api/v1/mounts?format=nagios".to_owned(),
+/// The target for these mounts, or all.
+pub(super) fn mounts_target(output: CheckOutput, mountpoints: &[PathBuf]) -> String {
+    let mut target = match output {
+        CheckOutput::Json if mountpoints.is_empty() => MOUNTS.to_owned(),
+        CheckOutput::Json => format!("{MOUNTS}?format=json"),
+        CheckOutput::Nagios => format!("{MOUNTS}?format=nagios"),
         CheckOutput::Table => {
             let style = terminal::style();
             let width = style.width.map(|width| format!("&width={width}")).unwrap_or_default();
-            format!("/api/v1/mounts?format=table{width}&colours={}", u8::from(style.colours))
+            format!("{MOUNTS}?format=table{width}&colours={}", u8::from(style.colours))
         }
     };
     for path in mountpoints {
-        target.push_str(&format!("&mountpoint={}", in_query(&escape_os(path))));
+        target.push_str(&format!("&{}", mountpoint_parameter(path)));
     }
     target
 }
 
-/// Prints it and returns the exit status.
-fn show(form: CheckOutput, answer: &Answer) -> anyhow::Result<u8> {
-    let end = if form == CheckOutput::Json { "\n" } else { "" };
-    print(&format!("{}{end}", answer.body))?;
-    Ok(answer.exit_status.unwrap_or(USAGE_ERROR))
+/// The target for one mount, with further parameters.
+pub(super) fn mount_target(path: &Path, parameters: &str) -> String {
+    format!("{MOUNTS}?{}{parameters}", mountpoint_parameter(path))
 }
 
-fn no_daemon(socket: &Path, error: io::Error) -> anyhow::Error {
+fn mountpoint_parameter(path: &Path) -> String {
+    format!("mountpoint={}", percent_encode(&escape_os(path)))
+}
+
+/// No daemon listens on the socket.
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
+}
+
+/// Explains why the daemon did not respond.
+pub(super) fn describe(socket: &Path, error: io::Error) -> anyhow::Error {
     let path = escape_os(socket);
     match error.kind() {
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-            anyhow::anyhow!(
-                "no daemon is running: nobody listens on {path}; `check` asks the mounts directly"
-            )
+        _ if is_absent(&error) => anyhow::anyhow!(
+            "no daemon is running: nothing listens on {path}; `check` probes the mounts directly"
+        ),
+        ErrorKind::PermissionDenied => {
+            anyhow::anyhow!("this user may not connect to the daemon on {path}: {error}")
         }
-        ErrorKind::PermissionDenied => anyhow::anyhow!("this user may not ask the daemon on {path}: {error}"),
-        _ => anyhow::Error::new(error).context(format!("the daemon on {path} cannot be asked")),
+        _ => anyhow::Error::new(error).context(format!("cannot query the daemon on {path}")),
     }
 }
 
-/// Events as they happen, from the daemon or, without one, from a loop of our own.
-#[must_use]
-pub fn watch(ask: &ClientConfig, config: Arc<Config>) -> ExitCode {
-    let result = match Events::follow(&ask.socket, None) {
-        Ok(events) => follow(ask, events),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-            alone(ask.json, config)
-        }
-        Err(error) => Err(no_daemon(&ask.socket, error)),
-    };
-    result.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+/// Server-sent events of the daemon.
+#[derive(Debug)]
+pub(super) struct EventStream {
+    stream: BufReader<UnixStream>,
 }
 
-/// Until the reader goes away. A daemon that is restarted is found again.
-fn follow(config: &ClientConfig, mut events: Events) -> anyhow::Result<()> {
-    let mut last = None;
-    loop {
-        match events.next_event() {
-            Ok(event) => {
-                last = event.id.or(last);
-                if !ignore_broken_pipe(write_line(&line(&event, config.json)))? {
-                    return Ok(());
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct SseEvent {
+    /// Empty for an event of a mount.
+    pub(super) kind: String,
+    /// The number to resume after.
+    pub(super) id: Option<u64>,
+    /// A JSON object.
+    pub(super) data: String,
+}
+
+impl EventStream {
+    /// The events after this number, or those yet to come.
+    ///
+    /// # Errors
+    /// As [`get`].
+    pub(super) fn open(socket: &Path, after: Option<u64>) -> io::Result<EventStream> {
+        let after = after.map(|after| format!("?after={after}")).unwrap_or_default();
+        let (socket, target) = (socket.to_owned(), format!("/api/v1/events{after}"));
+        with_timeout(move || {
+            let mut head = ResponseHead::request(&socket, &target)?;
+            if head.status != 200 {
+                let mut text = String::new();
+                head.stream.by_ref().take(MAX_LINE).read_to_string(&mut text)?;
+                return Err(io::Error::other(text.trim_end().to_owned()));
+            }
+            Ok(EventStream { stream: head.stream })
+        })
+    }
+
+    /// Waits for the next event.
+    ///
+    /// # Errors
+    /// The daemon has ended or sends no heartbeat.
+    pub(super) fn next_event(&mut self) -> io::Result<SseEvent> {
+        let mut event = SseEvent::default();
+        loop {
+            let line = read_line(&mut self.stream)?;
+            if line.is_empty() {
+                if !event.data.is_empty() {
+                    return Ok(event);
                 }
+                event = SseEvent::default();
+                continue;
             }
-            Err(_) => {
-                eprintln!("{PROCESS_NAME}: the daemon is gone; waiting for it");
-                events = return_of_daemon(&config.socket, last);
-                eprintln!("{PROCESS_NAME}: the daemon is back");
-            }
-        }
-    }
-}
-
-fn return_of_daemon(socket: &Path, last: Option<u64>) -> Events {
-    loop {
-        thread::park_timeout(RETURN_PAUSE);
-        if let Ok(events) = Events::follow(socket, last) {
-            return events;
-        }
-    }
-}
-
-fn line(event: &ServerSent, json: bool) -> String {
-    if json {
-        return event.data.clone();
-    }
-    let Ok(told) = serde_json::from_str::<serde_json::Value>(&event.data) else { return event.data.clone() };
-    let word = |key: &str| told[key].as_str().unwrap_or_default().to_owned();
-    match told["missed"].as_u64() {
-        Some(missed) => format!("{missed} events are lost: they came faster than they were read"),
-        None => format!("{} {}", word("time"), word("message")),
-    }
-}
-
-fn write_line(line: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{line}")?;
-    stdout.flush()
-}
-
-/// The daemon's loop, its events on standard output and nowhere else.
-fn alone(json: bool, config: Arc<Config>) -> anyhow::Result<()> {
-    let sink =
-        Sink::start("stdout", EventLines { json }).context("cannot start a thread for standard output")?;
-    let mut handle = |time: SystemTime, report: Report| match report {
-        Report::Notice(priority, text) => {
-            if priority <= Priority::Warning {
-                eprintln!("{PROCESS_NAME}: {text}");
+            match line.split_once(": ") {
+                Some(("event", kind)) => event.kind = kind.to_owned(),
+                Some(("id", id)) => event.id = id.parse().ok(),
+                Some(("data", data)) => event.data = data.to_owned(),
+                _ => {} // a comment, or the delay before reconnecting
             }
         }
-        Report::Event(event) => {
-            let (priority, text) = messages::line(&event);
-            sink.offer(Arc::new(Message { time, priority, text, event: Some(event) }));
-        }
+    }
+}
+
+/// Runs it on a thread: connecting to a stopped daemon with a full queue would wait for ever, and so would a socket on a
+/// file system that hangs.
+fn with_timeout<T: Send + 'static>(
+    request: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let (sender, result) = mpsc::channel();
+    thread::Builder::new().name("client".into()).spawn(move || {
+        let _ = sender.send(request()); // the receiver is gone after the timeout
+    })?;
+    let timed_out = || {
+        let text = format!("no response in {}s", RESPONSE_TIMEOUT.as_secs());
+        io::Error::new(ErrorKind::TimedOut, text)
     };
-    let config = Config::clone(&config).with_expected().map_err(|problem| anyhow::anyhow!("{problem}"))?;
-    let namespace = mount_namespace::find(config.mount_namespace.as_deref())?;
-    let options = Options::new(&Arc::new(config), namespace);
-    Daemon::new(options, EventHandler::Callback(&mut handle))?.run(RunMode::Watch)?;
-    sink.finish();
-    sink.close(LAST_WORDS);
-    Ok(())
+    result.recv_timeout(RESPONSE_TIMEOUT).unwrap_or_else(|_| Err(timed_out()))
 }
 
-/// Standard output as a sink. Without its reader there is nothing left to do.
-struct EventLines {
-    json: bool,
+/// The start of a response, and the stream with its body.
+struct ResponseHead {
+    status: u16,
+    exit_status: Option<u8>,
+    content_length: Option<u64>,
+    stream: BufReader<UnixStream>,
 }
 
-impl Output for EventLines {
-    fn write(&mut self, message: &Message) -> Delivery {
-        let line = if self.json {
-            json::object(message)
-        } else {
-            format!("{} {}", timestamp::rfc3339(message.time), message.text)
-        };
-        match ignore_broken_pipe(write_line(&line)) {
-            Ok(true) => Delivery::Done,
-            Ok(false) => std::process::exit(0),
-            Err(error) => {
-                let _ = failed(&error);
-                std::process::exit(USAGE_ERROR.into())
+impl ResponseHead {
+    fn request(socket: &Path, target: &str) -> io::Result<ResponseHead> {
+        let mut stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(STREAM_TIMEOUT))?;
+        stream.set_write_timeout(Some(RESPONSE_TIMEOUT))?;
+        write!(stream, "GET {target} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        let mut stream = BufReader::new(stream);
+        let status_line = read_line(&mut stream)?;
+        let status = status_line
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok())
+            .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "the response is not HTTP"))?;
+        let mut head = ResponseHead { status, exit_status: None, content_length: None, stream };
+        loop {
+            let line = read_line(&mut head.stream)?;
+            let Some((name, value)) = line.split_once(':') else { return Ok(head) };
+            if name.eq_ignore_ascii_case("content-length") {
+                head.content_length = value.trim().parse().ok();
+            } else if name.eq_ignore_ascii_case(EXIT_STATUS.as_str()) {
+                head.exit_status = value.trim().parse().ok();
             }
         }
+    }
+}
+
+fn read_line(stream: &mut impl BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    if stream.take(MAX_LINE).read_line(&mut line)? == 0 {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    if !line.ends_with('\n') {
+        return Err(io::Error::new(ErrorKind::InvalidData, "a line is too long"));
+    }
+    line.truncate(line.trim_end_matches(['\r', '\n']).len());
+    Ok(line)
+}
+
+/// For a value of a query.
+fn percent_encode(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    for &byte in value.as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            text.push(byte.into());
+        } else {
+            write!(text, "%{byte:02X}").expect("a String takes everything");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_bytes_of_a_query_are_percent_encoded() {
+        assert_eq!(percent_encode("/mnt/a-b_c.d~"), "/mnt/a-b_c.d~");
+        assert_eq!(percent_encode("/a b&c=d%é\\012"), "/a%20b%26c%3Dd%25%C3%A9%5C012");
+    }
+
+    #[test]
+    fn missing_socket_is_an_absent_daemon() {
+        assert!(is_absent(&get(Path::new("/nowhere/socket"), "/").unwrap_err()));
+    }
+
+    #[test]
+    fn stream_is_split_into_events() {
+        let (mut daemon, stream) = UnixStream::pair().unwrap();
+        daemon.write_all(b"retry: 2000\n: connected\n\nid: 7\ndata: {\"a\":\": \"}\n\n").unwrap();
+        daemon.write_all(b"event: missed\nid: 9\ndata: {\"missed\":2}\n\n: still here\n\n").unwrap();
+        drop(daemon);
+        let mut events = EventStream { stream: BufReader::new(stream) };
+        let first = SseEvent { kind: String::new(), id: Some(7), data: "{\"a\":\": \"}".into() };
+        assert_eq!(events.next_event().unwrap(), first);
+        let second = events.next_event().unwrap();
+        assert_eq!((second.kind.as_str(), second.id), ("missed", Some(9)));
+        assert_eq!(events.next_event().unwrap_err().kind(), ErrorKind::UnexpectedEof);
     }
 }

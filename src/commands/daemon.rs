@@ -1,9 +1,8 @@
 //! The daemon, or a single run of it: starts and stops everything around the event loop.
 
-use super::{
-    NAMESPACE_ENDED, failed, machine_seed, mount_namespace, mount_table, once_status, print, textfile_problem,
-};
+use super::{fail, machine_seed, mount_namespace, print};
 use crate::cli::ConfigSource;
+use crate::cli::USAGE_ERROR;
 use crate::config::{Config, ConfigReloader, NO_MOUNT_LEFT};
 use crate::daemon::{Daemon, EventHandler, Options, RunMode, RunResult};
 use crate::monitor::Event;
@@ -11,8 +10,9 @@ use crate::output::alertmanager::AlertmanagerClient;
 use crate::output::exporters::Exporters;
 use crate::output::hooks::Hooks;
 use crate::output::metrics::{MetricSources, Renderer};
-use crate::output::{Outputs, Report, Reporter};
-use crate::render::{Priority, Snapshot, table};
+use crate::output::{Outputs, Report, Reporter, textfile};
+use crate::render::escape::escape_os;
+use crate::render::{Priority, Snapshot, StatusSummary, table};
 use anyhow::Context as _;
 use platform::MountNamespace;
 use platform::service::ServiceManager;
@@ -21,6 +21,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+/// Exit status: the watched mount namespace has ended.
+const NAMESPACE_ENDED: u8 = 3;
 /// A stop waits this long for log lines: what the other outputs leave of the second that it may take.
 const LOG_CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 /// A single run waits this long for its hooks: cron would let a script run on as long.
@@ -40,7 +42,7 @@ pub fn daemon(
     let reporter = match Reporter::start(&config.report) {
         Ok(reporter) => reporter,
         Err(error) => {
-            return failed(&anyhow::Error::new(error).context("cannot start a thread for messages"));
+            return fail(&anyhow::Error::new(error).context("cannot start a thread for messages"));
         }
     };
     let log = reporter.log_fn();
@@ -59,7 +61,7 @@ pub fn daemon(
         Ok(ended) if ended.namespace_ended => ExitCode::from(NAMESPACE_ENDED),
         Ok(ended) if once_only => ExitCode::from(once_status(&ended)),
         Ok(_) => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
+        Err(error) => fail(&error),
     }
 }
 
@@ -81,7 +83,7 @@ fn run(
     if let Some(problem) = textfile_problem(&config) {
         anyhow::bail!(problem);
     }
-    let namespace = mount_namespace::find(config.mount_namespace.as_deref())?;
+    let namespace = mount_namespace::open(config.mount_namespace.as_deref())?;
     if let Some(file) = &config.mount_namespace {
         log(Priority::Info, &mount_namespace::description(file, namespace.as_ref()));
     }
@@ -156,7 +158,7 @@ fn watch(
         let config = source.reload()?;
         textfile_problem(&config).map_or(Ok(config), |problem| Err(vec![problem]))
     });
-    let seed = machine_seed::seed(&mount_table()?);
+    let seed = machine_seed::seed(&mount_namespace::table(None)?);
     let table = mount_namespace::table(namespace.as_ref())?;
     let options = Options { seed, ..Options::new(&config, namespace) };
     let outputs = Outputs::start(Arc::clone(&config), reporter.clone(), &table)?;
@@ -171,4 +173,22 @@ fn watch(
     let result = run();
     outputs.stop();
     result
+}
+
+fn once_status(ended: &RunResult) -> u8 {
+    match StatusSummary::of(&ended.status).exit_status() {
+        0 if ended.interrupted => USAGE_ERROR,
+        status => status,
+    }
+}
+
+/// Why metrics must not be written to the text file, if so: its storage might hang. Judged by the mount table; the path
+/// itself is not touched.
+fn textfile_problem(config: &Config) -> Option<String> {
+    let path = config.metrics.textfile.as_deref()?;
+    let reason = match mount_namespace::table(None) {
+        Ok(table) => textfile::refusal(&table, |mount| config.policy(mount).is_some(), path)?,
+        Err(error) => format!("{error:#}"),
+    };
+    Some(format!("cannot write --textfile {}: {reason}", escape_os(path)))
 }

@@ -1,72 +1,58 @@
-//! Everything about one mount: by a daemon that is running, which has seen more, or by asking it ourselves.
+//! `diagnose`: everything about one mount, from the running daemon, which has seen more, or by probing it here.
 
-use super::{failed, mount_namespace, print};
-use crate::cli::USAGE_ERROR;
-use crate::commands::unix_http::{ask, in_query};
-use crate::config::{DiagnoseConfig, resolve};
+use super::{client, fail, mount_namespace, print};
+use crate::config::DiagnoseConfig;
 use crate::daemon::{Daemon, EventHandler, Options, RunMode};
 use crate::output::Report;
-use crate::render::diagnosis;
 use crate::render::escape::escape_os;
-use crate::render::timestamp;
+use crate::render::{diagnosis, timestamp};
 use anyhow::Context as _;
 use platform::{Mount, MountKey, MountTable};
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-/// How long fresh evidence of the daemon is waited for; what it has by then is shown.
-const FRESH_LIMIT: Duration = Duration::from_secs(6);
-/// What was found so lately is fresh: the daemon does not look again so soon.
-const FRESH: Duration = Duration::from_secs(5);
-/// How often the daemon is asked whether it has come.
-const LOOK_AGAIN: Duration = Duration::from_millis(150);
+/// The daemon's evidence is waited for this long; then what there is is shown.
+const EVIDENCE_TIMEOUT: Duration = Duration::from_secs(6);
+/// Evidence of this age is fresh: the daemon does not collect it again so soon.
+const EVIDENCE_MAX_AGE: Duration = Duration::from_secs(5);
+/// How often the daemon is queried meanwhile.
+const QUERY_INTERVAL: Duration = Duration::from_millis(150);
 
-/// Prints what is known, and what can be done.
 #[must_use]
 pub fn diagnose(config: &DiagnoseConfig) -> ExitCode {
-    run(config).map_or_else(|error| failed(&error), ExitCode::from)
-}
-
-fn run(config: &DiagnoseConfig) -> anyhow::Result<u8> {
-    // A path of another namespace does not begin where we are.
-    let here = match config.config.mount_namespace {
-        None => std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
-        Some(_) => PathBuf::from("/"),
+    let path = mount_namespace::resolve(&config.config, &config.mountpoint);
+    let result = match query_daemon(config, &path) {
+        Some(response) => response.print(config.json),
+        None => diagnose_directly(config, &path),
     };
-    let path = resolve(&here, &config.mountpoint);
-    match by_daemon(config, &path) {
-        Some((status, text)) => print(&text).map(|()| status),
-        None => by_ourselves(config, &path),
-    }
+    result.map_or_else(|error| fail(&error), ExitCode::from)
 }
 
-/// None if there is no daemon, or it does not watch this mount.
-fn by_daemon(config: &DiagnoseConfig, path: &Path) -> Option<(u8, String)> {
+/// `None` if there is no daemon or it does not watch this mount.
+fn query_daemon(config: &DiagnoseConfig, path: &Path) -> Option<client::Response> {
     let socket = config.socket.as_deref()?;
-    let asked = timestamp::rfc3339(SystemTime::now() - FRESH);
-    let about = format!("mountpoint={}", in_query(&escape_os(path)));
-    let mut answer = ask(socket, &format!("/api/v1/mounts?{about}&evidence=fresh")).ok()?;
-    let end = Instant::now() + FRESH_LIMIT;
-    while answer.status == 200 && is_awaited(&answer.body, &asked) && Instant::now() < end {
-        thread::park_timeout(LOOK_AGAIN);
-        answer = ask(socket, &format!("/api/v1/mounts?{about}")).ok()?;
+    let get = |parameters: &str| client::get(socket, &client::mount_target(path, parameters)).ok();
+    let fresh_after = timestamp::rfc3339(SystemTime::now() - EVIDENCE_MAX_AGE);
+    let mut response = get("&evidence=fresh")?;
+    let end = Instant::now() + EVIDENCE_TIMEOUT;
+    while response.status == 200 && is_incomplete(&response.body, &fresh_after) && Instant::now() < end {
+        thread::park_timeout(QUERY_INTERVAL);
+        response = get("")?;
     }
-    let format = if config.json { "diagnosis-json" } else { "diagnosis" };
-    let answer = ask(socket, &format!("/api/v1/mounts?{about}&format={format}")).ok()?;
-    let newline = if config.json { "\n" } else { "" };
-    (answer.status == 200).then(|| (answer.exit_status.unwrap_or(USAGE_ERROR), answer.body + newline))
+    let format = if config.json { "&format=diagnosis-json" } else { "&format=diagnosis" };
+    get(format).filter(|response| response.status == 200)
 }
 
-/// Is there no verdict yet, or more to come about one that is dead?
-fn is_awaited(body: &str, asked: &str) -> bool {
+/// The mount has not been judged, or it is dead and fresh evidence is still to come.
+fn is_incomplete(body: &str, fresh_after: &str) -> bool {
     let Ok(document) = serde_json::from_str::<serde_json::Value>(body) else { return false };
-    // Times as they are written sort as they are.
     let is_fresh = |evidence: &serde_json::Value| {
-        evidence["complete"] == true && evidence["time"].as_str().is_some_and(|time| time >= asked)
+        // RFC 3339 in UTC sorts as text.
+        evidence["complete"] == true && evidence["time"].as_str().is_some_and(|time| time >= fresh_after)
     };
     document["mounts"].as_array().into_iter().flatten().any(|mount| match mount["state"].as_str() {
         Some("pending") => true,
@@ -75,41 +61,41 @@ fn is_awaited(body: &str, asked: &str) -> bool {
     })
 }
 
-fn by_ourselves(config: &DiagnoseConfig, path: &Path) -> anyhow::Result<u8> {
-    let namespace = mount_namespace::find(config.config.mount_namespace.as_deref())?;
+fn diagnose_directly(config: &DiagnoseConfig, path: &Path) -> anyhow::Result<u8> {
+    let namespace = mount_namespace::open(config.config.mount_namespace.as_deref())?;
     let table = mount_namespace::table(namespace.as_ref())?;
-    let on_top = table.iter().rfind(|mount| mount.mountpoint == path);
-    let wanted = on_top.with_context(|| not_there(&table, path))?.key;
-    let asked: HashSet<MountKey> = on_the_way(&table, path).map(|mount| mount.key).collect();
+    let topmost = table.iter().rfind(|mount| mount.mountpoint == path);
+    let wanted = topmost.with_context(|| describe_missing(&table, path))?.key;
+    let probed: HashSet<MountKey> = mounts_of_path(&table, path).map(|mount| mount.key).collect();
     let mut options = Options::new(&config.config, namespace);
     options.monitor.expected = Vec::new();
     let config_of_mounts = Arc::clone(&config.config);
     options.monitor.policy = Box::new(move |mount| {
-        // A mount that is excluded from watching is diagnosed, too.
+        // Mounts that are excluded from watching are diagnosed, too.
         let settings = || config_of_mounts.policy(mount).unwrap_or(config_of_mounts.settings);
-        asked.contains(&mount.key).then(settings)
+        probed.contains(&mount.key).then(settings)
     });
     let mut ignore = |_: SystemTime, _: Report| {};
-    let ending = Daemon::new(options, EventHandler::Callback(&mut ignore))?.run(RunMode::Explain)?;
-    anyhow::ensure!(!ending.interrupted, "interrupted before the mount had an answer");
-    let status = ending.status.mounts.iter().find(|status| status.mount.key == wanted);
+    let result = Daemon::new(options, EventHandler::Callback(&mut ignore))?.run(RunMode::Explain)?;
+    anyhow::ensure!(!result.interrupted, "interrupted before the mount had responded");
+    let status = result.status.mounts.iter().find(|status| status.mount.key == wanted);
     let status = status.with_context(|| format!("{} has disappeared", escape_os(path)))?;
     if config.json {
-        print(&format!("{}\n", diagnosis::json(status, ending.at, SystemTime::now())))?;
+        print(&format!("{}\n", diagnosis::json(status, result.at, SystemTime::now())))?;
     } else {
-        print(&diagnosis::text(status, ending.at, SystemTime::now()))?;
+        print(&diagnosis::text(status, result.at, SystemTime::now()))?;
     }
     Ok(diagnosis::exit_status(status))
 }
 
-/// The mounts that a path leads through: one of them may be what hangs.
-fn on_the_way<'a>(table: &'a MountTable, path: &Path) -> impl Iterator<Item = &'a Mount> {
+/// The mounts that the path leads through: any of them may be what hangs.
+fn mounts_of_path<'a>(table: &'a MountTable, path: &Path) -> impl Iterator<Item = &'a Mount> {
     table.iter().map(|mount| &**mount).filter(move |mount| path.starts_with(&mount.mountpoint))
 }
 
-fn not_there(table: &MountTable, path: &Path) -> String {
-    let around = on_the_way(table, path).max_by_key(|mount| mount.mountpoint.as_os_str().len());
-    let advice = around.map_or_else(String::new, |mount| {
+fn describe_missing(table: &MountTable, path: &Path) -> String {
+    let containing = mounts_of_path(table, path).max_by_key(|mount| mount.mountpoint.as_os_str().len());
+    let advice = containing.map_or_else(String::new, |mount| {
         format!("; it lies in the mount {}, diagnose that one", escape_os(&mount.mountpoint))
     });
     format!("{} is no mount point (links are not followed){advice}", escape_os(path))

@@ -1,4 +1,4 @@
-//! What each command does with the daemon's loop, and the exit status that it ends with.
+//! One file per command, and what they share: printing and exit statuses.
 
 mod check;
 mod check_config;
@@ -7,98 +7,52 @@ mod daemon;
 mod diagnose;
 mod machine_seed;
 mod mount_namespace;
-pub mod unix_http;
+mod status;
+mod watch;
 
 pub use check::check;
 pub use check_config::check_config;
-pub use client::{status, watch};
 pub use daemon::daemon;
 pub use diagnose::diagnose;
+pub use status::status;
+pub use watch::watch;
 
 use crate::cli::{Exit, USAGE_ERROR};
-use crate::config::Config;
-use crate::daemon::RunResult;
-use crate::output::textfile;
 use crate::render::PROCESS_NAME;
-use crate::render::escape::escape_os;
 use anyhow::Context as _;
-use platform::{MountTable, MountWatch};
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 
-/// Some mounts are dead.
-const DEAD: u8 = 1;
-/// The mount namespace that was watched is no more.
-const NAMESPACE_ENDED: u8 = 3;
-
-/// The exit status of a single run.
-fn once_status(ending: &RunResult) -> u8 {
-    if ending.status.dead > 0 || ending.status.missing() > 0 {
-        DEAD
-    } else if ending.unjudged > 0 || ending.interrupted {
-        USAGE_ERROR
-    } else {
-        0
-    }
-}
-
-/// Why metrics must not be written where they are to be, if so: the file must not be what makes us hang. Its path is
-/// never asked: the mount table tells.
-fn textfile_problem(config: &Config) -> Option<String> {
-    let path = config.metrics.textfile.as_deref()?;
-    let reason = match mount_table() {
-        Ok(table) => textfile::refusal(&table, |mount| config.policy(mount).is_some(), path)?,
-        Err(error) => format!("{error:#}"),
-    };
-    Some(format!("cannot write --textfile {}: {reason}", escape_os(path)))
-}
-
-/// Our own mount table.
-fn mount_table() -> anyhow::Result<MountTable> {
-    let path = platform::OWN_MOUNT_TABLE;
-    MountWatch::open(path.as_ref())
-        .and_then(|mut watch| watch.read())
-        .with_context(|| format!("cannot read {path} ({})", platform::MOUNT_TABLE_HINT))
-}
-
-/// Writes it to standard output. A reader that went away has seen what it wanted.
-fn print(text: &str) -> anyhow::Result<()> {
-    let mut stdout = io::stdout().lock();
-    ignore_broken_pipe(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())).map(drop)
-}
-
-/// Is there still a reader after this attempt to write to standard output?
-fn ignore_broken_pipe(written: io::Result<()>) -> anyhow::Result<bool> {
-    match written {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(error).context("cannot write to standard output"),
-    }
-}
-
-/// Says that people have no use for a child of the daemon.
+/// Prints what the command line itself results in: help, the version, a man page, errors.
 #[must_use]
-pub fn started_by_daemon_only(argument: &str) -> ExitCode {
-    failed(&anyhow::anyhow!("{argument} is started by the daemon only"))
-}
-
-/// Says what the command line came to, where that is the end.
-#[must_use]
-pub fn end(exit: &Exit) -> ExitCode {
-    // With standard error closed there is nobody to tell.
-    let _ = io::stderr().write_all(exit.stderr.as_bytes());
+pub fn exit(exit: &Exit) -> ExitCode {
+    let _ = io::stderr().write_all(exit.stderr.as_bytes()); // with standard error closed nobody can be told
     match print(&exit.stdout) {
-        Err(error) if exit.status == 0 => failed(&error),
+        Err(error) if exit.status == 0 => fail(&error),
         Err(error) => {
-            let _ = failed(&error);
+            let _ = fail(&error);
             ExitCode::from(exit.status)
         }
         Ok(()) => ExitCode::from(exit.status),
     }
 }
 
-fn failed(error: &anyhow::Error) -> ExitCode {
-    // With standard error closed there is nobody to tell.
-    let _ = writeln!(io::stderr(), "{PROCESS_NAME}: {error:#}");
+/// Prints an error and returns its exit status.
+pub fn fail(error: &anyhow::Error) -> ExitCode {
+    let _ = writeln!(io::stderr(), "{PROCESS_NAME}: {error:#}"); // as above
     ExitCode::from(USAGE_ERROR)
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    ignore_broken_pipe(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())).map(drop)
+}
+
+/// Returns whether standard output still has a reader. One that went away has seen what it wanted.
+fn ignore_broken_pipe(written: io::Result<()>) -> anyhow::Result<bool> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("cannot write to standard output"),
+    }
 }

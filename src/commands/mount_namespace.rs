@@ -1,45 +1,52 @@
-//! Watching another mount namespace than our own: `--mount-namespace`.
+//! `--mount-namespace`: another mount namespace than our own.
 
-use super::mount_table;
+use crate::config::{Config, resolve as resolve_from};
 use crate::render::escape::escape_os;
 use anyhow::Context as _;
-use platform::{FoundNamespace, MountNamespace, MountTable};
-use std::path::Path;
+use platform::{FoundNamespace, MountNamespace, MountTable, MountWatch};
+use std::path::{Path, PathBuf};
 
-/// The option, as messages name it.
 const OPTION: &str = "--mount-namespace";
 
-/// The namespace that was asked for; none if it is our own, which needs nothing.
-pub(super) fn find(file: Option<&Path>) -> anyhow::Result<Option<MountNamespace>> {
+/// The namespace of this file; `None` if that is our own.
+pub(super) fn open(file: Option<&Path>) -> anyhow::Result<Option<MountNamespace>> {
     let Some(file) = file else { return Ok(None) };
-    let found = MountNamespace::open(file).with_context(|| format!("{OPTION} {}", escape_os(file)))?;
-    Ok(match found {
-        FoundNamespace::Own => None,
-        FoundNamespace::Other(namespace) => Some(namespace),
-    })
-}
-
-/// Its mount table, or our own.
-pub(super) fn table(namespace: Option<&MountNamespace>) -> anyhow::Result<MountTable> {
-    match namespace {
-        None => mount_table(),
-        Some(namespace) => {
-            let table = namespace.watch().and_then(|mut watch| watch.read());
-            table.context("cannot read the table of the mount namespace")
-        }
+    match MountNamespace::open(file).with_context(|| format!("{OPTION} {}", escape_os(file)))? {
+        FoundNamespace::Own => Ok(None),
+        FoundNamespace::Other(namespace) => Ok(Some(namespace)),
     }
 }
 
-/// What is said of it at the start.
-pub(super) fn description(file: &Path, namespace: Option<&MountNamespace>) -> String {
+/// The mount table of the namespace, or our own.
+pub(super) fn table(namespace: Option<&MountNamespace>) -> anyhow::Result<MountTable> {
+    let read = |watch: std::io::Result<MountWatch>| watch.and_then(|mut watch| watch.read());
     match namespace {
-        None => format!("{OPTION} {} is the namespace that this program is in", escape_os(file)),
-        Some(namespace) => {
-            let number = namespace.inode();
-            format!(
-                "Watching the mount namespace of {} (mnt:[{number}]); paths are those in it",
-                escape_os(file)
-            )
+        None => {
+            let path = platform::OWN_MOUNT_TABLE;
+            read(MountWatch::open(path.as_ref()))
+                .with_context(|| format!("cannot read {path} ({})", platform::MOUNT_TABLE_HINT))
         }
+        Some(namespace) => read(namespace.watch()).context("cannot read the table of the mount namespace"),
+    }
+}
+
+/// The mount point that an argument means. Our working directory is not one of another namespace.
+pub(super) fn resolve(config: &Config, path: &Path) -> PathBuf {
+    let directory = match config.mount_namespace {
+        None => std::env::current_dir().ok(),
+        Some(_) => None,
+    };
+    resolve_from(directory.as_deref().unwrap_or(Path::new("/")), path)
+}
+
+/// The log line at the start.
+pub(super) fn description(file: &Path, namespace: Option<&MountNamespace>) -> String {
+    let file = escape_os(file);
+    match namespace {
+        None => format!("{OPTION} {file} is the namespace that this program is in"),
+        Some(namespace) => format!(
+            "Watching the mount namespace of {file} (mnt:[{}]); paths are those in it",
+            namespace.inode()
+        ),
     }
 }

@@ -44,10 +44,15 @@ impl StatusSummary {
         verdict
     }
 
-    /// The exit status of `check` and `--once-only`: 1 if a mount is dead or missing, else 0.
+    /// The exit status of `check`, `status` and `--once-only`: 1 if a mount is dead or missing, 2 if one could not be
+    /// judged, else 0.
     #[must_use]
     pub const fn exit_status(&self) -> u8 {
-        if self.dead + self.missing > 0 { 1 } else { 0 }
+        match (self.dead + self.missing, self.pending) {
+            (0, 0) => 0,
+            (0, _) => 2,
+            _ => 1,
+        }
     }
 
     /// `Checked 5 mounts; 1 is dead; 1 slow; 2 cannot be checked`

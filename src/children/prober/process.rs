@@ -26,9 +26,9 @@ const STARVED_LIMIT: Duration = Duration::from_millis(250);
 const BROKEN: i32 = 70; // EX_SOFTWARE of sysexits.h
 
 /// Runs the prober until the daemon closes its end of the socket that is our descriptor 0.
-pub fn run() -> ! {
+pub fn run(enters_namespace: bool) -> ! {
     process::become_prober();
-    if std::env::args_os().nth(2).is_some_and(|argument| argument == process::ENTERING_ARGUMENT) {
+    if enters_namespace {
         process::enter_namespace();
     }
     // A thread that panics would take its question with it, silently; the end of the process tells the daemon.
