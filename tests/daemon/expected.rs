@@ -125,7 +125,7 @@ fn clients_of_the_daemon_show_missing_mounts() {
         let (alive, missing) = (alive.to_str().unwrap(), path.to_str().unwrap());
         let status = run_client(&["status"]);
         assert_eq!(status.code, Some(1), "{}", status.stdout);
-        assert!(status.stdout.contains("1 expected are missing"), "{}", status.stdout);
+        assert!(status.stdout.contains("; 1 missing"), "{}", status.stdout);
         assert_eq!(run_client(&["check", alive]).code, Some(0), "only the named mount counts");
         let check = run_client(&["check", missing]);
         assert_eq!(check.code, Some(1), "{}", check.stderr);
