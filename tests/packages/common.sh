@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# What the suites share. Sourced.
+# Shared by the suites. Sourced.
 
 debian_suite=bookworm
-# shellcheck disable=SC2034 # for those who source it
+# shellcheck disable=SC2034 # used by the suites
 debian_root=$PWD/target/packages/$debian_suite
 # shellcheck disable=SC2034
 name=mount_status_monitor
@@ -23,7 +23,7 @@ report() {
     echo "test $1::$2 ... $3${4:+, $4}"
 }
 
-# check SUITE TEST...: runs the function of each name in a shell of its own. What it did is shown when it fails.
+# check SUITE TEST...: runs each test function in a subshell. Its trace is printed when it fails.
 check() {
     local suite=$1 test log
     shift
@@ -61,13 +61,13 @@ finish() {
     [ "$failed" = 0 ]
 }
 
-# scratch: a tmpfs that goes with the mount namespace. Never called outside of one.
+# scratch: mounts a tmpfs. Only called in a mount namespace.
 scratch() {
     scratch=/mnt
     mount -t tmpfs -o mode=755 scratch $scratch
 }
 
-# debian LOWER ROOT: a clean Debian at ROOT whose changes are forgotten, with what programs expect of a machine.
+# debian LOWER ROOT: mounts a clean Debian at ROOT, with /proc, /run and /dev. Changes are discarded.
 debian() {
     local lower=$1 root=$2 device
     mkdir -p "$root" "$root.upper" "$root.work"
@@ -82,7 +82,7 @@ debian() {
     ln -s /proc/self/fd "$root/dev/fd"
 }
 
-# in_root ROOT COMMAND...: with nothing of this machine's environment.
+# in_root ROOT COMMAND...: with a clean environment and a timeout.
 in_root() {
     local root=$1
     shift

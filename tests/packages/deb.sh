@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run by run, in namespaces: the .deb from its installation to its purge, in a clean Debian. The tests build on each
+# Started by run in namespaces: tests the .deb from installation to purge in a clean Debian. The tests depend on each
 # other.
 #
 #   deb.sh DEBIAN_ROOT
@@ -11,10 +11,10 @@ scratch
 root=$scratch/root
 debian "$1" $root
 deb=$(echo target/dist/*.deb)
-# Where files are that no purge is responsible for.
+# Files that the purge need not remove.
 not_ours='^\./(proc|run|dev|tmp|root|var/(cache|log|lib/dpkg)|\.complete)(/|$)'
 
-there() {
+in_debian() {
     in_root $root "$@"
 }
 
@@ -22,7 +22,7 @@ listing() {
     (cd $root && find . -xdev | grep -vE "$not_ours" | sort)
 }
 
-# another VERSION: the same, but newer and with another sample of the configuration. No compiler is needed for that.
+# another VERSION: builds a newer version of the package with another sample configuration, without compiling.
 another() {
     local tree=$scratch/another
     rm -rf $tree
@@ -34,14 +34,14 @@ another() {
 }
 
 install() {
-    there dpkg --force-confdef --force-confold -i "/tmp/$1" </dev/null
+    in_debian dpkg --force-confdef --force-confold -i "/tmp/$1" </dev/null
 }
 
 state() {
-    there dpkg-query -W -f '${db:Status-Abbrev}' $package
+    in_debian dpkg-query -W -f '${db:Status-Abbrev}' $package
 }
 
-it_is_named_and_versioned_as_the_program() {
+name_and_version_match_the_program() {
     local version
     version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
     [ "$(dpkg-deb -f "$deb" Package)" = $package ]
@@ -49,37 +49,37 @@ it_is_named_and_versioned_as_the_program() {
     dpkg-parsechangelog -l contrib/packaging/debian/changelog -S Version | grep -qx "$version-1"
 }
 
-it_depends_on_the_libraries_that_it_is_linked_with() {
+dependencies_cover_linked_libraries() {
     local library
     dpkg-deb -f "$deb" Depends
     dpkg-deb -f "$deb" Depends | grep -qE 'libc6 \(>= [0-9.]+\)'
     for library in $(ldd target/release/$name | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p'); do
         library=$(dpkg -S "$library" | sed 's/:.*//')
         [ -n "$library" ]
-        # cargo-deb leaves it out, for the C library brings it.
+        # cargo-deb omits it, because libc6 depends on it.
         if [ "$library" = libgcc-s1 ]; then
-            there dpkg-query -W -f '${Depends}' libc6 | grep -q libgcc-s1
+            in_debian dpkg-query -W -f '${Depends}' libc6 | grep -q libgcc-s1
         else
             dpkg-deb -f "$deb" Depends | grep -q "$library" || fail "does not depend on $library"
         fi
     done
 }
 
-lintian_is_content() {
+lintian_accepts_the_package() {
     command -v lintian >/dev/null || skip "needs lintian"
-    # It is no package of Debian's own, whose changelog closes a bug.
+    # Only packages of Debian itself close a bug in their first changelog entry.
     lintian --allow-root --fail-on error,warning --suppress-tags initial-upload-closes-no-bugs "$deb"
 }
 
-it_installs_where_systemd_does_not_run() {
+package_installs_without_running_systemd() {
     cp "$deb" $root/tmp/first.deb
     listing >$scratch/before
     install first.deb
     [ "$(state)" = 'ii ' ]
-    there dpkg --verify $package
+    in_debian dpkg --verify $package
 }
 
-files_lie_where_they_belong() {
+files_have_their_paths_and_modes() {
     local doc=/usr/share/doc/$package file
     while read -r mode file; do
         [ "$(stat -c '%a %U:%G' "$root$file")" = "$mode root:root" ] || fail "$file: $(stat -c '%a %U:%G' "$root$file")"
@@ -98,8 +98,8 @@ files_lie_where_they_belong() {
 644 $doc/changelog.Debian.gz
 644 $doc/examples/prometheus/$name.rules.yml
 FILES
-    # And nothing else that runs or configures.
-    for file in $(there dpkg -L $package); do
+    # No other program or configuration is installed.
+    for file in $(in_debian dpkg -L $package); do
         case $file in
         /etc | /etc/$name | /etc/$name/config.toml | /usr/share/* | /usr/lib/systemd/system/$name.service) ;;
         /usr/bin/$name | /. | /usr | /usr/bin | /usr/share | /usr/lib | /usr/lib/systemd | /usr/lib/systemd/system) ;;
@@ -108,72 +108,72 @@ FILES
     done
 }
 
-the_unit_is_enabled_and_valid() {
-    [ "$(there systemctl is-enabled $name.service)" = enabled ]
+unit_is_enabled_and_valid() {
+    [ "$(in_debian systemctl is-enabled $name.service)" = enabled ]
     [ -L $root/etc/systemd/system/multi-user.target.wants/$name.service ]
-    there systemd-analyze verify /usr/lib/systemd/system/$name.service
+    in_debian systemd-analyze verify /usr/lib/systemd/system/$name.service
 }
 
-the_manual_is_there_and_formats() {
+manual_pages_format_without_warnings() {
     local page
     for page in "8 $name SYNOPSIS" "5 $name.toml rule"; do
         # shellcheck disable=SC2086 # several words
         set -- $page
-        there sh -c "MANWIDTH=100 man --warnings -E UTF-8 $1 $2 2>/tmp/warnings" >$scratch/page
+        in_debian sh -c "MANWIDTH=100 man --warnings -E UTF-8 $1 $2 2>/tmp/warnings" >$scratch/page
         grep -q "$3" $scratch/page
         [ ! -s $root/tmp/warnings ] || fail "$(cat $root/tmp/warnings)"
     done
 }
 
-bash_completes() {
-    # By way of the loader that an interactive shell uses, which looks for the file by the command's name.
-    there bash -c '. /usr/share/bash-completion/bash_completion; _completion_loader mount_status_monitor
+bash_completion_works() {
+    # With the loader of interactive shells, which finds the file by the name of the command.
+    in_debian bash -c '. /usr/share/bash-completion/bash_completion; _completion_loader mount_status_monitor
         complete -p mount_status_monitor' | grep -q ' mount_status_monitor$'
-    there bash -c '. /usr/share/bash-completion/completions/mount_status_monitor
+    in_debian bash -c '. /usr/share/bash-completion/completions/mount_status_monitor
         COMP_WORDS=(mount_status_monitor --poll) COMP_CWORD=1
         "$(complete -p mount_status_monitor | sed "s/.*-F \([^ ]*\).*/\1/")" mount_status_monitor --poll mount_status_monitor
         echo "${COMPREPLY[@]}"' | grep -q -- --poll-interval
 }
 
-the_configuration_is_the_sample_and_loads() {
+configuration_is_the_sample_and_loads() {
     cmp contrib/config/config.toml $root/etc/$name/config.toml
-    there dpkg-query -W -f '${Conffiles}\n' $package | grep -q " /etc/$name/config.toml "
-    there $name --check-config
+    in_debian dpkg-query -W -f '${Conffiles}\n' $package | grep -q " /etc/$name/config.toml "
+    in_debian $name --check-config
 }
 
-it_runs() {
-    # For root and for anybody.
+program_runs() {
+    # As root and as an ordinary user.
     for user in 0:0 65534:65534; do
         chroot --userspec=$user $root /usr/bin/$name --once-only --syslog off >$scratch/out 2>&1 || fail "$(cat $scratch/out)"
         grep -qE 'Checked [1-9][0-9]* mounts?; 0 are dead' $scratch/out || fail "$(cat $scratch/out)"
     done
 }
 
-an_upgrade_brings_the_new_sample() {
+upgrade_installs_the_new_sample() {
     another 99.0
     install 99.0.deb
     [ "$(state)" = 'ii ' ]
     grep -qx '# new in 99.0' $root/etc/$name/config.toml
 }
 
-an_upgrade_keeps_what_was_changed() {
+upgrade_keeps_local_changes() {
     echo 'poll_interval = 30' >$root/etc/$name/config.toml
     echo 'timeout = 5' >$root/etc/$name/conf.d/site.toml
-    there systemctl disable $name.service
+    in_debian systemctl disable $name.service
     another 99.1
     install 99.1.deb
     [ "$(state)" = 'ii ' ]
     [ "$(cat $root/etc/$name/config.toml)" = 'poll_interval = 30' ]
     [ "$(cat $root/etc/$name/conf.d/site.toml)" = 'timeout = 5' ]
-    # What would have been new lies beside it.
+    # The new sample is installed beside it.
     grep -qx '# new in 99.1' $root/etc/$name/config.toml.dpkg-dist
-    # Who has switched it off has switched it off.
-    [ "$(there systemctl is-enabled $name.service)" = disabled ]
-    there systemctl enable $name.service
+    # A disabled unit stays disabled.
+    [ "$(in_debian systemctl is-enabled $name.service)" = disabled ]
+    in_debian systemctl enable $name.service
 }
 
-a_removal_keeps_the_configuration() {
-    there dpkg -r $package
+removal_keeps_the_configuration() {
+    in_debian dpkg -r $package
     [ "$(state)" = 'rc ' ]
     [ ! -e $root/usr/bin/$name ]
     [ ! -e $root/usr/lib/systemd/system/$name.service ]
@@ -181,31 +181,31 @@ a_removal_keeps_the_configuration() {
     [ "$(cat $root/etc/$name/conf.d/site.toml)" = 'timeout = 5' ]
 }
 
-it_comes_back_with_its_configuration() {
+reinstallation_uses_the_kept_configuration() {
     install 99.1.deb
     [ "$(state)" = 'ii ' ]
-    [ "$(there systemctl is-enabled $name.service)" = enabled ]
-    there $name --check-config | grep -q 30
+    [ "$(in_debian systemctl is-enabled $name.service)" = enabled ]
+    in_debian $name --check-config | grep -q 30
 }
 
-a_purge_keeps_what_is_not_of_the_package() {
-    there dpkg -P $package
+purge_keeps_foreign_files() {
+    in_debian dpkg -P $package
     [ ! -e $root/etc/$name/config.toml ]
     [ "$(cat $root/etc/$name/conf.d/site.toml)" = 'timeout = 5' ]
     rm $root/etc/$name/conf.d/site.toml
 }
 
-a_purge_leaves_nothing() {
+purge_removes_everything() {
     install first.deb
-    there dpkg -P $package
+    in_debian dpkg -P $package
     listing >$scratch/after
     diff $scratch/before $scratch/after
-    ! there dpkg-query -W $package
+    ! in_debian dpkg-query -W $package
 }
 
-check deb it_is_named_and_versioned_as_the_program it_depends_on_the_libraries_that_it_is_linked_with lintian_is_content \
-    it_installs_where_systemd_does_not_run files_lie_where_they_belong the_unit_is_enabled_and_valid \
-    the_manual_is_there_and_formats bash_completes the_configuration_is_the_sample_and_loads it_runs \
-    an_upgrade_brings_the_new_sample an_upgrade_keeps_what_was_changed a_removal_keeps_the_configuration \
-    it_comes_back_with_its_configuration a_purge_keeps_what_is_not_of_the_package a_purge_leaves_nothing
+check deb name_and_version_match_the_program dependencies_cover_linked_libraries lintian_accepts_the_package \
+    package_installs_without_running_systemd files_have_their_paths_and_modes unit_is_enabled_and_valid \
+    manual_pages_format_without_warnings bash_completion_works configuration_is_the_sample_and_loads program_runs \
+    upgrade_installs_the_new_sample upgrade_keeps_local_changes removal_keeps_the_configuration \
+    reinstallation_uses_the_kept_configuration purge_keeps_foreign_files purge_removes_everything
 finish

@@ -1,10 +1,10 @@
-"""The steps of a Dockerfile, one after the other, in directories and by chroot: what a container engine would do, without
-layers, caches and networks. An instruction that is not known here is an error.
+"""Runs the steps of a Dockerfile one by one in directories, with chroot: like a container engine, but without layers,
+caches and networks. An unsupported instruction is an error.
 
     dockerfile.py DOCKERFILE CONTEXT WORK IMAGE=DIRECTORY...
 
-Each stage is a directory in WORK; one that starts FROM an image uses the DIRECTORY that stands for images of that name.
-The last line of the output describes the last stage, in JSON.
+Each stage is a directory in WORK. A stage that starts FROM an image uses the DIRECTORY given for that IMAGE. The last
+line of the output describes the last stage in JSON.
 """
 
 import fnmatch
@@ -18,7 +18,7 @@ import sys
 
 
 def instructions(path):
-    """(name, rest) of each, with continued lines joined and comments left out."""
+    """Yields (name, rest) of each instruction, with continuation lines joined and without comments."""
     lines = [line for line in open(path) if not line.lstrip().startswith("#")]
     for line in re.sub(r"\\\n", " ", "".join(lines)).splitlines():
         if line.strip():
@@ -31,7 +31,7 @@ def with_variables(text, variables):
 
 
 def is_ignored(path, patterns):
-    """As .dockerignore says: the last pattern that matches the path, or a folder that it is in, counts."""
+    """The last pattern of .dockerignore that matches the path or one of its directories decides."""
     ignored = False
     parts = path.split("/")
     parents = ["/".join(parts[: n + 1]) for n in range(len(parts))]
@@ -44,7 +44,7 @@ def is_ignored(path, patterns):
 def copy_context(context, to):
     file = os.path.join(context, ".dockerignore")
     patterns = [line.strip() for line in open(file) if line.strip() and not line.startswith("#")]
-    # Folders that a pattern reaches into have to be looked through.
+    # Directories that contain an exception are searched.
     inside = {part for it in patterns if it.startswith("!") for part in [it[1:].split("/")[0]]}
     for top in sorted(os.listdir(context)):
         if is_ignored(top, patterns) and top not in inside:
@@ -55,7 +55,7 @@ def copy_context(context, to):
             relative = os.path.relpath(source, context)
             if not is_ignored(relative, patterns):
                 os.makedirs(os.path.dirname(os.path.join(to, relative)), exist_ok=True)
-                # With its time, as engines do.
+                # Keeps the modification time, as engines do.
                 shutil.copy2(source, os.path.join(to, relative), follow_symlinks=False)
 
 
@@ -79,7 +79,7 @@ class Stage:
         to = self.inside(to)
         if "from" not in flags:
             if source != ".":
-                raise SystemExit(f"not known here: COPY {source}")
+                raise SystemExit(f"unsupported: COPY {source}")
             return copy_context(context, to)
         os.makedirs(to, exist_ok=True)
         subprocess.run(["cp", "-a", stages[flags["from"]].inside(source) + "/.", to], check=True)
@@ -119,7 +119,7 @@ def main():
         elif name == "CMD":
             stage.command = json.loads(rest)
         elif name not in ("EXPOSE", "LABEL"):
-            raise SystemExit(f"not known here: {name}")
+            raise SystemExit(f"unsupported: {name}")
     keys = ("root", "environment", "user", "entrypoint", "command")
     print(json.dumps({key: getattr(stage, key) for key in keys}))
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Run by run, in namespaces: the Dockerfile without Docker. Its steps are run one by one (dockerfile.py), and what they
-# make is started as a container by runc.
+# Started by run in namespaces: tests the Dockerfile without Docker. dockerfile.py runs its steps one by one, and runc
+# starts the result as a container.
 #
-# What is real: the instructions and their order, what .dockerignore lets through, the commands of the build, the files
-# of the image, its user, entry point and command.
-# What is emulated: the image `rust` is this machine's /usr and Rust toolchain, read-only, with crates that have been
-# downloaded before; the results of an earlier build lie in /source/target; there are no layers and no image files.
+# Real: the instructions and their order, .dockerignore, the build commands, the files of the image, its user, entry
+# point and command.
+# Emulated: the image `rust` is this machine's /usr and Rust toolchain, read-only, with crates downloaded before;
+# /source/target contains the results of an earlier build; there are no layers and no image files.
 #
 #   image.sh DEBIAN_ROOT
 set -u
@@ -14,13 +14,13 @@ begin
 scratch
 base=$scratch/rust
 built=$PWD/target/packages/image-target
-# Control groups of containers are named after it.
+# Also the name of the container's control group.
 id=msm-packages-$$-$(date +%s)
 
-# Where crates lie, under the same path as here: cargo would compile them again under another.
+# The same path inside and outside: under another path cargo would compile all crates again.
 home=${CARGO_HOME:-$HOME/.cargo}
 
-# This machine as the image that the build starts from.
+# Provides this machine as the base image of the build.
 base() {
     local sysroot part
     sysroot=$(rustc --print sysroot)
@@ -42,13 +42,13 @@ base() {
         : >$base/dev/$part
         mount --bind /dev/$part $base/dev/$part
     done
-    # cc is one of the alternatives.
+    # cc is a link to /etc/alternatives.
     cp -a /etc/alternatives /etc/ld.so.cache $base/etc/
     cp -aL /etc/ssl/certs $base/etc/ssl/
     echo 'root:x:0:0:root:/:/bin/sh' >$base/etc/passwd
 }
 
-# What has been compiled for the packages serves here too; cargo knows for itself what of it is still right.
+# Reuses the crates compiled for the packages; cargo checks whether they are current.
 warm() {
     [ -d target/release/deps ] && [ ! -d "$built/release" ] || return 0
     mkdir -p "$built/release"
@@ -58,13 +58,13 @@ warm() {
         \( -name '*.rlib' -o -name '*.rmeta' -o -name '*.so' -o -name '*.d' \) -exec cp -a {} "$built/release/deps/" \;
 }
 
-of_image() {
+image_property() {
     python3 -c 'import json, sys
 print(json.loads(open(sys.argv[1]).read().splitlines()[-1])[sys.argv[2]])' "$scratch/steps" "$1"
 }
 
-# bundle WORD...: describes a container of the image for runc(8), as `docker run IMAGE WORD...` would; without a word it
-# has the default command. The network is that of the test.
+# bundle [WORD...]: creates a bundle of the image for runc(8), like `docker run IMAGE [WORD...]`. It shares the network
+# of the test.
 bundle() {
     rm -rf $scratch/bundle
     mkdir $scratch/bundle
@@ -79,7 +79,7 @@ spec = json.load(open(file))
 uid, gid = (int(it) for it in image["user"].split(":"))
 process = spec["process"]
 process.update(terminal=False, user={"uid": uid, "gid": gid}, args=image["entrypoint"] + (words or image["command"]))
-# What an engine says where the image does not.
+# The default of container engines.
 path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 process["env"] = [f"{name}={value}" for name, value in {**path, **image["environment"]}.items()]
 spec["root"] = {"path": image["root"], "readonly": False}
@@ -93,7 +93,7 @@ container() {
     runc --root $scratch/runc "$@"
 }
 
-each_step_can_be_done() {
+every_step_succeeds() {
     command -v python3 >/dev/null || skip "needs python3"
     mkdir -p "$built"
     warm
@@ -101,21 +101,21 @@ each_step_can_be_done() {
     IMAGE_ENVIRONMENT='{"PATH": "/usr/local/rust/bin:/usr/bin:/bin", "CARGO_HOME": "'"$home"'",
         "CARGO_NET_OFFLINE": "true", "HOME": "/tmp"}' \
         python3 tests/packages/dockerfile.py Dockerfile . $scratch/stages rust=$base >$scratch/steps
-    [ "$(of_image root)" = "$scratch/stages/last" ]
+    [ "$(image_property root)" = "$scratch/stages/last" ]
 }
 
 image=$scratch/stages/last
-needs_image() {
-    [ -d $image ] || skip "there is no image: see each_step_can_be_done"
+require_image() {
+    [ -d $image ] || skip "there is no image: see every_step_succeeds"
 }
 
-needs_container() {
-    needs_image
+require_runc() {
+    require_image
     command -v runc >/dev/null || skip "needs runc(8)"
 }
 
-it_is_small_and_holds_nothing_else() {
-    needs_image
+image_is_small_and_minimal() {
+    require_image
     local size
     size=$(du -sxk $image | cut -f1)
     echo "$size KiB"
@@ -125,9 +125,9 @@ it_is_small_and_holds_nothing_else() {
     [ -z "$(find $image -xdev ! -path $image/run ! -user 0)" ]
 }
 
-it_prints_a_first_check() {
-    needs_container
-    [ "$(of_image user)" = 65532:65532 ]
+default_command_prints_a_check() {
+    require_runc
+    [ "$(image_property user)" = 65532:65532 ]
     bundle
     container run --bundle $scratch/bundle "$id" >$scratch/out
     cat $scratch/out
@@ -136,20 +136,20 @@ it_prints_a_first_check() {
     grep -qE '^Checked [1-9][0-9]* mounts?; 0 are dead' $scratch/out
 }
 
-an_option_makes_it_the_daemon() {
-    needs_container
+option_starts_the_daemon() {
+    require_runc
     local run
     ip link set lo up
     bundle --listen-address=127.0.0.1:9817 --syslog=off
     container run --bundle $scratch/bundle "$id" 2>$scratch/daemon &
     run=$!
-    # When the test fails, the container ends with its process namespace; its control group would stay.
+    # If the test fails, the container ends with its process namespace, but its control group would remain.
     trap 'container delete --force "$id"' EXIT
     until grep -q '^Checked ' $scratch/daemon; do
         kill -0 $run || fail "$(cat $scratch/daemon)"
         sleep 0.1
     done
-    # By the socket in /run, which its user may make.
+    # Uses the socket in /run, where the user of the container may create it.
     container exec "$id" $name status | grep -E '^Checked [1-9][0-9]* mounts?; 0 are dead'
     exec 3<>/dev/tcp/127.0.0.1/9817
     printf 'GET /-/healthy HTTP/1.0\r\nHost: localhost:9817\r\n\r\n' >&3
@@ -158,6 +158,6 @@ an_option_makes_it_the_daemon() {
     wait $run
 }
 
-check image each_step_can_be_done it_is_small_and_holds_nothing_else it_prints_a_first_check \
-    an_option_makes_it_the_daemon
+check image every_step_succeeds image_is_small_and_minimal default_command_prints_a_check \
+    option_starts_the_daemon
 finish

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Run by run, in namespaces: what the .rpm says of itself, and its life in a root with a shell and systemctl. That root is
-# a Debian, so nothing can be said of dependencies beyond their names.
+# Started by run in namespaces: tests the metadata of the .rpm, and installs it in a root with a shell and systemctl.
+# This root is a Debian, so only the names of the dependencies are checked.
 #
 #   rpm.sh DEBIAN_ROOT
 set -u
@@ -11,20 +11,20 @@ root=$scratch/root
 debian "$1" $root
 package_file=$(echo target/dist/*.rpm)
 
-needs_rpm() {
+require_rpm() {
     command -v rpm >/dev/null || skip "needs rpm"
 }
 
-asked() {
+query_package() {
     rpm -qp "$@" "$package_file"
 }
 
-# Its data is in the root, the program is this machine's.
-rpm_there() {
+# The rpm of this machine with the database of the root.
+rpm_in_root() {
     rpm --root $root --dbpath /var/lib/rpm "$@"
 }
 
-# another VERSION: the same but newer, and with another sample of the configuration.
+# another VERSION: builds a newer version of the package with another sample configuration.
 another() {
     local tree=$scratch/another tool=$PWD/target/tools/bin/cargo-generate-rpm
     rm -rf $tree
@@ -36,42 +36,42 @@ another() {
     (cd $tree && env -u CARGO_TARGET_DIR "$tool" -s "version = \"$1\"" -o "$scratch/$1.rpm")
 }
 
-it_says_what_it_is() {
-    needs_rpm
+metadata_matches_the_program() {
+    require_rpm
     local version
     version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
-    asked --info
-    [ "$(asked --queryformat '%{NAME} %{VERSION} %{LICENSE}')" = "$package $version MIT OR Apache-2.0" ]
+    query_package --info
+    [ "$(query_package --queryformat '%{NAME} %{VERSION} %{LICENSE}')" = "$package $version MIT OR Apache-2.0" ]
     rpm -K --nosignature "$package_file"
 }
 
-it_requires_the_libraries_that_it_is_linked_with() {
-    needs_rpm
-    asked --requires
-    asked --requires | grep -q '^libc.so.6(GLIBC_[0-9.]*)(64bit)'
-    asked --requires | grep -q '^libgcc_s.so.1'
-    # Nothing that Fedora and its like do not have.
-    ! asked --requires | grep -vE '^(libc|libm|libgcc_s|ld-linux-x86-64|libpthread|libdl)\.so|^(rpmlib|config)\(|^/bin/sh$|^rtld\(' 
+dependencies_cover_linked_libraries() {
+    require_rpm
+    query_package --requires
+    query_package --requires | grep -q '^libc.so.6(GLIBC_[0-9.]*)(64bit)'
+    query_package --requires | grep -q '^libgcc_s.so.1'
+    # Only libraries that Fedora and similar distributions have.
+    ! query_package --requires | grep -vE '^(libc|libm|libgcc_s|ld-linux-x86-64|libpthread|libdl)\.so|^(rpmlib|config)\(|^/bin/sh$|^rtld\(' 
 }
 
-the_configuration_is_one_that_stays() {
-    needs_rpm
-    [ "$(asked --configfiles)" = "/etc/$name/config.toml" ]
+configuration_is_marked_noreplace() {
+    require_rpm
+    [ "$(query_package --configfiles)" = "/etc/$name/config.toml" ]
     # 1: %config, 16: noreplace
-    asked --queryformat '[%{FILENAMES} %{FILEFLAGS}\n]' | grep -qx "/etc/$name/config.toml 17"
+    query_package --queryformat '[%{FILENAMES} %{FILEFLAGS}\n]' | grep -qx "/etc/$name/config.toml 17"
 }
 
-it_installs() {
-    needs_rpm
-    asked --scripts
-    rpm_there --initdb
-    rpm_there --nodeps -i "$package_file"
-    rpm_there -V --nodeps $package
+package_installs() {
+    require_rpm
+    query_package --scripts
+    rpm_in_root --initdb
+    rpm_in_root --nodeps -i "$package_file"
+    rpm_in_root -V --nodeps $package
     [ "$(in_root $root systemctl is-enabled $name.service)" = enabled ]
 }
 
-files_lie_where_they_belong() {
-    needs_rpm
+files_have_their_paths_and_modes() {
+    require_rpm
     local mode file
     while read -r mode file; do
         [ "$(stat -c '%a %U:%G' "$root$file")" = "$mode root:root" ] || fail "$file: $(stat -c '%a %U:%G' "$root$file")"
@@ -90,42 +90,42 @@ files_lie_where_they_belong() {
 FILES
 }
 
-it_runs() {
-    needs_rpm
+program_runs() {
+    require_rpm
     in_root $root $name --check-config
     in_root $root $name --once-only --syslog off 2>&1 | grep -E 'Checked [1-9][0-9]* mounts?; 0 are dead'
 }
 
-an_upgrade_keeps_what_was_changed() {
-    needs_rpm
+upgrade_keeps_local_changes() {
+    require_rpm
     in_root $root systemctl disable $name.service
     echo 'poll_interval = 30' >$root/etc/$name/config.toml
     another 99.0
-    rpm_there --nodeps -U "$scratch/99.0.rpm"
-    [ "$(rpm_there -q --queryformat '%{VERSION}' $package)" = 99.0 ]
+    rpm_in_root --nodeps -U "$scratch/99.0.rpm"
+    [ "$(rpm_in_root -q --queryformat '%{VERSION}' $package)" = 99.0 ]
     [ "$(cat $root/etc/$name/config.toml)" = 'poll_interval = 30' ]
     grep -qx '# new in 99.0' $root/etc/$name/config.toml.rpmnew
     [ "$(in_root $root systemctl is-enabled $name.service)" = disabled ]
 }
 
-an_upgrade_brings_the_new_sample() {
-    needs_rpm
+upgrade_installs_the_new_sample() {
+    require_rpm
     mv $root/etc/$name/config.toml.rpmnew $root/etc/$name/config.toml
     another 99.1
-    rpm_there --nodeps -U "$scratch/99.1.rpm"
+    rpm_in_root --nodeps -U "$scratch/99.1.rpm"
     grep -qx '# new in 99.1' $root/etc/$name/config.toml
 }
 
-a_removal_keeps_what_was_changed_and_nothing_else() {
-    needs_rpm
+removal_keeps_only_changed_configuration() {
+    require_rpm
     in_root $root systemctl enable $name.service
     echo 'poll_interval = 30' >$root/etc/$name/config.toml
-    rpm_there -e $package
+    rpm_in_root -e $package
     [ "$(cd $root && find . -xdev \( -name "*$name*" -o -name "*$package*" \) | tr '\n' ' ')" = "./etc/$name " ]
     [ "$(ls $root/etc/$name)" = config.toml.rpmsave ]
 }
 
-check rpm it_says_what_it_is it_requires_the_libraries_that_it_is_linked_with the_configuration_is_one_that_stays \
-    it_installs files_lie_where_they_belong it_runs an_upgrade_keeps_what_was_changed an_upgrade_brings_the_new_sample \
-    a_removal_keeps_what_was_changed_and_nothing_else
+check rpm metadata_matches_the_program dependencies_cover_linked_libraries configuration_is_marked_noreplace \
+    package_installs files_have_their_paths_and_modes program_runs upgrade_keeps_local_changes upgrade_installs_the_new_sample \
+    removal_keeps_only_changed_configuration
 finish

@@ -1,77 +1,77 @@
-# shellcheck shell=bash disable=SC2016,SC2154 # run has the variables; `soon` evaluates later
-# Sourced by run: the unit under a real systemd. The tests build on each other: the machine is booted once.
+# shellcheck shell=bash disable=SC2016,SC2154 # run sets the variables; `wait_until` evaluates its arguments later
+# Sourced by run: the unit under a real systemd. The tests depend on each other; the machine is booted once.
 
 # shellcheck disable=SC2034 # for run
-BOOTED_TESTS="systemd_boots started_means_ready the_status_line_counts its_mounts_are_those_of_process_1
-    it_is_reloaded a_refused_reload_is_over_too signs_of_life_come wrong_options_are_not_tried_again
-    a_killed_daemon_is_started_again a_stopped_loop_is_killed_and_started_again
-    a_stop_takes_a_second_with_100_unkillable_probes it_starts_at_once_beside_what_was_left_behind
-    it_is_restarted_at_once it_goes_on_while_systemd_hangs the_hardened_unit_misses_nothing"
+BOOTED_TESTS="systemd_boots start_returns_when_ready status_text_counts_mounts daemon_is_in_the_mount_namespace_of_process_1
+    reload_keeps_the_process rejected_reload_finishes watchdog_is_notified invalid_options_are_not_restarted
+    killed_daemon_is_restarted stopped_daemon_is_restarted_by_the_watchdog
+    stop_takes_a_second_with_100_unkillable_probes stranded_probers_do_not_delay_start
+    stranded_probers_do_not_delay_restart blocked_systemd_does_not_delay_detection hardened_unit_probes_every_mount"
 
 SERVICE=mount_status_monitor
-# Stopped within this, whatever hangs.
+# The daemon stops within this time, whatever hangs.
 STOP_LIMIT_MS=1000
 root=$scratch/root
 booted=$scratch/booted
 
-# Runs a command in the machine. What hangs there hangs no test.
-there() {
+# Runs a command in the machine, with a timeout.
+in_machine() {
     timeout -k 1 30 nsenter -t "$(cat "$root.pid")" -m -p -u -i -n -C -- "$@"
 }
 
-shown() {
-    there systemctl show -P "$1" $SERVICE
+unit_property() {
+    in_machine systemctl show -P "$1" $SERVICE
 }
 
 journal() {
-    # Not by -u: for a second journald takes a young process for a part of the unit that forked it.
-    there journalctl --no-pager -o cat -t $SERVICE "$@"
+    # Not by -u: for about a second journald assigns a new process to the unit that forked it.
+    in_machine journalctl --no-pager -o cat -t $SERVICE "$@"
 }
 
 # Changes the unit for one test.
 drop_in() {
-    there sh -c "mkdir -p /run/systemd/system/$SERVICE.service.d &&
+    in_machine sh -c "mkdir -p /run/systemd/system/$SERVICE.service.d &&
         cat >/run/systemd/system/$SERVICE.service.d/test.conf && systemctl daemon-reload"
 }
 
 is_active() {
-    [ "$(shown ActiveState)" = active ] && [ "$(shown MainPID)" -gt 1 ]
+    [ "$(unit_property ActiveState)" = active ] && [ "$(unit_property MainPID)" -gt 1 ]
 }
 
-says() {
+status_text_is() {
     # shellcheck disable=SC2053 # a pattern
-    [[ $(shown StatusText) == $1 ]]
+    [[ $(unit_property StatusText) == $1 ]]
 }
 
-# What process 1 itself has logged.
-logged() {
-    there journalctl --no-pager -o cat _PID=1 | grep -E "$1"
+# Searches the log of process 1.
+systemd_has_logged() {
+    in_machine journalctl --no-pager -o cat _PID=1 | grep -E "$1"
 }
 
-power_off() {
+stop_machine() {
     [ -s "$scratch/outer" ] || return 0
-    # It tidies up when process 1 is gone, which takes with it all that hangs.
+    # container.sh cleans up after process 1 has ended, which ends everything that hangs.
     kill "$(cat "$scratch/outer")" 2>/dev/null
     while kill -0 "$(cat "$scratch/outer")" 2>/dev/null; do sleep 0.05; done
 }
 
-needs_machine() {
+require_machine() {
     [ -e "$booted" ] || skip "systemd does not run: see systemd_boots"
 }
 
-possible() {
+check_requirements() {
     [ "$(id -u)" = 0 ] || skip "needs root"
     [ -x /lib/systemd/systemd ] || skip "needs systemd"
     [ -w /dev/fuse ] || skip "needs /dev/fuse"
     grep -qw cgroup2 /proc/filesystems || skip "needs control groups, version 2"
-    unshare --mount --pid --fork --uts --ipc --net --cgroup true 2>/dev/null || skip "needs the right to make namespaces"
-    # In a container, groups may be read-only.
+    unshare --mount --pid --fork --uts --ipc --net --cgroup true 2>/dev/null || skip "needs permission to create namespaces"
+    # In a container, control groups may be read-only.
     unshare --mount --propagation private sh -c 'mkdir "$1" && mount -t cgroup2 cgroup2 "$1" && mkdir "$1/$2" &&
-        rmdir "$1/$2"' sh "$scratch/try" "${scratch##*/}" || skip "needs the right to make control groups"
+        rmdir "$1/$2"' sh "$scratch/try" "${scratch##*/}" || skip "needs permission to create control groups"
 }
 
 systemd_boots() {
-    possible
+    check_requirements
     mkdir "$root" "$scratch/programs"
     cp "$programs/mount_status_monitor" "$programs/examples/faultfs" "$scratch/programs/"
     mkdir "$scratch/units"
@@ -80,7 +80,7 @@ systemd_boots() {
     tests/service/container.sh "$root" "$scratch/programs" "$scratch/units" "$scratch/console" $$ \
         >"$scratch/container" 2>&1 &
     echo $! >"$scratch/outer"
-    if ! (soon 10 "there is a process 1" test -s "$root.pid" && soon 60 "systemd runs" running); then
+    if ! (wait_until 10 "there is a process 1" test -s "$root.pid" && wait_until 60 "systemd runs" running); then
         cat "$scratch/container" "$scratch/console"
         exit 1
     fi
@@ -88,200 +88,199 @@ systemd_boots() {
 }
 
 running() {
-    [ "$(there systemctl is-system-running)" = running ]
+    [ "$(in_machine systemctl is-system-running)" = running ]
 }
 
-# The unit is Type=notify: systemctl returns when READY=1 has come, and not before.
-started_means_ready() {
-    needs_machine
-    there systemctl log-level debug
-    there systemctl start $SERVICE
+# The unit is Type=notify: `systemctl start` returns when READY=1 has arrived.
+start_returns_when_ready() {
+    require_machine
+    in_machine systemctl log-level debug
+    in_machine systemctl start $SERVICE
     is_active
-    logged 'Got notification message from PID [0-9]+ \(READY=1\)'
-    there systemctl log-level info
-    soon 5 "the first run is told" eval 'journal | grep -q "^Checked [0-9]* mounts; 0 are dead"'
-    # Its socket shows it a little later.
-    soon 5 "it answers" eval 'there mount_status_monitor status | grep -q "^ok .* /usr/local$"'
+    systemd_has_logged 'Got notification message from PID [0-9]+ \(READY=1\)'
+    in_machine systemctl log-level info
+    wait_until 5 "the first run is logged" eval 'journal | grep -q "^Checked [0-9]* mounts; 0 are dead"'
+    # The snapshot is published shortly after the log line.
+    wait_until 5 "status shows the mounts" eval 'in_machine mount_status_monitor status | grep -q "^ok .* /usr/local$"'
 }
 
-the_status_line_counts() {
-    needs_machine
-    soon 5 "0 are dead" says 'Watching [1-9]* mounts; 0 are dead'
-    echo "# $(shown StatusText)"
+status_text_counts_mounts() {
+    require_machine
+    wait_until 5 "0 are dead" status_text_is 'Watching [1-9]* mounts; 0 are dead'
+    echo "# $(unit_property StatusText)"
 }
 
-its_mounts_are_those_of_process_1() {
-    needs_machine
+daemon_is_in_the_mount_namespace_of_process_1() {
+    require_machine
     local pid
-    pid=$(shown MainPID)
-        there sh -c '[ "$(readlink /proc/1/ns/mnt)" = "$(readlink "/proc/$1/ns/mnt")" ]' sh "$pid"
-    # And so a mount that is made now is seen.
-    there sh -c 'mkdir -p /mnt/later && mount -t tmpfs later /mnt/later'
-    soon 5 "a new mount is told" eval 'journal | grep -q "^Mount appeared: /mnt/later"'
-    there umount /mnt/later
+    pid=$(unit_property MainPID)
+    in_machine sh -c '[ "$(readlink /proc/1/ns/mnt)" = "$(readlink "/proc/$1/ns/mnt")" ]' sh "$pid"
+    # Therefore a new mount is detected.
+    in_machine sh -c 'mkdir -p /mnt/later && mount -t tmpfs later /mnt/later'
+    wait_until 5 "the new mount is logged" eval 'journal | grep -q "^Mount appeared: /mnt/later"'
+    in_machine umount /mnt/later
 }
 
-it_is_reloaded() {
-    needs_machine
+reload_keeps_the_process() {
+    require_machine
     local pid
-    pid=$(shown MainPID)
-    there systemctl log-level debug
-    there systemctl reload $SERVICE
-    soon 5 "RELOADING with the time" logged "Got notification message from PID $pid \(RELOADING=1, MONOTONIC_USEC="
-    soon 5 "it runs again" eval 'is_active && [ "$(shown SubState)" = running ]'
-    there systemctl log-level info
-    [ "$(shown MainPID)" = "$pid" ]
+    pid=$(unit_property MainPID)
+    in_machine systemctl log-level debug
+    in_machine systemctl reload $SERVICE
+    wait_until 5 "RELOADING with the time" systemd_has_logged "Got notification message from PID $pid \(RELOADING=1, MONOTONIC_USEC="
+    wait_until 5 "the unit is running again" eval 'is_active && [ "$(unit_property SubState)" = running ]'
+    in_machine systemctl log-level info
+    [ "$(unit_property MainPID)" = "$pid" ]
 }
 
-# Else it would be reloading for ever, and systemd would refuse the next one.
-a_refused_reload_is_over_too() {
-    needs_machine
+# Otherwise the unit would stay in the state "reloading", and systemd would refuse the next reload.
+rejected_reload_finishes() {
+    require_machine
     local pid
-    pid=$(shown MainPID)
-    there sh -c 'mkdir -p /etc/mount_status_monitor && echo "no_such_key = 1" >/etc/mount_status_monitor/config.toml'
-    there systemctl reload $SERVICE
-    soon 5 "the mistake is told" eval 'journal | grep -q "^Configuration not reloaded, .*no_such_key"'
-    soon 5 "it runs again" eval 'is_active && [ "$(shown SubState)" = running ]'
-    there rm -r /etc/mount_status_monitor
-    there systemctl reload $SERVICE
-    soon 5 "it is reloaded" eval 'journal | grep -q "^Configuration reloaded"'
-    soon 5 "it runs again" eval 'is_active && [ "$(shown SubState)" = running ]'
-    [ "$(shown MainPID)" = "$pid" ]
+    pid=$(unit_property MainPID)
+    in_machine sh -c 'mkdir -p /etc/mount_status_monitor && echo "no_such_key = 1" >/etc/mount_status_monitor/config.toml'
+    in_machine systemctl reload $SERVICE
+    wait_until 5 "the error is logged" eval 'journal | grep -q "^Configuration not reloaded, .*no_such_key"'
+    wait_until 5 "the unit is running again" eval 'is_active && [ "$(unit_property SubState)" = running ]'
+    in_machine rm -r /etc/mount_status_monitor
+    in_machine systemctl reload $SERVICE
+    wait_until 5 "the configuration is reloaded" eval 'journal | grep -q "^Configuration reloaded"'
+    wait_until 5 "the unit is running again" eval 'is_active && [ "$(unit_property SubState)" = running ]'
+    [ "$(unit_property MainPID)" = "$pid" ]
 }
 
-signs_of_life_come() {
-    needs_machine
+watchdog_is_notified() {
+    require_machine
     drop_in <<<$'[Service]\nWatchdogSec=2s'
-    there systemctl restart $SERVICE
+    in_machine systemctl restart $SERVICE
     local pid
-    pid=$(shown MainPID)
-    there systemctl log-level debug
-    # Four of them are twice the patience of the watchdog.
-    soon 10 "signs of life" eval '[ "$(logged "from PID '"$pid"' \(.*WATCHDOG=1" | wc -l)" -ge 4 ]'
-    there systemctl log-level info
-    [ "$(shown MainPID):$(shown NRestarts)" = "$pid:0" ]
+    pid=$(unit_property MainPID)
+    in_machine systemctl log-level debug
+    # Four notifications take twice the watchdog timeout.
+    wait_until 10 "watchdog notifications" eval '[ "$(systemd_has_logged "from PID '"$pid"' \(.*WATCHDOG=1" | wc -l)" -ge 4 ]'
+    in_machine systemctl log-level info
+    [ "$(unit_property MainPID):$(unit_property NRestarts)" = "$pid:0" ]
 }
 
-wrong_options_are_not_tried_again() {
-    needs_machine
+invalid_options_are_not_restarted() {
+    require_machine
     drop_in <<<$'[Service]\nEnvironment=OPTIONS=--no-such-option'
-    there systemctl stop $SERVICE
-    if there systemctl start $SERVICE; then fail "it starts"; fi
-    [ "$(shown ExecMainStatus):$(shown ActiveState):$(shown NRestarts)" = 2:failed:0 ]
-    there systemctl reset-failed $SERVICE
+    in_machine systemctl stop $SERVICE
+    if in_machine systemctl start $SERVICE; then fail "the unit starts with an invalid option"; fi
+    [ "$(unit_property ExecMainStatus):$(unit_property ActiveState):$(unit_property NRestarts)" = 2:failed:0 ]
+    in_machine systemctl reset-failed $SERVICE
 }
 
-a_killed_daemon_is_started_again() {
-    needs_machine
+killed_daemon_is_restarted() {
+    require_machine
     drop_in <<<'[Service]'
-    there systemctl start $SERVICE
-    there kill -KILL "$(shown MainPID)"
-    soon 5 "it is started again" eval '[ "$(shown NRestarts)" = 1 ] && is_active'
+    in_machine systemctl start $SERVICE
+    in_machine kill -KILL "$(unit_property MainPID)"
+    wait_until 5 "the daemon is restarted" eval '[ "$(unit_property NRestarts)" = 1 ] && is_active'
 }
 
-# A loop that does not turn, as far as systemd can see.
-a_stopped_loop_is_killed_and_started_again() {
-    needs_machine
+# For systemd, a stopped process is an event loop that does not run.
+stopped_daemon_is_restarted_by_the_watchdog() {
+    require_machine
     drop_in <<<$'[Service]\nWatchdogSec=2s'
-    there systemctl restart $SERVICE
+    in_machine systemctl restart $SERVICE
     local pid start
-    pid=$(shown MainPID)
+    pid=$(unit_property MainPID)
     start=$(now_ms)
-    there kill -STOP "$pid"
-    soon 10 "it is started again" eval 'is_active && [ "$(shown MainPID)" != '"$pid"' ]'
-    echo "# started again $(($(now_ms) - start)) ms after it was stopped, with a watchdog of 2 s"
-    logged "$SERVICE.service: Watchdog timeout"
+    in_machine kill -STOP "$pid"
+    wait_until 10 "the daemon is restarted" eval 'is_active && [ "$(unit_property MainPID)" != '"$pid"' ]'
+    echo "# restarted $(($(now_ms) - start)) ms after SIGSTOP, with a watchdog timeout of 2 s"
+    systemd_has_logged "$SERVICE.service: Watchdog timeout"
     drop_in <<<'[Service]'
 }
 
-# The server of the mounts: its stdin is a pipe that stays open as long as the machine is there.
-serve() {
+# Starts tests/faultfs in the machine.
+start_fault_server() {
     mkfifo "$scratch/orders"
     : >"$scratch/answers"
     nsenter -t "$(cat "$root.pid")" -m -p -u -i -n -C -- faultfs <"$scratch/orders" >"$scratch/answers" 2>&1 &
-    # Somebody has to hold the other end, and to end with the machine.
+    # Keeps the write end open until the machine ends.
     nsenter -t "$(cat "$root.pid")" -p -m -- sleep infinity >"$scratch/orders" &
 }
 
-order() {
+set_fault() {
     local before
     before=$(wc -l <"$scratch/answers")
     echo "$*" >"$scratch/orders"
-    soon 10 "an answer to: $*" eval '[ "$(wc -l <"$scratch/answers")" -gt '"$before"' ]'
+    wait_until 10 "a reply to: $*" eval '[ "$(wc -l <"$scratch/answers")" -gt '"$before"' ]'
     [ "$(tail -n 1 "$scratch/answers")" = ok ] || fail "$(tail -n 1 "$scratch/answers")"
 }
 
-# Threads in the unit's control group that even SIGKILL does not end.
-unkillable() {
-        there sh -c 'cat $(sed "s,.*,/proc/&/task/*/stat," "/sys/fs/cgroup/system.slice/$1.service/cgroup.procs") 2>/dev/null |
+# Threads in the unit's control group that are in D state.
+count_unkillable_threads() {
+    in_machine sh -c 'cat $(sed "s,.*,/proc/&/task/*/stat," "/sys/fs/cgroup/system.slice/$1.service/cgroup.procs") 2>/dev/null |
         grep -c "(msm-[^)]*) D "' sh $SERVICE || true
 }
 
-a_stop_takes_a_second_with_100_unkillable_probes() {
-    needs_machine
+stop_takes_a_second_with_100_unkillable_probes() {
+    require_machine
     drop_in <<<$'[Service]\nEnvironment="OPTIONS=--syslog=off --timeout 1 --mount-points-include ^/mnt/"'
-    there systemctl restart $SERVICE
-    serve
-    order mount /mnt/0..100 allow_other
-    soon 5 "they are watched" says 'Watching 100 mounts; 0 are dead'
-    order mute all
-    there systemctl restart $SERVICE
-    soon 10 "all are dead" says 'Watching 100 mounts; 100 are dead: /mnt/*, and 90 more'
-    soon 10 "its prober is left behind" eval 'journal | grep -q "is stranded: it is stranded: it cannot be killed while 100 of its probes"'
-    stop_in_time
-    [ "$(shown ActiveState):$(shown Result)" = inactive:success ] || fail "$(shown ActiveState):$(shown Result)"
-    [ "$(unkillable)" -ge 100 ] || fail "only $(unkillable) threads are left: nothing was tested"
+    in_machine systemctl restart $SERVICE
+    start_fault_server
+    set_fault mount /mnt/0..100 allow_other
+    wait_until 5 "the mounts are watched" status_text_is 'Watching 100 mounts; 0 are dead'
+    set_fault mute all
+    in_machine systemctl restart $SERVICE
+    wait_until 10 "all mounts are dead" status_text_is 'Watching 100 mounts; 100 are dead: /mnt/*, and 90 more'
+    wait_until 10 "the prober is stranded" eval 'journal | grep -q "is stranded: it cannot be killed while 100 of its probes"'
+    assert_stop_in_time
+    [ "$(unit_property ActiveState):$(unit_property Result)" = inactive:success ] || fail "$(unit_property ActiveState):$(unit_property Result)"
+    [ "$(count_unkillable_threads)" -ge 100 ] || fail "only $(count_unkillable_threads) threads remain: nothing was tested"
 }
 
-stop_in_time() {
+assert_stop_in_time() {
     local start took
     start=$(now_ms)
-    there systemctl stop $SERVICE
+    in_machine systemctl stop $SERVICE
     took=$(($(now_ms) - start))
     echo "# stopped in $took ms"
     [ $took -le $((STOP_LIMIT_MS + slack)) ]
 }
 
-it_starts_at_once_beside_what_was_left_behind() {
-    needs_machine
+stranded_probers_do_not_delay_start() {
+    require_machine
     local start took
     start=$(now_ms)
-    there systemctl start $SERVICE
+    in_machine systemctl start $SERVICE
     took=$(($(now_ms) - start))
-    echo "# started in $took ms, beside $(unkillable) threads that hang"
+    echo "# started in $took ms, with $(count_unkillable_threads) hung threads"
     [ $took -le $((1000 + slack)) ]
-    soon 10 "all are dead" says 'Watching 100 mounts; 100 are dead: /mnt/*'
-    # Its port and its socket are its own.
-    # Exit status 1: some are dead.
-    there mount_status_monitor status >"$scratch/status" || [ $? = 1 ]
+    wait_until 10 "all mounts are dead" status_text_is 'Watching 100 mounts; 100 are dead: /mnt/*'
+    # The new daemon has the port and the socket. Exit status 1: some mounts are dead.
+    in_machine mount_status_monitor status >"$scratch/status" || [ $? = 1 ]
     [ "$(grep -c '^hung ' "$scratch/status")" = 100 ] || fail "$(cat "$scratch/status")"
     if journal -n 300 | grep -iE 'in use|cannot (listen|bind)'; then exit 1; fi
 }
 
-it_is_restarted_at_once() {
-    needs_machine
+stranded_probers_do_not_delay_restart() {
+    require_machine
     local start took
     start=$(now_ms)
-    there systemctl restart $SERVICE
+    in_machine systemctl restart $SERVICE
     took=$(($(now_ms) - start))
-    echo "# restarted in $took ms, beside $(unkillable) threads that hang"
+    echo "# restarted in $took ms, with $(count_unkillable_threads) hung threads"
     [ $took -le $((2 * STOP_LIMIT_MS + slack)) ]
-    order ok all
-    order release all
-    soon 10 "all are well" says 'Watching 100 mounts; 0 are dead'
-    soon 10 "nothing is left behind" eval '[ "$(unkillable)" = 0 ]'
+    set_fault ok all
+    set_fault release all
+    wait_until 10 "all mounts are ok" status_text_is 'Watching 100 mounts; 0 are dead'
+    wait_until 10 "no stranded thread remains" eval '[ "$(count_unkillable_threads)" = 0 ]'
 }
 
-# Process 1 looks at mounts and may hang on one. Its socket is full then, and a message to it would wait.
-it_goes_on_while_systemd_hangs() {
-    needs_machine
-    needs python3
+# systemd itself may hang on a mount. Then its notification socket is full, and a blocking send would wait.
+blocked_systemd_does_not_delay_detection() {
+    require_machine
+    require_command python3
     kill -STOP "$(cat "$root.pid")"
     # shellcheck disable=SC2064 # now
     trap "kill -CONT $(cat "$root.pid")" EXIT
-    there python3 - <<'PYTHON'
+    in_machine python3 - <<'PYTHON'
 import socket
-# Full is what a new socket cannot send to: an old one may just have used up its own share.
+# The queue is full only if a new socket cannot send: an old socket may have reached its own send limit.
 for _ in range(100):
     notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     notify.setblocking(False)
@@ -293,46 +292,46 @@ for _ in range(100):
     except BlockingIOError:
         if sent == 0:
             raise SystemExit(0)
-raise SystemExit("it is never full: nothing was tested")
+raise SystemExit("the queue is never full: nothing was tested")
 PYTHON
-    order mount /mnt/frozen allow_other mute
-    soon 10 "a hang is seen" eval 'there mount_status_monitor status | grep -q "^hung .* /mnt/frozen$"'
-    order ok /mnt/frozen
-    order release /mnt/frozen
-    soon 10 "its end is seen" eval 'there mount_status_monitor status | grep -q "^ok .* /mnt/frozen$"'
-    order mount /mnt/other allow_other mute
-    soon 10 "the next hang is seen" eval 'there mount_status_monitor status | grep -q "^hung .* /mnt/other$"'
+    set_fault mount /mnt/frozen allow_other mute
+    wait_until 10 "the hang is detected" eval 'in_machine mount_status_monitor status | grep -q "^hung .* /mnt/frozen$"'
+    set_fault ok /mnt/frozen
+    set_fault release /mnt/frozen
+    wait_until 10 "the recovery is detected" eval 'in_machine mount_status_monitor status | grep -q "^ok .* /mnt/frozen$"'
+    set_fault mount /mnt/other allow_other mute
+    wait_until 10 "the next hang is detected" eval 'in_machine mount_status_monitor status | grep -q "^hung .* /mnt/other$"'
     kill -CONT "$(cat "$root.pid")"
-    soon 10 "systemd learns of it" says 'Watching 102 mounts; 1 is dead: /mnt/other'
-    order ok all
-    order release all
-    order unmount /mnt/frozen
-    order unmount /mnt/other
-    soon 10 "they are gone" says 'Watching 100 mounts; 0 are dead'
+    wait_until 10 "the status text is updated" status_text_is 'Watching 102 mounts; 1 is dead: /mnt/other'
+    set_fault ok all
+    set_fault release all
+    set_fault unmount /mnt/frozen
+    set_fault unmount /mnt/other
+    wait_until 10 "the mounts are gone" status_text_is 'Watching 100 mounts; 0 are dead'
 }
 
-# With the drop-in for machines without hooks: what each of its capabilities is there for.
-the_hardened_unit_misses_nothing() {
-    needs_machine
-    there systemctl stop $SERVICE
+# With the drop-in for machines without hooks: tests what each of its capabilities is needed for.
+hardened_unit_probes_every_mount() {
+    require_machine
+    in_machine systemctl stop $SERVICE
     {
         cat "contrib/systemd/$SERVICE.service.d/no-hooks.conf"
         echo 'Environment="OPTIONS=--syslog=off --timeout 1 --poll-interval 1 --mount-points-include ^/mnt/"'
     } | drop_in
-    order mount /mnt/closed/in allow_other
-    order mount /mnt/of-a-user owner=1000
-    order mount /mnt/gone allow_other
-    there sh -c 'chmod 700 /mnt/closed && chown 1000 /mnt/closed'
-    order mute /mnt/7
-    order errno /mnt/8 EIO
-    there systemctl start $SERVICE
-    soon 10 "the dead are named" says 'Watching 103 mounts; 2 are dead: /mnt/7, /mnt/8'
-    there mount_status_monitor status >"$scratch/status" || [ $? = 1 ]
+    set_fault mount /mnt/closed/in allow_other
+    set_fault mount /mnt/of-a-user owner=1000
+    set_fault mount /mnt/gone allow_other
+    in_machine sh -c 'chmod 700 /mnt/closed && chown 1000 /mnt/closed'
+    set_fault mute /mnt/7
+    set_fault errno /mnt/8 EIO
+    in_machine systemctl start $SERVICE
+    wait_until 10 "the status text names the dead mounts" status_text_is 'Watching 103 mounts; 2 are dead: /mnt/7, /mnt/8'
+    in_machine mount_status_monitor status >"$scratch/status" || [ $? = 1 ]
     grep -E '/mnt/(closed/in|of-a-user)$' "$scratch/status" | grep -c '^ok ' | grep -qx 2 || fail "$(cat "$scratch/status")"
-    its_mounts_are_those_of_process_1
-    # To ask each is one thing, to take back what hangs another.
-    order mute /mnt/of-a-user
-    soon 10 "a user's mount hangs" eval 'journal -n 50 | grep -q "^Mount failed health-check: /mnt/of-a-user (hung"'
+    daemon_is_in_the_mount_namespace_of_process_1
+    # Abandoning a hung probe needs capabilities, too.
+    set_fault mute /mnt/of-a-user
+    wait_until 10 "the hang of a user's mount is logged" eval 'journal -n 50 | grep -q "^Mount failed health-check: /mnt/of-a-user (hung"'
     if journal | grep -E 'Cannot start a prober|cannot start a thread'; then exit 1; fi
-    stop_in_time
+    assert_stop_in_time
 }

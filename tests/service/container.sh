@@ -1,17 +1,16 @@
 #!/usr/bin/env bash
-# A machine of its own for tests/service/run: systemd as process 1 over the programs of this machine (/usr, read-only)
-# and nothing else of it: no other file, mount, unit, network or process. It dies with whoever started it, and nothing
-# of it stays.
+# A container for tests/service/run: systemd as process 1 with the programs of this machine (/usr, read-only), and its
+# own files, mounts, units, network and processes. It ends with its caller and leaves nothing behind.
 #
 #   container.sh ROOT BINARIES UNITS CONSOLE MASTER
 #
 # ROOT is an empty directory, BINARIES and UNITS are copied to /usr/local/bin and /etc/systemd/system, CONSOLE is a
-# file for what process 1 has to say, MASTER the process with which all of it ends. The process id of process 1 is
+# file for the output of process 1. The container ends when the process MASTER ends. The process id of process 1 is
 # written to ROOT.pid.
 set -eu
 here=$(readlink -f "$0")
 
-# Fresh, with what systemd needs to believe that this is an installed system.
+# The files that systemd expects of an installed system.
 files() {
     local root=$1 name
     mkdir -p "$root"/{dev,etc/systemd/system,etc/systemd/system-generators,proc,root,run,sys,tmp,usr,var,mnt,old}
@@ -23,9 +22,9 @@ files() {
     printf 'passwd: files\ngroup: files\n' >"$root/etc/nsswitch.conf"
     printf '%s\n' 00000000000000000000000000000001 >"$root/etc/machine-id"
     cp -P /etc/ld.so.cache "$root/etc/" 2>/dev/null || true
-    # Nothing here is to be brought up to date.
+    # Suppresses update services.
     touch "$root/etc/.updated" "$root/var/.updated"
-    # What else is installed on this machine has no part in it.
+    # Masks generators and units of this machine.
     for name in /usr/lib/systemd/system-generators/*; do
         ln -s /dev/null "$root/etc/systemd/system-generators/${name##*/}"
     done
@@ -40,7 +39,7 @@ files() {
         ln -s /dev/null "$root/etc/systemd/system/$name"
     done
     printf '[Unit]\nRequires=basic.target\nAfter=basic.target\n' >"$root/etc/systemd/system/test.target"
-    # Nothing survives anyway, and no limit may hide a line.
+    # Nothing is persistent, and no rate limit may hide a line.
     mkdir "$root/etc/systemd/journald.conf.d"
     printf '[Journal]\nStorage=volatile\nRateLimitBurst=0\n' >"$root/etc/systemd/journald.conf.d/test.conf"
 }
@@ -62,7 +61,7 @@ devices() {
 
 case $1 in
 inside)
-    # In all the namespaces, before process 1 becomes systemd.
+    # Runs in all the namespaces, before process 1 becomes systemd.
     root=$2
     mount -t proc proc "$root/proc"
     mount -t sysfs sys "$root/sys"
@@ -74,7 +73,7 @@ inside)
         <dev/null >dev/console 2>&1
     ;;
 outside)
-    # In a mount namespace of its own, so that all mounts go with it.
+    # Runs in its own mount namespace, so that all mounts end with it.
     root=$2 console=$5 master=$6
     mount -t tmpfs -o mode=755 root "$root"
     files "$root"
@@ -85,14 +84,14 @@ outside)
     cp "$3"/* "$root/usr/local/bin/"
     cp -r "$4"/. "$root/etc/systemd/system/"
     devices "$root" "$console"
-    # A control group of its own: systemd may do in it what it likes.
+    # A separate control group, which systemd manages.
     groups=$root.cgroup
     mkdir "$groups"
     mount -t cgroup2 cgroup2 "$groups"
     group=$groups/${root##*/}
     mkdir "$group"
     clean() {
-        # Those who die with process 1 leave one after the other.
+        # The processes end one after the other after process 1 has ended.
         for _ in $(seq 100); do
             find "$group" -depth -type d -exec rmdir {} + 2>/dev/null && break
             read -r -t 0.1 <> <(:) || true
@@ -106,12 +105,12 @@ outside)
         sh -c 'echo $$ >"$1/cgroup.procs" && exec unshare --cgroup "$2" inside "$3"' sh "$group" "$here" "$root" &
     unshare=$!
     trap 'kill -KILL $unshare 2>/dev/null; wait $unshare; clean; exit 143' TERM INT
-    # Of the child of unshare, which is process 1 over there.
+    # The child of unshare is process 1 of the container.
     until pid=$(cat "/proc/$unshare/task/$unshare/children") && [ -n "$pid" ]; do
         read -r -t 0.05 <> <(:) || true
     done
     echo "${pid% }" >"$root.pid"
-    # Should the master be killed, nobody else would end it.
+    # Ends the container when the master has been killed.
     while kill -0 "$master" 2>/dev/null && kill -0 $unshare 2>/dev/null; do
         sleep 1 &
         wait $! || true

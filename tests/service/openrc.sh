@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# OpenRC as Debian packages it, laid over the programs of this machine in namespaces of its own; nothing is installed,
-# and nothing of it stays. Runs one service through its life and prints what is asked for below.
+# Runs the service under Debian's OpenRC, which is overlaid on the programs of this machine in separate namespaces:
+# start, status, reload, kill, restart, stop. Nothing is installed.
 #
-#   openrc.sh PACKAGES BINARY    with the unpacked packages, and the daemon
+#   openrc.sh PACKAGES BINARY    PACKAGES: directory of the unpacked packages, BINARY: the daemon
 set -eu
 packages=$1 binary=$2 name=mount_status_monitor
 here=$(readlink -f "$(dirname "$0")/../..")
@@ -27,21 +27,21 @@ mkdir $root/usr/local/bin
 cp "$binary" $root/usr/local/bin/$name
 mount --bind /dev $root/dev
 mount -t proc proc $root/proc
-# The script as it is, but for the place of the program.
+# The script with another path of the program.
 sed 's,^command="/usr/bin,command="/usr/local/bin,' "$here/contrib/openrc/$name" >$root/etc/init.d/$name
 chmod 755 $root/etc/init.d/$name
 echo 'command_args="--log-level info --syslog off"' >$root/etc/conf.d/$name
-# What OpenRC makes at boot.
+# Directories that OpenRC creates at boot.
 mkdir $root/run/openrc
 mkdir $root/run/openrc/{daemons,exclusive,failed,hotplugged,inactive,options,scheduled,started,starting,stopping,tmp,wasinactive}
 : >$root/run/openrc/softlevel
 
 service() {
-    # -D: what it depends on is not here.
+    # -D: ignore dependencies, which do not exist here.
     env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot $root rc-service -C -D $name "$1" 2>&1
 }
 
-# The daemon, which is neither its supervisor nor its prober.
+# The process id of the daemon, as opposed to its supervisor and its prober.
 daemon() {
     local pid
     # shellcheck disable=SC2013 # words
@@ -50,13 +50,13 @@ daemon() {
     done
 }
 
-soon() {
+wait_until() {
     local _
     for _ in $(seq 200); do
         ! "$@" >/dev/null 2>&1 || return 0
         sleep 0.1
     done
-    echo "not so in time: $*"
+    echo "timeout: $*"
     exit 1
 }
 
@@ -69,14 +69,14 @@ is_another() {
 }
 
 service start
-soon logs '^Checked '
+wait_until logs '^Checked '
 pid=$(daemon)
 service status | grep -q 'status: started'
 service reload
-soon logs reload
+wait_until logs reload
 [ "$(daemon)" = "$pid" ]
 kill -KILL "$pid"
-soon is_another "$pid"
+wait_until is_another "$pid"
 start=$(date +%s%3N)
 service stop
 echo "# OpenRC: stopped in $(($(date +%s%3N) - start)) ms"

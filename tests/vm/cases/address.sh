@@ -1,2 +1,2 @@
-# NFS 3 and 4.2, hard and soft: the server's address is gone.
+# NFS 3 and 4.2, hard and soft: the address of the server is removed.
 outage address

@@ -1,4 +1,4 @@
-# The attributes of a dead mount still come from the cache: `stat` sees nothing wrong, the monitor does.
+# Cached attributes: `stat` of a dead mount succeeds, but the monitor detects the failure.
 witness
 for version in 3 4.2; do
     nfs "cached-$version" $version hard,acdirmin=600,acdirmax=600
@@ -8,10 +8,10 @@ daemon
 break_drop
 expect_dead /mnt/cached-3 /mnt/cached-4.2
 for version in 3 4.2; do
-    timeout 2 stat -c %n "/mnt/cached-$version" >/dev/null || fail "stat of version $version has noticed it too"
+    timeout 2 stat -c %n "/mnt/cached-$version" >/dev/null || fail "stat of version $version fails, too"
 done
-witness_lives
+expect_witness_alive
 mark
-lab_heal
+lab_repair
 expect_recovered 120 /mnt/cached-3 /mnt/cached-4.2
 stop_daemon

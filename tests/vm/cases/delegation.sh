@@ -1,6 +1,6 @@
-# From 7.x on the client holds a delegation of a directory that somebody lists: then `stat`, a forced `statx` and a
-# listing succeed on a dead server.
-[ -e /sys/module/nfsv4/parameters/directory_delegations ] || not_here "this kernel has no directory delegations"
+# Since 7.x the client gets a delegation for a directory that is listed. Then `stat`, a forced `statx` and a listing
+# succeed although the server is dead.
+[ -e /sys/module/nfsv4/parameters/directory_delegations ] || not_applicable "this kernel has no directory delegations"
 witness
 nfs listed 4.2 hard
 echo x >/mnt/listed/file
@@ -11,12 +11,12 @@ delegations=$(at a sh -c 'cat /proc/fs/nfsd/clients/*/states' | grep -c 'type: d
 mark
 break_drop
 expect_dead /mnt/listed
-# It takes more than the caches' minute to show that it is the delegation.
+# Longer than the attribute cache (a minute), so that only the delegation can be the reason.
 sleep 90
 timeout 2 ls -l /mnt/listed >/dev/null || note "ls hangs too, with $delegations delegations"
-timeout 2 stat -c %n /mnt/listed >/dev/null || fail "stat has noticed it too, with $delegations delegations"
-witness_lives
+timeout 2 stat -c %n /mnt/listed >/dev/null || fail "stat fails, too, with $delegations delegations"
+expect_witness_alive
 mark
-lab_heal
+lab_repair
 expect_recovered 120 /mnt/listed
 stop_daemon

@@ -1,5 +1,4 @@
-# A process that has written to a dead NFS 3 mount and closes the file cannot be killed while the pages are dirty. It
-# is not ours; ours can be.
+# A process with dirty pages of a dead NFS 3 mount cannot be killed when it closes the file. Our probers can be.
 witness
 nfs dirty 3
 daemon
@@ -9,7 +8,7 @@ sh -c 'exec 6>/mnt/dirty/file
     until [ -e /tmp/write ]; do sleep 0.05; done
     echo x >&6' &
 writer=$!
-appears /tmp/opened
+wait_for_file /tmp/opened
 break_drop
 mark
 touch /tmp/write
@@ -22,8 +21,8 @@ else
     note "writer killable"
 fi
 expect_metric 0 mountstatus_probers_lost
-witness_lives
+expect_witness_alive
 mark
-lab_heal
+lab_repair
 expect_recovered 120 /mnt/dirty
 stop_daemon

@@ -1,5 +1,5 @@
-# The operator forces an unmount while a probe is under way and somebody still has a file open: the mount stays, and
-# the probe comes back with the kernel's own errno 512, which says nothing of the storage.
+# `umount -f` during a probe while a file is open: the mount stays, and the probe fails with the kernel's internal errno
+# 512, which says nothing about the storage.
 witness
 for version in 3 4.2; do
     nfs "forced-$version" $version
@@ -9,20 +9,20 @@ done
 daemon
 break_drop
 left=$((INTERVAL * 20))
-until [ "$(stuck | wc -l)" -ge 2 ] || [ $left = 0 ]; do
+until [ "$(stuck_threads | wc -l)" -ge 2 ] || [ $left = 0 ]; do
     sleep 0.05
     left=$((left - 1))
 done
-[ $left -gt 0 ] || fail "no probe is under way"
+[ $left -gt 0 ] || fail "no probe is in progress"
 for version in 3 4.2; do umount -i -f "/mnt/forced-$version" 2>/dev/null; done
 for version in 3 4.2; do grep -q " /mnt/forced-$version " /proc/self/mountinfo || fail "the mount is gone"; done
 sleep 1
-never "Mount failed health-check"
-# Nothing was learned, so they are asked again soon, and then told.
+expect_no_line "Mount failed health-check"
+# The result is inconclusive, so the mounts are probed again soon, and then reported.
 for version in 3 4.2; do expect $((2 * INTERVAL + TIMEOUT)) "Mount failed health-check: /mnt/forced-$version (hung"; done
-never "Mount failed health-check: /mnt/forced-3 (error"
-witness_lives
+expect_no_line "Mount failed health-check: /mnt/forced-3 (error"
+expect_witness_alive
 mark
-lab_heal
+lab_repair
 expect_recovered 120 /mnt/forced-3 /mnt/forced-4.2
 stop_daemon

@@ -1,4 +1,4 @@
-# Half an hour without the server: a bounded number of processes, none of them lost, and few words.
+# Half an hour without the server: a bounded number of processes, no stranded prober, and few log lines.
 witness
 nfs long-3 3
 nfs long-4.2 4.2
@@ -12,20 +12,20 @@ for _ in $(seq 120); do
     [ "$count" -le "$most" ] || most=$count
 done
 note "at most $most processes"
-# The daemon, its prober, and one that is just being killed.
+# The daemon, its prober, and an abandoned prober that is about to end.
 [ "$most" -le 3 ] || fail "up to $most processes"
 expect_metric 0 mountstatus_probers_lost
 expect_metric 2 dead_mountpoints
-none_stuck $((TIMEOUT + 1))
-accused_only /mnt/long-3 /mnt/long-4.2
+expect_no_stuck_process $((TIMEOUT + 1))
+expect_only_dead /mnt/long-3 /mnt/long-4.2
 for version in 3 4.2; do
-    told=$(lines | grep -c -F "Mount failed health-check: /mnt/long-$version (")
-    reminded=$(lines | grep -c -F "Mount still failing: /mnt/long-$version (")
+    failures=$(lines | grep -c -F "Mount failed health-check: /mnt/long-$version (")
+    reminders=$(lines | grep -c -F "Mount still failing: /mnt/long-$version (")
     # After 1, 3, 7 and 15 minutes.
-    [ "$told $reminded" = "1 4" ] || fail "version $version was told $told times and reminded of $reminded times"
+    [ "$failures $reminders" = "1 4" ] || fail "version $version: $failures failures and $reminders reminders"
 done
-witness_lives
+expect_witness_alive
 mark
-lab_heal
+lab_repair
 expect_recovered 120 /mnt/long-3 /mnt/long-4.2
 stop_daemon

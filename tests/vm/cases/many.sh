@@ -1,29 +1,29 @@
-# 300 mounts of one server, each a file system of its own: they cost one timeout, not 300.
+# 300 mounts of one server, each with its own superblock, take one timeout and not 300.
 export_dir a many
 mounts=300
 witness
 for number in $(seq $mounts); do
     mkdir -p /mnt/many/$number
-    # Without the helper, whose start takes longer than the mount.
+    # Without mount.nfs, whose start takes longer than the mount.
     busybox mount -i -t nfs4 -o nosharecache,vers=4.2,proto=tcp,addr=10.9.0.2,clientaddr=10.9.0.1 \
         10.9.0.2:/srv/a/many /mnt/many/$number || fail "cannot mount $number"
 done
 daemon
 break_drop
 expect $((INTERVAL + TIMEOUT)) "Checked $(($(metric total_mountpoints) + 0)) mounts; $mounts are dead"
-note "told $(seconds $AFTER)"
-told=$(lines | grep -c -F "Mount failed health-check: /mnt/many/")
-[ "$told" = $mounts ] || fail "$told are told"
+note "detected after $(seconds $AFTER)"
+failures=$(lines | grep -c -F "Mount failed health-check: /mnt/many/")
+[ "$failures" = $mounts ] || fail "$failures failures are reported"
 expect_metric $mounts dead_mountpoints
-witness_lives
-none_stuck
+expect_witness_alive
+expect_no_stuck_process
 [ "$(processes)" -le 3 ] || fail "$(processes) processes"
 mark
-lab_heal
+lab_repair
 for _ in $(seq 1200); do
     [ "$(lines | grep -c -F "Mount recovered: /mnt/many/")" -lt $mounts ] || break
     sleep 0.1
 done
 [ "$(lines | grep -c -F "Mount recovered: /mnt/many/")" = $mounts ] || fail "not all recovered"
-note "recovered $(seconds $(($(now) - START)))"
+note "recovered after $(seconds $(($(now) - START)))"
 stop_daemon

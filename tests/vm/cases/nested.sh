@@ -1,4 +1,4 @@
-# A tmpfs inside a dead NFS mount cannot be reached either: one alarm, for the outer one.
+# A tmpfs below a dead NFS mount cannot be reached: one failure line, for the NFS mount.
 witness
 nfs outer 4.2
 mkdir -p /mnt/outer/inner
@@ -8,16 +8,16 @@ mount -t tmpfs tmpfs /mnt/outer/inner/deep
 daemon
 break_drop
 expect_dead /mnt/outer
-# By then the path to the inner ones hangs as well.
+# After this time, path lookups of the inner mounts hang, too.
 sleep 120
-accused_only /mnt/outer
+expect_only_dead /mnt/outer
 expect_metric 3 dead_mountpoints
-never "Mount still failing: /mnt/outer/inner"
-witness_lives
+expect_no_line "Mount still failing: /mnt/outer/inner"
+expect_witness_alive
 mark
-lab_heal
+lab_repair
 expect_recovered 120 /mnt/outer
 sleep 15
 expect_metric 0 dead_mountpoints
-accused_only
+expect_only_dead
 stop_daemon

@@ -1,5 +1,5 @@
-# Several mounts of one server: of two exports, twice of the same one, and a bind mount of a subdirectory. All of them
-# die with it; what shares a file system costs one stuck probe.
+# Several mounts of one server: two exports, one of them mounted twice, and a bind mount of a subdirectory. All of them
+# fail together.
 witness
 nfs first 4.2
 nfs second 4.2
@@ -12,8 +12,8 @@ before=$(metric mountstatus_probes_in_flight)
 break_drop
 expect_dead /mnt/first /mnt/second /mnt/again /mnt/bound
 expect_metric 4 dead_mountpoints
-witness_lives
+expect_witness_alive
 mark
-lab_heal
+lab_repair
 expect_recovered 120 /mnt/first /mnt/second /mnt/again /mnt/bound
 stop_daemon

@@ -1,4 +1,4 @@
-# SMB, soft (the usual way) and hard: packets to the server are dropped.
+# SMB, soft (the default) and hard: packets to the server are dropped.
 . /guest/lib/smb.sh
 smb_server
 witness
@@ -7,17 +7,17 @@ smb hard hard
 daemon
 break_smb
 expect_dead /mnt/soft /mnt/hard
-witness_lives
-# After three minutes the client itself gives up with errors of its own; it is the same incident.
+expect_witness_alive
+# After three minutes the client returns errors instead of waiting; that is the same incident.
 sleep 400
-accused_only /mnt/soft /mnt/hard
+expect_only_dead /mnt/soft /mnt/hard
 for mount in soft hard; do
-    never "Mount recovered: /mnt/$mount"
-    told=$(lines | grep -c -F "Mount failed health-check: /mnt/$mount (")
-    [ "$told" = 1 ] || fail "/mnt/$mount was told $told times"
+    expect_no_line "Mount recovered: /mnt/$mount"
+    failures=$(lines | grep -c -F "Mount failed health-check: /mnt/$mount (")
+    [ "$failures" = 1 ] || fail "/mnt/$mount was reported $failures times"
 done
-none_stuck $((TIMEOUT + 1))
+expect_no_stuck_process $((TIMEOUT + 1))
 mark
-lab_heal
+lab_repair
 expect_recovered 200 /mnt/soft /mnt/hard
 stop_daemon

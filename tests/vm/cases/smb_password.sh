@@ -1,4 +1,4 @@
-# SMB: the password is changed on the server, which starts again: nobody is let in any more, until the old one is back.
+# SMB: the server restarts with another password and rejects sessions, until it restarts with the old one.
 . /guest/lib/smb.sh
 smb_server
 witness
@@ -6,14 +6,14 @@ smb locked soft
 daemon
 smb_restart second
 expect_dead /mnt/locked
-witness_lives
+expect_witness_alive
 sleep 300
-accused_only /mnt/locked
-never "Mount recovered: /mnt/locked"
-# The client's attempts cannot be killed while they last, but each of them ends, and is not told again and again.
+expect_only_dead /mnt/locked
+expect_no_line "Mount recovered: /mnt/locked"
+# Session attempts of the client cannot be killed, but each of them ends, and not each of them is logged.
 [ "$(processes)" -le 4 ] || fail "$(processes) processes"
-said=$(lines | grep -c "] Prober ")
-[ "$said" -le 4 ] || fail "$said lines about probers"
+count=$(lines | grep -c "] Prober ")
+[ "$count" -le 4 ] || fail "$count lines about probers"
 mark
 smb_restart first
 expect_recovered 60 /mnt/locked

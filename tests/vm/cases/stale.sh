@@ -1,4 +1,4 @@
-# One export is withdrawn and its directory removed, while the server and its others live: ESTALE, for that one alone.
+# One export and its directory are removed while the server works: ESTALE for mounts of this export only.
 for version in 3 4.2; do
     nfs "gone-$version" $version
     nfs "stays-$version" $version
@@ -15,7 +15,7 @@ for version in 3 4.2; do
     [ "$(up /mnt/stays-$version)" = 1 ] || fail "/mnt/stays-$version is not up"
 done
 sleep 60
-accused_only /mnt/gone-3 /mnt/gone-4.2
+expect_only_dead /mnt/gone-3 /mnt/gone-4.2
 for version in 3 4.2; do
     umount "/mnt/gone-$version" || fail "umount of a stale mount"
     expect 120 "Mount disappeared: /mnt/gone-$version ("

@@ -1,14 +1,14 @@
-# The daemon under test, and what it says. Its lines are stamped as they come, so that a check measures when it was
-# said and not when it was looked for.
+# The daemon under test and its log lines. The lines get a time stamp on arrival, so that checks measure when a line was
+# logged and not when it was searched.
 
 INTERVAL=10
 TIMEOUT=3
-# What the guest itself may add to a promised time: its processor is slow, but its clock is exact.
+# Seconds that the slow processor of the guest may add to a promised time.
 SLACK=1
 LOG=/tmp/daemon.log
 SELF=mount_status_monitor
 
-daemon() { # [OPTION...]: starts it and waits for the end of its first run
+daemon() { # [OPTION...]: starts the daemon and waits for the end of its first run
     launch "$@"
     wait_for 60 "Checked " || fail "no first run"
     mark
@@ -27,7 +27,7 @@ launch() { # [OPTION...]
     DAEMON=$!
 }
 
-# From here on lines are looked for and times are counted.
+# Later checks see only lines after this point, and measure from this time.
 mark() {
     MARK=$(wc -l <$LOG)
     START=$(now)
@@ -37,8 +37,8 @@ lines() {
     tail -n +$((MARK + 1)) $LOG
 }
 
-# Looked for seldom, because looking is what costs most here; the stamps are exact all the same.
-wait_for() { # SECONDS TEXT: a line that begins with it, after the mark
+# Polls seldom, because polling is expensive here; the time stamps are exact.
+wait_for() { # SECONDS TEXT: waits for a line after the mark that begins with the text
     left=$(($1 * 4))
     until lines | grep -q -F "] $2"; do
         [ $left -gt 0 ] || return 1
@@ -47,60 +47,52 @@ wait_for() { # SECONDS TEXT: a line that begins with it, after the mark
     done
 }
 
-# A line must come within the time, counted from the mark; AFTER says how long it took.
+# Like wait_for, but fails after the time. Sets AFTER to the time from the mark to the line.
 expect() { # SECONDS TEXT
     wait_for $(($1 + SLACK)) "$2" || fail "not within $1s: $2"
-    said=$(lines | grep -m1 -F "] $2" | sed 's/^\[\([0-9]*\)\.\([0-9]*\)\].*/\1\2/')
-    AFTER=$((said - START))
+    logged_at=$(lines | grep -m1 -F "] $2" | sed 's/^\[\([0-9]*\)\.\([0-9]*\)\].*/\1\2/')
+    AFTER=$((logged_at - START))
     [ $AFTER -le $((($1 + SLACK) * 100)) ] || fail "after $(seconds $AFTER), not within $1s: $2"
 }
 
-never() { # TEXT: has not been said since the mark
-    ! lines | grep -q -F "] $1" || fail "said: $(lines | grep -m1 -F "] $1")"
+expect_no_line() { # TEXT: not logged since the mark
+    ! lines | grep -q -F "] $1" || fail "unexpected: $(lines | grep -m1 -F "] $1")"
 }
 
-# Each is told to be dead within interval + timeout, and no other.
+# Exactly these mounts are reported dead, within interval + timeout.
 expect_dead() { # PATH...
     latest=0
     for path; do
         expect $((INTERVAL + TIMEOUT)) "Mount failed health-check: $path ("
         [ $AFTER -le $latest ] || latest=$AFTER
     done
-    note "told $(seconds $latest)"
-    none_stuck
-    accused_only "$@"
+    note "detected after $(seconds $latest)"
+    expect_no_stuck_process
+    expect_only_dead "$@"
 }
 
-# No process of ours is in D state at some moment within the time, usually the second after a verdict. When a mount has
-# been dead for long, it is asked with the full timeout now and then.
-none_stuck() { # [SECONDS]
+# At some moment within the time (default: the second after a hang is logged) no thread of ours is in D state. A mount
+# that has been dead for long is probed with the full timeout now and then.
+expect_no_stuck_process() { # [SECONDS]
     for _ in $(seq $((${1:-1} * 10))); do
-        still=$(stuck)
+        still=$(stuck_threads)
         [ -n "$still" ] || return 0
         sleep 0.1
     done
     fail "in D state long after the deadline: $still"
 }
 
-stuck() {
-    for _ in $(seq 20); do
-        [ -z "$(stuck)" ] && return 0
-        sleep 0.1
-    done
-    fail "in D state long after the deadline: $(stuck)"
-}
-
-stuck() {
+stuck_threads() { # our threads in D state
     for stat in /proc/[0-9]*/task/*/stat; do
         { read -r line <"$stat"; } 2>/dev/null || continue
         case $line in *"(mount_status_mo) D"* | *"(msm-probe"*") D"*) echo "${line%% *}" ;; esac
     done
 }
 
-accused_only() { # PATH...: since the mark
-    accused=$(lines | sed -n 's/.*] Mount failed health-check: \([^ ]*\) .*/\1/p')
-    for path in $accused; do
-        case " $* " in *" $path "*) ;; *) fail "accused, but alive: $path" ;; esac
+expect_only_dead() { # PATH...: no other mount was reported dead since the mark
+    reported=$(lines | sed -n 's/.*] Mount failed health-check: \([^ ]*\) .*/\1/p')
+    for path in $reported; do
+        case " $* " in *" $path "*) ;; *) fail "reported dead, but alive: $path" ;; esac
     done
 }
 
@@ -112,24 +104,24 @@ expect_recovered() { # SECONDS PATH...
         expect "$limit" "Mount recovered: $path ("
         [ $AFTER -le $latest ] || latest=$AFTER
     done
-    note "recovered $(seconds $latest)"
+    note "recovered after $(seconds $latest)"
 }
 
-reason() { # PATH: the word after the bracket
+reason() { # PATH: the reason in its failure line
     lines | sed -n "s|.*] Mount failed health-check: $1 (\([a-z_]*\).*|\1|p" | head -1
 }
 
-# busybox's wget crashes here: it is static and asks the resolver, even for a number. A client that closes its end at
-# once is given up by the server.
+# The wget of busybox is static and crashes in the resolver, even for an address. The sleep keeps the connection open
+# until the server has responded.
 metrics() {
     { printf 'GET /metrics HTTP/1.0\r\n\r\n'; sleep 0.3; } | nc 127.0.0.1 9817 | tr -d '\r'
 }
 
-metric() { # NAME{LABELS}: its value
+metric() { # NAME{LABELS}: the value
     metrics | grep -F "$1" | grep -v '^#' | sed 's/.* //' | head -1
 }
 
-# The metrics show what was said within a second.
+# Metrics are published within a second after the log line.
 expect_metric() { # VALUE NAME{LABELS}
     for _ in 1 2 3 4 5 6 7 8 9 10; do
         value=$(metric "$2")
@@ -139,22 +131,22 @@ expect_metric() { # VALUE NAME{LABELS}
     fail "$2 is ${value:-missing}, not $1"
 }
 
-up() { # PATH: as the metric says
+up() { # PATH: the value of mountstatus_mount_up
     metrics | grep "^mountstatus_mount_up{.*mountpoint=\"$1\"" | sed 's/.* //'
 }
 
-# The daemon ends within a second whatever hangs.
+# The daemon stops within a second, whatever hangs.
 stop_daemon() {
     before=$(now)
     kill -TERM "$DAEMON"
     wait "$DAEMON"
     status=$?
     took=$(($(now) - before))
-    [ $status = 0 ] || fail "its exit status is $status"
-    [ $took -le 100 ] || fail "it took $(seconds $took) to stop"
+    [ $status = 0 ] || fail "the exit status is $status"
+    [ $took -le 100 ] || fail "the daemon took $(seconds $took) to stop"
 }
 
-# The daemon's processes: itself and its probers.
+# The number of processes: the daemon and its probers.
 processes() {
     count=0
     for comm in /proc/[0-9]*/comm; do

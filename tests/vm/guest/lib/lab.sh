@@ -1,12 +1,12 @@
-# The laboratory: two NFS servers in network namespaces of their own, `a` which is made to fail and `b` which lives on,
-# and the clients in the guest's first namespace (in others the kernel of 6.15 and later ends mounts by itself when
-# the network fails).
+# Two NFS servers, each in its own network namespace: `a`, which is made to fail, and `b`, which keeps working. The
+# clients are in the initial namespace, because since 6.15 the kernel ends mounts of other namespaces by itself when
+# their network fails.
 #
 #   10.9.0.1 va ---- 10.9.0.2 a        10.9.1.1 vb ---- 10.9.1.2 b
 
 NOBODY=02:00:00:00:00:99
 
-# Hundredths of a second since the boot.
+# Hundredths of a second since boot.
 now() {
     read -r up _ </proc/uptime
     echo "${up%.*}${up#*.}"
@@ -20,7 +20,7 @@ at() { # SERVER COMMAND...: in the server's namespaces
 
 lab_up() {
     modprobe -a veth nfsd nfs nfsv3 nfsv4
-    # As in /etc/sysctl of a usual system: none of this is asked of the kernel by name.
+    # A usual system has these loaded.
     modprobe -a fuse autofs4 2>/dev/null
     net a 10.9.0 && net b 10.9.1 && server a && server b
 }
@@ -37,13 +37,13 @@ net() { # SERVER PREFIX
     reach "$1" "$(cat "/tmp/address.$1")"
 }
 
-# Where packets for a server go: without ARP nothing but this decides, and a black hole is one command.
+# Sets the link-layer address of a server; a wrong one drops all packets. ARP is not used.
 reach() { # SERVER ADDRESS
     case $1 in a) ip=10.9.0.2 ;; b) ip=10.9.1.2 ;; esac
     ip neigh replace "$ip" lladdr "$2" nud permanent dev "v$1"
 }
 
-# A server: its own mount namespace too, for the files of rpcbind, exportfs and mountd.
+# A server also has its own mount namespace, for the files of rpcbind, exportfs and mountd.
 server() { # SERVER
     mkdir -p "/srv/$1"
     ip netns exec "$1" sh -c '
@@ -53,7 +53,7 @@ server() { # SERVER
         mkdir -p /run/rpcbind /run/lock /var/lib/nfs/sm /var/lib/nfs/v4recovery
         touch /var/lib/nfs/etab /var/lib/nfs/rmtab /etc/exports
         rpcbind -w
-        # Leases and the time of grace after a start are as short as the kernel lets them be.
+        # The shortest lease and grace periods that the kernel allows.
         rpc.nfsd -G 10 -L 10 4
         rpc.mountd
         exec sleep 100000000' >/dev/null 2>&1 &
@@ -65,7 +65,7 @@ server() { # SERVER
     return 1
 }
 
-# Makes a directory of a server an export with an identity of its own, so that its mounts share nothing with others.
+# Exports a directory of a server with its own fsid, so that its mounts do not share a superblock with others.
 export_dir() { # SERVER NAME
     last=$(($(cat /tmp/last-export 2>/dev/null || echo 0) + 1))
     echo $last >/tmp/last-export
@@ -73,8 +73,8 @@ export_dir() { # SERVER NAME
     at "$1" exportfs -o "rw,no_root_squash,no_subtree_check,insecure,sync,fsid=$last" "*:/srv/$1/$2"
 }
 
-# Everything that an outage did is undone, whichever it was.
-lab_heal() {
+# Undoes every kind of outage.
+lab_repair() {
     ip link set va up
     ip -n a link set eth0 up
     ip -n a addr replace 10.9.0.2/24 dev eth0
@@ -84,18 +84,18 @@ lab_heal() {
     at a sh -c '[ "$(cat /proc/fs/nfsd/threads)" -gt 0 ] || rpc.nfsd -G 10 -L 10 4'
 }
 
-# Ends what a case started (a process that leaves its session is in /tmp/apart) and takes its mounts away. Fails if
-# something stays.
+# Ends the processes of a case (those that left its session are listed in /tmp/apart) and unmounts its mounts. Fails if
+# any remain.
 lab_clear() { # SESSION
     for _ in 1 2 3; do
         { in_session "$1"; cat /tmp/apart; } 2>/dev/null | xargs -r kill -9 2>/dev/null
         rm -f /tmp/apart
         awk '$5 ~ "^/mnt/" { print $5 }' /proc/self/mountinfo | sort -r | while read -r path; do
-            # All is well again, so the usual way works, and leaves nothing of a client behind.
+            # The servers work again, so a plain umount works and leaves no client state behind.
             timeout 30 umount -i "$path" 2>/dev/null || umount -i -f -l "$path" 2>/dev/null ||
                 umount -i -l "$path" 2>/dev/null
         done
-        # What waits for a server to answer ends when it does, which may take a minute.
+        # Processes that wait for a server end when it responds, which may take a minute.
         for _ in $(seq 30); do
             [ -z "$(in_session "$1")" ] && ! grep -q ' /mnt/' /proc/self/mountinfo && return 0
             sleep 0.5

@@ -1,13 +1,13 @@
-# NFS mounts, and the ways in which server `a` fails them.
+# NFS mounts, and the outages of server `a`.
 
-nfs() { # NAME VERSION [OPTIONS [SERVER]]: mounts an export of its own on /mnt/NAME
+nfs() { # NAME VERSION [OPTIONS [SERVER]]: mounts a new export on /mnt/NAME
     export_dir "${4:-a}" "$1"
     nfs_path "$1" "$1" "$2" "${3:-hard}" "${4:-a}"
 }
 
 nfs_path() { # NAME PATH VERSION OPTIONS SERVER: mounts a path of a server on /mnt/NAME
     case $5 in a) from=10.9.0.2 ;; b) from=10.9.1.2 ;; esac
-    # Locks of version 3 need one more daemon on either side.
+    # Locks of version 3 need another daemon on both sides.
     case $3 in 3) options=nolock,mountproto=tcp ;; *) options=rw ;; esac
     mkdir -p "/mnt/$1"
     mount.nfs "$from:/srv/$5/$2" "/mnt/$1" -o "vers=$3,proto=tcp,$options,$4" || fail "cannot mount $2"
@@ -22,7 +22,7 @@ break_address() {
 }
 break_link() { ip -n a link set eth0 down; }
 
-# One kind of outage for hard and soft mounts of both versions, from beginning to end.
+# A complete case: one kind of outage with hard and soft mounts of both versions.
 outage() { # KIND
     witness
     for version in 3 4.2; do
@@ -34,38 +34,38 @@ outage() { # KIND
     expect_dead /mnt/hard-3 /mnt/soft-3 /mnt/given-up-3 /mnt/hard-4.2 /mnt/soft-4.2 /mnt/given-up-4.2
     expect_metric 6 dead_mountpoints
     expect_metric 0 mountstatus_probers_lost
-    witness_lives
-    for version in 3 4.2; do operator_gives_up "/mnt/given-up-$version"; done
+    expect_witness_alive
+    for version in 3 4.2; do force_umount "/mnt/given-up-$version"; done
     mark
-    lab_heal
+    lab_repair
     expect_recovered 120 /mnt/hard-3 /mnt/soft-3 /mnt/hard-4.2 /mnt/soft-4.2
     expect_metric 0 dead_mountpoints
-    accused_only
+    expect_only_dead
     stop_daemon
 }
 
-# A mount of the server that lives, which nobody may accuse.
+# A mount of the working server, which must not be reported dead.
 witness() { nfs lives 4.2 hard b; }
 
-witness_lives() {
+expect_witness_alive() {
     [ "$(up /mnt/lives)" = 1 ] || fail "the mount of the other server is not up"
-    never "Mount failed health-check: /mnt/lives"
+    expect_no_line "Mount failed health-check: /mnt/lives"
 }
 
-# `umount -f` while it is dead: an operator tries twice at most.
-operator_gives_up() { # PATH
-    umount -f "$1" 2>/tmp/umount.said || {
-        note "umount -f twice ($(tail -n1 /tmp/umount.said))"
+# `umount -f` of a dead mount succeeds with the second attempt at the latest.
+force_umount() { # PATH
+    umount -f "$1" 2>/tmp/umount.log || {
+        note "umount -f twice ($(tail -n1 /tmp/umount.log))"
         sleep 1
-        umount -f "$1" || fail "umount -f $1: $(cat /tmp/umount.said)"
+        umount -f "$1" || fail "umount -f $1: $(cat /tmp/umount.log)"
     }
     expect 600 "Mount disappeared: $1 ("
 }
 
-appears() { # FILE: soon
+wait_for_file() { # FILE
     for _ in $(seq 100); do
         [ ! -e "$1" ] || return 0
         sleep 0.05
     done
-    fail "$1 does not appear"
+    fail "$1 was not created"
 }

@@ -1,4 +1,4 @@
-# What a case says of itself.
+# Results of a case.
 
 note() { # TEXT: for the table
     echo "$*" >>/tmp/notes
@@ -10,22 +10,22 @@ fail() { # TEXT: the end of a case
     exit 1
 }
 
-skip() { # TEXT: something is missing that could be here
+skip() { # TEXT: a requirement is missing
     note "$*"
     exit 77
 }
 
-not_here() { # TEXT: this kernel does not have what the case is about
+not_applicable() { # TEXT: this kernel lacks the feature under test
     note "$*"
     exit 78
 }
 
-# Hundredths of a second in words.
+# Formats hundredths of a second.
 seconds() {
     echo "$(($1 / 100)).$((($1 % 100) / 10))s"
 }
 
-# What one wants to see of a guest in which a case failed.
+# Prints the state of the guest after a failed case.
 diagnose() {
     echo "    --- mounts"
     grep -E ' /mnt/| autofs ' /proc/self/mountinfo | sed 's/^/    /'

@@ -1,9 +1,8 @@
-# SMB, both ends of it in kernels: ksmbd serves in the guest's first namespace, where it can only listen, so the client
-# is the one in a namespace of its own.
+# SMB with the server ksmbd, which can listen only in the initial network namespace, so the client is in another one.
 
 smb_server() {
-    case $(uname -r) in 6.1.*) not_here "its ksmbd crashes as soon as a share is opened" ;; esac
-    # Ciphers are asked for by names that an image without aliases does not know.
+    case $(uname -r) in 6.1.*) not_applicable "its ksmbd crashes as soon as a share is opened" ;; esac
+    # The kernel requests ciphers by aliases, which the image does not have.
     for module in ctr ghash_generic seqiv cmac ccm gcm hmac md4 ecb aes_generic sha256_generic sha512_generic nls_utf8 \
         nls_ucs2_utils arc4 libarc4 des_generic libdes crc32c_generic; do
         modprobe $module 2>/dev/null
@@ -16,19 +15,19 @@ smb_server() {
     smb_start
 }
 
-smb_restart() { # PASSWORD: which counts from then on
+smb_restart() { # PASSWORD: restarts the server with another password
     ksmbd.control -s >/dev/null 2>&1
     smb_password "$1"
     smb_start
 }
 
 smb_start() {
-    ksmbd.mountd -n >/tmp/ksmbd.said 2>&1 &
+    ksmbd.mountd -n >/tmp/ksmbd.log 2>&1 &
     for _ in $(seq 100); do
         netstat -ltn | grep -q ':445 ' && return 0
         sleep 0.1
     done
-    fail "ksmbd does not listen: $(cat /tmp/ksmbd.said)"
+    fail "ksmbd does not listen: $(cat /tmp/ksmbd.log)"
 }
 
 smb_password() { # PASSWORD
