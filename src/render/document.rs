@@ -109,6 +109,7 @@ struct Daemon {
     last_event: u64,
     probes_in_flight: usize,
     probers: usize,
+    #[serde(rename = "probers_lost")] // the name in the API
     probers_stranded: usize,
     poll_interval_seconds: f64,
     timeout_seconds: f64,

@@ -35,7 +35,7 @@ fn every_route_has_its_status_type_and_content() {
             ("/-/ready", 200, "text/plain; charset=utf-8", "ready\n"),
             ("/", 200, "text/html; charset=utf-8", "<!doctype html>"),
             ("/nowhere", 404, "text/plain; charset=utf-8", "not found"),
-            ("/api/v1/events?after=x", 400, "text/plain; charset=utf-8", "the number of an event"),
+            ("/api/v1/events?after=x", 400, "text/plain; charset=utf-8", "must be an event number"),
         ] {
             wait_until(ms(1000) + slack(), target, || get(address, target).status == status);
             let response = get(address, target);
@@ -75,7 +75,7 @@ fn other_methods_and_bodies_are_rejected() {
         let head = send(address, "HEAD /-/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         assert_eq!((head.status, head.body.len()), (200, 0));
         let post = send(address, "POST /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        assert_eq!((post.status, post.text()), (405, "only GET and HEAD are answered\n"));
+        assert_eq!((post.status, post.text()), (405, "only GET and HEAD are allowed\n"));
         // The response does not wait for the body, which is never sent.
         for body in ["Content-Length: 1000000", "Transfer-Encoding: chunked"] {
             let response = send(address, &format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{body}\r\n\r\n"));
@@ -171,8 +171,8 @@ fn port_in_use_is_a_warning_and_retried() {
     });
 }
 
-/// The loop, the threads of the two sinks, and the one that reads the configuration.
-const THREADS_WITHOUT_HTTP: usize = 4;
+/// The event loop, the outputs, two sinks and the configuration.
+const THREADS_WITHOUT_HTTP: usize = 5;
 
 #[test]
 fn http_thread_exists_only_with_a_listener() {
