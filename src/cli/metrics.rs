@@ -2,7 +2,8 @@
 
 use crate::config::resolve;
 use crate::output::exporters::MetricsSettings;
-use crate::output::push::{Credentials, Gateway, PushSettings};
+use crate::output::http_client::{Access, Credentials};
+use crate::output::push::{Gateway, PushSettings};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -48,8 +49,7 @@ impl MetricsArgs {
         let push = self.prometheus_push_gateway.map(|gateway| PushSettings {
             gateway,
             delete_on_exit: self.push_delete_on_exit,
-            credentials,
-            ca_file: self.push_ca_file.map(from_here),
+            access: Access { credentials, ca_file: self.push_ca_file.map(from_here) },
         });
         let textfile = self.textfile.map(|path: PathBuf| resolve(here, &path));
         MetricsSettings { push, textfile }

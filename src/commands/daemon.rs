@@ -127,9 +127,9 @@ fn run_once(
         });
         alertmanager.update(&snapshot, config).context("cannot start a thread for Alertmanager")?;
         if !config.metrics.is_empty() {
-            let sources = config.metrics.extras(reporter.sinks());
+            let sources = config.metrics.sources(reporter.sinks());
             let renderer = Arc::new(Renderer::new(MetricSources { hooks: Some(hooks.clone()), ..sources }));
-            Exporters::send_once(&config.metrics, &renderer, &snapshot, ONCE_EXPORTERS_TIMEOUT, &log);
+            Exporters::export_once(&config.metrics, &renderer, &snapshot, ONCE_EXPORTERS_TIMEOUT, &log);
         }
         let deadline = Instant::now() + ONCE_HOOKS_TIMEOUT;
         let hooks_done = hooks.finish(ONCE_HOOKS_TIMEOUT);

@@ -200,7 +200,7 @@ impl Dispatcher {
 
     fn start_exporters(&mut self) -> io::Result<()> {
         let metrics = &self.config.metrics;
-        let extras = metrics.extras(self.reporter.sinks());
+        let extras = metrics.sources(self.reporter.sinks());
         let renderer = Arc::new(Renderer::new(MetricSources {
             hooks: Some(self.hooks.clone()),
             alertmanager: Some(self.alertmanager.clone()),
@@ -212,7 +212,7 @@ impl Dispatcher {
     }
 
     fn replace_exporters(&mut self) {
-        self.replaced_exporters.retain(|exporters| !exporters.are_over());
+        self.replaced_exporters.retain(|exporters| !exporters.have_ended());
         if self.replaced_exporters.len() >= MAX_HANGING_EXPORTERS {
             let text =
                 "The settings of metrics stay as they were: earlier exporters still hang; restart the daemon";

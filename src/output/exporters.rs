@@ -1,115 +1,299 @@
-//! The ways out of metrics that have threads: started when they are configured, and only then.
+//! Exporters send metrics after each run and when a mount dies or recovers: to a push gateway and to a text file. Each
+//! has a thread of its own, which may block.
 
-use super::push::{self, PushCounters, Pusher};
-use super::textfile::{self, TextFile};
-use crate::output::SharedState;
-use crate::output::Sink;
-use crate::output::metrics::{MetricSources, Renderer};
-use crate::render::Priority;
-use crate::render::Snapshot;
+use super::LogFn;
+use super::http_client::executor;
+use super::metrics::{MetricSources, Renderer};
+use super::publish_gate::PublishGate;
+use super::push::{PushCounters, PushExporter, PushSettings};
+use super::textfile::TextFileExporter;
+use super::{SharedState, Sink};
+use crate::backoff::Backoff;
+use crate::render::{Priority, Snapshot};
 use std::io;
+use std::mem::{Discriminant, discriminant};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+use tokio::time::sleep_until;
 
-/// Tells people something about an outlet; called by its thread.
-pub type LogFn = Arc<dyn Fn(Priority, &str) + Send + Sync>;
-
-/// Which ways out there are.
+/// Which exporters there are.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct MetricsSettings {
-    /// A push gateway.
-    pub push: Option<push::PushSettings>,
-    /// A file for node_exporter: an absolute path.
+    /// The push gateway.
+    pub push: Option<PushSettings>,
+    /// The absolute path of a file for node_exporter.
     pub textfile: Option<PathBuf>,
 }
 
 impl MetricsSettings {
-    /// Does nobody want anything?
+    /// Whether there is no exporter.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.push.is_none() && self.textfile.is_none()
     }
 
-    /// What is shown besides snapshots, with these sinks.
+    /// The sources of metrics that these exporters and the sinks are.
     #[must_use]
-    pub fn extras<'a>(&self, sinks: impl Iterator<Item = &'a Sink>) -> MetricSources {
+    pub fn sources<'a>(&self, sinks: impl Iterator<Item = &'a Sink>) -> MetricSources {
         let push = self.push.as_ref().map(|_| Arc::new(PushCounters::default()));
         MetricSources { sinks: sinks.cloned().collect(), push, ..MetricSources::default() }
     }
 }
 
-/// The running outlets.
-#[derive(Debug, Default)]
-pub struct Exporters {
-    pusher: Option<Pusher>,
-    textfile: Option<TextFile>,
+/// Writes metrics to one place. All methods run in the exporter's thread.
+pub(super) trait Exporter: Send + 'static {
+    /// The name of the thread.
+    const NAME: &'static str;
+    /// The minimum time between two exports.
+    const MIN_INTERVAL: Duration;
+    /// Pauses before a failed export is repeated; none to wait for the next snapshot.
+    fn backoff(&self) -> Option<Backoff<Instant>>;
+    /// What the log line of a failure says about the next attempt.
+    const RETRY_HINT: &'static str;
+
+    /// Exports a snapshot. The future is dropped when the daemon stops.
+    fn export(&mut self, snapshot: &Snapshot) -> impl Future<Output = Result<(), ExportError>>;
+    /// Called at the end of the thread. Returns a line to log if something failed.
+    fn close(&mut self) -> impl Future<Output = Option<String>> {
+        std::future::ready(None)
+    }
+    /// The log line of a failure, without the hint about the next attempt.
+    fn failure_line(&self, error: &ExportError) -> String;
+    /// The log line of the first success after failures.
+    fn recovery_line(&self) -> String;
 }
 
+/// Why metrics were not exported. Each kind is logged once, when it begins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum ExportError {
+    Failed(String),
+    /// The destination must not be written now.
+    Refused(String),
+}
+
+/// The running exporters.
+#[derive(Debug, Default)]
+pub struct Exporters(Vec<ExporterThread>);
+
 impl Exporters {
-    /// Starts a thread for each outlet that is configured.
+    /// Starts a thread for each exporter.
     ///
     /// # Errors
-    /// Only if the machine has no thread for them: gateways and files that do not answer are told and tried again.
+    /// A thread could not be started. Gateways and files that fail are logged and tried again.
     pub fn start(
         settings: &MetricsSettings,
         renderer: &Arc<Renderer>,
-        live: &SharedState,
-        tell: &LogFn,
+        state: &SharedState,
+        log: &LogFn,
     ) -> io::Result<Exporters> {
-        let pusher =
-            settings.push.as_ref().map(|push| Pusher::start(push, renderer, live, tell)).transpose()?;
-        let file = settings.textfile.as_ref();
-        let textfile = file.map(|path| TextFile::start(path, renderer, live, tell)).transpose()?;
-        Ok(Exporters { pusher, textfile })
+        let mut threads = Vec::new();
+        if let Some(push) = &settings.push {
+            threads.push(ExporterThread::start(PushExporter::new(push, renderer), state, log)?);
+        }
+        if let Some(path) = &settings.textfile {
+            threads.push(ExporterThread::start(TextFileExporter::new(path, renderer), state, log)?);
+        }
+        Ok(Exporters(threads))
     }
 
-    /// Have all its threads ended?
+    /// Whether all threads have ended.
     #[must_use]
-    pub fn are_over(&self) -> bool {
-        self.pusher.as_ref().is_none_or(Pusher::is_over)
-            && self.textfile.as_ref().is_none_or(TextFile::is_over)
+    pub fn have_ended(&self) -> bool {
+        self.0.iter().all(ExporterThread::has_ended)
     }
 
-    /// At a clean stop: gives up a push that is under way, takes the group back if that is wanted, and lets a file be
-    /// written to its end; all within `patience`.
-    pub fn stop(&self, patience: Duration) {
-        let end = Instant::now() + patience;
-        if let Some(textfile) = &self.textfile {
-            textfile.finish();
-        }
-        if let Some(pusher) = &self.pusher {
-            pusher.close(patience);
-        }
-        if let Some(textfile) = &self.textfile {
-            textfile.close(end.saturating_duration_since(Instant::now()));
+    /// Stops all exporters, and waits for their ends at most so long. A push is cancelled, the group in the gateway is
+    /// deleted if that is configured, and a file is written to its end.
+    pub fn stop(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        self.0.iter().for_each(ExporterThread::begin_stop);
+        for thread in &self.0 {
+            // Nothing is ever sent: the channel is disconnected at the end.
+            let _ = thread.ended().recv_timeout(deadline.saturating_duration_since(Instant::now()));
         }
     }
 
-    /// For one run: sends one snapshot to each outlet that is configured, all together within `patience`.
-    pub fn send_once(
+    /// Exports one snapshot, for a single run of the daemon. Failures are logged.
+    pub fn export_once(
         settings: &MetricsSettings,
         renderer: &Arc<Renderer>,
         snapshot: &Arc<Snapshot>,
-        patience: Duration,
-        tell: &LogFn,
+        timeout: Duration,
+        log: &LogFn,
     ) {
-        let push = settings.push.as_ref().map(|push| push::send_once(push, renderer, snapshot));
-        let file = settings.textfile.as_ref().map(|path| textfile::write_once(path, renderer, snapshot));
-        let end = Instant::now() + patience;
-        for (what, sent) in push
-            .map(|sent| ("push metrics", sent))
-            .into_iter()
-            .chain(file.map(|sent| ("write metrics", sent)))
-        {
-            let left = end.saturating_duration_since(Instant::now());
-            let done = match sent {
-                Ok(sent) => sent.recv_timeout(left).unwrap_or_else(|_| Err("no answer in time".to_owned())),
-                Err(error) => Err(format!("cannot start a thread: {error}")),
+        let deadline = Instant::now() + timeout;
+        let push = settings.push.as_ref().map(|push| start_once(PushExporter::new(push, renderer), snapshot));
+        let textfile = settings.textfile.as_ref();
+        let textfile = textfile.map(|path| start_once(TextFileExporter::new(path, renderer), snapshot));
+        for started in push.into_iter().chain(textfile) {
+            let text = match started {
+                Ok((exported, timeout_line)) => exported
+                    .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+                    .unwrap_or(Some(timeout_line)),
+                Err(error) => Some(format!("Cannot start a thread for metrics: {error}")),
             };
-            if let Err(error) = done {
-                tell(Priority::Warning, &format!("Cannot {what}: {error}"));
+            if let Some(text) = text {
+                log(Priority::Warning, &text);
             }
+        }
+    }
+}
+
+/// Gets the line to log, if the export failed. The second value is the line if there is no result in time.
+type OnceResult = (mpsc::Receiver<Option<String>>, String);
+
+fn start_once<E: Exporter>(mut exporter: E, snapshot: &Arc<Snapshot>) -> io::Result<OnceResult> {
+    let (result, exported) = mpsc::channel();
+    let timeout_line = exporter.failure_line(&ExportError::Failed("no response in time".to_owned()));
+    let snapshot = Arc::clone(snapshot);
+    spawn::<E>(move |runtime| {
+        let error = runtime.block_on(exporter.export(&snapshot)).err();
+        let _ = result.send(error.map(|error| exporter.failure_line(&error)));
+    })?;
+    Ok((exported, timeout_line))
+}
+
+fn spawn<E: Exporter>(run: impl FnOnce(&Runtime) + Send + 'static) -> io::Result<()> {
+    let runtime = executor(1)?;
+    let run = move || {
+        run(&runtime);
+        runtime.shutdown_background(); // a lookup of a name may hang
+    };
+    std::thread::Builder::new().name(E::NAME.into()).spawn(run).map(drop)
+}
+
+/// The handle of one exporter.
+#[derive(Debug)]
+struct ExporterThread {
+    signals: Arc<Signals>,
+    /// Disconnected when the thread has ended.
+    ended: Mutex<mpsc::Receiver<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Signals {
+    wake: Notify,
+    is_stopping: AtomicBool,
+}
+
+impl Signals {
+    fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
+    }
+
+    async fn stopped(&self) {
+        while !self.is_stopping() {
+            self.wake.notified().await;
+        }
+    }
+}
+
+impl ExporterThread {
+    fn start<E: Exporter>(exporter: E, state: &SharedState, log: &LogFn) -> io::Result<ExporterThread> {
+        let signals = Arc::new(Signals::default());
+        let (end, ended) = mpsc::channel();
+        let worker = Worker {
+            backoff: exporter.backoff(),
+            exporter,
+            state: state.clone(),
+            log: Arc::clone(log),
+            signals: Arc::clone(&signals),
+            gate: PublishGate::default(),
+            not_before: Instant::now(),
+            logged: None,
+        };
+        spawn::<E>(move |runtime| {
+            runtime.block_on(worker.run());
+            drop(end);
+        })?;
+        state.subscribe(&signals, |signals| signals.wake.notify_one());
+        Ok(ExporterThread { signals, ended: Mutex::new(ended) })
+    }
+
+    fn begin_stop(&self) {
+        self.signals.is_stopping.store(true, Ordering::Release);
+        self.signals.wake.notify_one();
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended().try_recv() == Err(mpsc::TryRecvError::Disconnected)
+    }
+
+    fn ended(&self) -> MutexGuard<'_, mpsc::Receiver<()>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread's side.
+struct Worker<E> {
+    exporter: E,
+    state: SharedState,
+    log: LogFn,
+    signals: Arc<Signals>,
+    gate: PublishGate,
+    backoff: Option<Backoff<Instant>>,
+    not_before: Instant,
+    /// The kind of the failure that was logged and lasts.
+    logged: Option<Discriminant<ExportError>>,
+}
+
+impl<E: Exporter> Worker<E> {
+    async fn run(mut self) {
+        let signals = Arc::clone(&self.signals);
+        while let Some(snapshot) = self.next_snapshot().await {
+            let begun = Instant::now();
+            tokio::select! {
+                result = self.exporter.export(&snapshot) => self.on_exported(begun, &snapshot, result),
+                () = signals.stopped() => break,
+            }
+        }
+        if let Some(text) = self.exporter.close().await {
+            (self.log)(Priority::Warning, &text);
+        }
+    }
+
+    /// Waits for a snapshot that has to be exported; none when the daemon stops.
+    async fn next_snapshot(&self) -> Option<Arc<Snapshot>> {
+        while !self.signals.is_stopping() {
+            match self.state.latest().filter(|snapshot| self.gate.is_due(snapshot)) {
+                None => self.signals.wake.notified().await,
+                Some(snapshot) if self.not_before <= Instant::now() => return Some(snapshot),
+                Some(_) => tokio::select! {
+                    () = self.signals.wake.notified() => {}
+                    () = sleep_until(self.not_before.into()) => {}
+                },
+            }
+        }
+        None
+    }
+
+    fn on_exported(&mut self, begun: Instant, snapshot: &Snapshot, result: Result<(), ExportError>) {
+        self.not_before = begun + E::MIN_INTERVAL;
+        let Err(error) = result else {
+            self.gate.mark_done(snapshot);
+            if let Some(backoff) = &mut self.backoff {
+                backoff.reset();
+            }
+            if self.logged.take().is_some() {
+                (self.log)(Priority::Notice, &self.exporter.recovery_line());
+            }
+            return;
+        };
+        match &mut self.backoff {
+            Some(backoff) => {
+                let now = Instant::now();
+                self.not_before = now + backoff.next(now);
+            }
+            None => self.gate.mark_done(snapshot),
+        }
+        let kind = Some(discriminant(&error));
+        if std::mem::replace(&mut self.logged, kind) != kind {
+            let hint = if matches!(error, ExportError::Failed(_)) { E::RETRY_HINT } else { "" };
+            (self.log)(Priority::Warning, &format!("{}{hint}", self.exporter.failure_line(&error)));
         }
     }
 }

@@ -6,7 +6,7 @@ use super::alertmanager::AlertmanagerClient;
 use super::hooks::{HookOutcome, Hooks};
 use super::push::PushCounters;
 use crate::render::Snapshot;
-use crate::render::metrics::{self, HookStats, MetricInputs, PushStats};
+use crate::render::metrics::{self, HookStats, MetricInputs};
 use platform::ProcessStats;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -32,10 +32,7 @@ impl MetricSources {
         let hooks = self.hooks.as_ref().map(Hooks::counters).unwrap_or_default();
         MetricInputs {
             dropped_messages: self.sinks.iter().map(|sink| (sink.name(), sink.dropped_total())).collect(),
-            push: self.push.as_ref().map(|push| {
-                let (failures, last_success) = push.read();
-                PushStats { failures, last_success }
-            }),
+            push: self.push.as_ref().map(|push| push.stats()),
             hooks: hooks
                 .into_iter()
                 .map(|hook| HookStats {

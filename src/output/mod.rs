@@ -11,7 +11,7 @@ pub mod http;
 pub mod http_client;
 pub mod metrics;
 mod outputs;
-pub(crate) mod publish_gate;
+mod publish_gate;
 pub mod push;
 mod reporter;
 pub mod sink;

@@ -65,7 +65,10 @@ fn attempts_have_an_end() {
     let told = Told::start(vec![post("chat", &fake.address, Credentials::None, ms(20_000))]);
     told.failed("/mnt/x");
     let (_, text) = told.line("Hook chat failed for /mnt/x (failed): ", ms(6000));
-    assert!(text.ends_with("it answered 503 Service Unavailable: not like this, 4 attempts"), "{text}");
+    assert!(
+        text.ends_with("the server responded 503 Service Unavailable: not like this, 4 attempts"),
+        "{text}"
+    );
     assert_eq!(fake.requests().len(), 4);
 }
 
@@ -75,10 +78,10 @@ fn an_unwilling_server_is_left_alone() {
     let told = Told::start(vec![post("chat", &fake.address, Credentials::None, ms(5000))]);
     told.failed("/mnt/x");
     let (_, text) = told.line("Hook chat failed for /mnt/x (failed): ", ms(2000));
-    assert!(text.ends_with("it answered 400 Bad Request: not like this"), "{text}");
+    assert!(text.ends_with("the server responded 400 Bad Request: not like this"), "{text}");
     fake.set_behaviour(Behaviour::Redirect);
     told.failed("/mnt/y");
-    told.line("Hook chat failed for /mnt/y (failed): it answered 302 Found", ms(2000));
+    told.line("Hook chat failed for /mnt/y (failed): the server responded 302 Found", ms(2000));
     assert_eq!(fake.requests().len(), 2);
 }
 
@@ -93,7 +96,7 @@ fn a_silent_server_costs_its_hook_its_time_and_nobody_else_anything() {
         told.failed(&format!("/mnt/{n}"));
     }
     told.line("Hook page is done for /mnt/9", ms(1000));
-    told.line("Hook chat failed for /mnt/0 (timeout): no answer in 1.5", ms(2500));
+    told.line("Hook chat failed for /mnt/0 (timeout): no response in 1.5", ms(2500));
     let begun = Instant::now();
     told.hooks.stop(ms(400));
     assert!(begun.elapsed() < ms(400) + slack());

@@ -11,7 +11,7 @@ mod tests;
 pub use settings::{ALERTMANAGER, AlertmanagerSettings, DEFAULT_REFRESH};
 
 use super::LogFn;
-use super::http_client::{Client, backoff, executor, host_name};
+use super::http_client::{CachedClient, backoff, executor, host_name};
 use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::monitor::Event;
@@ -163,7 +163,7 @@ struct Worker {
 #[derive(Clone)]
 struct Target {
     settings: AlertmanagerSettings,
-    client: Client,
+    client: CachedClient,
 }
 
 impl Worker {
@@ -225,7 +225,7 @@ impl Worker {
         if before.is_none_or(|before| before.url != settings.url || before.labels != settings.labels) {
             self.alerts.mark_all_unsent(Instant::now());
         }
-        let client = Client::new(settings.access.clone());
+        let client = CachedClient::new(settings.access.clone());
         self.target = Some(Target { settings: settings.clone(), client });
         self.backoff.reset();
     }

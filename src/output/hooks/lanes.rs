@@ -5,7 +5,7 @@ use super::limit::{Limit, Say};
 use super::payload::Payload;
 use super::queue::{MAX_RUNNING, Place, Queue};
 use super::settings::{Hook, HookSettings};
-use crate::output::http_client::Client;
+use crate::output::http_client::CachedClient;
 use platform::command::RunningCommand;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,7 +17,7 @@ const MAX_LEFT_IN_ALL: usize = 64;
 /// One hook.
 pub(super) struct HookRunner {
     pub(super) hook: Arc<Hook>,
-    pub(super) client: Client,
+    pub(super) client: CachedClient,
     queue: Queue,
     pub(super) counters: Arc<HookCounters>,
     /// What is said of runs, and of events that found no room.
@@ -30,7 +30,7 @@ pub(super) struct HookRunner {
 /// What may run now.
 pub(super) struct Job {
     pub(super) hook: Arc<Hook>,
-    pub(super) client: Client,
+    pub(super) client: CachedClient,
     pub(super) counters: Arc<HookCounters>,
     pub(super) place: Place,
     pub(super) payload: Payload,
@@ -54,7 +54,7 @@ impl HookRunners {
             let lane = match at.map(|at| before.swap_remove(at)) {
                 Some(lane) if *lane.hook == *hook => lane,
                 Some(lane) => {
-                    let client = Client::new(hook.action.access());
+                    let client = CachedClient::new(hook.action.access());
                     HookRunner { hook: Arc::new(hook.clone()), client, ..lane }
                 }
                 None => HookRunner::new(hook),
@@ -165,7 +165,7 @@ impl HookRunners {
 impl HookRunner {
     fn new(hook: &Hook) -> HookRunner {
         HookRunner {
-            client: Client::new(hook.action.access()),
+            client: CachedClient::new(hook.action.access()),
             hook: Arc::new(hook.clone()),
             queue: Queue::default(),
             counters: Arc::default(),

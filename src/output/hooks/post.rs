@@ -5,7 +5,7 @@ use super::counters::HookOutcome;
 use super::payload::Payload;
 use super::stop::Stop;
 use crate::output::http_client::Address;
-use crate::output::http_client::Client;
+use crate::output::http_client::CachedClient;
 use crate::output::http_client::RequestError;
 use crate::output::http_client::backoff;
 use reqwest::Method;
@@ -23,7 +23,7 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 /// Runs it.
 pub(super) async fn run(
     url: &Address,
-    client: &Client,
+    client: &CachedClient,
     payload: &Payload,
     limit: Duration,
     stop: &Stop,
@@ -34,7 +34,7 @@ pub(super) async fn run(
     }
 }
 
-async fn send(url: &Address, client: &Client, payload: &Payload, limit: Duration) -> Report {
+async fn send(url: &Address, client: &CachedClient, payload: &Payload, limit: Duration) -> Report {
     let by = Instant::now() + limit;
     let object = payload.object().into_bytes();
     let mut pauses = backoff(FIRST_RETRY, LAST_RETRY);
@@ -46,7 +46,7 @@ async fn send(url: &Address, client: &Client, payload: &Payload, limit: Duration
             return Report { outcome: HookOutcome::Ok, text: String::new(), left: None };
         };
         let pause = pauses.next(std::time::Instant::now());
-        if tries == MAX_TRIES || !failure.may_pass || Instant::now() + pause >= by {
+        if tries == MAX_TRIES || !failure.retryable || Instant::now() + pause >= by {
             return report(failure, tries, limit);
         }
         tries += 1;
@@ -58,7 +58,7 @@ fn report(failure: RequestError, tries: u32, limit: Duration) -> Report {
     let outcome = if failure.timed_out { HookOutcome::Timeout } else { HookOutcome::Failed };
     let text = match tries {
         // What was left of the time for the last attempt says nothing to anybody.
-        2.. if failure.timed_out => format!("no answer in {}s, {tries} attempts", limit.as_secs_f64()),
+        2.. if failure.timed_out => format!("no response in {}s, {tries} attempts", limit.as_secs_f64()),
         1 => failure.text,
         _ => format!("{}, {tries} attempts", failure.text),
     };

@@ -4,10 +4,10 @@ use reqwest::Url;
 use std::fmt;
 use std::str::FromStr;
 
-/// Said of a URL with a user or a password.
-pub const NO_PASSWORD: &str = "a password in a URL can be read by everybody: write it to a file";
+/// The error for a URL with a user or a password.
+pub const NO_PASSWORD: &str = "a URL cannot hold a password, which everybody could read: write it to a file";
 
-/// `host:port`, or a URL, which may have a path. It holds no secret: those are in files.
+/// `host:port` or a URL, which may have a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Address(Url);
 
@@ -16,17 +16,19 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Address, String> {
         let text = text.trim();
-        // `localhost:9091` alone would be a URL with the scheme `localhost`.
+        // `localhost:9091` would be parsed as a URL with the scheme `localhost`.
         let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let url = Url::parse(&whole).map_err(|error| format!("{error}; write host:port or a URL"))?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err("only http and https are spoken here".to_owned());
+            return Err("only http and https are supported".to_owned());
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(NO_PASSWORD.to_owned());
         }
         if url.fragment().is_some() {
-            return Err("a server is never told the fragment of a URL (what follows #)".to_owned());
+            return Err(
+                "a URL cannot have a fragment (what follows #): it is not sent to the server".to_owned()
+            );
         }
         Ok(Address(url))
     }
@@ -39,13 +41,12 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// It, as it is asked.
     #[must_use]
     pub const fn url(&self) -> &Url {
         &self.0
     }
 
-    /// With more below its path. Each is one segment, whatever is in it.
+    /// The URL with these segments appended to its path, escaped where necessary.
     #[must_use]
     pub fn below(&self, segments: &[&str]) -> Url {
         let mut url = self.0.clone();
@@ -55,19 +56,13 @@ impl Address {
         url
     }
 
-    /// Is it asked over TLS?
-    #[must_use]
-    pub fn is_encrypted(&self) -> bool {
-        self.0.scheme() == "https"
-    }
-
-    /// Does it have a query (what follows `?`)?
+    /// Whether it has a query (what follows `?`).
     #[must_use]
     pub fn has_query(&self) -> bool {
         self.0.query().is_some()
     }
 
-    /// Scheme, host and port: what follows may not be for everybody.
+    /// Scheme, host and port. The rest may be a secret.
     #[must_use]
     pub fn origin(&self) -> String {
         self.0.origin().ascii_serialization()
@@ -79,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses() {
+    fn address_is_checked_and_completed() {
         for (text, below) in [
             ("localhost:9093", "http://localhost:9093/a/b%2Fc"),
             ("http://p/", "http://p/a/b%2Fc"),
@@ -87,9 +82,8 @@ mod tests {
         ] {
             let address: Address = text.parse().unwrap();
             assert_eq!(address.below(&["a", "b/c"]).as_str(), below, "{text}");
-            assert_eq!(address.is_encrypted(), text.starts_with("https"));
         }
-        for (text, complaint) in [
+        for (text, expected) in [
             ("", "empty host"),
             ("ftp://p", "only http and https"),
             ("http://me:secret@p", "write it to a file"),
@@ -98,7 +92,7 @@ mod tests {
             ("host:port", "invalid port"),
         ] {
             let error = text.parse::<Address>().unwrap_err();
-            assert!(error.contains(complaint), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
         }
         let address: Address = "https://p/x?token=abc".parse().unwrap();
         assert!(address.has_query());

@@ -1,39 +1,26 @@
-//! Where a gateway is, and where in it the metrics of this machine are.
+//! The address of a gateway, and of the group of this machine in it.
 
-use crate::output::http_client::Access;
-use crate::output::http_client::Address;
-use crate::output::http_client::Client;
-use crate::output::http_client::Credentials;
-use crate::output::http_client::NO_PASSWORD;
+use crate::output::http_client::{Access, Address, NO_PASSWORD};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use reqwest::Url;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The job under which everything is pushed.
 const JOB: &str = "mount_status_monitor";
 
-/// How to push.
+/// The push gateway, and what is done with it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PushSettings {
-    /// Where to.
+    /// Its address.
     pub gateway: Gateway,
-    /// Take the group back at a clean stop?
+    /// Whether the group is deleted at a clean stop.
     pub delete_on_exit: bool,
-    /// Who we are.
-    pub credentials: Credentials,
-    /// Trust the certificates in this PEM file instead of the system's.
-    pub ca_file: Option<PathBuf>,
-}
-
-impl PushSettings {
-    pub(super) fn client(&self) -> Client {
-        Client::new(Access { credentials: self.credentials.clone(), ca_file: self.ca_file.clone() })
-    }
+    /// Credentials and trusted certificates.
+    pub access: Access,
 }
 
 /// The address of a gateway: `host:port`, or a URL, which may have a path.
@@ -62,15 +49,15 @@ impl fmt::Display for Gateway {
 }
 
 impl Gateway {
-    /// The group of this instance. What is not plain is given in base64: a slash cannot be given otherwise, nor can
-    /// an empty name.
+    /// The URL of the group of this instance. Unusual names are written in base64: it is the only way for a slash and
+    /// for an empty name.
     pub(super) fn group(&self, instance: &OsStr) -> Url {
         let bytes = instance.as_bytes();
         let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         let dots = matches!(bytes, b"." | b"..");
         let (label, value) = match bytes {
             b"" => ("instance@base64", "=".to_owned()),
-            // Label values are UTF-8.
+            // Label values have to be UTF-8.
             _ if dots || !bytes.iter().all(is_plain) => {
                 ("instance@base64", URL_SAFE.encode(instance.to_string_lossy().as_bytes()))
             }
@@ -85,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses() {
+    fn gateway_address_is_checked_and_completed() {
         for (text, group) in [
             ("localhost:9091", "http://localhost:9091/metrics/job/mount_status_monitor/instance/h"),
             ("push.example", "http://push.example/metrics/job/mount_status_monitor/instance/h"),
@@ -96,7 +83,7 @@ mod tests {
             let gateway: Gateway = text.parse().unwrap();
             assert_eq!(gateway.group(OsStr::new("h")).as_str(), group, "{text}");
         }
-        for (text, complaint) in [
+        for (text, expected) in [
             ("", "empty host"),
             ("ftp://p", "only http and https"),
             ("http://me:secret@p", "--push-user-file"),
@@ -104,12 +91,12 @@ mod tests {
             ("host:port", "invalid port"),
         ] {
             let error = text.parse::<Gateway>().unwrap_err();
-            assert!(error.contains(complaint), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 
     #[test]
-    fn instances() {
+    fn unusual_instance_is_written_in_base64() {
         let gateway: Gateway = "p".parse().unwrap();
         for (bytes, end) in [
             (&b"web-1.example_x"[..], "/instance/web-1.example_x"),

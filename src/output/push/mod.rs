@@ -1,230 +1,110 @@
-//! The push gateway: one thread, which sends the latest snapshot after each run and at once when a mount dies or
-//! recovers. A gateway that is gone, silent, slow or unwilling costs this thread its time and nobody else.
-//!
-//! The thread runs one task on a small executor of its own, so that a request under way can be given up the moment
-//! the daemon is to stop.
+//! The push gateway as an exporter.
 
-mod counters;
 mod gateway;
 
-pub use crate::output::http_client::Credentials;
-pub use counters::PushCounters;
 pub use gateway::{Gateway, PushSettings};
 
-use super::exporters::LogFn;
-use super::publish_gate::PublishGate;
+use super::exporters::{ExportError, Exporter};
+use super::http_client::{CachedClient, backoff};
+use super::metrics::Renderer;
 use crate::backoff::Backoff;
-use crate::output::SharedState;
-use crate::output::http_client::Client;
-use crate::output::http_client::backoff;
-use crate::output::http_client::executor;
-use crate::output::metrics::Renderer;
-use crate::render::Priority;
 use crate::render::Snapshot;
-use crate::render::metrics::CONTENT_TYPE;
+use crate::render::metrics::{CONTENT_TYPE, PushStats};
 use reqwest::header::HeaderValue;
 use reqwest::{Method, Url};
-use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::{Duration, SystemTime};
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
-/// From one push to the next: with the snapshot's own delay, a hang is at the gateway within a second of its verdict,
-/// and mounts that come and go do not flood it.
-const LEAST_GAP: Duration = Duration::from_millis(500);
-/// The first pause after a failed push: a gateway that is just restarted …
+/// The first pause after a failed push: the gateway may be restarting.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// … doubled up to this, so that one that returns is found within a minute.
-const LAST_RETRY: Duration = Duration::from_secs(60);
-/// A push that is not done by then never will be.
-const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// The group is taken back while the daemon stops, which has a second for everything.
+/// The longest pause: a gateway that returns is found within a minute.
+const MAX_RETRY: Duration = Duration::from_secs(60);
+/// A push that is not done by then is given up.
+const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
+/// The group is deleted while the daemon stops, which may take a second in all.
 const DELETE_TIMEOUT: Duration = Duration::from_millis(350);
-/// One thread beside for the one gateway.
-const BESIDE: usize = 1;
 
-/// The running thread.
-#[derive(Debug)]
-pub struct Pusher {
-    shared: Arc<Shared>,
-    ended: Mutex<mpsc::Receiver<()>>,
-}
-
+/// The statistics of one gateway, shared by its exporter and the renderer of metrics.
 #[derive(Debug, Default)]
-struct Shared {
-    bell: Notify,
-    stopping: AtomicBool,
-}
+pub struct PushCounters(Mutex<PushStats>);
 
-impl Pusher {
-    /// Starts it.
-    pub(super) fn start(
-        settings: &PushSettings,
-        renderer: &Arc<Renderer>,
-        live: &SharedState,
-        tell: &LogFn,
-    ) -> io::Result<Pusher> {
-        let shared = Arc::new(Shared::default());
-        let (end, ended) = mpsc::channel();
-        let worker = Worker {
-            settings: settings.clone(),
-            renderer: Arc::clone(renderer),
-            live: live.clone(),
-            tell: Arc::clone(tell),
-            shared: Arc::clone(&shared),
-            client: settings.client(),
-            news: PublishGate::default(),
-            backoff: backoff(FIRST_RETRY, LAST_RETRY),
-            _end: end,
-        };
-        let runtime = executor(BESIDE)?;
-        std::thread::Builder::new().name("push".into()).spawn(move || runtime.block_on(worker.run()))?;
-        live.subscribe(&shared, |shared| shared.bell.notify_one());
-        Ok(Pusher { shared, ended: Mutex::new(ended) })
+impl PushCounters {
+    pub(super) fn stats(&self) -> PushStats {
+        *self.lock()
     }
 
-    /// Has its thread ended?
-    pub(super) fn is_over(&self) -> bool {
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        ended.try_recv() == Err(mpsc::TryRecvError::Disconnected)
-    }
-
-    /// Stops it, at the latest after `patience`.
-    pub(super) fn close(&self, patience: Duration) {
-        self.shared.stopping.store(true, Ordering::Release);
-        self.shared.bell.notify_one();
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = ended.recv_timeout(patience); // nothing is ever sent: the other end is dropped, or time is up
+    fn lock(&self) -> MutexGuard<'_, PushStats> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Sends one snapshot, in a thread; what comes of it can be waited for.
-pub(super) fn send_once(
-    settings: &PushSettings,
-    renderer: &Arc<Renderer>,
-    snapshot: &Arc<Snapshot>,
-) -> io::Result<mpsc::Receiver<Result<(), String>>> {
-    let (give, given) = mpsc::channel();
-    let client = settings.client();
-    let settings = settings.clone();
-    let (renderer, snapshot) = (Arc::clone(renderer), Arc::clone(snapshot));
-    let runtime = executor(BESIDE)?;
-    std::thread::Builder::new().name("push".into()).spawn(move || {
-        let _ = give.send(runtime.block_on(put(&settings, &client, renderer.render_for_push(&snapshot))));
-    })?;
-    Ok(given)
-}
-
-/// Replaces everything in the group.
-async fn put(settings: &PushSettings, client: &Client, body: Vec<u8>) -> Result<(), String> {
-    let body = Some((HeaderValue::from_static(CONTENT_TYPE), body));
-    let sent = client.send(Method::PUT, group(settings)?, body, TOTAL_TIMEOUT).await;
-    sent.map_err(|failure| failure.text)
-}
-
-/// Takes the group back.
-async fn delete(settings: &PushSettings, client: &Client) -> Result<(), String> {
-    let sent = client.send(Method::DELETE, group(settings)?, None, DELETE_TIMEOUT).await;
-    sent.map_err(|failure| failure.text)
-}
-
-/// The name of the machine may change while we run.
-fn group(settings: &PushSettings) -> Result<Url, String> {
-    let instance = hostname::get().map_err(|error| format!("this machine has no name: {error}"))?;
-    Ok(settings.gateway.group(&instance))
-}
-
-struct Worker {
+pub(super) struct PushExporter {
     settings: PushSettings,
+    client: CachedClient,
     renderer: Arc<Renderer>,
-    live: SharedState,
-    tell: LogFn,
-    shared: Arc<Shared>,
-    client: Client,
-    news: PublishGate,
-    backoff: Backoff<std::time::Instant>,
-    /// Dropped at the end.
-    _end: mpsc::Sender<()>,
 }
 
-impl Worker {
-    async fn run(mut self) {
-        let mut not_before = Instant::now();
-        while !self.is_stopping() {
-            let due = self.live.latest().filter(|snapshot| self.news.is(snapshot));
-            match due {
-                None => self.shared.bell.notified().await,
-                Some(_) if Instant::now() < not_before => tokio::select! {
-                    () = self.shared.bell.notified() => {}
-                    () = sleep_until(not_before) => {}
-                },
-                Some(snapshot) => not_before = self.push(&snapshot).await,
-            }
-        }
-        if self.settings.delete_on_exit
-            && let Err(error) = delete(&self.settings, &self.client).await
-        {
-            self.say(
-                Priority::Warning,
-                &format!("Cannot delete what was pushed to {}: {error}", self.settings.gateway),
-            );
-        }
+impl PushExporter {
+    pub(super) fn new(settings: &PushSettings, renderer: &Arc<Renderer>) -> PushExporter {
+        let client = CachedClient::new(settings.access.clone());
+        PushExporter { settings: settings.clone(), client, renderer: Arc::clone(renderer) }
     }
 
-    /// Pushes, and says when the next push may be.
-    async fn push(&mut self, snapshot: &Snapshot) -> Instant {
-        let body = self.renderer.render_for_push(snapshot);
-        let sent = tokio::select! {
-            sent = put(&self.settings, &self.client, body) => sent,
-            () = stopped(&self.shared) => return Instant::now(),
-        };
-        let pause = match sent {
-            Ok(()) => {
-                self.count(|counters| counters.succeeded(SystemTime::now()));
-                self.news.sent(snapshot);
-                if self.backoff.reset() {
-                    self.say(
-                        Priority::Notice,
-                        &format!("Metrics are pushed to {} again", self.settings.gateway),
-                    );
-                }
-                LEAST_GAP
-            }
-            Err(error) => {
-                self.count(PushCounters::failed);
-                if !self.backoff.is_failing() {
-                    let gateway = &self.settings.gateway;
-                    self.say(
-                        Priority::Warning,
-                        &format!("Cannot push metrics to {gateway}: {error}; trying again"),
-                    );
-                }
-                self.backoff.next(std::time::Instant::now())
-            }
-        };
-        Instant::now() + pause
+    /// The URL of the group, which depends on the machine's name; that may change.
+    fn group(&self) -> Result<Url, String> {
+        let instance = hostname::get().map_err(|error| format!("this machine has no name: {error}"))?;
+        Ok(self.settings.gateway.group(&instance))
     }
 
-    fn count(&self, with: impl Fn(&PushCounters)) {
+    /// Replaces everything in the group.
+    async fn push(&self, snapshot: &Snapshot) -> Result<(), String> {
+        let body = (HeaderValue::from_static(CONTENT_TYPE), self.renderer.render_for_push(snapshot));
+        let sent = self.client.send(Method::PUT, self.group()?, Some(body), PUSH_TIMEOUT).await;
+        sent.map_err(|error| error.text)
+    }
+
+    async fn delete(&self) -> Result<(), String> {
+        let sent = self.client.send(Method::DELETE, self.group()?, None, DELETE_TIMEOUT).await;
+        sent.map_err(|error| error.text)
+    }
+}
+
+impl Exporter for PushExporter {
+    const NAME: &'static str = "push";
+    /// With the delay of snapshots, a hang is in the gateway within a second; mounts that change do not flood it.
+    const MIN_INTERVAL: Duration = Duration::from_millis(500);
+    const RETRY_HINT: &'static str = "; trying again";
+
+    fn backoff(&self) -> Option<Backoff<Instant>> {
+        Some(backoff(FIRST_RETRY, MAX_RETRY))
+    }
+
+    async fn export(&mut self, snapshot: &Snapshot) -> Result<(), ExportError> {
+        let result = self.push(snapshot).await;
         if let Some(counters) = self.renderer.push_counters() {
-            with(counters);
+            let mut stats = counters.lock();
+            match result {
+                Ok(()) => stats.last_success = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
+                Err(_) => stats.failures += 1,
+            }
         }
+        result.map_err(ExportError::Failed)
     }
 
-    fn say(&self, priority: Priority, text: &str) {
-        (self.tell)(priority, text);
+    async fn close(&mut self) -> Option<String> {
+        if !self.settings.delete_on_exit {
+            return None;
+        }
+        let error = self.delete().await.err()?;
+        Some(format!("Cannot delete what was pushed to {}: {error}", self.settings.gateway))
     }
 
-    fn is_stopping(&self) -> bool {
-        self.shared.stopping.load(Ordering::Acquire)
+    fn failure_line(&self, error: &ExportError) -> String {
+        let (ExportError::Failed(error) | ExportError::Refused(error)) = error;
+        format!("Cannot push metrics to {}: {error}", self.settings.gateway)
     }
-}
 
-/// Ends when the daemon is to stop; news meanwhile are found by the next look.
-async fn stopped(shared: &Shared) {
-    while !shared.stopping.load(Ordering::Acquire) {
-        shared.bell.notified().await;
+    fn recovery_line(&self) -> String {
+        format!("Metrics are pushed to {} again", self.settings.gateway)
     }
 }

@@ -1,5 +1,5 @@
-//! May this path be written? Not if it lies on a mount that is watched because it may hang. Told from the mount table
-//! alone: the path itself is never asked.
+//! Whether the text file may be written: not if it lies on a watched mount that may hang. Decided by the mount table;
+//! the path itself is not touched.
 
 use crate::monitor::{Health, Status};
 use crate::render::escape::escape_os;
@@ -7,10 +7,10 @@ use platform::{DeviceNumber, FsKind, Mount, MountTable, MountWatch, OWN_MOUNT_TA
 use std::collections::HashSet;
 use std::path::Path;
 
-/// Why this path is not to be written, if so. `watched` tells which mounts are.
-pub fn refusal(table: &MountTable, watched: impl Fn(&Mount) -> bool, path: &Path) -> Option<String> {
+/// Why this path must not be written, if so.
+pub fn refusal(table: &MountTable, is_watched: impl Fn(&Mount) -> bool, path: &Path) -> Option<String> {
     let mount = mount_containing(table.iter().map(|mount| &**mount), path)?;
-    (may_hang(mount) && watched(mount)).then(|| {
+    (may_hang(mount) && is_watched(mount)).then(|| {
         format!(
             "it lies on {} ({}), which is watched because it may hang",
             escape_os(&mount.mountpoint),
@@ -19,18 +19,17 @@ pub fn refusal(table: &MountTable, watched: impl Fn(&Mount) -> bool, path: &Path
     })
 }
 
-/// The same at a later moment, when what is watched is known. Where the path leads is told by our own table, for the
-/// mounts that are watched may be those of another namespace, where paths are other ones; a file system that is seen
-/// in both has one number.
+/// The same by a status of the monitor. The watched mounts may be those of another namespace with other paths, so the
+/// path is looked up in the table of our own; file systems are compared by device number.
 pub(super) fn refusal_now(path: &Path, status: &Status) -> Option<String> {
     let visible = status.mounts.iter().filter(|mount| mount.health != Health::Hidden);
-    let suspects: HashSet<DeviceNumber> =
+    let hanging: HashSet<DeviceNumber> =
         visible.filter(|known| may_hang(&known.mount)).map(|known| known.mount.device_number).collect();
-    if suspects.is_empty() {
-        return None; // without reading a table that may be long
+    if hanging.is_empty() {
+        return None; // saves reading the table
     }
     match MountWatch::open(OWN_MOUNT_TABLE.as_ref()).and_then(|mut watch| watch.read()) {
-        Ok(table) => refusal(&table, |mount| suspects.contains(&mount.device_number), path),
+        Ok(table) => refusal(&table, |mount| hanging.contains(&mount.device_number), path),
         Err(error) => Some(format!("the mount table cannot be read: {error}")),
     }
 }
@@ -45,13 +44,13 @@ fn may_hang(mount: &Mount) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::testing::mount;
+    use crate::monitor::testing;
     use std::sync::Arc;
 
     #[test]
-    fn the_longest_mount_point_decides() {
-        let made = |(key, path, fstype): (u64, &str, &str)| {
-            Arc::new(Mount { fstype: fstype.into(), ..mount(key, path) })
+    fn path_on_a_watched_network_or_fuse_mount_is_refused() {
+        let mount = |(key, path, fstype): (u64, &str, &str)| {
+            Arc::new(Mount { fstype: fstype.into(), ..testing::mount(key, path) })
         };
         let table = [
             (1, "/", "ext4"),
@@ -62,7 +61,7 @@ mod tests {
             (6, "/covered", "tmpfs"),
             (7, "/skipped", "nfs4"),
         ];
-        let table = MountTable::new(table.into_iter().map(made).collect());
+        let table = MountTable::new(table.into_iter().map(mount).collect());
         for (path, refused) in [
             ("/var/lib/x.prom", false),
             ("/home/x.prom", true),

@@ -1,4 +1,4 @@
-//! A file that is replaced at once, or not at all.
+//! Replaces a file atomically.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions, Permissions};
@@ -6,32 +6,32 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-/// node_exporter runs as another user.
+/// node_exporter runs as another user and has to read the file.
 const MODE: u32 = 0o644;
 
-/// Puts this text where the path is. Not synced: after a crash of the machine the next run writes it anew.
+/// Not synced: after a crash of the machine the next run writes the file again.
 pub(super) fn replace(path: &Path, text: &[u8]) -> Result<(), String> {
     let name = path.file_name().ok_or("the path has no file name")?;
-    // Begins with a dot and does not end in .prom: node_exporter does not read it.
+    // node_exporter does not read it: it begins with a dot and does not end in .prom.
     let mut temporary = OsString::from(".");
     temporary.push(name);
     temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(temporary);
     let written = write(&temporary, text).and_then(|()| fs::rename(&temporary, path));
     written.map_err(|error| {
-        let _ = fs::remove_file(&temporary); // most likely for the same reason it cannot be there
+        let _ = fs::remove_file(&temporary); // may not exist
         error.to_string()
     })
 }
 
 fn write(temporary: &Path, text: &[u8]) -> io::Result<()> {
-    // A process with our number may have left one behind, and a link that somebody made in advance is not followed.
+    // An earlier process with our id may have left one. A link that another user has prepared is not followed.
     match fs::remove_file(temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(temporary)?;
-    file.set_permissions(Permissions::from_mode(MODE))?; // whatever the umask is
+    file.set_permissions(Permissions::from_mode(MODE))?; // regardless of the umask
     file.write_all(text)
 }
 
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_replaced_and_nothing_else_is_left() {
+    fn file_is_replaced_and_no_temporary_file_remains() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mounts.prom");
         for text in ["one\n", "two\n"] {
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_replaced_is_an_error_and_leaves_nothing() {
+    fn failure_is_an_error_and_leaves_no_temporary_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("is a folder");
         fs::create_dir(&path).unwrap();
@@ -62,12 +62,12 @@ mod tests {
     }
 
     #[test]
-    fn a_link_laid_out_for_us_is_not_followed() {
+    fn link_at_the_temporary_path_is_not_followed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.prom");
-        let trap = folder.path().join(format!(".x.prom.{}.tmp", std::process::id()));
+        let link = folder.path().join(format!(".x.prom.{}.tmp", std::process::id()));
         let victim = folder.path().join("victim");
-        std::os::unix::fs::symlink(&victim, &trap).unwrap();
+        std::os::unix::fs::symlink(&victim, &link).unwrap();
         replace(&path, b"x").unwrap();
         assert!(!victim.exists() && !fs::symlink_metadata(&path).unwrap().is_symlink());
     }
