@@ -1,30 +1,25 @@
 //! The program `mount_status_monitor`: a command, the daemon, or a child process of the daemon.
 
-use mount_status_monitor::children::{collector, prober};
+use mount_status_monitor::children;
 use mount_status_monitor::cli::{self, Invocation};
 use mount_status_monitor::commands;
-use platform::process::{COLLECTOR_ARGUMENT, ENTERING_ARGUMENT, PROBER_ARGUMENT, is_started_by_daemon};
+use platform::process::{ChildRole, is_started_by_daemon};
 use platform::service::ServiceManager;
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().collect();
     // Children first: they stay small and have no command line.
-    match arguments.get(1).and_then(|argument| argument.to_str()) {
-        Some(child @ (PROBER_ARGUMENT | COLLECTOR_ARGUMENT)) if !is_started_by_daemon() => {
-            commands::fail(&anyhow::anyhow!("{child} is started by the daemon only"))
+    match ChildRole::from_args(std::env::args_os()) {
+        Some(role) if !is_started_by_daemon() => {
+            commands::fail(&anyhow::anyhow!("{} is started by the daemon only", role.name()))
         }
-        Some(PROBER_ARGUMENT) => {
-            prober::process::run(arguments.get(2).is_some_and(|argument| argument == ENTERING_ARGUMENT))
-        }
-        Some(COLLECTOR_ARGUMENT) => collector::process::run(),
-        _ => run_command(arguments),
+        Some(role) => children::run(role),
+        None => run_command(),
     }
 }
 
-fn run_command(arguments: Vec<OsString>) -> ExitCode {
-    match cli::parse(arguments) {
+fn run_command() -> ExitCode {
+    match cli::parse(std::env::args_os()) {
         // The service manager's variables are removed here, while there is no other thread.
         Ok(Invocation::Daemon(config, source)) => {
             commands::daemon(config, source, ServiceManager::from_env())

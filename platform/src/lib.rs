@@ -28,16 +28,15 @@
 //!   replaces the kernel's events by a timer.)
 
 mod changes;
-mod children;
 mod errno;
 pub mod evidence;
 mod machine;
 mod mount;
 mod mount_table;
 mod probing;
-pub mod service;
-
+pub mod process;
 mod process_stats;
+pub mod service;
 mod unmount;
 
 #[cfg(any(test, feature = "interval", not(target_os = "linux")))]
@@ -62,17 +61,17 @@ use linux as system;
 compile_error!("there is no back-end for this system yet: see the contract above");
 
 pub use changes::Changes;
-pub use children::command;
 pub use errno::Errno;
 pub use machine::{MACHINE_ID, machine_id};
 pub use mount::{DeviceNumber, FsKind, Mount, MountKey};
 pub use mount_table::{MountTable, mount_containing};
 pub use probing::{Call, ProbeOutcome, Target, Usage};
+pub use process::command;
 pub use process_stats::ProcessStats;
 pub use system::evidence as collect;
 #[cfg(target_os = "linux")]
 pub use system::mountinfo;
 pub use system::{DEFAULT_CONFIG, DEFAULT_SOCKET, FileWatch, MOUNT_TABLE_HINT, MountWatch, OWN_MOUNT_TABLE};
 pub use system::{FoundNamespace, MountNamespace};
-pub use system::{probe, process, process_stats};
+pub use system::{probe, process_stats};
 pub use unmount::{Unmount, unmount};

@@ -1,4 +1,20 @@
-//! Helper processes, started by exec from this program: whatever may hang happens in one of them.
+//! Helper processes of the daemon, started from this program by exec: what may hang happens in one of them.
+//!
+//! `child` is the daemon's handle of one such process, `codec` how messages become packets, `daemon_channel` the other
+//! end of the channel; `prober` probes mounts and `collector` collects evidence.
 
+mod child;
+mod codec;
 pub mod collector;
+mod daemon_channel;
 pub mod prober;
+
+use platform::process::ChildRole;
+
+/// Does the work of this role until the daemon closes its end of the channel.
+pub fn run(role: ChildRole) -> ! {
+    match role {
+        ChildRole::Prober | ChildRole::NamespaceProber => prober::process::run(role),
+        ChildRole::Collector => collector::process::run(),
+    }
+}

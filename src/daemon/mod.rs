@@ -109,7 +109,7 @@ impl<'a> Daemon<'a> {
             .context("cannot prepare the collection of evidence")?;
         let mut pool = Pool::new(registry()?, FIRST_PROBER, None).context("cannot prepare probers")?;
         if let Some(namespace) = &options.namespace {
-            pool.enter(namespace.try_clone_fd().context("cannot prepare probers")?);
+            pool.set_mount_namespace(namespace.try_clone_fd().context("cannot prepare probers")?);
         }
         let namespace = NamespaceWatch::new(options.namespace, poll.registry(), NAMESPACE)
             .context("cannot wait for the end of the mount namespace")?;

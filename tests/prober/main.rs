@@ -272,7 +272,7 @@ fn switches(pid: Pid) -> u64 {
 #[test]
 fn a_namespace_that_cannot_be_entered_leaves_mounts_unjudged() {
     let mut daemon = Daemon::new();
-    daemon.pool.enter(fs::File::open("/dev/null").unwrap());
+    daemon.pool.set_mount_namespace(fs::File::open("/dev/null").unwrap());
     let probe = daemon.start(&target("/"));
     let refused = |event: &PoolEvent| match event {
         PoolEvent::Notice(ProberNotice::SpawnFailed { error, .. }) => {

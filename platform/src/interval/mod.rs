@@ -54,7 +54,7 @@ pub mod probe {
 
 pub use crate::portable::evidence;
 pub use crate::portable::namespace::{FoundNamespace, MountNamespace};
-pub use crate::portable::process;
+pub(crate) use crate::portable::process;
 pub use files::FileWatch;
 pub(crate) use fstype::kind_of;
 pub use watch::{MountWatch, OWN_MOUNT_TABLE};

@@ -6,9 +6,8 @@ mod fstype;
 pub mod mountinfo;
 mod namespace;
 mod own;
-mod packet;
 pub mod probe;
-pub mod process;
+pub(crate) mod process;
 mod statmount;
 mod watch;
 

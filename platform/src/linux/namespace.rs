@@ -141,7 +141,7 @@ impl Source for MountNamespace {
 }
 
 /// Makes the calling process, which must have no other thread yet, enter a namespace that was handed to it.
-pub(super) fn enter(file: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn enter(file: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: plain numbers. The root and the working directory become those of the namespace.
     let result = unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNS) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

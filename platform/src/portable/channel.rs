@@ -1,62 +1,68 @@
-//! Packets over a stream: macOS has no `SOCK_SEQPACKET`, and FreeBSD 15 keeps its packets apart in another way than
-//! FreeBSD 14. Each packet is preceded by its length.
+//! Packets over a stream, each preceded by its length: macOS has no `SOCK_SEQPACKET`, and FreeBSD 15 separates packets in
+//! another way than FreeBSD 14.
 
-use nix::poll::{PollFd, PollFlags, PollTimeout};
+use crate::process::{MAX_PACKET, wait_ready};
+use nix::poll::PollFlags;
+use nix::sys::socket::SockType;
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// The length of a packet, before it.
+/// The type of the sockets below a [`Channel`].
+pub(crate) const SOCKET_TYPE: SockType = SockType::Stream;
+/// Size of the length before each packet.
 const HEADER: usize = size_of::<u32>();
 
-/// No packet is larger: each takes about a thousand questions or answers, which makes the cost of the system calls
-/// disappear.
-pub const MAX_PACKET: usize = 64 * 1024;
-
-/// One end of a connection that carries packets. It never waits.
+/// One end of a connection that carries packets. It never blocks.
 #[derive(Debug)]
 pub struct Channel {
     stream: UnixStream,
-    /// The rest of a packet of which a part was sent: the other end waits for it.
+    /// The rest of a packet that was sent in part.
     unsent: Vec<u8>,
-    /// What came of the next packet.
+    /// The received part of the next packet.
     incoming: Vec<u8>,
 }
 
 impl Channel {
-    pub(super) fn over(stream: UnixStream) -> Channel {
-        Channel { stream, unsent: Vec::new(), incoming: Vec::new() }
+    fn new(stream: UnixStream) -> io::Result<Channel> {
+        stream.set_nonblocking(true)?;
+        Ok(Channel { stream, unsent: Vec::new(), incoming: Vec::new() })
     }
 
-    /// Two ends; the second goes to a child.
-    pub(super) fn pair() -> io::Result<(Channel, OwnedFd)> {
+    /// Two ends; the second is for a child.
+    pub(crate) fn pair() -> io::Result<(Channel, OwnedFd)> {
         let (ours, theirs) = UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        Ok((Channel::over(ours), theirs.into()))
+        Ok((Channel::new(ours)?, theirs.into()))
     }
 
-    /// Sends one packet, or fails with `WouldBlock` and takes nothing of it. A packet that was taken may still have
-    /// to be sent in part: see [`Channel::flush`].
+    /// The child's end.
+    pub(crate) fn from_stdin() -> io::Result<Channel> {
+        // SAFETY: the daemon passed its socket as descriptor 0. The reader and the sender of this process own it
+        // together; neither closes it before the process ends.
+        Channel::new(unsafe { UnixStream::from_raw_fd(libc::STDIN_FILENO) })
+    }
+
+    /// Accepts one packet, or fails with `WouldBlock` and accepts nothing of it. The rest of an accepted packet may
+    /// still have to be sent by [`Channel::flush`].
     ///
     /// # Errors
-    /// Those of `write(2)`; `BrokenPipe` when the other end is gone.
+    /// Those of `write(2)`; `BrokenPipe` when the other end is closed.
     pub fn send(&mut self, packet: &[u8]) -> io::Result<()> {
         debug_assert!(!packet.is_empty() && packet.len() <= MAX_PACKET);
         self.flush()?;
-        let header = header(packet);
+        let header = u32::try_from(packet.len()).map_err(|_| ErrorKind::InvalidInput)?.to_le_bytes();
         let sent = match self.stream.write_vectored(&[io::IoSlice::new(&header), io::IoSlice::new(packet)]) {
             Ok(sent) => sent,
             Err(error) if error.kind() == ErrorKind::Interrupted => 0,
             Err(error) => return Err(error),
         };
-        let (of_header, of_packet) = (sent.min(HEADER), sent.saturating_sub(HEADER));
-        self.unsent.extend_from_slice(&header[of_header..]);
-        self.unsent.extend_from_slice(&packet[of_packet..]);
+        self.unsent.extend_from_slice(&header[sent.min(HEADER)..]);
+        self.unsent.extend_from_slice(&packet[sent.saturating_sub(HEADER)..]);
         Ok(())
     }
 
-    /// Sends the rest of what was taken; fails with `WouldBlock` while there is no room for it.
+    /// Sends the rest of an accepted packet; fails with `WouldBlock` while there is no room for it.
     ///
     /// # Errors
     /// As [`Channel::send`].
@@ -71,12 +77,10 @@ impl Channel {
         Ok(())
     }
 
-    /// Receives one packet and returns its length; 0 when the other end is gone. `buffer` has room for
-    /// [`MAX_PACKET`].
+    /// Receives one packet and returns its length; 0 when the other end is closed. `buffer` holds [`MAX_PACKET`].
     ///
     /// # Errors
-    /// Those of `read(2)`, `WouldBlock` while no packet is complete among them; `InvalidData` for a length that no
-    /// packet has.
+    /// Those of `read(2)`, `WouldBlock` while no packet is complete among them; `InvalidData` for an invalid length.
     pub fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let wanted = match self.incoming.first_chunk::<HEADER>() {
@@ -86,18 +90,18 @@ impl Channel {
                     _ => return Err(ErrorKind::InvalidData.into()),
                 },
             };
-            let had = self.incoming.len();
-            if had == wanted && wanted > HEADER {
+            let received = self.incoming.len();
+            if received == wanted && wanted > HEADER {
                 let length = wanted - HEADER;
-                let place = buffer.get_mut(..length).ok_or(ErrorKind::InvalidData)?;
-                place.copy_from_slice(&self.incoming[HEADER..]);
+                let packet = buffer.get_mut(..length).ok_or(ErrorKind::InvalidData)?;
+                packet.copy_from_slice(&self.incoming[HEADER..]);
                 self.incoming.clear();
                 return Ok(length);
             }
-            // Never beyond this packet: what follows it stays in the socket, so that polling still tells of it.
+            // Never beyond this packet: the next one stays in the socket, so that poll(2) still reports it.
             self.incoming.resize(wanted, 0);
-            let read = self.stream.read(&mut self.incoming[had..]);
-            self.incoming.truncate(had + *read.as_ref().unwrap_or(&0));
+            let read = self.stream.read(&mut self.incoming[received..]);
+            self.incoming.truncate(received + *read.as_ref().unwrap_or(&0));
             match read {
                 Ok(0) => return Ok(0),
                 Ok(_) => {}
@@ -108,33 +112,29 @@ impl Channel {
         }
     }
 
-    /// Waits until there is something to receive (or the other end is gone): true; or until the time is over: false.
+    /// Waits until there is something to receive or the other end is closed (true), or until the timeout (false).
     ///
     /// # Errors
     /// Those of `poll(2)`.
-    pub fn wait_readable(&self, limit: Option<Duration>) -> io::Result<bool> {
-        wait(self.as_fd(), PollFlags::POLLIN, limit)
+    pub fn wait_readable(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        wait_ready(self.as_fd(), PollFlags::POLLIN, timeout)
     }
 
     /// Sends one packet, however long that takes.
-    pub(super) fn send_waiting(&mut self, packet: &[u8]) -> io::Result<()> {
-        self.send(packet).or_else(|error| self.wait_for_room(error, |channel| channel.send(packet)))?;
-        self.flush().or_else(|error| self.wait_for_room(error, Channel::flush))
+    pub(super) fn send_blocking(&mut self, packet: &[u8]) -> io::Result<()> {
+        self.retry_blocking(|channel| channel.send(packet))?;
+        self.retry_blocking(Channel::flush)
     }
 
-    fn wait_for_room(
-        &mut self,
-        mut error: io::Error,
-        again: impl Fn(&mut Channel) -> io::Result<()>,
-    ) -> io::Result<()> {
-        while error.kind() == ErrorKind::WouldBlock {
-            wait(self.as_fd(), PollFlags::POLLOUT, None)?;
-            match again(self) {
-                Ok(()) => return Ok(()),
-                Err(next) => error = next,
+    fn retry_blocking(&mut self, attempt: impl Fn(&mut Channel) -> io::Result<()>) -> io::Result<()> {
+        loop {
+            match attempt(self) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    wait_ready(self.as_fd(), PollFlags::POLLOUT, None)?;
+                }
+                result => return result,
             }
         }
-        Err(error)
     }
 }
 
@@ -150,31 +150,13 @@ impl AsRawFd for Channel {
     }
 }
 
-fn header(packet: &[u8]) -> [u8; HEADER] {
-    u32::try_from(packet.len()).expect("no packet is that long").to_le_bytes()
-}
-
-fn wait(fd: BorrowedFd<'_>, flags: PollFlags, limit: Option<Duration>) -> io::Result<bool> {
-    let timeout = limit.map_or(PollTimeout::NONE, |limit| {
-        // Rounded up: a wait that ends too early is followed by one of no time at all, again and again.
-        PollTimeout::try_from(limit.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
-    });
-    match nix::poll::poll(&mut [PollFd::new(fd, flags)], timeout) {
-        Ok(ready) => Ok(ready > 0),
-        Err(nix::errno::Errno::EINTR) => Ok(false),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn pair() -> (Channel, Channel) {
         let (ours, theirs) = Channel::pair().unwrap();
-        let theirs = UnixStream::from(theirs);
-        theirs.set_nonblocking(true).unwrap();
-        (ours, Channel::over(theirs))
+        (ours, Channel::new(UnixStream::from(theirs)).unwrap())
     }
 
     fn kind<T: std::fmt::Debug>(result: io::Result<T>) -> ErrorKind {
@@ -196,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_stream_loses_nothing_and_doubles_nothing() {
+    fn full_stream_neither_loses_nor_repeats_packets() {
         let (mut a, mut b) = pair();
         let mut buffer = vec![0; MAX_PACKET];
         let packet = |n: u32| [&n.to_le_bytes()[..], &vec![n as u8; MAX_PACKET - 4]].concat();
@@ -210,7 +192,7 @@ mod tests {
                 }
             }
             if sent < 100 {
-                assert_eq!(kind(a.send(b"x")), ErrorKind::WouldBlock, "not taken, not even in part");
+                assert_eq!(kind(a.send(b"x")), ErrorKind::WouldBlock, "not accepted, not even in part");
             }
             loop {
                 match b.receive(&mut buffer) {
@@ -228,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_in_pieces_is_waited_for() {
+    fn packet_is_received_only_when_complete() {
         let (mut a, mut b) = pair();
         let mut buffer = vec![0; MAX_PACKET];
         for byte in [4, 0, 0, 0, b'w', b'o', b'r'] {
@@ -241,12 +223,12 @@ mod tests {
     }
 
     #[test]
-    fn the_end_and_nonsense_are_told() {
+    fn closed_end_and_invalid_length_are_reported() {
         let mut buffer = vec![0; MAX_PACKET];
         let (mut a, mut b) = pair();
         a.stream.write_all(&[9, 0, 0, 0, 1, 2]).unwrap();
         drop(a);
-        assert_eq!(b.receive(&mut buffer).unwrap(), 0, "half a packet is none");
+        assert_eq!(b.receive(&mut buffer).unwrap(), 0, "half a packet is not received");
         assert_eq!(kind(b.send(b"x")), ErrorKind::BrokenPipe);
         for header in [0u32, MAX_PACKET as u32 + 1, u32::MAX] {
             let (mut a, mut b) = pair();
@@ -257,11 +239,11 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_that_may_wait_does() {
+    fn blocking_send_waits_for_room() {
         let (mut a, mut b) = pair();
         let sender = std::thread::spawn(move || {
             for n in 0..50u8 {
-                a.send_waiting(&[n; MAX_PACKET]).unwrap();
+                a.send_blocking(&[n; MAX_PACKET]).unwrap();
             }
         });
         let mut buffer = vec![0; MAX_PACKET];
@@ -269,7 +251,10 @@ mod tests {
             let length = loop {
                 match b.receive(&mut buffer) {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                        assert!(b.wait_readable(Some(Duration::from_secs(20))).unwrap(), "nothing comes");
+                        assert!(
+                            b.wait_readable(Some(Duration::from_secs(20))).unwrap(),
+                            "nothing to receive"
+                        );
                     }
                     other => break other.unwrap(),
                 }

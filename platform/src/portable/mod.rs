@@ -5,5 +5,5 @@ pub(crate) mod channel;
 pub mod evidence;
 pub(crate) mod namespace;
 pub(crate) mod probe;
-pub mod process;
+pub(crate) mod process;
 pub(crate) mod ticker;

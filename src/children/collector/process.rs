@@ -1,19 +1,20 @@
-//! The collector: the process that looks for evidence. `main` calls [`run`] instead of anything else when its first
-//! argument is `collector`.
+//! The collector process, which looks for evidence.
 //!
-//! Its main thread reads what is there at once; one thread goes through all tasks, for all mounts that wait for it
-//! together; each server is asked in a thread of its own. All of it is bounded, and should something get stuck all
-//! the same, the daemon leaves the whole process behind.
+//! Its main thread reads what is available at once, one thread scans all tasks for all requests together, and each
+//! server is contacted in a thread of its own. Everything is bounded; if something gets stuck all the same, the daemon
+//! abandons the whole process.
 
-use super::servers::Servers;
-use super::wire::{self, CollectRequest, Part, Reply, Request};
+use super::server_checks::ServerChecks;
+use super::wire::{self, CollectRequest, EvidenceKind, Reply, Request};
+use crate::children::codec::PacketQueue;
+use crate::children::daemon_channel::{self, DaemonChannel, exit_with_error};
+use platform::DeviceNumber;
 use platform::collect::{
     Limits, blocked_tasks, connection, fuse_server, fuse_waiting, last_log_lines, stuck_thread, traffic,
 };
 use platform::evidence::{Evidence, Family, Suspect};
-use platform::process::{self, Channel, MAX_PACKET};
+use platform::process::{self, ChildRole};
 use std::ffi::OsStr;
-use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::mpsc;
@@ -23,153 +24,128 @@ use std::time::{Duration, Instant};
 const PROC: &str = "/proc";
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 const MOUNTSTATS: &str = "/proc/self/mountstats";
-/// Tasks that one pass looks at; Linux has no more than four million, and a machine with so many in use has other
-/// worries.
+/// Tasks that one scan inspects. Linux has four million at most; a machine that uses so many has other problems.
 const MAX_TASKS: usize = 200_000;
-/// How long a pass over all tasks may take, and that over the files of all processes: enough for some ten thousand
-/// tasks on a machine that has little else to do.
-const MAX_PASS: Duration = Duration::from_secs(2);
-/// A pass is allowed this much even if the verdict is nearer: what it finds is shown later.
-const LEAST_PASS: Duration = Duration::from_millis(300);
-/// Exit status when the daemon says something that it never says, or when we have a bug.
-const BROKEN: i32 = 70; // EX_SOFTWARE of sysexits.h
+/// Duration of a scan of all tasks, and of one of the files of all processes: enough for some ten thousand tasks.
+const MAX_SCAN_TIME: Duration = Duration::from_secs(2);
+/// A scan may take this long even if the mount is reported sooner: what it finds is shown later.
+const MIN_SCAN_TIME: Duration = Duration::from_millis(300);
 
-/// Runs the collector until the daemon closes its end of the socket that is our descriptor 0.
-pub fn run() -> ! {
-    process::become_collector();
-    // A thread that panics would take its work with it, silently; the end of the process tells the daemon.
-    std::panic::set_hook(Box::new(|_| process::exit_now(BROKEN)));
-    let servers = Servers::new(|devices, check| {
+/// Runs the collector until the daemon closes its end of the channel.
+pub(in crate::children) fn run() -> ! {
+    let mut channel = DaemonChannel::init(ChildRole::Collector);
+    let servers = ServerChecks::new(|devices, check| {
         let evidence = Evidence { server: Some(check), ..Evidence::default() };
-        let reply = |&device| Reply { device, part: Part::Server, evidence: evidence.clone() };
-        tell(&devices.iter().map(reply).collect::<Vec<_>>());
+        send_replies(devices.iter().map(|&device| reply(device, EvidenceKind::Server, evidence.clone())));
     });
-    let (give, given) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let daemon = process::parent_id();
-    if thread::Builder::new().name("tasks".into()).spawn(move || go_through_tasks(daemon, &given)).is_err() {
-        process::exit_now(BROKEN);
+    if thread::Builder::new().name("tasks".into()).spawn(move || scan_tasks(daemon, &receiver)).is_err() {
+        exit_with_error();
     }
-    let Ok(mut channel) = process::prober_channel() else { process::exit_now(BROKEN) };
-    let mut buffer = vec![0; MAX_PACKET];
     loop {
-        let mut subjects = Vec::new();
-        // The first packet is waited for, and those that came with it are taken with it.
-        let mut wait = true;
-        while let Some(length) = receive(&mut channel, &mut buffer, wait) {
-            wait = false;
-            match wire::messages(&buffer[..length]) {
-                Ok(requests) => requests.into_iter().for_each(|request| match request {
-                    Request::Collect(subject) => subjects.push(subject),
-                    Request::Thread { device, pid, tid } => look_at_thread(device, pid, tid),
+        let mut requests = Vec::new();
+        channel.wait(None);
+        while let Some(packet) = channel.receive() {
+            match wire::decode(packet) {
+                Ok(messages) => messages.into_iter().for_each(|message| match message {
+                    Request::Collect(request) => requests.push(request),
+                    Request::InspectThread { device, pid, tid } => inspect_thread(device, pid, tid),
                 }),
-                Err(_) => process::exit_now(BROKEN),
+                Err(_) => exit_with_error(),
             }
         }
-        for subject in &subjects {
-            if let Some(key) = subject.address {
-                servers.ask(subject.suspect.device_number, key, subject.patience);
+        for request in &requests {
+            if let Some(endpoint) = request.server {
+                servers.request(request.suspect.device_number, endpoint, request.timeout);
             }
         }
-        tell(&local(&subjects));
-        if !subjects.is_empty() && give.send(subjects).is_err() {
-            process::exit_now(BROKEN);
+        send_replies(read_local(&requests));
+        if !requests.is_empty() && sender.send(requests).is_err() {
+            exit_with_error();
         }
     }
 }
 
-fn receive(channel: &mut Channel, buffer: &mut [u8], wait: bool) -> Option<usize> {
-    if wait && channel.wait_readable(None).is_err() {
-        process::exit_now(BROKEN);
-    }
-    match channel.receive(buffer) {
-        Ok(0) => process::exit_now(0), // the daemon ended, or has no use for us any more
-        Ok(length) => Some(length),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-        Err(_) => process::exit_now(BROKEN),
+fn reply(device: DeviceNumber, kind: EvidenceKind, evidence: Evidence) -> Reply {
+    Reply { device, kind, evidence }
+}
+
+fn send_replies(replies: impl IntoIterator<Item = Reply>) {
+    let mut packets = PacketQueue::default();
+    replies.into_iter().for_each(|reply| wire::encode(&mut packets, &reply));
+    while let Some(packet) = packets.first() {
+        daemon_channel::send(packet);
+        packets.remove_first();
     }
 }
 
-fn tell(replies: &[Reply]) {
-    for packet in wire::packets(replies) {
-        if process::answer(&packet).is_err() {
-            process::exit_now(0); // nobody wants to know any more
-        }
-    }
-}
-
-fn look_at_thread(device: platform::DeviceNumber, pid: u32, tid: u32) {
+fn inspect_thread(device: DeviceNumber, pid: u32, tid: u32) {
     let probe = Some(stuck_thread(Path::new(PROC), pid, tid));
-    tell(&[Reply { device, part: Part::Thread, evidence: Evidence { probe, ..Evidence::default() } }]);
+    send_replies([reply(device, EvidenceKind::Thread, Evidence { probe, ..Evidence::default() })]);
 }
 
-/// What is read at once.
-fn local(subjects: &[CollectRequest]) -> Vec<Reply> {
-    let of_servers: Vec<&CollectRequest> =
-        subjects.iter().filter(|subject| subject.server_name.is_some()).collect();
-    let names: Vec<&[u8]> =
-        of_servers.iter().map(|subject| subject.server_name.as_deref().unwrap_or_default()).collect();
-    let words = if names.is_empty() { Vec::new() } else { last_log_lines(&distinct(&names)) };
-    let of_nfs = subjects.iter().filter(|subject| subject.suspect.family == Family::Nfs);
-    let mounts: Vec<(&OsStr, &Path)> = of_nfs
-        .map(|it| (OsStr::from_bytes(&it.device), Path::new(OsStr::from_bytes(&it.mountpoint))))
+/// Reads what is available at once.
+fn read_local(requests: &[CollectRequest]) -> Vec<Reply> {
+    let mut servers: Vec<&[u8]> =
+        requests.iter().filter_map(|request| request.server_name.as_deref()).collect();
+    servers.sort_unstable();
+    servers.dedup();
+    let log_lines = if servers.is_empty() { Vec::new() } else { last_log_lines(&servers) };
+    let nfs_mounts: Vec<(&OsStr, &Path)> = requests
+        .iter()
+        .filter(|request| request.suspect.family == Family::Nfs)
+        .map(|nfs| (OsStr::from_bytes(&nfs.device), Path::new(OsStr::from_bytes(&nfs.mountpoint))))
         .collect();
-    let mut counts =
-        if mounts.is_empty() { Vec::new() } else { traffic(Path::new(MOUNTSTATS), &mounts) }.into_iter();
-    let reply = |subject: &CollectRequest| {
-        let device = subject.suspect.device_number;
+    let counts = if nfs_mounts.is_empty() { Vec::new() } else { traffic(Path::new(MOUNTSTATS), &nfs_mounts) };
+    let mut counts = counts.into_iter();
+    let local = |request: &CollectRequest| {
+        let device = request.suspect.device_number;
         let mut evidence = Evidence::default();
-        if subject.suspect.family == Family::Fuse {
-            evidence.fuse_waiting = Some(fuse_waiting(Path::new(CONNECTIONS), connection(device)));
+        match request.suspect.family {
+            Family::Fuse => {
+                evidence.fuse_waiting = Some(fuse_waiting(Path::new(CONNECTIONS), connection(device)));
+            }
+            Family::Nfs => evidence.traffic = counts.next(),
+            Family::Smb | Family::Other => {}
         }
-        if subject.suspect.family == Family::Nfs {
-            evidence.traffic = counts.next();
+        if let Some(name) = request.server_name.as_deref() {
+            let index = servers.binary_search(&name).ok();
+            evidence.kernel_log = index.and_then(|index| log_lines.get(index).cloned());
         }
-        if let Some(name) = subject.server_name.as_deref() {
-            let place = distinct(&names).iter().position(|known| *known == name);
-            evidence.kernel_log = place.and_then(|place| words.get(place).cloned());
-        }
-        Reply { device, part: Part::Local, evidence }
+        reply(device, EvidenceKind::Local, evidence)
     };
-    subjects.iter().map(reply).collect()
+    requests.iter().map(local).collect()
 }
 
-/// Each name once, in an order that does not change.
-fn distinct<'a>(names: &[&'a [u8]]) -> Vec<&'a [u8]> {
-    let mut names = names.to_vec();
-    names.sort_unstable();
-    names.dedup();
-    names
-}
-
-fn go_through_tasks(daemon: u32, given: &mpsc::Receiver<Vec<CollectRequest>>) {
-    while let Ok(mut subjects) = given.recv() {
-        // Whoever came while the last pass was under way shares the next.
-        subjects.extend(given.try_iter().flatten());
-        let suspects: Vec<Suspect> = subjects.iter().map(|subject| subject.suspect.clone()).collect();
-        let patience = subjects.iter().map(|subject| subject.patience).min().unwrap_or(MAX_PASS);
+fn scan_tasks(daemon: u32, receiver: &mpsc::Receiver<Vec<CollectRequest>>) {
+    while let Ok(mut requests) = receiver.recv() {
+        // Requests that came during the last scan share the next.
+        requests.extend(receiver.try_iter().flatten());
+        let scan_time = requests.iter().map(|request| request.timeout).min().unwrap_or(MAX_SCAN_TIME);
         let limits = || {
-            let until = Instant::now() + patience.clamp(LEAST_PASS, MAX_PASS);
+            let until = Instant::now() + scan_time.clamp(MIN_SCAN_TIME, MAX_SCAN_TIME);
             Limits { tasks: MAX_TASKS, until }
         };
+        let suspects: Vec<Suspect> = requests.into_iter().map(|request| request.suspect).collect();
         let found = blocked_tasks(Path::new(PROC), &suspects, daemon, &limits());
-        let replies = suspects.iter().zip(found).map(|(suspect, tasks)| Reply {
-            device: suspect.device_number,
-            part: Part::Tasks,
-            evidence: Evidence { tasks: Some(tasks), ..Evidence::default() },
-        });
-        tell(&replies.collect::<Vec<_>>());
-
-        let served: Vec<&Suspect> = suspects.iter().filter(|s| s.family == Family::Fuse).collect();
-        if served.is_empty() {
+        send_replies(suspects.iter().zip(found).map(|(suspect, tasks)| {
+            let evidence = Evidence { tasks: Some(tasks), ..Evidence::default() };
+            reply(suspect.device_number, EvidenceKind::Tasks, evidence)
+        }));
+        let devices: Vec<DeviceNumber> = suspects
+            .iter()
+            .filter(|suspect| suspect.family == Family::Fuse)
+            .map(|suspect| suspect.device_number)
+            .collect();
+        if devices.is_empty() {
             continue;
         }
-        let connections: Vec<u32> = served.iter().map(|s| connection(s.device_number)).collect();
+        let connections: Vec<u32> = devices.iter().map(|&device| connection(device)).collect();
         let found = fuse_server(Path::new(PROC), &connections, &limits());
-        let replies = served.iter().zip(found).map(|(suspect, server)| Reply {
-            device: suspect.device_number,
-            part: Part::FuseServer,
-            evidence: Evidence { fuse_server: Some(server), ..Evidence::default() },
-        });
-        tell(&replies.collect::<Vec<_>>());
+        send_replies(devices.into_iter().zip(found).map(|(device, server)| {
+            let evidence = Evidence { fuse_server: Some(server), ..Evidence::default() };
+            reply(device, EvidenceKind::FuseServer, evidence)
+        }));
     }
 }

@@ -1,125 +1,111 @@
-//! What the daemon and a collector say to each other: JSON, a packet at a time. Both ends are the same program, so
-//! there is no version; what cannot be understood ends the relation.
+//! The messages between the daemon and a collector: JSON values, because evidence is deeply nested and rare.
 
-use platform::evidence::{Evidence, Family, Service, Suspect};
+use super::endpoint::{ServerEndpoint, endpoint_of};
+use crate::children::codec::{Malformed, PacketQueue, decode_messages, encode_bytes};
+use platform::evidence::{Evidence, Family, Suspect};
 use platform::process::MAX_PACKET;
 use platform::{DeviceNumber, Mount};
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
-/// Ids of one file system's mounts that are looked for: who works on one of more binds is found by its directory.
+/// Mount ids of one file system that are searched for. Tasks on further binds are still found by their directories.
 const MAX_MOUNT_IDS: usize = 64;
-/// `PATH_MAX`: a longer name is no mount point and no server.
+/// `PATH_MAX` of Linux: no longer name is a mount point or a server.
 const MAX_NAME: usize = 4096;
 
-/// A dead or suspicious file system.
+/// A request for evidence about a dead or suspicious file system.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CollectRequest {
-    /// Whose tasks are looked for.
     pub(super) suspect: Suspect,
-    /// One of its mount points, as bytes.
+    /// One of its mount points.
     pub(super) mountpoint: Vec<u8>,
-    /// What is mounted there, as bytes.
     pub(super) device: Vec<u8>,
-    /// What the kernel log calls its server.
+    /// The server's name as the kernel log shows it.
     pub(super) server_name: Option<Vec<u8>>,
-    /// Where its server is.
-    pub(super) address: Option<(Service, SocketAddr, bool)>,
-    /// For how long servers may be waited for.
-    pub(super) patience: Duration,
+    pub(super) server: Option<ServerEndpoint>,
+    /// How long servers may be waited for.
+    pub(super) timeout: Duration,
 }
 
 impl CollectRequest {
-    /// What is to be known of this mount. Others of its file system have `mount_ids`.
+    /// `mount_ids` are those of all mounts of this file system; `alone` is explained at [`Suspect`].
     #[must_use]
-    pub fn new(mount: &Mount, mount_ids: &[u32], alone: bool, patience: Duration) -> CollectRequest {
-        let mut mount_ids = mount_ids.to_vec();
-        mount_ids.truncate(MAX_MOUNT_IDS);
-        let family = Family::from_fstype(mount.fstype.as_bytes());
-        let suspect = Suspect { device_number: mount.device_number, mount_ids, family, alone };
-        let place = super::endpoint::of(mount);
+    pub fn new(mount: &Mount, mount_ids: &[u32], alone: bool, timeout: Duration) -> CollectRequest {
+        let truncated = |name: &[u8]| name[..name.len().min(MAX_NAME)].to_vec();
         CollectRequest {
-            suspect,
-            mountpoint: bounded(mount.mountpoint.as_os_str().as_bytes()),
-            device: bounded(mount.device.as_bytes()),
-            server_name: super::endpoint::name(mount).map(bounded),
-            address: place.map(|place| (place.service, place.address, place.is_udp)),
-            patience,
+            suspect: Suspect {
+                device_number: mount.device_number,
+                mount_ids: mount_ids[..mount_ids.len().min(MAX_MOUNT_IDS)].to_vec(),
+                family: Family::from_fstype(mount.fstype.as_bytes()),
+                alone,
+            },
+            mountpoint: truncated(mount.mountpoint.as_os_str().as_bytes()),
+            device: truncated(mount.device.as_bytes()),
+            server_name: crate::monitor::server_name(mount).map(truncated),
+            server: endpoint_of(mount),
+            timeout,
         }
     }
 
-    /// The parts that a collector will tell.
-    pub(super) fn parts(&self) -> Vec<Part> {
-        let mut parts = vec![Part::Local, Part::Tasks];
+    /// The kinds of evidence that a collector will send.
+    pub(super) fn expected_kinds(&self) -> Vec<EvidenceKind> {
+        let mut kinds = vec![EvidenceKind::Local, EvidenceKind::Tasks];
         if self.suspect.family == Family::Fuse {
-            parts.push(Part::FuseServer);
+            kinds.push(EvidenceKind::FuseServer);
         }
-        if self.address.is_some() {
-            parts.push(Part::Server);
+        if self.server.is_some() {
+            kinds.push(EvidenceKind::Server);
         }
-        parts
+        kinds
     }
 }
 
-fn bounded(name: &[u8]) -> Vec<u8> {
-    name[..name.len().min(MAX_NAME)].to_vec()
-}
-
-/// What the daemon says.
+/// From the daemon.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) enum Request {
-    /// Collect.
     Collect(CollectRequest),
-    /// Look at the thread that is stuck there.
-    Thread { device: DeviceNumber, pid: u32, tid: u32 },
+    /// Inspect this thread, which is stuck in a probe of this file system.
+    InspectThread {
+        device: DeviceNumber,
+        pid: u32,
+        tid: u32,
+    },
 }
 
-/// What a collector tells together.
+/// What a collector sends together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) enum Part {
-    /// What is read at once.
+pub(super) enum EvidenceKind {
+    /// What can be read at once.
     Local,
-    /// The blocked tasks.
     Tasks,
-    /// The process behind a FUSE mount.
     FuseServer,
-    /// The server's answer.
     Server,
-    /// The stuck thread; not one of those that are waited for.
+    /// The stuck thread: no request waits for it.
     Thread,
 }
 
-/// What a collector says.
+/// From a collector.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Reply {
     pub(super) device: DeviceNumber,
-    pub(super) part: Part,
+    pub(super) kind: EvidenceKind,
     pub(super) evidence: Evidence,
 }
 
-/// Packets with all of these messages, in order. One that fits into no packet is left out: none is nearly so long.
-pub(super) fn packets<T: Serialize>(messages: &[T]) -> Vec<Vec<u8>> {
-    let mut packets: Vec<Vec<u8>> = Vec::new();
-    for message in messages {
-        let mut text = serde_json::to_vec(message).expect("numbers, strings and lists make JSON");
-        text.push(b'\n');
-        if text.len() > MAX_PACKET {
-            continue;
-        }
-        match packets.last_mut().filter(|last| last.len() + text.len() <= MAX_PACKET) {
-            Some(last) => last.extend(text),
-            None => packets.push(text),
-        }
+/// Queues a message. One that exceeds a packet is dropped; all are much shorter.
+pub(super) fn encode<T: Serialize>(packets: &mut PacketQueue, message: &T) {
+    let json = serde_json::to_vec(message).expect("numbers, strings and lists are valid JSON");
+    let size = size_of::<u32>() + json.len();
+    if size <= MAX_PACKET {
+        encode_bytes(packets.packet_with_room(size), &json);
     }
-    packets
 }
 
 /// The messages of a packet.
-pub(super) fn messages<'a, T: Deserialize<'a>>(packet: &'a [u8]) -> Result<Vec<T>, serde_json::Error> {
-    let lines = packet.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-    lines.map(serde_json::from_slice).collect()
+pub(super) fn decode<T: for<'a> Deserialize<'a>>(packet: &[u8]) -> Result<Vec<T>, Malformed> {
+    decode_messages(packet, |decoder| serde_json::from_slice(decoder.bytes()?).map_err(|_| Malformed))
+        .collect()
 }
 
 #[cfg(test)]
@@ -128,8 +114,8 @@ mod tests {
     use crate::monitor::testing::mount;
 
     #[test]
-    fn subjects_travel_in_few_packets() {
-        let subjects: Vec<Request> = (0..300)
+    fn requests_are_decoded_as_encoded_and_share_packets() {
+        let requests: Vec<Request> = (0..300)
             .map(|n| {
                 let mut mount = mount(n, &format!("/mnt/{n}/\u{e9}{}", "x".repeat(200)));
                 (mount.fstype, mount.device) = ("nfs4".into(), "server:/export".into());
@@ -137,18 +123,27 @@ mod tests {
                 Request::Collect(CollectRequest::new(&mount, &[1, 2], true, Duration::from_secs(1)))
             })
             .collect();
-        let packets = packets(&subjects);
-        assert!(packets.len() < 10 && packets.iter().all(|packet| packet.len() <= MAX_PACKET));
-        let back: Vec<Request> =
-            packets.iter().flat_map(|packet| messages::<Request>(packet).unwrap()).collect();
-        assert_eq!(back, subjects);
+        let mut queue = PacketQueue::default();
+        requests.iter().for_each(|request| encode(&mut queue, request));
+        let (mut packets, mut decoded) = (0, Vec::new());
+        while let Some(packet) = queue.first() {
+            assert!(packet.len() <= MAX_PACKET);
+            decoded.extend(decode::<Request>(packet).unwrap());
+            queue.remove_first();
+            packets += 1;
+        }
+        assert!(packets < 10, "{packets} packets");
+        assert_eq!(decoded, requests);
     }
 
     #[test]
-    fn garbage_is_refused() {
-        for packet in [&b"x"[..], b"{}", b"{\"Collect\":{}}", b"\xff\xfe", b"[[[[[[["] {
-            assert!(messages::<Request>(packet).is_err(), "{packet:?}");
+    fn invalid_json_is_malformed() {
+        for json in [&b"x"[..], b"{}", b"{\"Collect\":{}}", b"\xff\xfe", b"[[[[[[["] {
+            let mut packet = Vec::new();
+            encode_bytes(&mut packet, json);
+            assert_eq!(decode::<Request>(&packet), Err(Malformed), "{json:?}");
         }
-        assert_eq!(messages::<Request>(b"\n\n").unwrap(), []);
+        assert_eq!(decode::<Request>(b"x"), Err(Malformed));
+        assert_eq!(decode::<Request>(b""), Ok(Vec::new()));
     }
 }

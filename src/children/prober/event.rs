@@ -1,4 +1,4 @@
-//! What the pool tells the daemon.
+//! What the pool reports to the daemon.
 
 use crate::monitor::ProbeId;
 use platform::process::ExitStatus;
@@ -6,101 +6,78 @@ use platform::{Call, Errno, ProbeOutcome};
 use std::fmt;
 use std::time::Duration;
 
-/// What has become of a probe. Each that was started ends with exactly one `Responded`, `Aborted` or `Freed`; before
-/// that there may be `Stuck` and `Lost`.
+/// What has become of a probe. Each started probe ends with exactly one `Responded`, `Aborted` or `Freed`; before
+/// that there may be `Stuck` and `Stranded`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PoolEvent {
-    /// The end: it was answered, however late.
+    /// It ended with a response, however late. `took` is the time from its first call to the return of its last.
     Responded {
-        /// Which one.
         probe: ProbeId,
-        /// With what.
         outcome: ProbeOutcome,
-        /// From the first call to the return of the last.
         took: Duration,
     },
-    /// The answer to `confirm`: a thread is in this call.
+    /// The reply to `confirm` and `locate`: a thread of the prober `pid` is in this call. `elapsed` is the time since
+    /// the thread began with the probe; `tid` is 0 if the thread does not run yet.
     Stuck {
-        /// Which one.
         probe: ProbeId,
-        /// The call that has not returned.
         call: Call,
-        /// Since the thread began with the probe.
         elapsed: Duration,
-        /// The prober.
         pid: u32,
-        /// Its thread; 0 if it has not come to run yet.
         tid: u32,
     },
-    /// The end, without a verdict: its prober died, did not respond, could not be started or could start no thread.
+    /// It ended without a result: its prober died, was unresponsive, or could start no thread; or none could be started.
     Aborted {
-        /// Which one.
         probe: ProbeId,
     },
-    /// The end of a condemned probe: nothing of its prober is left, so its mount may be asked again.
+    /// An abandoned probe ended: nothing of it is left, so its mount may be probed again.
     Freed {
-        /// Which one.
         probe: ProbeId,
     },
-    /// It cannot be ended: SIGKILL did not end its prober, or no more probers may be left behind. Its mount should
-    /// not be asked again before the end of the probe.
+    /// It cannot be ended: SIGKILL did not end its prober, or too many probers are stranded. Its mount should not be
+    /// probed before the end of the probe.
     Stranded {
-        /// Which one.
         probe: ProbeId,
     },
-    /// Something that an operator should know of the probers themselves.
     Notice(ProberNotice),
 }
 
-/// News of the probers. Each is told once, not once for each probe that it concerns, and not always: see `pool`.
+/// What an operator should know about the probers. Reported once for a prober, not for each of its probes, and with
+/// the limits described in `pool`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProberNotice {
-    /// A prober has come up.
     Started {
-        /// Its process id.
         pid: u32,
     },
-    /// A prober ended though nobody here had it end.
+    /// It ended unexpectedly.
     Died {
-        /// Its process id.
         pid: u32,
-        /// How it ended.
         how: ExitStatus,
     },
-    /// A prober does not say what has become of its probes; it is being killed.
+    /// It does not reply; it is killed.
     Unresponsive {
-        /// Its process id.
         pid: u32,
     },
-    /// No prober could be started. Told again only when the time to the next attempt has grown.
+    /// No prober could be started. Repeated only when the time until the next attempt has grown.
     SpawnFailed {
-        /// Why.
         error: SpawnError,
-        /// Not tried again before.
         retry_in: Duration,
     },
-    /// A prober can start no more threads: mounts are not asked.
+    /// It can start no more threads.
     ThreadsFailed {
-        /// Its process id.
         pid: u32,
-        /// Why.
         errno: Errno,
     },
-    /// A prober was killed and is still there: some of its threads cannot be interrupted.
+    /// It was killed and still exists, because some of its threads cannot be interrupted. It holds this many probes.
     Stranded {
-        /// Its process id.
         pid: u32,
-        /// How many probes it holds.
         mounts: usize,
     },
-    /// The kernel has let go of a lost prober.
+    /// A stranded prober has ended.
     StrandedExited {
-        /// Its process id.
         pid: u32,
     },
-    /// So many probers are left behind that no more may be: hung probes stay where they are.
+    /// So many probers are stranded that hung probes stay in the active one.
     StrandedLimit {
-        /// The limit.
         limit: usize,
     },
 }
@@ -108,13 +85,13 @@ pub enum ProberNotice {
 /// Why there is no new prober.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SpawnError {
-    /// `fork` or `socketpair` failed.
+    /// `socketpair(2)` or `fork(2)` failed.
     System(Errno),
-    /// It ended before it said anything.
+    /// It ended before it was ready.
     Exited(ExitStatus),
-    /// It said nothing at all in time: perhaps the storage of the program itself hangs.
+    /// It was not ready in time; the storage of the program itself may hang.
     Unresponsive,
-    /// Too many that were killed are still there.
+    /// Too many killed probers still exist.
     TooMany,
 }
 
@@ -123,9 +100,9 @@ impl fmt::Display for SpawnError {
         match self {
             SpawnError::System(Errno::EAGAIN) => f.write_str("the limit of processes is reached (EAGAIN)"),
             SpawnError::System(errno) => write!(f, "{} ({errno})", errno.describe()),
-            SpawnError::Exited(how) => how.fmt(f),
-            SpawnError::Unresponsive => f.write_str("it does not come up"),
-            SpawnError::TooMany => f.write_str("too many that were killed are still there"),
+            SpawnError::Exited(status) => status.fmt(f),
+            SpawnError::Unresponsive => f.write_str("it did not become ready in time"),
+            SpawnError::TooMany => f.write_str("too many killed probers still exist"),
         }
     }
 }

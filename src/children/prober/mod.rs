@@ -1,28 +1,25 @@
-//! Asking mounts for a sign of life without ever waiting for one.
+//! Probing mounts without ever waiting for one.
 //!
 //! ```text
 //!   daemon                                     prober: child process, may hang
-//!   Pool --- start, confirm ---> wire --------> main thread -> Crew: queue -> threads: statx, statfs
-//!     ^                                                                         |
-//!     +----- PoolEvent <-------- wire <------------- packets of answers <-------+
+//!   Pool --- probe, confirm ---> wire --------> main thread -> WorkerPool: queue -> threads: statx, statfs
+//!     ^                                                                               |
+//!     +----- PoolEvent <-------- wire <------------- packets of replies <-------------+
 //! ```
 //!
-//! * [`Pool`] (with `handle`: one prober as the daemon sees it) lives in the daemon's loop. It never
-//!   blocks and reads no clock. What it learns it says in [`PoolEvent`]s.
-//! * [`prober`] (with `crew`: its threads) is what the child runs.
-//! * `wire` is what they say to each other, many questions or answers to a packet.
+//! * [`Pool`] lives in the daemon's event loop; it never blocks and reads no clock. `handle` is one of its probers.
+//! * [`process`] is the main thread of the child, `worker_pool` its other threads.
+//! * `wire` defines the messages, many to a packet.
 //!
-//! A hung call cannot be taken back, only left behind: the whole prober is *condemned* and killed, and a fresh one
-//! goes on. The kernel closes a process's descriptors when its last thread is gone, so the end of the socket is the
-//! proof that nothing of it is left on any mount.
+//! A hung call cannot be cancelled, only left behind: the whole prober is *abandoned*, replaced and killed. The kernel
+//! closes a process's descriptors when its last thread ends, so a closed socket proves that nothing of the prober is
+//! left on any mount.
 
 mod event;
 mod handle;
 mod pool;
-pub mod process;
+pub(super) mod process;
 mod wire;
-#[cfg(test)]
-mod wire_tests;
 mod worker_pool;
 
 pub use event::{PoolEvent, ProberNotice, SpawnError};

@@ -1,108 +1,98 @@
-//! Whatever is said arrives as it was said; whatever else arrives is refused, never a panic.
-
-use super::ProbeId;
-use super::wire::{self, Malformed, Reply, Request};
-use platform::{Call, Errno, FsKind, MountKey, ProbeOutcome, Target, Usage};
+use super::*;
 use proptest::prelude::*;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::time::Duration;
-
-fn call() -> impl Strategy<Value = Call> {
-    prop_oneof![Just(Call::Identify), Just(Call::Statx), Just(Call::Statfs)]
-}
 
 fn outcome() -> impl Strategy<Value = ProbeOutcome> {
     let alive = (any::<[u64; 6]>(), any::<bool>()).prop_map(|(n, read_only)| {
         let [block_size, blocks, free, available, files, files_free] = n;
         ProbeOutcome::Alive(Usage { block_size, blocks, free, available, files, files_free, read_only })
     });
-    let failed =
-        (call(), any::<i32>()).prop_map(|(call, errno)| ProbeOutcome::Failed { call, errno: Errno(errno) });
+    let failed = (prop::sample::select(&CALLS), any::<i32>())
+        .prop_map(|(call, errno)| ProbeOutcome::Failed { call, errno: Errno(errno) });
     prop_oneof![alive, failed, Just(ProbeOutcome::WrongMount)]
 }
 
+fn id() -> impl Strategy<Value = ProbeId> {
+    any::<u64>().prop_map(ProbeId)
+}
+
 fn reply() -> impl Strategy<Value = Reply> {
-    let id = || any::<u64>().prop_map(ProbeId);
-    let span = || any::<u64>().prop_map(Duration::from_nanos);
+    let duration = || any::<u64>().prop_map(Duration::from_nanos);
+    let stuck = (id(), prop::sample::select(&CALLS), duration(), any::<u32>());
     prop_oneof![
-        Just(Reply::Hello),
-        (id(), outcome(), span()).prop_map(|(probe, outcome, took)| Reply::Answer { probe, outcome, took }),
-        (id(), call(), span(), any::<u32>()).prop_map(|(probe, call, elapsed, tid)| Reply::Stuck {
+        Just(Reply::Ready),
+        (id(), outcome(), duration()).prop_map(|(probe, outcome, took)| Reply::Response {
             probe,
-            call,
-            elapsed,
-            tid
+            outcome,
+            took
         }),
+        stuck.prop_map(|(probe, call, elapsed, tid)| Reply::Stuck { probe, call, elapsed, tid }),
         id().prop_map(Reply::NotStarted),
         any::<i32>().prop_map(|errno| Reply::ThreadsFailed(Errno(errno))),
     ]
 }
 
 fn target() -> impl Strategy<Value = Target> {
-    let kind =
-        prop_oneof![Just(FsKind::Network), Just(FsKind::Fuse), Just(FsKind::Autofs), Just(FsKind::Local)];
-    let path = prop::collection::vec(any::<u8>(), 0..wire::MAX_PATH);
+    let path = prop::collection::vec(any::<u8>(), 0..MAX_PATH);
+    let kind = prop::sample::select(&KINDS);
     (path, kind, any::<u64>(), any::<u32>(), any::<Option<(u32, u32)>>()).prop_map(
-        |(path, kind, key, id, owner)| Target {
-            path: OsString::from_vec(path).into(),
-            kind,
-            key: MountKey(key),
-            id,
-            owner,
+        |(path, kind, key, id, owner)| {
+            let path = OsString::from_vec(path).into();
+            Target { path, kind, key: MountKey(key), id, owner }
         },
     )
 }
 
 fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
-        (any::<u64>(), target()).prop_map(|(id, target)| Request::Probe(ProbeId(id), target)),
-        any::<u64>().prop_map(|id| Request::Confirm(ProbeId(id))),
-        any::<u64>().prop_map(|id| Request::Locate(ProbeId(id))),
+        (id(), target()).prop_map(|(id, target)| Request::Probe(id, target)),
+        id().prop_map(Request::Confirm),
+        id().prop_map(Request::Locate),
     ]
 }
 
 proptest! {
     #[test]
-    fn requests_arrive_as_they_were_made(said in prop::collection::vec(request(), 0..8)) {
+    fn requests_are_decoded_as_encoded(requests in prop::collection::vec(request(), 0..8)) {
         let mut packet = Vec::new();
-        for request in &said {
+        for request in &requests {
             let before = packet.len();
             match request {
-                Request::Probe(id, target) => wire::put_probe(&mut packet, *id, target),
-                Request::Confirm(id) => wire::put_confirm(&mut packet, *id),
-                Request::Locate(id) => wire::put_locate(&mut packet, *id),
+                Request::Probe(id, target) => encode_probe(&mut packet, *id, target),
+                Request::Confirm(id) => encode_confirm(&mut packet, *id),
+                Request::Locate(id) => encode_locate(&mut packet, *id),
             }
-            prop_assert!(packet.len() - before <= wire::MAX_MESSAGE);
+            prop_assert!(packet.len() - before <= MAX_REQUEST);
         }
-        let heard: Result<Vec<_>, Malformed> = wire::requests(&packet).collect();
-        prop_assert_eq!(heard, Ok(said));
+        let decoded: Result<Vec<_>, Malformed> = decode_requests(&packet).collect();
+        prop_assert_eq!(decoded, Ok(requests));
     }
 
     #[test]
-    fn replies_arrive_as_they_were_made(said in prop::collection::vec(reply(), 0..32)) {
+    fn replies_are_decoded_as_encoded(replies in prop::collection::vec(reply(), 0..32)) {
         let mut packet = Vec::new();
-        for reply in &said {
+        for reply in &replies {
             let before = packet.len();
-            wire::put_reply(&mut packet, reply);
-            prop_assert!(packet.len() - before <= wire::MAX_REPLY);
+            encode_reply(&mut packet, reply);
+            prop_assert!(packet.len() - before <= MAX_REPLY);
         }
-        let heard: Result<Vec<_>, Malformed> = wire::replies(&packet).collect();
-        prop_assert_eq!(heard, Ok(said));
+        let decoded: Result<Vec<_>, Malformed> = decode_replies(&packet).collect();
+        prop_assert_eq!(decoded, Ok(replies));
     }
 
     #[test]
-    fn any_bytes_are_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
-        prop_assert!(wire::requests(&bytes).count() <= bytes.len());
-        prop_assert!(wire::replies(&bytes).count() <= bytes.len());
+    fn any_bytes_are_decoded_or_malformed(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+        prop_assert!(decode_requests(&bytes).count() <= bytes.len());
+        prop_assert!(decode_replies(&bytes).count() <= bytes.len());
     }
 
     #[test]
-    fn a_packet_cut_short_is_refused(said in reply(), cut in any::<prop::sample::Index>()) {
+    fn truncated_packet_is_malformed(reply in reply(), cut in any::<prop::sample::Index>()) {
         let mut packet = Vec::new();
-        wire::put_reply(&mut packet, &said);
+        encode_reply(&mut packet, &reply);
         packet.truncate(cut.index(packet.len()));
-        let heard: Result<Vec<_>, Malformed> = wire::replies(&packet).collect();
-        prop_assert_eq!(heard, if packet.is_empty() { Ok(Vec::new()) } else { Err(Malformed) });
+        let decoded: Result<Vec<_>, Malformed> = decode_replies(&packet).collect();
+        prop_assert_eq!(decoded, if packet.is_empty() { Ok(Vec::new()) } else { Err(Malformed) });
     }
 }

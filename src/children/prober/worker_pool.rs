@@ -1,9 +1,10 @@
-//! The threads of a prober and what they share: the waiting questions, who asks which, and the answers that wait to
-//! be sent. One lock guards it all; nobody holds it over a call that may hang. A thread takes one question at a
-//! time, so that nothing waits behind a mount that hangs.
+//! The worker threads of a prober and their shared state: waiting probes, who works on which, and replies to be sent.
+//! One lock guards it all and is never held during a call that may hang. A thread takes one probe at a time, so no
+//! probe waits behind a hung mount.
 
 use super::ProbeId;
 use super::wire::{self, Reply};
+use crate::children::daemon_channel;
 use platform::process::{self, MAX_PACKET};
 use platform::{Call, Errno, ProbeOutcome, Target, probe};
 use std::collections::{HashSet, VecDeque};
@@ -11,138 +12,127 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Threads that stay when there is nothing to do. One is enough for healthy mounts; a few spare a start when some
-/// are slow.
-const KEEP: usize = 4;
-/// One stuck thread takes about 37 KiB, most of it in the kernel: this is 75 MiB. More mounts than this that hang at
-/// the same time are an outage in which the rest can wait.
+/// Idle threads that are kept. One is enough for healthy mounts; a few save thread starts when some are slow.
+const MAX_IDLE_THREADS: usize = 4;
+/// A stuck thread takes about 37 KiB, most of it in the kernel: 75 MiB for all. With more hung mounts than this the
+/// rest can wait.
 const MAX_THREADS: usize = 2048;
-/// The calls of a probe need little; the rest would be address space and page tables.
-const STACK: usize = 64 * 1024;
-/// Room for questions that stays when there are none.
-const KEEP_ROOM: usize = 256;
+/// Enough for the calls of a probe; more would be address space and page tables.
+const STACK_SIZE: usize = 64 * 1024;
+/// Capacity of the queue that is kept while it is empty.
+const MIN_QUEUE_CAPACITY: usize = 256;
 
-/// The threads and what they share.
-pub(super) struct Crew(Arc<Shared>);
+pub(super) struct WorkerPool(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
-    /// Signalled for each waiting question that an idle thread may take.
-    more: Condvar,
+    /// Signalled for each waiting probe that an idle thread may take.
+    work_available: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<(ProbeId, Target)>,
-    /// One for each thread; `None` for a place left by one that ended.
-    places: Vec<Option<Place>>,
+    /// One for each thread; `None` was left by a thread that ended.
+    slots: Vec<Option<WorkerSlot>>,
     threads: usize,
     idle: usize,
-    /// Answers so far.
+    /// Responses so far.
     done: u64,
-    /// A packet in the making, and a buffer for the next.
+    /// The next packet, and an empty buffer for the one after it.
     replies: Vec<u8>,
     spare: Vec<u8>,
 }
 
-/// What a thread is doing.
-struct Place {
+struct WorkerSlot {
+    /// The probe that the thread works on, and since when.
     work: Option<(ProbeId, Instant)>,
-    at: Arc<At>,
+    position: Arc<WorkerPosition>,
 }
 
-/// Where a thread is, told without the lock.
+/// Where a thread is, written without the lock.
 #[derive(Default)]
-struct At {
+struct WorkerPosition {
     call: AtomicU8,
     tid: AtomicU32,
 }
 
-/// How the crew gets on.
 pub(super) struct Progress {
-    /// Answers so far.
+    /// Responses so far.
     pub(super) done: u64,
-    /// Questions that nobody has taken yet.
+    /// Probes that no thread has taken.
     pub(super) waiting: usize,
-    /// Threads that are asking.
+    /// Threads that work on a probe.
     pub(super) busy: usize,
 }
 
-/// What came of adding threads.
-pub(super) enum Started {
-    /// At least one was added or woken.
-    Some,
-    /// No one, for this reason.
-    None(Errno),
-}
-
-impl Crew {
-    pub(super) fn new() -> Crew {
-        Crew(Arc::new(Shared { state: Mutex::default(), more: Condvar::new() }))
+impl WorkerPool {
+    pub(super) fn new() -> WorkerPool {
+        WorkerPool(Arc::new(Shared { state: Mutex::default(), work_available: Condvar::new() }))
     }
 
-    /// Queues questions and sees to it that somebody is there to take the first.
-    pub(super) fn take_in(&self, probes: Vec<(ProbeId, Target)>) {
+    /// Queues probes, and makes sure that there is a thread to take the first.
+    pub(super) fn enqueue(&self, probes: Vec<(ProbeId, Target)>) {
         let mut state = self.0.lock();
         state.waiting.extend(probes);
-        let nobody = state.threads == 0;
+        let has_no_thread = state.threads == 0;
         if state.idle > 0 {
-            self.0.more.notify_one();
+            self.0.work_available.notify_one();
         }
         drop(state);
-        if nobody {
-            self.grow(1); // a failure shows at the next look
+        if has_no_thread {
+            let _ = self.add_workers(1); // the next check of the progress reports a failure
         }
     }
 
-    /// Says of each of these what has become of it, unless it was answered.
+    /// Replies what has become of each of these probes, unless its response was sent.
     pub(super) fn confirm(&self, probes: &[ProbeId]) {
         let mut others: HashSet<ProbeId> = probes.iter().copied().collect();
         let mut state = self.0.lock();
-        let mut replies = at_work(&state, &mut others);
+        let mut replies = state.stuck(&mut others);
         if !others.is_empty() {
             state.waiting.retain(|(probe, _)| {
-                let asked = others.contains(probe);
-                if asked {
+                let is_requested = others.contains(probe);
+                if is_requested {
                     replies.push(Reply::NotStarted(*probe));
                 }
-                !asked
+                !is_requested
             });
         }
         drop(state);
         self.reply(&replies);
     }
 
-    /// Says at which of these a thread is.
+    /// Replies the position of those of these probes that a thread works on.
     pub(super) fn locate(&self, probes: &[ProbeId]) {
         let mut wanted: HashSet<ProbeId> = probes.iter().copied().collect();
-        let replies = at_work(&self.0.lock(), &mut wanted);
+        let replies = self.0.lock().stuck(&mut wanted);
         self.reply(&replies);
     }
 
-    /// Gives back all that waits: nobody can be found to ask it.
-    pub(super) fn give_back(&self, why: Errno) {
-        let mut replies = vec![Reply::ThreadsFailed(why)];
+    /// Rejects all waiting probes because no thread can be started.
+    pub(super) fn reject_pending(&self, errno: Errno) {
+        let mut replies = vec![Reply::ThreadsFailed(errno)];
         replies.extend(self.0.lock().waiting.drain(..).map(|(probe, _)| Reply::NotStarted(probe)));
         self.reply(&replies);
     }
 
-    /// Sends these at once, after what waits to be sent.
+    /// Sends these replies at once, after those that wait to be sent.
     pub(super) fn reply(&self, replies: &[Reply]) {
         let mut state = self.0.lock();
         for reply in replies {
-            state = self.0.put(state, reply);
+            state = self.0.queue_reply(state, reply);
         }
         drop(self.0.flush(state));
     }
 
-    /// Sends what waits to be sent.
+    /// Sends the replies that wait for their packet to be full.
     pub(super) fn flush(&self) {
         drop(self.0.flush(self.0.lock()));
     }
 
-    /// Is there anything that the main thread has to look after?
-    pub(super) fn has_open_ends(&self) -> bool {
+    /// Whether there are waiting probes or unsent replies.
+    pub(super) fn has_pending(&self) -> bool {
         let state = self.0.lock();
         !state.waiting.is_empty() || !state.replies.is_empty()
     }
@@ -152,24 +142,24 @@ impl Crew {
         Progress { done: state.done, waiting: state.waiting.len(), busy: state.threads - state.idle }
     }
 
-    /// Wakes idle threads, and adds what is missing, up to `number`.
-    pub(super) fn grow(&self, number: usize) -> Started {
+    /// Makes `number` more threads work: idle ones are woken first. An error if not even one could be.
+    pub(super) fn add_workers(&self, number: usize) -> Result<(), Errno> {
         let idle = self.0.lock().idle;
         for _ in 0..idle.min(number) {
-            self.0.more.notify_one();
+            self.0.work_available.notify_one();
         }
         for added in idle..number {
-            let reserved = self.0.lock().reserve(None);
-            if let Err(errno) = reserved.and_then(|place| self.0.start(place, Shared::work)) {
-                return if added == 0 { Started::None(errno) } else { Started::Some };
+            let slot = self.0.lock().reserve_slot(None);
+            if let Err(errno) = slot.and_then(|slot| self.0.start_thread(slot, Shared::work)) {
+                return if added == 0 { Err(errno) } else { Ok(()) };
             }
         }
-        Started::Some
+        Ok(())
     }
 
-    /// Nothing waits any more: gives back the room that a rush has taken.
-    pub(super) fn rest(&self) {
-        self.0.lock().waiting.shrink_to(KEEP_ROOM);
+    /// Releases the memory of a long queue that is empty now.
+    pub(super) fn shrink(&self) {
+        self.0.lock().waiting.shrink_to(MIN_QUEUE_CAPACITY);
     }
 }
 
@@ -178,8 +168,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner) // a panic ends the process anyway
     }
 
-    /// The life of an ordinary thread: one question after the other.
-    fn work(self: &Arc<Shared>, place: usize, at: &At) {
+    /// The body of an ordinary thread.
+    fn work(self: &Arc<Shared>, slot: usize, position: &WorkerPosition) {
         let mut state = self.lock();
         loop {
             let Some((probe, target)) = state.waiting.pop_front() else {
@@ -187,83 +177,83 @@ impl Shared {
                 if !state.waiting.is_empty() {
                     continue;
                 }
-                if state.idle >= KEEP {
-                    state.leave(place);
+                if state.idle >= MAX_IDLE_THREADS {
+                    state.release_slot(slot);
                     return;
                 }
                 state.idle += 1;
-                state = self.more.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.work_available.wait(state).unwrap_or_else(PoisonError::into_inner);
                 state.idle -= 1;
                 continue;
             };
             match target.owner.filter(|&owner| !probe::is_current_user(owner)) {
                 None => {
-                    let began = Instant::now();
-                    state.occupy(place, probe, began);
+                    let started = Instant::now();
+                    state.set_work(slot, Some((probe, started)));
                     drop(state);
-                    let outcome = probe::probe_mount(&target, |call| at.set_call(call));
-                    let took = began.elapsed();
-                    state = self.answer(place, probe, outcome, took);
+                    let outcome = probe::probe_mount(&target, |call| position.set_call(call));
+                    state = self.finish(slot, probe, outcome, started.elapsed());
                 }
-                Some(owner) => state = self.ask_apart(state, probe, target, owner),
+                Some(owner) => state = self.run_as_owner(state, probe, target, owner),
             }
         }
     }
 
-    /// Has a question asked by a thread of its own, which takes on the owner's identity and ends.
-    fn ask_apart<'a>(
+    /// Runs a probe in a new thread, which takes the identity of the owner and ends after the probe.
+    fn run_as_owner<'a>(
         self: &'a Arc<Shared>,
         mut state: MutexGuard<'_, State>,
         probe: ProbeId,
         target: Target,
         owner: (u32, u32),
     ) -> MutexGuard<'a, State> {
-        let reserved = state.reserve(Some((probe, Instant::now())));
+        let slot = state.reserve_slot(Some((probe, Instant::now())));
         drop(state);
-        let started = reserved.and_then(|place| {
-            self.start(place, move |shared, place, at| {
-                let began = Instant::now();
-                let outcome = probe::probe_as_owner(&target, owner, |call| at.set_call(call));
-                let mut state = shared.answer(place, probe, outcome, began.elapsed());
-                state.leave(place);
+        let result = slot.and_then(|slot| {
+            self.start_thread(slot, move |shared, slot, position| {
+                let started = Instant::now();
+                let outcome = probe::probe_as_owner(&target, owner, |call| position.set_call(call));
+                let mut state = shared.finish(slot, probe, outcome, started.elapsed());
+                state.release_slot(slot);
                 if state.waiting.is_empty() {
                     drop(shared.flush(state));
                 }
             })
         });
         let state = self.lock();
-        match started {
+        match result {
             Ok(()) => state,
-            Err(errno) => self.put(self.put(state, &Reply::ThreadsFailed(errno)), &Reply::NotStarted(probe)),
+            Err(errno) => {
+                let state = self.queue_reply(state, &Reply::ThreadsFailed(errno));
+                self.queue_reply(state, &Reply::NotStarted(probe))
+            }
         }
     }
 
-    /// Notes an answer; it is sent when the packet is full or nothing else is to be done.
-    fn answer(
+    /// Queues the response of a probe.
+    fn finish(
         &self,
-        place: usize,
+        slot: usize,
         probe: ProbeId,
         outcome: ProbeOutcome,
         took: Duration,
     ) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         state.done += 1;
-        if let Some(Some(place)) = state.places.get_mut(place) {
-            place.work = None;
-        }
-        self.put(state, &Reply::Answer { probe, outcome, took })
+        state.set_work(slot, None);
+        self.queue_reply(state, &Reply::Response { probe, outcome, took })
     }
 
-    fn put<'a>(&'a self, mut state: MutexGuard<'a, State>, reply: &Reply) -> MutexGuard<'a, State> {
+    /// Queues a reply, which is sent when the packet is full or no probe waits.
+    fn queue_reply<'a>(&'a self, mut state: MutexGuard<'a, State>, reply: &Reply) -> MutexGuard<'a, State> {
         if state.replies.len() + wire::MAX_REPLY > MAX_PACKET {
             state = self.flush(state);
         }
-        wire::put_reply(&mut state.replies, reply);
+        wire::encode_reply(&mut state.replies, reply);
         state
     }
 
-    /// Sends the packet in the making, without the lock. Waits where the daemon does not read: there is no use in
-    /// asking on then. It ends the process if the daemon is gone.
+    /// Sends the queued replies without the lock. Blocks while the daemon does not read: more probes would be useless.
     fn flush<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         if state.replies.is_empty() {
             return state;
@@ -271,82 +261,83 @@ impl Shared {
         let spare = std::mem::take(&mut state.spare);
         let mut packet = std::mem::replace(&mut state.replies, spare);
         drop(state);
-        if process::answer(&packet).is_err() {
-            process::exit_now(0);
-        }
+        daemon_channel::send(&packet);
         packet.clear();
         let mut state = self.lock();
         state.spare = packet;
         state
     }
 
-    /// Starts a thread for a reserved place.
-    fn start(
+    /// Starts the thread of a reserved slot.
+    fn start_thread(
         self: &Arc<Shared>,
-        place: usize,
-        life: impl FnOnce(&Arc<Shared>, usize, &At) + Send + 'static,
+        slot: usize,
+        body: impl FnOnce(&Arc<Shared>, usize, &WorkerPosition) + Send + 'static,
     ) -> Result<(), Errno> {
-        let at = self.lock().places[place].as_ref().map(|place| Arc::clone(&place.at)).unwrap_or_default();
+        let reserved = self.lock().slots[slot].as_ref().map(|reserved| Arc::clone(&reserved.position));
+        let position = reserved.unwrap_or_default();
         let shared = Arc::clone(self);
-        let thread = std::thread::Builder::new().name("msm-probe".into()).stack_size(STACK);
+        let thread = std::thread::Builder::new().name("msm-probe".into()).stack_size(STACK_SIZE);
         let started = thread.spawn(move || {
-            at.tid.store(process::thread_id(), Ordering::Relaxed);
-            life(&shared, place, &at);
+            position.tid.store(process::thread_id(), Ordering::Relaxed);
+            body(&shared, slot, &position);
         });
         started.map(drop).map_err(|error| {
-            self.lock().leave(place);
+            self.lock().release_slot(slot);
             Errno::from_io(&error)
         })
     }
 }
 
-/// Those that a thread is at, which are then no longer among the wanted.
-fn at_work(state: &State, wanted: &mut HashSet<ProbeId>) -> Vec<Reply> {
-    let now = Instant::now();
-    let stuck = state.places.iter().flatten().filter_map(|place| {
-        let (probe, began) = place.work.filter(|(probe, _)| wanted.remove(probe))?;
-        let tid = place.at.tid.load(Ordering::Relaxed);
-        Some(Reply::Stuck { probe, call: place.at.call(), elapsed: now - began, tid })
-    });
-    stuck.collect()
-}
-
 impl State {
-    /// A place for one more thread, which will do this first.
-    fn reserve(&mut self, work: Option<(ProbeId, Instant)>) -> Result<usize, Errno> {
+    /// Reserves a slot for one more thread, which will work on this first.
+    fn reserve_slot(&mut self, work: Option<(ProbeId, Instant)>) -> Result<usize, Errno> {
         if self.threads >= MAX_THREADS {
             return Err(Errno::EAGAIN);
         }
         self.threads += 1;
-        let place = Some(Place { work, at: Arc::default() });
-        if let Some(free) = self.places.iter().position(Option::is_none) {
-            self.places[free] = place;
+        let slot = Some(WorkerSlot { work, position: Arc::default() });
+        if let Some(free) = self.slots.iter().position(Option::is_none) {
+            self.slots[free] = slot;
             return Ok(free);
         }
-        self.places.push(place);
-        Ok(self.places.len() - 1)
+        self.slots.push(slot);
+        Ok(self.slots.len() - 1)
     }
 
-    fn occupy(&mut self, place: usize, probe: ProbeId, began: Instant) {
-        if let Some(Some(place)) = self.places.get_mut(place) {
-            place.work = Some((probe, began));
+    fn set_work(&mut self, slot: usize, work: Option<(ProbeId, Instant)>) {
+        if let Some(Some(slot)) = self.slots.get_mut(slot) {
+            slot.work = work;
         }
     }
 
-    fn leave(&mut self, place: usize) {
-        self.places[place] = None;
+    fn release_slot(&mut self, slot: usize) {
+        self.slots[slot] = None;
         self.threads -= 1;
+    }
+
+    /// Replies for those of the wanted probes that a thread works on; these are removed from `wanted`.
+    fn stuck(&self, wanted: &mut HashSet<ProbeId>) -> Vec<Reply> {
+        let now = Instant::now();
+        let stuck = self.slots.iter().flatten().filter_map(|slot| {
+            let (probe, since) = slot.work.filter(|(probe, _)| wanted.remove(probe))?;
+            let tid = slot.position.tid.load(Ordering::Relaxed);
+            Some(Reply::Stuck { probe, call: slot.position.call(), elapsed: now - since, tid })
+        });
+        stuck.collect()
     }
 }
 
-impl At {
-    const CALLS: [Call; 3] = [Call::Identify, Call::Statx, Call::Statfs];
-
+impl WorkerPosition {
     fn set_call(&self, call: Call) {
         self.call.store(call as u8, Ordering::Relaxed);
     }
 
     fn call(&self) -> Call {
-        Self::CALLS[usize::from(self.call.load(Ordering::Relaxed)).min(2)]
+        match self.call.load(Ordering::Relaxed) {
+            call if call == Call::Identify as u8 => Call::Identify,
+            call if call == Call::Statx as u8 => Call::Statx,
+            _ => Call::Statfs,
+        }
     }
 }

@@ -19,7 +19,7 @@ use std::ptr::null_mut;
 
 pub use crate::portable::evidence;
 pub use crate::portable::namespace::{FoundNamespace, MountNamespace};
-pub use crate::portable::process;
+pub(crate) use crate::portable::process;
 pub use files::FileWatch;
 pub use own::process_stats;
 pub use probe_calls::probe;

@@ -37,7 +37,6 @@ pub fn stuck_thread(proc: &Path, pid: u32, tid: u32) -> Observation<StuckThread>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linux::process;
 
     #[test]
     fn a_thread_that_waits_and_one_that_is_not_there() {
@@ -46,7 +45,7 @@ mod tests {
         let (tell, told) = std::sync::mpsc::channel();
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let waiting = std::thread::spawn(move || {
-            tell.send(process::thread_id()).unwrap();
+            tell.send(crate::process::thread_id()).unwrap();
             let _ = stopped.recv();
         });
         let tid = told.recv().unwrap();

@@ -1,9 +1,8 @@
 //! A child that enters a namespace and sits there until it has been looked at through `/proc`.
 
-use super::super::packet::Channel;
-use crate::children::spawn::{close_from, default_signals};
+use crate::process::Channel;
+use crate::process::spawn::{close_from, default_signals};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork};
 use std::fs::File;
@@ -24,8 +23,7 @@ impl Visitor {
     /// # Errors
     /// Those of `fork(2)` and `setns(2)`; `TimedOut`.
     pub(super) fn enter(namespace: BorrowedFd<'_>) -> io::Result<Visitor> {
-        let (ours, theirs) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        let (mut ours, theirs) = Channel::pair()?;
         if theirs.as_raw_fd() <= libc::STDERR_FILENO || namespace.as_raw_fd() <= libc::STDERR_FILENO {
             return Err(io::Error::other("standard descriptors of this process are closed"));
         }
@@ -40,7 +38,6 @@ impl Visitor {
         before.thread_set_mask()?;
         drop(theirs);
         let pid = forked?;
-        let mut ours = Channel::over(ours);
         let said = ours.wait_readable(Some(ENTER_LIMIT)).unwrap_or(false);
         let mut answer = [0; size_of::<i32>()];
         if !said || ours.receive(&mut answer)? != answer.len() {

@@ -1,21 +1,21 @@
-//! The probers as a whole, seen from the daemon: which of them gets the next probe, which has to go, and what has
-//! become of each probe. Called from the daemon's loop; never blocks and reads no clock.
+//! All probers: which of them gets the next probe, which is replaced and killed, and what has become of each probe.
+//! Called from the daemon's event loop; never blocks and reads no clock.
 //!
-//! In each lane at most one prober is *active*. Condemning a probe condemns its prober: a fresh one takes its place,
-//! and it is killed as soon as all that it still holds was answered or condemned too. When its socket ends, nothing of it is
-//! left. One that is still there after `LOST_AFTER` is *lost*; of those there is a limit.
+//! In each class at most one prober is *active*. Abandoning a probe abandons its prober: a new one takes its place, and
+//! it is killed as soon as everything that it still holds was answered or abandoned too. One that still exists
+//! `STRANDED_AFTER` the SIGKILL is *stranded*; their number is limited.
 
-mod probers;
-mod starting;
+mod lifecycle;
+mod replies;
 
-use super::handle::{CONFIRM_LIMIT, Handle, Phase, room};
-use super::wire;
-use super::{PoolEvent, ProbeId, ProberNotice};
+use super::handle::{CONFIRM_TIMEOUT, Phase, ProberHandle};
+use super::{PoolEvent, ProbeId, ProberNotice, wire};
 use crate::backoff::Backoff;
+use crate::children::codec::PacketQueue;
 use crate::monitor::Time;
 use mio::{Registry, Token};
 use platform::probe::is_current_user;
-use platform::process::{Child, Launcher, MAX_PACKET};
+use platform::process::{Child, ChildRole, Launcher, MAX_PACKET};
 use platform::{Call, Errno, ProbeOutcome, Target};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
@@ -25,142 +25,158 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What SIGKILL can end has ended within some milliseconds; this allows for a busy machine.
-pub(super) const LOST_AFTER: Duration = Duration::from_millis(500);
-/// Probers that are no longer active. Each takes about 215 KiB, and 37 KiB for each stuck thread: with what usually
-/// hangs at the same time this stays below some tens of megabytes.
-pub(super) const MAX_LOST_PROBERS: usize = 16;
-/// A lost prober's threads end one by one, but its socket only with the last of them: so often it is looked after
-/// them. Not done for one that holds a single probe.
-const LOOK_AFTER: Duration = Duration::from_secs(1);
-/// All probers: the above, the active ones, and some that had to be killed for not responding.
-const MAX_PROBERS: usize = MAX_LOST_PROBERS + LANES + 4;
-/// Unanswered probes. There is at most one for each mount, and the kernel's own limit is 100,000 mounts for each
-/// namespace (`fs.mount-max`).
+/// A process that SIGKILL can end has ended within milliseconds; this allows for a busy machine.
+const STRANDED_AFTER: Duration = Duration::from_millis(500);
+/// Probers that are not active. Each takes about 215 KiB, and 37 KiB for each stuck thread: even with many hung mounts
+/// some tens of megabytes.
+const MAX_STRANDED_PROBERS: usize = 16;
+/// The threads of a stranded prober end one by one, but its socket only with the last. So often they are looked at, if
+/// it holds more than one probe.
+const THREAD_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The above, the active ones, and some that are being killed for not responding.
+const MAX_PROBERS: usize = MAX_STRANDED_PROBERS + ProberClass::ALL.len() + 4;
+/// Pending probes, at most one for each mount: more than the kernel's default limit of mounts in a namespace
+/// (`fs.mount-max`, 100,000).
 const MAX_PROBES: usize = 131_072;
+/// The first pause after a prober could not be started: a shortage of processes or memory may be over soon.
+const MIN_SPAWN_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause: probing resumes soon after the problem is solved, and the attempts add no load.
+const MAX_SPAWN_PAUSE: Duration = Duration::from_secs(10);
 /// How long a probe may wait for a prober to be started.
-const START_LIMIT: Duration = Duration::from_secs(1);
-/// That one more prober is lost, where there were as many not long ago, is not told more often than this: there are
-/// waits that nothing can interrupt but that end by themselves, again and again.
-const LOST_NOTICE_INTERVAL: Duration = Duration::from_secs(600);
-/// That a prober can start no threads is not told more often than this.
-const THREADS_NOTICE_INTERVAL: Duration = Duration::from_secs(600);
+const START_TIMEOUT: Duration = Duration::from_secs(1);
+/// While as many probers were stranded shortly before, another one is logged no more often: some uninterruptible waits
+/// end by themselves and come back.
+const STRANDED_LOG_INTERVAL: Duration = Duration::from_secs(600);
+/// How often it is logged that a prober can start no threads.
+const THREADS_LOG_INTERVAL: Duration = Duration::from_secs(600);
 
-/// The probers and the probes that they hold.
+/// The probers and their probes.
 pub struct Pool {
     registry: Registry,
     first_token: usize,
     launcher: Launcher,
-    probers: Vec<Option<Handle>>,
-    lanes: [Lane; LANES],
+    probers: Vec<Option<ProberHandle>>,
+    classes: [ClassState; ProberClass::ALL.len()],
     probes: FxHashMap<ProbeId, Probe>,
-    /// Children whose socket has ended and who were not reaped yet.
-    zombies: Vec<(Child, Epitaph)>,
-    limit_told: bool,
-    /// When a lost prober was last told of, and how many there were then.
-    lost_told: Option<(Time, usize)>,
+    /// Children whose channel is closed and that were not reaped yet.
+    unreaped: Vec<(Child, ExitReport)>,
+    limit_logged: bool,
+    /// When a stranded prober was last logged, and how many there were then.
+    stranded_logged: Option<(Time, usize)>,
     events: VecDeque<PoolEvent>,
     buffer: Vec<u8>,
 }
 
-/// Probes that share probers. Those of mounts that answer their owner alone have a lane of their own: while a thread
-/// has a user's identity, that user may kill its process (`kill(2)`), and should not thereby stop what is none of his.
-struct Lane {
-    active: Option<usize>,
-    /// Probes for which there is no prober yet, as packets.
-    waiting: VecDeque<Vec<u8>>,
-    waiting_since: Option<Time>,
-    backoff: Backoff<Time>,
+/// Probes that share probers. While a thread has the identity of another user, that user may kill its process
+/// (kill(2)), which must not abort the probes of other mounts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ProberClass {
+    /// Probes with the identity of the daemon.
+    AsDaemon,
+    /// Probes of FUSE mounts that only their owner may access.
+    AsOwner,
 }
 
-/// The first pause after a prober could not be started: a machine short of processes or memory may have some soon.
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-/// The longest pause: short enough to be back soon after the trouble ends, long enough to add nothing to it.
-const MAX_RETRY: Duration = Duration::from_secs(10);
+impl ProberClass {
+    const ALL: [ProberClass; 2] = [ProberClass::AsDaemon, ProberClass::AsOwner];
 
-impl Default for Lane {
-    fn default() -> Lane {
-        Lane {
-            active: None,
-            waiting: VecDeque::new(),
-            waiting_since: None,
-            backoff: Backoff::new(FIRST_RETRY, MAX_RETRY),
+    fn of(target: &Target) -> ProberClass {
+        match target.owner {
+            Some(owner) if !is_current_user(owner) => ProberClass::AsOwner,
+            _ => ProberClass::AsDaemon,
         }
     }
 }
 
-/// The lane of probes that are made as we are, and that of the others.
-const LANES: usize = 2;
+struct ClassState {
+    /// The slot of the active prober.
+    active: Option<usize>,
+    /// Encoded probes that wait for a prober.
+    waiting: PacketQueue,
+    waiting_since: Option<Time>,
+    backoff: Backoff<Time>,
+}
 
-/// An unanswered probe.
+impl ClassState {
+    fn new() -> ClassState {
+        ClassState {
+            active: None,
+            waiting: PacketQueue::default(),
+            waiting_since: None,
+            backoff: Backoff::new(MIN_SPAWN_PAUSE, MAX_SPAWN_PAUSE),
+        }
+    }
+}
+
+/// A probe without a response.
 struct Probe {
-    lane: usize,
-    /// Its prober; none while it waits for one.
+    class: ProberClass,
+    /// The slot of its prober; none while it waits for one.
     prober: Option<usize>,
-    standing: Standing,
-    /// Must be confirmed by then.
+    state: ProbeState,
     confirm_by: Option<Time>,
     /// To be confirmed as soon as it has a prober.
     confirm_later: bool,
-    /// The thread that makes its calls, once it was found to be stuck.
+    /// The thread that was found to be stuck in it.
     thread: Option<u32>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// Its answer is waited for.
-    Asked,
-    /// It was condemned, and its prober with it.
-    Condemned { lost: bool },
-    /// It was condemned, but no more probers may be left behind.
-    Left,
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ProbeState {
+    Pending,
+    Abandoned {
+        is_stranded: bool,
+    },
+    /// To be abandoned when fewer probers are stranded.
+    Retained,
 }
 
-/// What to say when a child has been reaped.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Epitaph {
-    /// We had it end.
+/// What to report when a child has been reaped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ExitReport {
+    /// Nothing: it was killed by the pool.
     Expected,
-    /// It was in use.
     Died,
-    /// It never came up; the next attempt is not before this pause is over.
-    NeverCameUp { retry_in: Duration },
+    /// It was never ready; the next attempt follows after this pause.
+    NeverReady {
+        retry_in: Duration,
+    },
 }
 
 impl Pool {
-    /// A pool without probers: the first is started when there is something to ask. They use the tokens of
-    /// [`Pool::tokens`]. `program` is what is run, if not the program that runs now.
+    /// A pool without probers: the first is started for the first probe. They use the tokens of [`Pool::tokens`] and
+    /// run `program`, or the program that is running now.
     ///
     /// # Errors
-    /// `/dev/null` cannot be opened.
+    /// Those of [`Launcher::new`].
     pub fn new(registry: Registry, first_token: usize, program: Option<PathBuf>) -> io::Result<Pool> {
         Ok(Pool {
             registry,
             first_token,
-            launcher: Launcher::new(program.as_deref())?,
+            launcher: Launcher::new(ChildRole::Prober, program.as_deref())?,
             probers: (0..MAX_PROBERS).map(|_| None).collect(),
-            lanes: Default::default(),
+            classes: ProberClass::ALL.map(|_| ClassState::new()),
             probes: FxHashMap::default(),
-            zombies: Vec::new(),
-            limit_told: false,
-            lost_told: None,
+            unreaped: Vec::new(),
+            limit_logged: false,
+            stranded_logged: None,
             events: VecDeque::new(),
             buffer: vec![0; MAX_PACKET],
         })
     }
 
-    /// Probers will enter this mount namespace.
-    pub fn enter(&mut self, namespace: File) {
-        self.launcher.enter(namespace);
+    /// Makes probers enter this mount namespace.
+    pub fn set_mount_namespace(&mut self, namespace: File) {
+        self.launcher.set_mount_namespace(namespace);
     }
 
-    /// The tokens whose events belong to [`Pool::handle_ready`].
+    /// The tokens whose events are for [`Pool::handle_ready`].
     #[must_use]
     pub fn tokens(&self) -> Range<usize> {
         self.first_token..self.first_token + MAX_PROBERS
     }
 
-    /// Starts a probe. It is sent off by [`Pool::flush`].
+    /// Starts a probe, which is sent by [`Pool::flush`].
     pub fn start(&mut self, probe: ProbeId, target: &Target) {
         if target.path.as_os_str().len() >= wire::MAX_PATH {
             let outcome = ProbeOutcome::Failed { call: Call::Identify, errno: Errno::ENAMETOOLONG };
@@ -171,17 +187,19 @@ impl Pool {
             self.events.push_back(PoolEvent::Aborted { probe });
             return;
         }
-        let number = usize::from(target.owner.is_some_and(|owner| !is_current_user(owner)));
-        let lane = &mut self.lanes[number];
-        match lane.active.and_then(|slot| self.probers[slot].as_mut()) {
-            Some(prober) => prober.ask(probe, target),
-            None => wire::put_probe(room(&mut lane.waiting), probe, target),
+        let class = ProberClass::of(target);
+        let class_state = &mut self.classes[class as usize];
+        match class_state.active.and_then(|slot| self.probers[slot].as_mut()) {
+            Some(prober) => prober.probe(probe, target),
+            None => {
+                let packet = class_state.waiting.packet_with_room(wire::MAX_REQUEST);
+                wire::encode_probe(packet, probe, target);
+            }
         }
-        let prober = lane.active;
         let started = Probe {
-            lane: number,
-            prober,
-            standing: Standing::Asked,
+            class,
+            prober: class_state.active,
+            state: ProbeState::Pending,
             confirm_by: None,
             confirm_later: false,
             thread: None,
@@ -190,19 +208,19 @@ impl Pool {
         debug_assert!(before.is_none(), "{probe:?} was started before");
     }
 
-    /// Asks what has become of a probe: `Stuck`, or one of its ends, comes within a second.
+    /// Requests what has become of a probe: `Stuck` or its end follows within a second.
     pub fn confirm(&mut self, probe: ProbeId) {
         let Some(found) = self.probes.get_mut(&probe) else { return };
-        if found.standing != Standing::Asked || found.confirm_by.is_some() {
+        if found.state != ProbeState::Pending || found.confirm_by.is_some() {
             return;
         }
         match found.prober.and_then(|slot| self.probers[slot].as_mut()) {
             Some(prober) => prober.confirm(probe),
-            None => found.confirm_later = true, // if no prober comes it is given up soon
+            None => found.confirm_later = true, // if no prober can be started the probe is soon aborted
         }
     }
 
-    /// Asks where a probe is: `Stuck` tells, if a thread is at it. An answer that does not come means nothing.
+    /// Requests the thread of a probe: `Stuck` follows if a thread works on it; no reply means nothing.
     pub fn locate(&mut self, probe: ProbeId) {
         let Some(found) = self.probes.get(&probe) else { return };
         if let Some(prober) = found.prober.and_then(|slot| self.probers[slot].as_mut()) {
@@ -210,155 +228,159 @@ impl Pool {
         }
     }
 
-    /// Gives a probe up and wants its thread gone: `Freed` says when it is, unless it is answered before.
+    /// Abandons a probe. `Freed` follows when its thread has ended, or `Responded` if a response comes first.
     pub fn abandon(&mut self, probe: ProbeId) {
-        let Some(found) = self.probes.get_mut(&probe) else { return };
-        if found.standing != Standing::Asked {
-            return;
-        }
-        let Some(slot) = found.prober else {
-            self.probes.remove(&probe);
-            self.events.push_back(PoolEvent::Freed { probe }); // nobody has asked it, nobody's answer will count
+        let Some(&Probe { class, prober, state: ProbeState::Pending, .. }) = self.probes.get(&probe) else {
             return;
         };
-        let lane = found.lane;
-        let active = self.lanes[lane].active == Some(slot);
-        let may_leave = !active || self.left_behind() < MAX_LOST_PROBERS;
-        let Some(prober) = self.probers[slot].as_mut() else { return };
-        let found = self.probes.get_mut(&probe).expect("it was found above");
+        let Some(slot) = prober else {
+            self.probes.remove(&probe);
+            self.events.push_back(PoolEvent::Freed { probe }); // it was never sent
+            return;
+        };
+        let is_active = self.classes[class as usize].active == Some(slot);
+        let may_be_abandoned = !is_active || self.inactive_probers() < MAX_STRANDED_PROBERS;
+        let (Some(prober), Some(found)) = (self.probers[slot].as_mut(), self.probes.get_mut(&probe)) else {
+            return;
+        };
         found.confirm_by = None;
-        if may_leave {
-            found.standing = Standing::Condemned { lost: false };
-            prober.condemned += 1;
-            if active {
-                prober.phase = Phase::Condemned;
-                self.lanes[lane].active = None;
+        if may_be_abandoned {
+            found.state = ProbeState::Abandoned { is_stranded: false };
+            prober.abandoned += 1;
+            if is_active {
+                prober.phase = Phase::Abandoned;
+                self.classes[class as usize].active = None;
             }
         } else {
-            found.standing = Standing::Left;
-            prober.left += 1;
+            found.state = ProbeState::Retained;
+            prober.retained += 1;
             self.events.push_back(PoolEvent::Stranded { probe });
-            if !std::mem::replace(&mut self.limit_told, true) {
-                self.notice(ProberNotice::StrandedLimit { limit: MAX_LOST_PROBERS });
+            if !std::mem::replace(&mut self.limit_logged, true) {
+                self.notify(ProberNotice::StrandedLimit { limit: MAX_STRANDED_PROBERS });
             }
         }
     }
 
-    /// The end of a turn of the loop: starts a prober if one is needed, sends what was collected, kills what is to go.
+    /// To be called at the end of each turn of the event loop: starts probers, sends requests, kills abandoned probers.
     pub fn flush(&mut self, now: Time) {
-        self.condemn_left();
-        for lane in 0..LANES {
-            if !self.lanes[lane].waiting.is_empty() {
-                self.find_prober(now, lane);
+        self.abandon_retained();
+        for class in ProberClass::ALL {
+            if !self.classes[class as usize].waiting.is_empty() {
+                self.assign_prober(now, class);
             }
         }
         for slot in 0..self.probers.len() {
             let Some(prober) = self.probers[slot].as_mut() else { continue };
-            for probe in prober.date_confirms(now) {
+            for probe in prober.set_confirm_deadlines(now) {
                 if let Some(found) = self.probes.get_mut(&probe) {
-                    found.confirm_by = Some(now + CONFIRM_LIMIT);
+                    found.confirm_by = Some(now + CONFIRM_TIMEOUT);
                 }
             }
-            if prober.pump(&self.registry).is_err() {
-                self.give_up(now, slot);
-            } else if prober.phase == Phase::Condemned && prober.only_condemned() {
+            if prober.process.flush(&self.registry).is_err() {
+                self.kill_unresponsive(now, slot);
+            } else if prober.phase == Phase::Abandoned && prober.holds_only_abandoned() {
                 prober.kill(now);
             }
         }
     }
 
-    /// A socket is ready (whether for reading or writing): takes in all that there is.
+    /// Handles a socket that is ready for reading or writing.
     pub fn handle_ready(&mut self, now: Time, token: Token) {
-        let Some(slot) = token.0.checked_sub(self.first_token).filter(|slot| *slot < MAX_PROBERS) else {
-            return;
-        };
-        self.take_in(now, slot);
+        if let Some(slot) = token.0.checked_sub(self.first_token).filter(|slot| *slot < MAX_PROBERS) {
+            self.read_replies(now, slot);
+        }
     }
 
-    /// A child of this process has ended, perhaps one of ours.
+    /// To be called after a SIGCHLD.
     pub fn reap_children(&mut self, now: Time) {
         for slot in 0..self.probers.len() {
-            // All of it is gone then, also if a descriptor of its socket has strayed and keeps it from ending.
-            if self.probers[slot].as_mut().is_some_and(|prober| prober.child.try_reap().is_some()) {
-                self.take_in(now, slot);
-                self.gone(now, slot);
+            // The whole process has ended then, even if another process holds its socket open.
+            if self.probers[slot].as_mut().is_some_and(|prober| prober.process.try_reap().is_some()) {
+                self.read_replies(now, slot);
+                self.on_exit(now, slot);
             }
         }
-        self.bury();
+        self.reap_zombies();
     }
 
-    /// When [`Pool::handle_deadline`] wants to be called, at the latest.
+    /// When [`Pool::handle_deadline`] has to be called next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        let starts = self.lanes.iter().filter_map(|lane| {
-            let given_up = lane.waiting_since? + START_LIMIT;
-            Some(given_up.min(lane.backoff.retry_at().unwrap_or_default()))
+        let starts = self.classes.iter().filter_map(|class| {
+            let abort_at = class.waiting_since? + START_TIMEOUT;
+            Some(class.backoff.retry_at().map_or(abort_at, |retry_at| abort_at.min(retry_at)))
         });
         let probers = self.probers.iter().flatten().filter_map(|prober| match prober.phase {
-            Phase::Killed { at, lost: false } => Some(at + LOST_AFTER),
-            Phase::Killed { lost: true, .. } => prober.look_again,
-            Phase::Active | Phase::Condemned => prober.confirms.front().map(|(by, _)| *by),
+            Phase::Killed { at, is_stranded: false } => Some(at + STRANDED_AFTER),
+            Phase::Killed { is_stranded: true, .. } => prober.check_threads_at,
+            Phase::Active | Phase::Abandoned => prober.confirm_deadlines.front().map(|(by, _)| *by),
         });
         starts.chain(probers).min()
     }
 
-    /// Does what is due. [`Pool::flush`] follows, as in every turn.
+    /// Does what is due. [`Pool::flush`] has to follow.
     pub fn handle_deadline(&mut self, now: Time) {
-        for lane in 0..LANES {
-            if self.lanes[lane].waiting_since.is_some_and(|since| since + START_LIMIT <= now) {
-                self.abort_waiting(lane);
+        for class in ProberClass::ALL {
+            let since = self.classes[class as usize].waiting_since;
+            if since.is_some_and(|since| since + START_TIMEOUT <= now) {
+                self.abort_waiting(class);
             }
         }
         for slot in 0..self.probers.len() {
-            if self.confirm_is_overdue(now, slot) {
-                self.give_up(now, slot);
+            if self.is_confirm_overdue(now, slot) {
+                self.kill_unresponsive(now, slot);
             }
             let Some(prober) = self.probers[slot].as_mut() else { continue };
-            if let Phase::Killed { at, lost: false } = prober.phase
-                && at + LOST_AFTER <= now
+            if let Phase::Killed { at, is_stranded: false } = prober.phase
+                && at + STRANDED_AFTER <= now
             {
-                prober.phase = Phase::Killed { at, lost: true };
+                prober.phase = Phase::Killed { at, is_stranded: true };
                 self.free_ended_threads(now, slot);
-                self.lost(now, slot);
-            } else if prober.look_again.is_some_and(|at| at <= now) {
+                self.on_stranded(now, slot);
+            } else if prober.check_threads_at.is_some_and(|at| at <= now) {
                 self.free_ended_threads(now, slot);
             }
         }
     }
 
-    /// What has happened since the last call.
     pub fn drain_events(&mut self) -> impl Iterator<Item = PoolEvent> + '_ {
         self.events.drain(..)
     }
 
-    /// Has something happened since the last call of [`Pool::drain_events`]?
     #[must_use]
     pub fn has_events(&self) -> bool {
         !self.events.is_empty()
     }
 
-    /// How many were killed and are still there.
+    /// The number of killed probers that still exist.
     #[must_use]
     pub fn probers_stranded(&self) -> usize {
-        let lost = |prober: &&Handle| matches!(prober.phase, Phase::Killed { lost: true, .. });
-        self.probers.iter().flatten().filter(lost).count()
+        self.probers.iter().flatten().filter(|prober| prober.is_stranded()).count()
     }
 
-    /// How many probers there are, those that are lost included.
+    /// The number of all probers, stranded ones included.
     #[must_use]
     pub fn probers(&self) -> usize {
         self.probers.iter().flatten().count()
     }
 
-    /// Kills all probers and forgets all probes. Waits for nothing: what does not end is left to the system.
+    fn inactive_probers(&self) -> usize {
+        self.probers() - self.classes.iter().filter(|class| class.active.is_some()).count()
+    }
+
+    /// Kills all probers and forgets all probes, without waiting.
     pub fn shutdown(&mut self) {
-        for prober in self.probers.iter().flatten() {
-            prober.child.kill();
+        for prober in self.probers.iter_mut().flatten() {
+            prober.process.kill();
         }
         self.probers.fill_with(|| None);
-        self.lanes = Default::default();
+        self.classes = ProberClass::ALL.map(|_| ClassState::new());
         self.probes.clear();
         self.events.clear();
+    }
+
+    fn notify(&mut self, notice: ProberNotice) {
+        self.events.push_back(PoolEvent::Notice(notice));
     }
 }
 

@@ -1,16 +1,16 @@
-//! What the pool decides when there is no prober, without any process.
+//! Decisions of the pool without a prober; no process is started.
 
 use super::*;
 use mio::Poll;
 use platform::{FsKind, MountKey};
 
-/// A pool that may not start a prober yet: one has just failed.
+/// A pool that may not start a prober yet, because one has just failed.
 fn pool() -> Pool {
     let registry = Poll::new().unwrap().registry().try_clone().unwrap();
     let mut pool = Pool::new(registry, 100, None).unwrap();
-    for lane in &mut pool.lanes {
+    for class in &mut pool.classes {
         for _ in 0..6 {
-            lane.backoff.next(at(0)); // 3.2 s
+            class.backoff.next(at(0)); // 3.2 s
         }
     }
     pool
@@ -29,13 +29,13 @@ fn events(pool: &mut Pool) -> Vec<PoolEvent> {
 }
 
 #[test]
-fn without_a_prober_probes_wait_for_a_while_and_are_aborted() {
+fn probes_without_a_prober_are_aborted_after_a_timeout() {
     let mut pool = pool();
     assert_eq!(pool.next_deadline(), None);
-    let stranger = Some((u32::MAX - 1, u32::MAX - 1));
+    let other_user = Some((u32::MAX - 1, u32::MAX - 1));
     pool.start(ProbeId(1), &target("/a", None));
     pool.flush(at(100));
-    pool.start(ProbeId(2), &target("/b", stranger));
+    pool.start(ProbeId(2), &target("/b", other_user));
     pool.flush(at(600));
     assert_eq!(pool.next_deadline(), Some(at(1100)));
     pool.handle_deadline(at(1099));
@@ -51,7 +51,7 @@ fn without_a_prober_probes_wait_for_a_while_and_are_aborted() {
 }
 
 #[test]
-fn a_condemned_probe_that_nobody_has_asked_is_free_at_once() {
+fn abandoned_probe_that_was_not_sent_is_freed_at_once() {
     let mut pool = pool();
     pool.start(ProbeId(1), &target("/a", None));
     pool.confirm(ProbeId(1));
@@ -60,20 +60,20 @@ fn a_condemned_probe_that_nobody_has_asked_is_free_at_once() {
     assert_eq!(events(&mut pool), [PoolEvent::Freed { probe: ProbeId(1) }]);
     pool.flush(at(0));
     pool.handle_deadline(at(1000));
-    assert_eq!(events(&mut pool), [], "one end for each");
+    assert_eq!(events(&mut pool), [], "each probe ends once");
 }
 
 #[test]
-fn a_path_that_no_call_takes_is_answered_without_asking() {
+fn path_that_is_too_long_fails_without_a_prober() {
     let mut pool = pool();
     pool.start(ProbeId(1), &target(&"x".repeat(wire::MAX_PATH), None));
     let outcome = ProbeOutcome::Failed { call: Call::Identify, errno: Errno::ENAMETOOLONG };
-    let answer = PoolEvent::Responded { probe: ProbeId(1), outcome, took: Duration::ZERO };
-    assert_eq!(events(&mut pool), [answer]);
+    let response = PoolEvent::Responded { probe: ProbeId(1), outcome, took: Duration::ZERO };
+    assert_eq!(events(&mut pool), [response]);
 }
 
 #[test]
-fn what_is_unknown_is_ignored() {
+fn unknown_probes_and_tokens_are_ignored() {
     let mut pool = pool();
     pool.confirm(ProbeId(1));
     pool.abandon(ProbeId(1));
@@ -86,7 +86,7 @@ fn what_is_unknown_is_ignored() {
 }
 
 #[test]
-fn no_more_probes_are_taken_than_the_limit() {
+fn probes_beyond_the_limit_are_aborted() {
     let mut pool = pool();
     let target = target("/", None);
     for id in 0..MAX_PROBES as u64 {

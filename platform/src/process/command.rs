@@ -1,5 +1,5 @@
-//! A command of the operator: started without waiting for its program, which may lie on hung storage; ended with all
-//! that it has started.
+//! A command of the operator: started without waiting for its program, which may lie on hung storage, and ended
+//! together with everything that it has started.
 
 use super::child::{Child, ExitStatus};
 use super::spawn::spawn;
@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// A started command, its pipes, and its process group. Dropping it neither ends it nor waits.
+/// A started command and its process group. Dropping it neither ends it nor waits.
 #[derive(Debug)]
 pub struct RunningCommand {
     child: Child,
@@ -20,15 +20,15 @@ pub struct RunningCommand {
 pub struct Pipes {
     /// Its standard input.
     pub input: OwnedFd,
-    /// Its standard output and standard error, as they come.
+    /// Its standard output and standard error, interleaved.
     pub output: OwnedFd,
 }
 
-/// Starts the program at `arguments[0]`, an absolute path, with these variables and no others.
+/// Starts the program at `arguments[0]`, an absolute path, with exactly these environment variables.
 ///
 /// # Errors
-/// No arguments; a NUL byte in one of the strings; what `pipe(2)` and `fork(2)` say. That the program cannot be
-/// executed is seen as its end.
+/// No arguments; a NUL byte in one of the strings; those of `pipe(2)` and `fork(2)`. A program that cannot be executed
+/// shows as its exit status.
 pub fn start(
     arguments: &[OsString],
     environment: &[(&str, impl AsRef<OsStr>)],
@@ -36,7 +36,7 @@ pub fn start(
     let arguments: Vec<CString> =
         arguments.iter().map(|argument| CString::new(argument.as_bytes())).collect::<Result<_, _>>()?;
     let Some(program) = arguments.first() else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no program is named"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no program given"));
     };
     let variable = |(name, value): &(&str, _)| -> Result<CString, std::ffi::NulError> {
         let value: &OsStr = AsRef::<OsStr>::as_ref(value);
@@ -46,29 +46,29 @@ pub fn start(
     let (their_input, input) = io::pipe()?;
     let (output, their_output) = io::pipe()?;
     let standard = [their_input.as_fd(), their_output.as_fd(), their_output.as_fd()];
-    let pid = spawn(program, &strings(&arguments), &strings(&environment), standard, None)?;
-    Ok((RunningCommand { child: Child::of(pid) }, Pipes { input: input.into(), output: output.into() }))
+    let pid = spawn(program, &as_c_strs(&arguments), &as_c_strs(&environment), standard, None)?;
+    Ok((RunningCommand { child: Child::new(pid) }, Pipes { input: input.into(), output: output.into() }))
 }
 
-fn strings(strings: &[CString]) -> Vec<&CStr> {
+fn as_c_strs(strings: &[CString]) -> Vec<&CStr> {
     strings.iter().map(CString::as_c_str).collect()
 }
 
 impl RunningCommand {
-    /// Its process id, which is also its process group's.
+    /// Its process id, which is also the id of its process group.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.pid()
     }
 
-    /// How it ended, if it has; never waits. SIGCHLD says when to look.
+    /// The exit status if it has ended; never blocks. To be called after a SIGCHLD.
     pub fn try_reap(&mut self) -> Option<ExitStatus> {
         self.child.try_reap()
     }
 
-    /// The same, and if it has ended, kills what is left of its process group first.
+    /// As [`RunningCommand::try_reap`], but kills what is left of the process group first.
     pub fn try_reap_all(&mut self) -> Option<ExitStatus> {
-        // Not reaped without that look: once it is, the group's number may be somebody else's.
+        // Checked without reaping: afterwards the id of the group may belong to another one.
         if !self.child.has_ended() {
             return None;
         }
@@ -76,12 +76,12 @@ impl RunningCommand {
         self.child.try_reap()
     }
 
-    /// Asks it and its process group to end (SIGTERM).
+    /// Sends SIGTERM to its process group.
     pub fn terminate(&self) {
         self.child.signal_group(Signal::SIGTERM);
     }
 
-    /// Ends it and its process group (SIGKILL).
+    /// Sends SIGKILL to its process group.
     pub fn kill(&self) {
         self.child.signal_group(Signal::SIGKILL);
     }
@@ -95,17 +95,17 @@ mod tests {
     #[cfg(target_os = "linux")]
     use std::io::Write as _;
 
-    #[cfg(target_os = "linux")] // where /proc shows the descriptors
+    #[cfg(target_os = "linux")] // /proc shows the descriptors
     #[test]
-    fn a_command_has_its_arguments_and_variables_and_nothing_else() {
+    fn command_gets_only_its_arguments_variables_and_pipes() {
         let script =
             "cat; echo $0 $1; pwd; env | sort; ls /proc/self/fd; cut -d' ' -f5,6 /proc/$$/stat >&2; exit 3";
         let arguments = ["/bin/sh", "-c", script, "zero", "one"].map(OsString::from);
         let environment = [("PATH", "/usr/bin:/bin"), ("MSM_X", "a b")];
         let (mut running, pipes) = start(&arguments, &environment).unwrap();
         File::from(pipes.input).write_all(b"input\n").unwrap();
-        let mut said = String::new();
-        File::from(pipes.output).read_to_string(&mut said).unwrap();
+        let mut output = String::new();
+        File::from(pipes.output).read_to_string(&mut output).unwrap();
         let ended = loop {
             if let Some(ended) = running.try_reap() {
                 break ended;
@@ -114,20 +114,20 @@ mod tests {
         };
         assert_eq!(ended, ExitStatus::Exited(3));
         let pid = running.pid();
-        let lines: Vec<&str> = said.lines().map(str::trim).collect();
+        let lines: Vec<&str> = output.lines().map(str::trim).collect();
         let (head, tail) = lines.split_at(3);
         assert_eq!(head, ["input", "zero one", "/"]);
         let variables: Vec<&str> = tail.iter().copied().filter(|line| line.contains('=')).collect();
         assert_eq!(variables, ["MSM_X=a b", "PATH=/usr/bin:/bin", "PWD=/"]);
-        // The fourth is the folder that `ls` itself reads.
-        assert!(said.contains("\n0\n1\n2\n3\n") && !said.contains("\n4\n"), "{said}");
+        // Descriptor 3 is the directory that `ls` itself reads.
+        assert!(output.contains("\n0\n1\n2\n3\n") && !output.contains("\n4\n"), "{output}");
         let group = lines.last().unwrap().split_whitespace().collect::<Vec<_>>();
         assert_eq!(group, [pid.to_string(), pid.to_string()]);
     }
 
     #[test]
-    fn the_group_ends_with_its_leader() {
-        // The leader ends at SIGTERM, its child does not.
+    fn process_group_is_killed_when_its_leader_has_ended() {
+        // SIGTERM ends the leader but not its child.
         let script = "(trap '' TERM; echo ready; while :; do sleep 1000; done) & read line";
         let arguments = ["/bin/sh", "-c", script].map(OsString::from);
         let (mut running, pipes) = start(&arguments, &[("PATH", "/usr/bin:/bin")]).unwrap();
@@ -142,7 +142,7 @@ mod tests {
             std::thread::yield_now();
         };
         assert_eq!(ended, ExitStatus::Signaled(Signal::SIGTERM as i32));
-        // Nobody holds the other end any more.
+        // No process holds the other end any more.
         assert_eq!(output.read_to_end(&mut Vec::new()).unwrap(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! A child process: killed, reaped, and how it ended.
+//! A child process: signalled, reaped, and how it ended.
 
 use super::spawn::EXEC_FAILED;
 use nix::errno::Errno;
@@ -11,85 +11,83 @@ use std::fmt;
 #[derive(Debug)]
 pub struct Child {
     pid: Pid,
-    ended: Option<ExitStatus>,
+    status: Option<ExitStatus>,
 }
 
 impl Child {
-    pub(crate) const fn of(pid: Pid) -> Child {
-        Child { pid, ended: None }
+    pub(crate) const fn new(pid: Pid) -> Child {
+        Child { pid, status: None }
     }
 
-    /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid.as_raw().unsigned_abs()
     }
 
-    /// Sends SIGKILL. A child that was reaped is left alone: its id may be somebody else's by now.
+    /// Sends SIGKILL, unless the child was reaped: its process id may have been reused since.
     pub fn kill(&self) {
-        if self.ended.is_none() {
-            // Our own child that was not reaped can always be signalled, a zombie too.
+        if self.status.is_none() {
+            // A child that was not reaped, a zombie too, can always be signalled.
             let _ = nix::sys::signal::kill(self.pid, Signal::SIGKILL);
         }
     }
 
-    /// Sends a signal to it and to all that it has started and that did not leave its process group. It works as long
-    /// as the child was not reaped: until then its number is nobody else's.
+    /// Signals the child and its process group, unless the child was reaped.
     pub(crate) fn signal_group(&self, signal: Signal) {
-        if self.ended.is_none() {
-            // The group is made by the child itself, which may not have come to it yet.
+        if self.status.is_none() {
+            // The child makes the group itself and may not have done so yet.
             let _ = nix::sys::signal::killpg(self.pid, signal);
             let _ = nix::sys::signal::kill(self.pid, signal);
         }
     }
 
-    /// Has it ended, so that [`Child::try_reap`] will say how? Its number is kept until then.
+    /// Whether it has ended, so that [`Child::try_reap`] returns its status. Its process id stays reserved until then.
     pub(crate) fn has_ended(&self) -> bool {
-        self.ended.is_some() || is_zombie_or_gone(self.pid)
+        self.status.is_some() || is_zombie_or_gone(self.pid)
     }
 
-    /// Is this thread of it still there? The threads of a killed process end one by one, and one that cannot be
-    /// interrupted keeps the others' descriptors open, but not the others.
+    /// Whether this thread of it still exists. The threads of a killed process end one by one; one that cannot be
+    /// interrupted keeps the shared descriptors open, but not the other threads.
     #[must_use]
     pub fn has_thread(&self, tid: u32) -> bool {
-        self.ended.is_none() && may_have_thread(self.pid, tid)
+        self.status.is_none() && may_have_thread(self.pid, tid)
     }
 
-    /// How it ended, if it has; never waits. All its threads are gone then, and its descriptors closed.
+    /// The exit status if the child has ended; never blocks. All its threads are gone then and its descriptors closed.
     pub fn try_reap(&mut self) -> Option<ExitStatus> {
-        if self.ended.is_none() {
-            self.ended = match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
+        if self.status.is_none() {
+            self.status = match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(_, status)) => Some(ExitStatus::Exited(status)),
                 Ok(WaitStatus::Signaled(_, signal, _)) => Some(ExitStatus::Signaled(signal as i32)),
                 Err(Errno::ECHILD) => Some(ExitStatus::Unknown),
                 Ok(_) | Err(_) => None,
             };
         }
-        self.ended
+        self.status
     }
 }
 
-/// Without reaping it: by a call of its own, for nix has none on macOS.
+/// Does not reap. A bare call because nix has no waitid on macOS.
 fn is_zombie_or_gone(pid: Pid) -> bool {
-    // SAFETY: numbers alone, for which zero is a value.
-    let mut found: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: a structure of integers, for which zero is valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     #[allow(clippy::useless_conversion)] // wider on FreeBSD
     let id = pid.as_raw().unsigned_abs().into();
-    // SAFETY: the structure is of the type that the call fills and outlives it.
-    let result = unsafe { libc::waitid(libc::P_PID, id, &raw mut found, flags) };
-    // Zero as it was if nothing has ended.
-    result != 0 || found.si_signo != 0
+    // SAFETY: the structure has the type that the call fills and outlives it.
+    let result = unsafe { libc::waitid(libc::P_PID, id, &raw mut info, flags) };
+    // `si_signo` stays zero if nothing has ended (waitid(2)).
+    result != 0 || info.si_signo != 0
 }
 
 #[cfg(target_os = "linux")]
 fn may_have_thread(pid: Pid, tid: u32) -> bool {
-    // SAFETY: plain numbers; signal 0 is never delivered.
+    // SAFETY: integer arguments only; signal 0 is never delivered.
     let result = unsafe { libc::syscall(libc::SYS_tgkill, pid.as_raw(), tid.cast_signed(), 0) };
     result == 0 || Errno::last() != Errno::ESRCH
 }
 
-/// Other systems do not tell of another process's threads: as long as it is there they may be.
+/// Other systems do not show the threads of another process.
 #[cfg(not(target_os = "linux"))]
 fn may_have_thread(_: Pid, _: u32) -> bool {
     true
@@ -98,25 +96,25 @@ fn may_have_thread(_: Pid, _: u32) -> bool {
 /// How a child ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ExitStatus {
-    /// By itself, with this status.
     Exited(i32),
     /// By this signal.
     Signaled(i32),
-    /// Somebody else waited for it.
+    /// Another part of this process has reaped it.
     Unknown,
 }
 
 impl ExitStatus {
-    /// The exit status of a prober that could not enter its mount namespace: EX_OSERR of sysexits.h.
-    #[cfg_attr(not(target_os = "linux"), allow(dead_code))] // there alone are such
-    pub(crate) const NOT_ENTERED: i32 = 71;
+    /// Of a prober that could not enter its mount namespace: EX_OSERR of sysexits.h.
+    pub(crate) const NAMESPACE_NOT_ENTERED: i32 = 71;
 }
 
 impl fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             ExitStatus::Exited(EXEC_FAILED) => write!(f, "the program could not be executed"),
-            ExitStatus::Exited(ExitStatus::NOT_ENTERED) => write!(f, "the mount namespace cannot be entered"),
+            ExitStatus::Exited(ExitStatus::NAMESPACE_NOT_ENTERED) => {
+                write!(f, "the mount namespace cannot be entered")
+            }
             ExitStatus::Exited(status) => write!(f, "exit status {status}"),
             ExitStatus::Signaled(number) => match Signal::try_from(number) {
                 Ok(signal) => write!(f, "killed by {signal}"),

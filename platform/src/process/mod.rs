@@ -1,0 +1,55 @@
+//! Child processes of the daemon: started by fork and exec, connected by one channel of packets, killed and reaped.
+//!
+//! What differs between systems is the `process` module of each back-end: see the contract in the crate's root.
+
+pub(crate) mod child;
+pub mod command;
+mod launcher;
+pub(crate) mod spawn;
+
+pub use crate::system::process::{Channel, drop_startup_pages, send_to_daemon, thread_id};
+pub use child::{Child, ExitStatus};
+pub use launcher::{ChildRole, Launcher, init_child, is_started_by_daemon};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+/// No packet is larger. Three fit into Linux's default socket buffer (`net.core.wmem_default`, 208 KiB), and each
+/// holds about a thousand requests or replies, so the cost of the system calls is negligible.
+pub const MAX_PACKET: usize = 64 * 1024;
+
+/// Whether this process has the rights of root.
+#[must_use]
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+#[must_use]
+pub fn parent_id() -> u32 {
+    nix::unistd::getppid().as_raw().unsigned_abs()
+}
+
+/// Ends this process at once, whatever its threads do: no destructors, no flushing, nothing that could block.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: never returns and touches no memory.
+    unsafe { libc::_exit(status) }
+}
+
+/// Waits until the descriptor is ready (true), or until `timeout` has passed or a signal arrived (false).
+pub(crate) fn wait_ready(
+    fd: BorrowedFd<'_>,
+    events: PollFlags,
+    timeout: Option<Duration>,
+) -> io::Result<bool> {
+    let timeout = timeout.map_or(PollTimeout::NONE, |timeout| {
+        // Rounded up: a wait that ends too early would be repeated with a timeout of zero.
+        PollTimeout::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
+    });
+    match nix::poll::poll(&mut [PollFd::new(fd, events)], timeout) {
+        Ok(ready) => Ok(ready > 0),
+        Err(nix::errno::Errno::EINTR) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}

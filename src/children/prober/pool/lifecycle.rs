@@ -1,0 +1,229 @@
+//! How probers start and how they end.
+
+use super::{
+    ExitReport, MAX_STRANDED_PROBERS, Pool, ProbeState, ProberClass, STRANDED_LOG_INTERVAL,
+    THREAD_CHECK_INTERVAL,
+};
+use crate::children::child::ChildHandle;
+use crate::children::prober::handle::{Phase, ProberHandle};
+use crate::children::prober::{PoolEvent, ProberNotice, SpawnError};
+use crate::monitor::Time;
+use mio::Token;
+use platform::Errno;
+
+impl Pool {
+    /// Gives the waiting probes of a class to its prober, which is started if that may be tried now.
+    pub(super) fn assign_prober(&mut self, now: Time, class: ProberClass) {
+        let index = class as usize;
+        let may_start = self.classes[index].backoff.retry_at().is_none_or(|at| at <= now);
+        if self.classes[index].active.is_none() && may_start {
+            match self.spawn(class) {
+                Ok(slot) => self.classes[index].active = Some(slot),
+                Err(error) => self.on_spawn_failed(now, class, error),
+            }
+        }
+        let class_state = &mut self.classes[index];
+        let active = class_state.active.and_then(|slot| Some((slot, self.probers[slot].as_mut()?)));
+        let Some((slot, prober)) = active else {
+            class_state.waiting_since.get_or_insert(now);
+            return;
+        };
+        let mut count = 0;
+        let mut to_confirm = Vec::new();
+        for (id, probe) in &mut self.probes {
+            if probe.class == class && probe.prober.is_none() {
+                probe.prober = Some(slot);
+                count += 1;
+                if std::mem::take(&mut probe.confirm_later) {
+                    to_confirm.push(*id);
+                }
+            }
+        }
+        class_state.waiting_since = None;
+        prober.enqueue(&mut class_state.waiting, count);
+        for probe in to_confirm {
+            prober.confirm(probe);
+        }
+    }
+
+    fn spawn(&mut self, class: ProberClass) -> Result<usize, SpawnError> {
+        let slot = self.probers.iter().position(Option::is_none).ok_or(SpawnError::TooMany)?;
+        match ChildHandle::spawn(&self.launcher, &self.registry, Token(self.first_token + slot)) {
+            Ok(process) => {
+                self.probers[slot] = Some(ProberHandle::new(process, class));
+                Ok(slot)
+            }
+            Err((error, child)) => {
+                self.unreaped.extend(child.map(|child| (child, ExitReport::Expected)));
+                Err(SpawnError::System(Errno::from_io(&error)))
+            }
+        }
+    }
+
+    fn on_spawn_failed(&mut self, now: Time, class: ProberClass, error: SpawnError) {
+        let backoff = &mut self.classes[class as usize].backoff;
+        let retry_in = backoff.next(now);
+        if backoff.has_grown() {
+            self.notify(ProberNotice::SpawnFailed { error, retry_in });
+        }
+    }
+
+    /// Aborts the probes that wait for a prober of this class.
+    pub(super) fn abort_waiting(&mut self, class: ProberClass) {
+        let class_state = &mut self.classes[class as usize];
+        class_state.waiting.clear();
+        class_state.waiting_since = None;
+        let aborted = self.probes.extract_if(|_, found| found.class == class && found.prober.is_none());
+        self.events.extend(aborted.map(|(probe, _)| PoolEvent::Aborted { probe }));
+    }
+
+    /// Whether a probe of this prober was not confirmed in time. Drops deadlines of probes that were.
+    pub(super) fn is_confirm_overdue(&mut self, now: Time, slot: usize) -> bool {
+        let Some(prober) = self.probers[slot].as_mut() else { return false };
+        while let Some(&(by, probe)) = prober.confirm_deadlines.front() {
+            if self.probes.get(&probe).is_some_and(|found| found.confirm_by == Some(by)) {
+                return by <= now;
+            }
+            prober.confirm_deadlines.pop_front();
+        }
+        false
+    }
+
+    /// Kills a prober that does not reply, and aborts its pending probes.
+    pub(super) fn kill_unresponsive(&mut self, now: Time, slot: usize) {
+        let Some(prober) = self.probers[slot].as_mut() else { return };
+        if matches!(prober.phase, Phase::Killed { .. }) {
+            return;
+        }
+        let (pid, is_ready, class) = (prober.process.pid(), prober.is_ready, prober.class);
+        prober.kill(now);
+        let before = self.probes.len();
+        let aborted = self
+            .probes
+            .extract_if(|_, found| found.prober == Some(slot) && found.state == ProbeState::Pending);
+        self.events.extend(aborted.map(|(probe, _)| PoolEvent::Aborted { probe }));
+        prober.held -= before - self.probes.len();
+        self.deactivate(class, slot);
+        self.notify(ProberNotice::Unresponsive { pid });
+        if !is_ready {
+            self.on_spawn_failed(now, class, SpawnError::Unresponsive);
+        }
+    }
+
+    /// Frees the abandoned probes of a stranded prober whose threads have ended: these hold nothing any more.
+    pub(super) fn free_ended_threads(&mut self, now: Time, slot: usize) {
+        let Some(prober) = self.probers[slot].as_mut() else { return };
+        // The end of a single probe closes the socket.
+        if prober.held > 1 {
+            let process = &prober.process;
+            let before = self.probes.len();
+            let freed = self.probes.extract_if(|_, found| {
+                found.prober == Some(slot)
+                    && matches!(found.state, ProbeState::Abandoned { .. })
+                    && found.thread.is_some_and(|thread| !process.has_thread(thread))
+            });
+            self.events.extend(freed.map(|(probe, _)| PoolEvent::Freed { probe }));
+            let freed = before - self.probes.len();
+            prober.held -= freed;
+            prober.abandoned -= freed;
+        }
+        prober.check_threads_at = (prober.held > 1).then_some(now + THREAD_CHECK_INTERVAL);
+    }
+
+    pub(super) fn on_stranded(&mut self, now: Time, slot: usize) {
+        let should_log = self.should_log_stranded(now);
+        let Some(prober) = self.probers[slot].as_mut() else { return };
+        prober.stranding_logged = should_log;
+        let notice = ProberNotice::Stranded { pid: prober.process.pid(), mounts: prober.held };
+        for (&probe, found) in self.probes.iter_mut().filter(|(_, found)| found.prober == Some(slot)) {
+            if found.state == (ProbeState::Abandoned { is_stranded: false }) {
+                found.state = ProbeState::Abandoned { is_stranded: true };
+                self.events.push_back(PoolEvent::Stranded { probe });
+            }
+        }
+        if should_log {
+            self.notify(notice);
+        }
+    }
+
+    fn should_log_stranded(&mut self, now: Time) -> bool {
+        let stranded = self.probers_stranded();
+        let logged = self
+            .stranded_logged
+            .is_some_and(|(at, number)| stranded <= number && now < at + STRANDED_LOG_INTERVAL);
+        if !logged {
+            self.stranded_logged = Some((now, stranded));
+        }
+        !logged
+    }
+
+    /// Ends the probes of a prober of which nothing is left.
+    pub(super) fn on_exit(&mut self, now: Time, slot: usize) {
+        let Some(prober) = self.probers[slot].take() else { return };
+        if prober.held > 0 {
+            let ended = self.probes.extract_if(|_, found| found.prober == Some(slot));
+            self.events.extend(ended.map(|(probe, found)| found.state.end_without_response(probe)));
+        }
+        let backoff = &mut self.classes[prober.class as usize].backoff;
+        let report = match prober.phase {
+            Phase::Active if prober.is_ready => {
+                backoff.next(now); // one that dies again and again is not restarted at once
+                ExitReport::Died
+            }
+            Phase::Active => {
+                let retry_in = backoff.next(now);
+                if backoff.has_grown() { ExitReport::NeverReady { retry_in } } else { ExitReport::Expected }
+            }
+            Phase::Killed { is_stranded: true, .. } if prober.stranding_logged => {
+                self.notify(ProberNotice::StrandedExited { pid: prober.process.pid() });
+                ExitReport::Expected
+            }
+            Phase::Abandoned | Phase::Killed { .. } => ExitReport::Expected,
+        };
+        self.deactivate(prober.class, slot);
+        self.unreaped.push((prober.process.close(&self.registry), report));
+        self.reap_zombies();
+    }
+
+    fn deactivate(&mut self, class: ProberClass, slot: usize) {
+        self.classes[class as usize].active.take_if(|active| *active == slot);
+    }
+
+    pub(super) fn reap_zombies(&mut self) {
+        let events = &mut self.events;
+        self.unreaped.retain_mut(|(child, report)| {
+            let Some(status) = child.try_reap() else { return true };
+            let notice = match *report {
+                ExitReport::Expected => return false,
+                ExitReport::Died => ProberNotice::Died { pid: child.pid(), how: status },
+                ExitReport::NeverReady { retry_in } => {
+                    ProberNotice::SpawnFailed { error: SpawnError::Exited(status), retry_in }
+                }
+            };
+            events.push_back(PoolEvent::Notice(notice));
+            false
+        });
+    }
+
+    /// Abandons the active probers for their retained probes, when fewer probers are stranded.
+    pub(super) fn abandon_retained(&mut self) {
+        for class in ProberClass::ALL {
+            if self.inactive_probers() >= MAX_STRANDED_PROBERS {
+                return;
+            }
+            self.limit_logged = false;
+            let Some(slot) = self.classes[class as usize].active else { continue };
+            let Some(prober) = self.probers[slot].as_mut().filter(|prober| prober.retained > 0) else {
+                continue;
+            };
+            prober.abandoned += std::mem::take(&mut prober.retained);
+            prober.phase = Phase::Abandoned;
+            self.classes[class as usize].active = None;
+            for found in self.probes.values_mut().filter(|found| found.prober == Some(slot)) {
+                if found.state == ProbeState::Retained {
+                    found.state = ProbeState::Abandoned { is_stranded: true };
+                }
+            }
+        }
+    }
+}
