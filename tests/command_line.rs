@@ -1,4 +1,4 @@
-//! The command line as people type it: what it becomes, and what is said when it is wrong.
+//! Command lines and the settings or errors that they result in.
 
 use mount_status_monitor::cli::{Exit, Invocation, command, parse};
 use mount_status_monitor::config::{CheckConfig, CheckOutput, ClientConfig, Config};
@@ -34,12 +34,12 @@ fn check(line: &str) -> CheckConfig {
 }
 
 #[test]
-fn clap_finds_no_fault() {
+fn definition_is_consistent() {
     command().debug_assert();
 }
 
 #[test]
-fn defaults_are_those_of_the_contract() {
+fn defaults_match_the_contract() {
     let config = daemon("");
     assert_eq!(config.settings, ProbeSettings::default());
     assert_eq!(config.filter.fs_types_exclude.unwrap().as_str(), "^autofs$");
@@ -51,14 +51,14 @@ fn defaults_are_those_of_the_contract() {
 }
 
 #[test]
-fn flags_of_metrics() {
+fn metrics_options_set_gateway_and_text_file() {
     assert!(daemon("").metrics.is_empty());
     let metrics = daemon(
         "--prometheus-push-gateway push:9091 --push-delete-on-exit --push-token-file /t --push-ca-file ca.pem \
          --textfile ../x/./m.prom",
     )
     .metrics;
-    let push = metrics.push.expect("it was asked for");
+    let push = metrics.push.expect("a gateway");
     assert_eq!(push.gateway.to_string(), "http://push:9091/");
     assert!(push.delete_on_exit);
     assert!(matches!(push.access.credentials, Credentials::Token(path) if path.as_os_str() == "/t"));
@@ -67,18 +67,23 @@ fn flags_of_metrics() {
     assert_eq!(metrics.textfile, Some(here.parent().unwrap().join("x/m.prom")));
     assert_eq!(daemon("--textfile /m.prom").warnings(), Vec::<String>::new());
     assert!(daemon("--textfile /m.txt").warnings()[0].contains("end in .prom"));
-    for (line, complaint) in [
+    for (line, problem) in [
         ("--prometheus-push-gateway http://me:secret@h", "--push-user-file"),
         ("--prometheus-push-gateway ftp://h", "http"),
-        ("--push-delete-on-exit", "--prometheus-push-gateway"),
-        ("--prometheus-push-gateway h --push-user-file a --push-token-file b", "cannot be used with"),
+        ("--push-delete-on-exit", "--push-delete-on-exit needs --prometheus-push-gateway"),
+        (
+            "--prometheus-push-gateway h --push-user-file a --push-token-file b",
+            "--push-user-file cannot be used with --push-token-file",
+        ),
+        ("--prometheus-push-gateway h --push-delete-on-exit -1", "cannot be used with --once-only"),
     ] {
-        assert!(parsed(line).unwrap_err().stderr.contains(complaint), "{line}");
+        let stderr = parsed(line).unwrap_err().stderr;
+        assert!(stderr.contains(problem) && !stderr.contains("secret"), "{line}: {stderr}");
     }
 }
 
 #[test]
-fn every_flag() {
+fn every_general_option_is_applied() {
     let config = daemon(
         "--poll-interval 30 --timeout 500ms --slow-after=0.25 -1 --print-bad-mounts --syslog tcp://h:601 \
          --syslog-facility local3 --log-level debug --log-format json --mount-points-include ^/a \
@@ -102,7 +107,7 @@ fn every_flag() {
 }
 
 #[test]
-fn where_questions_are_answered() {
+fn listen_address_and_socket_are_applied() {
     let config = daemon("");
     assert_eq!(config.http.listen, Some(([127, 0, 0, 1], 9817).into()));
     assert_eq!(config.http.socket, SocketChoice::Usual);
@@ -114,20 +119,20 @@ fn where_questions_are_answered() {
 }
 
 #[test]
-fn asking_a_daemon() {
-    let usual = PathBuf::from("/run/mount_status_monitor.sock");
+fn commands_find_the_socket_of_the_daemon() {
+    let default = PathBuf::from("/run/mount_status_monitor.sock");
     for (line, json, socket) in [
-        ("status", false, usual.clone()),
+        ("status", false, default.clone()),
         ("status --json --socket /s", true, "/s".into()),
-        ("watch --json", true, usual.clone()),
+        ("watch --json", true, default.clone()),
     ] {
         let (Ok(Invocation::Status(config)) | Ok(Invocation::Watch(config, _))) = parsed(line) else {
             panic!("{line}")
         };
         assert_eq!(config, ClientConfig { json, socket });
     }
-    assert_eq!(check("check /a --json").socket, Some(usual));
-    // What was asked for specially is not what a daemon has found out.
+    assert_eq!(check("check /a --json").socket, Some(default));
+    // The daemon probes with other options, so its results do not answer these.
     for line in
         ["--direct", "--timeout 3", "--slow-after 1", "--fs-types-include nfs", "--fs-types-exclude x"]
     {
@@ -136,16 +141,16 @@ fn asking_a_daemon() {
 }
 
 #[test]
-fn another_mount_namespace() {
+fn mount_namespace_of_check_excludes_the_daemon() {
     assert_eq!(daemon("").mount_namespace, None);
     assert_eq!(daemon("--mount-namespace /proc/1/ns/mnt").mount_namespace, Some("/proc/1/ns/mnt".into()));
     let config = check("check /a --mount-namespace x");
     assert_eq!(config.config.mount_namespace, Some("x".into()));
-    assert_eq!(config.socket, None, "what a daemon knows is about another one");
+    assert_eq!(config.socket, None, "the daemon watches another namespace");
 }
 
 #[test]
-fn the_command_lines_of_2x_keep_working() {
+fn command_lines_of_version_2_are_accepted() {
     for line in
         ["--poll-interval 60", "--once-only", "-1", "--once-only --print-bad-mounts", "--poll-interval=60"]
     {
@@ -154,88 +159,76 @@ fn the_command_lines_of_2x_keep_working() {
 }
 
 #[test]
-fn checking() {
+fn check_has_mount_points_output_and_limits() {
     let config = check("check /a b/c --json --timeout 5 --slow-after 6 --fs-types-include ^nfs");
     assert_eq!(config.mountpoints, [PathBuf::from("/a"), PathBuf::from("b/c")]);
     assert_eq!((config.output, config.config.settings.timeout), (CheckOutput::Json, Duration::from_secs(5)));
     assert_eq!(
-        config.warnings(),
-        ["--slow-after is longer than the timeout, so no mount will ever be slow".to_owned()]
+        config.config.warnings(),
+        ["--slow-after is longer than the timeout, so no mount is ever slow".to_owned()]
     );
     assert_eq!(check("check --nagios").output, CheckOutput::Nagios);
     assert_eq!(check("check").output, CheckOutput::Table);
 }
 
 #[test]
-fn errors_are_one_line() {
+fn each_mistake_is_one_line_that_says_what_to_do() {
     for (line, text) in [
-        (
-            "--tiemout 3",
-            "unexpected argument '--tiemout' found; a similar argument exists: '--timeout'; see --help",
-        ),
-        ("--timeout 0", "invalid value '0' for '--timeout <TIME>': it has to be more than zero; see --help"),
-        (
-            "--timeout -1",
-            "invalid value '-1' for '--timeout <TIME>': it has to be more than zero; see --help",
-        ),
-        (
-            "--poll-interval soon",
-            "invalid value 'soon' for '--poll-interval <TIME>': write a number of seconds",
-        ),
-        ("--poll-interval", "a value is required for '--poll-interval <TIME>' but none was supplied"),
-        (
-            "--fs-types-include (",
-            "invalid value '(' for '--fs-types-include <REGEX>': not a regular expression: unclosed",
-        ),
-        ("--log-level loud", "invalid value 'loud' for '--log-level <LEVEL>': use one of error, warning"),
-        ("--syslog here", "invalid value 'here' for '--syslog <TARGET>': use local, off"),
-        (
-            "--listen-address x",
-            "invalid value 'x' for '--listen-address <ADDR>': write an address and a port",
-        ),
-        ("--socket x", "invalid value 'x' for '--socket <PATH>': write a path that begins with /, or off"),
-        ("--syslog-facility x", "invalid value 'x' for '--syslog-facility <FACILITY>': use daemon"),
-        ("chek", "unrecognized subcommand 'chek'; a similar subcommand exists: 'check'; see --help"),
-        (
-            "--listen-address off chekc",
-            "unrecognized subcommand 'chekc'; a similar subcommand exists: 'check'; see --help",
-        ),
-        ("--once-only xyzzy", "unrecognized subcommand 'xyzzy'; see --help"),
-        (
-            "check --poll-interval 5",
-            "monitor: '--poll-interval' is an option of the daemon, not of check; see --help",
-        ),
-        ("check -1", "monitor: '-1' is an option of the daemon, not of check; see --help"),
-        ("status --timeout=3", "monitor: '--timeout' is an option of the daemon, not of status; see --help"),
-        ("check --nagios --syslog off", "UNKNOWN - '--syslog' is an option of the daemon, not of check"),
-        ("check --no-such", "monitor: unexpected argument '--no-such' found; see --help"),
-        ("check --json --nagios", "MOUNTS UNKNOWN - the argument '--json' cannot be used with '--nagios'"),
-        ("check --nagios --timeout x", "MOUNTS UNKNOWN - invalid value 'x' for '--timeout <TIME>'"),
-        (
-            "--timeout 3 check",
-            "the subcommand 'check' cannot be used with '--timeout <TIME>'; write the options after",
-        ),
+        ("--tiemout 3", "unknown option --tiemout; did you mean --timeout?"),
+        ("--no-such", "unknown option --no-such; see --help"),
+        ("--timeout 0", "--timeout: must be more than zero"),
+        ("--timeout -1", "--timeout: must be more than zero"),
+        ("--poll-interval soon", "--poll-interval: write a number of seconds, or 500ms, 30s, 2m, 1h30m, 1d"),
+        ("--poll-interval", "--poll-interval <TIME> needs a value"),
+        ("--once-only=yes", "--once-only takes no value"),
+        ("--fs-types-include (", "--fs-types-include: not a regular expression: unclosed group"),
+        ("--log-level loud", "--log-level: use one of error, warning"),
+        ("--syslog here", "--syslog: use local, off"),
+        ("--listen-address x", "--listen-address: write an address and a port"),
+        ("--socket x", "--socket: write a path that begins with /, or off"),
+        ("--syslog-facility x", "--syslog-facility: use daemon"),
+        ("--explain /a", "--check-config is missing; see --help"),
+        ("chek", "unknown command 'chek'; did you mean 'check'?"),
+        ("--listen-address off chekc", "unknown command 'chekc'; did you mean 'check'?"),
+        ("--once-only xyzzy", "unknown command 'xyzzy'; see --help"),
+        ("check --poll-interval 5", "monitor: --poll-interval is an option of the daemon, not of check"),
+        ("check -1", "monitor: -1 is an option of the daemon, not of check"),
+        ("status --timeout=3", "monitor: --timeout is an option of the daemon, not of status"),
+        ("status /a", "unexpected argument '/a'; see --help"),
+        ("check --nagios --syslog off", "UNKNOWN - --syslog is an option of the daemon, not of check"),
+        ("check --no-such", "monitor: unknown option --no-such; see --help"),
+        ("check --json --nagios", "MOUNTS UNKNOWN - --json cannot be used with --nagios"),
+        ("check --nagios --timeout x", "MOUNTS UNKNOWN - --timeout: write a number of seconds"),
+        ("diagnose", "<MOUNTPOINT> is missing; see --help"),
+        ("completions tcsh", "invalid value 'tcsh' for <SHELL>: use bash, "),
+        ("--timeout 3 check", "write the options after the command: '--timeout <TIME>' is before 'check'"),
     ] {
         let exit = parsed(line).unwrap_err();
-        let plugin = line.contains("--nagios");
-        let said = if plugin { &exit.stdout } else { &exit.stderr };
-        assert!(said.contains(text), "{line}: {exit:?}");
-        assert_eq!(said.matches('\n').count(), 1, "{said}");
-        assert_eq!(exit.status, if plugin { 3 } else { 2 });
+        let is_plugin = line.contains("--nagios");
+        let output = if is_plugin { &exit.stdout } else { &exit.stderr };
+        assert!(output.contains(text), "{line}: {exit:?}");
+        assert_eq!(output.matches('\n').count(), 1, "{output}");
+        assert_eq!(exit.status, if is_plugin { 3 } else { 2 });
         assert!(exit.stdout.is_empty() || exit.stderr.is_empty());
     }
     let latin = OsString::from_vec(b"--timeout=\xe9".to_vec());
-    assert_eq!(parse([PROCESS_NAME.into(), latin]).unwrap_err().stderr.matches('\n').count(), 1);
-    let evil = parse([PROCESS_NAME, "--a\n\x1b[31m"].map(OsString::from)).unwrap_err();
-    assert_eq!(evil.stderr.matches('\n').count(), 1);
-    assert!(!evil.stderr.contains('\x1b'), "{evil:?}");
+    assert!(parse([PROCESS_NAME.into(), latin]).unwrap_err().stderr.ends_with("--timeout: is not UTF-8\n"));
+    let control = parse([PROCESS_NAME, "--a\n\x1b[31m"].map(OsString::from)).unwrap_err();
+    assert_eq!(control.stderr.matches('\n').count(), 1);
+    assert!(!control.stderr.contains('\x1b'), "{control:?}");
 }
 
 #[test]
-fn the_facilities_of_the_help_exist() {
+fn every_wrong_value_is_reported() {
+    let stderr = parsed("--timeout x --syslog here --push-ca-file c").unwrap_err().stderr;
+    assert_eq!(stderr.lines().count(), 3, "{stderr}");
+}
+
+#[test]
+fn facilities_in_the_help_are_accepted() {
     let help = parsed("--help").unwrap_err().stdout;
-    let words = help.split_once("facility of syslog messages: ").unwrap().1.split_once("local0").unwrap().0;
-    let named: Vec<&str> = words.split([',', ' ', '\n']).filter(|word| !matches!(*word, "" | "or")).collect();
+    let list = help.split_once("Facility of syslog messages: ").unwrap().1.split_once("local0").unwrap().0;
+    let named: Vec<&str> = list.split([',', ' ', '\n']).filter(|word| !matches!(*word, "" | "or")).collect();
     assert_eq!(named.len(), 16, "{named:?}");
     for facility in named.into_iter().chain(["local0", "local7"]) {
         daemon(&format!("--syslog-facility {facility}"));
@@ -243,15 +236,18 @@ fn the_facilities_of_the_help_exist() {
 }
 
 #[test]
-fn only_options_of_metrics_are_under_their_heading() {
+fn help_groups_the_options() {
     let help = parsed("--help").unwrap_err().stdout;
-    let (general, metrics) = help.split_once("\nMetrics:\n").unwrap();
-    assert!(general.contains("--timeout <TIME>") && general.contains("--fs-types-exclude <REGEX>"));
+    let (mounts, metrics) = help.split_once("\nMounts:\n").unwrap().1.split_once("\nMetrics:\n").unwrap();
+    assert!(
+        mounts.contains("--fs-types-exclude <REGEX>") && !mounts.contains("--timeout <TIME>"),
+        "{mounts}"
+    );
     assert!(metrics.contains("--textfile <PATH>") && !metrics.contains("--timeout <TIME>"), "{metrics}");
 }
 
 #[test]
-fn help_and_version_are_answers() {
+fn help_and_version_are_printed() {
     for (line, text) in [
         ("--help", "Exit status:"),
         ("-h", "--poll-interval"),
@@ -267,9 +263,9 @@ fn help_and_version_are_answers() {
 }
 
 #[test]
-fn the_last_of_several_wins() {
+fn last_of_several_values_counts() {
     let Ok(Invocation::Daemon(config, _)) = parsed("--timeout 1 --once-only --timeout 2 --once-only") else {
-        panic!("a wrapper may have defaults of its own");
+        panic!("repeated options are valid");
     };
     assert_eq!((config.settings.timeout.as_secs(), config.once_only), (2, true));
 }

@@ -1,12 +1,12 @@
-//! What is written for people, held against what the program does: manual, sample configuration, completions, README.
+//! Checks the manual pages, the sample configuration, the completions and the README against the program.
 
-#![cfg(target_os = "linux")] // whose paths the pages in contrib name
+#![cfg(target_os = "linux")] // the pages in contrib name its paths
 #![forbid(unsafe_code)]
 
 use mount_status_monitor::cli::manual::{Page, page};
-use mount_status_monitor::cli::{Invocation, command, keys, parse};
-use mount_status_monitor::config::Config;
+use mount_status_monitor::cli::{Invocation, command, parse};
 use mount_status_monitor::config::reference::{ALERTMANAGER, HOOK, Key, RULE};
+use mount_status_monitor::config::{Config, Origin, options};
 use mount_status_monitor::render::metrics::FAMILIES;
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -30,8 +30,8 @@ fn config(path: &Path) -> Result<Config, String> {
     }
 }
 
-/// The sample with everything that is only an example switched on.
-fn sample_in_full() -> String {
+/// The sample with all examples uncommented.
+fn uncommented_sample() -> String {
     let sample = contents("contrib/config/config.toml");
     let is_toml = |line: &str| {
         let key = line.split(" = ").next().unwrap_or_default();
@@ -45,20 +45,20 @@ fn sample_in_full() -> String {
 }
 
 #[test]
-fn the_sample_loads_as_it_is_and_changes_nothing() {
+fn sample_sets_nothing() {
     let sample = config(&in_repository("contrib/config/config.toml")).expect("it loads");
     let none = config(&in_repository("contrib/config/none/config.toml"));
     assert!(none.unwrap_err().contains("cannot read this file"));
-    let set: Vec<_> = sample.shown.iter().filter(|option| option.origin != "default").collect();
+    let set: Vec<_> = sample.options.iter().filter(|option| option.origin != Origin::Default).collect();
     assert!(set.is_empty() && sample.rules.iter().next().is_none(), "{set:?}");
 }
 
 #[test]
-fn the_sample_in_full_loads_and_has_every_key() {
-    let full = sample_in_full();
+fn uncommented_sample_is_valid_and_has_every_key() {
+    let full = uncommented_sample();
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("config.toml");
-    // One gateway takes one kind of secret, and so does one hook.
+    // A gateway and a hook have one kind of credentials.
     let one_secret: String = full
         .lines()
         .filter(|line| !line.starts_with("push_user_file"))
@@ -70,17 +70,17 @@ fn the_sample_in_full_loads_and_has_every_key() {
     assert_eq!(config.hooks.hooks.len(), 2);
     assert!(config.alertmanager.is_some());
     let has = |key: &str| full.contains(&format!("{key} = ")) || full.contains(&format!("or {key} with"));
-    for key in keys() {
-        assert!(has(&key), "the option {key} is not in the sample");
+    for option in options() {
+        assert!(has(option.key), "the option {} is not in the sample", option.key);
     }
     for Key { name, .. } in RULE.iter().chain(HOOK).chain(ALERTMANAGER) {
         assert!(has(name), "the key {name} is not in the sample");
     }
 }
 
-/// `MSM_REWRITE=1 cargo test --test manual` writes them anew.
+/// `MSM_REWRITE=1 cargo test --test manual` updates the pages.
 #[test]
-fn the_pages_in_contrib_are_those_of_this_program() {
+fn pages_in_contrib_are_up_to_date() {
     for (which, path) in [
         (Page::Program, "contrib/man/mount_status_monitor.8"),
         (Page::File, "contrib/man/mount_status_monitor.toml.5"),
@@ -96,7 +96,7 @@ fn the_pages_in_contrib_are_those_of_this_program() {
 }
 
 #[test]
-fn the_pages_name_everything() {
+fn pages_name_all_options_commands_keys_and_metrics() {
     let (program, file) = (plain(&page(Page::Program)), plain(&page(Page::File)));
     for option in command().get_arguments() {
         let long = option.get_long().expect("every option has a long name");
@@ -117,15 +117,19 @@ fn the_pages_name_everything() {
             if section.contains(' ') { format!(".SH \"{section}\"") } else { format!(".SH {section}") };
         assert!(page(Page::Program).contains(&heading), "{section}");
     }
-    for key in keys() {
-        assert!(file.contains(&format!("{key} = ")), "{key} is not in the manual of the file");
+    for option in options() {
+        assert!(
+            file.contains(&format!("{} = ", option.key)),
+            "{} is not in the manual of the file",
+            option.key
+        );
     }
     for Key { name, .. } in RULE.iter().chain(HOOK).chain(ALERTMANAGER) {
         assert!(file.contains(&format!("{name} = ")), "{name} is not in the manual of the file");
     }
 }
 
-/// Text without the marks of roff.
+/// Text without roff markup.
 fn plain(roff: &str) -> String {
     roff.replace("\\-", "-")
         .replace("\\fB", "")
@@ -135,7 +139,7 @@ fn plain(roff: &str) -> String {
 }
 
 #[test]
-fn the_pages_format_without_a_warning() {
+fn pages_format_without_warnings() {
     for which in [Page::Program, Page::File] {
         let groff = Command::new("groff")
             .args(["-ww", "-Wbreak", "-man", "-Tutf8", "-P", "-c"])
@@ -144,7 +148,7 @@ fn the_pages_format_without_a_warning() {
             .stderr(Stdio::piped())
             .spawn();
         let Ok(mut groff) = groff else {
-            return skip("the_pages_format_without_a_warning", "groff is not installed");
+            return skip("pages_format_without_warnings", "groff is not installed");
         };
         groff.stdin.take().expect("piped").write_all(page(which).as_bytes()).expect("groff reads");
         let output = groff.wait_with_output().expect("groff ends");
@@ -162,7 +166,7 @@ fn skip(name: &str, reason: &str) {
 }
 
 #[test]
-fn completions_know_every_option() {
+fn completions_have_every_option() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let exit = parse(["mount_status_monitor", "completions", shell].map(OsString::from)).unwrap_err();
         assert_eq!((exit.status, exit.stderr.as_str()), (0, ""));
@@ -175,7 +179,7 @@ fn completions_know_every_option() {
 }
 
 #[test]
-fn the_readme_names_every_command_and_no_option_that_is_none() {
+fn readme_names_every_command_and_only_existing_options() {
     let readme = contents("README.md");
     for sub in command().get_subcommands() {
         let name = sub.get_name();
@@ -188,12 +192,12 @@ fn the_readme_names_every_command_and_no_option_that_is_none() {
         let is = |command: &clap::Command| command.get_arguments().any(|arg| arg.get_long() == Some(word));
         is(&definition) || subs.iter().any(|sub| is(sub))
     };
-    // Options of cargo and of others that the README speaks of.
+    // Options of other programs.
     let others = ["features", "poll", "release", "rm", "version"];
     for word in readme.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')) {
         if let Some(name) = word.strip_prefix("--").filter(|name| !name.is_empty() && !name.starts_with('-'))
         {
-            assert!(known(name) || others.contains(&name), "--{name} is in the README and nowhere else");
+            assert!(known(name) || others.contains(&name), "--{name} is in the README but does not exist");
         }
     }
 }

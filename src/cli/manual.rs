@@ -1,12 +1,13 @@
-//! The manual: `mount_status_monitor(8)` and `mount_status_monitor.toml(5)`, made from the definition of the command
-//! line, the tables of keys and the families of metrics, so that it says what is true.
+//! The manual pages `mount_status_monitor(8)` and `mount_status_monitor.toml(5)`, generated from the definition of the
+//! command line, the keys of the configuration file and the metrics.
 
+use super::command;
 use super::manual_text::{
     ALERTMANAGER, DESCRIPTION, EXAMPLES, EXIT_STATUS, FILE_DESCRIPTION, FILE_EXAMPLE, FILES, HOOKS, MESSAGES,
     METRICS, PRIVILEGES, RULES, SIGNALS,
 };
-use super::{command, keys};
 use crate::config::reference::{self, Key};
+use crate::config::{ConfigOption, options};
 use crate::render::metrics::FAMILIES;
 use clap::{Arg, Command};
 use roff::{Inline, Roff, bold, italic, roman};
@@ -14,12 +15,11 @@ use roff::{Inline, Roff, bold, italic, roman};
 const NAME: &str = "mount_status_monitor";
 const MANUAL: &str = "System Administration";
 
-/// A page of the manual.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Page {
-    /// The program.
+    /// mount_status_monitor(8)
     Program,
-    /// The configuration file.
+    /// mount_status_monitor.toml(5)
     File,
 }
 
@@ -30,13 +30,14 @@ pub fn page(page: Page) -> String {
         Page::Program => program(),
         Page::File => file(),
     };
-    // Not every formatter is told the encoding.
+    // Some formatters expect ASCII.
     roff.replace('…', "...")
 }
 
 fn program() -> String {
-    let definition = built();
-    let mut roff = begin(NAME, "8", "watch every mount and tell which are dead");
+    let mut definition = command();
+    definition.build(); // adds --help and --version
+    let mut roff = begin(NAME, "8", "watch every mount and report which are dead");
     roff.control("SH", ["SYNOPSIS"]);
     for (tail, value) in [
         ("", "OPTION…"),
@@ -53,14 +54,14 @@ fn program() -> String {
     roff.control("SH", ["DESCRIPTION"]);
     paragraphs(&mut roff, DESCRIPTION);
     roff.control("SH", ["OPTIONS"]);
-    options(&mut roff, &definition);
+    arguments(&mut roff, &definition);
     roff.control("SH", ["COMMANDS"]);
     for sub in definition.get_subcommands().filter(|sub| sub.get_name() != "help") {
         roff.control("SS", [sub.get_name()]);
         if let Some(about) = sub.get_about() {
             text(&mut roff, &format!("{about}."));
         }
-        options(&mut roff, sub);
+        arguments(&mut roff, sub);
     }
     roff.control("SH", ["MESSAGES"]);
     paragraphs(&mut roff, MESSAGES);
@@ -92,7 +93,6 @@ fn program() -> String {
 }
 
 fn file() -> String {
-    let definition = built();
     let mut roff = begin("mount_status_monitor.toml", "5", "configuration of mount_status_monitor");
     roff.control("SH", ["SYNOPSIS"]);
     for path in [crate::config::DEFAULT_CONFIG, "/etc/mount_status_monitor/conf.d/*.toml"] {
@@ -101,14 +101,11 @@ fn file() -> String {
     roff.control("SH", ["DESCRIPTION"]);
     paragraphs(&mut roff, FILE_DESCRIPTION);
     roff.control("SH", ["OPTIONS"]);
-    text(
-        &mut roff,
-        "They stand above the first table. mount_status_monitor(8) describes them in the same words.",
-    );
-    for key in keys() {
-        if let Some(option) = definition.get_arguments().find(|option| option.get_id() == key.as_str()) {
-            tagged(&mut roff, &key, &value_of(option), &help_of(option));
-        }
+    text(&mut roff, "Options are written above the first table.");
+    for option in options() {
+        let next_start = if option.is_reloadable { "" } else { ". A change takes effect at the next start" };
+        let help = format!("{}{next_start}.", option.help_with_default());
+        tagged(&mut roff, option.key, &toml_value(option), &help);
     }
     for (title, introduction, keys) in [
         ("[[rule]]", RULES, reference::RULE),
@@ -128,24 +125,17 @@ fn file() -> String {
     roff.to_roff()
 }
 
-/// The definition with everything filled in that clap fills in when it parses.
-fn built() -> Command {
-    let mut definition = command();
-    definition.build();
-    definition
-}
-
 fn begin(name: &str, section: &str, about: &str) -> Roff {
     let mut roff = Roff::new();
     let source = format!("{NAME} {}", env!("CARGO_PKG_VERSION"));
     roff.control("TH", [&*name.to_uppercase(), section, "", &source, MANUAL]);
-    roff.control("ad", ["l"]).control("nh", []); // paths and options are not to be torn
+    roff.control("ad", ["l"]).control("nh", []); // do not break paths and options
     roff.control("SH", ["NAME"]).text([roman(format!("{name} - {about}"))]);
     roff
 }
 
-/// The options of a command, in the order in which they are defined.
-fn options(roff: &mut Roff, command: &Command) {
+/// The arguments of a command in the order of their definition.
+fn arguments(roff: &mut Roff, command: &Command) {
     for option in command.get_arguments().filter(|option| !option.is_hide_set()) {
         let mut head: Vec<Inline> = Vec::new();
         if let Some(short) = option.get_short() {
@@ -166,17 +156,16 @@ fn options(roff: &mut Roff, command: &Command) {
     }
 }
 
-/// What may be written behind the key of an option.
-fn value_of(option: &Arg) -> String {
-    let name = option.get_value_names().filter(|_| option.get_action().takes_values());
-    match name.map(|names| names.join(" ")) {
+/// Placeholder for the value of an option in the file.
+fn toml_value(option: &ConfigOption) -> String {
+    match option.value_name() {
         None => "true or false".to_owned(),
-        Some(name) if option.is_require_equals_set() => format!("true, false or {name}"),
-        Some(name) => name,
+        Some(name) if option.has_optional_value() => format!("true, false or {name}"),
+        Some(name) => name.to_owned(),
     }
 }
 
-/// What an option does, with its default.
+/// The help text of an argument with its default value.
 fn help_of(option: &Arg) -> String {
     let help = option.get_help().map(ToString::to_string).unwrap_or_default();
     let defaults: Vec<_> = option.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
@@ -193,7 +182,7 @@ fn text(roff: &mut Roff, what: &str) {
     roff.text([roman(what)]);
 }
 
-/// Paragraphs are parted by an empty line; lines that begin with spaces stay as they are.
+/// Paragraphs are separated by empty lines. Lines that start with two spaces are not filled.
 fn paragraphs(roff: &mut Roff, body: &str) {
     for paragraph in body.split("\n\n") {
         roff.control("PP", []);

@@ -39,14 +39,14 @@ fn query_daemon(config: &CheckConfig) -> Option<anyhow::Result<u8>> {
 
 /// Probes the mounts in a run of its own.
 fn probe(mut config: CheckConfig) -> anyhow::Result<u8> {
-    let with_expected = Config::clone(&config.config).with_expected();
+    let with_expected = Config::clone(&config.config).with_expected_mounts();
     config.config = with_expected.map(Arc::new).map_err(|problem| anyhow::anyhow!("{problem}"))?;
     let warn = |text: &str| {
         if config.output == CheckOutput::Table {
             eprintln!("{PROCESS_NAME}: {text}");
         }
     };
-    config.warnings().iter().for_each(|warning| warn(warning));
+    config.config.warnings().iter().for_each(|warning| warn(warning));
     let namespace = mount_namespace::open(config.config.mount_namespace.as_deref())?;
     let selected = selected(&config, namespace.as_ref())?;
     if selected.is_empty() {
@@ -57,7 +57,7 @@ fn probe(mut config: CheckConfig) -> anyhow::Result<u8> {
     options.monitor.expected = selected_expected(&config);
     let settings = config.clone();
     options.monitor.policy =
-        Box::new(move |mount| selected.contains(&mount.key).then(|| settings.settings_of(mount)));
+        Box::new(move |mount| selected.contains(&mount.key).then(|| settings.settings_for(mount)));
     let mut warnings: Vec<String> = Vec::new(); // printed after the progress line is gone
     let mut handle = |_: SystemTime, report: Report| match report {
         Report::Notice(priority, text) if priority <= Priority::Warning => warnings.push(text),

@@ -1,17 +1,15 @@
 //! The daemon, or a single run of it: starts and stops everything around the event loop.
 
 use super::{fail, machine_seed, mount_namespace, print};
-use crate::cli::ConfigSource;
 use crate::cli::USAGE_ERROR;
-use crate::config::{Config, ConfigReloader, NO_MOUNT_LEFT};
+use crate::config::{Config, ConfigReloader, ConfigSource, NO_MOUNT_LEFT};
 use crate::daemon::{Daemon, EventHandler, Options, RunMode, RunResult};
 use crate::monitor::Event;
 use crate::output::alertmanager::AlertmanagerClient;
 use crate::output::exporters::Exporters;
 use crate::output::hooks::Hooks;
 use crate::output::metrics::{MetricSources, Renderer};
-use crate::output::{Outputs, Report, Reporter, textfile};
-use crate::render::escape::escape_os;
+use crate::output::{Outputs, Report, Reporter};
 use crate::render::{Priority, Snapshot, StatusSummary, table};
 use anyhow::Context as _;
 use platform::MountNamespace;
@@ -80,9 +78,6 @@ fn run(
                     cannot be checked; they are shown as denied";
         log(Priority::Notice, text);
     }
-    if let Some(problem) = textfile_problem(&config) {
-        anyhow::bail!(problem);
-    }
     let namespace = mount_namespace::open(config.mount_namespace.as_deref())?;
     if let Some(file) = &config.mount_namespace {
         log(Priority::Info, &mount_namespace::description(file, namespace.as_ref()));
@@ -105,7 +100,7 @@ fn run_once(
     let mut handle = |time, report: Report| match report {
         Report::Notice(priority, text) => reporter.notice(time, priority, &text),
         Report::Event(event) => {
-            let (severity, selected) = config.rules.on(&event);
+            let (severity, selected) = config.rules.route(&event);
             hooks.offer(&reporter.report(time, &event, severity), selected, severity.as_str());
             if let Event::Run { mounts: 0, .. } = event {
                 reporter.notice(time, Priority::Warning, &format!("Nothing to watch: {NO_MOUNT_LEFT}"));
@@ -154,10 +149,7 @@ fn watch(
     manager: Option<ServiceManager>,
     reporter: &Reporter,
 ) -> anyhow::Result<RunResult> {
-    let load = Box::new(move || {
-        let config = source.reload()?;
-        textfile_problem(&config).map_or(Ok(config), |problem| Err(vec![problem]))
-    });
+    let load = Box::new(move || source.load());
     let seed = machine_seed::seed(&mount_namespace::table(None)?);
     let table = mount_namespace::table(namespace.as_ref())?;
     let options = Options { seed, ..Options::new(&config, namespace) };
@@ -180,15 +172,4 @@ fn once_status(ended: &RunResult) -> u8 {
         0 if ended.interrupted => USAGE_ERROR,
         status => status,
     }
-}
-
-/// Why metrics must not be written to the text file, if so: its storage might hang. Judged by the mount table; the path
-/// itself is not touched.
-fn textfile_problem(config: &Config) -> Option<String> {
-    let path = config.metrics.textfile.as_deref()?;
-    let reason = match mount_namespace::table(None) {
-        Ok(table) => textfile::refusal(&table, |mount| config.policy(mount).is_some(), path)?,
-        Err(error) => format!("{error:#}"),
-    };
-    Some(format!("cannot write --textfile {}: {reason}", escape_os(path)))
 }

@@ -96,7 +96,7 @@ fn mounts_of_path<'a>(table: &'a MountTable, path: &Path) -> impl Iterator<Item 
 fn describe_missing(table: &MountTable, path: &Path) -> String {
     let containing = mounts_of_path(table, path).max_by_key(|mount| mount.mountpoint.as_os_str().len());
     let advice = containing.map_or_else(String::new, |mount| {
-        format!("; it lies in the mount {}, diagnose that one", escape_os(&mount.mountpoint))
+        format!("; it is inside the mount {}, diagnose that one", escape_os(&mount.mountpoint))
     });
-    format!("{} is no mount point (links are not followed){advice}", escape_os(path))
+    format!("{} is not a mount point (links are not followed){advice}", escape_os(path))
 }

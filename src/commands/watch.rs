@@ -91,7 +91,8 @@ fn watch_standalone(json: bool, config: Arc<Config>) -> anyhow::Result<()> {
             sink.offer(Arc::new(Message { time, priority, text, event: Some(event) }));
         }
     };
-    let config = Config::clone(&config).with_expected().map_err(|problem| anyhow::anyhow!("{problem}"))?;
+    let config =
+        Config::clone(&config).with_expected_mounts().map_err(|problem| anyhow::anyhow!("{problem}"))?;
     let namespace = mount_namespace::open(config.mount_namespace.as_deref())?;
     let options = Options::new(&Arc::new(config), namespace);
     Daemon::new(options, EventHandler::Callback(&mut handle))?.run(RunMode::Watch)?;

@@ -1,27 +1,22 @@
-//! What is different in another configuration, for people.
+//! Differences between two configurations, for the log.
 
-use super::Config;
+use super::{Config, EffectiveOption, options};
 
-/// Changes that are listed one by one; more are counted.
+/// Changes listed in one line; further ones are counted.
 const MAX_LISTED: usize = 8;
 
-/// `timeout 3 -> 5s, rules`, or nothing.
+/// For example `timeout 3 -> 5s, rules changed`. Empty if nothing has changed.
 #[must_use]
 pub fn changes(before: &Config, after: &Config) -> String {
-    let mut changes = Vec::new();
-    for option in &after.shown {
-        let old = before.shown.iter().find(|old| old.key == option.key).and_then(|old| old.value.as_deref());
-        let new = option.value.as_deref();
-        if old != new {
-            let word = |value: Option<&str>| value.unwrap_or("nothing").to_owned();
-            changes.push(format!("{} {} -> {}", option.key, word(old), word(new)));
-        }
-    }
+    let value = |option: &EffectiveOption| option.value.clone().unwrap_or_else(|| "unset".to_owned());
+    let mut changes: Vec<String> = changed_options(before, after)
+        .map(|(old, new)| format!("{} {} -> {}", new.key, value(old), value(new)))
+        .collect();
     if before.rules != after.rules {
-        changes.push(counted("rule", before.rules.iter().count(), after.rules.iter().count()));
+        changes.push(count_change("rule", before.rules.iter().count(), after.rules.iter().count()));
     }
     if before.expected != after.expected {
-        changes.push(counted("expected mount", before.expected.len(), after.expected.len()));
+        changes.push(count_change("expected mount", before.expected.len(), after.expected.len()));
     }
     if before.hooks != after.hooks {
         changes.push("hooks changed".to_owned());
@@ -37,6 +32,23 @@ pub fn changes(before: &Config, after: &Config) -> String {
     changes.join(", ")
 }
 
-fn counted(what: &str, before: usize, after: usize) -> String {
+/// The options that have changed and take effect only at the next start.
+pub fn options_for_next_start<'c>(
+    before: &'c Config,
+    after: &'c Config,
+) -> impl Iterator<Item = &'static str> + 'c {
+    let is_fixed = |key| options().any(|option| option.key == key && !option.is_reloadable);
+    changed_options(before, after).map(|(_, new)| new.key).filter(move |key| is_fixed(*key))
+}
+
+fn changed_options<'c>(
+    before: &'c Config,
+    after: &'c Config,
+) -> impl Iterator<Item = (&'c EffectiveOption, &'c EffectiveOption)> {
+    // Both have all options in the order of the table.
+    before.options.iter().zip(&after.options).filter(|(old, new)| old.value != new.value)
+}
+
+fn count_change(what: &str, before: usize, after: usize) -> String {
     if before == after { format!("{what}s changed") } else { format!("{what}s {before} -> {after}") }
 }

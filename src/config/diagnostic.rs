@@ -1,15 +1,14 @@
-//! What is wrong in a file, for people.
+//! Mistakes in the configuration and where they are.
 
 use crate::render::escape::{escape_os, one_line};
 use std::fmt;
 use std::path::PathBuf;
 
-/// A file, and a line of it if one is meant.
+/// A file, and a line of it if the line is known.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Location {
-    /// The file.
     pub file: PathBuf,
-    /// Its line, from 1.
+    /// From 1.
     pub line: Option<usize>,
 }
 
@@ -20,17 +19,44 @@ impl fmt::Display for Location {
     }
 }
 
-/// One thing that is wrong, or surely not meant, in one line.
+/// Where the value of an option was set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    Default,
+    File(Location),
+    CommandLine,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File(location) => location.fmt(f),
+            Origin::CommandLine => f.write_str("command line"),
+        }
+    }
+}
+
+/// One mistake, shown as one line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Diagnostic {
-    /// Where.
-    pub place: Location,
-    /// What, and what to do.
+    /// None for mistakes on the command line.
+    pub location: Option<Location>,
+    /// What is wrong and what to do.
     pub text: String,
+}
+
+impl Diagnostic {
+    pub(super) fn in_file(file: impl Into<PathBuf>, text: impl Into<String>) -> Diagnostic {
+        Diagnostic { location: Some(Location { file: file.into(), line: None }), text: text.into() }
+    }
 }
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, one_line(&self.text))
+        if let Some(location) = &self.location {
+            write!(f, "{location}: ")?;
+        }
+        write!(f, "{}", one_line(&self.text))
     }
 }

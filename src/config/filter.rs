@@ -1,59 +1,46 @@
-//! Which mounts are watched at all.
+//! The include and exclude options.
 
 use platform::Mount;
 use regex::bytes::Regex;
 use std::os::unix::ffi::OsStrExt;
 
-/// The type that is not watched unless somebody wants it: an automount trigger stands for a mount, it is none.
+/// Default of `fs_types_exclude`: an automount trigger is not a mount of storage.
 pub const DEFAULT_FS_TYPES_EXCLUDE: &str = "^autofs$";
 
-/// What is said when the [`Filter`] leaves nothing.
+/// Reported if the [`Filter`] admits no mount.
 pub const NO_MOUNT_LEFT: &str = "the include and exclude options leave no mount";
 
-/// Which mounts are watched at all: decided from the mount table, before a mount is ever touched.
+/// Selects the mounts to watch. It uses the mount table only, so an excluded mount is never touched.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// If set, only mount points that match.
     pub mount_points_include: Option<Regex>,
-    /// If set, no mount points that match.
     pub mount_points_exclude: Option<Regex>,
-    /// If set, only types that match.
     pub fs_types_include: Option<Regex>,
-    /// If set, no types that match.
     pub fs_types_exclude: Option<Regex>,
 }
 
 impl Filter {
-    /// What is watched if nobody says otherwise.
-    #[must_use]
-    pub fn usual() -> Filter {
-        Filter { fs_types_exclude: super::name_regex(DEFAULT_FS_TYPES_EXCLUDE).ok(), ..Filter::default() }
-    }
-
-    /// Is this mount to be watched?
     #[must_use]
     pub fn admits(&self, mount: &Mount) -> bool {
         let (path, fstype) = (mount.mountpoint.as_os_str().as_bytes(), mount.fstype.as_bytes());
-        let within =
-            |include: &Option<Regex>, name| include.as_ref().is_none_or(|regex| regex.is_match(name));
-        let without =
-            |exclude: &Option<Regex>, name| !exclude.as_ref().is_some_and(|regex| regex.is_match(name));
-        within(&self.mount_points_include, path)
-            && without(&self.mount_points_exclude, path)
-            && within(&self.fs_types_include, fstype)
-            && without(&self.fs_types_exclude, fstype)
+        let admits = |include: &Option<Regex>, exclude: &Option<Regex>, name| {
+            include.as_ref().is_none_or(|regex| regex.is_match(name))
+                && exclude.as_ref().is_none_or(|regex| !regex.is_match(name))
+        };
+        admits(&self.mount_points_include, &self.mount_points_exclude, path)
+            && admits(&self.fs_types_include, &self.fs_types_exclude, fstype)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::name_regex;
     use crate::config::testing::mount;
+    use crate::config::values::name_regex;
     use std::ffi::OsStr;
 
     #[test]
-    fn filters_match_bytes() {
+    fn patterns_match_bytes_that_are_not_utf8() {
         let odd = mount(1, "/mnt/\u{e9}", "nfs4");
         let latin = Mount { mountpoint: OsStr::from_bytes(b"/mnt/\xe9\n").into(), ..(*odd).clone() };
         for (pattern, utf8, bytes) in [

@@ -1,32 +1,28 @@
-//! `/etc/fstab` (fstab(5)), read for the mounts that have to be there.
+//! Reads the expected mounts of `/etc/fstab`; see fstab(5).
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-/// The file.
 pub const FSTAB: &str = "/etc/fstab";
 
-/// Options with which a mount need not be there: not mounted at start, not missed if it cannot be, or mounted only
-/// when somebody looks.
+/// Options of mounts that may be missing.
 const OPTIONAL: &[&str] = &["noauto", "nofail", "x-systemd.automount", "comment=systemd.automount"];
 
-/// An entry that has to be there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Entry {
     /// Its line, from 1.
     pub(super) line: usize,
-    /// Where it is to be mounted.
     pub(super) mountpoint: PathBuf,
-    /// What its type is, as it is written.
+    /// As in the file, for example `auto`.
     pub(super) fstype: OsString,
-    /// What is mounted, as it is written (`UUID=…`, `host:/export`).
+    /// As in the file: a path, `UUID=…` or `host:/export`.
     pub(super) device: OsString,
 }
 
-/// The entries of a file that have to be there. Lines that are no entries are passed over, as mount(8) does.
+/// The entries whose mounts must exist. Invalid lines are skipped, as mount(8) does.
 #[must_use]
-pub(super) fn expected(text: &[u8]) -> Vec<Entry> {
+pub(super) fn required_entries(text: &[u8]) -> Vec<Entry> {
     let lines = text.split(|&byte| byte == b'\n').zip(1..);
     lines.filter_map(|(text, line)| entry(text, line)).collect()
 }
@@ -55,16 +51,16 @@ fn entry(text: &[u8], line: usize) -> Option<Entry> {
     })
 }
 
-/// `\040` and its like.
+/// Decodes octal escapes such as `\040`.
 fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(field.len());
+    let mut decoded = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&byte, after)) = rest.split_first() {
         let number = (byte == b'\\').then(|| octal(after.get(..3)?)).flatten();
-        plain.push(number.unwrap_or(byte));
+        decoded.push(number.unwrap_or(byte));
         rest = if number.is_some() { &after[3..] } else { after };
     }
-    plain
+    decoded
 }
 
 fn octal(digits: &[u8]) -> Option<u8> {
@@ -81,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_to_be_there() {
+    fn entries_without_optional_mounts() {
         let text = b"# / was on /dev/sda1\n\
             UUID=1-2 / ext4 errors=remount-ro 0 1\n\
             \t/dev/sdb1   /data/  xfs\tdefaults,noatime 0 2\n\
@@ -100,7 +96,7 @@ mod tests {
             odd /mnt/odd\\9 nofailing nofailure 0 0\n\
             last /last ext4 defaults 0 0";
         let found: Vec<_> =
-            expected(text).iter().map(|entry| (entry.line, entry.mountpoint.clone())).collect();
+            required_entries(text).iter().map(|entry| (entry.line, entry.mountpoint.clone())).collect();
         let wanted = [
             (2, "/"),
             (3, "/data"),
@@ -111,7 +107,7 @@ mod tests {
             (17, "/last"),
         ];
         assert_eq!(found, wanted.map(|(line, path)| (line, PathBuf::from(path))));
-        assert_eq!(expected(text)[3].device, "LABEL=with space");
-        assert_eq!(expected(b"\xff\xfe /mnt/\xff ext4 defaults 0 0").len(), 1);
+        assert_eq!(required_entries(text)[3].device, "LABEL=with space");
+        assert_eq!(required_entries(b"\xff\xfe /mnt/\xff ext4 defaults 0 0").len(), 1);
     }
 }

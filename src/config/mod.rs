@@ -1,30 +1,41 @@
-//! What an operator wants, validated, whatever way he said it: on the command line or in files. No mount is touched
-//! here.
+//! Options of the command line and the configuration files become one validated [`Config`]. No mount is touched here.
+//!
+//! Reading order: [`options`] is the table of options; `builder` merges the layers; `file_reader` reads the TOML files
+//! with their rules and hooks; [`ConfigSource`] loads everything, and [`ConfigReloader`] loads it again.
 
+mod builder;
 mod changes;
+mod commands;
 mod diagnostic;
 mod expected;
-pub mod files;
+mod file_reader;
+mod files;
 mod filter;
 mod fstab;
+mod globs;
 mod hooks;
+mod options;
 mod paths;
 pub mod reference;
 mod reloader;
+mod rule_reader;
 mod rules;
+mod source;
 mod toml_table;
 mod values;
 
-pub use changes::changes;
-pub use diagnostic::{Diagnostic, Location};
-pub use files::{DEFAULT_CONFIG, FileFingerprint, FileOption, Files};
+pub use changes::{changes, options_for_next_start};
+pub use commands::{CheckConfig, CheckOutput, ClientConfig, DiagnoseConfig};
+pub use diagnostic::{Diagnostic, Location, Origin};
+pub use files::FileFingerprint;
 pub use filter::{DEFAULT_FS_TYPES_EXCLUDE, Filter, NO_MOUNT_LEFT};
 pub use fstab::FSTAB;
+pub use options::{ConfigOption, OPTION_GROUPS, OptionValue, options};
 pub use paths::{resolve, select};
+pub use platform::DEFAULT_CONFIG;
 pub use reloader::{ConfigReloader, LoadFn, ReloadResult};
-pub use rules::{Globs, Rule, Rules};
-pub use toml_table::OptionValue;
-pub use values::{duration, listen_address, name_regex, socket_choice};
+pub use rules::{Rule, Rules};
+pub use source::ConfigSource;
 
 use crate::monitor::{Expected, ProbeSettings};
 use crate::output::ReportSettings;
@@ -33,63 +44,66 @@ use crate::output::exporters::MetricsSettings;
 use crate::output::hooks::HookSettings;
 use crate::output::http::HttpSettings;
 use crate::output::textfile;
-use platform::Mount;
+use crate::render::escape::escape_os;
+use platform::{Mount, MountWatch, OWN_MOUNT_TABLE};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-/// The daemon's configuration.
+/// The validated configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How mounts are watched.
+    /// How mounts without a rule are probed.
     pub settings: ProbeSettings,
     /// Which mounts are watched.
     pub filter: Filter,
-    /// Where messages go.
+    /// Standard error and syslog.
     pub report: ReportSettings,
-    /// One run, then the end.
     pub once_only: bool,
-    /// Dead mount points on standard output, one in each line.
     pub print_bad_mounts: bool,
-    /// Where metrics go, besides whoever fetches them.
+    /// Push gateway and text file.
     pub metrics: MetricsSettings,
-    /// Who is told what happens, besides the sinks.
     pub hooks: HookSettings,
-    /// The Alertmanager, if there is one.
     pub alertmanager: Option<AlertmanagerSettings>,
-    /// Where questions are answered.
     pub http: HttpSettings,
-    /// A file that names the mount namespace to watch, if not our own.
+    /// A file that names the mount namespace to watch, if it is not our own.
     pub mount_namespace: Option<PathBuf>,
-    /// What is special about some mounts.
     pub rules: Rules,
-    /// The fstab whose mounts have to be there, if one.
+    /// The fstab with expected mounts, if there is one.
     pub fstab: Option<PathBuf>,
-    /// What has to be there, by rules and by that fstab.
+    /// Expected mounts of rules and of the fstab; see [`Config::with_expected_mounts`].
     pub expected: Vec<Arc<Expected>>,
-    /// The file that is read if it is there.
+    /// The main configuration file, which may not exist.
     pub file: PathBuf,
-    /// What was read.
+    /// The files that were read.
     pub files: Vec<PathBuf>,
-    /// What the files looked like before they were read.
+    /// Fingerprints of the files from before they were read.
     pub fingerprints: Vec<FileFingerprint>,
-    /// Every option as it came to be, for people.
-    pub shown: Vec<ShownOption>,
+    /// Every option in the order of the table, as text.
+    pub options: Vec<EffectiveOption>,
 }
 
-impl fmt::Display for ShownOption {
-    /// As it would be written in a file.
+/// The value of an option and its origin.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EffectiveOption {
+    pub key: &'static str,
+    /// Escaped text, or None if the option is not set.
+    pub value: Option<String>,
+    pub origin: Origin,
+}
+
+impl fmt::Display for EffectiveOption {
+    /// A line of TOML.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.value {
             None => write!(f, "# {} is not set", self.key),
-            Some(value) => write!(f, "{} = {}", self.key, in_toml(value)),
+            Some(value) => write!(f, "{} = {}", self.key, to_toml(value)),
         }
     }
 }
 
-/// A value as it would be written in a file. What is shown here was escaped for lines, which TOML is not told.
-pub(crate) fn in_toml(value: &str) -> String {
+/// A value in TOML syntax. Its text may be escaped for display, so backslashes are kept if possible.
+pub(crate) fn to_toml(value: &str) -> String {
     let is_bare = value.parse::<f64>().is_ok() || matches!(value, "true" | "false");
     match value.contains('\'') {
         _ if is_bare => value.to_owned(),
@@ -98,123 +112,58 @@ pub(crate) fn in_toml(value: &str) -> String {
     }
 }
 
-/// An option as it came to be.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ShownOption {
-    /// Its key in files.
-    pub key: String,
-    /// Its value as text, if it has one.
-    pub value: Option<String>,
-    /// Who set it.
-    pub origin: String,
-}
-
 impl Config {
-    /// Reads anew which mounts have to be there.
+    /// Adds the expected mounts of rules and of the fstab, which is read now.
     ///
     /// # Errors
-    /// When there is to be an fstab and it cannot be read.
-    pub fn with_expected(self) -> Result<Config, Diagnostic> {
-        // Looked at first, as the files are.
-        let fstab = self.fstab.as_deref().map(files::fingerprint);
-        let expected = expected::expected(&self.rules, self.fstab.as_deref())?;
-        let fingerprints = self.fingerprints.into_iter().chain(fstab).collect();
-        Ok(Config { expected, fingerprints, ..self })
+    /// If the fstab cannot be read.
+    pub fn with_expected_mounts(mut self) -> Result<Config, Diagnostic> {
+        // Taken first, so that a change while the fstab is read is seen as a change.
+        self.fingerprints.extend(self.fstab.as_deref().map(files::fingerprint));
+        self.expected = expected::expected_mounts(&self.rules, self.fstab.as_deref())?;
+        Ok(self)
     }
 
-    /// Is this mount watched, and how?
+    /// How this mount is probed, or None if it is not watched.
     #[must_use]
     pub fn policy(&self, mount: &Mount) -> Option<ProbeSettings> {
-        match self.rules.of(mount) {
-            _ if !self.filter.admits(mount) => None,
-            None => Some(self.settings),
-            Some(rule) => (!rule.exclude).then(|| rule.settings(self.settings)),
-        }
+        let is_excluded =
+            !self.filter.admits(mount) || self.rules.rule_for(mount).is_some_and(|rule| rule.exclude);
+        (!is_excluded).then(|| self.settings_for(mount))
     }
 
-    /// What is allowed but surely not meant, one line each.
+    /// How this mount is probed if it is watched.
+    #[must_use]
+    pub fn settings_for(&self, mount: &Mount) -> ProbeSettings {
+        self.rules.rule_for(mount).map_or(self.settings, |rule| rule.settings(self.settings))
+    }
+
+    /// Where the value of an option was set.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> &Origin {
+        self.options.iter().find(|option| option.key == key).map_or(&Origin::Default, |option| &option.origin)
+    }
+
+    /// Valid values that are probably mistakes, one line each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
+        let ProbeSettings { timeout, slow_after, .. } = self.settings;
+        let never_slow = (slow_after > timeout)
+            .then(|| "--slow-after is longer than the timeout, so no mount is ever slow".to_owned());
         let textfile = self.metrics.textfile.as_deref().and_then(textfile::warning);
-        warnings(&self.settings).into_iter().chain(textfile).collect()
-    }
-}
-
-/// What `check` is to do.
-#[derive(Clone, Debug)]
-pub struct CheckConfig {
-    /// What a daemon would do.
-    pub config: Arc<Config>,
-    /// Goes before every rule.
-    pub timeout: Option<Duration>,
-    /// Goes before every rule.
-    pub slow_after: Option<Duration>,
-    /// The mount points that were named, as they were written; see [`select`].
-    pub mountpoints: Vec<PathBuf>,
-    /// How the answer looks.
-    pub output: CheckOutput,
-    /// The socket of the daemon that is asked first, if one may be: not when the question is more special than what
-    /// the daemon watches for.
-    pub socket: Option<PathBuf>,
-}
-
-/// What `status` and `watch` are to do.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ClientConfig {
-    /// JSON instead of text.
-    pub json: bool,
-    /// The daemon's socket.
-    pub socket: PathBuf,
-}
-
-/// What `diagnose` is to do.
-#[derive(Clone, Debug)]
-pub struct DiagnoseConfig {
-    /// The mount point, as it was written.
-    pub mountpoint: PathBuf,
-    /// JSON instead of text.
-    pub json: bool,
-    /// The socket of the daemon that is asked first, if one may be.
-    pub socket: Option<PathBuf>,
-    /// How the mount is asked without a daemon.
-    pub config: Arc<Config>,
-}
-
-impl CheckConfig {
-    /// What is allowed but surely not meant, one line each.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        warnings(&self.config.settings)
+        never_slow.into_iter().chain(textfile).collect()
     }
 
-    /// How this mount is asked.
-    #[must_use]
-    pub fn settings_of(&self, mount: &Mount) -> ProbeSettings {
-        let rule = self.config.rules.of(mount);
-        let settings = rule.map_or(self.config.settings, |rule| rule.settings(self.config.settings));
-        let timeout = self.timeout.unwrap_or(settings.timeout);
-        let slow_after = self.slow_after.unwrap_or(settings.slow_after.min(timeout));
-        ProbeSettings { timeout, slow_after, ..settings }
+    /// Why the text file cannot be written where it is: it must not be on a mount that may hang. This is decided from
+    /// the mount table; the path is not touched.
+    fn textfile_problem(&self) -> Option<String> {
+        let path = self.metrics.textfile.as_deref()?;
+        let reason = match MountWatch::open(OWN_MOUNT_TABLE.as_ref()).and_then(|mut watch| watch.read()) {
+            Ok(table) => textfile::refusal(&table, |mount| self.policy(mount).is_some(), path)?,
+            Err(error) => format!("cannot read {OWN_MOUNT_TABLE}: {error}"),
+        };
+        Some(format!("cannot write --textfile {}: {reason}", escape_os(path)))
     }
-}
-
-/// The form of `check`'s answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum CheckOutput {
-    /// For people.
-    Table,
-    /// For programs.
-    Json,
-    /// For monitoring systems.
-    Nagios,
-}
-
-fn warnings(settings: &ProbeSettings) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if settings.slow_after > settings.timeout {
-        warnings.push("--slow-after is longer than the timeout, so no mount will ever be slow".to_owned());
-    }
-    warnings
 }
 
 #[cfg(test)]

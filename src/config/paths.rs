@@ -1,12 +1,11 @@
-//! Mount points as people write them. No mount is touched: what is said of paths is said of their text.
+//! Mount points named on the command line. They are resolved as text, without touching a file system.
 
 use crate::render::escape::escape_os;
 use platform::{Mount, MountTable};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-/// The path that this argument means, from its text alone: the file system is never asked, for it may hang. `..`
-/// takes away the name before it, and symbolic links are not followed.
+/// The absolute path of an argument, without `.` and `..`. Symbolic links are not followed: that could hang.
 #[must_use]
 pub fn resolve(current_directory: &Path, argument: &Path) -> PathBuf {
     let mut path = PathBuf::from("/");
@@ -20,49 +19,52 @@ pub fn resolve(current_directory: &Path, argument: &Path) -> PathBuf {
     path
 }
 
-/// The mounts that are to be checked: those at these mount points (as [`resolve`] makes them), or all; of them what
-/// the filter admits. An argument that leads to no mount is an error, one line each.
+/// The admitted mounts at these mount points (see [`resolve`]), or all admitted mounts if `mountpoints` is empty.
+///
+/// # Errors
+/// One line for each mount point without an admitted mount.
 pub fn select(
     table: &MountTable,
-    wanted: &[PathBuf],
+    mountpoints: &[PathBuf],
     admits: impl Fn(&Mount) -> bool,
 ) -> Result<Vec<Arc<Mount>>, Vec<String>> {
-    let errors: Vec<String> = wanted.iter().filter_map(|path| why_not(table, path, &admits)).collect();
+    let errors: Vec<String> =
+        mountpoints.iter().filter_map(|path| problem_with(table, path, &admits)).collect();
     if !errors.is_empty() {
         return Err(errors);
     }
-    let named = |mount: &&Arc<Mount>| wanted.is_empty() || wanted.contains(&mount.mountpoint);
-    Ok(table.iter().filter(named).filter(|mount| admits(mount)).cloned().collect())
+    let is_named = |mount: &&Arc<Mount>| mountpoints.is_empty() || mountpoints.contains(&mount.mountpoint);
+    Ok(table.iter().filter(is_named).filter(|mount| admits(mount)).cloned().collect())
 }
 
-/// What is wrong with this argument, if anything is.
-fn why_not(table: &MountTable, path: &Path, admits: &impl Fn(&Mount) -> bool) -> Option<String> {
-    let mut here = table.iter().filter(|mount| mount.mountpoint == path).peekable();
-    if here.peek().is_some() {
-        return (!here.any(|mount| admits(mount))).then(|| {
+fn problem_with(table: &MountTable, path: &Path, admits: &impl Fn(&Mount) -> bool) -> Option<String> {
+    let mut mounts = table.iter().filter(|mount| mount.mountpoint == path).peekable();
+    if mounts.peek().is_some() {
+        return (!mounts.any(|mount| admits(mount))).then(|| {
             format!("{} is excluded by the include and exclude options or a rule", escape_os(path))
         });
     }
-    let around = table.iter().map(|mount| &mount.mountpoint).filter(|mount| path.starts_with(mount));
-    let advice = match around.max_by_key(|mount| mount.as_os_str().len()) {
-        Some(mount) => format!("it lies in the mount {}, check that one", escape_os(mount)),
+    let ancestors = table.iter().map(|mount| &mount.mountpoint).filter(|mount| path.starts_with(mount));
+    let advice = match ancestors.max_by_key(|mount| mount.as_os_str().len()) {
+        Some(mount) => format!("it is inside the mount {}, check that one", escape_os(mount)),
         None => "no mount contains it".to_owned(),
     };
-    Some(format!("{} is no mount point (links are not followed); {advice}", escape_os(path)))
+    Some(format!("{} is not a mount point (links are not followed); {advice}", escape_os(path)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Filter;
     use crate::config::testing::mount;
-    use crate::config::{Filter, name_regex};
+    use crate::config::values::name_regex;
     use proptest::prelude::*;
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
     proptest! {
         #[test]
-        fn resolving_gives_a_clean_absolute_path(argument: Vec<u8>) {
+        fn resolved_paths_are_absolute_and_clean(argument: Vec<u8>) {
             let path = resolve(Path::new("/a/b"), Path::new(OsStr::from_bytes(&argument)));
             prop_assert!(path.is_absolute());
             prop_assert!(path.components().skip(1).all(|c| matches!(c, Component::Normal(_))));
@@ -71,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_resolved_by_their_text() {
+    fn dots_are_removed_and_relative_paths_start_in_the_current_directory() {
         for (argument, path) in [
             ("/mnt/x", "/mnt/x"),
             ("/mnt//x/", "/mnt/x"),
@@ -87,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn selecting() {
+    fn named_mount_points_are_selected_and_others_explained() {
         let table = MountTable::new(vec![
             mount(1, "/", "ext4"),
             mount(2, "/mnt/x", "autofs"),
@@ -107,8 +109,8 @@ mod tests {
         assert_eq!(
             keys(&["/mnt/x/deep/er", "/mnt/xy", "/proc"]),
             Err(vec![
-                "/mnt/x/deep/er is no mount point (links are not followed); it lies in the mount /mnt/x, check that one".to_owned(),
-                "/mnt/xy is no mount point (links are not followed); it lies in the mount /, check that one".to_owned(),
+                "/mnt/x/deep/er is not a mount point (links are not followed); it is inside the mount /mnt/x, check that one".to_owned(),
+                "/mnt/xy is not a mount point (links are not followed); it is inside the mount /, check that one".to_owned(),
                 "/proc is excluded by the include and exclude options or a rule".to_owned(),
             ])
         );

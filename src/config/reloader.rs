@@ -213,31 +213,13 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Filter;
-    use crate::output::http::HttpSettings;
-    use crate::output::http::SocketChoice;
+    use crate::config::builder::ConfigBuilder;
+    use std::path::Path;
 
     fn config(file: PathBuf) -> Config {
         let fingerprints = files::fingerprints(&file);
-        Config {
-            settings: Default::default(),
-            filter: Filter::default(),
-            report: Default::default(),
-            once_only: false,
-            print_bad_mounts: false,
-            metrics: Default::default(),
-            hooks: Default::default(),
-            alertmanager: None,
-            http: HttpSettings { listen: None, socket: SocketChoice::Off },
-            mount_namespace: None,
-            rules: Default::default(),
-            fstab: None,
-            expected: Vec::new(),
-            file,
-            files: Vec::new(),
-            fingerprints,
-            shown: Vec::new(),
-        }
+        let config = ConfigBuilder::new(file).build(Path::new("/")).unwrap();
+        Config { fingerprints, ..config }
     }
 
     #[test]

@@ -1,229 +1,260 @@
-//! A table of a TOML document, read key by key: what is wrong is told with its line, and nothing is left unread
-//! without a word. serde would stop at the first wrong key and know no line.
+//! Reads a TOML document key by key and reports every mistake with its line. serde would stop at the first mistake and
+//! does not know lines.
 
 use super::diagnostic::{Diagnostic, Location};
+use super::options::OptionValue;
 use super::values::duration;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// What is wrong is told up to here: who mistook the format altogether needs no thousand lines.
-const MAX_PROBLEMS: usize = 20;
-/// So much of an unknown key is shown; a longer one is like none that is known.
+/// Mistakes reported for one file: a file in another format would have thousands.
+const MAX_DIAGNOSTICS: usize = 20;
+/// Characters shown of an unknown key. Longer keys get no suggestion, which costs time for each character.
 const MAX_KEY: usize = 64;
 
-/// A document, and what is wrong in it.
+/// A document and the mistakes found in it.
 pub(super) struct TomlDocument<'d> {
     file: &'d Path,
     text: &'d str,
-    pub(super) problems: Vec<Diagnostic>,
+    diagnostics: RefCell<Vec<Diagnostic>>,
 }
 
 impl<'d> TomlDocument<'d> {
     pub(super) fn new(file: &'d Path, text: &'d str) -> TomlDocument<'d> {
-        TomlDocument { file, text, problems: Vec::new() }
+        TomlDocument { file, text, diagnostics: RefCell::default() }
     }
 
-    /// Its outermost table, unless it is no TOML at all.
-    pub(super) fn parse(&mut self) -> Option<TomlTable<'d>> {
+    /// The outermost table, or None if the text is not TOML.
+    pub(super) fn parse(&self) -> Option<TomlTable<'_>> {
         match DeTable::parse(self.text) {
-            Ok(table) => Some(TomlTable { name: String::new(), line: 1, table: table.into_inner() }),
+            Ok(table) => Some(TomlTable::new(self, String::new(), 1, table.into_inner())),
             Err(error) => {
-                let at = error.span().map_or(0, |span| span.start);
-                self.complain(self.line(at), format!("this is no TOML: {}", error.message()));
+                let offset = error.span().map_or(0, |span| span.start);
+                self.report(self.line_at(offset), format!("not valid TOML: {}", error.message()));
                 None
             }
         }
     }
 
-    pub(super) fn place(&self, line: usize) -> Location {
-        Location { file: self.file.to_path_buf(), line: Some(line) }
+    /// The mistakes in the order of their lines.
+    pub(super) fn into_diagnostics(self) -> Vec<Diagnostic> {
+        let mut diagnostics = self.diagnostics.into_inner();
+        diagnostics.sort_by_key(|diagnostic| diagnostic.location.as_ref().and_then(|location| location.line));
+        diagnostics
     }
 
-    pub(super) fn complain(&mut self, line: usize, text: impl Into<String>) {
-        if self.problems.len() < MAX_PROBLEMS {
-            let problem = Diagnostic { place: self.place(line), text: text.into() };
-            self.problems.push(problem);
+    fn report(&self, line: usize, text: String) {
+        let mut diagnostics = self.diagnostics.borrow_mut();
+        if diagnostics.len() < MAX_DIAGNOSTICS {
+            diagnostics.push(Diagnostic { location: Some(self.location(line)), text });
         }
     }
 
-    fn line(&self, at: usize) -> usize {
-        let before = self.text.as_bytes().get(..at).unwrap_or(self.text.as_bytes());
+    fn location(&self, line: usize) -> Location {
+        Location { file: self.file.to_path_buf(), line: Some(line) }
+    }
+
+    fn line_at(&self, offset: usize) -> usize {
+        let before = self.text.as_bytes().get(..offset).unwrap_or(self.text.as_bytes());
         1 + before.iter().filter(|&&byte| byte == b'\n').count()
     }
 }
 
-/// A table that is being read.
+/// A table whose keys are taken out one by one.
 pub(super) struct TomlTable<'d> {
-    /// As it is written in the file; empty for the outermost.
+    document: &'d TomlDocument<'d>,
+    /// As in the file, `[[rule]]`; empty for the outermost table.
     name: String,
-    pub(super) line: usize,
+    line: usize,
     table: DeTable<'d>,
+    has_mistakes: Cell<bool>,
 }
 
 impl<'d> TomlTable<'d> {
-    /// Takes out a key, as `read` understands it. What it does not understand is told, and then the key counts as
-    /// not written.
+    fn new(document: &'d TomlDocument<'d>, name: String, line: usize, table: DeTable<'d>) -> TomlTable<'d> {
+        TomlTable { document, name, line, table, has_mistakes: Cell::new(false) }
+    }
+
+    pub(super) fn location(&self) -> Location {
+        self.document.location(self.line)
+    }
+
+    /// Takes out a key and parses its value. A wrong value is reported and counts as absent.
     pub(super) fn take<T>(
         &mut self,
-        document: &mut TomlDocument<'d>,
         key: &str,
-        read: impl FnOnce(&Value<'d>) -> Result<T, String>,
+        parse: impl FnOnce(&TomlValue<'d>) -> Result<T, String>,
     ) -> Option<T> {
-        let value = self.value(document, key)?;
-        match read(&value) {
-            Ok(read) => Some(read),
-            Err(text) => {
-                document.complain(value.line, format!("{}{key}: {text}", self.prefix()));
-                None
+        let value = self.take_value(key)?;
+        parse(&value).map_err(|text| self.report_at(value.line, format!("{key}: {text}"))).ok()
+    }
+
+    pub(super) fn take_value(&mut self, key: &str) -> Option<TomlValue<'d>> {
+        self.table.remove(key).map(|value| self.with_line(value))
+    }
+
+    /// Takes out the tables `[[key]]`, or a single table `[key]`.
+    pub(super) fn take_tables(&mut self, key: &str) -> Vec<TomlTable<'d>> {
+        let Some(value) = self.take_value(key) else { return Vec::new() };
+        let (name, values) = match value.value.get_ref() {
+            DeValue::Array(_) => (format!("[[{key}]]"), value.into_items()),
+            _ => (format!("[{key}]"), vec![value]),
+        };
+        let mut tables = Vec::new();
+        for value in values {
+            match value.into_table(&name) {
+                Ok(table) => tables.push(table),
+                Err((line, found)) => {
+                    self.report_at(line, format!("{key} must be a table, [[{key}]], not {found}"));
+                }
             }
         }
+        tables
     }
 
-    /// Takes out a key as it is.
-    pub(super) fn value(&mut self, document: &TomlDocument<'d>, key: &str) -> Option<Value<'d>> {
-        let value = self.table.remove(key)?;
-        Some(Value { line: document.line(value.span().start), value })
-    }
-
-    /// Takes out the tables under a name, `[[NAME]]` or a single `[NAME]`.
-    pub(super) fn sections(&mut self, document: &mut TomlDocument<'d>, key: &str) -> Vec<TomlTable<'d>> {
-        let Some(Value { line, value }) = self.value(document, key) else { return Vec::new() };
-        let values = match value.into_inner() {
-            DeValue::Array(values) => values,
-            DeValue::Table(table) => {
-                return vec![TomlTable { name: format!("[{key}]"), line, table }];
-            }
-            other => {
-                let text = format!("{key} has to be a table, [[{key}]], not {}", article(other.type_str()));
-                document.complain(line, text);
+    /// Takes out a table with free keys and text values. Other values are reported and left out.
+    pub(super) fn take_texts(&mut self, key: &str) -> Vec<(String, String)> {
+        let Some(value) = self.take_value(key) else { return Vec::new() };
+        let line = value.line;
+        let table = match value.into_table(key) {
+            Ok(table) => table,
+            Err((line, found)) => {
+                self.report_at(line, format!("{key}: must be a table, not {found}"));
                 return Vec::new();
             }
         };
-        let mut sections = Vec::new();
-        for value in values {
-            let line = document.line(value.span().start);
-            match value.into_inner() {
-                DeValue::Table(table) => sections.push(TomlTable { name: format!("[[{key}]]"), line, table }),
-                other => document.complain(
-                    line,
-                    format!("{key} has to be a table, [[{key}]], not {}", article(other.type_str())),
-                ),
+        let mut texts = Vec::new();
+        for (name, value) in table.table {
+            match value.get_ref().as_str() {
+                Some(text) => texts.push((name.into_inner().into_owned(), text.to_owned())),
+                None => {
+                    let text = format!("{key}: {} must be a text in quotes", name.get_ref());
+                    self.report_at(line, text);
+                }
             }
         }
-        sections
+        texts
     }
 
-    /// The rest of a table of free keys, each with its value.
-    pub(super) fn rest(self, document: &TomlDocument<'d>) -> Vec<(String, Value<'d>)> {
-        let with_line =
-            |value: Spanned<DeValue<'d>>| Value { line: document.line(value.span().start), value };
-        self.table.into_iter().map(|(key, value)| (key.into_inner().into_owned(), with_line(value))).collect()
-    }
-
-    /// Complains about every key that nobody took. `known` are those of this table, `outer` those of the outermost:
-    /// whoever writes one of these after a `[[rule]]` has put it into the rule.
-    pub(super) fn finish(self, document: &mut TomlDocument<'d>, known: &[&str], outer: &[&str]) {
-        let prefix = self.prefix();
-        let mut left: Vec<_> = self.table.keys().map(|key| (key.span().start, key.get_ref())).collect();
-        left.sort_unstable();
-        for (at, key) in left {
-            let line = document.line(at);
-            if outer.contains(&key.as_ref()) {
-                let text = format!("{prefix}{key} is an option of the daemon: write it above the first [ ]");
-                document.complain(line, text);
+    /// Reports every key that was not taken. `known` are the keys of this table, `outermost` those of the outermost
+    /// table: an option that is written below a `[[rule]]` belongs to the rule for TOML.
+    pub(super) fn report_unknown_keys(&self, known: &[&str], outermost: &[&str]) {
+        for key in self.table.keys() {
+            let line = self.document.line_at(key.span().start);
+            let key = key.get_ref();
+            if outermost.contains(&key.as_ref()) {
+                let text = format!("{key} is an option of the daemon: write it above the first [table]");
+                self.report_at(line, text);
                 continue;
             }
-            let near = known.iter().filter(|_| key.len() <= MAX_KEY);
-            let near = near.map(|known| (strsim::jaro_winkler(known, key), known));
-            let nearest = near.max_by(|(one, _), (other, _)| one.total_cmp(other));
-            let advice = nearest.map_or(String::new(), |(_, known)| format!("; did you mean {known}?"));
+            let candidates = known.iter().filter(|_| key.len() <= MAX_KEY);
+            let scored = candidates.map(|known| (strsim::jaro_winkler(known, key), known));
+            let nearest = scored.max_by(|(one, _), (other, _)| one.total_cmp(other));
+            let suggestion = nearest.map_or(String::new(), |(_, known)| format!("; did you mean {known}?"));
             let key: String = key.chars().take(MAX_KEY).collect();
-            document.complain(line, format!("{prefix}unknown key {key}{advice}"));
+            self.report_at(line, format!("unknown key {key}{suggestion}"));
         }
     }
 
-    fn prefix(&self) -> String {
-        if self.name.is_empty() { String::new() } else { format!("{} ", self.name) }
+    /// A mistake in this table was reported.
+    pub(super) fn has_mistakes(&self) -> bool {
+        self.has_mistakes.get()
+    }
+
+    /// Reports a mistake in the table as a whole.
+    pub(super) fn report(&self, text: impl AsRef<str>) {
+        self.report_at(self.line, text);
+    }
+
+    pub(super) fn report_at(&self, line: usize, text: impl AsRef<str>) {
+        self.has_mistakes.set(true);
+        let separator = if self.name.is_empty() { "" } else { " " };
+        self.document.report(line, format!("{}{separator}{}", self.name, text.as_ref()));
+    }
+
+    fn with_line(&self, value: Spanned<DeValue<'d>>) -> TomlValue<'d> {
+        TomlValue { document: self.document, line: self.document.line_at(value.span().start), value }
     }
 }
 
 /// A value with its line.
-pub(super) struct Value<'d> {
+pub(super) struct TomlValue<'d> {
+    document: &'d TomlDocument<'d>,
     pub(super) line: usize,
     value: Spanned<DeValue<'d>>,
 }
 
-impl<'d> Value<'d> {
-    pub(super) fn text(&self) -> Result<String, String> {
-        match self.value.get_ref() {
-            DeValue::String(text) => Ok(text.to_string()),
-            _ => Err(self.not("a text in quotes")),
-        }
+impl<'d> TomlValue<'d> {
+    pub(super) fn location(&self) -> Location {
+        self.document.location(self.line)
     }
 
-    /// One text or a list of them.
+    pub(super) fn text(&self) -> Result<String, String> {
+        self.value.get_ref().as_str().map(str::to_owned).ok_or_else(|| self.must_be("a text in quotes"))
+    }
+
+    /// One text or a list of texts.
     pub(super) fn texts(&self) -> Result<Vec<String>, String> {
-        let item = |value: &Spanned<DeValue<'d>>| value.get_ref().as_str().map(str::to_owned);
         match self.value.get_ref() {
             DeValue::String(text) => Ok(vec![text.to_string()]),
-            DeValue::Array(items) => items
-                .iter()
-                .map(item)
-                .collect::<Option<Vec<_>>>()
-                .ok_or_else(|| "has to be a list of texts in quotes".to_owned()),
-            _ => Err(self.not("a text in quotes, or a list of them")),
+            DeValue::Array(items) => {
+                let texts = items.iter().map(|item| item.get_ref().as_str().map(str::to_owned));
+                texts.collect::<Option<_>>().ok_or_else(|| "must be a list of texts in quotes".to_owned())
+            }
+            _ => Err(self.must_be("a text in quotes, or a list of them")),
         }
     }
 
     pub(super) fn flag(&self) -> Result<bool, String> {
-        self.value.get_ref().as_bool().ok_or_else(|| self.not("true or false"))
+        self.value.get_ref().as_bool().ok_or_else(|| self.must_be("true or false"))
     }
 
     pub(super) fn duration(&self) -> Result<Duration, String> {
-        match self.word() {
-            Ok(OptionValue::Text(text)) => duration(&text),
-            _ => Err(self.not("a number of seconds or a text such as \"30s\"")),
+        match self.option_value() {
+            Ok(OptionValue::Text(text)) => duration(&text.to_string_lossy()),
+            _ => Err(self.must_be("a number of seconds or a text such as \"30s\"")),
         }
     }
 
-    /// A value as it would be written on a command line.
-    pub(super) fn word(&self) -> Result<OptionValue, String> {
+    /// The value of an option of the daemon. Numbers stay as written.
+    pub(super) fn option_value(&self) -> Result<OptionValue, String> {
         match self.value.get_ref() {
-            DeValue::String(text) => Ok(OptionValue::Text(text.to_string())),
-            DeValue::Integer(number) if number.radix() == 10 => {
-                Ok(OptionValue::Text(number.as_str().to_owned()))
-            }
-            DeValue::Float(number) => Ok(OptionValue::Text(number.as_str().to_owned())),
+            DeValue::String(text) => Ok(OptionValue::from(text.as_ref())),
+            DeValue::Integer(number) if number.radix() == 10 => Ok(OptionValue::from(number.as_str())),
+            DeValue::Float(number) => Ok(OptionValue::from(number.as_str())),
             DeValue::Boolean(flag) => Ok(OptionValue::Flag(*flag)),
-            _ => Err(self.not("a text, a number, or true or false")),
+            _ => Err(self.must_be("a text, a number, or true or false")),
         }
     }
 
-    pub(super) fn into_section(self, name: &str) -> Result<TomlTable<'d>, String> {
-        let (line, name, complaint) = (self.line, name.to_owned(), self.not("a table"));
+    fn into_items(self) -> Vec<TomlValue<'d>> {
+        let document = self.document;
+        let DeValue::Array(items) = self.value.into_inner() else { return Vec::new() };
+        let with_line = |value: Spanned<DeValue<'d>>| TomlValue {
+            document,
+            line: document.line_at(value.span().start),
+            value,
+        };
+        items.into_iter().map(with_line).collect()
+    }
+
+    /// The error is the line and what was found instead.
+    fn into_table(self, name: &str) -> Result<TomlTable<'d>, (usize, String)> {
         match self.value.into_inner() {
-            DeValue::Table(table) => Ok(TomlTable { name, line, table }),
-            _ => Err(complaint),
+            DeValue::Table(table) => Ok(TomlTable::new(self.document, name.to_owned(), self.line, table)),
+            other => Err((self.line, with_article(other.type_str()))),
         }
     }
 
-    fn not(&self, wanted: &str) -> String {
-        format!("has to be {wanted}, not {}", article(self.value.get_ref().type_str()))
+    fn must_be(&self, wanted: &str) -> String {
+        format!("must be {wanted}, not {}", with_article(self.value.get_ref().type_str()))
     }
 }
 
-/// A value of a command line.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum OptionValue {
-    /// What follows the option.
-    Text(String),
-    /// The option is there or not.
-    Flag(bool),
-}
-
-fn article(word: &str) -> String {
-    let vowel = word.starts_with(['a', 'e', 'i', 'o', 'u']);
-    format!("{} {word}", if vowel { "an" } else { "a" })
+fn with_article(noun: &str) -> String {
+    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {noun}")
 }

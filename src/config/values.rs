@@ -1,33 +1,33 @@
-//! Values as operators write them, on the command line and in files.
+//! Parsers of option values. Error texts do not name the option.
 
+use crate::output::Facility;
 use crate::output::http::SocketChoice;
 use regex::bytes::{Regex, RegexBuilder};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-/// The shortest span that can be set: clocks and schedulers promise no better.
-const SHORTEST: Duration = Duration::from_millis(1);
-/// The longest: whoever writes more has mistaken the unit.
-const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+/// Timers are not more precise.
+const MIN_DURATION: Duration = Duration::from_millis(1);
+/// A longer one has a mistaken unit.
+const MAX_DURATION: Duration = Duration::from_secs(366 * 86_400);
 
-/// A regular expression over names, which are bytes: `.` is any byte, and a match may lie anywhere unless `^` and `$`
-/// say otherwise.
-pub fn name_regex(pattern: &str) -> Result<Regex, String> {
+/// A regular expression over names, which are bytes: `.` is any byte. Without `^` and `$` it matches anywhere.
+pub(super) fn name_regex(pattern: &str) -> Result<Regex, String> {
     RegexBuilder::new(pattern).unicode(false).dot_matches_new_line(true).build().map_err(|error| {
-        // The crate's message is a drawing of several lines; its last line says what is wrong.
+        // The message has several lines; the last one is the reason.
         let text = error.to_string();
         let last = text.lines().last().unwrap_or_default();
         format!("not a regular expression: {}", last.strip_prefix("error: ").unwrap_or(last))
     })
 }
 
-/// A span as operators write it: `60` (seconds), `0.5`, `500ms`, `2m`, `1h30m`. Written here because a bare number and
-/// fractions have to work as they did in 2.x, which the crates for this do not allow.
-pub fn duration(text: &str) -> Result<Duration, String> {
+/// A duration: `60` (seconds), `0.5`, `500ms`, `2m`, `1h30m`. Crates for this reject bare numbers and fractions, which
+/// version 2 accepted.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     const HELP: &str = "write a number of seconds, or 500ms, 30s, 2m, 1h30m, 1d";
     let text = text.trim();
     if text.starts_with('-') && text[1..].parse::<f64>().is_ok() {
-        return Err("it has to be more than zero".to_owned());
+        return Err("must be more than zero".to_owned());
     }
     let mut seconds = 0.0;
     let (mut rest, mut last_unit) = (text, f64::INFINITY);
@@ -47,23 +47,23 @@ pub fn duration(text: &str) -> Result<Duration, String> {
             _ => return Err(HELP.to_owned()),
         };
         if unit >= last_unit {
-            return Err(HELP.to_owned()); // 30s2m, or 2m2m: most likely a slip
+            return Err(HELP.to_owned()); // 30s2m or 2m2m is probably a mistake
         }
         seconds += number * unit;
         (rest, last_unit) = (after, unit);
     }
     match Duration::try_from_secs_f64(seconds) {
         _ if text.is_empty() => Err(HELP.to_owned()),
-        Ok(span) if span.is_zero() => Err("it has to be more than zero".to_owned()),
-        Ok(span) if span < SHORTEST => Err("it has to be at least 1ms".to_owned()),
-        Ok(span) if span <= LONGEST => Ok(span),
-        _ => Err("it is longer than a year".to_owned()),
+        Ok(duration) if duration.is_zero() => Err("must be more than zero".to_owned()),
+        Ok(duration) if duration < MIN_DURATION => Err("must be at least 1ms".to_owned()),
+        Ok(duration) if duration <= MAX_DURATION => Ok(duration),
+        _ => Err("must not be longer than a year".to_owned()),
     }
 }
 
 /// An address to listen on: `127.0.0.1:9817`, `[::1]:9817`, `localhost:9817`, `:9817` for all addresses, or `off`.
-/// Names are not looked up, for that may take as long as it likes.
-pub fn listen_address(text: &str) -> Result<Option<SocketAddr>, String> {
+/// Host names are not resolved, which could take long.
+pub(super) fn listen_address(text: &str) -> Result<Option<SocketAddr>, String> {
     const HELP: &str = "write an address and a port such as 127.0.0.1:9817, [::]:9817 or :9817, or off";
     if text == "off" {
         return Ok(None);
@@ -81,12 +81,18 @@ pub fn listen_address(text: &str) -> Result<Option<SocketAddr>, String> {
 }
 
 /// A Unix socket: a path, or `off`.
-pub fn socket_choice(text: &str) -> Result<SocketChoice, String> {
+pub(super) fn socket_choice(text: &str) -> Result<SocketChoice, String> {
     match text {
         "off" => Ok(SocketChoice::Off),
         path if path.starts_with('/') => Ok(SocketChoice::At(path.into())),
         _ => Err("write a path that begins with /, or off".to_owned()),
     }
+}
+
+pub(super) fn facility(name: &str) -> Result<Facility, String> {
+    const HELP: &str = "use daemon, user, auth, authpriv, cron, syslog, kern, mail, lpr, news, uucp, ftp, ntp, audit, \
+                        alert, clock_daemon or local0 to local7";
+    name.parse().map_err(|()| HELP.to_owned())
 }
 
 #[cfg(test)]
@@ -95,7 +101,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn durations() {
+    fn durations_have_a_unit_or_are_seconds() {
         for (text, millis) in [
             ("60", 60_000),
             ("0.5", 500),
@@ -110,7 +116,7 @@ mod tests {
         ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for (text, complaint) in [
+        for (text, problem) in [
             ("0", "more than zero"),
             ("0s", "more than zero"),
             ("-5", "more than zero"),
@@ -127,12 +133,12 @@ mod tests {
             ("inf", "write a number"),
             ("1e3", "write a number"),
         ] {
-            assert!(duration(text).unwrap_err().contains(complaint), "{text}: {:?}", duration(text));
+            assert!(duration(text).unwrap_err().contains(problem), "{text}: {:?}", duration(text));
         }
     }
 
     #[test]
-    fn listen_addresses() {
+    fn listen_addresses_have_a_port_or_are_off() {
         for (text, address) in [
             ("127.0.0.1:9817", "127.0.0.1:9817"),
             ("[::1]:80", "[::1]:80"),
@@ -152,8 +158,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_a_duration_or_an_error(text: String) {
-            if let Ok(span) = duration(&text) {
-                prop_assert!(span >= SHORTEST && span <= LONGEST);
+            if let Ok(duration) = duration(&text) {
+                prop_assert!((MIN_DURATION..=MAX_DURATION).contains(&duration));
             }
         }
     }

@@ -8,7 +8,7 @@ use super::hooks::Hooks;
 use super::http::{self, Server};
 use super::outputs::{Item, OutputQueue, Report};
 use super::{Reporter, SharedState};
-use crate::config::{Config, NO_MOUNT_LEFT, ReloadResult, changes};
+use crate::config::{Config, NO_MOUNT_LEFT, ReloadResult, changes, options_for_next_start};
 use crate::monitor::{Event, Time};
 use crate::output::metrics::{MetricSources, Renderer};
 use crate::render::{Priority, Snapshot};
@@ -101,7 +101,7 @@ impl Dispatcher {
     }
 
     fn pass_on(&mut self, time: SystemTime, event: &Event) {
-        let (severity, selected) = self.config.rules.on(event);
+        let (severity, selected) = self.config.rules.route(event);
         let message = self.reporter.report(time, event, severity);
         self.hooks.offer(&message, selected, severity.as_str());
         self.state.add_event(message);
@@ -175,14 +175,8 @@ impl Dispatcher {
         {
             self.notice(Priority::Error, &format!("Cannot start a thread for HTTP: {error}"));
         }
-        for (key, is_same) in [
-            ("once_only", before.once_only == self.config.once_only),
-            ("print_bad_mounts", before.print_bad_mounts == self.config.print_bad_mounts),
-            ("mount_namespace", before.mount_namespace == self.config.mount_namespace),
-        ] {
-            if !is_same {
-                self.notice(Priority::Warning, &format!("{key} takes effect at the next start"));
-            }
+        for key in options_for_next_start(&before, &self.config) {
+            self.notice(Priority::Warning, &format!("{key} takes effect at the next start"));
         }
     }
 

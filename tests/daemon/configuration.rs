@@ -1,5 +1,4 @@
-//! The configuration file of a running daemon: read again when it changes or when somebody asks, taken over at once
-//! or not at all.
+//! Reloads of the configuration by a running daemon: after a change of the files and on SIGHUP.
 
 use crate::common::{
     CommandOutput, Daemon, Lab, display_path, ms, run_isolated, run_isolated_for, slack, wait_until,
@@ -8,20 +7,20 @@ use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How soon a change of a file is in force: it is waited for to be complete.
-const TAKEN_OVER: Duration = ms(3000);
+/// Time limit from a change of a file to its effect, debouncing included.
+const RELOAD_TIMEOUT: Duration = ms(3000);
 const RELOADS: usize = 1000;
 
-/// A configuration with these lines; what is written by one call is there as a whole or not at all.
+/// Replaces a file atomically.
 fn write(path: &Path, lines: &str) {
     let next = path.with_extension("next");
-    std::fs::write(&next, lines).expect("a file can be written");
-    std::fs::rename(&next, path).expect("and put in its place");
+    std::fs::write(&next, lines).expect("write");
+    std::fs::rename(&next, path).expect("rename");
 }
 
 fn config(lab: &Lab, lines: &str) -> PathBuf {
     let directory = lab.scratch_path("etc");
-    std::fs::create_dir_all(directory.join("conf.d")).expect("a directory can be made");
+    std::fs::create_dir_all(directory.join("conf.d")).expect("create a directory");
     let path = directory.join("config.toml");
     write(&path, lines);
     path
@@ -32,13 +31,13 @@ fn daemon(lab: &Lab, config: &Path) -> Daemon {
 }
 
 #[test]
-fn a_change_of_the_file_is_in_force_at_once() {
+fn changed_file_takes_effect_at_once() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("a");
         let file = config(lab, "timeout = \"20s\"\npoll_interval = \"500ms\"\n");
         let daemon = daemon(lab, &file);
         write(&file, "timeout = \"500ms\"\npoll_interval = \"500ms\"\n");
-        daemon.wait_for_line("Configuration reloaded: timeout 20s -> 500ms", TAKEN_OVER);
+        daemon.wait_for_line("Configuration reloaded: timeout 20s -> 500ms", RELOAD_TIMEOUT);
         lab.set_fault("mute", &path);
         daemon.wait_for_failure(&path, "hung", ms(2000));
         lab.clear_fault(&path);
@@ -48,18 +47,18 @@ fn a_change_of_the_file_is_in_force_at_once() {
 }
 
 #[test]
-fn a_probe_under_way_keeps_its_deadline() {
+fn running_probe_keeps_its_deadline() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("a");
         let file = config(lab, "timeout = \"4s\"\npoll_interval = \"500ms\"\n");
         let daemon = daemon(lab, &file);
         lab.set_fault("mute", &path);
-        // Its probe is on its way; a shorter timeout comes too late for it.
+        // The shorter timeout must not apply to the probe that is already running.
         wait_until(ms(3000), "a probe hangs", || {
             crate::common::count_threads_stuck_in_fuse(&daemon.process.descendants()) > 0
         });
         write(&file, "timeout = \"100ms\"\npoll_interval = \"500ms\"\n");
-        daemon.wait_for_line("Configuration reloaded: ", TAKEN_OVER);
+        daemon.wait_for_line("Configuration reloaded: ", RELOAD_TIMEOUT);
         let failed = daemon.wait_for_failure(&path, "hung", ms(6000));
         assert!(failed.text.contains("no response in 4"), "{}", failed.text);
         daemon.stop();
@@ -67,45 +66,46 @@ fn a_probe_under_way_keeps_its_deadline() {
 }
 
 #[test]
-fn a_bad_file_changes_nothing_and_says_why() {
+fn invalid_file_is_reported_and_keeps_the_old_configuration() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("a");
         let file = config(lab, "timeout = \"400ms\"\npoll_interval = \"300ms\"\n");
         let daemon = daemon(lab, &file);
-        let shown = display_path(&file);
-        let refused = |lines: &str, complaint: &str| {
+        let path_of_file = display_path(&file);
+        let assert_refused = |lines: &str, problem: &str| {
             daemon.skip_earlier_lines();
             write(&file, lines);
-            let text = format!("Configuration not reloaded, the old one stays in force: {shown}{complaint}");
-            daemon.wait_for_line(&text, TAKEN_OVER);
+            let text =
+                format!("Configuration not reloaded, the old one stays in force: {path_of_file}{problem}");
+            daemon.wait_for_line(&text, RELOAD_TIMEOUT);
         };
-        refused("timout = 5\n", ":1: unknown key timout; did you mean timeout?");
-        refused(
+        assert_refused("timout = 5\n", ":1: unknown key timout; did you mean timeout?");
+        assert_refused(
             "\ntimeout = [1]\n",
-            ":2: timeout: has to be a text, a number, or true or false, not an array",
+            ":2: timeout: must be a text, a number, or true or false, not an array",
         );
-        refused("timeout = \"soon\"\n", ":1: timeout: write a number of seconds");
-        refused("timeout = 5\n[[rule]\n", ":2: this is no TOML: ");
-        refused("[[rule]]\nfstyp = \"nfs\"\n", ":2: [[rule]] unknown key fstyp; did you mean fstype?");
-        refused("[[rule]]\ntimeout = 3\n", ":1: [[rule]] matches by nothing");
-        refused("[[rule]]\nmountpoint = \"/a/[\"\n", ":2: [[rule]] mountpoint: /a/[ is no glob");
-        refused(&"#".repeat(10_000_000), ": cannot read this file: it is larger than 1024 KiB");
+        assert_refused("timeout = \"soon\"\n", ":1: timeout: write a number of seconds");
+        assert_refused("timeout = 5\n[[rule]\n", ":2: not valid TOML: ");
+        assert_refused("[[rule]]\nfstyp = \"nfs\"\n", ":2: [[rule]] unknown key fstyp; did you mean fstype?");
+        assert_refused("[[rule]]\ntimeout = 3\n", ":1: [[rule]] needs a mountpoint, fstype or device");
+        assert_refused("[[rule]]\nmountpoint = \"/a/[\"\n", ":2: [[rule]] mountpoint: /a/[ is not a glob");
+        assert_refused(&"#".repeat(10_000_000), ": cannot read this file: larger than 1024 KiB");
         daemon.skip_earlier_lines();
-        std::fs::remove_file(&file).expect("it can be taken away");
-        daemon.wait_for_line("cannot read this file: No such file or directory", TAKEN_OVER);
-        // All the while the old settings hold.
+        std::fs::remove_file(&file).expect("remove");
+        daemon.wait_for_line("cannot read this file: No such file or directory", RELOAD_TIMEOUT);
+        // The old settings are still in force.
         lab.set_fault("mute", &path);
         let failed = daemon.wait_for_failure(&path, "hung", ms(1500));
         assert!(failed.text.contains("no response in 4"), "{}", failed.text);
         daemon.skip_earlier_lines();
         write(&file, "timeout = \"600ms\"\npoll_interval = \"300ms\"\n");
-        daemon.wait_for_line("Configuration reloaded: timeout 400ms -> 600ms", TAKEN_OVER);
+        daemon.wait_for_line("Configuration reloaded: timeout 400ms -> 600ms", RELOAD_TIMEOUT);
         daemon.stop();
     });
 }
 
 #[test]
-fn a_bad_file_at_the_start_is_an_end_with_one_line() {
+fn invalid_file_at_the_start_is_one_line_and_status_2() {
     run_isolated(test_name!(), |lab| {
         let file = config(lab, "[[rule]]\nfstype = \"nfs4\"\ntimeuot = 5\n");
         let run = CommandOutput::run(
@@ -128,7 +128,7 @@ fn a_bad_file_at_the_start_is_an_end_with_one_line() {
 }
 
 #[test]
-fn rules_decide_and_a_reload_applies_them() {
+fn changed_rules_apply_to_present_mounts() {
     run_isolated(test_name!(), |lab| {
         let (slow, quick, out) = (lab.mount_fuse("slow"), lab.mount_fuse("quick"), lab.mount_fuse("out"));
         let m = lab.mount_point("");
@@ -152,11 +152,11 @@ fn rules_decide_and_a_reload_applies_them() {
         lab.clear_fault(&quick);
         daemon.wait_for_recovery(&quick, ms(6000));
         daemon.assert_no_line(&display_path(&out));
-        // A mount that was excluded is watched from the reload on, without having appeared.
+        // A mount that is no longer excluded is watched, but it has not appeared.
         daemon.skip_earlier_lines();
         let without = rules("400ms").replace("exclude = true", "timeout = \"500ms\"");
         write(&file, &without);
-        daemon.wait_for_line("Configuration reloaded: rules changed", TAKEN_OVER);
+        daemon.wait_for_line("Configuration reloaded: rules changed", RELOAD_TIMEOUT);
         daemon.wait_for_failure(&out, "hung", ms(2000));
         daemon.assert_no_line("Mount appeared");
         lab.set_fault("ok", &out);
@@ -166,79 +166,78 @@ fn rules_decide_and_a_reload_applies_them() {
 }
 
 #[test]
-fn drop_ins_come_and_go() {
+fn added_and_removed_drop_ins_are_reloaded() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuse("a");
         let file = config(lab, "timeout = 7\n");
         let daemon = daemon(lab, &file);
         let drop_in = file.with_file_name("conf.d").join("50-site.toml");
         write(&drop_in, "timeout = 8\n");
-        daemon.wait_for_line("Configuration reloaded: timeout 7 -> 8", TAKEN_OVER);
-        // The later of two files wins; what is no .toml is nobody's.
+        daemon.wait_for_line("Configuration reloaded: timeout 7 -> 8", RELOAD_TIMEOUT);
+        // The last file counts, and only names in .toml are read.
         write(&drop_in.with_file_name("60-later.toml"), "timeout = 9\n");
-        daemon.wait_for_line("Configuration reloaded: timeout 8 -> 9", TAKEN_OVER);
+        daemon.wait_for_line("Configuration reloaded: timeout 8 -> 9", RELOAD_TIMEOUT);
         daemon.skip_earlier_lines();
-        std::fs::write(drop_in.with_file_name("70.toml.bak"), "nonsense").expect("a file can be written");
-        std::fs::remove_dir_all(drop_in.parent().unwrap()).expect("the directory can go");
-        daemon.wait_for_line("Configuration reloaded: timeout 9 -> 7", TAKEN_OVER);
+        std::fs::write(drop_in.with_file_name("70.toml.bak"), "nonsense").expect("write");
+        std::fs::remove_dir_all(drop_in.parent().unwrap()).expect("remove");
+        daemon.wait_for_line("Configuration reloaded: timeout 9 -> 7", RELOAD_TIMEOUT);
         daemon.assert_no_line("not reloaded");
         daemon.stop();
     });
 }
 
-/// The next start would refuse it, so it is told now; and that all is well again, though nothing is different.
 #[test]
-fn a_drop_in_that_leads_nowhere_is_told_and_so_is_its_end() {
+fn dangling_drop_in_is_reported_until_it_is_removed() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuse("a");
         let file = config(lab, "timeout = 7\n");
         let daemon = daemon(lab, &file);
         let link = file.with_file_name("conf.d").join("50-gone.toml");
-        std::os::unix::fs::symlink("/nowhere/at/all", &link).expect("a link can be made");
-        daemon.wait_for_line("Configuration not reloaded, the old one stays in force: ", TAKEN_OVER);
-        std::fs::remove_file(&link).expect("and removed");
-        daemon.wait_for_line("Configuration reloaded: nothing has changed", TAKEN_OVER);
+        std::os::unix::fs::symlink("/nowhere/at/all", &link).expect("create a link");
+        daemon.wait_for_line("Configuration not reloaded, the old one stays in force: ", RELOAD_TIMEOUT);
+        std::fs::remove_file(&link).expect("remove");
+        daemon.wait_for_line("Configuration reloaded: nothing has changed", RELOAD_TIMEOUT);
         write(&file, "timeout = 7\nonce_only = true\n");
-        daemon.wait_for_line("once_only takes effect at the next start", TAKEN_OVER);
+        daemon.wait_for_line("once_only takes effect at the next start", RELOAD_TIMEOUT);
         daemon.stop();
     });
 }
 
-/// As Kubernetes mounts a ConfigMap: the file is a link through a link, and only the latter is replaced.
+/// Kubernetes mounts a ConfigMap as a link through a link, and replaces only the latter.
 #[test]
-fn a_link_that_is_replaced_is_a_change() {
+fn replaced_link_in_the_path_is_reloaded() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuse("a");
         let directory = lab.scratch_path("map");
         for (version, timeout) in [("1", 7), ("2", 8)] {
-            std::fs::create_dir_all(directory.join(version)).expect("a directory can be made");
+            std::fs::create_dir_all(directory.join(version)).expect("create a directory");
             std::fs::write(directory.join(version).join("config.toml"), format!("timeout = {timeout}\n"))
-                .expect("a file can be written");
+                .expect("write");
         }
         let link = |target: &str, name: &str| std::os::unix::fs::symlink(target, directory.join(name));
-        link("1", "..data").expect("a link can be made");
-        link("..data/config.toml", "config.toml").expect("a link can be made");
+        link("1", "..data").expect("create a link");
+        link("..data/config.toml", "config.toml").expect("create a link");
         let daemon = daemon(lab, &directory.join("config.toml"));
-        link("2", "..next").expect("a link can be made");
-        std::fs::rename(directory.join("..next"), directory.join("..data")).expect("and replaced");
-        daemon.wait_for_line("Configuration reloaded: timeout 7 -> 8", TAKEN_OVER);
+        link("2", "..next").expect("create a link");
+        std::fs::rename(directory.join("..next"), directory.join("..data")).expect("rename");
+        daemon.wait_for_line("Configuration reloaded: timeout 7 -> 8", RELOAD_TIMEOUT);
         daemon.stop();
     });
 }
 
 #[test]
-fn a_hang_up_reads_again_even_without_a_file() {
+fn sighup_reloads_without_a_file() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuse("a");
         let daemon = lab.start_daemon(&[]);
         daemon.send_signal(Signal::SIGHUP);
-        daemon.wait_for_line("Configuration reloaded: nothing has changed", TAKEN_OVER);
+        daemon.wait_for_line("Configuration reloaded: nothing has changed", RELOAD_TIMEOUT);
         daemon.stop();
     });
 }
 
 #[test]
-fn sinks_servers_and_outlets_follow() {
+fn outputs_follow_the_configuration() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuse("a");
         let (one, two) = (lab.scratch_path("one.prom"), lab.scratch_path("two.prom"));
@@ -251,18 +250,18 @@ fn sinks_servers_and_outlets_follow() {
             )
         };
         let file = config(lab, &lines("text", &one, "s1"));
-        // The lab's own options would go before the file.
+        // Not lab.start_daemon: its options would override the file.
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
         command
             .args(["--syslog", "off", "--listen-address", "off", "--poll-interval", "1", "--config"])
             .arg(&file);
         let daemon = Daemon::start(command);
         wait_until(ms(3000) + slack(), "the first file is written", || one.exists());
-        wait_until(ms(3000) + slack(), "the first socket is there", || lab.scratch_path("s1").exists());
+        wait_until(ms(3000) + slack(), "the first socket exists", || lab.scratch_path("s1").exists());
         write(&file, &lines("json", &two, "s2"));
-        daemon.wait_for_line(r#""message":"Configuration reloaded: "#, TAKEN_OVER);
+        daemon.wait_for_line(r#""message":"Configuration reloaded: "#, RELOAD_TIMEOUT);
         wait_until(ms(3000) + slack(), "the second file is written", || two.exists());
-        wait_until(ms(3000) + slack(), "the sockets are exchanged", || {
+        wait_until(ms(3000) + slack(), "the second socket replaces the first", || {
             lab.scratch_path("s2").exists() && !lab.scratch_path("s1").exists()
         });
         let mut status = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
@@ -273,9 +272,8 @@ fn sinks_servers_and_outlets_follow() {
     });
 }
 
-/// What must hold: no growth, no lost event, no false verdict.
 #[test]
-fn a_thousand_reloads_under_load() {
+fn thousand_reloads_leak_nothing_and_lose_no_event() {
     run_isolated_for(Duration::from_secs(240), test_name!(), |lab| {
         let mounts = lab.mount_fuses(20);
         let lines = |n: usize| {
@@ -292,7 +290,7 @@ fn a_thousand_reloads_under_load() {
         let counts = || (daemon.process.descriptor_count(), daemon.process.thread_count());
         let reload = |n: usize| {
             daemon.skip_earlier_lines();
-            std::fs::write(&file, lines(n)).expect("a file can be written");
+            std::fs::write(&file, lines(n)).expect("write");
             daemon.send_signal(Signal::SIGHUP);
             daemon.wait_for_line("Configuration reloaded: ", ms(5000));
         };
@@ -309,7 +307,7 @@ fn a_thousand_reloads_under_load() {
                 daemon.wait_for_line("Mount disappeared: ", ms(8000));
             }
         }
-        // A prober more or less is no growth; a leak would show a thousand times.
+        // The number of probers may vary; a leak would add a thousand.
         let after = counts();
         assert!(after.0 <= before.0 + 4 && after.1 <= before.1 + 4, "{before:?} before, {after:?} after");
         let grown = daemon.process.rss_kib().saturating_sub(rss);

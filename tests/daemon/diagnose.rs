@@ -70,8 +70,8 @@ fn direct_diagnosis_collects_evidence_without_hanging() {
 
         let not_a_mount = diagnose(&lab.mount_point("a/b/c"), &["--direct"]);
         assert_eq!(not_a_mount.code, Some(2));
-        let next_step = format!("it lies in the mount {}, diagnose that one", display_path(&outer));
-        not_a_mount.assert_stderr_contains("is no mount point").assert_stderr_contains(&next_step);
+        let next_step = format!("it is inside the mount {}, diagnose that one", display_path(&outer));
+        not_a_mount.assert_stderr_contains("is not a mount point").assert_stderr_contains(&next_step);
         drop(victim);
     });
 }

@@ -194,7 +194,7 @@ impl Worker {
             self.set_target(config.alertmanager.as_ref());
             if self.target.is_some() {
                 let route = |event: &Event| {
-                    let (severity, hooks) = config.rules.on(event);
+                    let (severity, hooks) = config.rules.route(event);
                     let is_for_alertmanager =
                         hooks.is_none_or(|names| names.iter().any(|name| name == ALERTMANAGER));
                     is_for_alertmanager.then_some(severity)

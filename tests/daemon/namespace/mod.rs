@@ -145,7 +145,7 @@ fn single_run_and_check_work_in_another_namespace() {
         assert!(result.stdout.contains("\"hung\""), "{}", result.stdout);
         let result = CommandOutput::run(container.check(&["/no/such/mount"]), ms(5000));
         assert_eq!(result.code, Some(2), "{}", result.stdout);
-        result.assert_stderr_contains("/no/such/mount is no mount point");
+        result.assert_stderr_contains("/no/such/mount is not a mount point");
     });
 }
 

@@ -1,0 +1,151 @@
+//! The definition of the command line for clap. Values of the daemon's options are parsed later by the table of
+//! options, so that the configuration file accepts the same values with the same errors.
+
+use super::help_text::{ABOUT, CHECK, DAEMON, DIAGNOSE, LONG_ABOUT, STATUS, WATCH};
+use crate::config::{ConfigOption, DEFAULT_CONFIG, OPTION_GROUPS, options};
+use crate::render::PROCESS_NAME;
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, Command, value_parser};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+/// The whole command line.
+#[must_use]
+pub fn command() -> Command {
+    let grouped = |(heading, options): &(&'static str, &'static [ConfigOption])| {
+        let heading = *heading;
+        options.iter().map(move |option| option_argument(option).help_heading(heading))
+    };
+    Command::new(PROCESS_NAME)
+        .bin_name(PROCESS_NAME)
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(ABOUT)
+        .long_about(LONG_ABOUT)
+        .after_long_help(DAEMON)
+        .args_conflicts_with_subcommands(true)
+        .args_override_self(true) // the last one counts, so that a wrapper can have its own defaults
+        .propagate_version(true)
+        .max_term_width(110)
+        .args([
+            file_argument("config", "FILE").help(format!(
+                "Read this file and the conf.d/*.toml beside it [default: {DEFAULT_CONFIG} if it exists]; they are read \
+                 again when they change and on SIGHUP"
+            )),
+            flag("check_config").help("Show the effective configuration and what it means for the present mounts, then exit"),
+            file_argument("explain", "MOUNTPOINT")
+                .requires("check_config")
+                .help("With --check-config: show which rule and values apply to this mount point, and why"),
+        ])
+        .args(OPTION_GROUPS.iter().flat_map(grouped))
+        .subcommands([check(), status(), watch(), diagnose(), man(), completions()])
+}
+
+fn check() -> Command {
+    Command::new("check")
+        .about("Probe mounts once and show the result; never hangs")
+        .after_long_help(CHECK)
+        .args([
+            Arg::new("mountpoint")
+                .value_name("MOUNTPOINT")
+                .num_args(0..)
+                .action(ArgAction::Append)
+                .value_parser(value_parser!(PathBuf))
+                .help("Check only these mount points [default: all]"),
+            flag("json").conflicts_with("nagios").help("Print one JSON document"),
+            flag("nagios").help("Print one line with performance data, as a monitoring plugin"),
+            flag("direct")
+                .help("Probe the mounts even if a daemon is running; options that select or change probes do the same"),
+        ])
+        .args(daemon_arguments())
+        .args(options().filter(|option| option.is_for_check).map(option_argument))
+}
+
+fn status() -> Command {
+    Command::new("status")
+        .about("Show the mounts as the running daemon knows them")
+        .after_long_help(STATUS)
+        .arg(json())
+        .args(daemon_arguments())
+}
+
+fn watch() -> Command {
+    Command::new("watch")
+        .about("Print events as they happen, one per line")
+        .after_long_help(WATCH)
+        .arg(json())
+        .args(daemon_arguments())
+}
+
+fn diagnose() -> Command {
+    Command::new("diagnose")
+        .about("Show why a mount is dead, which tasks wait for it and what can be done; never touches the mount itself")
+        .after_long_help(DIAGNOSE)
+        .args([
+            Arg::new("mountpoint")
+                .value_name("MOUNTPOINT")
+                .required(true)
+                .value_parser(value_parser!(PathBuf))
+                .help("The mount point"),
+            json(),
+            flag("direct").help("Inspect the mount without the daemon, even if one is running"),
+        ])
+        .args(daemon_arguments())
+}
+
+fn man() -> Command {
+    Command::new("man")
+        .about("Print a manual page as roff: mount_status_monitor(8) or mount_status_monitor.toml(5)")
+        .arg(
+            Arg::new("section")
+                .value_name("SECTION")
+                .default_value("8")
+                .value_parser(["8", "5"])
+                .help("8 for the program, 5 for the configuration file"),
+        )
+}
+
+fn completions() -> Command {
+    Command::new("completions").about("Print completions for a shell").arg(
+        Arg::new("shell")
+            .value_name("SHELL")
+            .required(true)
+            .value_parser(value_parser!(Shell))
+            .help("The shell"),
+    )
+}
+
+/// How a command finds the running daemon.
+fn daemon_arguments() -> [Arg; 2] {
+    [
+        file_argument("socket", "PATH").help("The socket of the daemon [default: that of its configuration]"),
+        file_argument("config", "FILE")
+            .help(format!("The configuration file of the daemon [default: {DEFAULT_CONFIG} if it exists]")),
+    ]
+}
+
+fn json() -> Arg {
+    flag("json").help("Print JSON")
+}
+
+fn flag(id: &'static str) -> Arg {
+    Arg::new(id).long(id.replace('_', "-")).action(ArgAction::SetTrue)
+}
+
+fn file_argument(id: &'static str, value_name: &'static str) -> Arg {
+    Arg::new(id).long(id).value_name(value_name).value_parser(value_parser!(PathBuf))
+}
+
+fn option_argument(option: &'static ConfigOption) -> Arg {
+    let argument = Arg::new(option.key).long(option.flag()).help(option.help_with_default());
+    let argument = match option.short {
+        Some(short) => argument.short(short),
+        None => argument,
+    };
+    let Some(name) = option.value_name() else { return argument.action(ArgAction::SetTrue) };
+    let argument = argument.value_name(name).value_parser(ValueParser::os_string());
+    if option.has_optional_value() {
+        argument.num_args(0..=1).require_equals(true)
+    } else {
+        argument.allow_hyphen_values(name == "TIME") // so that -1 is reported as a wrong time
+    }
+}

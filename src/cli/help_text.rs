@@ -1,0 +1,66 @@
+//! The parts of `--help` around the options.
+
+pub(super) const ABOUT: &str = "Watches every mount, probes each with a timeout, and reports which are dead";
+
+pub(super) const LONG_ABOUT: &str = "Watches every mount of this machine, probes each with a timeout, and reports \
+which are dead: hung, stale, disconnected or failing.\n\nWithout a command it runs as a daemon in the foreground. It \
+needs no configuration and no root rights, but without root it cannot probe mounts that this user may not reach. \
+Changes of the mount table are noticed at once. Storage that hangs does not make the daemon hang.";
+
+pub(super) const DAEMON: &str = "\
+Examples:
+  mount_status_monitor                      watch all mounts
+  mount_status_monitor --timeout 5s --syslog udp://loghost:514
+  mount_status_monitor --fs-types-include '^(nfs|cifs|fuse)'
+  mount_status_monitor --once-only --print-bad-mounts     for scripts
+  mount_status_monitor check                a table of all mounts, now
+  mount_status_monitor watch                events as they happen
+  mount_status_monitor diagnose /srv/data   why it is dead, what waits for it, what can be done
+  mount_status_monitor --mount-namespace /proc/1/ns/mnt   from a container: the mounts of the host
+
+Exit status:
+  0  stopped by a signal; or with --once-only: no mount is dead
+  1  with --once-only: some mounts are dead or missing
+  2  wrong usage or configuration, or it could not start
+     with --once-only also: some mounts could not be judged
+  3  the namespace of --mount-namespace has ended";
+
+pub(super) const CHECK: &str = "\
+Examples:
+  mount_status_monitor check                       a table of all mounts
+  mount_status_monitor check /home /srv/data       only these
+  mount_status_monitor check --json | jq '.mounts[] | select(.state == \"hung\")'
+  mount_status_monitor check --nagios --timeout 5  a monitoring plugin
+
+Exit status:
+  0  no mount is dead
+  1  some mounts are dead or missing
+  2  wrong usage, or it could not check, or some mounts could not be judged
+With --nagios:
+  0  OK
+  1  WARNING: some mounts are slow, or could not be judged
+  2  CRITICAL: some mounts are dead or missing
+  3  UNKNOWN: nothing could be judged, or wrong usage";
+
+pub(super) const STATUS: &str = "\
+Exit status:
+  0  no mount is dead
+  1  some mounts are dead or missing
+  2  wrong usage, no daemon is running, or it does not respond";
+
+pub(super) const DIAGNOSE: &str = "\
+The running daemon knows most. Without a daemon, or for a mount that it does not watch, this command probes and
+inspects the mount in child processes, which may hang in its place. Run it as root to see all processes.
+
+Exit status:
+  0  the mount responds
+  1  it is dead
+  2  wrong usage, it is not a mount point, or it could not be judged";
+
+pub(super) const WATCH: &str = "\
+The events come from the running daemon. Without a daemon, this command watches the mounts itself with the daemon's
+configuration.
+
+Exit status:
+  0  stopped by a signal
+  2  wrong usage, or it could not watch";

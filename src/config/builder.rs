@@ -1,0 +1,176 @@
+//! Merges the layers of the configuration into one validated [`Config`]: defaults, then the files in their order, then
+//! the command line. The last layer that sets an option counts.
+
+use super::diagnostic::{Diagnostic, Location, Origin};
+use super::options::{ConfigOption, OptionValue, options};
+use super::{Config, EffectiveOption, resolve};
+use crate::monitor::ProbeSettings;
+use crate::output::exporters::MetricsSettings;
+use crate::output::http::{HttpSettings, SocketChoice};
+use crate::output::http_client::{Access, Credentials};
+use crate::output::push::{Gateway, PushSettings};
+use crate::render::escape::escape_os;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// The values set so far.
+#[derive(Debug)]
+pub(super) struct ConfigBuilder {
+    pub(super) config: Config,
+    pub(super) push_gateway: Option<Gateway>,
+    pub(super) push_delete_on_exit: bool,
+    pub(super) push_user_file: Option<PathBuf>,
+    pub(super) push_token_file: Option<PathBuf>,
+    pub(super) push_ca_file: Option<PathBuf>,
+    pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+impl ConfigBuilder {
+    /// The defaults of all options. `file` is the main configuration file.
+    pub(super) fn new(file: PathBuf) -> ConfigBuilder {
+        let config = Config {
+            settings: ProbeSettings::default(),
+            filter: Default::default(),
+            report: Default::default(),
+            once_only: false,
+            print_bad_mounts: false,
+            metrics: MetricsSettings::default(),
+            hooks: Default::default(),
+            alertmanager: None,
+            http: HttpSettings { listen: None, socket: SocketChoice::Off },
+            mount_namespace: None,
+            rules: Default::default(),
+            fstab: None,
+            expected: Vec::new(),
+            file,
+            files: Vec::new(),
+            fingerprints: Vec::new(),
+            options: Vec::new(),
+        };
+        let mut builder = ConfigBuilder {
+            config,
+            push_gateway: None,
+            push_delete_on_exit: false,
+            push_user_file: None,
+            push_token_file: None,
+            push_ca_file: None,
+            diagnostics: Vec::new(),
+        };
+        for option in options() {
+            let value = option.default.map(str::to_owned);
+            if let Some(default) = option.default {
+                let applied = option.apply(&mut builder, &OptionValue::Text(default.into()));
+                debug_assert_eq!(applied, Ok(()), "{}", option.key);
+            }
+            let value = value.or_else(|| option.value_name().is_none().then(|| "false".to_owned()));
+            builder.config.options.push(EffectiveOption { key: option.key, value, origin: Origin::Default });
+        }
+        builder
+    }
+
+    /// Sets an option in place of what an earlier layer says. The error text does not name the option.
+    pub(super) fn set(
+        &mut self,
+        option: &ConfigOption,
+        value: &OptionValue,
+        origin: Origin,
+    ) -> Result<(), String> {
+        option.apply(self, value)?;
+        let text = match value {
+            OptionValue::Flag(flag) => flag.to_string(),
+            OptionValue::Text(text) => escape_os(text).into_owned(),
+        };
+        if let Some(effective) = self.config.options.iter_mut().find(|it| it.key == option.key) {
+            (effective.value, effective.origin) = (Some(text), origin);
+        }
+        Ok(())
+    }
+
+    /// Sets the options of the command line.
+    pub(super) fn set_arguments(&mut self, arguments: &[(&ConfigOption, OptionValue)]) {
+        for (option, value) in arguments {
+            if let Err(text) = self.set(option, value, Origin::CommandLine) {
+                let text = format!("--{}: {text}", option.flag());
+                self.diagnostics.push(Diagnostic { location: None, text });
+            }
+        }
+    }
+
+    /// The configuration, if no layer has a mistake. Relative paths start from `directory`.
+    pub(super) fn build(mut self, directory: &Path) -> Result<Config, Vec<Diagnostic>> {
+        self.check_push_options();
+        if !self.diagnostics.is_empty() {
+            return Err(self.diagnostics);
+        }
+        let mut config = self.config;
+        let absolute = |path: PathBuf| directory.join(path);
+        let credentials = match (self.push_user_file, self.push_token_file) {
+            (Some(path), _) => Credentials::User(absolute(path)),
+            (None, Some(path)) => Credentials::Token(absolute(path)),
+            (None, None) => Credentials::None,
+        };
+        config.metrics = MetricsSettings {
+            push: self.push_gateway.map(|gateway| PushSettings {
+                gateway,
+                delete_on_exit: self.push_delete_on_exit,
+                access: Access { credentials, ca_file: self.push_ca_file.map(absolute) },
+            }),
+            textfile: config.metrics.textfile.map(|path| resolve(directory, &path)),
+        };
+        config.fstab = config.fstab.map(absolute);
+        if config.origin("slow_after") == &Origin::Default {
+            config.settings.slow_after = config.settings.slow_after.min(config.settings.timeout);
+        }
+        if config.origin("socket") == &Origin::Default {
+            config.http.socket = SocketChoice::Usual;
+        }
+        Ok(config)
+    }
+
+    fn check_push_options(&mut self) {
+        if self.push_delete_on_exit && self.config.once_only {
+            let (delete, once) = (self.config.origin("push_delete_on_exit"), self.config.origin("once_only"));
+            if matches!(delete, Origin::File(_)) && once == &Origin::CommandLine {
+                self.push_delete_on_exit = false; // a single run with the daemon's file leaves its metrics in place
+            } else {
+                self.report_conflict("push_delete_on_exit", "cannot be used with", "once_only");
+            }
+        }
+        if self.push_user_file.is_some() && self.push_token_file.is_some() {
+            self.report_conflict("push_user_file", "cannot be used with", "push_token_file");
+        }
+        if self.push_gateway.is_some() {
+            return;
+        }
+        for (key, is_set) in [
+            ("push_delete_on_exit", self.push_delete_on_exit),
+            ("push_user_file", self.push_user_file.is_some()),
+            ("push_token_file", self.push_token_file.is_some()),
+            ("push_ca_file", self.push_ca_file.is_some()),
+        ] {
+            if is_set {
+                self.report_conflict(key, "needs", "prometheus_push_gateway");
+            }
+        }
+    }
+
+    /// Reports `key` at the place where it was set.
+    fn report_conflict(&mut self, key: &str, relation: &str, other: &str) {
+        let diagnostic = match self.config.origin(key) {
+            Origin::File(location) => Diagnostic {
+                location: Some(Location::clone(location)),
+                text: format!("{key} {relation} {other}"),
+            },
+            Origin::Default | Origin::CommandLine => {
+                Diagnostic { location: None, text: format!("--{key} {relation} --{other}").replace('_', "-") }
+            }
+        };
+        self.diagnostics.push(diagnostic);
+    }
+}
+
+impl From<&str> for OptionValue {
+    fn from(text: &str) -> OptionValue {
+        OptionValue::Text(OsString::from(text))
+    }
+}

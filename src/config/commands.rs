@@ -1,0 +1,64 @@
+//! The settings of commands other than the daemon.
+
+use super::{Config, Origin};
+use crate::monitor::ProbeSettings;
+use platform::Mount;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Settings of `check`.
+#[derive(Clone, Debug)]
+pub struct CheckConfig {
+    pub config: Arc<Config>,
+    /// The mount points to check, as written on the command line; see [`super::select`]. If empty, all.
+    pub mountpoints: Vec<PathBuf>,
+    pub output: CheckOutput,
+    /// The socket of a daemon that may answer. None if the options ask for more than the daemon knows.
+    pub socket: Option<PathBuf>,
+}
+
+/// Output format of `check`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CheckOutput {
+    Table,
+    Json,
+    Nagios,
+}
+
+impl CheckConfig {
+    /// How this mount is probed: a time limit on the command line overrides every rule.
+    #[must_use]
+    pub fn settings_for(&self, mount: &Mount) -> ProbeSettings {
+        let config = &self.config;
+        let is_argument = |key: &str| config.origin(key) == &Origin::CommandLine;
+        let mut settings = config.settings_for(mount);
+        if is_argument("timeout") {
+            settings.timeout = config.settings.timeout;
+        }
+        settings.slow_after = if is_argument("slow_after") {
+            config.settings.slow_after
+        } else {
+            settings.slow_after.min(settings.timeout)
+        };
+        settings
+    }
+}
+
+/// Settings of `status` and `watch`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientConfig {
+    pub json: bool,
+    /// The socket of the daemon.
+    pub socket: PathBuf,
+}
+
+/// Settings of `diagnose`.
+#[derive(Clone, Debug)]
+pub struct DiagnoseConfig {
+    /// As written on the command line.
+    pub mountpoint: PathBuf,
+    pub json: bool,
+    /// The socket of a daemon that may answer, unless `--direct` is given.
+    pub socket: Option<PathBuf>,
+    pub config: Arc<Config>,
+}

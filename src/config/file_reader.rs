@@ -1,0 +1,210 @@
+//! Reads options, `[[rule]]`, `[[hook]]` and `[alertmanager]` from the configuration files.
+
+use super::builder::ConfigBuilder;
+use super::diagnostic::{Diagnostic, Origin};
+use super::files;
+use super::hooks::HookReader;
+use super::options::options;
+use super::rule_reader::RuleReader;
+use super::toml_table::{TomlDocument, TomlTable};
+use crate::output::alertmanager::ALERTMANAGER;
+use std::path::Path;
+
+/// The tables in the outermost table.
+const TABLES: [&str; 3] = ["rule", "hook", "alertmanager"];
+
+impl ConfigBuilder {
+    /// Reads the main file, which may be missing unless it is `required`, and the drop-ins beside it. All mistakes are
+    /// reported.
+    pub(super) fn read_files(&mut self, path: &Path, required: bool) {
+        let (mut rules, mut hooks) = (RuleReader::default(), HookReader::default());
+        for (path, text) in files::read_all(path, required, &mut self.diagnostics) {
+            let document = TomlDocument::new(&path, &text);
+            if let Some(table) = document.parse() {
+                self.read_document(table, &mut rules, &mut hooks);
+            }
+            self.diagnostics.extend(document.into_diagnostics());
+            self.config.files.push(path);
+        }
+        self.config.rules = rules.into_rules();
+        match hooks.into_settings() {
+            Ok((hooks, alertmanager)) => {
+                (self.config.hooks, self.config.alertmanager) = (hooks, alertmanager);
+            }
+            Err(text) => self.diagnostics.push(Diagnostic::in_file(path, text)),
+        }
+        let unknown_hooks = unknown_hooks(self);
+        self.diagnostics.extend(unknown_hooks);
+    }
+
+    fn read_document(&mut self, mut table: TomlTable<'_>, rules: &mut RuleReader, hooks: &mut HookReader) {
+        for option in options() {
+            let Some(value) = table.take_value(option.key) else { continue };
+            let origin = Origin::File(value.location());
+            let applied = value.option_value().and_then(|parsed| self.set(option, &parsed, origin));
+            if let Err(text) = applied {
+                table.report_at(value.line, format!("{}: {text}", option.key));
+            }
+        }
+        let option_keys: Vec<&str> = options().map(|option| option.key).collect();
+        rules.read(&mut table, &option_keys);
+        hooks.read(&mut table, &option_keys);
+        let known: Vec<&str> = option_keys.iter().chain(&TABLES).copied().collect();
+        table.report_unknown_keys(&known, &[]);
+    }
+}
+
+/// Rules that name a hook that does not exist would silence their mounts.
+fn unknown_hooks(builder: &ConfigBuilder) -> Vec<Diagnostic> {
+    let config = &builder.config;
+    let is_known = |name: &String| {
+        config.hooks.hooks.iter().any(|hook| hook.name == *name)
+            || (name == ALERTMANAGER && config.alertmanager.is_some())
+    };
+    let mut diagnostics = Vec::new();
+    for rule in config.rules.iter() {
+        if let Some(name) = rule.hooks.iter().flatten().find(|name| !is_known(name)) {
+            let text = format!("[[rule]] hook: there is no hook {name}");
+            diagnostics.push(Diagnostic { location: Some(rule.location.clone()), text });
+        }
+    }
+    diagnostics
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use proptest::prelude::*;
+    use std::fs;
+
+    /// The errors are without the path of the file.
+    fn read(text: impl AsRef<[u8]>) -> Result<Config, Vec<String>> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        fs::write(&path, text).unwrap();
+        let mut builder = ConfigBuilder::new(path.clone());
+        builder.read_files(&path, true);
+        let prefix = format!("{}:", path.display());
+        let shorten = |problem: &Diagnostic| problem.to_string().replace(&prefix, "");
+        builder.build(folder.path()).map_err(|problems| problems.iter().map(shorten).collect())
+    }
+
+    #[test]
+    fn every_mistake_is_reported_with_its_line() {
+        let problems = read(
+            "timout = 1\n\
+             timeout = { a = 1 }\n\
+             syslog = 2020-01-01\n\
+             once_only = \"yes\"\n\
+             socket = true\n\
+             slow_after = \"soon\"\n\
+             push_user_file = \"/u\"\n\
+             [[rule]]\n\
+             mountpoint = [\"/a\", 5]\n\
+             timeout = true\n\
+             severity = \"bad\"\n\
+             syslog = \"off\"\n\
+             [[rule]]\n\
+             exclude = true\n\
+             expected = true\n\
+             fstype = \"x\"\n\
+             [[rule]]\n\
+             timeout = 3\n\
+             [[rule]]\n\
+             mountpoint = \"/a/*\"\n\
+             expected = true\n\
+             [[hook]]\n\
+             name = \"h\"\n\
+             command = [\"/bin/true\"]\n\
+             url = \"http://h\"\n\
+             [rule2]\n",
+        )
+        .unwrap_err();
+        let expected = [
+            "1: unknown key timout; did you mean timeout?",
+            "2: timeout: must be a text, a number, or true or false, not a table",
+            "3: syslog: must be a text, a number, or true or false, not a datetime",
+            "4: once_only: must be true or false",
+            "5: socket: must be a text or a number, not true or false",
+            "6: slow_after: write a number of seconds, or 500ms, 30s, 2m, 1h30m, 1d",
+            "9: [[rule]] mountpoint: must be a list of texts in quotes",
+            "10: [[rule]] timeout: must be a number of seconds or a text such as \"30s\", not a boolean",
+            "11: [[rule]] severity: use critical, warning or info",
+            "12: [[rule]] syslog is an option of the daemon: write it above the first [table]",
+            "13: [[rule]] a mount cannot be both expected and excluded",
+            "17: [[rule]] needs a mountpoint, fstype or device to match",
+            "19: [[rule]] expected needs a mountpoint without * ? [ {",
+            "22: [[hook]] h: has a command and a url; remove one of them",
+            "26: unknown key rule2; did you mean rule?",
+            "7: push_user_file needs prometheus_push_gateway",
+        ];
+        assert_eq!(problems, expected);
+    }
+
+    #[test]
+    fn invalid_text_and_excess_are_one_mistake() {
+        let many_rules = "[[rule]]\nfstype = \"x\"\n".repeat(1001);
+        let long_key = format!("{} = 1\n", "k".repeat(100_000));
+        let long_key_problem = format!("1: unknown key {}", "k".repeat(64));
+        for (text, problem) in [
+            (&b"a = 1\n\xff"[..], "cannot read this file: line 2 is not UTF-8"),
+            (&[b'#'; (1 << 20) + 1], "cannot read this file: larger than 1024 KiB"),
+            (b"timeout = 1\ntimeout = 2\n", "2: not valid TOML: "),
+            (b"[[rule]]\nmountpoint = \"a\\u0000b\"\n", "2: [[rule]] mountpoint: "),
+            (b"rule = 5\n", "1: rule must be a table, [[rule]], not an integer"),
+            (
+                b"[[hook]]\nname = \"h\"\ncommand = \"/bin/page storage\"\n",
+                "3: [[hook]] command: no shell is used: write [\"PROGRAM\", \"ARGUMENT\", ...]",
+            ),
+            (
+                b"[alertmanager]\nurl = \"http://h\"\nlabels = { a = 1 }\n",
+                "3: [alertmanager] labels: a must be a text in quotes",
+            ),
+            (b"[[rule]]\nfstype = \"nfs\"\nhook = \"page\"\n", "1: [[rule]] hook: there is no hook page"),
+            (many_rules.as_bytes(), "2001: [[rule]] more than 1000 rules"),
+            (long_key.as_bytes(), &long_key_problem),
+        ] {
+            let problems = read(text).unwrap_err();
+            assert!(problems.len() == 1 && problems[0].contains(problem), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn control_characters_do_not_break_the_line() {
+        let problems = read("\"a\\n\\u001b[31m\" = 1\n").unwrap_err();
+        assert!(problems.iter().all(|problem| !problem.contains(['\n', '\u{1b}'])), "{problems:?}");
+    }
+
+    #[test]
+    fn later_file_overrides_an_earlier_one_and_false_unsets_a_flag() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        fs::write(&path, "timeout = 5\nonce_only = true\nexpect_fstab = true\n").unwrap();
+        fs::create_dir(folder.path().join("conf.d")).unwrap();
+        let drop_in = folder.path().join("conf.d/10-site.toml");
+        fs::write(&drop_in, "timeout = 0.5\nonce_only = false\nexpect_fstab = false\n").unwrap();
+        let mut builder = ConfigBuilder::new(path.clone());
+        builder.read_files(&path, true);
+        let config = builder.build(folder.path()).unwrap();
+        assert_eq!((config.settings.timeout.as_millis(), config.once_only, config.fstab), (500, false, None));
+        assert_eq!(config.settings.slow_after, config.settings.timeout, "the default is at most the timeout");
+        assert_eq!(config.files, [path, drop_in]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_reported(text: Vec<u8>) {
+            let _ = read(text);
+        }
+
+        #[test]
+        fn inserted_text_is_read_or_reported(at in 0..400_usize, inserted: String) {
+            let mut text = "timeout = 5\n[[rule]]\nmountpoint = [\"/a/*\", \"/b\"]\nfstype = \"nfs*\"\ntimeout = \"1m\"\n\
+                            [[hook]]\nname = \"h\"\ncommand = [\"/bin/x\"]\n[alertmanager]\nurl = \"http://h\"\nlabels = { a = \"b\" }\n"
+                .to_owned();
+            let at = (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+            text.insert_str(at, &inserted);
+            let _ = read(text);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Reads `[[rule]]` from the configuration files.
+
+use super::globs::{Globs, MAX_GLOBS};
+use super::reference;
+use super::rules::{Rule, Rules};
+use super::toml_table::{TomlTable, TomlValue};
+
+/// Rules in all files. Each new mount is compared with all of them, also when thousands of mounts appear at once.
+const MAX_RULES: usize = 1000;
+
+/// The rules of all files in their order.
+#[derive(Default)]
+pub(super) struct RuleReader {
+    rules: Vec<Rule>,
+    globs: usize,
+}
+
+impl RuleReader {
+    /// Reads every `[[rule]]` of a document.
+    pub(super) fn read(&mut self, document: &mut TomlTable<'_>, option_keys: &[&str]) {
+        for mut table in document.take_tables("rule") {
+            if self.rules.len() == MAX_RULES {
+                return table.report(format!("more than {MAX_RULES} rules"));
+            }
+            let rule = rule(&mut table);
+            table.report_unknown_keys(&reference::names(reference::RULE), option_keys);
+            if !table.has_mistakes() {
+                check(&rule, &table); // otherwise the mistake may be in what seems to be absent
+            }
+            let globs = [&rule.mountpoint, &rule.fstype, &rule.device];
+            self.globs += globs.into_iter().flatten().map(Globs::count).sum::<usize>();
+            if self.globs > MAX_GLOBS {
+                return table.report(format!("more than {MAX_GLOBS} globs in all rules"));
+            }
+            self.rules.push(rule);
+        }
+    }
+
+    pub(super) fn into_rules(self) -> Rules {
+        self.rules.into()
+    }
+}
+
+fn rule(table: &mut TomlTable<'_>) -> Rule {
+    let paths = |value: &TomlValue<'_>| Globs::new(&value.texts()?, true);
+    let names = |value: &TomlValue<'_>| Globs::new(&value.texts()?, false);
+    Rule {
+        location: table.location(),
+        mountpoint: table.take("mountpoint", paths),
+        fstype: table.take("fstype", names),
+        device: table.take("device", names),
+        poll_interval: table.take("poll_interval", TomlValue::duration),
+        timeout: table.take("timeout", TomlValue::duration),
+        slow_after: table.take("slow_after", TomlValue::duration),
+        exclude: table.take("exclude", TomlValue::flag).unwrap_or(false),
+        expected: table.take("expected", TomlValue::flag).unwrap_or(false),
+        severity: table.take("severity", |value| value.text()?.parse()).unwrap_or_default(),
+        hooks: table.take("hook", TomlValue::texts),
+    }
+}
+
+fn check(rule: &Rule, table: &TomlTable<'_>) {
+    if rule.mountpoint.is_none() && rule.fstype.is_none() && rule.device.is_none() {
+        table.report("needs a mountpoint, fstype or device to match");
+    } else if rule.expected && rule.exclude {
+        table.report("a mount cannot be both expected and excluded");
+    } else if rule.expected && !rule.mountpoint.as_ref().is_some_and(Globs::are_literal_paths) {
+        table.report("expected needs a mountpoint without * ? [ {");
+    }
+}

@@ -1,0 +1,62 @@
+//! Where the configuration comes from: the files, and the options of the command line. It can be loaded again.
+
+use super::builder::ConfigBuilder;
+use super::options::{ConfigOption, OptionValue};
+use super::{Config, DEFAULT_CONFIG, Diagnostic, files};
+use std::path::{Path, PathBuf};
+
+/// The options of a command line, kept for loading the files again.
+#[derive(Debug)]
+pub struct ConfigSource {
+    /// The named configuration file, which must exist; without one the default file is read if it exists.
+    file: Option<PathBuf>,
+    arguments: Vec<(&'static ConfigOption, OptionValue)>,
+    /// Relative paths start here. The daemon changes its directory later.
+    directory: PathBuf,
+}
+
+impl ConfigSource {
+    #[must_use]
+    pub fn new(file: Option<PathBuf>, arguments: Vec<(&'static ConfigOption, OptionValue)>) -> ConfigSource {
+        let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        ConfigSource { file, arguments, directory }
+    }
+
+    /// The configuration of the daemon.
+    ///
+    /// # Errors
+    /// One line for each mistake.
+    pub fn load(&self) -> Result<Config, Vec<String>> {
+        let config =
+            self.load_options()?.with_expected_mounts().map_err(|problem| vec![problem.to_string()])?;
+        config.textfile_problem().map_or(Ok(config), |problem| Err(vec![problem]))
+    }
+
+    /// The configuration without the expected mounts, for commands that may not need them.
+    ///
+    /// # Errors
+    /// One line for each mistake.
+    pub fn load_options(&self) -> Result<Config, Vec<String>> {
+        let path = self.directory.join(self.file.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG)));
+        let mut builder = ConfigBuilder::new(path.clone());
+        // Taken first, so that a change while the files are read is seen as a change.
+        builder.config.fingerprints = files::fingerprints(&path);
+        builder.read_files(&path, self.file.is_some());
+        builder.set_arguments(&self.arguments);
+        builder
+            .build(&self.directory)
+            .map_err(|problems| problems.iter().map(Diagnostic::to_string).collect())
+    }
+
+    /// No option is set on the command line.
+    #[must_use]
+    pub fn has_no_arguments(&self) -> bool {
+        self.arguments.is_empty()
+    }
+
+    /// A file was named on the command line.
+    #[must_use]
+    pub fn names_a_file(&self) -> bool {
+        self.file.is_some()
+    }
+}
