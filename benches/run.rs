@@ -1,6 +1,6 @@
-//! What one run over 10,000 healthy mounts costs, against the bare system calls (`statx` + `statfs` in a loop), all in
-//! one go: a run of the daemon that is up (CPU time of daemon and prober together), and a whole `--once-only`, which
-//! also starts, reads the mount table for the first time and ends. Needs root: the mounts are made in a mount and pid namespace of their own.
+//! The cost of one run over 10,000 healthy mounts, compared with the bare system calls (`statx` + `statfs` in a loop):
+//! a run of a running daemon (CPU time of daemon and prober), and a whole `--once-only`, which includes start, the first
+//! read of the mount table, and exit. Needs root for its mount and pid namespaces.
 
 mod median;
 mod namespaces;
@@ -20,25 +20,25 @@ const MOUNTS: usize = 10_000;
 const REPEATS: usize = 7;
 
 fn main() {
-    namespaces::inside("run", bench);
+    namespaces::run_in_namespaces("run", bench);
 }
 
-fn bench(folder: &Path) {
-    let paths = make_mounts(folder);
+fn bench(directory: &Path) {
+    let paths = make_mounts(directory);
     let (mut bare, mut run, mut bare_wall, mut run_wall) = (vec![], vec![], vec![], vec![]);
     for _ in 0..REPEATS {
-        let (begun, cpu) = (Instant::now(), used(UsageWho::RUSAGE_SELF));
-        ask_bare(&paths);
-        bare.push(used(UsageWho::RUSAGE_SELF) - cpu);
-        bare_wall.push(begun.elapsed());
-        let (begun, cpu) = (Instant::now(), used(UsageWho::RUSAGE_CHILDREN));
+        let (start, cpu) = (Instant::now(), cpu_time(UsageWho::RUSAGE_SELF));
+        probe_bare(&paths);
+        bare.push(cpu_time(UsageWho::RUSAGE_SELF) - cpu);
+        bare_wall.push(start.elapsed());
+        let (start, cpu) = (Instant::now(), cpu_time(UsageWho::RUSAGE_CHILDREN));
         run_once();
-        run_wall.push(begun.elapsed());
-        while waitpid(Pid::from_raw(-1), None::<WaitPidFlag>).is_ok() {} // the prober, orphaned, is ours
-        run.push(used(UsageWho::RUSAGE_CHILDREN) - cpu);
+        run_wall.push(start.elapsed());
+        while waitpid(Pid::from_raw(-1), None::<WaitPidFlag>).is_ok() {} // reaps the orphaned prober
+        run.push(cpu_time(UsageWho::RUSAGE_CHILDREN) - cpu);
     }
     let (bare, run) = (median(bare), median(run));
-    let steady = in_the_daemon();
+    let steady = cpu_of_daemon_run();
     print_table(
         &format!("One run over {MOUNTS} healthy tmpfs mounts, median of {REPEATS}"),
         "CPU of bare statx + statfs",
@@ -52,19 +52,20 @@ fn bench(folder: &Path) {
     );
 }
 
-fn make_mounts(folder: &Path) -> Vec<String> {
-    mount(Some("bench"), folder, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("a tmpfs");
+fn make_mounts(directory: &Path) -> Vec<String> {
+    mount(Some("bench"), directory, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("mount a tmpfs");
     (0..MOUNTS)
         .map(|index| {
-            let path = folder.join(format!("m{index:05}"));
-            std::fs::create_dir(&path).expect("a folder");
-            mount(Some("bench"), &path, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("a tmpfs");
-            path.to_str().expect("plain names").to_owned()
+            let path = directory.join(format!("m{index:05}"));
+            std::fs::create_dir(&path).expect("create a directory");
+            mount(Some("bench"), &path, Some("tmpfs"), MsFlags::empty(), None::<&str>)
+                .expect("mount a tmpfs");
+            path.to_str().expect("the path is UTF-8").to_owned()
         })
         .collect()
 }
 
-fn ask_bare(paths: &[String]) {
+fn probe_bare(paths: &[String]) {
     for path in paths {
         let flags = AtFlags::STATX_FORCE_SYNC | AtFlags::NO_AUTOMOUNT;
         statx(CWD, path, flags, StatxFlags::BASIC_STATS).expect("statx");
@@ -78,27 +79,27 @@ fn run_once() {
         .args(["--mount-points-include", "/m[0-9]{5}$"])
         .stderr(Stdio::null())
         .status()
-        .expect("the monitor");
-    assert!(status.success(), "healthy mounts were called dead");
+        .expect("the daemon starts");
+    assert!(status.success(), "a healthy mount was reported dead");
 }
 
-/// The median CPU time of a run while the daemon is up: it runs each second, and is looked at each second.
-fn in_the_daemon() -> Duration {
+/// The median CPU time of a run of a daemon with a poll interval of one second.
+fn cpu_of_daemon_run() -> Duration {
     let mut daemon = Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"))
         .args(["--poll-interval", "1", "--timeout", "10", "--syslog", "off"])
         .args(["--mount-points-include", "/m[0-9]{5}$"])
         .stderr(Stdio::piped())
         .spawn()
-        .expect("the monitor");
+        .expect("the daemon starts");
     let mut lines = BufReader::new(daemon.stderr.take().expect("a pipe")).lines();
-    let mut after_a_run = || {
-        let line = lines.next().expect("the monitor goes on").expect("text");
+    let mut cpu_after_run = || {
+        let line = lines.next().expect("the daemon runs").expect("text");
         assert!(line.starts_with(&format!("Checked {MOUNTS} mounts; 0 are dead")), "{line}");
         cpu_of_all_others()
     };
-    let mut before = after_a_run();
+    let mut before = cpu_after_run();
     let runs = (0..REPEATS).map(|_| {
-        let after = after_a_run();
+        let after = cpu_after_run();
         let spent = after.saturating_sub(before);
         before = after;
         spent
@@ -110,7 +111,7 @@ fn in_the_daemon() -> Duration {
     spent
 }
 
-/// CPU time of all threads in this pid namespace but ours (`/proc/PID/task/TID/schedstat`, nanoseconds).
+/// CPU time of all other threads in this pid namespace (`/proc/PID/task/TID/schedstat`, nanoseconds).
 fn cpu_of_all_others() -> Duration {
     let own = std::process::id().to_string();
     let processes = std::fs::read_dir("/proc").expect("procfs").flatten().map(|entry| entry.path());
@@ -127,7 +128,7 @@ fn cpu_of_all_others() -> Duration {
     Duration::from_nanos(spent.sum::<u64>())
 }
 
-fn used(who: UsageWho) -> Duration {
+fn cpu_time(who: UsageWho) -> Duration {
     let usage = getrusage(who).expect("getrusage");
     let spent = |time: nix::sys::time::TimeVal| {
         Duration::from_micros(u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec()).unwrap_or_default())

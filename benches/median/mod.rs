@@ -1,19 +1,19 @@
-//! Medians over repeats, and a table of them with ratios to a measure taken in the same run: digits differ from
-//! machine to machine, ratios less.
+//! Medians over repetitions, printed with their ratio to a reference measured in the same run, because ratios vary less
+//! between machines than absolute times.
 
-#![allow(dead_code, unreachable_pub)] // each bench uses a part of it
+#![allow(dead_code, unreachable_pub)] // no bench uses all of it
 
 use std::time::{Duration, Instant};
 
 pub struct Row {
     name: String,
     time: Duration,
-    measure: Duration,
+    reference: Duration,
 }
 
 impl Row {
-    pub fn new(name: impl Into<String>, time: Duration, measure: Duration) -> Row {
-        Row { name: name.into(), time, measure }
+    pub fn new(name: impl Into<String>, time: Duration, reference: Duration) -> Row {
+        Row { name: name.into(), time, reference }
     }
 }
 
@@ -22,9 +22,9 @@ pub fn median_of<T>(repeats: usize, mut work: impl FnMut() -> T) -> Duration {
     median(
         (0..repeats)
             .map(|_| {
-                let begun = Instant::now();
+                let start = Instant::now();
                 std::hint::black_box(work());
-                begun.elapsed()
+                start.elapsed()
             })
             .collect(),
     )
@@ -35,10 +35,10 @@ pub fn median(mut times: Vec<Duration>) -> Duration {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
-pub fn print_table(title: &str, measure: &str, rows: &[Row]) {
-    println!("\n{title}\n{:<48} {:>12}   ratio to: {measure}", "", "median");
+pub fn print_table(title: &str, reference: &str, rows: &[Row]) {
+    println!("\n{title}\n{:<48} {:>12}   ratio to: {reference}", "", "median");
     for row in rows {
-        let ratio = row.time.as_secs_f64() / row.measure.as_secs_f64().max(1e-9);
+        let ratio = row.time.as_secs_f64() / row.reference.as_secs_f64().max(1e-9);
         println!("{:<48} {:>12}   {ratio:.2}", row.name, show(row.time));
     }
 }
