@@ -1,18 +1,15 @@
-//! Evidence about dead mounts, as far as the event loop is concerned: passes the monitor's requests to the collector,
-//! together with the thread that is stuck, and reads the kernel log.
+//! Passes the monitor's requests for evidence to the collector, together with the threads that are stuck.
 
-use super::kernel_log::KernelLogWatch;
 use crate::children::collector::{CollectRequest, CollectorEvent, CollectorHandle};
-use crate::monitor::{Input, ProbeId, Time};
+use crate::monitor::{ProbeId, Time};
 use mio::{Registry, Token};
-use platform::{DeviceNumber, Mount, MountTable};
+use platform::{DeviceNumber, Mount};
 use rustc_hash::FxHashMap;
 use std::io;
 use std::time::Duration;
 
 pub(super) struct EvidenceCoordinator {
     collector: CollectorHandle,
-    kernel_log: KernelLogWatch,
     /// Probes whose threads are being located.
     locating: FxHashMap<ProbeId, DeviceNumber>,
 }
@@ -20,16 +17,9 @@ pub(super) struct EvidenceCoordinator {
 impl EvidenceCoordinator {
     /// # Errors
     /// `/dev/null` cannot be opened.
-    pub(super) fn new(
-        registry: Registry,
-        collector: Token,
-        kernel_log: Token,
-    ) -> io::Result<EvidenceCoordinator> {
-        Ok(EvidenceCoordinator {
-            collector: CollectorHandle::new(registry.try_clone()?, collector, None)?,
-            kernel_log: KernelLogWatch::new(registry, kernel_log),
-            locating: FxHashMap::default(),
-        })
+    pub(super) fn new(registry: Registry, token: Token) -> io::Result<EvidenceCoordinator> {
+        let collector = CollectorHandle::new(registry, token, None)?;
+        Ok(EvidenceCoordinator { collector, locating: FxHashMap::default() })
     }
 
     /// Requests evidence. The caller locates the thread of `probe`, if there is one.
@@ -59,19 +49,11 @@ impl EvidenceCoordinator {
         self.locating.remove(&probe);
     }
 
-    pub(super) fn table_was_read(&mut self, table: &MountTable) {
-        self.kernel_log.set_table(table);
-    }
-
-    pub(super) fn read_kernel_log(&mut self, now: Time) -> Vec<Input> {
-        self.kernel_log.read(now)
-    }
-
-    pub(super) fn process_ready(&mut self, now: Time) {
+    pub(super) fn handle_ready(&mut self, now: Time) {
         self.collector.handle_ready(now);
     }
 
-    pub(super) fn reap(&mut self, now: Time) {
+    pub(super) fn reap_children(&mut self, now: Time) {
         self.collector.reap_children(now);
     }
 
@@ -88,12 +70,11 @@ impl EvidenceCoordinator {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        self.collector.next_deadline().into_iter().chain(self.kernel_log.next_deadline()).min()
+        self.collector.next_deadline()
     }
 
     pub(super) fn handle_deadline(&mut self, now: Time) {
         self.collector.handle_deadline(now);
-        self.kernel_log.handle_deadline(now);
     }
 
     pub(super) fn shutdown(&mut self) {

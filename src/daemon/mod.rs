@@ -27,6 +27,7 @@ use crate::render::{Priority, Snapshot, status_line};
 use anyhow::Context as _;
 use clock::Clock;
 use evidence_coordinator::EvidenceCoordinator;
+use kernel_log::KernelLogWatch;
 use mio::{Events, Interest, Poll, Token, Waker};
 use namespace_watch::NamespaceWatch;
 use platform::MountWatch;
@@ -67,13 +68,16 @@ pub struct Daemon<'a> {
     monitor: Monitor,
     pool: Pool,
     evidence: EvidenceCoordinator,
+    kernel_log: KernelLogWatch,
     snapshots: SnapshotPublisher,
     service_manager: ServiceNotifier,
     handler: EventHandler<'a>,
     reloader: Option<ConfigReloader>,
     namespace: NamespaceWatch,
-    /// How many mounts could not be judged in the last run; `None` before the first is complete.
-    last_run_unjudged: Option<usize>,
+    /// Of the monitor, when it was last compared.
+    health_revision: u64,
+    /// The first run is complete.
+    has_run: bool,
     interrupted: bool,
     namespace_ended: bool,
     stall_logged_at: Option<Time>,
@@ -105,8 +109,9 @@ impl<'a> Daemon<'a> {
         if let Some(outputs) = handler.outputs() {
             outputs.state().set_waker(Arc::clone(&waker));
         }
-        let evidence = EvidenceCoordinator::new(registry()?, COLLECTOR, KERNEL_LOG)
+        let evidence = EvidenceCoordinator::new(registry()?, COLLECTOR)
             .context("cannot prepare the collection of evidence")?;
+        let kernel_log = KernelLogWatch::new(registry()?, KERNEL_LOG);
         let mut pool = Pool::new(registry()?, FIRST_PROBER, None).context("cannot prepare probers")?;
         if let Some(namespace) = &options.namespace {
             pool.set_mount_namespace(namespace.try_clone_fd().context("cannot prepare probers")?);
@@ -123,12 +128,14 @@ impl<'a> Daemon<'a> {
             monitor: Monitor::new(options.monitor).spread(options.seed),
             pool,
             evidence,
+            kernel_log,
             snapshots: SnapshotPublisher::default(),
             service_manager: ServiceNotifier::new(None),
             handler,
             reloader: None,
             namespace,
-            last_run_unjudged: None,
+            health_revision: 0,
+            has_run: false,
             interrupted: false,
             namespace_ended: false,
             stall_logged_at: None,
@@ -186,7 +193,7 @@ impl<'a> Daemon<'a> {
         let now = self.clock.now();
         let table = self.table_reader.read_first(now).context("cannot read the mount table")?;
         if matches!(mode, RunMode::Watch) {
-            self.evidence.table_was_read(&table);
+            self.kernel_log.set_table(&table);
         }
         self.monitor.handle(now, Input::TableUpdate(table));
         self.service_manager.ready();
@@ -200,8 +207,8 @@ impl<'a> Daemon<'a> {
     fn is_done(&self, mode: &RunMode<'_>) -> bool {
         match mode {
             RunMode::Watch => false,
-            RunMode::Once(_) => self.last_run_unjudged.is_some(),
-            RunMode::Explain => self.last_run_unjudged.is_some() && !self.monitor.is_collecting(),
+            RunMode::Once(_) => self.has_run,
+            RunMode::Explain => self.has_run && !self.monitor.is_collecting(),
         }
     }
 
@@ -211,7 +218,6 @@ impl<'a> Daemon<'a> {
         let result = RunResult {
             status: self.monitor.status(),
             at: now,
-            unjudged: self.last_run_unjudged.unwrap_or(0),
             interrupted: self.interrupted,
             namespace_ended: self.namespace_ended,
         };
@@ -239,6 +245,7 @@ impl<'a> Daemon<'a> {
             self.table_reader.next_deadline(),
             self.pool.next_deadline(),
             self.evidence.next_deadline(),
+            self.kernel_log.next_deadline(),
             snapshots,
             self.service_manager.next_deadline(),
             self.namespace.next_deadline(),
@@ -253,9 +260,9 @@ impl<'a> Daemon<'a> {
                 WAKER => self.process_requests(now),
                 NAMESPACE => self.namespace.schedule_check(now),
                 SIGNALS => self.process_signals(now),
-                COLLECTOR => self.evidence.process_ready(now),
+                COLLECTOR => self.evidence.handle_ready(now),
                 KERNEL_LOG => {
-                    for hint in self.evidence.read_kernel_log(now) {
+                    for hint in self.kernel_log.read(now) {
                         self.monitor.handle(now, hint);
                     }
                 }
@@ -270,6 +277,7 @@ impl<'a> Daemon<'a> {
         }
         self.pool.handle_deadline(now);
         self.evidence.handle_deadline(now);
+        self.kernel_log.handle_deadline(now);
     }
 
     fn process_mount_changes(&mut self, now: Time) {
@@ -290,7 +298,7 @@ impl<'a> Daemon<'a> {
             match (signal, &self.reloader) {
                 (SIGCHLD, _) => {
                     self.pool.reap_children(now);
-                    self.evidence.reap(now);
+                    self.evidence.reap_children(now);
                 }
                 (SIGHUP, Some(reloader)) => {
                     self.service_manager.reloading(monotonic_usec());
@@ -314,7 +322,7 @@ impl<'a> Daemon<'a> {
                 self.monitor.handle(now, Input::Reconfigured(options::monitor_config(config)));
             }
             if loaded.requested {
-                self.service_manager.reloaded();
+                self.service_manager.ready();
             }
             outputs.reconfigure(loaded, self.monitor.table().clone());
             self.snapshots.mark_changed();
@@ -335,8 +343,12 @@ impl<'a> Daemon<'a> {
             self.pool.flush(now);
             self.evidence.flush(now);
             if !has_acted && !self.pool.has_events() && !self.evidence.has_events() {
-                return;
+                break;
             }
+        }
+        let revision = self.monitor.health_revision();
+        if std::mem::replace(&mut self.health_revision, revision) != revision {
+            self.mark_changed();
         }
     }
 
@@ -356,8 +368,8 @@ impl<'a> Daemon<'a> {
             }
             Effect::Report(event) => {
                 self.mark_changed();
-                if let Event::Run { unjudged, .. } = event {
-                    self.last_run_unjudged = Some(unjudged);
+                if let Event::Run { .. } = event {
+                    self.has_run = true;
                     self.snapshots.run_completed(now);
                     self.namespace.schedule_check(now); // for kernels that do not signal its end
                 }
@@ -377,7 +389,7 @@ impl<'a> Daemon<'a> {
             self.notice(priority, text);
         }
         let Ok(table) = result else { return false };
-        self.evidence.table_was_read(&table);
+        self.kernel_log.set_table(&table);
         self.monitor.handle(now, Input::TableUpdate(table));
         let finished = self.clock.now();
         self.table_reader.finish(finished, finished - begun);
@@ -387,7 +399,6 @@ impl<'a> Daemon<'a> {
     fn publish_snapshot(&mut self, now: Time) {
         let Some(outputs) = self.handler.outputs() else { return };
         outputs.state().tick();
-        self.snapshots.set_revision(self.monitor.health_revision());
         let Some(serial) = self.snapshots.take_due(now) else { return };
         let begun = self.clock.now();
         outputs.publish(Arc::new(Snapshot {
@@ -403,7 +414,6 @@ impl<'a> Daemon<'a> {
     }
 
     fn notify_service_manager(&mut self, now: Time) {
-        self.service_manager.set_revision(self.monitor.health_revision());
         let (monitor, clock) = (&self.monitor, self.clock);
         let status = || {
             let begun = clock.now();
@@ -415,7 +425,7 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    /// Snapshot and status line are out of date.
+    /// The snapshot and the status line are out of date.
     fn mark_changed(&mut self) {
         self.snapshots.mark_changed();
         self.service_manager.mark_changed();

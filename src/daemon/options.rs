@@ -76,8 +76,6 @@ pub struct RunResult {
     pub status: Status,
     /// The time of `status`.
     pub at: Time,
-    /// Mounts that could not be judged in the last run.
-    pub unjudged: usize,
     /// Ended by a signal.
     pub interrupted: bool,
     /// The watched mount namespace has ended.

@@ -10,26 +10,19 @@ const INTERVAL_PER_COST: u32 = 20;
 
 pub(super) struct SnapshotPublisher {
     is_outdated: bool,
-    health_revision: u64,
     serial: u64,
     not_before: Time,
 }
 
 impl Default for SnapshotPublisher {
     fn default() -> SnapshotPublisher {
-        SnapshotPublisher { is_outdated: true, health_revision: 0, serial: 0, not_before: Time::default() }
+        SnapshotPublisher { is_outdated: true, serial: 0, not_before: Time::default() }
     }
 }
 
 impl SnapshotPublisher {
-    /// Something outside the mounts' health changed.
     pub(super) fn mark_changed(&mut self) {
         self.is_outdated = true;
-    }
-
-    pub(super) fn set_revision(&mut self, health_revision: u64) {
-        self.is_outdated |= health_revision != self.health_revision;
-        self.health_revision = health_revision;
     }
 
     /// A run is published at once: it is what readers wait for, and it cost more than a snapshot does.
@@ -71,7 +64,6 @@ mod tests {
         let mut publisher = SnapshotPublisher::default();
         assert_eq!(publisher.take_due(at(0)), Some(1));
         publisher.set_cost(at(0), Duration::from_millis(1));
-        publisher.set_revision(1);
         publisher.mark_changed();
         assert_eq!((publisher.take_due(at(100)), publisher.next_deadline()), (None, Some(at(200))));
         assert_eq!((publisher.take_due(at(200)), publisher.next_deadline()), (Some(2), None));

@@ -19,24 +19,23 @@ const SIGNS_PER_WATCHDOG: u32 = 2;
 pub(super) struct ServiceNotifier {
     manager: Option<ServiceManager>,
     watchdog_due: Option<Time>,
-    pending: Pending,
-    is_reloading: bool,
+    /// States that the manager does not know yet, by [`State`]. A newer message of one replaces it.
+    pending: [Option<String>; 3],
     /// The last status line that was sent.
     status: String,
-    health_revision: u64,
+    is_status_outdated: bool,
     status_not_before: Time,
     send_not_before: Time,
     /// An error was returned and nothing was sent since.
     is_failing: bool,
 }
 
-#[derive(Default)]
-struct Pending {
-    /// `MONOTONIC_USEC` of the last reload, by which the manager recognises its own request.
-    reloading: Option<u64>,
-    ready: bool,
-    stopping: bool,
-    status: bool,
+/// In the order in which they are sent.
+#[derive(Clone, Copy)]
+enum State {
+    Reloading,
+    Ready,
+    Stopping,
 }
 
 impl ServiceNotifier {
@@ -46,55 +45,48 @@ impl ServiceNotifier {
         ServiceNotifier {
             manager,
             watchdog_due,
-            pending: Pending::default(),
-            is_reloading: false,
+            pending: Default::default(),
             status: String::new(),
-            health_revision: 0,
+            is_status_outdated: false,
             status_not_before: Time::default(),
             send_not_before: Time::default(),
             is_failing: false,
         }
     }
 
+    /// At the start, and when a reload is over, whether the configuration was applied or refused.
     pub(super) fn ready(&mut self) {
-        self.pending.ready = true;
-        self.pending.status = true;
+        self.set(State::Ready, "READY=1".to_owned());
+        self.is_status_outdated = true;
     }
 
+    /// The manager recognises its own request by the time.
     pub(super) fn reloading(&mut self, monotonic_usec: u64) {
-        self.pending.reloading = Some(monotonic_usec);
-        self.is_reloading = true;
-    }
-
-    /// The reload is over, whether the configuration was applied or refused.
-    pub(super) fn reloaded(&mut self) {
-        if std::mem::take(&mut self.is_reloading) {
-            self.ready();
-        }
+        self.set(State::Reloading, format!("RELOADING=1\nMONOTONIC_USEC={monotonic_usec}"));
     }
 
     /// Sent once, at once: the daemon does not wait for it.
     pub(super) fn stopping(&mut self) {
-        self.pending = Pending { stopping: true, ..Pending::default() };
+        self.pending = Default::default();
+        self.set(State::Stopping, "STOPPING=1\nSTATUS=Stopping".to_owned());
+        self.is_status_outdated = false;
         self.send_not_before = Time::default();
     }
 
-    pub(super) fn set_revision(&mut self, health_revision: u64) {
-        self.pending.status |= health_revision != self.health_revision;
-        self.health_revision = health_revision;
+    fn set(&mut self, state: State, message: String) {
+        self.pending[state as usize] = Some(message);
     }
 
     /// The status line may be out of date.
     pub(super) fn mark_changed(&mut self) {
-        self.pending.status = true;
+        self.is_status_outdated = true;
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
         self.manager.as_ref()?;
-        let Pending { reloading, ready, stopping, status } = self.pending;
-        let states = (reloading.is_some() || ready || stopping).then_some(self.send_not_before);
-        let status = status.then_some(self.status_not_before.max(self.send_not_before));
-        [states, status, self.watchdog_due].into_iter().flatten().min()
+        let state = self.pending.iter().any(Option::is_some).then_some(self.send_not_before);
+        let status = self.is_status_outdated.then_some(self.status_not_before.max(self.send_not_before));
+        [state, status, self.watchdog_due].into_iter().flatten().min()
     }
 
     /// Sends what is due. `status` makes the status line and says how long that took.
@@ -129,20 +121,13 @@ impl ServiceNotifier {
         if now < self.send_not_before {
             return Ok(());
         }
-        let pending = &mut self.pending;
-        if let Some(usec) = pending.reloading {
-            manager.send(&format!("RELOADING=1\nMONOTONIC_USEC={usec}"))?;
-            pending.reloading = None;
+        for pending in &mut self.pending {
+            if let Some(message) = pending {
+                manager.send(message)?;
+                *pending = None;
+            }
         }
-        if pending.ready {
-            manager.send("READY=1")?;
-            pending.ready = false;
-        }
-        if pending.stopping {
-            manager.send("STOPPING=1\nSTATUS=Stopping")?;
-            pending.stopping = false;
-        }
-        if pending.status && self.status_not_before <= now {
+        if self.is_status_outdated && self.status_not_before <= now {
             let (status, cost) = status();
             self.status_not_before =
                 now + MIN_STATUS_INTERVAL.max(cost.saturating_mul(STATUS_INTERVAL_PER_COST));
@@ -150,7 +135,7 @@ impl ServiceNotifier {
                 manager.send(&format!("STATUS={status}"))?;
                 self.status = status;
             }
-            pending.status = false;
+            self.is_status_outdated = false;
         }
         Ok(())
     }
@@ -161,35 +146,44 @@ mod tests {
     use super::*;
     use std::os::unix::net::UnixDatagram;
 
-    /// A notifier, and the manager's end of its socket.
-    fn notifier(watchdog: Option<Duration>) -> (ServiceNotifier, UnixDatagram) {
-        let (ours, theirs) = UnixDatagram::pair().unwrap();
-        theirs.set_nonblocking(true).unwrap();
-        (ServiceNotifier::new(Some(ServiceManager::new(ours, watchdog).unwrap())), theirs)
-    }
+    const NOTHING: &[String] = &[];
 
-    /// The same, after READY and the status line `a` at 0.
-    fn ready_notifier(watchdog: Option<Duration>) -> (ServiceNotifier, UnixDatagram) {
-        let (mut notifier, manager) = notifier(watchdog);
-        notifier.ready();
-        send(&mut notifier, at(0), "a").unwrap();
-        received(&manager);
-        (notifier, manager)
+    /// A notifier, and the manager's end of its socket.
+    struct Lab(ServiceNotifier, UnixDatagram);
+
+    impl Lab {
+        fn new(watchdog: Option<Duration>) -> Lab {
+            let (ours, theirs) = UnixDatagram::pair().unwrap();
+            theirs.set_nonblocking(true).unwrap();
+            Lab(ServiceNotifier::new(Some(ServiceManager::new(ours, watchdog).unwrap())), theirs)
+        }
+
+        /// After READY and the status line `a` at 0.
+        fn ready(watchdog: Option<Duration>) -> Lab {
+            let mut lab = Lab::new(watchdog);
+            lab.0.ready();
+            lab.send(0, "a");
+            lab
+        }
+
+        /// What the manager receives when what is due at that time is sent.
+        fn send(&mut self, ms: u64, status: &str) -> Vec<String> {
+            self.0.send_due(at(ms), || (status.to_owned(), Duration::ZERO)).expect("the manager is there");
+            self.received()
+        }
+
+        fn received(&self) -> Vec<String> {
+            let mut buffer = [0; 4096];
+            std::iter::from_fn(|| {
+                let length = self.1.recv(&mut buffer).ok()?;
+                Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+            })
+            .collect()
+        }
     }
 
     fn at(ms: u64) -> Time {
         Time::after_start(Duration::from_millis(ms))
-    }
-
-    fn send(notifier: &mut ServiceNotifier, now: Time, status: &str) -> io::Result<()> {
-        notifier.send_due(now, || (status.to_owned(), Duration::ZERO))
-    }
-
-    fn received(manager: &UnixDatagram) -> Vec<String> {
-        let mut buffer = [0; 4096];
-        let mut receive =
-            || manager.recv(&mut buffer).map(|n| String::from_utf8_lossy(&buffer[..n]).into_owned());
-        std::iter::from_fn(|| receive().ok()).collect()
     }
 
     #[test]
@@ -197,101 +191,90 @@ mod tests {
         let mut notifier = ServiceNotifier::new(None);
         notifier.ready();
         assert_eq!(notifier.next_deadline(), None);
-        send(&mut notifier, at(0), "a").unwrap();
     }
 
     #[test]
     fn nothing_is_sent_before_the_daemon_is_ready() {
-        let (mut notifier, manager) = notifier(None);
-        send(&mut notifier, at(0), "a").unwrap();
-        assert_eq!((received(&manager), notifier.next_deadline()), (vec![], None));
-        notifier.ready();
-        assert_eq!(notifier.next_deadline(), Some(at(0)));
-        send(&mut notifier, at(5), "a").unwrap();
-        assert_eq!(received(&manager), ["READY=1", "STATUS=a"]);
-        assert_eq!(notifier.next_deadline(), None);
+        let mut lab = Lab::new(None);
+        assert_eq!(lab.send(0, "a"), NOTHING);
+        assert_eq!(lab.0.next_deadline(), None);
+        lab.0.ready();
+        assert_eq!(lab.0.next_deadline(), Some(at(0)));
+        assert_eq!(lab.send(5, "a"), ["READY=1", "STATUS=a"]);
+        assert_eq!(lab.0.next_deadline(), None);
     }
 
     #[test]
     fn changed_status_is_sent_at_most_once_per_interval() {
-        let (mut notifier, manager) = ready_notifier(None);
-        notifier.mark_changed();
-        send(&mut notifier, at(10), "b").unwrap();
-        assert_eq!((received(&manager), notifier.next_deadline()), (vec![], Some(at(1_000))));
-        send(&mut notifier, at(1_000), "b").unwrap();
-        assert_eq!(received(&manager), ["STATUS=b"]);
-        notifier.set_revision(7);
-        send(&mut notifier, at(3_000), "b").unwrap();
-        assert_eq!((received(&manager), notifier.next_deadline()), (vec![], None));
-        notifier.set_revision(7);
-        assert_eq!(notifier.next_deadline(), None);
+        let mut lab = Lab::ready(None);
+        lab.0.mark_changed();
+        assert_eq!(lab.send(10, "b"), NOTHING);
+        assert_eq!(lab.0.next_deadline(), Some(at(1_000)));
+        assert_eq!(lab.send(1_000, "b"), ["STATUS=b"]);
+        lab.0.mark_changed();
+        assert_eq!(lab.send(3_000, "b"), NOTHING);
+        assert_eq!(lab.0.next_deadline(), None);
     }
 
     #[test]
     fn expensive_status_is_made_rarely() {
-        let (mut notifier, _manager) = notifier(None);
-        notifier.ready();
-        notifier.send_due(at(0), || ("a".into(), Duration::from_millis(50))).unwrap();
-        notifier.mark_changed();
-        assert_eq!(notifier.next_deadline(), Some(at(5_000)));
+        let mut lab = Lab::new(None);
+        lab.0.ready();
+        lab.0.send_due(at(0), || ("a".into(), Duration::from_millis(50))).unwrap();
+        lab.0.mark_changed();
+        assert_eq!(lab.0.next_deadline(), Some(at(5_000)));
     }
 
     #[test]
     fn signs_of_life_are_sent_at_half_of_the_watchdog_timeout() {
-        let (mut notifier, manager) = notifier(Some(Duration::from_secs(30)));
-        assert_eq!(notifier.next_deadline(), Some(at(0)));
-        send(&mut notifier, at(1), "a").unwrap();
-        assert_eq!(received(&manager), ["WATCHDOG=1"]);
-        assert_eq!(notifier.next_deadline(), Some(at(15_001)));
-        send(&mut notifier, at(9_000), "a").unwrap();
-        assert_eq!(received(&manager), [""; 0]);
-        send(&mut notifier, at(15_001), "a").unwrap();
-        assert_eq!(received(&manager), ["WATCHDOG=1"]);
+        let mut lab = Lab::new(Some(Duration::from_secs(30)));
+        assert_eq!(lab.0.next_deadline(), Some(at(0)));
+        assert_eq!(lab.send(1, "a"), ["WATCHDOG=1"]);
+        assert_eq!(lab.0.next_deadline(), Some(at(15_001)));
+        assert_eq!(lab.send(9_000, "a"), NOTHING);
+        assert_eq!(lab.send(15_001, "a"), ["WATCHDOG=1"]);
     }
 
     #[test]
-    fn a_reload_has_the_time_of_its_request() {
-        let (mut notifier, manager) = ready_notifier(None);
-        notifier.reloading(123);
-        notifier.reloaded();
-        notifier.reloaded();
-        send(&mut notifier, at(1), "a").unwrap();
-        assert_eq!(received(&manager), ["RELOADING=1\nMONOTONIC_USEC=123", "READY=1"]);
+    fn reload_has_the_time_of_its_request() {
+        let mut lab = Lab::ready(None);
+        lab.0.reloading(123);
+        lab.0.ready();
+        assert_eq!(lab.send(1, "a"), ["RELOADING=1\nMONOTONIC_USEC=123", "READY=1"]);
     }
 
     #[test]
     fn stopping_is_sent_at_once_and_alone() {
-        let (mut notifier, manager) = ready_notifier(None);
-        notifier.mark_changed();
-        notifier.stopping();
-        send(&mut notifier, at(1), "a").unwrap();
-        assert_eq!(received(&manager), ["STOPPING=1\nSTATUS=Stopping"]);
+        let mut lab = Lab::ready(None);
+        lab.0.mark_changed();
+        lab.0.stopping();
+        assert_eq!(lab.send(1, "a"), ["STOPPING=1\nSTATUS=Stopping"]);
     }
 
     /// Process 1 hangs on a mount and does not read.
     #[test]
     fn manager_that_does_not_read_gets_the_last_state_only() {
-        let (mut notifier, manager) = ready_notifier(Some(Duration::from_secs(30)));
-        while notifier.manager.as_ref().unwrap().send("X=1").is_ok() {}
+        let mut lab = Lab::ready(Some(Duration::from_secs(30)));
+        while lab.0.manager.as_ref().unwrap().send("X=1").is_ok() {}
         for n in 1..=100 {
-            notifier.reloading(n);
-            notifier.reloaded();
-            send(&mut notifier, at(20_000 + n), "b").expect("a busy manager is no error");
+            lab.0.reloading(n);
+            lab.0.ready();
+            lab.0.send_due(at(20_000 + n), || ("b".into(), Duration::ZERO)).expect("being busy is no error");
         }
-        assert_eq!(notifier.next_deadline(), Some(at(21_001)), "it is tried again, but not at once");
-        received(&manager);
-        send(&mut notifier, at(22_000), "b").unwrap();
+        assert_eq!(lab.0.next_deadline(), Some(at(21_001)), "it is tried again, but not at once");
+        lab.received();
         let expected = ["WATCHDOG=1", "RELOADING=1\nMONOTONIC_USEC=100", "READY=1", "STATUS=b"];
-        assert_eq!(received(&manager), expected);
+        assert_eq!(lab.send(22_000, "b"), expected);
     }
 
     #[test]
     fn manager_that_is_gone_is_one_error() {
-        let (mut notifier, manager) = notifier(None);
+        let Lab(mut notifier, manager) = Lab::new(None);
         drop(manager);
         notifier.ready();
-        assert!(send(&mut notifier, at(0), "a").is_err());
-        assert!(send(&mut notifier, at(1_000), "a").is_ok());
+        let mut send = |ms| notifier.send_due(at(ms), || ("a".into(), Duration::ZERO));
+        assert!(send(0).is_err());
+        assert!(send(1_000).is_ok());
         assert_eq!(notifier.next_deadline(), Some(at(2_000)));
     }
 }

@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 /// A stop waits this long for the push gateway: a push is given up, a group is deleted by then or stays.
 const EXPORTERS_STOP_TIMEOUT: Duration = Duration::from_millis(400);
 /// A stop waits this long for hooks, at the same time. Running commands may end by themselves for half of it.
-pub(super) const HOOKS_STOP_TIMEOUT: Duration = Duration::from_millis(300);
+const HOOKS_STOP_TIMEOUT: Duration = Duration::from_millis(300);
 /// Exporters that were replaced and still hang (a text file on dead storage). With so many of them a change of their
 /// settings waits for the next start.
 const MAX_HANGING_EXPORTERS: usize = 4;

@@ -53,6 +53,7 @@ impl Report {
 }
 
 /// What the thread has to do next.
+#[derive(Debug)]
 pub(super) enum Item {
     Report(SystemTime, Report),
     /// With the present mount table, for warnings about rules.
@@ -129,7 +130,7 @@ pub(super) struct OutputQueue {
     changed: Condvar,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Queue {
     items: VecDeque<Item>,
     bytes: usize,
@@ -179,12 +180,6 @@ impl Queue {
         } else {
             self.snapshot.take().map_or(Item::Stop, Item::Publish)
         }
-    }
-}
-
-impl std::fmt::Debug for Queue {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Queue").field("items", &self.items.len()).finish_non_exhaustive()
     }
 }
 
