@@ -5,9 +5,9 @@
 //! A turn: wait, read the clock once, read everything that is readable, and only then judge deadlines. So a response that
 //! is already here is never too late.
 
-mod child_events;
 mod clock;
 mod evidence_coordinator;
+mod inputs;
 mod kernel_log;
 mod namespace_watch;
 mod options;
@@ -22,7 +22,6 @@ use crate::children::prober::Pool;
 use crate::config::ConfigReloader;
 use crate::monitor::{Effect, Event, Input, Monitor, ProbeSettings, Time};
 use crate::output::Report;
-use crate::render::escape::escape_os;
 use crate::render::{Priority, Snapshot, status_line};
 use anyhow::Context as _;
 use clock::Clock;
@@ -31,7 +30,7 @@ use kernel_log::KernelLogWatch;
 use mio::{Events, Interest, Poll, Token, Waker};
 use namespace_watch::NamespaceWatch;
 use platform::MountWatch;
-use platform::service::{ServiceManager, monotonic_usec};
+use platform::service::ServiceManager;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use snapshot_publisher::SnapshotPublisher;
@@ -53,8 +52,6 @@ const COLLECTOR: Token = Token(1 << 20);
 const KERNEL_LOG: Token = Token((1 << 20) + 1);
 /// Readiness events processed in one turn; more wait for the next.
 const MAX_EVENTS_PER_TURN: usize = 64;
-/// A file server that does not respond is logged this often.
-const STALL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// How often progress is shown.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -253,83 +250,6 @@ impl<'a> Daemon<'a> {
         deadlines.into_iter().flatten().min()
     }
 
-    fn process_ready(&mut self, now: Time, events: &Events) {
-        for event in events {
-            match event.token() {
-                MOUNTS => self.process_mount_changes(now),
-                WAKER => self.process_requests(now),
-                NAMESPACE => self.namespace.schedule_check(now),
-                SIGNALS => self.process_signals(now),
-                COLLECTOR => self.evidence.handle_ready(now),
-                KERNEL_LOG => {
-                    for hint in self.kernel_log.read(now) {
-                        self.monitor.handle(now, hint);
-                    }
-                }
-                token => self.pool.handle_ready(now, token),
-            }
-        }
-        if let Some(ended) = self.namespace.check(now) {
-            self.namespace_ended = true;
-            let name = escape_os(ended.path());
-            let text = format!("The mount namespace of {name} has ended; nothing is left to watch");
-            self.notice(Priority::Error, text);
-        }
-        self.pool.handle_deadline(now);
-        self.evidence.handle_deadline(now);
-        self.kernel_log.handle_deadline(now);
-    }
-
-    fn process_mount_changes(&mut self, now: Time) {
-        let changes = self.table_reader.on_readable(now);
-        if changes.server_not_responding {
-            self.monitor.handle(now, Input::ServerNotResponding);
-            if self.stall_logged_at.is_none_or(|before| now >= before + STALL_LOG_INTERVAL) {
-                self.stall_logged_at = Some(now);
-                let text =
-                    "The kernel waits for a file server that does not respond; probing all network mounts";
-                self.notice(Priority::Warning, text.into());
-            }
-        }
-    }
-
-    fn process_signals(&mut self, now: Time) {
-        for signal in self.signals.pending() {
-            match (signal, &self.reloader) {
-                (SIGCHLD, _) => {
-                    self.pool.reap_children(now);
-                    self.evidence.reap_children(now);
-                }
-                (SIGHUP, Some(reloader)) => {
-                    self.service_manager.reloading(monotonic_usec());
-                    reloader.request_reload();
-                }
-                _ => self.interrupted = true,
-            }
-        }
-    }
-
-    /// What other threads woke the loop for.
-    fn process_requests(&mut self, now: Time) {
-        let Some(outputs) = self.handler.outputs() else { return };
-        let mountpoints = outputs.state().take_evidence_requests();
-        if !mountpoints.is_empty() {
-            self.monitor.handle(now, Input::EvidenceRequested { mountpoints });
-        }
-        while let Some(loaded) = self.reloader.as_ref().and_then(ConfigReloader::next_result) {
-            if let Ok(config) = &loaded.result {
-                self.settings = config.settings;
-                self.monitor.handle(now, Input::Reconfigured(options::monitor_config(config)));
-            }
-            if loaded.requested {
-                self.service_manager.ready();
-            }
-            outputs.reconfigure(loaded, self.monitor.table().clone());
-            self.snapshots.mark_changed();
-            self.service_manager.mark_changed();
-        }
-    }
-
     /// Lets monitor and children act until neither has more to do at this moment.
     fn decide(&mut self, now: Time) {
         loop {
@@ -376,24 +296,6 @@ impl<'a> Daemon<'a> {
                 self.handler.report(Report::Event(event));
             }
         }
-    }
-
-    /// Returns true if the monitor got a table.
-    fn read_table_if_due(&mut self, now: Time) -> bool {
-        if let Some(doubt) = self.monitor.take_table_doubt() {
-            self.table_reader.on_doubt(now, doubt);
-        }
-        let begun = self.clock.now();
-        let Some(result) = self.table_reader.read_if_due(now) else { return false };
-        if let Some((priority, text)) = self.table_reader.log_line(&result) {
-            self.notice(priority, text);
-        }
-        let Ok(table) = result else { return false };
-        self.kernel_log.set_table(&table);
-        self.monitor.handle(now, Input::TableUpdate(table));
-        let finished = self.clock.now();
-        self.table_reader.finish(finished, finished - begun);
-        true
     }
 
     fn publish_snapshot(&mut self, now: Time) {

@@ -1,0 +1,160 @@
+//! What happened outside, as inputs of the monitor.
+
+use super::{COLLECTOR, Daemon, KERNEL_LOG, MOUNTS, NAMESPACE, SIGNALS, WAKER, options};
+use crate::children::collector::CollectorEvent;
+use crate::children::prober::PoolEvent;
+use crate::config::ConfigReloader;
+use crate::monitor::{Input, Time};
+use crate::render::escape::escape_os;
+use crate::render::{Priority, notices};
+use mio::Events;
+use platform::service::monotonic_usec;
+use signal_hook::consts::{SIGCHLD, SIGHUP};
+use std::time::Duration;
+
+/// A file server that does not respond is logged this often.
+const STALL_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+impl Daemon<'_> {
+    pub(super) fn process_ready(&mut self, now: Time, events: &Events) {
+        for event in events {
+            match event.token() {
+                MOUNTS => self.process_mount_changes(now),
+                WAKER => self.process_requests(now),
+                NAMESPACE => self.namespace.schedule_check(now),
+                SIGNALS => self.process_signals(now),
+                COLLECTOR => self.evidence.handle_ready(now),
+                KERNEL_LOG => {
+                    for hint in self.kernel_log.read(now) {
+                        self.monitor.handle(now, hint);
+                    }
+                }
+                token => self.pool.handle_ready(now, token),
+            }
+        }
+        if let Some(ended) = self.namespace.check(now) {
+            self.namespace_ended = true;
+            let name = escape_os(ended.path());
+            let text = format!("The mount namespace of {name} has ended; nothing is left to watch");
+            self.notice(Priority::Error, text);
+        }
+        self.pool.handle_deadline(now);
+        self.evidence.handle_deadline(now);
+        self.kernel_log.handle_deadline(now);
+    }
+
+    fn process_mount_changes(&mut self, now: Time) {
+        let changes = self.table_reader.on_readable(now);
+        if changes.server_not_responding {
+            self.monitor.handle(now, Input::ServerNotResponding);
+            if self.stall_logged_at.is_none_or(|before| now >= before + STALL_LOG_INTERVAL) {
+                self.stall_logged_at = Some(now);
+                let text =
+                    "The kernel waits for a file server that does not respond; probing all network mounts";
+                self.notice(Priority::Warning, text.into());
+            }
+        }
+    }
+
+    fn process_signals(&mut self, now: Time) {
+        for signal in self.signals.pending() {
+            match (signal, &self.reloader) {
+                (SIGCHLD, _) => {
+                    self.pool.reap_children(now);
+                    self.evidence.reap_children(now);
+                }
+                (SIGHUP, Some(reloader)) => {
+                    self.service_manager.reloading(monotonic_usec());
+                    reloader.request_reload();
+                }
+                _ => self.interrupted = true,
+            }
+        }
+    }
+
+    /// What other threads woke the loop for.
+    fn process_requests(&mut self, now: Time) {
+        let Some(outputs) = self.handler.outputs() else { return };
+        let mountpoints = outputs.state().take_evidence_requests();
+        if !mountpoints.is_empty() {
+            self.monitor.handle(now, Input::EvidenceRequested { mountpoints });
+        }
+        while let Some(loaded) = self.reloader.as_ref().and_then(ConfigReloader::next_result) {
+            if let Ok(config) = &loaded.result {
+                self.settings = config.settings;
+                self.monitor.handle(now, Input::Reconfigured(options::monitor_config(config)));
+            }
+            if loaded.requested {
+                self.service_manager.ready();
+            }
+            outputs.reconfigure(loaded, self.monitor.table().clone());
+            self.snapshots.mark_changed();
+            self.service_manager.mark_changed();
+        }
+    }
+
+    /// Returns true if the monitor got a table.
+    pub(super) fn read_table_if_due(&mut self, now: Time) -> bool {
+        if let Some(doubt) = self.monitor.take_table_doubt() {
+            self.table_reader.on_doubt(now, doubt);
+        }
+        let begun = self.clock.now();
+        let Some(result) = self.table_reader.read_if_due(now) else { return false };
+        if let Some((priority, text)) = self.table_reader.log_line(&result) {
+            self.notice(priority, text);
+        }
+        let Ok(table) = result else { return false };
+        self.kernel_log.set_table(&table);
+        self.monitor.handle(now, Input::TableUpdate(table));
+        let finished = self.clock.now();
+        self.table_reader.finish(finished, finished - begun);
+        true
+    }
+
+    pub(super) fn drain_child_events(&mut self, now: Time) {
+        let events: Vec<PoolEvent> = self.pool.drain_events().collect();
+        for event in events {
+            if let Some(input) = self.prober_input(event) {
+                self.monitor.handle(now, input);
+            }
+        }
+        for event in self.evidence.drain_events() {
+            let input = match event {
+                CollectorEvent::Found { device, evidence } => {
+                    Input::EvidenceFound { superblock: device, evidence }
+                }
+                CollectorEvent::Ended { device } => Input::EvidenceEnded { superblock: device },
+                CollectorEvent::Notice(notice) => {
+                    let (priority, text) = notices::of_collector(&notice);
+                    self.notice(priority, text);
+                    continue;
+                }
+            };
+            self.monitor.handle(now, input);
+        }
+    }
+
+    fn prober_input(&mut self, event: PoolEvent) -> Option<Input> {
+        if let PoolEvent::Responded { probe, .. } | PoolEvent::Aborted { probe } = &event {
+            self.evidence.probe_ended(*probe);
+        }
+        if matches!(event, PoolEvent::Notice(_) | PoolEvent::Stranded { .. } | PoolEvent::Freed { .. }) {
+            self.snapshots.mark_changed(); // a snapshot shows how many probers there are
+        }
+        Some(match event {
+            PoolEvent::Responded { probe, outcome, took } => Input::ProbeResponded { probe, outcome, took },
+            PoolEvent::Stuck { probe, call, elapsed, pid, tid } => {
+                self.evidence.thread_located(probe, pid, tid);
+                Input::ProbeStuck { probe, call, elapsed }
+            }
+            PoolEvent::Aborted { probe } => Input::ProbeAborted { probe },
+            PoolEvent::Freed { probe } => Input::ProbeFreed { probe },
+            PoolEvent::Stranded { probe } => Input::ProbeStranded { probe },
+            PoolEvent::Notice(notice) => {
+                let (priority, text) = notices::of_prober(&notice);
+                self.notice(priority, text);
+                return None;
+            }
+        })
+    }
+}
