@@ -111,7 +111,7 @@ impl Machine {
         let settings = ProbeSettings { poll_interval: INTERVAL, ..ProbeSettings::default() };
         let policy = Box::new(move |_: &Mount| Some(settings));
         let config = MonitorConfig { poll_interval: INTERVAL, policy, expected: Vec::new() };
-        let monitor = Monitor::new(config).spread(seed);
+        let monitor = Monitor::new(config, seed);
         let mut machine =
             Machine { monitor, outage, coming: BTreeMap::new(), sent: 0, waiting: BTreeMap::new() };
         machine.come(Time::default(), Input::TableUpdate(table()));

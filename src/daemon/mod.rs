@@ -122,7 +122,7 @@ impl<'a> Daemon<'a> {
             signals,
             table_reader,
             settings: options.settings,
-            monitor: Monitor::new(options.monitor).spread(options.seed),
+            monitor: Monitor::new(options.monitor, options.seed),
             pool,
             evidence,
             kernel_log,

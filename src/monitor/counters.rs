@@ -1,16 +1,16 @@
-//! What has been counted since the start: plain numbers, read by those who show them.
+//! What has been counted since the start.
 
-use super::Reason;
+use super::{Event, Reason};
 use platform::ProbeOutcome;
 use rustc_hash::FxHashMap;
 use std::ffi::OsString;
 use std::time::Duration;
 
-/// Upper bounds of the buckets of [`Durations`], in seconds: from a cached local answer to a server in deep trouble.
+/// Upper bounds of the buckets of [`Durations`] in seconds: from a cached local response to a server in deep trouble.
 pub const DURATION_BOUNDS: [f64; 12] =
     [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-/// File system types that are counted apart. Subtypes of FUSE can be made up by anybody: the rest is one, `other`.
-pub(super) const MAX_FSTYPES: usize = 128;
+/// File system types that are counted apart; the rest is counted as `other`. Users can invent subtypes of FUSE.
+const MAX_FSTYPES: usize = 128;
 
 /// Everything that only grows.
 #[derive(Clone, Default, PartialEq, Debug)]
@@ -38,27 +38,27 @@ pub struct FsCounters {
     pub probes: u64,
     /// Probes that found their mount dead, in the order of [`Reason::ALL`].
     pub failures: [u64; Reason::ALL.len()],
-    /// How long the answers took, errors among them.
+    /// How long the responses took, errors included.
     pub durations: Durations,
 }
 
 /// A histogram.
 #[derive(Clone, Default, PartialEq, Debug)]
 pub struct Durations {
-    /// Answers in each bucket, not accumulated; the last is for those above all bounds.
+    /// Responses in each bucket, not accumulated; the last is for those above all bounds.
     pub buckets: [u64; DURATION_BOUNDS.len() + 1],
-    /// All of them together.
+    /// The sum of all durations.
     pub sum: Duration,
 }
 
 impl Durations {
-    /// How many there were.
+    /// The number of responses.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    fn note(&mut self, took: Duration) {
+    fn add(&mut self, took: Duration) {
         let seconds = took.as_secs_f64();
         let bucket = DURATION_BOUNDS.iter().position(|&bound| seconds <= bound);
         self.buckets[bucket.unwrap_or(DURATION_BOUNDS.len())] += 1;
@@ -66,47 +66,59 @@ impl Durations {
     }
 }
 
-/// The counters and the way from a type's name to its place in them.
+/// The counters, and the index of each file system type in them.
 #[derive(Debug, Default)]
-pub(super) struct Count {
-    pub(super) counters: Counters,
-    places: FxHashMap<OsString, usize>,
+pub(super) struct CounterTable {
+    counters: Counters,
+    indices: FxHashMap<OsString, usize>,
 }
 
-impl Count {
-    /// Where a type is counted; to be remembered by its mounts.
-    pub(super) fn place(&mut self, fstype: &OsString) -> usize {
-        if let Some(&place) = self.places.get(fstype) {
-            return place;
+impl CounterTable {
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Where a type is counted; to be remembered for each mount.
+    pub(super) fn index_for(&mut self, fstype: &OsString) -> usize {
+        if let Some(&index) = self.indices.get(fstype) {
+            return index;
         }
         let by_fstype = &mut self.counters.by_fstype;
         if by_fstype.len() >= MAX_FSTYPES {
             return MAX_FSTYPES - 1;
         }
-        let last = by_fstype.len() == MAX_FSTYPES - 1;
-        let name = if last { "other".into() } else { fstype.clone() };
+        let is_last = by_fstype.len() == MAX_FSTYPES - 1;
+        let name = if is_last { "other".into() } else { fstype.clone() };
         by_fstype.push(FsCounters { fstype: name.clone(), ..FsCounters::default() });
-        self.places.insert(name, by_fstype.len() - 1);
+        self.indices.insert(name, by_fstype.len() - 1);
         by_fstype.len() - 1
     }
 
-    pub(super) fn asked(&mut self, place: usize) {
-        if let Some(counted) = self.counters.by_fstype.get_mut(place) {
-            counted.probes += 1;
+    pub(super) fn on_probe_started(&mut self, fstype_index: usize) {
+        self.counters.by_fstype[fstype_index].probes += 1;
+    }
+
+    pub(super) fn on_response(&mut self, fstype_index: usize, outcome: &ProbeOutcome, took: Duration) {
+        if *outcome != ProbeOutcome::WrongMount {
+            self.counters.by_fstype[fstype_index].durations.add(took);
         }
     }
 
-    pub(super) fn answered(&mut self, place: usize, outcome: &ProbeOutcome, took: Duration) {
-        if let Some(counted) = self.counters.by_fstype.get_mut(place)
-            && *outcome != ProbeOutcome::WrongMount
-        {
-            counted.durations.note(took);
-        }
+    pub(super) fn on_failure(&mut self, fstype_index: usize, reason: Reason) {
+        self.counters.by_fstype[fstype_index].failures[reason as usize] += 1;
     }
 
-    pub(super) fn failed(&mut self, place: usize, reason: Reason) {
-        if let Some(counted) = self.counters.by_fstype.get_mut(place) {
-            counted.failures[reason as usize] += 1;
+    pub(super) fn on_table_read(&mut self) {
+        self.counters.table_reads += 1;
+    }
+
+    pub(super) fn on_event(&mut self, event: &Event) {
+        match event {
+            Event::Mounted { .. } => self.counters.mounted += 1,
+            Event::Unmounted { .. } => self.counters.unmounted += 1,
+            Event::Remounted { .. } => self.counters.remounted += 1,
+            Event::Moved { .. } => self.counters.moved += 1,
+            _ => {}
         }
     }
 }
@@ -116,30 +128,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_are_counted_apart_up_to_a_limit() {
-        let mut count = Count::default();
-        let places: Vec<usize> = (0..300).map(|n| count.place(&format!("fuse.{n}").into())).collect();
-        assert_eq!(places[..3], [0, 1, 2]);
-        assert_eq!(count.place(&"fuse.1".into()), 1);
-        assert!(places[MAX_FSTYPES - 1..].iter().all(|&place| place == MAX_FSTYPES - 1));
-        assert_eq!(count.counters.by_fstype.len(), MAX_FSTYPES);
-        assert_eq!(count.counters.by_fstype[MAX_FSTYPES - 1].fstype, "other");
+    fn types_above_the_limit_are_counted_as_other() {
+        let mut table = CounterTable::default();
+        let indices: Vec<usize> = (0..300).map(|n| table.index_for(&format!("fuse.{n}").into())).collect();
+        assert_eq!(indices[..3], [0, 1, 2]);
+        assert_eq!(table.index_for(&"fuse.1".into()), 1);
+        assert!(indices[MAX_FSTYPES - 1..].iter().all(|&index| index == MAX_FSTYPES - 1));
+        assert_eq!(table.counters.by_fstype.len(), MAX_FSTYPES);
+        assert_eq!(table.counters.by_fstype[MAX_FSTYPES - 1].fstype, "other");
     }
 
     #[test]
-    fn an_answer_falls_into_the_bucket_that_bounds_it() {
+    fn response_is_counted_in_the_bucket_that_bounds_it() {
         let mut durations = Durations::default();
         for ms in [0, 1, 2, 5_000, 60_000] {
-            durations.note(Duration::from_millis(ms));
+            durations.add(Duration::from_millis(ms));
         }
         assert_eq!(durations.buckets, [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1]);
         assert_eq!((durations.count(), durations.sum), (5, Duration::from_millis(65_003)));
     }
 
     #[test]
-    fn every_reason_has_its_place() {
-        for (place, reason) in Reason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, place);
+    fn reasons_are_listed_in_the_order_of_their_counters() {
+        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What happened, as the sinks are told it.
+//! What happened, as it is reported.
 
 use super::{Expected, Failure, Health};
 use platform::{Call, Errno, Mount};
@@ -6,113 +6,113 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One thing worth telling. Each change of a mount's health or place is exactly one event.
+/// One thing worth reporting. Each change of a mount's health or path is exactly one event.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
     /// A mount appeared.
     Mounted {
-        /// It.
+        /// The mount.
         mount: Arc<Mount>,
     },
     /// A mount disappeared.
     Unmounted {
-        /// As it last was.
+        /// The mount, as last seen.
         mount: Arc<Mount>,
-        /// What was last known of it.
+        /// Its last health.
         health: Health,
-        /// How long that had been so.
+        /// How long that had been its health.
         lasted: Duration,
     },
-    /// Options changed, read-only or not among them.
+    /// Options changed, for example to read-only.
     Remounted {
-        /// As it is now.
+        /// The mount now.
         mount: Arc<Mount>,
-        /// As it was.
+        /// The mount before.
         before: Arc<Mount>,
     },
-    /// The same mount is now reached by another path.
+    /// The same mount has another path.
     Moved {
-        /// As it is now.
+        /// The mount now.
         mount: Arc<Mount>,
-        /// Where it was.
+        /// Its path before.
         from: PathBuf,
     },
     /// A mount is dead from now on.
     Failed {
-        /// It.
+        /// The mount.
         mount: Arc<Mount>,
         /// Why.
         failure: Failure,
     },
     /// A mount is dead as before (reminder, or the reason changed).
     StillFailing {
-        /// It.
+        /// The mount.
         mount: Arc<Mount>,
-        /// Why, now.
+        /// Why, at present.
         failure: Failure,
-        /// For how long it has been dead.
+        /// How long it has been dead.
         lasted: Duration,
     },
-    /// A mount that was told to be dead or slow answers in time again.
+    /// A mount that was reported dead or slow responds in time again.
     Recovered {
-        /// It.
+        /// The mount.
         mount: Arc<Mount>,
-        /// For how long it had been dead or slow.
+        /// How long it had been dead or slow.
         lasted: Duration,
-        /// How long the answer took.
+        /// How long the response took.
         took: Duration,
-        /// What it was: `hung`, `failed` or `slow`.
+        /// Its health before: `hung`, `failed` or `slow`.
         was: &'static str,
     },
-    /// A mount answers, but late.
+    /// A mount responds, but late.
     Slow {
-        /// It.
+        /// The mount.
         mount: Arc<Mount>,
-        /// How long the answer took.
+        /// How long the response took.
         took: Duration,
-        /// How late that may be.
+        /// From when on that is late.
         slow_after: Duration,
     },
-    /// The kernel does not let us ask this mount.
+    /// The kernel refuses to let us probe this mount.
     Denied {
-        /// It.
+        /// The mount.
         mount: Arc<Mount>,
-        /// The refusal.
+        /// The error.
         errno: Errno,
         /// The call that was refused.
         call: Call,
     },
-    /// A mount that has to be there is not.
+    /// An expected mount is missing.
     Missing {
-        /// It.
+        /// What is missing.
         expected: Arc<Expected>,
-        /// The mount in which its path lies now: what is written there goes to that one.
+        /// The mount that its path is on meanwhile, which receives what is written there.
         containing_mount: Option<Arc<Mount>>,
     },
-    /// A mount that was told to be missing is there.
+    /// A mount that was reported missing is there.
     Found {
-        /// What was missed.
+        /// What was missing.
         expected: Arc<Expected>,
-        /// What is there.
+        /// The mount that is there.
         mount: Arc<Mount>,
-        /// For how long it had been missing.
+        /// How long it had been missing.
         lasted: Duration,
     },
     /// A run over all mounts is complete.
     Run {
-        /// How many mounts are watched.
+        /// Watched mounts, without the hidden.
         mounts: usize,
-        /// How many of them are dead.
+        /// Dead ones among them.
         dead: usize,
-        /// How many could not be judged because no prober could be had.
+        /// Mounts that could not be judged because no prober was available.
         unjudged: usize,
-        /// From the start of the run to its last verdict.
+        /// From the start of the run until its last mount was judged.
         took: Duration,
     },
 }
 
 impl Event {
-    /// The name of the contract: the field `event` of JSON lines and hooks.
+    /// The stable name: the field `event` of JSON lines and hooks.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -131,7 +131,7 @@ impl Event {
         }
     }
 
-    /// The mount it is about; a run is about all, and a missing one is none.
+    /// The mount that the event is about, if it is about one that exists.
     #[must_use]
     pub const fn mount(&self) -> Option<&Arc<Mount>> {
         match self {

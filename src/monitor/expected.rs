@@ -1,9 +1,9 @@
-//! Mounts that have to be there. One that is not is believed to be missing only after a second look at the table:
-//! between an unmount and the mount that follows it, nothing is missing yet.
+//! Mounts that have to be there. One counts as missing only when a second reading of the table lacks it too: between an
+//! unmount and the mount that follows it, nothing is missing.
 
-use super::visible::Hidden;
-use super::{Event, Monitor, Time, Timer};
-use platform::Mount;
+use super::registry::HiddenMounts;
+use super::{Event, Time};
+use platform::{Mount, MountTable};
 use rustc_hash::FxHashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,36 +11,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// From the reading of the table that lacks a mount to the one that proves it missing.
-const SECOND_LOOK: Duration = Duration::from_secs(1);
+const RECHECK_DELAY: Duration = Duration::from_secs(1);
 
-type Fits = Box<dyn Fn(&Mount) -> bool + Send + Sync>;
+type MountMatcher = Box<dyn Fn(&Mount) -> bool + Send + Sync>;
 
 /// A mount that has to be there.
 pub struct Expected {
-    /// Where.
+    /// Its path.
     pub mountpoint: PathBuf,
-    /// What, as far as it is said: `nfs4 from nas:/export`, or nothing.
+    /// What is to be mounted there, as far as it is known: `nfs4 from nas:/export`, or empty.
     pub what: String,
-    /// Who says so, for people: a file and a line.
+    /// What demands it, for people: a file and a line.
     pub origin: String,
-    fits: Fits,
+    matches: MountMatcher,
 }
 
 impl Expected {
-    /// `fits` says whether a mount at that place will do.
+    /// `matches` tells whether a mount at that path is the right one.
     pub fn new(
         mountpoint: PathBuf,
         what: String,
         origin: String,
-        fits: impl Fn(&Mount) -> bool + Send + Sync + 'static,
+        matches: impl Fn(&Mount) -> bool + Send + Sync + 'static,
     ) -> Expected {
-        Expected { mountpoint, what, origin, fits: Box::new(fits) }
+        Expected { mountpoint, what, origin, matches: Box::new(matches) }
     }
 
-    /// Is this the mount? An automount trigger stands for it: it is mounted as soon as somebody wants it.
+    /// Is this the mount? An automount trigger counts as the mount that it stands for.
     #[must_use]
     pub fn is(&self, mount: &Mount) -> bool {
-        mount.mountpoint == self.mountpoint && (mount.fstype == "autofs" || (self.fits)(mount))
+        mount.mountpoint == self.mountpoint && (mount.fstype == "autofs" || (self.matches)(mount))
     }
 }
 
@@ -61,16 +61,22 @@ impl fmt::Debug for Expected {
 /// What is known of an expected mount.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ExpectedStatus {
-    /// It.
+    /// The mount.
     pub expected: Arc<Expected>,
     /// Since when it is missing, if it is.
     pub missing_since: Option<Time>,
-    /// The mount in which its path lies meanwhile.
+    /// While it is missing, the mount that its path is on.
     pub containing_mount: Option<Arc<Mount>>,
 }
 
+#[derive(Debug, Default)]
+pub(super) struct ExpectedMounts {
+    mounts: Vec<ExpectedMount>,
+    recheck_at: Option<Time>,
+}
+
 #[derive(Debug)]
-pub(super) struct Watched {
+struct ExpectedMount {
     expected: Arc<Expected>,
     presence: Presence,
     containing_mount: Option<Arc<Mount>>,
@@ -78,116 +84,120 @@ pub(super) struct Watched {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Presence {
-    /// Not looked for yet, or there.
-    There,
-    /// Not seen since then.
+    /// There, or not checked yet.
+    Present,
+    /// Not seen since then, by one reading.
     Suspected(Time),
-    /// Told to be missing; not seen since then.
+    /// Not seen since then, and reported.
     Missing(Time),
 }
 
-impl Monitor {
-    /// From now on these mounts have to be there. What was known of those that had to be there before is kept, and
-    /// the mount point says which these are: a line that was added above them in a file is no news of them.
-    pub(super) fn expect(&mut self, now: Time, expected: &[Arc<Expected>]) {
-        let before = std::mem::take(&mut self.expected).into_iter();
-        let mut before: FxHashMap<PathBuf, Watched> =
-            before.map(|watched| (watched.expected.mountpoint.clone(), watched)).collect();
-        self.expected = expected
-            .iter()
-            .map(|expected| {
-                let known = before.remove(&expected.mountpoint);
-                let (presence, containing_mount) = known
-                    .map_or((Presence::There, None), |watched| (watched.presence, watched.containing_mount));
-                Watched { expected: Arc::clone(expected), presence, containing_mount }
-            })
-            .collect();
-        if self.saw_table {
-            let hidden = Hidden::of(&self.table);
-            self.look_for_expected(now, &hidden);
-        }
-    }
-
-    /// Is somebody still to be looked for a second time?
-    pub(super) fn suspects_missing(&self) -> bool {
-        self.expected.iter().any(|watched| matches!(watched.presence, Presence::Suspected(_)))
-    }
-
-    pub(super) fn expected_status(&self) -> Vec<ExpectedStatus> {
-        let status = |watched: &Watched| ExpectedStatus {
-            expected: Arc::clone(&watched.expected),
-            missing_since: match watched.presence {
-                Presence::Missing(since) => Some(since),
-                Presence::There | Presence::Suspected(_) => None,
-            },
-            containing_mount: watched.containing_mount.clone(),
+impl ExpectedMounts {
+    /// Replaces the expected mounts. What is known of those that were expected before is kept; the mount point
+    /// identifies them, for lines may have been inserted above them in a file.
+    pub(super) fn replace(&mut self, expected: Vec<Arc<Expected>>) {
+        let mut before: FxHashMap<PathBuf, ExpectedMount> =
+            self.mounts.drain(..).map(|mount| (mount.expected.mountpoint.clone(), mount)).collect();
+        let keep = |expected: Arc<Expected>| match before.remove(&expected.mountpoint) {
+            Some(known) => ExpectedMount { expected, ..known },
+            None => ExpectedMount { expected, presence: Presence::Present, containing_mount: None },
         };
-        self.expected.iter().map(status).collect()
+        self.mounts = expected.into_iter().map(keep).collect();
     }
 
-    /// The table was read.
-    pub(super) fn look_for_expected(&mut self, now: Time, hidden: &Hidden) {
-        if self.expected.is_empty() {
-            return;
-        }
-        let mut watched = std::mem::take(&mut self.expected);
-        let mut places: FxHashMap<&Path, Vec<&Arc<Mount>>> =
-            watched.iter().map(|watched| (watched.expected.mountpoint.as_path(), Vec::new())).collect();
-        for mount in self.table.iter().filter(|mount| !hidden.contains(mount.key)) {
-            if let Some(here) = places.get_mut(mount.mountpoint.as_path()) {
-                here.push(mount);
-            }
-        }
-        let seen: Vec<Option<Arc<Mount>>> = watched
-            .iter()
-            .map(|watched| {
-                let here = &places[watched.expected.mountpoint.as_path()];
-                here.iter().find(|mount| watched.expected.is(mount)).map(|mount| Arc::clone(mount))
-            })
-            .collect();
-        drop(places);
-        for (watched, seen) in watched.iter_mut().zip(seen) {
-            match seen {
-                Some(mount) => self.expected_is_there(now, watched, mount),
-                None => self.expected_is_not_seen(now, watched, hidden),
-            }
-        }
-        self.expected = watched;
+    /// Is a mount not seen that a second reading can prove missing?
+    pub(super) fn has_suspects(&self) -> bool {
+        self.mounts.iter().any(|mount| matches!(mount.presence, Presence::Suspected(_)))
     }
 
-    fn expected_is_there(&mut self, now: Time, watched: &mut Watched, mount: Arc<Mount>) {
-        if let Presence::Missing(since) = watched.presence {
-            let expected = Arc::clone(&watched.expected);
-            self.report(Event::Found { expected, mount, lasted: now - since });
+    /// Compares the expected mounts with the table.
+    pub(super) fn check(&mut self, now: Time, table: &MountTable, hidden: &HiddenMounts) -> Vec<Event> {
+        if self.mounts.is_empty() {
+            return Vec::new();
         }
-        watched.presence = Presence::There;
-        watched.containing_mount = None;
+        let mut candidates: FxHashMap<&Path, Vec<&Arc<Mount>>> =
+            self.mounts.iter().map(|mount| (mount.expected.mountpoint.as_path(), Vec::new())).collect();
+        for mount in table.iter().filter(|mount| !hidden.contains(mount.key)) {
+            if let Some(candidates) = candidates.get_mut(mount.mountpoint.as_path()) {
+                candidates.push(mount);
+            }
+        }
+        let find = |ExpectedMount { expected, .. }: &ExpectedMount| {
+            let mut candidates = candidates[expected.mountpoint.as_path()].iter();
+            candidates.find(|mount| expected.is(mount)).map(|&mount| Arc::clone(mount))
+        };
+        let found: Vec<Option<Arc<Mount>>> = self.mounts.iter().map(find).collect();
+        let mut events = Vec::new();
+        for (expected, found) in self.mounts.iter_mut().zip(found) {
+            events.extend(match found {
+                Some(mount) => expected.on_present(now, mount),
+                None => expected.on_absent(now, table, hidden),
+            });
+            if expected.presence == Presence::Suspected(now) {
+                self.recheck_at = Some(now + RECHECK_DELAY);
+            }
+        }
+        events
     }
 
-    fn expected_is_not_seen(&mut self, now: Time, watched: &mut Watched, hidden: &Hidden) {
-        match watched.presence {
-            Presence::There => {
-                watched.presence = Presence::Suspected(now);
-                self.timers.set(Timer::Expected, now + SECOND_LOOK);
+    /// Is the second reading due?
+    pub(super) fn take_recheck(&mut self, now: Time) -> bool {
+        self.recheck_at.take_if(|at| *at <= now).is_some()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        self.recheck_at
+    }
+
+    pub(super) fn status(&self) -> Vec<ExpectedStatus> {
+        let status = |mount: &ExpectedMount| ExpectedStatus {
+            expected: Arc::clone(&mount.expected),
+            missing_since: match mount.presence {
+                Presence::Missing(since) => Some(since),
+                Presence::Present | Presence::Suspected(_) => None,
+            },
+            containing_mount: mount.containing_mount.clone(),
+        };
+        self.mounts.iter().map(status).collect()
+    }
+}
+
+impl ExpectedMount {
+    fn on_present(&mut self, now: Time, mount: Arc<Mount>) -> Option<Event> {
+        self.containing_mount = None;
+        match std::mem::replace(&mut self.presence, Presence::Present) {
+            Presence::Missing(since) => {
+                Some(Event::Found { expected: Arc::clone(&self.expected), mount, lasted: now - since })
             }
-            Presence::Suspected(since) if now >= since + SECOND_LOOK => {
-                watched.presence = Presence::Missing(since);
-                watched.containing_mount = self.around(&watched.expected.mountpoint, hidden);
+            Presence::Present | Presence::Suspected(_) => None,
+        }
+    }
+
+    fn on_absent(&mut self, now: Time, table: &MountTable, hidden: &HiddenMounts) -> Option<Event> {
+        match self.presence {
+            Presence::Present => {
+                self.presence = Presence::Suspected(now);
+                None
+            }
+            Presence::Suspected(since) if now >= since + RECHECK_DELAY => {
+                self.presence = Presence::Missing(since);
+                self.containing_mount = mount_containing(&self.expected.mountpoint, table, hidden);
                 let (expected, containing_mount) =
-                    (Arc::clone(&watched.expected), watched.containing_mount.clone());
-                self.report(Event::Missing { expected, containing_mount });
+                    (Arc::clone(&self.expected), self.containing_mount.clone());
+                Some(Event::Missing { expected, containing_mount })
             }
-            Presence::Suspected(_) => {}
+            Presence::Suspected(_) => None,
             Presence::Missing(_) => {
-                watched.containing_mount = self.around(&watched.expected.mountpoint, hidden);
+                self.containing_mount = mount_containing(&self.expected.mountpoint, table, hidden);
+                None
             }
         }
     }
+}
 
-    /// The mount that this path lies in.
-    fn around(&self, path: &Path, hidden: &Hidden) -> Option<Arc<Mount>> {
-        let visible = self.table.iter().filter(|mount| !hidden.contains(mount.key));
-        let around = visible.filter(|mount| path.starts_with(&mount.mountpoint));
-        around.max_by_key(|mount| mount.mountpoint.as_os_str().len()).cloned()
-    }
+/// The visible mount that this path is on.
+fn mount_containing(path: &Path, table: &MountTable, hidden: &HiddenMounts) -> Option<Arc<Mount>> {
+    let visible = table.iter().filter(|mount| !hidden.contains(mount.key));
+    let containing = visible.filter(|mount| path.starts_with(&mount.mountpoint));
+    containing.max_by_key(|mount| mount.mountpoint.as_os_str().len()).cloned()
 }

@@ -1,145 +1,128 @@
 //! What goes into the monitor and what comes out.
 
-use super::{Event, Expected, Policy};
+use super::{Event, MonitorConfig};
 use platform::evidence::Evidence;
 use platform::{Call, DeviceNumber, Mount, MountTable, ProbeOutcome, Target};
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Names one probe for as long as the daemon runs.
+/// Identifies one probe for as long as the daemon runs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ProbeId(pub u64);
 
 /// Something that happened outside.
 #[derive(Debug)]
 pub enum Input {
-    /// The kernel says that a file server does not answer, and not which.
-    ServerNotResponding,
     /// The mount table was read.
     TableUpdate(MountTable),
     /// A probe ended with an outcome, in time or late.
     ProbeResponded {
-        /// Which.
+        /// The probe.
         probe: ProbeId,
-        /// How.
+        /// What its calls returned.
         outcome: ProbeOutcome,
         /// How long its calls took.
         took: Duration,
     },
     /// The prober confirms that a probe is inside a call.
     ProbeStuck {
-        /// Which.
+        /// The probe.
         probe: ProbeId,
         /// The call.
         call: Call,
-        /// For how long its thread has been at it.
+        /// How long its thread has been working on it.
         elapsed: Duration,
     },
-    /// A probe ended without saying anything about its mount: its prober died, did not start or does not respond.
+    /// A probe ended without a response: its prober died, did not start or does not respond.
     ProbeAborted {
-        /// Which.
+        /// The probe.
         probe: ProbeId,
     },
-    /// A condemned probe resists SIGKILL.
+    /// The prober of an abandoned probe cannot be killed.
     ProbeStranded {
-        /// Which.
+        /// The probe.
         probe: ProbeId,
     },
-    /// A condemned probe is gone without an answer: its mount may be asked again.
+    /// An abandoned probe ended without a response: its mount can be probed again.
     ProbeFreed {
-        /// Which.
+        /// The probe.
         probe: ProbeId,
     },
-    /// A part of the evidence about a file system.
+    /// A part of the evidence about a superblock was found.
     EvidenceFound {
-        /// Which.
+        /// The superblock.
         superblock: DeviceNumber,
-        /// What was learned.
+        /// What was found.
         evidence: Box<Evidence>,
     },
-    /// No more will come of the evidence that was to be collected.
+    /// The collection of evidence about a superblock ended.
     EvidenceEnded {
-        /// About which.
+        /// The superblock.
         superblock: DeviceNumber,
     },
-    /// Somebody wants fresh evidence about what is dead at these mount points.
+    /// Fresh evidence is wanted about what is dead at these mount points.
     EvidenceRequested {
-        /// Which.
+        /// The mount points.
         mountpoints: Vec<PathBuf>,
     },
-    /// The kernel's client says something of a server.
+    /// The kernel's client reports the state of a server.
     ServerStatusHint {
-        /// Its name, as mounts have it.
+        /// Its name, as in the device of its mounts.
         server: Vec<u8>,
-        /// That it responds again, or that it does not.
+        /// It responds again, or it does not.
         responds: bool,
     },
-    /// This process was not running for that long: whatever was waited for gets the time back.
-    Stalled(Duration),
+    /// The kernel reports that some file server does not respond, but not which.
+    ServerNotResponding,
     /// The configuration was loaded again.
     Reconfigured(MonitorConfig),
+    /// This process did not run for that long: deadlines are extended.
+    Stalled(Duration),
 }
 
-/// What the operator configures.
-pub struct MonitorConfig {
-    /// From one run to the next.
-    pub poll_interval: Duration,
-    /// Which mounts are watched, and how.
-    pub policy: Policy,
-    /// Mounts that have to be there.
-    pub expected: Vec<Arc<Expected>>,
-}
-
-impl fmt::Debug for MonitorConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MonitorConfig").field("poll_interval", &self.poll_interval).finish_non_exhaustive()
-    }
+/// Something to be done outside. Executed in order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// Probe this mount.
+    StartProbe {
+        /// The probe's new id.
+        probe: ProbeId,
+        /// The mount.
+        target: Arc<Target>,
+    },
+    /// This probe is past its deadline: ask its prober whether it is inside a call.
+    ConfirmHang {
+        /// The probe.
+        probe: ProbeId,
+    },
+    /// The mount of this probe was judged without its response: end it.
+    AbandonProbe {
+        /// The probe.
+        probe: ProbeId,
+    },
+    /// Collect evidence about a superblock. `EvidenceEnded` follows, and before it what is found.
+    CollectEvidence {
+        /// One of its mounts.
+        mount: Arc<Mount>,
+        /// The table's ids of all its mounts.
+        mount_ids: Vec<u32>,
+        /// The probe that waits for it, whose thread can be examined while it is stuck.
+        probe: Option<ProbeId>,
+        /// It is hung, and no other file system of its family is.
+        alone: bool,
+        /// How long its server may be waited for.
+        patience: Duration,
+    },
+    /// Report an event.
+    Report(Event),
 }
 
 /// Why the mount table may be out of date.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum TableDoubt {
-    /// A run has started: a good moment to read it in full, for not every change causes an event.
+    /// A run has started: a good moment for a full reading, because not every change causes an event.
     RunStarted,
-    /// A probe's response contradicts it, or an expected mount is missing in it.
+    /// A response contradicts it, or an expected mount is not in it.
     Contradicted,
-}
-
-/// Something to be done outside. Carried out in order.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Effect {
-    /// Ask this mount.
-    StartProbe {
-        /// Under this name.
-        probe: ProbeId,
-        /// The mount.
-        target: Arc<Target>,
-    },
-    /// This probe is overdue: ask its prober whether it is really inside a call.
-    ConfirmHang {
-        /// Which.
-        probe: ProbeId,
-    },
-    /// The verdict on this probe is spoken: get rid of it.
-    AbandonProbe {
-        /// Which.
-        probe: ProbeId,
-    },
-    /// Collect evidence about this mount's file system. `EvidenceEnded` follows, and before it what is found.
-    CollectEvidence {
-        /// One of its mounts.
-        mount: Arc<Mount>,
-        /// The table's ids of all of them.
-        mount_ids: Vec<u32>,
-        /// The probe that waits for it, which can be looked at while it is there.
-        probe: Option<ProbeId>,
-        /// Does it hang, and no other file system of its kind?
-        alone: bool,
-        /// For how long its server may be waited for.
-        patience: Duration,
-    },
-    /// Tell people.
-    Report(Event),
 }

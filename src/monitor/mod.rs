@@ -1,229 +1,159 @@
 //! What the monitor knows and decides. Pure: no I/O, no clock, no threads, no logging. Time is an argument, decisions
-//! are [`Effect`]s; `daemon` carries them out and feeds back what happens.
+//! are [`Effect`]s; `daemon` executes them and feeds back what happens.
 //!
-//! Read on in this order: [`Input`] and [`Effect`]; `mounts` (the table is applied), `asking` (who is asked when),
-//! `verdict` (what an answer or its absence means), `run`. `slot` holds what is remembered.
+//! Components own their data; none reads another's fields:
+//! * `registry`: the mount table, the watched mounts, their superblocks, visibility and health
+//! * `scheduler`: which mount is probed when, runs, back-off, probes in flight
+//! * `health`: what the outcome of a probe means (`classify`)
+//! * `reports`: what was reported about each mount, and reminders
+//! * `expected`: mounts that have to be there
+//! * `evidence`: when evidence is collected, and what was found
+//! * `server_hints`: what the kernel says about servers
+//!
+//! [`Monitor::handle`] and [`Monitor::settle`] connect them, with one file for each kind of input: `table`, `probing`,
+//! `responses`, `collecting`.
 
-mod asking;
+mod collecting;
+mod config;
 mod counters;
-mod diff;
 mod event;
 mod evidence;
 mod expected;
-mod expiry;
 mod health;
 mod interface;
-mod mounts;
-mod reconfigure;
-mod retry;
-mod run;
-mod settings;
-mod silence;
-mod slot;
-mod spread;
+mod probing;
+mod registry;
+mod reports;
+mod responses;
+mod scheduler;
+mod server_hints;
 mod status;
+mod table;
 #[doc(hidden)]
 pub mod testing;
 mod time;
 mod timers;
-mod verdict;
-mod visible;
 
+pub use config::{MonitorConfig, Policy, ProbeSettings};
 pub use counters::{Counters, DURATION_BOUNDS, Durations, FsCounters};
-pub use diff::{Change, diff};
 pub use event::Event;
 pub use evidence::{EvidenceRecord, server_name};
 pub use expected::{Expected, ExpectedStatus};
 pub use health::{Failure, Health, Reason};
-pub use interface::{Effect, Input, MonitorConfig, ProbeId, TableDoubt};
-pub use settings::ProbeSettings;
+pub use interface::{Effect, Input, ProbeId, TableDoubt};
+pub use registry::{Change, diff};
+pub(crate) use scheduler::splitmix64;
 pub use status::{LastResponse, LastRun, MountStatus, Status};
 pub use time::Time;
 
-use counters::Count;
-use platform::{DeviceNumber, Mount, MountKey, MountTable};
-use run::Run;
-use rustc_hash::FxHashMap;
-use slot::{Probe, Slot, Superblock};
-use spread::Spread;
-pub(crate) use spread::splitmix64;
+use counters::CounterTable;
+use evidence::EvidencePolicy;
+use expected::ExpectedMounts;
+use platform::{DeviceNumber, MountKey, MountTable};
+use registry::Registry;
+use reports::Reports;
+use scheduler::{Due, Scheduler};
+use server_hints::ServerHints;
 use std::collections::VecDeque;
 use std::fmt;
-use std::time::Duration;
-use timers::Timers;
 
-/// What the offset of the runs is drawn for; no mount has this identity.
-const OFFSET_OF_RUNS: u64 = 0;
-
-/// Which mounts are watched, and how: `None` for one that is not to be touched.
-pub type Policy = Box<dyn Fn(&Mount) -> Option<ProbeSettings> + Send>;
-
-/// The state machine. Feed it with [`Monitor::handle`], carry out [`Monitor::next_action`] until there is none, and
-/// come back at [`Monitor::next_deadline`] at the latest.
+/// The state machine. Feed it with [`Monitor::handle`], call [`Monitor::settle`], execute [`Monitor::next_effect`] until
+/// there is none, and come back at [`Monitor::next_deadline`] at the latest.
 pub struct Monitor {
     policy: Policy,
-    /// From one run to the next.
-    interval: Duration,
-    spread: Spread,
-    table: MountTable,
-    /// The table's ids, for the way up to a parent.
-    by_id: FxHashMap<u32, MountKey>,
-    slots: FxHashMap<MountKey, Slot>,
-    superblocks: FxHashMap<DeviceNumber, Superblock>,
-    probes: FxHashMap<ProbeId, Probe>,
-    last_probe: u64,
-    /// Mounts that may be asked as soon as the window has room.
-    ready: VecDeque<MountKey>,
-    /// Places of the window that are taken.
-    young: usize,
-    /// Young probes and when they grow old; those that were answered meanwhile are still in it.
-    growing_old: VecDeque<(Time, ProbeId)>,
-    /// Condemned or lost probes: nothing is expected of them any more.
-    given_up: usize,
-    /// Mounts that are hung right now.
-    hung: usize,
-    timers: Timers<Timer>,
-    doubt: Option<TableDoubt>,
-    run: Run,
-    /// When the last run was due, whether it was opened or became part of the one before.
-    last_due: Time,
-    runs_begun: u64,
-    expected: Vec<expected::Watched>,
+    registry: Registry,
+    scheduler: Scheduler,
+    reports: Reports,
+    expected: ExpectedMounts,
+    evidence: EvidencePolicy,
+    hints: ServerHints,
+    counters: CounterTable,
     last_run: Option<LastRun>,
-    count: Count,
-    saw_table: bool,
-    /// Changes of health so far.
-    health_revision: u64,
-    /// File systems that evidence is being collected about.
-    collecting: usize,
-    /// What the kernel said last of servers, and when.
-    heeded: Vec<(Vec<u8>, bool, Time)>,
-    /// A hang is over: what lies behind it is to be asked again.
-    way_is_free: bool,
-    /// When all network file systems were asked because the kernel waits for one of them.
-    asked_for_silence: Option<Time>,
+    table_doubt: Option<TableDoubt>,
     effects: VecDeque<Effect>,
 }
 
-/// Something to be done at a time.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-enum Timer {
-    /// A probe grows old or is overdue.
-    Probe(ProbeId),
-    /// A hung file system is asked again.
-    Retry(DeviceNumber),
-    /// A mount is asked again, by its own interval or because it is dead.
-    Ask(MountKey),
-    /// A mount is still dead: remind people.
-    Remind(MountKey),
-    /// An expected mount is looked for a second time.
-    Expected,
-    /// The next run begins.
-    Run,
-    /// A reminder about a mount of this file system is near.
-    Evidence(DeviceNumber),
-}
-
 impl Monitor {
-    /// A monitor that starts a run each `poll_interval`, the first with the first mount table.
+    /// A monitor that starts its first run with the first mount table.
+    ///
+    /// `seed` keeps this machine apart from others that started at the same moment or lost the same server: each should
+    /// have its own. The second run then follows anywhere within the interval after the first, and pauses before retries
+    /// are a little shorter. 0 changes nothing.
     #[must_use]
-    pub fn new(config: MonitorConfig) -> Monitor {
-        let mut monitor = Monitor {
+    pub fn new(config: MonitorConfig, seed: u64) -> Monitor {
+        let mut expected = ExpectedMounts::default();
+        expected.replace(config.expected);
+        Monitor {
             policy: config.policy,
-            interval: config.poll_interval,
-            spread: Spread::default(),
-            table: MountTable::default(),
-            by_id: FxHashMap::default(),
-            slots: FxHashMap::default(),
-            superblocks: FxHashMap::default(),
-            probes: FxHashMap::default(),
-            last_probe: 0,
-            ready: VecDeque::new(),
-            young: 0,
-            growing_old: VecDeque::new(),
-            given_up: 0,
-            hung: 0,
-            timers: Timers::new(),
-            doubt: None,
-            run: Run::default(),
-            last_due: Time::default(),
-            runs_begun: 0,
-            expected: Vec::new(),
+            registry: Registry::default(),
+            scheduler: Scheduler::new(config.poll_interval, seed),
+            reports: Reports::default(),
+            expected,
+            evidence: EvidencePolicy::default(),
+            hints: ServerHints::default(),
+            counters: CounterTable::default(),
             last_run: None,
-            count: Count::default(),
-            saw_table: false,
-            health_revision: 0,
-            collecting: 0,
-            heeded: Vec::new(),
-            way_is_free: false,
-            asked_for_silence: None,
+            table_doubt: None,
             effects: VecDeque::new(),
-        };
-        monitor.expect(Time::default(), &config.expected);
-        monitor
+        }
     }
 
-    /// Keeps this machine apart from others that started at the same moment or lost the same server: `seed` should be
-    /// its own. The second run then follows anywhere within the interval after the first, and pauses before another
-    /// attempt are a little shorter. 0 leaves everything as it is.
-    #[must_use]
-    pub fn spread(mut self, seed: u64) -> Monitor {
-        self.spread = Spread::of(seed);
-        self
-    }
-
-    /// Takes in what happened, and everything that is due by `now`. Time never runs backwards.
+    /// Takes in what happened. Time never runs backwards.
     pub fn handle(&mut self, now: Time, input: Input) {
         match input {
-            Input::TableUpdate(table) => {
-                self.count.counters.table_reads += 1;
-                self.table_was_read(now, table);
+            Input::TableUpdate(table) => self.update_table(now, table),
+            Input::ProbeResponded { probe, outcome, took } => self.on_response(now, probe, &outcome, took),
+            Input::ProbeStuck { probe, call, elapsed } => self.on_probe_stuck(now, probe, call, elapsed),
+            Input::ProbeAborted { probe } => self.on_probe_aborted(now, probe),
+            Input::ProbeStranded { probe } => self.scheduler.strand(probe),
+            Input::ProbeFreed { probe } => self.on_probe_freed(now, probe),
+            Input::EvidenceFound { superblock, evidence } => {
+                self.on_evidence_found(now, superblock, *evidence);
             }
-            Input::ProbeResponded { probe, outcome, took } => self.answered(now, probe, outcome, took),
-            Input::ProbeStuck { probe, call, elapsed } => self.stuck(now, probe, call, elapsed),
-            Input::ProbeAborted { probe } => self.aborted(now, probe),
-            Input::ProbeStranded { probe } => self.lost(probe),
-            Input::ProbeFreed { probe } => self.freed(now, probe),
-            Input::EvidenceFound { superblock, evidence } => self.evidence_found(now, superblock, *evidence),
-            Input::EvidenceEnded { superblock } => self.evidence_ended(superblock),
-            Input::EvidenceRequested { mountpoints } => self.collect_on_wish(now, &mountpoints),
-            Input::ServerStatusHint { server, responds } => self.server_sign(now, &server, responds),
-            Input::ServerNotResponding => self.server_is_silent(now),
-            Input::Stalled(lost) => self.give_time_back(lost),
-            Input::Reconfigured(config) => {
-                self.reconfigure(now, config.poll_interval, config.policy);
-                self.expect(now, &config.expected);
-            }
+            Input::EvidenceEnded { superblock } => self.on_evidence_ended(superblock),
+            Input::EvidenceRequested { mountpoints } => self.collect_on_request(now, &mountpoints),
+            Input::ServerStatusHint { server, responds } => self.on_server_hint(now, &server, responds),
+            Input::ServerNotResponding => self.on_server_stall(now),
+            Input::Reconfigured(config) => self.reconfigure(now, config),
+            Input::Stalled(lost) => self.scheduler.extend_deadlines(lost),
         }
     }
 
-    /// To be called when all inputs of one turn are in: does what is due by `now`. Answers that are already here are
-    /// so judged before deadlines.
+    /// Does what is due by `now`. To be called when all inputs of one turn are in, so that responses that have arrived
+    /// are handled before deadlines are judged.
     pub fn settle(&mut self, now: Time) {
-        self.end_grace(now);
-        while let Some(timer) = self.timers.pop(now) {
-            match timer {
-                Timer::Probe(probe) => self.probe_timer(now, probe),
-                Timer::Retry(superblock) => self.retry(now, superblock),
-                Timer::Ask(key) => self.own_timer(now, key),
-                Timer::Remind(key) => self.remind(now, key),
-                Timer::Expected => self.doubt = Some(TableDoubt::Contradicted),
-                Timer::Run => self.begin_run(now),
-                Timer::Evidence(superblock) => self.collect_for_reminder(now, superblock),
+        while let Some(due) = self.scheduler.pop_due_probe(now) {
+            self.on_probe_due(now, due);
+        }
+        while let Some(due) = self.scheduler.pop_due(now) {
+            match due {
+                Due::Superblock(superblock) => self.on_superblock_due(now, superblock),
+                Due::Mount(key) => self.on_mount_due(now, key),
+                Due::Run => self.start_run(now),
             }
         }
-        if std::mem::take(&mut self.way_is_free) {
-            self.ask_what_was_behind(now);
+        while let Some(key) = self.reports.pop_due_reminder(now) {
+            self.remind(now, key);
+        }
+        while let Some(superblock) = self.evidence.pop_due(now) {
+            self.collect_for_reminder(now, superblock);
+        }
+        if self.expected.take_recheck(now) {
+            self.doubt_table(TableDoubt::Contradicted);
+        }
+        if self.registry.take_hang_ended() {
+            self.reprobe_blocked(now);
         }
         self.start_ready(now);
         self.close_run(now);
     }
 
-    /// When [`Monitor::settle`] has something to do again, if nothing else happens.
+    /// When [`Monitor::settle`] has something to do if no input comes before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        let grace = self.growing_old.front().map(|&(at, _)| at);
-        self.timers.next().into_iter().chain(grace).min()
+        let others =
+            [self.reports.next_deadline(), self.evidence.next_deadline(), self.expected.next_deadline()];
+        self.scheduler.next_deadline().into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// The next thing to do, in order.
@@ -231,125 +161,93 @@ impl Monitor {
         self.effects.pop_front()
     }
 
-    /// Returns once why the mount table should be read, if there is a reason since the last call.
+    /// Why the mount table should be read, if there is a reason since the last call.
     pub fn take_table_doubt(&mut self) -> Option<TableDoubt> {
-        self.doubt.take()
+        self.table_doubt.take()
     }
 
-    /// How often the health of a mount has changed so far: whoever shows [`Monitor::status`] need not show it again
-    /// before that grows or something is reported.
+    /// How often the health of a mount has changed so far. [`Monitor::status`] changes only if this does, or if
+    /// something is reported.
     #[must_use]
     pub fn health_revision(&self) -> u64 {
-        self.health_revision
+        self.registry.health_revision()
     }
 
-    /// The mount table, watched or not.
+    /// The mount table, watched mounts and others.
     #[must_use]
     pub fn table(&self) -> &MountTable {
-        &self.table
+        self.registry.table()
+    }
+
+    /// Is evidence being collected?
+    #[must_use]
+    pub fn is_collecting(&self) -> bool {
+        self.evidence.is_collecting()
     }
 
     /// What is known now.
     #[must_use]
     pub fn status(&self) -> Status {
         let mut status = Status {
-            in_flight: self.probes.len(),
+            in_flight: self.scheduler.in_flight(),
             last_run: self.last_run,
-            counters: self.count.counters.clone(),
-            expected: self.expected_status(),
+            counters: self.counters.counters().clone(),
+            expected: self.expected.status(),
             ..Status::default()
         };
-        for slot in self.table.iter().filter_map(|mount| self.slots.get(&mount.key)) {
-            status.total += usize::from(!slot.hidden);
-            status.dead += usize::from(slot.health.failure().is_some());
+        for entry in self.registry.ordered() {
+            status.total += usize::from(!entry.is_hidden());
+            status.dead += usize::from(entry.health().failure().is_some());
             status.mounts.push(MountStatus {
-                mount: slot.mount.clone(),
-                health: slot.health.clone(),
-                since: slot.since,
-                last_response: slot.answered,
-                waiting_since: self.waiting_since(slot),
-                settings: slot.settings,
+                mount: entry.mount().clone(),
+                health: entry.health().clone(),
+                since: entry.since(),
+                last_response: entry.last_response(),
+                waiting_since: self.scheduler.waiting_since(entry.key()),
+                settings: *entry.settings(),
             });
         }
         status
     }
 
+    fn doubt_table(&mut self, doubt: TableDoubt) {
+        self.table_doubt = self.table_doubt.max(Some(doubt));
+    }
+
     fn report(&mut self, event: Event) {
-        let counters = &mut self.count.counters;
-        match event {
-            Event::Mounted { .. } => counters.mounted += 1,
-            Event::Unmounted { .. } => counters.unmounted += 1,
-            Event::Remounted { .. } => counters.remounted += 1,
-            Event::Moved { .. } => counters.moved += 1,
-            Event::Failed { .. }
-            | Event::StillFailing { .. }
-            | Event::Recovered { .. }
-            | Event::Slow { .. }
-            | Event::Denied { .. }
-            | Event::Missing { .. }
-            | Event::Found { .. }
-            | Event::Run { .. } => {}
-        }
+        self.counters.on_event(&event);
         self.effects.push_back(Effect::Report(event));
     }
 
-    fn begin_run(&mut self, now: Time) {
-        self.runs_begun += 1;
-        self.timers.set(Timer::Run, now + self.until_next_run());
-        self.last_due = now;
-        self.doubt = self.doubt.max(Some(TableDoubt::RunStarted));
-        let opened = self.run.open(now);
-        let keys: Vec<MountKey> = self.table.iter().map(|mount| mount.key).collect();
-        for key in keys {
-            let Some(slot) = self.slots.get_mut(&key).filter(|slot| !slot.hidden) else { continue };
-            if opened.is_some() {
-                slot.run = opened;
-                self.run.expect_one();
-            }
-            if slot.pause == self.interval || slot.health == Health::Pending {
-                self.ask(now, key);
-            } else if !self.slots.get(&key).is_some_and(|slot| self.is_awaited(slot)) {
-                self.settle_for_run(key); // on a schedule of its own: its standing verdict counts
-            }
+    fn report_all(&mut self, events: impl IntoIterator<Item = Event>) {
+        for event in events {
+            self.report(event);
         }
     }
 
-    /// From the beginning of the last run to that of the next.
-    fn until_next_run(&self) -> Duration {
-        match self.runs_begun {
-            0 | 1 => self.spread.first_wait(self.interval, OFFSET_OF_RUNS),
-            _ => self.interval,
+    /// Plans the next reminder about a dead mount, and the collection of evidence before it.
+    fn plan_reminder(&mut self, now: Time, key: MountKey, superblock: DeviceNumber) {
+        if let Some(at) = self.reports.plan_reminder(now, key) {
+            self.evidence.plan_for_reminder(superblock, now, at);
         }
     }
 
-    /// The run no longer waits for this mount.
-    fn settle_for_run(&mut self, key: MountKey) {
-        if let Some(slot) = self.slots.get_mut(&key) {
-            self.run.settle(&mut slot.run);
-        }
-    }
-
+    /// Reports the run if it is complete. The first also waits until it is known which expected mounts are missing.
     fn close_run(&mut self, now: Time) {
-        // Whoever runs once is told what is missing.
-        if self.last_run.is_none() && self.suspects_missing() || !self.run.close_if_complete() {
+        if self.last_run.is_none() && self.expected.has_suspects() {
             return;
         }
-        let (mut mounts, mut dead) = (0, 0);
-        for slot in self.slots.values().filter(|slot| !slot.hidden) {
-            mounts += 1;
-            dead += usize::from(slot.health.failure().is_some());
-        }
-        let (unjudged, took) = (self.run.unjudged, now - self.run.started);
+        let Some((started_at, unjudged)) = self.scheduler.close_run() else { return };
+        let took = now - started_at;
         self.last_run = Some(LastRun { at: now, took });
-        self.report(Event::Run { mounts, dead, unjudged, took });
+        let visible = || self.registry.entries().filter(|entry| !entry.is_hidden());
+        let dead = visible().filter(|entry| entry.health().failure().is_some()).count();
+        self.report(Event::Run { mounts: visible().count(), dead, unjudged, took });
     }
 }
 
 impl fmt::Debug for Monitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Monitor")
-            .field("mounts", &self.slots.len())
-            .field("probes", &self.probes.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Monitor").field("probes", &self.scheduler.in_flight()).finish_non_exhaustive()
     }
 }

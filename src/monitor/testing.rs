@@ -1,8 +1,8 @@
-//! Made-up mounts for tests and benches.
+//! Mounts for tests and benches.
 
 use platform::{DeviceNumber, Mount, MountKey};
 
-/// A tmpfs of its own at `path`.
+/// A tmpfs with a superblock of its own at `path`.
 #[must_use]
 pub fn mount(key: u64, path: &str) -> Mount {
     let id = u32::try_from(key).unwrap_or(u32::MAX);

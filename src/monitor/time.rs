@@ -1,4 +1,4 @@
-//! A moment on the daemon's monotonic clock, as an argument: nothing in `monitor` reads a clock.
+//! A point of the daemon's monotonic clock. Nothing in `monitor` reads a clock: time is an argument.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -9,19 +9,18 @@ use std::time::Duration;
 pub struct Time(Duration);
 
 impl Time {
-    /// The moment this long after the start.
+    /// The time that is this long after the start.
     #[must_use]
     pub const fn after_start(elapsed: Duration) -> Time {
         Time(elapsed)
     }
 
-    /// How long after the start this is.
     #[must_use]
     pub const fn since_start(self) -> Duration {
         self.0
     }
 
-    /// How long ago `earlier` was; zero if it is yet to come.
+    /// How long ago `earlier` was; zero if it is in the future.
     #[must_use]
     pub const fn since(self, earlier: Time) -> Duration {
         self.0.saturating_sub(earlier.0)

@@ -1,4 +1,4 @@
-//! What is to happen when, in one ordered set. Setting a timer again moves it.
+//! An ordered set of deadlines. Setting a timer again moves it.
 
 use super::Time;
 use rustc_hash::FxHashMap;
@@ -8,52 +8,84 @@ use std::hash::Hash;
 #[derive(Debug)]
 pub(super) struct Timers<K> {
     order: BTreeSet<(Time, K)>,
-    due: FxHashMap<K, Time>,
+    deadlines: FxHashMap<K, Time>,
+}
+
+impl<K> Default for Timers<K> {
+    fn default() -> Timers<K> {
+        Timers { order: BTreeSet::new(), deadlines: FxHashMap::default() }
+    }
 }
 
 impl<K: Copy + Ord + Hash> Timers<K> {
-    pub(super) fn new() -> Timers<K> {
-        Timers { order: BTreeSet::new(), due: FxHashMap::default() }
-    }
-
     pub(super) fn set(&mut self, key: K, at: Time) {
-        if let Some(before) = self.due.insert(key, at) {
+        if let Some(before) = self.deadlines.insert(key, at) {
             self.order.remove(&(before, key));
         }
         self.order.insert((at, key));
     }
 
-    /// Sets a timer that is not set yet.
-    pub(super) fn set_if_none(&mut self, key: K, at: Time) {
-        if !self.due.contains_key(&key) {
+    /// Sets the timer unless it is set to an earlier time.
+    pub(super) fn set_at_latest(&mut self, key: K, at: Time) {
+        if self.deadlines.get(&key).is_none_or(|&deadline| deadline > at) {
             self.set(key, at);
         }
     }
 
-    /// Sets a timer that is not set yet, or moves it towards now, never away.
-    pub(super) fn set_if_later(&mut self, key: K, at: Time) {
-        if self.due.get(&key).is_none_or(|&due| due > at) {
-            self.set(key, at);
-        }
+    pub(super) fn is_set(&self, key: K) -> bool {
+        self.deadlines.contains_key(&key)
     }
 
     pub(super) fn cancel(&mut self, key: K) {
-        if let Some(at) = self.due.remove(&key) {
+        if let Some(at) = self.deadlines.remove(&key) {
             self.order.remove(&(at, key));
         }
     }
 
-    pub(super) fn next(&self) -> Option<Time> {
+    pub(super) fn next_deadline(&self) -> Option<Time> {
         self.order.first().map(|&(at, _)| at)
     }
 
     /// Takes the earliest timer that is due.
-    pub(super) fn pop(&mut self, now: Time) -> Option<K> {
+    pub(super) fn pop_due(&mut self, now: Time) -> Option<K> {
         let &(at, key) = self.order.first()?;
         (at <= now).then(|| {
             self.order.pop_first();
-            self.due.remove(&key);
+            self.deadlines.remove(&key);
             key
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn at(seconds: u64) -> Time {
+        Time::after_start(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn due_timers_are_taken_in_order_and_once() {
+        let mut timers = Timers::default();
+        for (key, seconds) in [('a', 3), ('b', 1), ('c', 2), ('a', 4), ('d', 9)] {
+            timers.set(key, at(seconds));
+        }
+        timers.cancel('c');
+        assert_eq!(timers.next_deadline(), Some(at(1)));
+        let due: Vec<char> = std::iter::from_fn(|| timers.pop_due(at(5))).collect();
+        assert_eq!(due, ['b', 'a']);
+        assert!(timers.is_set('d') && !timers.is_set('a'));
+    }
+
+    #[test]
+    fn latest_deadline_only_moves_a_timer_towards_now() {
+        let mut timers = Timers::default();
+        timers.set_at_latest('a', at(5));
+        timers.set_at_latest('a', at(7));
+        assert_eq!(timers.next_deadline(), Some(at(5)));
+        timers.set_at_latest('a', at(2));
+        assert_eq!(timers.next_deadline(), Some(at(2)));
     }
 }

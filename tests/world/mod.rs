@@ -80,7 +80,7 @@ impl World {
         World {
             now: Time::default(),
             settings,
-            monitor: Monitor::new(config(settings, policy(settings), &[])).spread(seed),
+            monitor: Monitor::new(config(settings, policy(settings), &[]), seed),
             mounts: BTreeMap::new(),
             log: Vec::new(),
             events: Vec::new(),

@@ -1,4 +1,8 @@
-//! The closed set of things that can be true of a mount, and how a probe's outcome becomes one of them.
+//! What can be true of a mount. `classify` says what a probe's outcome means.
+
+mod classify;
+
+pub(super) use classify::{Classification, Context, ResponseHistory, classify};
 
 use super::EvidenceRecord;
 use platform::{Call, Errno};
@@ -9,7 +13,7 @@ use std::time::Duration;
 /// Why a mount counts as dead: the word after `(` in a failure line and the value of the label `reason`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Reason {
-    /// No answer within the timeout.
+    /// No response within the timeout.
     Hung,
     /// `ESTALE`: the server no longer knows what was mounted.
     Stale,
@@ -24,7 +28,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Every reason, in the order in which they are listed to people.
+    /// Every reason, in the order of lists for people.
     pub const ALL: [Reason; 6] = [
         Reason::Hung,
         Reason::Stale,
@@ -34,7 +38,7 @@ impl Reason {
         Reason::Error,
     ];
 
-    /// The word of the contract.
+    /// The stable name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -65,16 +69,35 @@ impl Reason {
 pub struct Failure {
     /// Why it counts as dead.
     pub reason: Reason,
-    /// The error that was returned; none when nothing was.
+    /// The error that was returned; `None` when nothing was.
     pub errno: Option<Errno>,
     /// The call that failed or did not return.
     pub call: Option<Call>,
-    /// How long the unanswered probe had waited when the verdict fell; zero for an error.
+    /// How long the unanswered probe had waited when the mount was judged; zero for an error.
     pub waited: Duration,
-    /// The mount above this one that is itself hung and through which this path leads.
+    /// The hung mount through which this mount's path leads.
     pub blocked_by: Option<PathBuf>,
-    /// What was learned about its causes and consequences so far.
+    /// What was found so far about causes and consequences.
     pub evidence: Option<Arc<EvidenceRecord>>,
+}
+
+impl Failure {
+    /// A call that did not return.
+    pub(super) fn hung(call: Call, waited: Duration, blocked_by: Option<PathBuf>) -> Failure {
+        Failure { reason: Reason::Hung, errno: None, call: Some(call), waited, blocked_by, evidence: None }
+    }
+
+    /// A call that returned an error.
+    pub(super) fn error(call: Call, errno: Errno) -> Failure {
+        Failure {
+            reason: Reason::of(errno),
+            errno: Some(errno),
+            call: Some(call),
+            waited: Duration::ZERO,
+            blocked_by: None,
+            evidence: None,
+        }
+    }
 }
 
 /// The health of one mount.
@@ -82,20 +105,20 @@ pub struct Failure {
 pub enum Health {
     /// Not judged yet.
     Pending,
-    /// LastResponse in time.
+    /// Responded in time.
     Ok,
-    /// LastResponse, but later than `slow_after`.
+    /// Responded, but later than `slow_after`.
     Slow,
     /// Hung or failed.
     Dead(Failure),
-    /// The kernel refused us without asking the storage: nothing is known, nobody is alarmed.
+    /// The kernel refused the probe without asking the storage: nothing is known.
     Denied(Errno),
-    /// Another mount lies over it: known, shown, not asked.
+    /// Another mount is over it: known and shown, but not probed.
     Hidden,
 }
 
 impl Health {
-    /// The word shown in tables, JSON and metrics: `pending ok slow hung failed denied hidden`.
+    /// The stable name in tables, JSON and metrics: `pending ok slow hung failed denied hidden`.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -109,13 +132,13 @@ impl Health {
         }
     }
 
-    /// Is it dead because nothing answers?
+    /// Is it dead because nothing responds?
     #[must_use]
     pub const fn is_hung(&self) -> bool {
         matches!(self, Health::Dead(Failure { reason: Reason::Hung, .. }))
     }
 
-    /// Is it dead, and how?
+    /// Why it is dead, if it is.
     #[must_use]
     pub const fn failure(&self) -> Option<&Failure> {
         match self {

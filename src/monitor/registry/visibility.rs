@@ -1,59 +1,62 @@
-//! Which mounts their own path reaches. A path leads to the topmost mount on each of its directories, so a mount is
-//! hidden when another lies on its root, or over a directory on the way from its parent, or when its parent is out
-//! of reach. Judged from the table alone: no path is walked.
+//! Which mounts can be reached by their own path. A path leads to the topmost mount on each of its directories, so a
+//! mount is hidden when another mount is on its root or on a directory between its parent and it, or when its parent
+//! is hidden. Decided from the table alone; no path is walked.
 
 use platform::{Mount, MountKey, MountTable};
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use std::os::unix::ffi::OsStrExt;
 
-/// Answers which mounts of one table are hidden.
-#[derive(Debug)]
-pub(super) struct Hidden(FxHashSet<MountKey>);
+/// The hidden mounts of one table.
+#[derive(Debug, Default)]
+pub(in crate::monitor) struct HiddenMounts(FxHashSet<MountKey>);
 
-impl Hidden {
-    pub(super) fn of(table: &MountTable) -> Hidden {
+impl HiddenMounts {
+    pub(super) fn of(table: &MountTable) -> HiddenMounts {
         let by_id: FxHashMap<u32, &Mount> = table.iter().map(|mount| (mount.id, &**mount)).collect();
-        // What is attached to a mount, by place. Two on one place: the later covers the earlier.
-        let mut attached: FxHashMap<(u32, &[u8]), &Mount> =
-            FxHashMap::with_capacity_and_hasher(table.len(), FxBuildHasher);
+        // The topmost mount at each path of each parent.
+        let mut attached: Attached<'_> = FxHashMap::with_capacity_and_hasher(table.len(), FxBuildHasher);
         let mut hidden = FxHashSet::default();
         for mount in table {
-            if let Some(earlier) = attached.insert((mount.parent, place(mount)), mount) {
+            if let Some(earlier) = attached.insert((mount.parent, path_of(mount)), mount) {
                 hidden.insert(earlier.key);
             }
         }
         let mut reachable = FxHashMap::with_capacity_and_hasher(table.len(), FxBuildHasher);
         for mount in table {
-            let at_end = attached.get(&(mount.id, place(mount))).is_none_or(|over| over.id == mount.id);
-            if !at_end || !is_reachable(mount, &by_id, &attached, &mut reachable) {
+            let is_covered =
+                attached.get(&(mount.id, path_of(mount))).is_some_and(|over| over.id != mount.id);
+            if is_covered || !is_reachable(mount, &by_id, &attached, &mut reachable) {
                 hidden.insert(mount.key);
             }
         }
-        Hidden(hidden)
+        HiddenMounts(hidden)
     }
 
-    pub(super) fn contains(&self, key: MountKey) -> bool {
+    pub(in crate::monitor) fn contains(&self, key: MountKey) -> bool {
         self.0.contains(&key)
     }
 }
 
-/// Does walking this mount's path from the root pass through its chain of parents? Each link is judged once.
+/// Mounts by the id of their parent and their path.
+type Attached<'a> = FxHashMap<(u32, &'a [u8]), &'a Mount>;
+
+/// Does walking this mount's path from the root pass through its chain of parents? Each parent is judged once.
 fn is_reachable<'a>(
     mount: &'a Mount,
     by_id: &FxHashMap<u32, &'a Mount>,
-    attached: &FxHashMap<(u32, &'a [u8]), &'a Mount>,
+    attached: &Attached<'a>,
     known: &mut FxHashMap<u32, bool>,
 ) -> bool {
     let mut chain = Vec::new();
     let mut link = mount;
     let mut reachable = loop {
-        if let Some(&answer) = known.get(&link.id) {
-            break answer;
+        if let Some(&reachable) = known.get(&link.id) {
+            break reachable;
         }
         chain.push(link);
         match by_id.get(&link.parent) {
-            // A parent that is not in the table is the root of what we can see. Loops are impossible in a tree, but
-            // a table read while it changes is not always one: no chain is longer than the table.
+            // A parent that is not in the table is the root of our view. A table that was read while it changed can
+            // contain loops: no chain is longer than the table.
             Some(parent) if parent.id != link.id && chain.len() <= by_id.len() => link = parent,
             _ => break true,
         }
@@ -65,20 +68,21 @@ fn is_reachable<'a>(
     reachable
 }
 
-/// Is a mount on the way from the parent's root to this mount's directory?
-fn is_crossed(mount: &Mount, parent: Option<&Mount>, attached: &FxHashMap<(u32, &[u8]), &Mount>) -> bool {
+/// Is another mount on a directory between the parent's root and this mount, this mount's directory included?
+fn is_crossed(mount: &Mount, parent: Option<&Mount>, attached: &Attached<'_>) -> bool {
     let Some(parent) = parent else { return false };
-    let (path, root) = (place(mount), place(parent));
-    let lies_over = |over: &&Mount| over.id != mount.id && over.id != parent.id;
-    if attached.get(&(parent.id, path)).is_some_and(lies_over) {
-        return true; // a later one in the very same place
+    let (path, root) = (path_of(mount), path_of(parent));
+    let is_over = |directory: &[u8]| {
+        attached.get(&(parent.id, directory)).is_some_and(|over| over.id != mount.id && over.id != parent.id)
+    };
+    if is_over(path) {
+        return true;
     }
     let mut end = path.len();
     while end > root.len() {
         // The directory above; that of `/a` is `/`.
         end = path[..end].iter().rposition(|&byte| byte == b'/').unwrap_or(0);
-        let above = &path[..end.max(1)];
-        if attached.get(&(parent.id, above)).is_some_and(lies_over) {
+        if is_over(&path[..end.max(1)]) {
             return true;
         }
         if end == 0 {
@@ -89,7 +93,7 @@ fn is_crossed(mount: &Mount, parent: Option<&Mount>, attached: &FxHashMap<(u32, 
 }
 
 /// Mount points come from the kernel: absolute, without `.`, `..` and doubled slashes, so their bytes can be compared.
-fn place(mount: &Mount) -> &[u8] {
+fn path_of(mount: &Mount) -> &[u8] {
     mount.mountpoint.as_os_str().as_bytes()
 }
 
@@ -110,39 +114,39 @@ mod tests {
                 })
                 .collect(),
         );
-        let hidden = Hidden::of(&table);
+        let hidden = HiddenMounts::of(&table);
         let mut keys: Vec<u64> = hidden.0.iter().map(|key| key.0).collect();
         keys.sort_unstable();
         keys
     }
 
     #[test]
-    fn a_plain_tree_hides_nothing() {
+    fn plain_tree_has_no_hidden_mount() {
         assert_eq!(hidden(&[(1, 0, "/"), (2, 1, "/a"), (3, 2, "/a/b"), (4, 1, "/ab")]), [0u64; 0]);
     }
 
     #[test]
-    fn a_mount_on_the_same_directory_hides_the_one_below() {
+    fn mount_on_the_same_directory_hides_the_earlier_one() {
         assert_eq!(hidden(&[(1, 0, "/"), (2, 1, "/a"), (3, 2, "/a"), (4, 3, "/a")]), [2, 3]);
     }
 
     #[test]
-    fn a_mount_over_a_parent_directory_hides_what_lies_in_it() {
+    fn mount_on_a_parent_directory_hides_the_mounts_in_it() {
         assert_eq!(hidden(&[(1, 0, "/"), (2, 1, "/a/b"), (3, 1, "/a")]), [2]);
     }
 
     #[test]
-    fn what_hangs_below_a_hidden_mount_is_hidden_too() {
+    fn mounts_below_a_hidden_mount_are_hidden() {
         assert_eq!(hidden(&[(1, 0, "/"), (2, 1, "/a"), (3, 2, "/a/b"), (4, 2, "/a")]), [2, 3]);
     }
 
     #[test]
-    fn a_new_root_hides_the_old_one_and_its_mounts() {
+    fn new_root_hides_the_old_root_and_its_mounts() {
         assert_eq!(hidden(&[(1, 0, "/"), (2, 1, "/old"), (3, 1, "/"), (4, 3, "/new")]), [1, 2]);
     }
 
     #[test]
-    fn a_root_whose_parent_is_itself_or_unknown_is_reached() {
+    fn root_whose_parent_is_itself_or_unknown_is_visible() {
         assert_eq!(hidden(&[(1, 1, "/"), (2, 1, "/a")]), [0u64; 0]);
         assert_eq!(hidden(&[(7, 99, "/"), (8, 7, "/a")]), [0u64; 0]);
     }

@@ -1,0 +1,128 @@
+//! Evidence about dead and suspect mounts: requests, findings, and hints of the kernel about servers.
+
+use super::evidence::{Occasion, server_name};
+use super::registry::MountEntry;
+use super::{Effect, Monitor, ProbeId, Time};
+use platform::evidence::{Evidence, Family};
+use platform::{DeviceNumber, FsKind, Mount, MountKey};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+impl Monitor {
+    /// Half of the time of a probe is over.
+    pub(super) fn on_probe_suspect(&mut self, now: Time, id: ProbeId) {
+        let Some((subject, deadline)) = self.scheduler.pending(id) else { return };
+        let key = subject.key;
+        let is_blocked =
+            self.registry.hung_ancestor(key).is_some() || self.pending_ancestor_deadline(now, key).is_some();
+        if !is_blocked && !self.scheduler.is_hung(subject.superblock) {
+            self.collect(now, key, Occasion::Suspect(deadline.since(now)), Some(id));
+        }
+    }
+
+    pub(super) fn collect_at_death(&mut self, now: Time, key: MountKey) {
+        self.collect(now, key, Occasion::Death, None);
+    }
+
+    pub(super) fn collect_for_reminder(&mut self, now: Time, superblock: DeviceNumber) {
+        if let Some(key) = self.dead_member(superblock) {
+            self.collect(now, key, Occasion::Reminder, None);
+        }
+    }
+
+    /// Collects evidence about the dead among these mount points.
+    pub(super) fn collect_on_request(&mut self, now: Time, mountpoints: &[PathBuf]) {
+        let is_wanted =
+            |entry: &&MountEntry| entry.is_dead_itself() && mountpoints.contains(&entry.mount().mountpoint);
+        let keys: Vec<MountKey> = self.registry.entries().filter(is_wanted).map(MountEntry::key).collect();
+        for key in keys {
+            self.collect(now, key, Occasion::Request, None);
+        }
+    }
+
+    fn collect(&mut self, now: Time, key: MountKey, occasion: Occasion, probe: Option<ProbeId>) {
+        let Some(entry) = self.registry.get(key) else { return };
+        let (mount, superblock) = (Arc::clone(entry.mount()), entry.superblock());
+        let is_hung = probe.is_some() || entry.health().is_hung();
+        let Some(patience) = self.evidence.begin(now, superblock, occasion) else { return };
+        self.update_complete(superblock);
+        let members = self.registry.members(superblock).iter().filter_map(|&key| self.registry.get(key));
+        let mount_ids = members.map(|entry| entry.mount().id).collect();
+        let alone = is_hung && self.is_alone(&mount);
+        self.effects.push_back(Effect::CollectEvidence { mount, mount_ids, probe, alone, patience });
+    }
+
+    /// Is no other file system of its family hung? Tasks that wait in the family's code then wait for this one: no task
+    /// waits for a file system that returns errors.
+    fn is_alone(&self, mount: &Mount) -> bool {
+        let family = Family::from_fstype(mount.fstype.as_bytes());
+        let is_same_family = |entry: &MountEntry| {
+            entry.superblock() != mount.device_number
+                && Family::from_fstype(entry.mount().fstype.as_bytes()) == family
+        };
+        let mut suspects = self.scheduler.suspects().filter_map(|key| self.registry.get(key));
+        let mut hung = self.registry.entries().filter(|entry| entry.health().is_hung());
+        !suspects.any(is_same_family) && !hung.any(is_same_family)
+    }
+
+    /// A part of the evidence was found.
+    pub(super) fn on_evidence_found(&mut self, now: Time, superblock: DeviceNumber, evidence: Evidence) {
+        if self.scheduler.is_probed(superblock) || self.dead_member(superblock).is_some() {
+            let record = self.evidence.add(now, superblock, evidence);
+            self.registry.set_evidence(superblock, &record);
+        }
+    }
+
+    /// Nothing more is found.
+    pub(super) fn on_evidence_ended(&mut self, superblock: DeviceNumber) {
+        self.evidence.end(superblock);
+        self.update_complete(superblock);
+    }
+
+    fn update_complete(&mut self, superblock: DeviceNumber) {
+        if let Some(record) = self.evidence.update_complete(superblock) {
+            self.registry.set_evidence(superblock, &record);
+        }
+    }
+
+    /// A mount of the superblock that is dead by itself.
+    fn dead_member(&self, superblock: DeviceNumber) -> Option<MountKey> {
+        let mut members = self.registry.members(superblock).iter().copied();
+        members.find(|&key| self.registry.get(key).is_some_and(MountEntry::is_dead_itself))
+    }
+
+    /// The kernel says that a server does not respond, or does again: its mounts are probed at once. A hung superblock
+    /// is only probed when its server responds again.
+    pub(super) fn on_server_hint(&mut self, now: Time, server: &[u8], responds: bool) {
+        if !self.hints.is_new(now, server, responds) {
+            return;
+        }
+        let is_of_server = |entry: &&MountEntry| server_name(entry.mount()) == Some(server);
+        let mounts: Vec<(MountKey, DeviceNumber)> = self
+            .registry
+            .ordered()
+            .filter(is_of_server)
+            .map(|entry| (entry.key(), entry.superblock()))
+            .collect();
+        for (key, superblock) in mounts {
+            if !self.scheduler.is_hung(superblock) {
+                self.request_probe(now, key);
+            } else if responds && self.scheduler.can_retry(superblock) {
+                self.scheduler.set_superblock_timer(superblock, now);
+            }
+        }
+    }
+
+    /// The kernel says that some file server does not respond (macOS and FreeBSD do not say which): all network file
+    /// systems are probed.
+    pub(super) fn on_server_stall(&mut self, now: Time) {
+        if self.hints.is_new_stall(now) {
+            let network = self.registry.ordered().filter(|entry| entry.target().kind == FsKind::Network);
+            let keys: Vec<MountKey> = network.map(MountEntry::key).collect();
+            for key in keys {
+                self.request_probe(now, key);
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What a probe's outcome means for its mount.
+
+use crate::monitor::{LastResponse, Time};
+use platform::{Call, Errno, ProbeOutcome, Usage};
+use std::time::Duration;
+
+/// Inconclusive outcomes in a row before they count as a failure: nobody interrupts every probe, and on a machine that
+/// is short of memory for so long other mounts fail too.
+const MAX_INCONCLUSIVE: u32 = 3;
+/// Probes in a row that reach another mount before the mount counts as hidden.
+const MAX_WRONG_MOUNT: u32 = 2;
+
+/// What an outcome means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::monitor) enum Classification {
+    /// It responds.
+    Alive(Option<Usage>),
+    /// It responds, but after its timeout, and it counts as hung: the next probe decides. Otherwise storage at the edge
+    /// of its timeout would fail and recover all the time.
+    TooLate,
+    Failed(Call, Errno),
+    /// The kernel refused before asking the storage.
+    Denied(Call, Errno),
+    /// The path leads to another mount, so the table is out of date.
+    WrongMount,
+    /// The path has led to another mount repeatedly.
+    Hidden,
+    /// It means nothing for the mount.
+    Inconclusive,
+}
+
+/// What else decides, beside the outcome.
+#[derive(Clone, Copy, Default, Debug)]
+pub(in crate::monitor) struct Context {
+    pub(in crate::monitor) is_dead: bool,
+    /// The mount counts as hung, and this response took longer than its timeout.
+    pub(in crate::monitor) is_late: bool,
+    /// Inconclusive outcomes since the last good one, and wrong mounts in a row, before this outcome.
+    inconclusive: u32,
+    wrong_mount: u32,
+}
+
+pub(in crate::monitor) fn classify(outcome: &ProbeOutcome, context: Context) -> Classification {
+    let is_repeated = |before: u32, limit: u32| before + 1 >= limit;
+    match *outcome {
+        ProbeOutcome::Alive(_) if context.is_late => Classification::TooLate,
+        ProbeOutcome::Alive(usage) => Classification::Alive(Some(usage)),
+        ProbeOutcome::WrongMount if is_repeated(context.wrong_mount, MAX_WRONG_MOUNT) && !context.is_dead => {
+            Classification::Hidden
+        }
+        ProbeOutcome::WrongMount => Classification::WrongMount,
+        ProbeOutcome::Failed { call, errno } => match errno {
+            // A server without this call has responded.
+            Errno::ENOSYS | Errno::EOPNOTSUPP if context.is_late => Classification::TooLate,
+            Errno::ENOSYS | Errno::EOPNOTSUPP => Classification::Alive(None),
+            // The kernel itself refuses, or cannot handle the path: the storage was not asked.
+            Errno::EACCES | Errno::EPERM | Errno::ENAMETOOLONG => Classification::Denied(call, errno),
+            // `umount -f` interrupts a probe with 512 (NFS), a signal with EINTR; the machine lacks memory or files.
+            Errno::EINTR | Errno::RESTART | Errno::ENOMEM | Errno::ENFILE | Errno::EMFILE
+                if !is_repeated(context.inconclusive, MAX_INCONCLUSIVE) =>
+            {
+                Classification::Inconclusive
+            }
+            _ => Classification::Failed(call, errno),
+        },
+    }
+}
+
+/// The responses of one mount so far, as far as they matter for the next.
+#[derive(Clone, Copy, Default, Debug)]
+pub(in crate::monitor) struct ResponseHistory {
+    last_response: Option<LastResponse>,
+    inconclusive: u32,
+    wrong_mount: u32,
+    /// `ST_RDONLY` of the last response that contradicted the table.
+    contradicting_read_only: Option<bool>,
+}
+
+impl ResponseHistory {
+    pub(in crate::monitor) fn last_response(&self) -> Option<LastResponse> {
+        self.last_response
+    }
+
+    /// Classifies the outcome of a probe and remembers it.
+    pub(in crate::monitor) fn record(
+        &mut self,
+        now: Time,
+        outcome: &ProbeOutcome,
+        took: Duration,
+        is_dead: bool,
+        is_late: bool,
+    ) -> Classification {
+        let (inconclusive, wrong_mount) = (self.inconclusive, self.wrong_mount);
+        let classification = classify(outcome, Context { is_dead, is_late, inconclusive, wrong_mount });
+        match classification {
+            Classification::Alive(usage) => {
+                (self.inconclusive, self.wrong_mount) = (0, 0);
+                self.last_response = Some(LastResponse { at: now, took, usage });
+            }
+            Classification::Failed(..) => {
+                self.wrong_mount = 0;
+                self.last_response = Some(LastResponse { at: now, took, usage: None });
+            }
+            Classification::Denied(..) => self.wrong_mount = 0,
+            Classification::WrongMount => self.wrong_mount += 1,
+            Classification::Inconclusive => self.inconclusive += 1,
+            Classification::Hidden | Classification::TooLate => {}
+        }
+        classification
+    }
+
+    /// Does a response contradict the table, for the first time in this way? The kernel makes a file system read-only
+    /// without an event (`errors=remount-ro`).
+    pub(in crate::monitor) fn is_new_contradiction(&mut self, read_only: bool, in_table: bool) -> bool {
+        read_only != in_table && self.contradicting_read_only.replace(read_only) != Some(read_only)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(errno: Errno) -> ProbeOutcome {
+        ProbeOutcome::Failed { call: Call::Statfs, errno }
+    }
+
+    #[test]
+    fn classification_of_every_kind_of_outcome() {
+        use Classification::{Alive, Denied, Failed, Hidden, Inconclusive, TooLate, WrongMount};
+        let alive = ProbeOutcome::Alive(Usage::default());
+        let none = Context::default();
+        let late = Context { is_late: true, is_dead: true, ..none };
+        let dead = Context { is_dead: true, wrong_mount: 7, ..none };
+        for (outcome, context, expected) in [
+            (alive.clone(), none, Alive(Some(Usage::default()))),
+            (alive, late, TooLate),
+            (failed(Errno::ENOSYS), none, Alive(None)),
+            (failed(Errno::ENOSYS), late, TooLate),
+            (failed(Errno::EIO), none, Failed(Call::Statfs, Errno::EIO)),
+            (failed(Errno::EIO), late, Failed(Call::Statfs, Errno::EIO)),
+            (failed(Errno::EACCES), none, Denied(Call::Statfs, Errno::EACCES)),
+            (failed(Errno::EINTR), none, Inconclusive),
+            (failed(Errno::EINTR), Context { inconclusive: 2, ..none }, Failed(Call::Statfs, Errno::EINTR)),
+            (ProbeOutcome::WrongMount, none, WrongMount),
+            (ProbeOutcome::WrongMount, Context { wrong_mount: 1, ..none }, Hidden),
+            (ProbeOutcome::WrongMount, dead, WrongMount),
+        ] {
+            assert_eq!(classify(&outcome, context), expected, "{outcome:?} {context:?}");
+        }
+    }
+
+    #[test]
+    fn repeated_inconclusive_outcomes_count_as_failures_until_a_good_response() {
+        let mut history = ResponseHistory::default();
+        let mut record =
+            |outcome: ProbeOutcome| history.record(Time::default(), &outcome, Duration::ZERO, false, false);
+        let interrupted = Classification::Failed(Call::Statfs, Errno::EINTR);
+        for expected in [Classification::Inconclusive, Classification::Inconclusive, interrupted, interrupted]
+        {
+            assert_eq!(record(failed(Errno::EINTR)), expected);
+        }
+        record(ProbeOutcome::Alive(Usage::default()));
+        assert_eq!(record(failed(Errno::EINTR)), Classification::Inconclusive);
+    }
+
+    #[test]
+    fn contradiction_is_new_once_for_each_flag() {
+        let mut history = ResponseHistory::default();
+        let new: Vec<bool> = [(true, false), (true, false), (false, false), (false, true), (false, true)]
+            .map(|(read_only, in_table)| history.is_new_contradiction(read_only, in_table))
+            .into();
+        assert_eq!(new, [true, false, false, true, false]);
+    }
+}

@@ -1,0 +1,76 @@
+//! The differences between two readings of the mount table. Readings share unchanged entries, so most comparisons
+//! compare pointers.
+
+use platform::{Mount, MountTable};
+use std::sync::Arc;
+
+/// One difference between two tables.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// Only in the later table.
+    Mounted(Arc<Mount>),
+    /// Only in the earlier table.
+    Unmounted(Arc<Mount>),
+    /// The same mount with other options, another device name or type.
+    Remounted {
+        /// In the earlier table.
+        before: Arc<Mount>,
+        /// In the later table.
+        after: Arc<Mount>,
+    },
+    /// The same mount with another path, parent or root.
+    Moved {
+        /// In the earlier table.
+        before: Arc<Mount>,
+        /// In the later table.
+        after: Arc<Mount>,
+    },
+}
+
+/// What leads from `before` to `after`: what disappeared, ordered by key, then what changed, then what appeared. A
+/// mount that was both moved and remounted is listed as both.
+#[must_use]
+pub fn diff(before: &MountTable, after: &MountTable) -> Vec<Change> {
+    let (mut disappeared, mut changed, mut appeared) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut old, mut new) = (before.iter().peekable(), after.iter().peekable());
+    loop {
+        match (old.peek(), new.peek()) {
+            (Some(a), Some(b)) if a.key == b.key => {
+                if !Arc::ptr_eq(a, b) && a != b {
+                    // Without unique ids a key can be reused at once: another superblock is another mount.
+                    if a.device_number == b.device_number {
+                        compare(a, b, &mut changed);
+                    } else {
+                        disappeared.push(Change::Unmounted(Arc::clone(a)));
+                        appeared.push(Change::Mounted(Arc::clone(b)));
+                    }
+                }
+                old.next();
+                new.next();
+            }
+            (Some(a), b) if b.is_none_or(|b| a.key < b.key) => {
+                disappeared.push(Change::Unmounted(Arc::clone(a)));
+                old.next();
+            }
+            (_, Some(b)) => {
+                appeared.push(Change::Mounted(Arc::clone(b)));
+                new.next();
+            }
+            (_, None) => break,
+        }
+    }
+    disappeared.append(&mut changed);
+    disappeared.append(&mut appeared);
+    disappeared
+}
+
+fn compare(a: &Arc<Mount>, b: &Arc<Mount>, changed: &mut Vec<Change>) {
+    if (&a.mountpoint, a.parent, &a.root, a.id) != (&b.mountpoint, b.parent, &b.root, b.id) {
+        changed.push(Change::Moved { before: Arc::clone(a), after: Arc::clone(b) });
+    }
+    if (&a.options, &a.super_options, &a.device, &a.fstype)
+        != (&b.options, &b.super_options, &b.device, &b.fstype)
+    {
+        changed.push(Change::Remounted { before: Arc::clone(a), after: Arc::clone(b) });
+    }
+}

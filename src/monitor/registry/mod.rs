@@ -1,0 +1,191 @@
+//! The mounts that are watched: the mount table, what is known of each of its mounts, which of them share a superblock,
+//! which are hidden, and their health.
+
+mod diff;
+mod entry;
+mod visibility;
+
+pub use diff::{Change, diff};
+pub(super) use entry::MountEntry;
+pub(super) use visibility::HiddenMounts;
+
+use super::{EvidenceRecord, Health, Time};
+use platform::{DeviceNumber, Mount, MountKey, MountTable};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    table: MountTable,
+    has_table: bool,
+    by_id: FxHashMap<u32, MountKey>,
+    hidden: HiddenMounts,
+    entries: FxHashMap<MountKey, MountEntry>,
+    /// The watched mounts of each superblock that are not hidden, the oldest first.
+    members: FxHashMap<DeviceNumber, Vec<MountKey>>,
+    hung_mounts: usize,
+    health_revision: u64,
+    has_hang_ended: bool,
+}
+
+impl Registry {
+    /// Replaces the table and returns the differences. Entries of watched mounts do not change by that.
+    pub(super) fn replace_table(&mut self, table: MountTable) -> Vec<Change> {
+        let changes = diff(&self.table, &table);
+        let is_first = !std::mem::replace(&mut self.has_table, true);
+        self.table = table;
+        if is_first {
+            self.entries.reserve(self.table.len());
+            self.members.reserve(self.table.len());
+        }
+        if is_first || changes.iter().any(|change| !matches!(change, Change::Remounted { .. })) {
+            self.by_id = self.table.iter().map(|mount| (mount.id, mount.key)).collect();
+            self.hidden = HiddenMounts::of(&self.table);
+        }
+        changes
+    }
+
+    pub(super) fn has_table(&self) -> bool {
+        self.has_table
+    }
+
+    pub(super) fn table(&self) -> &MountTable {
+        &self.table
+    }
+
+    pub(super) fn hidden(&self) -> &HiddenMounts {
+        &self.hidden
+    }
+
+    /// The mount on which this one is mounted.
+    pub(super) fn parent(&self, mount: &Mount) -> Option<&Arc<Mount>> {
+        self.by_id.get(&mount.parent).and_then(|&key| self.table.get(key))
+    }
+
+    /// The watched mounts through which this mount's path leads, the nearest first.
+    pub(super) fn ancestors(&self, key: MountKey) -> impl Iterator<Item = &MountEntry> {
+        // A table that was read while it changed need not be a tree: no chain is longer than the table.
+        let parent = |mount: &&Arc<Mount>| self.parent(mount).filter(|parent| parent.key != mount.key);
+        let chain = std::iter::successors(self.table.get(key), parent).skip(1).take(self.table.len());
+        chain.filter_map(|mount| self.get(mount.key))
+    }
+
+    /// The outermost hung mount through which this mount's path leads.
+    pub(super) fn hung_ancestor(&self, key: MountKey) -> Option<&MountEntry> {
+        if self.hung_mounts == 0 {
+            return None;
+        }
+        self.ancestors(key).filter(|entry| entry.health().is_hung()).last()
+    }
+
+    pub(super) fn get(&self, key: MountKey) -> Option<&MountEntry> {
+        self.entries.get(&key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: MountKey) -> Option<&mut MountEntry> {
+        self.entries.get_mut(&key)
+    }
+
+    /// All watched mounts in no particular order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &MountEntry> {
+        self.entries.values()
+    }
+
+    /// All watched mounts in the order of the table.
+    pub(super) fn ordered(&self) -> impl Iterator<Item = &MountEntry> {
+        self.table.iter().filter_map(|mount| self.get(mount.key))
+    }
+
+    /// Begins to watch a mount.
+    pub(super) fn insert(&mut self, mut entry: MountEntry) {
+        let key = entry.key();
+        if self.hidden.contains(key) {
+            entry.hide();
+        } else {
+            self.join(key, entry.superblock());
+        }
+        self.entries.insert(key, entry);
+    }
+
+    /// Ends the watch over a mount.
+    pub(super) fn remove(&mut self, key: MountKey) -> Option<MountEntry> {
+        let entry = self.entries.remove(&key)?;
+        self.leave(key, entry.superblock());
+        self.on_health_changed(entry.health(), &Health::Pending);
+        Some(entry)
+    }
+
+    /// Mounts that have become hidden or visible since this was last asked.
+    pub(super) fn visibility_changes(&self) -> Vec<MountKey> {
+        let is_changed = |entry: &&MountEntry| entry.is_hidden() != self.hidden.contains(entry.key());
+        self.entries.values().filter(is_changed).map(MountEntry::key).collect()
+    }
+
+    /// Marks a mount as hidden or visible.
+    pub(super) fn set_hidden(&mut self, now: Time, key: MountKey, is_hidden: bool) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        entry.set_hidden(is_hidden);
+        let superblock = entry.superblock();
+        if is_hidden {
+            self.leave(key, superblock);
+            self.set_health(now, key, Health::Hidden);
+        } else {
+            self.join(key, superblock);
+            self.set_health(now, key, Health::Pending);
+        }
+    }
+
+    fn join(&mut self, key: MountKey, superblock: DeviceNumber) {
+        let members = self.members.entry(superblock).or_default();
+        if let Err(position) = members.binary_search(&key) {
+            members.insert(position, key);
+        }
+    }
+
+    fn leave(&mut self, key: MountKey, superblock: DeviceNumber) {
+        let Some(members) = self.members.get_mut(&superblock) else { return };
+        if let Ok(position) = members.binary_search(&key) {
+            members.remove(position);
+        }
+        if members.is_empty() {
+            self.members.remove(&superblock);
+        }
+    }
+
+    /// The watched mounts of a superblock that are not hidden, the oldest first.
+    pub(super) fn members(&self, superblock: DeviceNumber) -> &[MountKey] {
+        self.members.get(&superblock).map_or(&[], Vec::as_slice)
+    }
+
+    /// Sets the health of a mount. How long a mount has been dead does not depend on the reason.
+    pub(super) fn set_health(&mut self, now: Time, key: MountKey, health: Health) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        let before = entry.replace_health(now, health.clone());
+        self.health_revision += u64::from(before != health);
+        self.on_health_changed(&before, &health);
+    }
+
+    fn on_health_changed(&mut self, before: &Health, after: &Health) {
+        self.hung_mounts += usize::from(after.is_hung());
+        self.hung_mounts -= usize::from(before.is_hung());
+        self.has_hang_ended |= before.is_hung() && !after.is_hung();
+    }
+
+    /// Attaches evidence to the dead mounts of a superblock, except those that another mount blocks.
+    pub(super) fn set_evidence(&mut self, superblock: DeviceNumber, record: &Arc<EvidenceRecord>) {
+        for key in self.members.get(&superblock).into_iter().flatten() {
+            let changed = self.entries.get_mut(key).is_some_and(|entry| entry.set_evidence(record));
+            self.health_revision += u64::from(changed);
+        }
+    }
+
+    /// How often the health of a mount has changed so far.
+    pub(super) fn health_revision(&self) -> u64 {
+        self.health_revision
+    }
+
+    /// Has a hang ended since this was last asked?
+    pub(super) fn take_hang_ended(&mut self) -> bool {
+        std::mem::take(&mut self.has_hang_ended)
+    }
+}

@@ -1,0 +1,176 @@
+//! What is reported about the health of mounts: each change once, and reminders that back off while a mount is dead.
+
+use super::registry::MountEntry;
+use super::scheduler::doubled;
+use super::timers::Timers;
+use super::{Event, Failure, Time};
+use platform::{Call, Errno, MountKey};
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The first reminder of a dead mount; the pause between reminders doubles from there …
+const FIRST_REMINDER: Duration = Duration::from_secs(60);
+/// … to this.
+const MAX_REMINDER_PAUSE: Duration = Duration::from_secs(3600);
+/// A mount that is slow now and then is reported at most this often.
+const SLOW_REPORT_INTERVAL: Duration = Duration::from_secs(600);
+
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    /// Only mounts about which something was reported.
+    mounts: FxHashMap<MountKey, Reported>,
+    reminders: Timers<MountKey>,
+}
+
+/// What was reported about one mount.
+#[derive(Clone, Copy, Default, Debug)]
+struct Reported {
+    problem: Problem,
+    /// That it cannot be checked, once and for all.
+    is_denied: bool,
+    /// Slowness is not reported before this time.
+    slow_again_at: Time,
+}
+
+/// The problem that was reported and is not over.
+#[derive(Clone, Copy, Default, Debug)]
+enum Problem {
+    #[default]
+    None,
+    Slow,
+    Dead {
+        since: Time,
+        /// A bit for each reason: one that comes and goes is reported once, and then by reminders.
+        reasons: u8,
+        reminders: u32,
+    },
+}
+
+impl Reports {
+    /// A mount responds; its entry still has the health before.
+    pub(super) fn on_alive(
+        &mut self,
+        now: Time,
+        entry: &MountEntry,
+        is_slow: bool,
+        took: Duration,
+    ) -> Option<Event> {
+        let key = entry.key();
+        let was_dead = entry.health().failure().is_some();
+        let before = self.mounts.get(&key).copied().unwrap_or_default();
+        let reports_slow = is_slow && !was_dead && now >= before.slow_again_at;
+        let recovered = |was, since| {
+            Some(Event::Recovered { mount: Arc::clone(entry.mount()), lasted: now - since, took, was })
+        };
+        let (problem, event) = match before.problem {
+            Problem::Dead { since, .. } => {
+                self.reminders.cancel(key);
+                (Problem::None, recovered(if was_dead { entry.health().as_str() } else { "failed" }, since))
+            }
+            Problem::Slow if is_slow => return None,
+            Problem::Slow => (Problem::None, recovered("slow", entry.since())),
+            Problem::None if reports_slow => {
+                let slow_after = entry.settings().slow_after;
+                (Problem::Slow, Some(Event::Slow { mount: Arc::clone(entry.mount()), took, slow_after }))
+            }
+            Problem::None => return None,
+        };
+        let slow_again_at =
+            if matches!(problem, Problem::Slow) { now + SLOW_REPORT_INTERVAL } else { before.slow_again_at };
+        self.mounts.insert(key, Reported { problem, slow_again_at, ..before });
+        event
+    }
+
+    /// A mount is dead; its entry still has the health before. A mount that a hung ancestor blocks is not reported: the
+    /// ancestor is. After a `Failed`, reminders follow.
+    pub(super) fn on_dead(&mut self, now: Time, entry: &MountEntry, failure: &Failure) -> Option<Event> {
+        if failure.blocked_by.is_some() {
+            if let Some(reported) = self.mounts.get_mut(&entry.key())
+                && matches!(reported.problem, Problem::Slow)
+            {
+                reported.problem = Problem::None;
+            }
+            return None;
+        }
+        let reported = self.mounts.entry(entry.key()).or_default();
+        let was_dead = entry.health().failure().is_some();
+        let reason = 1 << failure.reason as u8;
+        let (mount, failure) = (Arc::clone(entry.mount()), failure.clone());
+        if let Problem::Dead { since, reasons, .. } = &mut reported.problem {
+            let is_new_reason = *reasons & reason == 0;
+            *reasons |= reason;
+            let lasted = now - *since;
+            return (!was_dead || is_new_reason).then_some(Event::StillFailing { mount, failure, lasted });
+        }
+        let since = if was_dead { entry.since() } else { now };
+        reported.problem = Problem::Dead { since, reasons: reason, reminders: 0 };
+        Some(Event::Failed { mount, failure })
+    }
+
+    /// The kernel refuses the probe. That is reported once, and again when it ends a reported failure.
+    pub(super) fn on_denied(&mut self, entry: &MountEntry, call: Call, errno: Errno) -> Option<Event> {
+        self.reminders.cancel(entry.key());
+        let reported = self.mounts.entry(entry.key()).or_default();
+        let was_denied = std::mem::replace(&mut reported.is_denied, true);
+        let was_dead = matches!(reported.problem, Problem::Dead { .. });
+        if was_dead {
+            reported.problem = Problem::None;
+        }
+        let event = Event::Denied { mount: Arc::clone(entry.mount()), errno, call };
+        (!was_denied || was_dead).then_some(event)
+    }
+
+    /// Plans the next reminder about a dead mount unless one is planned, and returns when that is.
+    pub(super) fn plan_reminder(&mut self, now: Time, key: MountKey) -> Option<Time> {
+        if self.reminders.is_set(key) {
+            return None;
+        }
+        let sent = match self.mounts.get(&key).map(|reported| reported.problem) {
+            Some(Problem::Dead { reminders, .. }) => reminders,
+            _ => 0,
+        };
+        let at = now + reminder_pause(sent);
+        self.reminders.set(key, at);
+        Some(at)
+    }
+
+    /// Takes a mount about which a reminder is due.
+    pub(super) fn pop_due_reminder(&mut self, now: Time) -> Option<MountKey> {
+        let key = self.reminders.pop_due(now)?;
+        let problem = self.mounts.get_mut(&key).map(|reported| &mut reported.problem);
+        if let Some(Problem::Dead { reminders, .. }) = problem {
+            *reminders = reminders.saturating_add(1);
+        }
+        Some(key)
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        self.reminders.next_deadline()
+    }
+
+    pub(super) fn stop_reminders(&mut self, key: MountKey) {
+        self.reminders.cancel(key);
+    }
+
+    pub(super) fn forget(&mut self, key: MountKey) {
+        self.reminders.cancel(key);
+        self.mounts.remove(&key);
+    }
+}
+
+/// The pause before reminder `n` (from 0).
+fn reminder_pause(n: u32) -> Duration {
+    doubled(FIRST_REMINDER, n).min(MAX_REMINDER_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reminders_back_off_to_an_hour() {
+        let pauses = [0, 3, 6, 60].map(|n| reminder_pause(n).as_secs());
+        assert_eq!(pauses, [60, 480, 3600, 3600]);
+    }
+}

@@ -1,0 +1,155 @@
+//! What follows from a response.
+
+use super::health::{Classification, Context, classify};
+use super::scheduler::EndedProbe;
+use super::{Event, Failure, Health, Monitor, ProbeId, TableDoubt, Time};
+use platform::{Call, Errno, MountKey, ProbeOutcome, Usage};
+use std::time::Duration;
+
+impl Monitor {
+    /// A probe ended with an outcome, in time or late.
+    pub(super) fn on_response(&mut self, now: Time, id: ProbeId, outcome: &ProbeOutcome, took: Duration) {
+        let Some(ended) = self.end_probe(id) else { return };
+        let EndedProbe { key, superblock, is_current } = ended;
+        let mut classification = classify(outcome, Context::default());
+        if let Some(entry) = self.registry.get_mut(key) {
+            self.counters.on_response(entry.fstype_index(), outcome, took);
+            if is_current {
+                classification = entry.record_outcome(now, outcome, took);
+            }
+        }
+        match classification {
+            Classification::Inconclusive => self.on_inconclusive(now, ended),
+            Classification::WrongMount | Classification::Hidden => {
+                self.on_wrong_mount(now, ended, classification == Classification::Hidden);
+            }
+            Classification::TooLate => {
+                self.scheduler.settle_in_run(key);
+                self.retry_after_hang(now, key, superblock);
+            }
+            Classification::Alive(usage) => {
+                if is_current {
+                    self.on_alive(now, key, usage, took);
+                }
+                self.on_superblock_response(now, ended);
+            }
+            Classification::Failed(call, errno) => {
+                if is_current {
+                    self.on_failed(now, key, call, errno);
+                }
+                self.on_superblock_response(now, ended);
+            }
+            Classification::Denied(call, errno) => {
+                if is_current {
+                    self.on_denied(now, key, call, errno);
+                }
+                self.on_superblock_response(now, ended);
+            }
+        }
+    }
+
+    /// A superblock responds: if it was hung, all its other mounts are probed.
+    fn on_superblock_response(&mut self, now: Time, ended: EndedProbe) {
+        if self.scheduler.on_superblock_response(ended.superblock) {
+            for key in self.registry.members(ended.superblock).to_vec() {
+                if key != ended.key {
+                    self.request_probe(now, key);
+                }
+            }
+        }
+    }
+
+    fn on_alive(&mut self, now: Time, key: MountKey, usage: Option<Usage>, took: Duration) {
+        self.scheduler.on_response(key, true);
+        let Some(entry) = self.registry.get_mut(key) else { return };
+        if usage.is_some_and(|usage| entry.is_new_contradiction(usage.read_only)) {
+            self.doubt_table(TableDoubt::Contradicted);
+        }
+        let Some(entry) = self.registry.get(key) else { return };
+        self.evidence.on_alive(entry.superblock(), entry.health().failure().is_some());
+        let is_slow = took > entry.settings().slow_after;
+        let event = self.reports.on_alive(now, entry, is_slow, took);
+        self.registry.set_health(now, key, if is_slow { Health::Slow } else { Health::Ok });
+        self.report_all(event);
+    }
+
+    fn on_failed(&mut self, now: Time, key: MountKey, call: Call, errno: Errno) {
+        self.scheduler.on_response(key, false);
+        self.set_dead(now, key, Failure::error(call, errno));
+        if let Some(entry) = self.registry.get(key) {
+            self.scheduler.retry_after_failure(now, key, entry.settings());
+        }
+    }
+
+    fn on_denied(&mut self, now: Time, key: MountKey, call: Call, errno: Errno) {
+        self.scheduler.on_response(key, false);
+        let event = self.registry.get(key).and_then(|entry| self.reports.on_denied(entry, call, errno));
+        self.registry.set_health(now, key, Health::Denied(errno));
+        self.report_all(event);
+    }
+
+    /// The outcome means nothing for the mount: it is probed again after a pause.
+    fn on_inconclusive(&mut self, now: Time, ended: EndedProbe) {
+        let EndedProbe { key, superblock, is_current } = ended;
+        if self.scheduler.is_hung(superblock) {
+            self.scheduler.set_superblock_timer(superblock, now + self.first_pause(key));
+            self.scheduler.settle_in_run(key);
+        } else if is_current {
+            self.defer(now, key);
+        }
+    }
+
+    /// The path leads to another mount: the table is out of date, or the mount cannot be reached.
+    fn on_wrong_mount(&mut self, now: Time, ended: EndedProbe, is_repeated: bool) {
+        let EndedProbe { key, superblock, is_current } = ended;
+        self.doubt_table(TableDoubt::Contradicted);
+        let retry_at = now + self.first_pause(key);
+        if self.scheduler.is_hung(superblock) {
+            self.scheduler.set_superblock_timer(superblock, retry_at);
+        }
+        if !is_current {
+            return;
+        }
+        if is_repeated {
+            self.registry.set_health(now, key, Health::Hidden);
+        } else {
+            self.scheduler.set_mount_timer(key, retry_at);
+        }
+        self.scheduler.settle_in_run(key);
+    }
+
+    fn first_pause(&self, key: MountKey) -> Duration {
+        self.scheduler.first_pause(self.registry.get(key).map(|entry| entry.settings()))
+    }
+
+    /// A mount is dead from now on, or as before.
+    pub(super) fn set_dead(&mut self, now: Time, key: MountKey, mut failure: Failure) {
+        let Some(entry) = self.registry.get(key) else { return };
+        let superblock = entry.superblock();
+        if failure.blocked_by.is_none() {
+            failure.evidence = match entry.health().failure() {
+                Some(_) => self.evidence.record(superblock),
+                None => self.evidence.recent_record(now, superblock),
+            };
+        }
+        self.counters.on_failure(entry.fstype_index(), failure.reason);
+        let event = self.reports.on_dead(now, entry, &failure);
+        self.registry.set_health(now, key, Health::Dead(failure));
+        let Some(event) = event else { return };
+        let is_new = matches!(event, Event::Failed { .. });
+        self.plan_reminder(now, key, superblock);
+        self.report(event);
+        if is_new {
+            self.collect_at_death(now, key);
+        }
+    }
+
+    /// Reports that a mount is still dead.
+    pub(super) fn remind(&mut self, now: Time, key: MountKey) {
+        let Some(entry) = self.registry.get(key) else { return };
+        let Some(failure) = entry.health().failure().cloned() else { return };
+        let (mount, lasted) = (entry.mount().clone(), now - entry.since());
+        self.plan_reminder(now, key, mount.device_number);
+        self.report(Event::StillFailing { mount, failure, lasted });
+    }
+}

@@ -1,0 +1,304 @@
+//! Probes without a response, and the window that limits how many are started at a time. A probe that waits longer than
+//! a short grace no longer counts in the window, so a thousand hung mounts cost one timeout and not a thousand.
+
+use crate::monitor::timers::Timers;
+use crate::monitor::{ProbeId, Time};
+use platform::{DeviceNumber, MountKey};
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Probes in the window: enough to keep the prober's threads busy, few enough to keep its queue short.
+const MAX_IN_WINDOW: usize = 256;
+/// How long a probe counts in the window. Local file systems respond in microseconds, a healthy server in milliseconds.
+const WINDOW_GRACE: Duration = Duration::from_millis(20);
+/// Probes without a response, abandoned ones included: each is a thread of about 37 KiB, so 150 MiB at worst.
+const MAX_UNANSWERED: usize = 4096;
+/// A prober that does not say whether an overdue probe is stuck is asked again after this time.
+const CONFIRM_INTERVAL: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Default)]
+pub(super) struct InFlight {
+    probes: FxHashMap<ProbeId, ActiveProbe>,
+    last_id: u64,
+    in_window: usize,
+    /// When the grace of each probe in the window ends; some of them have ended meanwhile.
+    grace_queue: VecDeque<(Time, ProbeId)>,
+    abandoned: usize,
+    timers: Timers<ProbeId>,
+}
+
+/// What a probe is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::monitor) struct ProbeSubject {
+    pub(in crate::monitor) key: MountKey,
+    pub(in crate::monitor) superblock: DeviceNumber,
+    /// How long its response is waited for.
+    pub(in crate::monitor) timeout: Duration,
+}
+
+#[derive(Debug)]
+struct ActiveProbe {
+    subject: ProbeSubject,
+    deadline: Time,
+    /// When it becomes suspect; `None` if it already did, or if its mount is known to be dead.
+    suspect_at: Option<Time>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    InWindow,
+    /// Waits longer than the grace.
+    Overdue,
+    /// Past its deadline; the prober was asked whether it is stuck.
+    Confirming,
+    /// Its prober is to be killed.
+    Abandoned,
+    /// Its prober cannot be killed.
+    Stranded,
+}
+
+/// What is due about a probe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::monitor) struct DueProbe {
+    pub(in crate::monitor) id: ProbeId,
+    /// Its deadline is over: the prober is to confirm that it is stuck.
+    pub(in crate::monitor) is_past_deadline: bool,
+    /// Half of its time is over.
+    pub(in crate::monitor) is_suspect: bool,
+}
+
+impl InFlight {
+    pub(super) fn has_room(&self) -> bool {
+        self.in_window < MAX_IN_WINDOW && self.probes.len() < MAX_UNANSWERED
+    }
+
+    /// Do abandoned probes leave no room, so that none becomes free soon?
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.abandoned + MAX_IN_WINDOW >= MAX_UNANSWERED && self.in_window == 0
+    }
+
+    /// Starts a probe; one that is a retry of a hung mount never becomes suspect.
+    pub(super) fn start(&mut self, now: Time, subject: ProbeSubject, is_retry: bool) -> ProbeId {
+        self.last_id += 1;
+        let id = ProbeId(self.last_id);
+        let timeout = subject.timeout;
+        self.in_window += 1;
+        self.grace_queue.push_back((now + WINDOW_GRACE, id));
+        if timeout <= WINDOW_GRACE {
+            self.timers.set(id, now + timeout);
+        }
+        let suspect_at = (!is_retry).then_some(now + timeout / 2);
+        let probe = ActiveProbe { subject, deadline: now + timeout, suspect_at, phase: Phase::InWindow };
+        self.probes.insert(id, probe);
+        id
+    }
+
+    /// The next probe about which something is due.
+    pub(super) fn pop_due(&mut self, now: Time) -> Option<DueProbe> {
+        while let Some(id) = self.pop_expired_grace(now).or_else(|| self.timers.pop_due(now)) {
+            let due = self.on_timer(now, id).filter(|due| due.is_past_deadline || due.is_suspect);
+            if due.is_some() {
+                return due;
+            }
+        }
+        None
+    }
+
+    /// Most probes have ended before their grace is over, and cost no timer.
+    fn pop_expired_grace(&mut self, now: Time) -> Option<ProbeId> {
+        while let Some(&(at, id)) = self.grace_queue.front() {
+            let in_window = self.probes.get(&id).is_some_and(|probe| probe.phase == Phase::InWindow);
+            if in_window && at > now {
+                return None;
+            }
+            self.grace_queue.pop_front();
+            if in_window {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    fn on_timer(&mut self, now: Time, id: ProbeId) -> Option<DueProbe> {
+        let probe = self.probes.get_mut(&id).filter(|probe| probe.is_pending())?;
+        if probe.phase == Phase::InWindow {
+            probe.phase = Phase::Overdue;
+            self.in_window -= 1;
+        }
+        let is_suspect = probe.suspect_at.take_if(|at| *at <= now).is_some();
+        let is_past_deadline = probe.deadline <= now;
+        if is_past_deadline {
+            probe.phase = Phase::Confirming;
+            self.timers.set(id, now + CONFIRM_INTERVAL);
+        } else {
+            self.timers.set(id, probe.next_deadline());
+        }
+        Some(DueProbe { id, is_past_deadline, is_suspect })
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        let grace = self.grace_queue.front().map(|&(at, _)| at);
+        self.timers.next_deadline().into_iter().chain(grace).min()
+    }
+
+    /// Removes a probe that ended.
+    pub(super) fn remove(&mut self, id: ProbeId) -> Option<ProbeSubject> {
+        let probe = self.probes.remove(&id)?;
+        match probe.phase {
+            Phase::InWindow => self.in_window -= 1,
+            Phase::Overdue | Phase::Confirming => self.timers.cancel(id),
+            Phase::Abandoned | Phase::Stranded => self.abandoned -= 1,
+        }
+        Some(probe.subject)
+    }
+
+    /// The subject of a probe that is past its deadline and not yet judged.
+    pub(super) fn confirming(&self, id: ProbeId) -> Option<ProbeSubject> {
+        let probe = self.probes.get(&id).filter(|probe| probe.phase == Phase::Confirming)?;
+        Some(probe.subject)
+    }
+
+    /// Waits longer for a probe that is past its deadline.
+    pub(super) fn postpone(&mut self, id: ProbeId, deadline: Time) {
+        let Some(probe) = self.probes.get_mut(&id) else { return };
+        (probe.phase, probe.deadline) = (Phase::Overdue, deadline);
+        self.timers.set(id, deadline);
+    }
+
+    pub(super) fn abandon(&mut self, id: ProbeId) {
+        let Some(probe) = self.probes.get_mut(&id) else { return };
+        probe.phase = Phase::Abandoned;
+        self.timers.cancel(id);
+        self.abandoned += 1;
+    }
+
+    /// An abandoned probe cannot be killed.
+    pub(super) fn strand(&mut self, id: ProbeId) {
+        if let Some(probe) = self.probes.get_mut(&id).filter(|probe| probe.phase == Phase::Abandoned) {
+            probe.phase = Phase::Stranded;
+        }
+    }
+
+    /// This process did not run for that long, which is no delay of the probes.
+    pub(super) fn extend_deadlines(&mut self, lost: Duration) {
+        for (id, probe) in &mut self.probes {
+            if matches!(probe.phase, Phase::InWindow | Phase::Overdue) {
+                probe.deadline = probe.deadline + lost;
+                probe.suspect_at = probe.suspect_at.map(|at| at + lost);
+                if probe.phase == Phase::Overdue {
+                    self.timers.set(*id, probe.next_deadline());
+                }
+            }
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.probes.len()
+    }
+
+    /// Is a response still waited for?
+    pub(super) fn is_pending(&self, id: ProbeId) -> bool {
+        self.probes.get(&id).is_some_and(ActiveProbe::is_pending)
+    }
+
+    /// What a pending probe is about, and its deadline.
+    pub(super) fn pending(&self, id: ProbeId) -> Option<(ProbeSubject, Time)> {
+        let probe = self.probes.get(&id).filter(|probe| probe.is_pending())?;
+        Some((probe.subject, probe.deadline))
+    }
+
+    /// The deadline of a pending probe that waits longer than the grace.
+    pub(super) fn overdue_deadline(&self, id: ProbeId) -> Option<Time> {
+        let is_overdue = |probe: &&ActiveProbe| matches!(probe.phase, Phase::Overdue | Phase::Confirming);
+        self.probes.get(&id).filter(is_overdue).map(|probe| probe.deadline)
+    }
+
+    /// When a probe started, moved by extended deadlines.
+    pub(super) fn waiting_since(&self, id: ProbeId) -> Option<Time> {
+        let probe = self.probes.get(&id)?;
+        Some(Time::after_start(probe.deadline.since_start().saturating_sub(probe.subject.timeout)))
+    }
+
+    /// The mounts of all probes that wait longer than the grace.
+    pub(super) fn suspects(&self) -> impl Iterator<Item = MountKey> {
+        let waits = |probe: &&ActiveProbe| probe.phase != Phase::InWindow;
+        self.probes.values().filter(waits).map(|probe| probe.subject.key)
+    }
+}
+
+impl ActiveProbe {
+    fn is_pending(&self) -> bool {
+        !matches!(self.phase, Phase::Abandoned | Phase::Stranded)
+    }
+
+    /// When something is due about it if it does not end.
+    fn next_deadline(&self) -> Time {
+        self.suspect_at.map_or(self.deadline, |at| at.min(self.deadline))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(ms: u64) -> Time {
+        Time::after_start(Duration::from_millis(ms))
+    }
+
+    fn start(in_flight: &mut InFlight, key: u64) -> ProbeId {
+        let superblock = DeviceNumber { major: 0, minor: 1 };
+        in_flight.start(at(0), ProbeSubject { key: MountKey(key), superblock, timeout: SECOND }, false)
+    }
+
+    #[test]
+    fn probe_becomes_suspect_at_half_time_and_is_confirmed_at_its_deadline() {
+        let mut in_flight = InFlight::default();
+        let id = start(&mut in_flight, 1);
+        assert_eq!(in_flight.pop_due(at(499)), None);
+        let suspect = DueProbe { id, is_past_deadline: false, is_suspect: true };
+        assert_eq!(in_flight.pop_due(at(500)), Some(suspect));
+        let late = DueProbe { id, is_past_deadline: true, is_suspect: false };
+        assert_eq!(in_flight.pop_due(at(1_000)), Some(late));
+        assert_eq!(in_flight.next_deadline(), Some(at(6_000)));
+        assert!(in_flight.confirming(id).is_some());
+    }
+
+    #[test]
+    fn probes_past_the_grace_leave_room_for_others() {
+        let mut in_flight = InFlight::default();
+        for key in 0..MAX_IN_WINDOW as u64 {
+            assert!(in_flight.has_room());
+            start(&mut in_flight, key);
+        }
+        assert!(!in_flight.has_room());
+        assert_eq!(in_flight.pop_due(at(20)), None);
+        assert!(in_flight.has_room());
+    }
+
+    #[test]
+    fn abandoned_probes_exhaust_the_limit() {
+        let mut in_flight = InFlight::default();
+        while in_flight.probes.len() < MAX_UNANSWERED - MAX_IN_WINDOW {
+            let id = start(&mut in_flight, 1);
+            in_flight.pop_due(at(1_000));
+            in_flight.abandon(id);
+        }
+        assert!(in_flight.is_exhausted());
+        in_flight.remove(ProbeId(1));
+        assert!(!in_flight.is_exhausted());
+    }
+
+    #[test]
+    fn stall_extends_deadlines() {
+        let mut in_flight = InFlight::default();
+        let id = start(&mut in_flight, 1);
+        in_flight.extend_deadlines(10 * SECOND);
+        assert_eq!(in_flight.pop_due(at(10_499)), None);
+        assert!(in_flight.pop_due(at(10_500)).is_some_and(|due| due.is_suspect));
+        assert_eq!(in_flight.waiting_since(id), Some(at(10_000)));
+    }
+}

@@ -1,0 +1,171 @@
+//! Changes of the mount table and of the configuration: mounts appear, disappear, change, move, become hidden or visible.
+
+use super::registry::{Change, MountEntry};
+use super::scheduler::idle_safe_interval;
+use super::{Event, Health, Monitor, MonitorConfig, ProbeSettings, Time};
+use platform::{Mount, MountKey, MountTable};
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Monitor {
+    pub(super) fn update_table(&mut self, now: Time, table: MountTable) {
+        self.counters.on_table_read();
+        let is_first = !self.registry.has_table();
+        let changes = self.registry.replace_table(table);
+        let is_structural = changes.iter().any(|change| !matches!(change, Change::Remounted { .. }));
+        for change in changes {
+            self.apply(now, change, is_first);
+        }
+        if is_structural {
+            self.update_visibility(now);
+        }
+        if is_structural || is_first || self.expected.has_suspects() {
+            self.check_expected(now);
+        }
+        if is_first {
+            self.start_run(now);
+        }
+    }
+
+    fn apply(&mut self, now: Time, change: Change, is_first: bool) {
+        match change {
+            Change::Unmounted(mount) => self.on_unmounted(now, mount.key),
+            Change::Mounted(mount) => self.on_mounted(now, mount, is_first),
+            Change::Remounted { before, after } => self.on_remounted(before, after),
+            Change::Moved { before, after } => self.on_moved(now, &before, after),
+        }
+    }
+
+    fn on_mounted(&mut self, now: Time, mount: Arc<Mount>, is_first: bool) {
+        let Some(settings) = (self.policy)(&mount) else { return };
+        if !is_first {
+            self.report(Event::Mounted { mount: Arc::clone(&mount) });
+        }
+        let key = mount.key;
+        self.watch(now, mount, settings);
+        if !is_first {
+            self.request_probe(now, key);
+        }
+    }
+
+    fn on_unmounted(&mut self, now: Time, key: MountKey) {
+        if let Some(entry) = self.forget(key) {
+            let (mount, lasted) = (Arc::clone(entry.mount()), now - entry.since());
+            self.report(Event::Unmounted { mount, health: entry.health().clone(), lasted });
+        }
+    }
+
+    fn on_remounted(&mut self, before: Arc<Mount>, after: Arc<Mount>) {
+        if let Some(entry) = self.registry.get_mut(after.key) {
+            entry.set_mount(&after);
+            self.report(Event::Remounted { mount: after, before });
+        }
+    }
+
+    fn on_moved(&mut self, now: Time, before: &Arc<Mount>, after: Arc<Mount>) {
+        let Some(settings) = (self.policy)(&after) else { return self.on_unmounted(now, after.key) };
+        let interval = self.probe_interval(&after, &settings);
+        let Some(entry) = self.registry.get_mut(after.key) else { return self.on_mounted(now, after, false) };
+        entry.set_mount(&after);
+        entry.set_settings(settings, interval);
+        if before.mountpoint != after.mountpoint {
+            self.report(Event::Moved { mount: after, from: before.mountpoint.clone() });
+        }
+    }
+
+    /// Begins to watch a mount.
+    fn watch(&mut self, now: Time, mount: Arc<Mount>, settings: ProbeSettings) {
+        let interval = self.probe_interval(&mount, &settings);
+        let fstype_index = self.counters.index_for(&mount.fstype);
+        self.scheduler.add_mount(now, mount.key, interval);
+        self.registry.insert(MountEntry::new(now, mount, settings, interval, fstype_index));
+    }
+
+    /// Ends the watch over a mount. A probe in flight goes on without it.
+    fn forget(&mut self, key: MountKey) -> Option<MountEntry> {
+        let entry = self.registry.remove(key)?;
+        self.scheduler.remove_mount(key, entry.superblock());
+        self.reports.forget(key);
+        self.forget_unused_superblock(entry.superblock());
+        Some(entry)
+    }
+
+    /// From one probe of a mount to the next while it responds: its poll interval, or longer if an automounter would
+    /// never find it idle otherwise.
+    fn probe_interval(&self, mount: &Mount, settings: &ProbeSettings) -> Duration {
+        let idle_timeout = self.registry.parent(mount).and_then(|trigger| trigger.idle_timeout());
+        settings.poll_interval.max(idle_timeout.map_or(Duration::ZERO, idle_safe_interval))
+    }
+
+    /// Hidden mounts are not probed; mounts that become visible are probed at once.
+    fn update_visibility(&mut self, now: Time) {
+        for key in self.registry.visibility_changes() {
+            let Some(entry) = self.registry.get(key) else { continue };
+            let (superblock, is_hidden) = (entry.superblock(), !entry.is_hidden());
+            self.registry.set_hidden(now, key, is_hidden);
+            if is_hidden {
+                self.scheduler.withdraw(key, superblock);
+                self.reports.stop_reminders(key);
+                self.forget_unused_superblock(superblock);
+            } else {
+                self.request_probe(now, key);
+            }
+        }
+    }
+
+    fn check_expected(&mut self, now: Time) {
+        let events = self.expected.check(now, self.registry.table(), self.registry.hidden());
+        self.report_all(events);
+    }
+
+    /// Applies a new configuration. A probe in flight is judged by the settings that it started with; a mount that is
+    /// newly watched is probed at once, one that is not watched any more is forgotten without a report.
+    pub(super) fn reconfigure(&mut self, now: Time, config: MonitorConfig) {
+        self.policy = config.policy;
+        self.scheduler.set_run_interval(now, config.poll_interval);
+        let mounts: Vec<Arc<Mount>> = self.registry.table().iter().cloned().collect();
+        for mount in mounts {
+            let key = mount.key;
+            let settings = (self.policy)(&mount);
+            let is_watched = self.registry.get(key).is_some();
+            match (settings, is_watched) {
+                (Some(settings), true) => {
+                    let interval = self.probe_interval(&mount, &settings);
+                    if let Some(entry) = self.registry.get_mut(key) {
+                        entry.set_settings(settings, interval);
+                    }
+                    self.scheduler.set_mount_interval(now, key, interval);
+                }
+                (Some(settings), false) => {
+                    self.watch(now, mount, settings);
+                    self.request_probe(now, key);
+                }
+                (None, true) => drop(self.forget(key)),
+                (None, false) => {}
+            }
+        }
+        self.expected.replace(config.expected);
+        if self.registry.has_table() {
+            self.check_expected(now);
+        }
+    }
+
+    /// Starts a run over all mounts.
+    pub(super) fn start_run(&mut self, now: Time) {
+        self.doubt_table(super::TableDoubt::RunStarted);
+        let is_new = self.scheduler.start_run(now);
+        let run_interval = self.scheduler.run_interval();
+        let keys: Vec<MountKey> = self.registry.table().iter().map(|mount| mount.key).collect();
+        for key in keys {
+            let Some(entry) = self.registry.get(key).filter(|entry| !entry.is_hidden()) else { continue };
+            if is_new {
+                self.scheduler.expect_in_run(key);
+            }
+            if entry.probe_interval() == run_interval || *entry.health() == Health::Pending {
+                self.request_probe(now, key);
+            } else if !self.scheduler.is_pending(key) {
+                self.scheduler.settle_in_run(key); // probed at its own interval: its present health counts
+            }
+        }
+    }
+}
