@@ -1,7 +1,9 @@
 //! The definition of the command line for clap. Values of the daemon's options are parsed later by the table of
 //! options, so that the configuration file accepts the same values with the same errors.
 
-use super::help_text::{ABOUT, CHECK, DAEMON, DIAGNOSE, LONG_ABOUT, STATUS, WATCH};
+use super::help_text::{
+    ABOUT, CHECK, DAEMON_EXAMPLES, DAEMON_EXIT_STATUS, DIAGNOSE, LONG_ABOUT, STATUS, WATCH,
+};
 use crate::config::{ConfigOption, DEFAULT_CONFIG, OPTION_GROUPS, options};
 use crate::render::PROCESS_NAME;
 use clap::builder::ValueParser;
@@ -21,7 +23,7 @@ pub fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about(ABOUT)
         .long_about(LONG_ABOUT)
-        .after_long_help(DAEMON)
+        .after_long_help(format!("Examples:\n{DAEMON_EXAMPLES}\n\nExit status:\n{DAEMON_EXIT_STATUS}"))
         .args_conflicts_with_subcommands(true)
         .args_override_self(true) // the last one counts, so that a wrapper can have its own defaults
         .propagate_version(true)

@@ -1,4 +1,4 @@
-//! The parts of `--help` around the options.
+//! The parts of `--help` around the options. The manual page of the program shows them, too.
 
 pub(super) const ABOUT: &str = "Watches every mount, probes each with a timeout, and reports which are dead";
 
@@ -7,8 +7,7 @@ which are dead: hung, stale, disconnected or failing.\n\nWithout a command it ru
 needs no configuration and no root rights, but without root it cannot probe mounts that this user may not reach. \
 Changes of the mount table are noticed at once. Storage that hangs does not make the daemon hang.";
 
-pub(super) const DAEMON: &str = "\
-Examples:
+pub(super) const DAEMON_EXAMPLES: &str = "  \
   mount_status_monitor                      watch all mounts
   mount_status_monitor --timeout 5s --syslog udp://loghost:514
   mount_status_monitor --fs-types-include '^(nfs|cifs|fuse)'
@@ -16,9 +15,10 @@ Examples:
   mount_status_monitor check                a table of all mounts, now
   mount_status_monitor watch                events as they happen
   mount_status_monitor diagnose /srv/data   why it is dead, what waits for it, what can be done
-  mount_status_monitor --mount-namespace /proc/1/ns/mnt   from a container: the mounts of the host
+  mount_status_monitor --check-config --explain /srv/data   which rule applies, and why
+  mount_status_monitor --mount-namespace /proc/1/ns/mnt     from a container: the mounts of the host";
 
-Exit status:
+pub(super) const DAEMON_EXIT_STATUS: &str = "  \
   0  stopped by a signal; or with --once-only: no mount is dead
   1  with --once-only: some mounts are dead or missing
   2  wrong usage or configuration, or it could not start

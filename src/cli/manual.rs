@@ -2,133 +2,120 @@
 //! command line, the keys of the configuration file and the metrics.
 
 use super::command;
+use super::help_text::{DAEMON_EXAMPLES, DAEMON_EXIT_STATUS};
 use super::manual_text::{
-    ALERTMANAGER, DESCRIPTION, EXAMPLES, EXIT_STATUS, FILE_DESCRIPTION, FILE_EXAMPLE, FILES, HOOKS, MESSAGES,
-    METRICS, PRIVILEGES, RULES, SIGNALS,
+    ALERTMANAGER, DESCRIPTION, FILE_DESCRIPTION, FILE_EXAMPLE, FILES, HOOKS, MESSAGES, METRICS, PRIVILEGES,
+    RULES, SIGNALS,
 };
+use crate::config::options;
 use crate::config::reference::{self, Key};
-use crate::config::{ConfigOption, options};
+use crate::render::PROCESS_NAME;
 use crate::render::metrics::FAMILIES;
-use clap::{Arg, Command};
+use clap::Command;
 use roff::{Inline, Roff, bold, italic, roman};
 
-const NAME: &str = "mount_status_monitor";
-const MANUAL: &str = "System Administration";
-
+/// The manual pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Page {
-    /// mount_status_monitor(8)
+    /// `mount_status_monitor(8)`
     Program,
-    /// mount_status_monitor.toml(5)
+    /// `mount_status_monitor.toml(5)`
     File,
 }
 
-/// The page, as roff.
+/// The page as roff.
 #[must_use]
 pub fn page(page: Page) -> String {
     let roff = match page {
         Page::Program => program(),
         Page::File => file(),
     };
-    // Some formatters expect ASCII.
-    roff.replace('…', "...")
+    roff.replace('…', "...") // some formatters expect ASCII
 }
 
 fn program() -> String {
     let mut definition = command();
     definition.build(); // adds --help and --version
-    let mut roff = begin(NAME, "8", "watch every mount and report which are dead");
+    let mut roff = start(PROCESS_NAME, "8", "watch every mount and report which are dead");
     roff.control("SH", ["SYNOPSIS"]);
-    for (tail, value) in [
+    for (command, arguments) in [
         ("", "OPTION…"),
-        ("check", "OPTION… [MOUNTPOINT…]"),
-        ("status", "OPTION…"),
-        ("watch", "OPTION…"),
-        ("diagnose", "OPTION… MOUNTPOINT"),
-        ("man", "[8|5]"),
-        ("completions", "SHELL"),
+        (" check", "OPTION… [MOUNTPOINT…]"),
+        (" status", "OPTION…"),
+        (" watch", "OPTION…"),
+        (" diagnose", "OPTION… MOUNTPOINT"),
+        (" man", "[8|5]"),
+        (" completions", "SHELL"),
     ] {
-        let name = format!("{NAME} {tail}");
-        roff.control("PP", []).text([bold(name.trim_end()), roman(" "), italic(value)]);
+        let command = format!("{PROCESS_NAME}{command}");
+        roff.control("PP", []).text([bold(command), roman(" "), italic(arguments)]);
     }
-    roff.control("SH", ["DESCRIPTION"]);
-    paragraphs(&mut roff, DESCRIPTION);
+    section(&mut roff, "DESCRIPTION", DESCRIPTION);
     roff.control("SH", ["OPTIONS"]);
     arguments(&mut roff, &definition);
     roff.control("SH", ["COMMANDS"]);
-    for sub in definition.get_subcommands().filter(|sub| sub.get_name() != "help") {
-        roff.control("SS", [sub.get_name()]);
-        if let Some(about) = sub.get_about() {
-            text(&mut roff, &format!("{about}."));
+    for command in definition.get_subcommands().filter(|command| command.get_name() != "help") {
+        roff.control("SS", [command.get_name()]);
+        paragraphs(&mut roff, &format!("{}.", command.get_about().cloned().unwrap_or_default()));
+        arguments(&mut roff, command);
+        if let Some(text) = command.get_after_long_help() {
+            paragraphs(&mut roff, &text.to_string());
         }
-        arguments(&mut roff, sub);
     }
-    roff.control("SH", ["MESSAGES"]);
-    paragraphs(&mut roff, MESSAGES);
-    roff.control("SH", ["METRICS"]);
-    paragraphs(&mut roff, METRICS);
+    section(&mut roff, "MESSAGES", MESSAGES);
+    section(&mut roff, "METRICS", METRICS);
     for family in FAMILIES {
         let labels = match family.labels {
             [] => String::new(),
             labels => format!("{{{}}}", labels.join(",")),
         };
-        roff.control("TP", []).text([bold(family.name), roman(labels)]);
-        text(&mut roff, family.help);
+        tagged(&mut roff, vec![bold(family.name), roman(labels)], family.help);
     }
-    for (title, body) in [
-        ("SIGNALS", SIGNALS),
-        ("EXIT STATUS", EXIT_STATUS),
-        ("FILES", FILES),
-        ("PRIVILEGES", PRIVILEGES),
-        ("EXAMPLES", EXAMPLES),
-        (
-            "SEE ALSO",
-            "mount_status_monitor.toml(5), mount(8), umount(8), nfs(5), fstab(5), systemd.service(5)",
-        ),
-    ] {
-        roff.control("SH", [title]);
-        paragraphs(&mut roff, body);
-    }
+    section(&mut roff, "SIGNALS", SIGNALS);
+    section(&mut roff, "EXIT STATUS", DAEMON_EXIT_STATUS);
+    section(&mut roff, "FILES", FILES);
+    section(&mut roff, "PRIVILEGES", PRIVILEGES);
+    section(&mut roff, "EXAMPLES", DAEMON_EXAMPLES);
+    let see_also = "mount_status_monitor.toml(5), mount(8), umount(8), nfs(5), fstab(5), systemd.service(5)";
+    section(&mut roff, "SEE ALSO", see_also);
     roff.to_roff()
 }
 
 fn file() -> String {
-    let mut roff = begin("mount_status_monitor.toml", "5", "configuration of mount_status_monitor");
-    roff.control("SH", ["SYNOPSIS"]);
-    for path in [crate::config::DEFAULT_CONFIG, "/etc/mount_status_monitor/conf.d/*.toml"] {
-        roff.control("PP", []).text([italic(path)]);
-    }
-    roff.control("SH", ["DESCRIPTION"]);
-    paragraphs(&mut roff, FILE_DESCRIPTION);
-    roff.control("SH", ["OPTIONS"]);
-    text(&mut roff, "Options are written above the first table.");
+    let mut roff = start("mount_status_monitor.toml", "5", "configuration of mount_status_monitor");
+    let synopsis = "  /etc/mount_status_monitor/config.toml\n  /etc/mount_status_monitor/conf.d/*.toml";
+    section(&mut roff, "SYNOPSIS", synopsis);
+    section(&mut roff, "DESCRIPTION", FILE_DESCRIPTION);
+    section(&mut roff, "OPTIONS", "Options are written above the first table.");
     for option in options() {
+        let value = match option.value_name() {
+            None => "true or false".to_owned(),
+            Some(name) if option.has_optional_value() => format!("true, false or {name}"),
+            Some(name) => name.to_owned(),
+        };
         let next_start = if option.is_reloadable { "" } else { ". A change takes effect at the next start" };
         let help = format!("{}{next_start}.", option.help_with_default());
-        tagged(&mut roff, option.key, &toml_value(option), &help);
+        tagged(&mut roff, key_and_value(option.key, &value), &help);
     }
     for (title, introduction, keys) in [
         ("[[rule]]", RULES, reference::RULE),
         ("[[hook]]", HOOKS, reference::HOOK),
         ("[alertmanager]", ALERTMANAGER, reference::ALERTMANAGER),
     ] {
-        roff.control("SH", [title]);
-        paragraphs(&mut roff, introduction);
+        section(&mut roff, title, introduction);
         for Key { name, value, help } in keys {
-            tagged(&mut roff, name, value, help);
+            tagged(&mut roff, key_and_value(name, value), help);
         }
     }
-    for (title, body) in [("EXAMPLE", FILE_EXAMPLE), ("SEE ALSO", "mount_status_monitor(8), fstab(5)")] {
-        roff.control("SH", [title]);
-        paragraphs(&mut roff, body);
-    }
+    section(&mut roff, "EXAMPLE", FILE_EXAMPLE);
+    section(&mut roff, "SEE ALSO", "mount_status_monitor(8), fstab(5)");
     roff.to_roff()
 }
 
-fn begin(name: &str, section: &str, about: &str) -> Roff {
+fn start(name: &str, number: &str, about: &str) -> Roff {
     let mut roff = Roff::new();
-    let source = format!("{NAME} {}", env!("CARGO_PKG_VERSION"));
-    roff.control("TH", [&*name.to_uppercase(), section, "", &source, MANUAL]);
+    let source = format!("{PROCESS_NAME} {}", env!("CARGO_PKG_VERSION"));
+    roff.control("TH", [&*name.to_uppercase(), number, "", &source, "System Administration"]);
     roff.control("ad", ["l"]).control("nh", []); // do not break paths and options
     roff.control("SH", ["NAME"]).text([roman(format!("{name} - {about}"))]);
     roff
@@ -136,62 +123,54 @@ fn begin(name: &str, section: &str, about: &str) -> Roff {
 
 /// The arguments of a command in the order of their definition.
 fn arguments(roff: &mut Roff, command: &Command) {
-    for option in command.get_arguments().filter(|option| !option.is_hide_set()) {
-        let mut head: Vec<Inline> = Vec::new();
-        if let Some(short) = option.get_short() {
-            head.extend([bold(format!("-{short}")), roman(", ")]);
+    for argument in command.get_arguments() {
+        let mut tag: Vec<Inline> = Vec::new();
+        if let Some(short) = argument.get_short() {
+            tag.extend([bold(format!("-{short}")), roman(", ")]);
         }
-        let names = option.get_value_names().filter(|_| option.get_action().takes_values());
+        let names = argument.get_value_names().filter(|_| argument.get_action().takes_values());
         let value = names.map(|names| names.join(" "));
-        match (option.get_long(), value) {
-            (None, value) => head.push(italic(value.unwrap_or_default())),
-            (Some(long), None) => head.push(bold(format!("--{long}"))),
-            (Some(long), Some(value)) if option.is_require_equals_set() => {
-                head.extend([bold(format!("--{long}")), roman("[="), italic(value), roman("]")]);
+        tag.extend(argument.get_long().map(|long| bold(format!("--{long}"))));
+        match value {
+            Some(value) if argument.is_require_equals_set() => {
+                tag.extend([roman("[="), italic(value), roman("]")]);
             }
-            (Some(long), Some(value)) => head.extend([bold(format!("--{long}")), roman(" "), italic(value)]),
+            Some(value) if argument.is_positional() => tag.push(italic(value)),
+            Some(value) => tag.extend([roman(" "), italic(value)]),
+            None => {}
         }
-        roff.control("TP", []).text(head);
-        text(roff, &help_of(option));
+        tagged(roff, tag, &argument.get_help().cloned().unwrap_or_default().to_string());
     }
 }
 
-/// Placeholder for the value of an option in the file.
-fn toml_value(option: &ConfigOption) -> String {
-    match option.value_name() {
-        None => "true or false".to_owned(),
-        Some(name) if option.has_optional_value() => format!("true, false or {name}"),
-        Some(name) => name.to_owned(),
-    }
+fn key_and_value(key: &str, value: &str) -> Vec<Inline> {
+    vec![bold(key), roman(" = "), italic(value)]
 }
 
-/// The help text of an argument with its default value.
-fn help_of(option: &Arg) -> String {
-    let help = option.get_help().map(ToString::to_string).unwrap_or_default();
-    let defaults: Vec<_> = option.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
-    let shows = option.get_action().takes_values() && !help.contains("[default: ") && !defaults.is_empty();
-    if shows { format!("{help} [default: {}]", defaults.join(" ")) } else { help }
+fn tagged(roff: &mut Roff, tag: Vec<Inline>, text: &str) {
+    roff.control("TP", []).text(tag).text([roman(text)]);
 }
 
-fn tagged(roff: &mut Roff, name: &str, value: &str, help: &str) {
-    roff.control("TP", []).text([bold(name), roman(" = "), italic(value)]);
-    text(roff, help);
+fn section(roff: &mut Roff, title: &str, body: &str) {
+    roff.control("SH", [title]);
+    paragraphs(roff, body);
 }
 
-fn text(roff: &mut Roff, what: &str) {
-    roff.text([roman(what)]);
-}
-
-/// Paragraphs are separated by empty lines. Lines that start with two spaces are not filled.
+/// Empty lines separate paragraphs. Lines that start with two spaces are not filled.
 fn paragraphs(roff: &mut Roff, body: &str) {
     for paragraph in body.split("\n\n") {
-        roff.control("PP", []);
-        if paragraph.starts_with("  ") {
-            roff.control("nf", []);
-            paragraph.lines().for_each(|line| text(roff, line.strip_prefix("  ").unwrap_or(line)));
-            roff.control("fi", []);
-        } else {
-            text(roff, &paragraph.replace('\n', " "));
+        let lines: Vec<&str> = paragraph.lines().collect();
+        for block in lines.chunk_by(|one, other| one.starts_with("  ") == other.starts_with("  ")) {
+            roff.control("PP", []);
+            if block[0].starts_with("  ") {
+                roff.control("nf", []);
+                for line in block {
+                    roff.text([roman(&line[2..])]);
+                }
+                roff.control("fi", []);
+            } else {
+                roff.text([roman(block.join(" "))]);
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The command line: its definition for clap, its errors, and the manual pages. Every option of the daemon comes from
-//! the table in [`crate::config::options`].
+//! The command line: its definition for clap, its errors, and the manual pages. The options of the daemon come from the
+//! table in `config/options.rs`.
 
 mod definition;
 mod help_text;

@@ -4,9 +4,8 @@
 use super::diagnostic::{Diagnostic, Location, Origin};
 use super::options::{ConfigOption, OptionValue, options};
 use super::{Config, EffectiveOption, resolve};
-use crate::monitor::ProbeSettings;
 use crate::output::exporters::MetricsSettings;
-use crate::output::http::{HttpSettings, SocketChoice};
+use crate::output::http::SocketChoice;
 use crate::output::http_client::{Access, Credentials};
 use crate::output::push::{Gateway, PushSettings};
 use crate::render::escape::escape_os;
@@ -14,7 +13,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The values set so far.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct ConfigBuilder {
     pub(super) config: Config,
     pub(super) push_gateway: Option<Gateway>,
@@ -26,43 +25,17 @@ pub(super) struct ConfigBuilder {
 }
 
 impl ConfigBuilder {
-    /// The defaults of all options. `file` is the main configuration file.
+    /// All options have their defaults. `file` is the main configuration file.
     pub(super) fn new(file: PathBuf) -> ConfigBuilder {
-        let config = Config {
-            settings: ProbeSettings::default(),
-            filter: Default::default(),
-            report: Default::default(),
-            once_only: false,
-            print_bad_mounts: false,
-            metrics: MetricsSettings::default(),
-            hooks: Default::default(),
-            alertmanager: None,
-            http: HttpSettings { listen: None, socket: SocketChoice::Off },
-            mount_namespace: None,
-            rules: Default::default(),
-            fstab: None,
-            expected: Vec::new(),
-            file,
-            files: Vec::new(),
-            fingerprints: Vec::new(),
-            options: Vec::new(),
-        };
-        let mut builder = ConfigBuilder {
-            config,
-            push_gateway: None,
-            push_delete_on_exit: false,
-            push_user_file: None,
-            push_token_file: None,
-            push_ca_file: None,
-            diagnostics: Vec::new(),
-        };
+        let mut builder =
+            ConfigBuilder { config: Config { file, ..Config::default() }, ..Default::default() };
         for option in options() {
-            let value = option.default.map(str::to_owned);
+            let mut value = option.value_name().is_none().then(|| "false".to_owned());
             if let Some(default) = option.default {
-                let applied = option.apply(&mut builder, &OptionValue::Text(default.into()));
+                let applied = option.apply(&mut builder, &OptionValue::from(default));
                 debug_assert_eq!(applied, Ok(()), "{}", option.key);
+                value = Some(default.to_owned());
             }
-            let value = value.or_else(|| option.value_name().is_none().then(|| "false".to_owned()));
             builder.config.options.push(EffectiveOption { key: option.key, value, origin: Origin::Default });
         }
         builder

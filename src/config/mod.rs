@@ -1,6 +1,6 @@
 //! Options of the command line and the configuration files become one validated [`Config`]. No mount is touched here.
 //!
-//! Reading order: [`options`] is the table of options; `builder` merges the layers; `file_reader` reads the TOML files
+//! Reading order: `options` is the table of options; `builder` merges the layers; `file_reader` reads the TOML files
 //! with their rules and hooks; [`ConfigSource`] loads everything, and [`ConfigReloader`] loads it again.
 
 mod builder;
@@ -51,7 +51,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The validated configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Config {
     /// How mounts without a rule are probed.
     pub settings: ProbeSettings,

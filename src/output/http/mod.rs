@@ -37,7 +37,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 pub const DEFAULT_SOCKET: &str = platform::DEFAULT_SOCKET;
 
 /// What to listen on.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct HttpSettings {
     /// The TCP address.
     pub listen: Option<SocketAddr>,
@@ -46,11 +46,12 @@ pub struct HttpSettings {
 }
 
 /// Which Unix socket.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum SocketChoice {
     /// None.
     Off,
     /// The usual one if it can be made; if not, nobody has asked for it.
+    #[default]
     Usual,
     /// This one.
     At(PathBuf),
