@@ -179,7 +179,7 @@ fn completions_have_every_option() {
 }
 
 #[test]
-fn readme_names_every_command_and_only_existing_options() {
+fn documents_name_every_command_and_only_existing_options() {
     let readme = contents("README.md");
     for sub in command().get_subcommands() {
         let name = sub.get_name();
@@ -194,10 +194,19 @@ fn readme_names_every_command_and_only_existing_options() {
     };
     // Options of other programs.
     let others = ["features", "poll", "release", "rm", "version"];
-    for word in readme.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')) {
-        if let Some(name) = word.strip_prefix("--").filter(|name| !name.is_empty() && !name.starts_with('-'))
-        {
-            assert!(known(name) || others.contains(&name), "--{name} is in the README but does not exist");
+    let documents = std::fs::read_dir(in_repository("docs")).expect("the directory exists");
+    let documents = documents.map(|entry| entry.expect("a directory entry").path());
+    for path in documents.chain([in_repository("README.md")]) {
+        let text = std::fs::read_to_string(&path).expect("the document is UTF-8");
+        for word in text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')) {
+            let name = word.strip_prefix("--").filter(|name| !name.is_empty() && !name.starts_with('-'));
+            if let Some(name) = name {
+                assert!(
+                    known(name) || others.contains(&name),
+                    "--{name} in {} does not exist",
+                    path.display()
+                );
+            }
         }
     }
 }

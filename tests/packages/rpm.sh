@@ -29,7 +29,7 @@ another() {
     local tree=$scratch/another tool=$PWD/target/tools/bin/cargo-generate-rpm
     rm -rf $tree
     mkdir -p $tree/target/release $tree/src
-    cp -r Cargo.toml README.md CHANGELOG.md LICENSE-* contrib $tree/
+    cp -r Cargo.toml README.md CHANGELOG.md LICENSE-* contrib docs $tree/
     cp -r target/packaging $tree/target/
     cp target/release/$name $tree/target/release/
     echo "# new in $1" >>$tree/contrib/config/config.toml
