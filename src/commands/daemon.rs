@@ -95,8 +95,7 @@ fn run_once(
     reporter: &Reporter,
 ) -> anyhow::Result<RunResult> {
     let log = reporter.log_fn();
-    let hooks =
-        Hooks::start(config.hooks.clone(), Arc::clone(&log)).context("cannot start a thread for hooks")?;
+    let hooks = Hooks::start(&config.hooks, Arc::clone(&log)).context("cannot start a thread for hooks")?;
     let mut handle = |time, report: Report| match report {
         Report::Notice(priority, text) => reporter.notice(time, priority, &text),
         Report::Event(event) => {
@@ -127,7 +126,7 @@ fn run_once(
             Exporters::export_once(&config.metrics, &renderer, &snapshot, ONCE_EXPORTERS_TIMEOUT, &log);
         }
         let deadline = Instant::now() + ONCE_HOOKS_TIMEOUT;
-        let hooks_done = hooks.finish(ONCE_HOOKS_TIMEOUT);
+        let hooks_done = hooks.wait_until_idle(ONCE_HOOKS_TIMEOUT);
         if !alertmanager.wait_until_idle(deadline.saturating_duration_since(Instant::now())) || !hooks_done {
             let text =
                 format!("Hooks are not done after {}s; they are stopped", ONCE_HOOKS_TIMEOUT.as_secs());

@@ -59,8 +59,8 @@ impl Dispatcher {
             .then(BadMountsList::start)
             .transpose()
             .context("cannot start a thread for standard output")?;
-        let hooks = Hooks::start(config.hooks.clone(), reporter.log_fn())
-            .context("cannot start a thread for hooks")?;
+        let hooks =
+            Hooks::start(&config.hooks, reporter.log_fn()).context("cannot start a thread for hooks")?;
         let alertmanager = AlertmanagerClient::new(reporter.log_fn());
         let mut dispatcher = Dispatcher {
             config,
@@ -162,7 +162,7 @@ impl Dispatcher {
         if let Some(snapshot) = self.state.latest() {
             self.update_alerts(&snapshot);
         }
-        if let Err(error) = self.hooks.adopt(self.config.hooks.clone()) {
+        if let Err(error) = self.hooks.reconfigure(&self.config.hooks) {
             self.notice(Priority::Error, &format!("Cannot start a thread for hooks: {error}"));
         }
         if before.metrics != self.config.metrics {
@@ -235,7 +235,7 @@ impl Dispatcher {
     }
 
     fn stop(self) {
-        self.hooks.ask_to_stop(HOOKS_STOP_TIMEOUT);
+        self.hooks.begin_stop(HOOKS_STOP_TIMEOUT);
         if let Some(server) = self.server {
             server.stop();
         }

@@ -3,10 +3,10 @@
 
 use super::Sink;
 use super::alertmanager::AlertmanagerClient;
-use super::hooks::{HookOutcome, Hooks};
+use super::hooks::Hooks;
 use super::push::PushCounters;
 use crate::render::Snapshot;
-use crate::render::metrics::{self, HookStats, MetricInputs};
+use crate::render::metrics::{self, MetricInputs};
 use platform::ProcessStats;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,19 +29,10 @@ pub struct MetricSources {
 
 impl MetricSources {
     fn read(&self) -> MetricInputs {
-        let hooks = self.hooks.as_ref().map(Hooks::counters).unwrap_or_default();
         MetricInputs {
             dropped_messages: self.sinks.iter().map(|sink| (sink.name(), sink.dropped_total())).collect(),
             push: self.push.as_ref().map(|push| push.stats()),
-            hooks: hooks
-                .into_iter()
-                .map(|hook| HookStats {
-                    runs: HookOutcome::ALL.map(|outcome| (outcome.as_str(), hook.runs(outcome))).into(),
-                    name: hook.name,
-                    waiting: hook.waiting,
-                    left: hook.left,
-                })
-                .collect(),
+            hooks: self.hooks.as_ref().map(Hooks::counters).unwrap_or_default(),
             alertmanager: self.alertmanager.as_ref().and_then(AlertmanagerClient::counters),
             process: None,
         }

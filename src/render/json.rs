@@ -12,13 +12,13 @@ use serde::Serialize;
 /// The object of this message, on one line, without a line end.
 #[must_use]
 pub fn object(message: &Message) -> String {
-    text(&Record::of(message))
+    text(&EventRecord::new(message))
 }
 
 /// The same object with what those need who get messages of many machines.
 #[must_use]
 pub fn object_from(message: &Message, host: &str, severity: &str) -> String {
-    text(&Foreign { record: Record::of(message), host, severity })
+    text(&HostRecord { record: EventRecord::new(message), host, severity })
 }
 
 fn text(object: &impl Serialize) -> String {
@@ -27,32 +27,32 @@ fn text(object: &impl Serialize) -> String {
 
 /// All fields of all events; those that an event does not have are left out.
 #[derive(Default, Serialize)]
-struct Record<'a> {
-    event: &'a str,
-    time: String,
-    priority: &'a str,
+pub(crate) struct EventRecord<'a> {
+    pub(crate) event: &'a str,
+    pub(crate) time: String,
+    pub(crate) priority: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     mountpoint: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    fstype: Option<String>,
+    pub(crate) fstype: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     device: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     device_number: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<&'a str>,
+    pub(crate) state: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    was: Option<&'a str>,
+    pub(crate) was: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
+    pub(crate) reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    errno: Option<String>,
+    pub(crate) errno: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     call: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    behind: Option<String>,
+    pub(crate) behind: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    lasted_seconds: Option<f64>,
+    pub(crate) lasted_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     took_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,26 +83,26 @@ struct Record<'a> {
     unjudged: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     evidence: Option<evidence_json::Object>,
-    message: &'a str,
+    pub(crate) message: &'a str,
 }
 
 /// A message for another machine.
 #[derive(Serialize)]
-struct Foreign<'a> {
+struct HostRecord<'a> {
     #[serde(flatten)]
-    record: Record<'a>,
+    record: EventRecord<'a>,
     host: &'a str,
     severity: &'a str,
 }
 
-impl<'a> Record<'a> {
-    fn of(message: &'a Message) -> Record<'a> {
-        let mut record = Record {
+impl<'a> EventRecord<'a> {
+    pub(crate) fn new(message: &'a Message) -> EventRecord<'a> {
+        let mut record = EventRecord {
             event: message.event.as_ref().map_or("notice", Event::name),
             time: rfc3339(message.time),
             priority: message.priority.as_str(),
             message: &message.text,
-            ..Record::default()
+            ..EventRecord::default()
         };
         if let Some(event) = &message.event {
             record.fill(event);

@@ -1,10 +1,8 @@
-//! Commands that do what they should, and all that they should not.
+//! Commands: what they get, how they are ended, and that a bad one delays no other hook.
 
 use crate::common::{Process, ms, run_isolated, slack, wait_until};
-use crate::told::{Told, command, failed, hook, script};
-use mount_status_monitor::output::hooks::HookOutcome;
-use mount_status_monitor::output::hooks::MAX_RUNNING;
-use mount_status_monitor::output::hooks::MAX_WAITING;
+use crate::fixture::{HookFixture, command, failure, hook, script};
+use mount_status_monitor::output::hooks::{MAX_RUNNING, MAX_WAITING};
 use mount_status_monitor::render::Priority;
 use std::fs;
 use std::path::Path;
@@ -13,13 +11,13 @@ use std::time::{Duration, Instant};
 const LONG: Duration = Duration::from_secs(30);
 
 #[test]
-fn a_command_gets_the_event_and_nothing_else() {
+fn command_gets_the_event_and_a_clean_environment() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("got");
     let action = script("{ cat; env | sort; pwd; } > \"$1\"", &file);
-    let told = Told::start(vec![hook("page", action, LONG)]);
-    told.failed("/mnt/x");
-    told.done(ms(5000));
+    let hooks = HookFixture::start(vec![hook("page", action, LONG)]);
+    hooks.offer_failure("/mnt/x");
+    hooks.wait_until_idle(ms(5000));
     let got = fs::read_to_string(&file).unwrap();
     let (object, rest) = got.split_once('\n').unwrap();
     let object: serde_json::Value = serde_json::from_str(object).unwrap();
@@ -39,183 +37,183 @@ fn a_command_gets_the_event_and_nothing_else() {
         assert!(rest.lines().any(|there| there == line), "{line} in {rest}");
     }
     let inherited = names.iter().filter(|name| !name.starts_with("MSM_")).copied().collect::<Vec<_>>();
-    assert_eq!(inherited, ["LANG", "PATH", "PWD", "/"], "PWD is the shell's own");
-    assert_eq!(told.count("page").runs(HookOutcome::Ok), 1);
-    told.line("Hook page is done for /mnt/x", ms(1000));
-    assert!(told.lines().iter().all(|(priority, _)| *priority == Priority::Debug));
+    assert_eq!(inherited, ["LANG", "PATH", "PWD", "/"], "PWD is set by the shell");
+    assert_eq!(hooks.runs("page", "ok"), 1);
+    hooks.wait_for_line("Hook page is done for /mnt/x", ms(1000));
+    assert!(hooks.lines().iter().all(|(priority, _)| *priority == Priority::Debug));
 }
 
 #[test]
-fn a_failure_is_told_with_its_last_words() {
-    let told = Told::start(vec![
+fn failure_is_logged_with_the_last_line_of_output() {
+    let hooks = HookFixture::start(vec![
         hook("page", command(&["/bin/sh", "-c", "echo one; echo why >&2; exit 3"]), LONG),
         hook("gone", command(&["/no/such/program"]), LONG),
         hook("killed", command(&["/bin/sh", "-c", "kill -9 $$"]), LONG),
     ]);
-    told.failed("/mnt/x");
+    hooks.offer_failure("/mnt/x");
     for (name, why) in [
         ("page", "exit status 3: why"),
         ("gone", "the program could not be executed"),
         ("killed", "killed by SIGKILL"),
     ] {
-        let (priority, text) = told.line(&format!("Hook {name} failed for "), ms(5000));
+        let (priority, text) = hooks.wait_for_line(&format!("Hook {name} failed for "), ms(5000));
         assert_eq!(
             (priority, text),
             (Priority::Warning, format!("Hook {name} failed for /mnt/x (failed): {why}"))
         );
-        assert_eq!(told.count(name).runs(HookOutcome::Failed), 1);
+        assert_eq!(hooks.runs(name, "failed"), 1);
     }
 }
 
 #[test]
-fn only_what_is_wanted_and_chosen_is_run() {
-    let silent = command(&["/bin/true"]);
-    let mut run = hook("run", silent.clone(), LONG);
+fn only_selected_hooks_run() {
+    let action = command(&["/bin/true"]);
+    let mut run = hook("run", action.clone(), LONG);
     run.events = vec!["run"];
-    let told = Told::start(vec![hook("a", silent.clone(), LONG), hook("b", silent, LONG), run]);
-    let event = failed(Path::new("/mnt/x"));
-    told.hooks.offer(&event, Some(&["b".to_owned(), "run".to_owned()]), "info");
-    told.hooks.offer(&event, Some(&[]), "info");
-    told.done(ms(5000));
-    let runs = ["a", "b", "run"].map(|name| told.count(name).runs(HookOutcome::Ok));
+    let hooks = HookFixture::start(vec![hook("a", action.clone(), LONG), hook("b", action, LONG), run]);
+    let event = failure(Path::new("/mnt/x"));
+    hooks.handle.offer(&event, Some(&["b".to_owned(), "run".to_owned()]), "info");
+    hooks.handle.offer(&event, Some(&[]), "info");
+    hooks.wait_until_idle(ms(5000));
+    let runs = ["a", "b", "run"].map(|name| hooks.runs(name, "ok"));
     assert_eq!(runs, [0, 1, 0]);
 }
 
 #[test]
-fn events_of_one_mount_run_one_after_the_other_and_those_of_others_meanwhile() {
+fn events_of_one_mount_run_in_order_and_other_mounts_do_not_wait() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("log");
-    // The first of /a waits for /b, which comes behind it and a second of /a.
+    // The first run of /a waits for /b, which is queued behind it and the second event of /a.
     let text = "echo begin $MSM_MOUNTPOINT >> \"$1\"
         if [ $MSM_MOUNTPOINT = /a ]; then until grep -q 'end /b' \"$1\"; do sleep 0.02; done; fi
         echo end $MSM_MOUNTPOINT >> \"$1\"";
-    let told = Told::start(vec![hook("page", script(text, &file), LONG)]);
+    let hooks = HookFixture::start(vec![hook("page", script(text, &file), LONG)]);
     for path in ["/a", "/a", "/b"] {
-        told.failed(path);
+        hooks.offer_failure(path);
     }
-    told.done(ms(10_000));
+    hooks.wait_until_idle(ms(10_000));
     let log = fs::read_to_string(&file).unwrap();
     let of_a: Vec<&str> = log.lines().filter(|line| line.ends_with("/a")).collect();
     assert_eq!(of_a, ["begin /a", "end /a", "begin /a", "end /a"]);
-    assert_eq!(told.count("page").runs(HookOutcome::Ok), 3);
+    assert_eq!(hooks.runs("page", "ok"), 3);
 }
 
 #[test]
-fn a_command_that_does_not_end_is_ended_with_all_that_it_started() {
+fn command_is_killed_with_its_children_at_the_timeout() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pids");
     let text =
         "trap '' TERM; sleep 1000 & echo $! $$ > \"$1.tmp\"; mv \"$1.tmp\" \"$1\"; echo stuck; wait; wait";
-    let told = Told::start(vec![hook("page", script(text, &file), ms(700))]);
-    told.failed("/mnt/x");
-    let (_, text) = told.line("Hook page failed for /mnt/x", ms(4000));
-    assert_eq!(text, "Hook page failed for /mnt/x (timeout): no end in 0.7s: stuck");
+    let hooks = HookFixture::start(vec![hook("page", script(text, &file), ms(700))]);
+    hooks.offer_failure("/mnt/x");
+    let (_, text) = hooks.wait_for_line("Hook page failed for /mnt/x", ms(4000));
+    assert_eq!(text, "Hook page failed for /mnt/x (timeout): it did not exit in 0.7s: stuck");
     let pids = fs::read_to_string(&file).unwrap();
     for pid in pids.split_whitespace() {
         let process = Process(pid.parse().unwrap());
-        wait_until(ms(2000), "it is gone", || !process.is_alive());
+        wait_until(ms(2000), "the process has exited", || !process.is_alive());
     }
-    let count = told.count("page");
-    assert_eq!((count.runs(HookOutcome::Timeout), count.left), (1, 0));
+    let stats = hooks.stats("page");
+    assert_eq!((hooks.runs("page", "timeout"), stats.left), (1, 0));
 }
 
 #[test]
-fn a_hook_that_hangs_costs_others_nothing_and_has_a_limit() {
+fn hung_hook_delays_no_other_hook_and_its_queue_is_bounded() {
     let hung = hook("hung", command(&["/bin/sleep", "1000"]), LONG);
-    let told = Told::start(vec![hung, hook("page", command(&["/bin/true"]), LONG)]);
+    let hooks = HookFixture::start(vec![hung, hook("page", command(&["/bin/true"]), LONG)]);
     let only_hung = ["hung".to_owned()];
     let begun = Instant::now();
     let many = 3 * MAX_WAITING;
     for n in 0..many {
-        told.hooks.offer(&failed(Path::new(&format!("/mnt/{n}"))), Some(&only_hung), "critical");
+        hooks.handle.offer(&failure(Path::new(&format!("/mnt/{n}"))), Some(&only_hung), "critical");
     }
     assert!(begun.elapsed() < ms(1000) + slack(), "offering took {:?}", begun.elapsed());
-    told.failed("/mnt/x");
-    told.line("Hook page is done for /mnt/x", ms(1000));
-    told.line("Hook hung: an event was dropped, too many wait", ms(1000));
-    let count = told.count("hung");
-    assert_eq!(count.waiting, MAX_WAITING);
-    let dropped = count.runs(HookOutcome::Dropped);
+    hooks.offer_failure("/mnt/x");
+    hooks.wait_for_line("Hook page is done for /mnt/x", ms(1000));
+    hooks.wait_for_line("Hook hung: an event was dropped, too many are waiting", ms(1000));
+    let stats = hooks.stats("hung");
+    assert_eq!(stats.waiting, MAX_WAITING);
+    let dropped = hooks.runs("hung", "dropped");
     let most = (many - MAX_WAITING + 1) as u64;
     assert!(dropped >= most - MAX_RUNNING as u64 && dropped <= most, "{dropped}");
-    let told_drops = told.lines().iter().filter(|(_, text)| text.contains("was dropped")).count();
-    assert!(told_drops <= 10, "{told_drops} lines");
+    let drop_lines = hooks.lines().iter().filter(|(_, text)| text.contains("was dropped")).count();
+    assert!(drop_lines <= 10, "{drop_lines} lines");
     let children = Process(std::process::id()).children();
     assert!(!children.is_empty());
 
     let begun = Instant::now();
-    told.hooks.stop(ms(400));
+    hooks.handle.stop(ms(400));
     assert!(begun.elapsed() < ms(500) + slack());
-    assert_eq!(told.count("hung").waiting, 0);
+    assert_eq!(hooks.stats("hung").waiting, 0);
 }
 
 #[test]
-fn the_end_of_the_daemon_ends_what_runs() {
+fn stop_ends_running_commands() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pid");
     let text = "trap '' TERM; echo $$ > \"$1.tmp\"; mv \"$1.tmp\" \"$1\"; while :; do sleep 0.1; done";
-    let told = Told::start(vec![hook("page", script(text, &file), LONG)]);
-    told.failed("/mnt/x");
-    told.failed("/mnt/x");
+    let hooks = HookFixture::start(vec![hook("page", script(text, &file), LONG)]);
+    hooks.offer_failure("/mnt/x");
+    hooks.offer_failure("/mnt/x");
     wait_until(ms(5000), "it runs", || file.exists());
     let pid = Process(fs::read_to_string(&file).unwrap().trim().parse().unwrap());
     let begun = Instant::now();
-    told.hooks.stop(ms(800));
+    hooks.handle.stop(ms(800));
     assert!(begun.elapsed() < ms(800) + slack(), "{:?}", begun.elapsed());
-    wait_until(ms(1000), "it is gone", || !pid.is_alive());
-    assert_eq!(told.count("page").runs(HookOutcome::Dropped), 2, "one ran, one waited");
-    // Nobody is told after the end.
-    told.failed("/mnt/y");
-    assert_eq!(told.count("page").waiting, 0);
+    wait_until(ms(1000), "the process has exited", || !pid.is_alive());
+    assert_eq!(hooks.runs("page", "dropped"), 2, "one was running, one was waiting");
+    // Events after the stop are dropped.
+    hooks.offer_failure("/mnt/y");
+    assert_eq!(hooks.stats("page").waiting, 0);
 }
 
 #[test]
-fn a_command_that_says_too_much_costs_others_nothing() {
+fn flood_of_output_delays_no_other_hook() {
     let before = Process(std::process::id()).rss_kib();
-    let told = Told::start(vec![
+    let hooks = HookFixture::start(vec![
         hook("loud", command(&["/usr/bin/yes", "and on it goes"]), ms(1500)),
         hook("page", command(&["/bin/true"]), LONG),
     ]);
-    told.failed("/mnt/x");
-    told.line("Hook page is done for /mnt/x", ms(1000));
-    told.failed("/mnt/y");
-    told.line("Hook page is done for /mnt/y", ms(1000));
-    let (_, text) = told.line("Hook loud failed for /mnt/x (timeout)", ms(4000));
-    // It was interrupted in the middle of a line.
+    hooks.offer_failure("/mnt/x");
+    hooks.wait_for_line("Hook page is done for /mnt/x", ms(1000));
+    hooks.offer_failure("/mnt/y");
+    hooks.wait_for_line("Hook page is done for /mnt/y", ms(1000));
+    let (_, text) = hooks.wait_for_line("Hook loud failed for /mnt/x (timeout)", ms(4000));
+    // It was killed in the middle of a line.
     assert!("and on it goes".starts_with(text.rsplit(": ").next().unwrap()), "{text}");
     let after = Process(std::process::id()).rss_kib();
     assert!(after < before + 32_000, "{before} KiB, then {after} KiB");
 }
 
 #[test]
-fn failures_without_end_are_told_in_few_lines() {
-    let told = Told::start(vec![hook("page", command(&["/bin/false"]), LONG)]);
+fn many_failures_are_logged_in_few_lines() {
+    let hooks = HookFixture::start(vec![hook("page", command(&["/bin/false"]), LONG)]);
     for n in 0..100 {
-        told.failed(&format!("/mnt/{n}"));
+        hooks.offer_failure(&format!("/mnt/{n}"));
     }
-    told.done(ms(10_000));
-    assert_eq!(told.count("page").runs(HookOutcome::Failed), 100);
-    assert_eq!(told.lines().len(), 10, "{:?}", told.lines());
+    hooks.wait_until_idle(ms(10_000));
+    assert_eq!(hooks.runs("page", "failed"), 100);
+    assert_eq!(hooks.lines().len(), 10, "{:?}", hooks.lines());
 }
 
 #[test]
-fn no_descriptor_no_thread_and_no_process_is_left() {
+fn many_runs_leak_no_descriptors_threads_or_processes() {
     run_isolated(test_name!(), |_| {
-        let ourselves = Process(std::process::id());
-        let told = Told::start(vec![hook("page", command(&["/bin/cat"]), LONG)]);
+        let this_process = Process(std::process::id());
+        let hooks = HookFixture::start(vec![hook("page", command(&["/bin/cat"]), LONG)]);
         let run = |n: usize| {
-            (0..n).for_each(|n| told.failed(&format!("/mnt/{n}")));
-            told.done(ms(20_000));
+            (0..n).for_each(|n| hooks.offer_failure(&format!("/mnt/{n}")));
+            hooks.wait_until_idle(ms(20_000));
         };
         run(10);
-        let before = (ourselves.descriptor_count(), ourselves.thread_count());
+        let before = (this_process.descriptor_count(), this_process.thread_count());
         run(300);
-        assert_eq!(told.count("page").runs(HookOutcome::Ok), 310);
+        assert_eq!(hooks.runs("page", "ok"), 310);
         // The pipes of the last runs are closed a moment later.
-        wait_until(ms(2000), "it is as before", || {
-            (ourselves.descriptor_count(), ourselves.thread_count()) == before
+        wait_until(ms(2000), "the numbers are as before", || {
+            (this_process.descriptor_count(), this_process.thread_count()) == before
         });
-        assert!(ourselves.children().is_empty());
-        told.hooks.stop(ms(500));
+        assert!(this_process.children().is_empty());
+        hooks.handle.stop(ms(500));
     });
 }

@@ -1,5 +1,5 @@
-//! Hooks with real commands, real servers and real hung storage: each is told what it is to be told, and one that
-//! hangs, fails or floods costs nobody else anything.
+//! Hooks with real commands, real servers and real hung storage: each gets its events, and one that hangs, fails or
+//! floods delays nothing else.
 
 #![cfg(target_os = "linux")] // file systems that hang on command, in namespaces
 #![forbid(unsafe_code)]
@@ -14,7 +14,7 @@ mod common;
 mod fake;
 
 mod commands;
+mod fixture;
 mod hung;
 mod posts;
 mod reload;
-mod told;

@@ -1,11 +1,9 @@
-//! Requests to servers that are kind, busy, unwilling or silent.
+//! Requests to servers that accept, are busy, refuse or do not respond.
 
 use crate::common::{ms, run_isolated, slack};
 use crate::fake::{Behaviour, FakeServer};
-use crate::told::{Told, command, hook};
-use mount_status_monitor::output::hooks::Hook;
-use mount_status_monitor::output::hooks::HookAction;
-use mount_status_monitor::output::hooks::HookOutcome;
+use crate::fixture::{HookFixture, command, hook};
+use mount_status_monitor::output::hooks::{Hook, HookAction};
 use mount_status_monitor::output::http_client::{Access, Credentials};
 use nix::mount::{MsFlags, mount};
 use std::net::UdpSocket;
@@ -16,15 +14,15 @@ fn post(name: &str, url: &str, credentials: Credentials, timeout: Duration) -> H
 }
 
 #[test]
-fn a_server_gets_the_object() {
+fn server_receives_the_object() {
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");
     std::fs::write(&token, "open sesame\n").unwrap();
     let fake = FakeServer::start(Behaviour::Accept);
     let url = format!("http://{}/hooks/a?b=c", fake.address);
-    let told = Told::start(vec![post("chat", &url, Credentials::Token(token.clone()), ms(5000))]);
-    told.failed("/mnt/x");
-    told.done(ms(5000));
+    let hooks = HookFixture::start(vec![post("chat", &url, Credentials::Token(token.clone()), ms(5000))]);
+    hooks.offer_failure("/mnt/x");
+    hooks.wait_until_idle(ms(5000));
     let request = fake.requests().remove(0);
     assert_eq!(request.line, "POST /hooks/a?b=c");
     let head = request.head.to_lowercase();
@@ -34,37 +32,37 @@ fn a_server_gets_the_object() {
     assert_eq!((&object["event"], &object["mountpoint"]), (&"failed".into(), &"/mnt/x".into()));
     assert!(object["host"].is_string() && object["severity"] == "critical", "{object}");
 
-    // A secret is read before each use.
+    // The secret is read for each request.
     std::fs::write(&token, "another").unwrap();
-    told.failed("/mnt/x");
-    told.done(ms(5000));
+    hooks.offer_failure("/mnt/x");
+    hooks.wait_until_idle(ms(5000));
     assert!(fake.requests()[1].head.to_lowercase().contains("bearer another"));
     std::fs::remove_file(&token).unwrap();
-    told.failed("/mnt/x");
-    let (_, text) = told.line("Hook chat failed for /mnt/x (failed): cannot read ", ms(8000));
+    hooks.offer_failure("/mnt/x");
+    let (_, text) = hooks.wait_for_line("Hook chat failed for /mnt/x (failed): cannot read ", ms(8000));
     assert!(text.contains("/token: No such file"), "{text}");
-    assert_eq!(told.count("chat").runs(HookOutcome::Ok), 2);
+    assert_eq!(hooks.runs("chat", "ok"), 2);
 }
 
 #[test]
-fn a_busy_server_is_tried_again() {
+fn busy_server_is_tried_again() {
     let fake = FakeServer::start(Behaviour::Unavailable);
-    let told = Told::start(vec![post("chat", &fake.address, Credentials::None, ms(20_000))]);
-    told.failed("/mnt/x");
+    let hooks = HookFixture::start(vec![post("chat", &fake.address, Credentials::None, ms(20_000))]);
+    hooks.offer_failure("/mnt/x");
     fake.wait_for_request(ms(1000), "the first attempt", |_| true);
     fake.set_behaviour(Behaviour::Accept);
-    told.line("Hook chat is done for /mnt/x", ms(3000));
+    hooks.wait_for_line("Hook chat is done for /mnt/x", ms(3000));
     assert_eq!(fake.requests().len(), 2);
     assert_eq!(fake.requests()[0].body, fake.requests()[1].body);
-    assert_eq!(told.count("chat").runs, [1, 0, 0, 0]);
+    assert_eq!(hooks.outcomes("chat"), [1, 0, 0, 0]);
 }
 
 #[test]
-fn attempts_have_an_end() {
+fn attempts_are_bounded() {
     let fake = FakeServer::start(Behaviour::Unavailable);
-    let told = Told::start(vec![post("chat", &fake.address, Credentials::None, ms(20_000))]);
-    told.failed("/mnt/x");
-    let (_, text) = told.line("Hook chat failed for /mnt/x (failed): ", ms(6000));
+    let hooks = HookFixture::start(vec![post("chat", &fake.address, Credentials::None, ms(20_000))]);
+    hooks.offer_failure("/mnt/x");
+    let (_, text) = hooks.wait_for_line("Hook chat failed for /mnt/x (failed): ", ms(6000));
     assert!(
         text.ends_with("the server responded 503 Service Unavailable: not like this, 4 attempts"),
         "{text}"
@@ -73,37 +71,37 @@ fn attempts_have_an_end() {
 }
 
 #[test]
-fn an_unwilling_server_is_left_alone() {
+fn refused_request_is_not_repeated() {
     let fake = FakeServer::start(Behaviour::Reject);
-    let told = Told::start(vec![post("chat", &fake.address, Credentials::None, ms(5000))]);
-    told.failed("/mnt/x");
-    let (_, text) = told.line("Hook chat failed for /mnt/x (failed): ", ms(2000));
+    let hooks = HookFixture::start(vec![post("chat", &fake.address, Credentials::None, ms(5000))]);
+    hooks.offer_failure("/mnt/x");
+    let (_, text) = hooks.wait_for_line("Hook chat failed for /mnt/x (failed): ", ms(2000));
     assert!(text.ends_with("the server responded 400 Bad Request: not like this"), "{text}");
     fake.set_behaviour(Behaviour::Redirect);
-    told.failed("/mnt/y");
-    told.line("Hook chat failed for /mnt/y (failed): the server responded 302 Found", ms(2000));
+    hooks.offer_failure("/mnt/y");
+    hooks.wait_for_line("Hook chat failed for /mnt/y (failed): the server responded 302 Found", ms(2000));
     assert_eq!(fake.requests().len(), 2);
 }
 
 #[test]
-fn a_silent_server_costs_its_hook_its_time_and_nobody_else_anything() {
+fn silent_server_delays_no_other_hook() {
     let fake = FakeServer::start(Behaviour::Silent);
-    let told = Told::start(vec![
+    let hooks = HookFixture::start(vec![
         post("chat", &fake.address, Credentials::None, ms(1500)),
         hook("page", command(&["/bin/true"]), ms(5000)),
     ]);
     for n in 0..10 {
-        told.failed(&format!("/mnt/{n}"));
+        hooks.offer_failure(&format!("/mnt/{n}"));
     }
-    told.line("Hook page is done for /mnt/9", ms(1000));
-    told.line("Hook chat failed for /mnt/0 (timeout): no response in 1.5", ms(2500));
+    hooks.wait_for_line("Hook page is done for /mnt/9", ms(1000));
+    hooks.wait_for_line("Hook chat failed for /mnt/0 (timeout): no response in 1.5", ms(2500));
     let begun = Instant::now();
-    told.hooks.stop(ms(400));
+    hooks.handle.stop(ms(400));
     assert!(begun.elapsed() < ms(400) + slack());
 }
 
 #[test]
-fn a_name_that_nobody_knows_costs_its_hook_its_time_and_nobody_else_anything() {
+fn hung_name_lookup_delays_no_other_hook() {
     run_isolated(test_name!(), |lab| {
         // A name server that never answers: a lookup takes ten seconds.
         let _silent = UdpSocket::bind("127.77.77.77:53").expect("root may bind there");
@@ -113,26 +111,23 @@ fn a_name_that_nobody_knows_costs_its_hook_its_time_and_nobody_else_anything() {
             .expect("bind");
         let fake = FakeServer::start(Behaviour::Accept);
         let nowhere = |name| post(name, "http://nowhere.example:1/", Credentials::None, ms(700));
-        let told = Told::start(vec![
+        let hooks = HookFixture::start(vec![
             nowhere("one"),
             nowhere("two"),
             post("chat", &fake.address, Credentials::None, ms(5000)),
             post("named", &format!("http://localhost:{}", port(&fake)), Credentials::None, ms(5000)),
         ]);
         for n in 0..6 {
-            told.failed(&format!("/mnt/{n}"));
+            hooks.offer_failure(&format!("/mnt/{n}"));
         }
-        told.line("Hook one failed for /mnt/5 (timeout): no ", ms(3000));
-        told.line("Hook two failed for /mnt/5 (timeout): no ", ms(3000));
-        assert_eq!(
-            (told.count("chat").runs(HookOutcome::Ok), told.count("named").runs(HookOutcome::Ok)),
-            (6, 6)
-        );
-        // One thread looks up for each, however many have given up on it.
+        hooks.wait_for_line("Hook one failed for /mnt/5 (timeout): no ", ms(3000));
+        hooks.wait_for_line("Hook two failed for /mnt/5 (timeout): no ", ms(3000));
+        assert_eq!((hooks.runs("chat", "ok"), hooks.runs("named", "ok")), (6, 6));
+        // Each client has one thread for lookups, however many requests have timed out.
         let threads = crate::common::Process(std::process::id()).thread_count();
         assert!(threads < 20, "{threads}");
         let begun = Instant::now();
-        told.hooks.stop(ms(400));
+        hooks.handle.stop(ms(400));
         assert!(begun.elapsed() < ms(400) + slack(), "a lookup is not waited for");
     });
 }

@@ -1,205 +1,185 @@
-//! One run of a command: the object on its standard input, the end of what it says kept for the log, SIGTERM at its
-//! deadline, SIGKILL soon after, and a command that does not end even then is left behind.
+//! One run of a command: the object on its standard input, the last line of its output kept for the log, SIGTERM at its
+//! deadline and SIGKILL soon after. A command that does not exit even then is left behind.
 
-use super::counters::HookOutcome;
+use super::outcome::{HookOutcome, HookResult};
 use super::payload::Payload;
-use super::stop::Stop;
+use super::shutdown::Shutdown;
 use crate::render::escape::escape;
 use platform::command::{self, Pipes, RunningCommand};
 use platform::process::ExitStatus;
 use std::ffi::OsString;
-use std::future::Future;
 use std::io;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// From SIGTERM to SIGKILL.
-const GRACE: Duration = Duration::from_secs(1);
-/// From SIGKILL until a command counts as left behind: one that can be killed is gone in milliseconds.
-const KILL_LIMIT: Duration = Duration::from_millis(500);
-/// What is read of a command's output before others have their turn …
-const GULP: usize = 64 << 10;
-/// … for this long: what floods us takes a megabyte a second and little time.
-const GULP_PAUSE: Duration = Duration::from_millis(50);
-/// So much of the last line that a command said is shown.
+const KILL_AFTER: Duration = Duration::from_secs(1);
+/// From SIGKILL until the command counts as unkillable: others exit within milliseconds.
+const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
+/// After this much of a command's output, reading pauses: a command that floods us gets a megabyte a second through,
+/// and costs little time.
+const READ_BURST: usize = 64 << 10;
+const READ_PAUSE: Duration = Duration::from_millis(50);
+/// This much of the last line of the output is logged.
 const MAX_LAST_LINE: usize = 300;
-/// The exit status that shells and our own fork give for a program that cannot be executed.
+/// The exit status by which shells and our own fork report that a program cannot be executed.
 const NOT_EXECUTED: i32 = 127;
 
-/// How a run ended.
-#[derive(Debug)]
-pub(super) struct Report {
-    pub(super) outcome: HookOutcome,
-    /// Why it did not go well.
-    pub(super) text: String,
-    /// What could not be ended.
-    pub(super) left: Option<RunningCommand>,
-}
-
-/// Runs it.
 pub(super) async fn run(
     arguments: &[OsString],
     payload: &Payload,
-    limit: Duration,
-    reaped: &Notify,
-    stop: &Stop,
-) -> Report {
-    let mut by = Instant::now() + limit;
-    let object = payload.object();
-    let environment = payload.environment(&object);
-    let started = command::start(arguments, &environment).and_then(|(running, Pipes { input, output })| {
+    timeout: Duration,
+    child_exited: &Notify,
+    shutdown: &Shutdown,
+) -> HookResult {
+    let deadline = Instant::now() + timeout;
+    let started = command::start(arguments, &payload.environment()).and_then(|(command, pipes)| {
+        let Pipes { input, output } = pipes;
         let pipes = pipe::Sender::from_owned_fd(input)
             .and_then(|input| Ok((input, pipe::Receiver::from_owned_fd(output)?)));
-        pipes.inspect_err(|_| running.kill()).map(|(input, output)| (running, input, output))
+        pipes.inspect_err(|_| command.kill()).map(|(input, output)| (command, input, output))
     });
-    let (mut running, input, output) = match started {
+    let (mut command, input, output) = match started {
         Ok(started) => started,
-        Err(error) => return failed(format!("it cannot be started: {error}")),
+        Err(error) => return HookResult::failed(format!("it cannot be started: {error}")),
     };
-    let last = Arc::new(LastLine::default());
-    let talk = tokio::spawn(talk(input, object + "\n", output, Arc::clone(&last)));
-
-    let mut stopped = false;
-    let ended = tokio::select! {
-        ended = end_of(&mut running, reaped, RunningCommand::try_reap) => Some(ended),
-        () = sleep_until(by) => None,
-        () = stop.soft() => {
-            stopped = true;
-            None
+    let tail = Arc::new(OutputTail::default());
+    let pump = tokio::spawn(pump_io(input, payload.object() + "\n", output, Arc::clone(&tail)));
+    let exited = tokio::select! {
+        exited = timeout_at(deadline, wait_for_exit(&mut command, child_exited, RunningCommand::try_reap)) => {
+            exited.map_err(|_| HookResult::new(HookOutcome::Timeout, format!("it did not exit in {}s", timeout.as_secs_f64())))
+        }
+        () = shutdown.terminate() => Err(HookResult::cancelled()),
+    };
+    let result = match exited {
+        Ok(status) => {
+            // The last output has been written, but may not have been read.
+            let _ = timeout_at(Instant::now() + READ_PAUSE, tail.is_complete.notified()).await;
+            result_of(status, &tail.last_line())
+        }
+        Err(mut result) => {
+            if !terminate(&mut command, child_exited, shutdown).await {
+                let pid = command.pid();
+                result.text += &format!(", and process {pid} cannot be killed; it is left behind");
+                result.unkilled = Some(command);
+            }
+            let text = with_last_line(result.text, &tail.last_line());
+            HookResult { text, ..result }
         }
     };
-    if let Some(ended) = ended {
-        // What it said last has been written, and may not have been read.
-        let _ = timeout_at(Instant::now() + GULP_PAUSE, last.finished()).await;
-        talk.abort();
-        return report(ended, &last.text());
-    }
-    running.terminate();
-    by = Instant::now() + GRACE;
-    let mut ended = tokio::select! {
-        ended = end_of(&mut running, reaped, RunningCommand::try_reap_all) => Some(ended),
-        () = sleep_until(by) => None,
-        () = stop.hard() => None,
-    };
-    if ended.is_none() {
-        running.kill();
-        let by = Instant::now() + KILL_LIMIT;
-        ended = timeout_at(by, end_of(&mut running, reaped, RunningCommand::try_reap)).await.ok();
-    }
-    talk.abort();
-    let (outcome, mut text) = if stopped {
-        (HookOutcome::Dropped, "the daemon ends".to_owned())
-    } else {
-        (HookOutcome::Timeout, format!("no end in {}s", limit.as_secs_f64()))
-    };
-    let left = ended.is_none().then_some(running);
-    if let Some(left) = &left {
-        text += &format!(", and process {} cannot be killed; it is left behind", left.pid());
-    }
-    Report { outcome, text: with_last(text, &last.text()), left }
+    pump.abort();
+    result
 }
 
-fn failed(text: String) -> Report {
-    Report { outcome: HookOutcome::Failed, text, left: None }
+/// Returns whether the command has exited.
+async fn terminate(command: &mut RunningCommand, child_exited: &Notify, shutdown: &Shutdown) -> bool {
+    command.terminate();
+    let exited = tokio::select! {
+        exited = timeout_at(
+            Instant::now() + KILL_AFTER,
+            wait_for_exit(command, child_exited, RunningCommand::try_reap_all),
+        ) => exited.is_ok(),
+        () = shutdown.kill() => false,
+    };
+    if exited {
+        return true;
+    }
+    command.kill();
+    let deadline = Instant::now() + EXIT_TIMEOUT;
+    timeout_at(deadline, wait_for_exit(command, child_exited, RunningCommand::try_reap)).await.is_ok()
 }
 
-fn report(ended: ExitStatus, last: &str) -> Report {
-    match ended {
-        ExitStatus::Exited(0) => Report { outcome: HookOutcome::Ok, text: String::new(), left: None },
-        // A script may end so as well, but then somebody said what was not found.
-        ExitStatus::Exited(NOT_EXECUTED) if !last.is_empty() => {
-            failed(with_last(format!("exit status {NOT_EXECUTED}"), last))
+fn result_of(status: ExitStatus, last_line: &str) -> HookResult {
+    match status {
+        ExitStatus::Exited(0) => HookResult::ok(),
+        // A script may exit with it as well, but then it has said what was not found.
+        ExitStatus::Exited(NOT_EXECUTED) if !last_line.is_empty() => {
+            HookResult::failed(with_last_line(format!("exit status {NOT_EXECUTED}"), last_line))
         }
-        ended => failed(with_last(ended.to_string(), last)),
+        status => HookResult::failed(with_last_line(status.to_string(), last_line)),
     }
 }
 
-fn with_last(text: String, last: &str) -> String {
-    if last.is_empty() { text } else { format!("{text}: {last}") }
+fn with_last_line(text: String, last_line: &str) -> String {
+    if last_line.is_empty() { text } else { format!("{text}: {last_line}") }
 }
 
-/// Waits for its end.
-async fn end_of(
-    running: &mut RunningCommand,
-    reaped: &Notify,
-    look: impl Fn(&mut RunningCommand) -> Option<ExitStatus>,
+async fn wait_for_exit(
+    command: &mut RunningCommand,
+    child_exited: &Notify,
+    try_reap: impl Fn(&mut RunningCommand) -> Option<ExitStatus>,
 ) -> ExitStatus {
     loop {
-        let mut bell = std::pin::pin!(reaped.notified());
-        // From here on no ring is missed.
-        bell.as_mut().enable();
-        if let Some(ended) = look(running) {
-            return ended;
+        let mut notified = pin!(child_exited.notified());
+        notified.as_mut().enable(); // an exit from here on is not missed
+        if let Some(status) = try_reap(command) {
+            return status;
         }
-        bell.await;
+        notified.await;
     }
 }
 
 /// Writes and reads at the same time: a command may want either first.
-async fn talk(input: pipe::Sender, object: String, output: pipe::Receiver, last: Arc<LastLine>) {
-    let write = async move {
-        let mut input = input;
-        // It may not want to know.
-        let _ = input.write_all(object.as_bytes()).await;
+async fn pump_io(mut input: pipe::Sender, object: String, output: pipe::Receiver, tail: Arc<OutputTail>) {
+    let write = async {
+        let _ = input.write_all(object.as_bytes()).await; // a command need not read it
+        drop(input);
     };
     let read = async {
-        let _ = listen(output, &last).await;
-        last.ended.notify_one();
+        let _ = read_output(output, &tail).await;
+        tail.is_complete.notify_one();
     };
-    join(write, read).await;
+    tokio::join!(write, read);
 }
 
-async fn join(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
-    tokio::join!(one, other);
-}
-
-async fn listen(mut output: pipe::Receiver, last: &LastLine) -> io::Result<()> {
+async fn read_output(mut output: pipe::Receiver, tail: &OutputTail) -> io::Result<()> {
     let mut buffer = vec![0; 4 << 10];
-    let mut gulp = 0;
+    let mut burst = 0;
     loop {
-        let n = output.read(&mut buffer).await?;
-        if n == 0 {
+        let count = output.read(&mut buffer).await?;
+        if count == 0 {
             return Ok(());
         }
-        last.add(&buffer[..n]);
-        gulp += n;
-        if gulp >= GULP {
-            gulp = 0;
-            sleep(GULP_PAUSE).await;
+        tail.add(&buffer[..count]);
+        burst += count;
+        if burst >= READ_BURST {
+            burst = 0;
+            sleep(READ_PAUSE).await;
         }
     }
 }
 
-/// The end of what was said.
+/// The end of a command's output.
 #[derive(Debug, Default)]
-struct LastLine {
-    bytes: std::sync::Mutex<Vec<u8>>,
-    ended: Notify,
+struct OutputTail {
+    bytes: Mutex<Vec<u8>>,
+    is_complete: Notify,
 }
 
-impl LastLine {
+impl OutputTail {
     fn add(&self, bytes: &[u8]) {
-        let mut kept = self.bytes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        kept.extend_from_slice(bytes);
-        // Blank lines at the end are no last line: some room is left for them.
-        let surplus = kept.len().saturating_sub(4 * MAX_LAST_LINE);
-        kept.drain(..surplus);
+        let mut tail = self.lock();
+        tail.extend_from_slice(bytes);
+        // With room for blank lines after the last one.
+        let surplus = tail.len().saturating_sub(4 * MAX_LAST_LINE);
+        tail.drain(..surplus);
     }
 
-    async fn finished(&self) {
-        self.ended.notified().await;
-    }
-
-    /// The last line that says something, escaped.
-    fn text(&self) -> String {
-        let kept = self.bytes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut lines = kept.split(|byte| *byte == b'\n' || *byte == b'\r').map(<[u8]>::trim_ascii);
+    /// The last line that is not blank, escaped.
+    fn last_line(&self) -> String {
+        let tail = self.lock();
+        let mut lines = tail.split(|byte| *byte == b'\n' || *byte == b'\r').map(<[u8]>::trim_ascii);
         let line = lines.rfind(|line| !line.is_empty()).unwrap_or_default();
         escape(&line[..line.len().min(MAX_LAST_LINE)]).into_owned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -208,33 +188,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_line_is_the_last_that_says_something() {
-        let last = LastLine::default();
-        assert_eq!(last.text(), "");
-        last.add(b"one\ntwo");
-        last.add(b" more \n\n \r\n");
-        assert_eq!(last.text(), "two more");
-        last.add(b"\x1b[1mbold\xff\n");
-        assert_eq!(last.text(), "\\033[1mbold\\377");
+    fn last_line_is_the_last_that_is_not_blank() {
+        let tail = OutputTail::default();
+        assert_eq!(tail.last_line(), "");
+        tail.add(b"one\ntwo");
+        tail.add(b" more \n\n \r\n");
+        assert_eq!(tail.last_line(), "two more");
+        tail.add(b"\x1b[1mbold\xff\n");
+        assert_eq!(tail.last_line(), "\\033[1mbold\\377");
         for _ in 0..1000 {
-            last.add(&[b'x'; 100]);
+            tail.add(&[b'x'; 100]);
         }
-        assert_eq!(last.text().len(), MAX_LAST_LINE);
-        assert!(last.bytes.lock().unwrap().len() <= 4 * MAX_LAST_LINE);
+        assert_eq!(tail.last_line().len(), MAX_LAST_LINE);
+        assert!(tail.lock().len() <= 4 * MAX_LAST_LINE);
     }
 
     #[test]
-    fn ends_in_words() {
-        for (ended, last, text) in [
+    fn failure_is_described_by_exit_status_and_last_line() {
+        for (status, last_line, text) in [
             (ExitStatus::Exited(3), "why", "exit status 3: why"),
             (ExitStatus::Exited(1), "", "exit status 1"),
             (ExitStatus::Exited(127), "", "the program could not be executed"),
             (ExitStatus::Exited(127), "sh: x: not found", "exit status 127: sh: x: not found"),
             (ExitStatus::Signaled(9), "", "killed by SIGKILL"),
         ] {
-            let report = report(ended, last);
-            assert_eq!((report.outcome, report.text.as_str()), (HookOutcome::Failed, text));
+            let result = result_of(status, last_line);
+            assert_eq!((result.outcome, result.text.as_str()), (HookOutcome::Failed, text));
         }
-        assert_eq!(report(ExitStatus::Exited(0), "done").outcome, HookOutcome::Ok);
+        assert_eq!(result_of(ExitStatus::Exited(0), "done").outcome, HookOutcome::Ok);
     }
 }

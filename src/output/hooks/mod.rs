@@ -1,123 +1,112 @@
-//! Hooks: who is told what happens, besides the sinks. A command or a request for each event of some kinds, and
-//! Alertmanager, which is told what is wrong for as long as it is.
+//! Hooks: a command or a request for each event of some kinds.
 //!
 //! A command gets the event as one JSON object on its standard input (the object of JSON lines, with `host` and
-//! `severity`), and the most used of it as variables: `MSM_EVENT`, `MSM_TIME`, `MSM_PRIORITY`, `MSM_SEVERITY`,
+//! `severity`), and its most used fields as variables: `MSM_EVENT`, `MSM_TIME`, `MSM_PRIORITY`, `MSM_SEVERITY`,
 //! `MSM_HOST`, `MSM_MESSAGE`, `MSM_MOUNTPOINT`, `MSM_DEVICE`, `MSM_FSTYPE`, `MSM_STATE`, `MSM_REASON`, `MSM_ERRNO`,
-//! `MSM_BEHIND`, `MSM_WAS` and `MSM_LASTED_SECONDS`, all of which are always set and may be empty. `MSM_MOUNTPOINT`
-//! and `MSM_DEVICE` are byte for byte what they are, the rest is escaped as in messages. Besides them there are `PATH`
-//! and `LANG=C.UTF-8`, and nothing else. It runs in `/`, in a session of its own, without a shell, and as the user
-//! that the daemon is. When it ends, what it has started may go on, but nobody reads its output any more.
+//! `MSM_BEHIND`, `MSM_WAS` and `MSM_LASTED_SECONDS`. All are always set and may be empty. `MSM_MOUNTPOINT` and
+//! `MSM_DEVICE` are the bytes of the kernel, the rest is escaped as in messages. There are also `PATH` and
+//! `LANG=C.UTF-8`, and no other variables. The command runs in `/`, in a session of its own, without a shell, as the
+//! user of the daemon. When it exits, processes that it has started may go on, but their output is not read.
 //!
-//! [`Hooks::offer`] is called by the loop and only puts the message into a queue. One thread does all the rest: it
-//! starts commands without waiting for them, and whatever may block (files of secrets, names of servers) is done
-//! beside it, one thing at a time for each hook. So a hook that hangs, fails or floods costs nobody else anything.
+//! [`Hooks::offer`] only puts the event into queues. One thread starts commands without waiting for them; what may
+//! block (files of secrets, lookups of names) runs in other threads, one per hook. So a hook that hangs, fails or
+//! floods delays nothing else.
 
 mod command;
-mod counters;
-mod lanes;
-mod limit;
+mod log_limiter;
+mod outcome;
 mod payload;
 mod post;
 mod queue;
+mod runners;
 pub mod settings;
-mod stop;
+mod shutdown;
 mod worker;
 
-pub use counters::{HookCount, HookOutcome};
 pub use queue::{MAX_RUNNING, MAX_WAITING};
 pub use settings::{Hook, HookAction, HookSettings};
 
+use super::LogFn;
 use crate::render::Message;
-use crate::render::Priority;
+use crate::render::metrics::HookStats;
 use payload::Payload;
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 use worker::Shared;
 
-/// Tells people what came of a hook; called by the thread of hooks.
-pub type LogFn = Arc<dyn Fn(Priority, &str) + Send + Sync>;
-
-/// The severity of what no rule says otherwise of.
-pub const DEFAULT_SEVERITY: &str = "critical";
-
-/// All hooks. Copies are the same hooks.
+/// The handle of all hooks. Clones share them.
 #[derive(Clone)]
 pub struct Hooks {
     shared: Arc<Shared>,
-    /// There while the thread is.
+    /// Disconnected when the thread has ended; none before it was started.
     ended: Arc<Mutex<Option<mpsc::Receiver<()>>>>,
 }
 
 impl Hooks {
-    /// Starts the thread, if there is anything to do for it.
+    /// Starts the thread, if there are hooks. Results of hooks are logged.
     ///
     /// # Errors
-    /// The machine has no thread or no event queue for it. What hooks themselves come to is told later.
-    pub fn start(settings: HookSettings, tell: LogFn) -> io::Result<Hooks> {
-        let hooks = Hooks { shared: Arc::new(Shared::new(tell)), ended: Arc::default() };
-        hooks.begin(settings)?;
+    /// The thread or its event queue could not be created.
+    pub fn start(settings: &HookSettings, log: LogFn) -> io::Result<Hooks> {
+        let hooks = Hooks { shared: Arc::new(Shared::new(log)), ended: Arc::default() };
+        hooks.reconfigure(settings)?;
         Ok(hooks)
     }
 
-    /// Tells the hooks that want it, and never waits. `selected` names those that may be told, `alertmanager` among
-    /// them; all, if it is none. `severity` is `critical`, `warning` or `info`.
+    /// Queues an event for the hooks that want it; never blocks. `selected` are the names that a rule has selected;
+    /// none for all.
     pub fn offer(&self, message: &Arc<Message>, selected: Option<&[String]>, severity: &'static str) {
         if let Some(event) = &message.event {
-            self.shared.offer(event, &Payload { message: Arc::clone(message), severity }, selected);
+            let payload = Payload { message: Arc::clone(message), severity };
+            self.shared.offer(event.name(), &payload, selected);
         }
     }
 
-    /// Goes on with other settings. A hook that keeps its name keeps its queue, its counters and what runs; alerts
-    /// that fire go on to fire.
+    /// Applies other settings. A hook that keeps its name keeps its queue, its counters and its runs.
     ///
     /// # Errors
-    /// As [`Hooks::start`]: with no hooks before, there was no thread.
-    pub fn adopt(&self, settings: HookSettings) -> io::Result<()> {
-        self.begin(settings)
-    }
-
-    /// What came of hooks so far.
-    #[must_use]
-    pub fn counters(&self) -> Vec<HookCount> {
-        self.shared.counts()
-    }
-
-    /// Lets everything run that was offered, for at most `patience`; for a single run of the daemon. Is all done?
-    #[must_use]
-    pub fn finish(&self, patience: Duration) -> bool {
-        self.shared.wait_until_idle(patience)
-    }
-
-    /// Stops within `patience`: what waits is dropped; what runs may end, is then asked to, and then killed. Alerts
-    /// are not ended: they expire, or the next daemon goes on with them.
-    pub fn stop(&self, patience: Duration) {
-        let by = self.shared.stop(patience);
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(ended) = ended {
-            // Nothing is ever sent: the other end is dropped, or time is up.
-            let _ = ended.recv_timeout(by.saturating_duration_since(Instant::now()));
-        }
-    }
-
-    /// The same without waiting; the time of [`Hooks::stop`] begins now.
-    pub fn ask_to_stop(&self, patience: Duration) {
-        self.shared.stop(patience);
-    }
-
-    fn begin(&self, settings: HookSettings) -> io::Result<()> {
+    /// As [`Hooks::start`], if there were no hooks before.
+    pub fn reconfigure(&self, settings: &HookSettings) -> io::Result<()> {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.is_none() && !settings.is_empty() {
             *ended = Some(worker::start(&self.shared)?);
         }
-        self.shared.adopt(settings);
+        self.shared.reconfigure(settings);
         Ok(())
+    }
+
+    /// The statistics of each hook, in the order of the configuration.
+    #[must_use]
+    pub fn counters(&self) -> Vec<HookStats> {
+        self.shared.stats()
+    }
+
+    /// Waits until everything that was offered has run, for a single run of the daemon. Returns false at the timeout.
+    #[must_use]
+    pub fn wait_until_idle(&self, timeout: Duration) -> bool {
+        self.shared.wait_until_idle(timeout)
+    }
+
+    /// Drops what waits and stops what runs, without waiting. Commands may exit by themselves, then get SIGTERM, then
+    /// SIGKILL, all within the timeout.
+    pub fn begin_stop(&self, timeout: Duration) {
+        let _ = self.shared.begin_stop(timeout);
+    }
+
+    /// [`Hooks::begin_stop`], then waits for the end of the thread until the deadline of the first such call.
+    pub fn stop(&self, timeout: Duration) {
+        let stop_by = self.shared.begin_stop(timeout);
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ended) = ended {
+            let _ = ended.recv_timeout(stop_by.saturating_duration_since(Instant::now())); // disconnected at the end
+        }
     }
 }
 
-impl std::fmt::Debug for Hooks {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hooks").field("counters", &self.counters()).finish_non_exhaustive()
     }
 }

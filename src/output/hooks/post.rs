@@ -1,66 +1,61 @@
-//! One run of a request: tried again after a pause, as long as its time lasts and it may go better.
+//! One run of a request: repeated after a pause while its time lasts and another attempt may succeed.
 
-use super::command::Report;
-use super::counters::HookOutcome;
+use super::outcome::{HookOutcome, HookResult};
 use super::payload::Payload;
-use super::stop::Stop;
-use crate::output::http_client::Address;
-use crate::output::http_client::CachedClient;
-use crate::output::http_client::RequestError;
-use crate::output::http_client::backoff;
+use super::shutdown::Shutdown;
+use crate::output::http_client::{Address, CachedClient, RequestError, backoff};
 use reqwest::Method;
 use reqwest::header::HeaderValue;
-use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
 
 /// Attempts of one run.
-const MAX_TRIES: u32 = 4;
-/// The first pause, for a server that is just restarted …
+const MAX_ATTEMPTS: u32 = 4;
+/// The first pause: the server may be restarting.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
-/// … doubled up to this.
-const LAST_RETRY: Duration = Duration::from_secs(5);
+const MAX_RETRY: Duration = Duration::from_secs(5);
 
-/// Runs it.
 pub(super) async fn run(
     url: &Address,
     client: &CachedClient,
     payload: &Payload,
-    limit: Duration,
-    stop: &Stop,
-) -> Report {
+    timeout: Duration,
+    shutdown: &Shutdown,
+) -> HookResult {
     tokio::select! {
-        report = send(url, client, payload, limit) => report,
-        () = stop.soft() => Report { outcome: HookOutcome::Dropped, text: "the daemon ends".into(), left: None },
+        result = send(url, client, payload, timeout) => result,
+        () = shutdown.terminate() => HookResult::cancelled(),
     }
 }
 
-async fn send(url: &Address, client: &CachedClient, payload: &Payload, limit: Duration) -> Report {
-    let by = Instant::now() + limit;
+async fn send(url: &Address, client: &CachedClient, payload: &Payload, timeout: Duration) -> HookResult {
+    let deadline = Instant::now() + timeout;
     let object = payload.object().into_bytes();
-    let mut pauses = backoff(FIRST_RETRY, LAST_RETRY);
-    let mut tries = 1;
+    let mut backoff = backoff(FIRST_RETRY, MAX_RETRY);
+    let mut attempts = 1;
     loop {
         let body = Some((HeaderValue::from_static("application/json"), object.clone()));
-        let left = by.saturating_duration_since(Instant::now());
-        let Err(failure) = client.send(Method::POST, url.url().clone(), body, left).await else {
-            return Report { outcome: HookOutcome::Ok, text: String::new(), left: None };
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        let Err(error) = client.send(Method::POST, url.url().clone(), body, remaining).await else {
+            return HookResult::ok();
         };
-        let pause = pauses.next(std::time::Instant::now());
-        if tries == MAX_TRIES || !failure.retryable || Instant::now() + pause >= by {
-            return report(failure, tries, limit);
+        let now = Instant::now();
+        let pause = backoff.next(now);
+        if attempts == MAX_ATTEMPTS || !error.retryable || now + pause >= deadline {
+            return failure(error, attempts, timeout);
         }
-        tries += 1;
+        attempts += 1;
         sleep(pause).await;
     }
 }
 
-fn report(failure: RequestError, tries: u32, limit: Duration) -> Report {
-    let outcome = if failure.timed_out { HookOutcome::Timeout } else { HookOutcome::Failed };
-    let text = match tries {
-        // What was left of the time for the last attempt says nothing to anybody.
-        2.. if failure.timed_out => format!("no response in {}s, {tries} attempts", limit.as_secs_f64()),
-        1 => failure.text,
-        _ => format!("{}, {tries} attempts", failure.text),
+fn failure(error: RequestError, attempts: u32, timeout: Duration) -> HookResult {
+    let outcome = if error.timed_out { HookOutcome::Timeout } else { HookOutcome::Failed };
+    let text = match attempts {
+        1 => error.text,
+        // The error names what was left of the time for the last attempt.
+        _ if error.timed_out => format!("no response in {}s, {attempts} attempts", timeout.as_secs_f64()),
+        _ => format!("{}, {attempts} attempts", error.text),
     };
-    Report { outcome, text, left: None }
+    HookResult::new(outcome, text)
 }

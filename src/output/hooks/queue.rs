@@ -1,32 +1,32 @@
-//! The events that wait for one hook, and which of them may run: one at a time for each mount, in order, and a few
-//! together. Decides; who runs them is the worker.
+//! The events that wait for one hook, and which of them may run: one at a time for each mount, in order, and a few in
+//! parallel. Pure: the worker runs them.
 
-use super::payload::{Payload, mountpoint};
+use super::payload::Payload;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-/// Events that wait for one hook: a thousand mounts that die together are told.
+/// Events that wait for one hook: a thousand mounts may die together.
 pub const MAX_WAITING: usize = 1_000;
 /// Memory of the events that wait for one hook. With [`MAX_HOOKS`](super::settings::MAX_HOOKS), 16 MiB in all.
 const MAX_WAITING_BYTES: usize = 1 << 20;
-/// Runs of one hook at the same time, with those that were left behind: a thousand runs of a tenth of a second are done
+/// Parallel runs of one hook, with commands that could not be killed: a thousand runs of a tenth of a second are done
 /// in half a minute, and a hook that hangs holds few processes.
 pub const MAX_RUNNING: usize = 4;
 
-/// What a run is about: runs of the same place do not overlap. Events that are about no mount share one.
-pub(super) type Place = Option<PathBuf>;
+/// The mount point that a run is about; runs of the same one do not overlap. Events without a mount share one scope.
+pub(super) type MountScope = Option<PathBuf>;
 
 /// The queue of one hook.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: VecDeque<Payload>,
     bytes: usize,
-    running: Vec<Place>,
+    running: Vec<MountScope>,
 }
 
 impl Queue {
-    /// One more. Is there room for it?
-    pub(super) fn offer(&mut self, payload: Payload) -> bool {
+    /// Returns false if there is no room.
+    pub(super) fn push(&mut self, payload: Payload) -> bool {
         let cost = payload.message.cost();
         let fits = self.waiting.len() < MAX_WAITING && self.bytes + cost <= MAX_WAITING_BYTES;
         if fits {
@@ -36,23 +36,22 @@ impl Queue {
         fits
     }
 
-    /// The next that may run now, while so many of the past do not end. It runs until [`Queue::ended`].
-    pub(super) fn next(&mut self, left: usize) -> Option<(Place, Payload)> {
-        if self.running.len() + left >= MAX_RUNNING {
+    /// The next event that may run while this many commands could not be killed. It runs until [`Queue::finish`].
+    pub(super) fn next(&mut self, unkilled: usize) -> Option<(MountScope, Payload)> {
+        if self.running.len() + unkilled >= MAX_RUNNING {
             return None;
         }
-        let free = |payload: &Payload| !self.running.contains(&place(payload));
-        let at = self.waiting.iter().position(free)?;
-        let payload = self.waiting.remove(at)?;
+        let is_free = |payload: &Payload| !self.running.contains(&scope(payload));
+        let payload = self.waiting.remove(self.waiting.iter().position(is_free)?)?;
         self.bytes -= payload.message.cost();
-        let place = place(&payload);
-        self.running.push(place.clone());
-        Some((place, payload))
+        let scope = scope(&payload);
+        self.running.push(scope.clone());
+        Some((scope, payload))
     }
 
-    pub(super) fn ended(&mut self, place: &Place) {
-        if let Some(at) = self.running.iter().position(|running| running == place) {
-            self.running.swap_remove(at);
+    pub(super) fn finish(&mut self, scope: &MountScope) {
+        if let Some(index) = self.running.iter().position(|running| running == scope) {
+            self.running.swap_remove(index);
         }
     }
 
@@ -60,24 +59,23 @@ impl Queue {
         self.waiting.len()
     }
 
-    /// Forgets what waits. How much was that?
+    /// Drops the events that wait. Returns their number.
     pub(super) fn clear(&mut self) -> usize {
         self.bytes = 0;
         std::mem::take(&mut self.waiting).len()
     }
 }
 
-fn place(payload: &Payload) -> Place {
-    payload.message.event.as_ref().and_then(mountpoint).map(Path::to_path_buf)
+fn scope(payload: &Payload) -> MountScope {
+    payload.mountpoint().map(Path::to_path_buf)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::monitor::Event;
-    use crate::render::Message;
-    use crate::render::Priority;
     use crate::render::samples::mount;
+    use crate::render::{Message, Priority};
     use std::sync::Arc;
     use std::time::SystemTime;
 
@@ -88,44 +86,44 @@ mod tests {
     }
 
     #[test]
-    fn one_at_a_time_for_each_mount_in_order() {
+    fn events_of_one_mount_run_one_at_a_time_and_in_order() {
         let mut queue = Queue::default();
         for (path, text) in [("/a", "1"), ("/a", "2"), ("/b", "3"), ("/a", "4")] {
-            assert!(queue.offer(payload(path, text)));
+            assert!(queue.push(payload(path, text)));
         }
         let next = |queue: &mut Queue| queue.next(0).map(|(_, payload)| payload.message.text.clone());
         assert_eq!(next(&mut queue).as_deref(), Some("1"));
         assert_eq!(next(&mut queue).as_deref(), Some("3"), "another mount does not wait");
         assert_eq!(next(&mut queue), None);
-        queue.ended(&Some("/b".into()));
+        queue.finish(&Some("/b".into()));
         assert_eq!(next(&mut queue), None);
-        queue.ended(&Some("/a".into()));
+        queue.finish(&Some("/a".into()));
         assert_eq!(next(&mut queue).as_deref(), Some("2"));
-        queue.ended(&Some("/a".into()));
+        queue.finish(&Some("/a".into()));
         assert_eq!(next(&mut queue).as_deref(), Some("4"));
-        queue.ended(&Some("/a".into()));
+        queue.finish(&Some("/a".into()));
         assert_eq!((queue.waiting(), queue.running.len(), queue.bytes), (0, 0, 0));
     }
 
     #[test]
-    fn few_run_together() {
+    fn parallel_runs_are_bounded() {
         let mut queue = Queue::default();
         for n in 0..10 {
-            assert!(queue.offer(payload(&format!("/{n}"), "")));
+            assert!(queue.push(payload(&format!("/{n}"), "")));
         }
         assert_eq!(std::iter::from_fn(|| queue.next(1)).count(), MAX_RUNNING - 1);
         assert_eq!((queue.running.len(), queue.clear(), queue.waiting()), (MAX_RUNNING - 1, 7, 0));
     }
 
     #[test]
-    fn it_is_bounded_in_number_and_in_bytes() {
+    fn waiting_events_are_bounded_in_number_and_in_bytes() {
         let mut queue = Queue::default();
-        let taken = (0..2 * MAX_WAITING).filter(|_| queue.offer(payload("/a", ""))).count();
-        assert_eq!(taken, MAX_WAITING);
+        let accepted = (0..2 * MAX_WAITING).filter(|_| queue.push(payload("/a", ""))).count();
+        assert_eq!(accepted, MAX_WAITING);
         queue.clear();
         let large = "x".repeat(100_000);
-        let taken = (0..100).filter(|_| queue.offer(payload("/a", &large))).count();
-        assert_eq!(taken, 10);
+        let accepted = (0..100).filter(|_| queue.push(payload("/a", &large))).count();
+        assert_eq!(accepted, 10);
         assert!(queue.bytes <= MAX_WAITING_BYTES);
     }
 }

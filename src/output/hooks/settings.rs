@@ -1,15 +1,14 @@
-//! What is told to whom, validated. What is wrong is said so that it fits behind the place where it was written.
+//! `[[hook]]`, validated. Errors do not name the place in the file: the caller puts it before them.
 
 use crate::output::alertmanager::ALERTMANAGER;
-use crate::output::http_client::Access;
-use crate::output::http_client::Address;
+use crate::output::http_client::{Access, Address};
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// The events of the contract that a hook can ask for.
+/// The events that a hook can select.
 pub const EVENTS: [&str; 12] = [
     "mounted",
     "unmounted",
@@ -24,44 +23,45 @@ pub const EVENTS: [&str; 12] = [
     "denied",
     "run",
 ];
-/// What a hook is told when nothing else is said: what somebody must act on, and its end.
+/// The default selection: what an operator has to act on, and its end.
 pub const DEFAULT_EVENTS: [&str; 4] = ["failed", "recovered", "missing", "found"];
-/// How long a run may take when nothing else is said.
+/// The default timeout of a run.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A run that takes longer holds up the later events of its mount for longer than anybody wants.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
-/// More hooks than anybody has written; each may have its processes, its queue and its thread for names.
+/// A longer run would delay later events of its mount too much.
+const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Each hook may have its processes, its queue and its thread for lookups.
 pub const MAX_HOOKS: usize = 16;
-/// Names are labels of metrics and words in messages.
+/// Names are labels of metrics and part of log lines.
 const MAX_NAME: usize = 64;
-/// Who is told what happens, besides the sinks. By default nobody.
+
+/// All hooks.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct HookSettings {
-    /// Commands and requests.
+    /// Their names are unique.
     pub hooks: Vec<Hook>,
 }
 
 /// A command or a request for each event of some kinds.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Hook {
-    /// Its name in rules, messages and metrics.
+    /// The name in rules, log lines and metrics.
     pub name: String,
-    /// The events that it is told, by their names in the contract.
+    /// The names of the selected events.
     pub events: Vec<&'static str>,
-    /// What is done.
+    /// What is run.
     pub action: HookAction,
-    /// How long one run may take.
+    /// The timeout of one run.
     pub timeout: Duration,
 }
 
-/// What a hook does.
+/// What a hook runs.
 #[derive(Clone, PartialEq)]
 pub enum HookAction {
-    /// Starts a command: an absolute path, and arguments. No shell.
+    /// A program, by its absolute path, and its arguments. No shell.
     Command(Vec<OsString>),
-    /// Sends the event by POST.
+    /// A POST request with the event.
     Post {
-        /// Where to.
+        /// The URL.
         url: Address,
         /// Credentials and trusted certificates.
         access: Access,
@@ -69,23 +69,23 @@ pub enum HookAction {
 }
 
 impl HookSettings {
-    /// All of them together.
+    /// Checks that there are not too many hooks and that their names are unique.
     ///
     /// # Errors
-    /// Too many; a name that is used twice.
+    /// A description of the mistake.
     pub fn new(hooks: Vec<Hook>) -> Result<HookSettings, String> {
         if hooks.len() > MAX_HOOKS {
             return Err(format!("{} hooks are more than {MAX_HOOKS}", hooks.len()));
         }
-        for (at, hook) in hooks.iter().enumerate() {
-            if hooks[..at].iter().any(|other| other.name == hook.name) {
+        for (index, hook) in hooks.iter().enumerate() {
+            if hooks[..index].iter().any(|other| other.name == hook.name) {
                 return Err(format!("the name {} is used twice", hook.name));
             }
         }
         Ok(HookSettings { hooks })
     }
 
-    /// Is nobody told anything?
+    /// Whether there are no hooks.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.hooks.is_empty()
@@ -93,41 +93,38 @@ impl HookSettings {
 }
 
 impl Hook {
-    /// A hook; what is not given has its default.
+    /// Checks the settings of a hook, and completes them with the defaults.
     ///
     /// # Errors
-    /// A name that cannot be a word, an unknown event, a timeout that is none.
+    /// An invalid name, an unknown event, a timeout out of range.
     pub fn new(
         name: &str,
         events: Option<&[String]>,
         action: HookAction,
         timeout: Option<Duration>,
     ) -> Result<Hook, String> {
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-        if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(fits) {
+        let is_valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(is_valid) {
             return Err(format!(
                 "a name has 1 to {MAX_NAME} letters, digits, dots, dashes and underscores, not {name:?}"
             ));
         }
         if name == ALERTMANAGER {
-            return Err(format!("{ALERTMANAGER} is the name of Alertmanager itself"));
+            return Err(format!("the name {ALERTMANAGER} is reserved for Alertmanager"));
         }
         let events = match events {
             None => DEFAULT_EVENTS.to_vec(),
-            Some([]) => return Err("events is empty, so it would never run".to_owned()),
+            Some([]) => return Err("events is empty, so the hook would never run".to_owned()),
             Some(names) => names.iter().map(|name| event(name)).collect::<Result<_, _>>()?,
         };
         let timeout = timeout.unwrap_or(DEFAULT_TIMEOUT);
-        if timeout.is_zero() || timeout > LONGEST_TIMEOUT {
-            return Err(format!(
-                "its timeout has to be above zero and at most {}s",
-                LONGEST_TIMEOUT.as_secs()
-            ));
+        if timeout.is_zero() || timeout > MAX_TIMEOUT {
+            return Err(format!("the timeout has to be above zero and at most {}s", MAX_TIMEOUT.as_secs()));
         }
         Ok(Hook { name: name.to_owned(), events, action, timeout })
     }
 
-    /// Is it told events of this name?
+    /// Whether events of this name are selected.
     pub(super) fn wants(&self, event: &str) -> bool {
         self.events.contains(&event)
     }
@@ -139,17 +136,17 @@ fn event(name: &str) -> Result<&'static str, String> {
 }
 
 impl HookAction {
-    /// A command. Whether its program is there is seen when it is started: to look for it could hang.
+    /// Checks a command. Whether the program exists is found out when it is started: looking for it could hang.
     ///
     /// # Errors
-    /// No program; a program that is not named by an absolute path; a NUL byte.
+    /// No program, a relative path, a NUL byte.
     pub fn command(arguments: Vec<OsString>) -> Result<HookAction, String> {
         let Some(program) = arguments.first() else {
-            return Err("its command is empty".to_owned());
+            return Err("the command is empty".to_owned());
         };
         if !Path::new(program).is_absolute() {
             return Err(format!(
-                "its program {program:?} has to be an absolute path: there is no shell and no PATH"
+                "the program {program:?} has to be an absolute path: there is no shell and no search path"
             ));
         }
         if arguments.iter().any(|argument| argument.as_bytes().contains(&0)) {
@@ -158,24 +155,24 @@ impl HookAction {
         Ok(HookAction::Command(arguments))
     }
 
-    /// A request.
+    /// Checks the URL of a request.
     ///
     /// # Errors
-    /// An address that is none, or that has a password in it.
+    /// An invalid URL, or one with a password.
     pub fn post(url: &str, access: Access) -> Result<HookAction, String> {
-        let url = url.parse().map_err(|error| format!("its url is wrong: {error}"))?;
+        let url = url.parse().map_err(|error| format!("invalid url: {error}"))?;
         Ok(HookAction::Post { url, access })
     }
 
     pub(super) fn access(&self) -> Access {
         match self {
             HookAction::Command(_) => Access::default(),
-            HookAction::Post { url: _, access } => access.clone(),
+            HookAction::Post { access, .. } => access.clone(),
         }
     }
 }
 
-/// Addresses of chats are secrets themselves: only where they begin is shown.
+/// Without the path of the URL: with chats it is a secret.
 impl fmt::Debug for HookAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -196,42 +193,40 @@ mod tests {
     }
 
     #[test]
-    fn hooks() {
+    fn invalid_hooks_are_refused() {
         let action = command(&["/bin/page", "now"]).unwrap();
         let hook = Hook::new("page", None, action.clone(), None).unwrap();
         assert_eq!((hook.events.as_slice(), hook.timeout), (&DEFAULT_EVENTS[..], DEFAULT_TIMEOUT));
-        let some = ["slow".to_owned()];
-        assert!(Hook::new("page", Some(&some), action.clone(), None).unwrap().wants("slow"));
-        for (name, events, timeout, complaint) in [
+        let slow = ["slow".to_owned()];
+        assert!(Hook::new("page", Some(&slow), action.clone(), None).unwrap().wants("slow"));
+        for (name, events, timeout, expected) in [
             ("", None, None, "1 to 64 letters"),
             ("a b", None, None, "\"a b\""),
-            ("alertmanager", None, None, "Alertmanager itself"),
+            ("alertmanager", None, None, "reserved for Alertmanager"),
             ("x", Some(vec![]), None, "never run"),
             ("x", Some(vec!["fialed".to_owned()]), None, "no event \"fialed\"; there are mounted "),
             ("x", None, Some(Duration::ZERO), "above zero"),
             ("x", None, Some(Duration::from_secs(3601)), "at most 3600s"),
         ] {
             let error = Hook::new(name, events.as_deref(), action.clone(), timeout).unwrap_err();
-            assert!(error.contains(complaint), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
-        for (words, complaint) in
+        for (words, expected) in
             [(&[][..], "is empty"), (&["page"], "absolute path"), (&["/bin/page", "a\0b"], "NUL")]
         {
             let error = command(words).unwrap_err();
-            assert!(error.contains(complaint), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
         let hooks = vec![hook.clone(), hook.clone()];
         assert!(HookSettings::new(hooks).unwrap_err().contains("page is used twice"));
         let many = (0..17).map(|n| Hook { name: n.to_string(), ..hook.clone() }).collect();
         assert!(HookSettings::new(many).unwrap_err().contains("more than 16"));
-        assert!(HookSettings::default().is_empty());
     }
 
     #[test]
-    fn requests_keep_their_addresses_to_themselves() {
-        let action =
-            HookAction::post("https://chat.example/hooks/T0/SECRET?x=SECRET", Access::default()).unwrap();
-        let shown = format!("{action:?}");
+    fn path_of_a_url_is_not_shown() {
+        let url = "https://chat.example/hooks/T0/SECRET?x=SECRET";
+        let shown = format!("{:?}", HookAction::post(url, Access::default()).unwrap());
         assert!(shown.contains("https://chat.example") && !shown.contains("SECRET"), "{shown}");
         let error = HookAction::post("http://me:pw@h", Access::default()).unwrap_err();
         assert!(error.contains("password") && !error.contains("pw"), "{error}");

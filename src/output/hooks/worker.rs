@@ -1,241 +1,183 @@
-//! The thread of hooks: takes what may run, starts it, and tells what came of it.
+//! The thread of hooks: starts the runs that may start, and records and logs their results.
 
-use super::counters::{HookCount, HookOutcome};
-use super::lanes::{HookRunners, Job};
-use super::limit::{Say, WINDOW};
+use super::outcome::HookResult;
 use super::payload::Payload;
-use super::settings::{Hook, HookAction, HookSettings, MAX_HOOKS};
-use super::stop::Stop;
-use super::{LogFn, command, post};
-use crate::monitor::Event;
+use super::runners::{HookRunners, Job, LogLine};
+use super::settings::{HookAction, HookSettings, MAX_HOOKS};
+use super::shutdown::Shutdown;
+use super::{command, post};
+use crate::output::LogFn;
 use crate::output::http_client::executor;
 use crate::render::Priority;
+use crate::render::metrics::HookStats;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
+use tokio::time::sleep_until;
 
-/// What the loop and the thread share.
+/// Shared by the thread and the handles.
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// Something is to be done.
-    bell: Notify,
-    /// A child of this process has ended.
-    reaped: Notify,
-    stop: Stop,
-    /// All is done, perhaps.
+    wake: Notify,
+    /// A child of this process has exited.
+    child_exited: Notify,
+    shutdown: Shutdown,
+    /// Notified when everything may be done.
     idle: Condvar,
-    tell: LogFn,
+    log: LogFn,
 }
 
 #[derive(Default)]
 struct State {
-    lanes: HookRunners,
-    /// By when, if at all.
-    stopping: Option<Instant>,
-    /// Events that the loop saw dropped and the thread is to tell.
-    full: Vec<(Arc<Hook>, Say)>,
+    runners: HookRunners,
+    /// The deadline of the stop that has begun.
+    stop_by: Option<Instant>,
 }
 
-/// Drops that wait to be told: each hook has a few lines, then a sum.
-const MAX_FULL: usize = 16 * MAX_HOOKS;
-
-/// Starts the thread. The other end of the channel is dropped when it ends.
+/// Starts the thread. The channel is disconnected when it ends.
 pub(super) fn start(shared: &Arc<Shared>) -> io::Result<mpsc::Receiver<()>> {
-    // A thread beside for each that may have to look up a name.
-    let runtime = executor(MAX_HOOKS + 1)?;
-    let children = {
-        let _inside = runtime.enter();
+    let runtime = executor(MAX_HOOKS)?; // each may look up a name
+    let child_signals = {
+        let _context = runtime.enter();
         signal(SignalKind::child())?
     };
     let (end, ended) = mpsc::channel();
     let shared = Arc::clone(shared);
     std::thread::Builder::new().name("hooks".into()).spawn(move || {
-        run(&runtime, children, &shared);
+        run(&runtime, child_signals, &shared);
         drop(end);
-        // What still looks up a name is left behind.
-        runtime.shutdown_background();
+        runtime.shutdown_background(); // a lookup of a name may hang
     })?;
     Ok(ended)
 }
 
-fn run(runtime: &Runtime, mut children: Signal, shared: &Arc<Shared>) {
+fn run(runtime: &Runtime, mut child_signals: Signal, shared: &Arc<Shared>) {
     runtime.block_on(async {
-        let of_children = Arc::clone(shared);
+        let reaper = Arc::clone(shared);
         tokio::spawn(async move {
-            while children.recv().await.is_some() {
-                of_children.look_after_children();
+            while child_signals.recv().await.is_some() {
+                reaper.reap();
             }
         });
-        loop {
-            // From here on no ring is missed: the bell keeps one.
-            if shared.start_what_may_run() {
-                return;
+        while let Some(next_summary) = shared.run_due() {
+            // A notification since then is not lost: `wake` keeps one.
+            match next_summary {
+                None => shared.wake.notified().await,
+                Some(at) => tokio::select! {
+                    () = shared.wake.notified() => {}
+                    () = sleep_until(at.into()) => {}
+                },
             }
-            shared.bell.notified().await;
         }
     });
 }
 
 impl Shared {
-    pub(super) fn new(tell: LogFn) -> Shared {
+    pub(super) fn new(log: LogFn) -> Shared {
         Shared {
             state: Mutex::default(),
-            bell: Notify::new(),
-            reaped: Notify::new(),
-            stop: Stop::new(),
+            wake: Notify::new(),
+            child_exited: Notify::new(),
+            shutdown: Shutdown::new(),
             idle: Condvar::new(),
-            tell,
+            log,
         }
     }
 
-    pub(super) fn adopt(&self, settings: HookSettings) {
-        let lost = self.lock().lanes.adopt(&settings);
-        if lost > 0 {
-            let text = format!("{lost} events were dropped with the hooks that are gone");
-            (self.tell)(Priority::Notice, &text);
+    pub(super) fn reconfigure(&self, settings: &HookSettings) {
+        let dropped = self.lock().runners.reconfigure(settings);
+        if dropped > 0 {
+            (self.log)(
+                Priority::Notice,
+                &format!("{dropped} events were dropped with the hooks that were removed"),
+            );
         }
-        self.bell.notify_one();
+        self.wake.notify_one();
     }
 
-    pub(super) fn offer(&self, event: &Event, payload: &Payload, selected: Option<&[String]>) {
+    pub(super) fn offer(&self, event: &str, payload: &Payload, selected: Option<&[String]>) {
         let mut state = self.lock();
-        if state.stopping.is_some() {
-            return;
+        if state.stop_by.is_none() {
+            state.runners.offer(event, payload, selected, Instant::now());
+            drop(state);
+            self.wake.notify_one();
         }
-        let full = state.lanes.offer(event.name(), payload, selected, Instant::now());
-        let room = MAX_FULL.saturating_sub(state.full.len());
-        state.full.extend(full.into_iter().filter(|(_, say)| *say != Say::Nothing).take(room));
-        drop(state);
-        self.bell.notify_one();
     }
 
-    pub(super) fn counts(&self) -> Vec<HookCount> {
-        let state = self.lock();
-        state.lanes.iter().map(|lane| lane.counters.read(&lane.hook.name, lane.waiting())).collect()
+    pub(super) fn stats(&self) -> Vec<HookStats> {
+        self.lock().runners.stats()
     }
 
-    pub(super) fn wait_until_idle(&self, patience: Duration) -> bool {
-        let busy = |state: &mut State| !state.lanes.is_idle();
-        let waited = self.idle.wait_timeout_while(self.lock(), patience, busy);
+    pub(super) fn wait_until_idle(&self, timeout: Duration) -> bool {
+        let is_busy = |state: &mut State| !state.runners.is_idle();
+        let waited = self.idle.wait_timeout_while(self.lock(), timeout, is_busy);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// By when all will have ended, or is left behind.
-    pub(super) fn stop(&self, patience: Duration) -> Instant {
+    /// Returns the deadline, which is that of the first call.
+    pub(super) fn begin_stop(&self, timeout: Duration) -> Instant {
         let mut state = self.lock();
-        state.lanes.clear();
-        let by = *state.stopping.get_or_insert_with(|| Instant::now() + patience);
+        state.runners.clear();
+        let stop_by = *state.stop_by.get_or_insert_with(|| Instant::now() + timeout);
         drop(state);
-        self.stop.within(patience);
-        self.bell.notify_one();
-        by
+        self.shutdown.begin(timeout);
+        self.wake.notify_one();
+        stop_by
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Is this the end?
-    fn start_what_may_run(self: &Arc<Shared>) -> bool {
-        let full = std::mem::take(&mut self.lock().full);
-        for (hook, say) in full {
-            match say {
-                Say::Line => {
-                    let text = format!("Hook {}: an event was dropped, too many wait", hook.name);
-                    (self.tell)(Priority::Warning, &text);
-                }
-                Say::SumUpLater => self.sum_up_later(hook.name.clone(), Summed::Drops),
-                Say::Nothing => {}
-            }
+    /// Starts the runs that may start, and logs what is due. Returns when it is due again without being woken, or none
+    /// at the end.
+    fn run_due(self: &Arc<Shared>) -> Option<Option<Instant>> {
+        let mut state = self.lock();
+        let jobs: Vec<Job> = std::iter::from_fn(|| state.runners.next_job()).collect();
+        let lines = state.runners.take_due_lines(Instant::now());
+        let next_summary = state.runners.next_summary();
+        let is_over = state.stop_by.is_some() && state.runners.running() == 0;
+        drop(state);
+        self.log_all(lines);
+        for job in jobs {
+            tokio::spawn(Arc::clone(self).execute(job));
         }
-        loop {
-            let (job, stuck) = self.lock().lanes.next();
-            for hook in stuck {
-                let text = format!(
-                    "Hook {} is not started any more: too many of its commands cannot be killed",
-                    hook.name
-                );
-                (self.tell)(Priority::Error, &text);
-            }
-            let Some(job) = job else { break };
-            let shared = Arc::clone(self);
-            tokio::spawn(async move { shared.carry_out(job).await });
-        }
-        let state = self.lock();
         self.idle.notify_all();
-        state.stopping.is_some() && state.lanes.running() == 0
+        (!is_over).then_some(next_summary)
     }
 
-    async fn carry_out(self: Arc<Shared>, job: Job) {
-        let (payload, limit) = (&job.payload, job.hook.timeout);
-        let report = match &job.hook.action {
+    async fn execute(self: Arc<Shared>, job: Job) {
+        let (payload, timeout) = (&job.payload, job.hook.timeout);
+        let result: HookResult = match &job.hook.action {
             HookAction::Command(arguments) => {
-                command::run(arguments, payload, limit, &self.reaped, &self.stop).await
+                command::run(arguments, payload, timeout, &self.child_exited, &self.shutdown).await
             }
-            HookAction::Post { url, .. } => post::run(url, &job.client, payload, limit, &self.stop).await,
+            HookAction::Post { url, .. } => {
+                post::run(url, &job.client, payload, timeout, &self.shutdown).await
+            }
         };
-        job.counters.add(report.outcome, 1);
-        self.tell_outcome(&job, report.outcome, &report.text);
-        self.lock().lanes.ended(&job, report.left);
-        // It may have ended before it was in the list.
-        self.look_after_children();
-        self.bell.notify_one();
+        let line = self.lock().runners.finish(&job, result, Instant::now());
+        self.log_all(line);
+        self.reap(); // it may have exited before it was in the list
+        self.wake.notify_one();
     }
 
-    fn tell_outcome(self: &Arc<Shared>, job: &Job, outcome: HookOutcome, text: &str) {
-        let (name, subject) = (&job.hook.name, job.payload.subject());
-        if outcome == HookOutcome::Ok {
-            return (self.tell)(Priority::Debug, &format!("Hook {name} is done for {subject}"));
-        }
-        let say = self.lock().lanes.lane_of(&job.counters).map(|lane| lane.runs.admit(Instant::now()));
-        match say.unwrap_or(Say::Line) {
-            Say::Line => {
-                let text = format!("Hook {name} failed for {subject} ({}): {text}", outcome.as_str());
-                (self.tell)(Priority::Warning, &text);
-            }
-            Say::SumUpLater => self.sum_up_later(name.clone(), Summed::Runs),
-            Say::Nothing => {}
+    /// Called when a child has exited.
+    fn reap(&self) {
+        let lines = self.lock().runners.reap_unkilled();
+        self.child_exited.notify_waiters();
+        if !lines.is_empty() {
+            self.log_all(lines);
+            self.wake.notify_one();
         }
     }
 
-    fn sum_up_later(self: &Arc<Shared>, name: String, what: Summed) {
-        let shared = Arc::clone(self);
-        tokio::spawn(async move {
-            tokio::time::sleep(WINDOW).await;
-            let mut state = shared.lock();
-            let Some(lane) = state.lanes.lane_named(&name) else { return };
-            let (limit, words) = match what {
-                Summed::Runs => (&mut lane.runs, "runs failed"),
-                Summed::Drops => (&mut lane.drops, "events were dropped"),
-            };
-            let n = limit.sum_up(Instant::now());
-            drop(state);
-            if n == 0 {
-                return; // it was another hook of this name
-            }
-            (shared.tell)(Priority::Warning, &format!("Hook {name}: {n} more {words} in the last minute"));
-        });
-    }
-
-    fn look_after_children(&self) {
-        let ended = self.lock().lanes.reap_left();
-        self.reaped.notify_waiters();
-        for (name, pid) in &ended {
-            let text = format!("Process {pid} of hook {name}, which was left behind, has ended");
-            (self.tell)(Priority::Notice, &text);
-        }
-        if !ended.is_empty() {
-            self.bell.notify_one();
+    fn log_all(&self, lines: impl IntoIterator<Item = LogLine>) {
+        for (priority, text) in lines {
+            (self.log)(priority, &text);
         }
     }
-}
-
-/// What is summed up.
-#[derive(Clone, Copy)]
-enum Summed {
-    Runs,
-    Drops,
 }

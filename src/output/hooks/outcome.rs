@@ -1,0 +1,58 @@
+//! What came of one event at one hook.
+
+use platform::command::RunningCommand;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum HookOutcome {
+    /// The command exited with 0, or the server accepted the request.
+    Ok,
+    /// The command did not start or exited otherwise, or the server refused the request.
+    Failed,
+    /// The command did not exit, or the server did not respond, in time.
+    Timeout,
+    /// It did not run or was cancelled, because the queue was full or the daemon stopped.
+    Dropped,
+}
+
+impl HookOutcome {
+    pub(super) const ALL: [HookOutcome; 4] =
+        [HookOutcome::Ok, HookOutcome::Failed, HookOutcome::Timeout, HookOutcome::Dropped];
+
+    /// The value of the label `outcome`.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            HookOutcome::Ok => "ok",
+            HookOutcome::Failed => "failed",
+            HookOutcome::Timeout => "timeout",
+            HookOutcome::Dropped => "dropped",
+        }
+    }
+}
+
+/// The result of one run.
+#[derive(Debug)]
+pub(super) struct HookResult {
+    pub(super) outcome: HookOutcome,
+    /// Why it failed; empty if it did not.
+    pub(super) text: String,
+    /// A command that was killed and has not exited.
+    pub(super) unkilled: Option<RunningCommand>,
+}
+
+impl HookResult {
+    pub(super) const fn ok() -> HookResult {
+        HookResult::new(HookOutcome::Ok, String::new())
+    }
+
+    pub(super) const fn failed(text: String) -> HookResult {
+        HookResult::new(HookOutcome::Failed, text)
+    }
+
+    pub(super) fn cancelled() -> HookResult {
+        HookResult::new(HookOutcome::Dropped, "the daemon stops".to_owned())
+    }
+
+    pub(super) const fn new(outcome: HookOutcome, text: String) -> HookResult {
+        HookResult { outcome, text, unkilled: None }
+    }
+}

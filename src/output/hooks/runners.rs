@@ -1,0 +1,248 @@
+//! The configured hooks, each with its queue, its counters and its log limits. Pure but for the reaping of commands.
+
+use super::log_limiter::LogLimiter;
+use super::outcome::{HookOutcome, HookResult};
+use super::payload::Payload;
+use super::queue::{MAX_RUNNING, MountScope, Queue};
+use super::settings::{Hook, HookSettings};
+use crate::output::http_client::CachedClient;
+use crate::render::Priority;
+use crate::render::metrics::HookStats;
+use platform::command::RunningCommand;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Commands of all hooks, removed ones included, that could not be killed: a process each.
+const MAX_UNKILLED: usize = 64;
+
+/// A line to log.
+pub(super) type LogLine = (Priority, String);
+
+/// One hook.
+struct HookRunner {
+    /// Stays the same while the hook keeps its name.
+    id: u64,
+    hook: Arc<Hook>,
+    client: CachedClient,
+    queue: Queue,
+    outcomes: [u64; HookOutcome::ALL.len()],
+    unkilled: usize,
+    failures: LogLimiter,
+    drops: LogLimiter,
+    /// Dropped events that have to be logged.
+    unlogged_drops: u32,
+    is_block_logged: bool,
+}
+
+/// A run that may start now.
+pub(super) struct Job {
+    runner: u64,
+    pub(super) hook: Arc<Hook>,
+    pub(super) client: CachedClient,
+    scope: MountScope,
+    pub(super) payload: Payload,
+}
+
+/// A command that was killed and has not exited.
+struct Unkilled {
+    runner: u64,
+    hook: Arc<Hook>,
+    command: RunningCommand,
+}
+
+#[derive(Default)]
+pub(super) struct HookRunners {
+    runners: Vec<HookRunner>,
+    unkilled: Vec<Unkilled>,
+    /// Runs in progress, those of removed hooks included.
+    running: usize,
+    last_id: u64,
+}
+
+impl HookRunners {
+    /// A hook that keeps its name keeps its queue and its counters. Returns the number of events dropped with removed
+    /// hooks.
+    pub(super) fn reconfigure(&mut self, settings: &HookSettings) -> usize {
+        let mut before = std::mem::take(&mut self.runners);
+        for hook in &settings.hooks {
+            let index = before.iter().position(|runner| runner.hook.name == hook.name);
+            let runner = match index.map(|index| before.swap_remove(index)) {
+                Some(runner) if *runner.hook == *hook => runner,
+                Some(runner) => {
+                    let client = CachedClient::new(hook.action.access());
+                    HookRunner { hook: Arc::new(hook.clone()), client, ..runner }
+                }
+                None => {
+                    self.last_id += 1;
+                    HookRunner::new(self.last_id, hook)
+                }
+            };
+            self.runners.push(runner);
+        }
+        before.iter_mut().map(|runner| runner.queue.clear()).sum()
+    }
+
+    /// Puts an event into the queues of the hooks that have selected it. `selected` are the names that a rule has
+    /// selected; none for all.
+    pub(super) fn offer(
+        &mut self,
+        event: &str,
+        payload: &Payload,
+        selected: Option<&[String]>,
+        now: Instant,
+    ) {
+        for runner in &mut self.runners {
+            let is_selected = selected.is_none_or(|names| names.contains(&runner.hook.name));
+            if is_selected && runner.hook.wants(event) && !runner.queue.push(payload.clone()) {
+                runner.count(HookOutcome::Dropped, 1);
+                runner.unlogged_drops += u32::from(runner.drops.admit(now));
+            }
+        }
+    }
+
+    /// The next run that may start.
+    pub(super) fn next_job(&mut self) -> Option<Job> {
+        if self.unkilled.len() >= MAX_UNKILLED {
+            return None;
+        }
+        self.runners.iter_mut().find_map(|runner| {
+            let (scope, payload) = runner.queue.next(runner.unkilled)?;
+            self.running += 1;
+            let (hook, client) = (Arc::clone(&runner.hook), runner.client.clone());
+            Some(Job { runner: runner.id, hook, client, scope, payload })
+        })
+    }
+
+    /// Records the result of a run. Returns the line to log.
+    pub(super) fn finish(&mut self, job: &Job, result: HookResult, now: Instant) -> Option<LogLine> {
+        self.running -= 1;
+        let HookResult { outcome, text, unkilled } = result;
+        let is_logged = self.runner(job.runner).is_none_or(|runner| {
+            runner.queue.finish(&job.scope);
+            runner.count(outcome, 1);
+            runner.unkilled += usize::from(unkilled.is_some());
+            outcome == HookOutcome::Ok || runner.failures.admit(now)
+        });
+        if let Some(command) = unkilled {
+            self.unkilled.push(Unkilled { runner: job.runner, hook: Arc::clone(&job.hook), command });
+        }
+        let (name, subject) = (&job.hook.name, job.payload.subject());
+        let line = match outcome {
+            HookOutcome::Ok => (Priority::Debug, format!("Hook {name} is done for {subject}")),
+            _ => {
+                let text = format!("Hook {name} failed for {subject} ({}): {text}", outcome.as_str());
+                (Priority::Warning, text)
+            }
+        };
+        is_logged.then_some(line)
+    }
+
+    /// Looks for commands that could not be killed and have exited by now. Returns the lines to log.
+    pub(super) fn reap_unkilled(&mut self) -> Vec<LogLine> {
+        let mut lines = Vec::new();
+        let HookRunners { runners, unkilled, .. } = self;
+        unkilled.retain_mut(|unkilled| {
+            let has_exited = unkilled.command.try_reap().is_some();
+            if has_exited {
+                if let Some(runner) = runners.iter_mut().find(|runner| runner.id == unkilled.runner) {
+                    runner.unkilled -= 1;
+                }
+                let (pid, name) = (unkilled.command.pid(), &unkilled.hook.name);
+                let text = format!("Process {pid} of hook {name}, which could not be killed, has exited");
+                lines.push((Priority::Notice, text));
+            }
+            !has_exited
+        });
+        lines
+    }
+
+    /// The lines that are due: dropped events, summaries, and hooks that have been blocked.
+    pub(super) fn take_due_lines(&mut self, now: Instant) -> Vec<LogLine> {
+        let mut lines = Vec::new();
+        let are_too_many = self.unkilled.len() >= MAX_UNKILLED;
+        for runner in &mut self.runners {
+            let name = &runner.hook.name;
+            for _ in 0..std::mem::take(&mut runner.unlogged_drops) {
+                let text = format!("Hook {name}: an event was dropped, too many are waiting");
+                lines.push((Priority::Warning, text));
+            }
+            let summaries =
+                [(&mut runner.failures, "runs failed"), (&mut runner.drops, "events were dropped")];
+            for (limiter, what) in summaries {
+                if let Some(count) = limiter.take_summary(now) {
+                    let text = format!("Hook {name}: {count} more {what} in the last minute");
+                    lines.push((Priority::Warning, text));
+                }
+            }
+            let is_blocked = runner.unkilled >= MAX_RUNNING || are_too_many;
+            if is_blocked && !runner.is_block_logged {
+                let text = format!(
+                    "Hook {name} is not started any more: too many commands of hooks cannot be killed"
+                );
+                lines.push((Priority::Error, text));
+            }
+            runner.is_block_logged = is_blocked;
+        }
+        lines
+    }
+
+    /// When the next summary is due.
+    pub(super) fn next_summary(&self) -> Option<Instant> {
+        let limiters = self.runners.iter().flat_map(|runner| [&runner.failures, &runner.drops]);
+        limiters.filter_map(LogLimiter::summary_at).min()
+    }
+
+    pub(super) fn stats(&self) -> Vec<HookStats> {
+        let stats = |runner: &HookRunner| HookStats {
+            name: runner.hook.name.clone(),
+            runs: HookOutcome::ALL
+                .map(|outcome| (outcome.as_str(), runner.outcomes[outcome as usize]))
+                .into(),
+            waiting: runner.queue.waiting(),
+            left: runner.unkilled as u64,
+        };
+        self.runners.iter().map(stats).collect()
+    }
+
+    /// Whether nothing waits and nothing runs.
+    pub(super) fn is_idle(&self) -> bool {
+        self.running == 0 && self.runners.iter().all(|runner| runner.queue.waiting() == 0)
+    }
+
+    pub(super) const fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Drops all events that wait.
+    pub(super) fn clear(&mut self) {
+        for runner in &mut self.runners {
+            let dropped = runner.queue.clear();
+            runner.count(HookOutcome::Dropped, dropped as u64);
+        }
+    }
+
+    fn runner(&mut self, id: u64) -> Option<&mut HookRunner> {
+        self.runners.iter_mut().find(|runner| runner.id == id)
+    }
+}
+
+impl HookRunner {
+    fn new(id: u64, hook: &Hook) -> HookRunner {
+        HookRunner {
+            id,
+            client: CachedClient::new(hook.action.access()),
+            hook: Arc::new(hook.clone()),
+            queue: Queue::default(),
+            outcomes: Default::default(),
+            unkilled: 0,
+            failures: LogLimiter::default(),
+            drops: LogLimiter::default(),
+            unlogged_drops: 0,
+            is_block_logged: false,
+        }
+    }
+
+    fn count(&mut self, outcome: HookOutcome, count: u64) {
+        self.outcomes[outcome as usize] += count;
+    }
+}
