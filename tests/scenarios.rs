@@ -1,24 +1,24 @@
-//! Timelines in text, played against the pure monitor with a clock that jumps: `tests/scenarios/*.txt`.
+//! Scenarios in text files, `tests/scenarios/*.txt`, played against the pure monitor with a simulated clock.
 //!
-//! A line that begins with a time is something that happens; the indented lines below it are what the monitor then
-//! does, up to the next. `MSM_REWRITE=1 cargo test --test scenarios` writes what it does now.
+//! A line that begins with a time is a step; the indented lines below it are what the monitor does until the next step.
+//! `MSM_REWRITE=1 cargo test --test scenarios` writes what it does now.
 
-mod world;
+mod simulation;
 
 use mount_status_monitor::monitor::{Input, ProbeSettings, Time};
 use platform::Errno;
+use simulation::{FsBehavior, QUICK, Simulation};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
-use world::{Fs, QUICK, World};
 
 #[test]
-fn every_scenario_plays_as_written() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
-    let mut files: Vec<_> = std::fs::read_dir(&folder)
+fn scenarios_play_as_written() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let mut files: Vec<_> = std::fs::read_dir(&directory)
         .expect("the scenarios are in the repository")
-        .map(|entry| entry.expect("a readable folder").path())
+        .map(|entry| entry.expect("a readable directory").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
         .collect();
     files.sort();
@@ -46,7 +46,7 @@ fn first_difference(written: &str, played: &str) -> String {
     )
 }
 
-/// Plays the happenings of a scenario and returns its text with the actions as they are now.
+/// Plays the steps of a scenario and returns its text with what the monitor does now.
 fn play(text: &str) -> String {
     let mut settings = ProbeSettings::default();
     let mut seed = 0;
@@ -58,103 +58,106 @@ fn play(text: &str) -> String {
             }
         }
     }
-    let mut world = World::seeded(settings, seed);
-    world.with_evidence = text.lines().any(|line| line.starts_with("settings evidence=shown"));
+    let mut simulation = Simulation::new(settings, seed);
+    simulation.with_evidence = text.lines().any(|line| line.starts_with("settings evidence=shown"));
     let mut out = String::new();
     for line in text.lines().filter(|line| !line.starts_with(' ')) {
-        let is_happening = line.starts_with(|c: char| c.is_ascii_digit());
-        if is_happening {
+        let is_step = line.starts_with(|c: char| c.is_ascii_digit());
+        if is_step {
             let (time, command) = line.split_once(' ').expect("a time and a command");
             let at = Time::after_start(duration(time));
-            assert!(at >= world.now, "time runs backwards at: {line}");
-            world.run_until(at);
-            flush(&mut world, &mut out);
+            assert!(at >= simulation.now, "time runs backwards at: {line}");
+            simulation.run_until(at);
+            flush(&mut simulation, &mut out);
             writeln!(out, "{line}").expect("writing to a string");
-            happen(&mut world, command);
-            let here = world.now;
-            world.run_until(here);
+            step(&mut simulation, command);
+            let now = simulation.now;
+            simulation.run_until(now);
         } else {
             writeln!(out, "{line}").expect("writing to a string");
         }
-        flush(&mut world, &mut out);
+        flush(&mut simulation, &mut out);
     }
     out
 }
 
-fn flush(world: &mut World, out: &mut String) {
-    for line in world.log.drain(..) {
+fn flush(simulation: &mut Simulation, out: &mut String) {
+    for line in simulation.log.drain(..) {
         writeln!(out, "    {line}").expect("writing to a string");
     }
 }
 
-/// One happening. Tables are changed first and announced by `change` (or read at `start`).
-fn happen(world: &mut World, command: &str) {
+/// One step. Changes of the table are announced by `change` (or read at `start`).
+fn step(simulation: &mut Simulation, command: &str) {
     let words: Vec<&str> = command.split_whitespace().collect();
     match words.as_slice() {
-        ["start"] => world.feed_table(),
-        ["kernel-waits"] => world.feed(Input::ServerNotResponding),
-        ["change"] => world.announce(),
+        ["start"] => simulation.feed_table(),
+        ["server-stall"] => simulation.feed(Input::ServerNotResponding),
+        ["change"] => simulation.announce(),
         ["mount", key, path, fstype, options @ ..] => {
             let key: u64 = number(key);
             let option = |name: &str| options.iter().find_map(|o| o.strip_prefix(name)?.strip_prefix('='));
             let minor = option("sb").map_or(u32::try_from(key).expect("small"), number);
-            world.mount(key, path, fstype, minor, option("on").map_or(1, number));
+            simulation.mount(key, path, fstype, minor, option("on").map_or(1, number));
         }
         ["binds", from, to, prefix, sb] => {
             for key in number::<u64>(from)..=number(to) {
-                world.mount(key, &format!("{prefix}{key}"), "fuse.x", number(sb), 1);
+                simulation.mount(key, &format!("{prefix}{key}"), "fuse.x", number(sb), 1);
             }
         }
         ["umount", key] => {
-            world.mounts.remove(&number(key));
+            simulation.mounts.remove(&number(key));
         }
         ["options", key, options] => {
-            world.alter(number(key), |mount| mount.options = OsString::from(options));
+            simulation.alter(number(key), |mount| mount.options = OsString::from(options));
         }
         ["super", key, options] => {
-            world.alter(number(key), |mount| mount.super_options = OsString::from(options));
+            simulation.alter(number(key), |mount| mount.super_options = OsString::from(options));
         }
-        ["move", key, path] => world.alter(number(key), |mount| mount.mountpoint = path.into()),
-        ["kernel-read-only", sb] => world.set_read_only(number(sb)),
-        ["reading-costs", cost] => world.set_read_cost(duration(cost)),
-        ["fs", sb, "ok"] => world.set_fs(number(sb), Fs::Answers(QUICK)),
-        ["fs", sb, "takes", time] => world.set_fs(number(sb), Fs::Answers(duration(time))),
-        ["fs", sb, "hangs"] => world.set_fs(number(sb), Fs::Hangs),
-        ["fs", sb, "unkillable"] => world.set_fs(number(sb), Fs::Unkillable),
-        ["fs", sb, "elsewhere"] => world.set_fs(number(sb), Fs::WrongMount),
-        ["fs", sb, "kills-the-prober"] => world.set_fs(number(sb), Fs::KillsTheProber),
-        ["fs", sb, "errno", name] => world.set_fs(number(sb), Fs::Fails(errno(name), QUICK)),
+        ["move", key, path] => simulation.alter(number(key), |mount| mount.mountpoint = path.into()),
+        ["kernel-read-only", sb] => simulation.set_read_only(number(sb)),
+        ["read-cost", cost] => simulation.set_read_cost(duration(cost)),
+        ["fs", sb, "ok"] => simulation.set_fs(number(sb), FsBehavior::Responds(QUICK)),
+        ["fs", sb, "takes", time] => simulation.set_fs(number(sb), FsBehavior::Responds(duration(time))),
+        ["fs", sb, "hangs"] => simulation.set_fs(number(sb), FsBehavior::Hangs),
+        ["fs", sb, "unkillable"] => simulation.set_fs(number(sb), FsBehavior::Unkillable),
+        ["fs", sb, "wrong-mount"] => simulation.set_fs(number(sb), FsBehavior::WrongMount),
+        ["fs", sb, "kills-prober"] => simulation.set_fs(number(sb), FsBehavior::KillsProber),
+        ["fs", sb, "errno", name] => simulation.set_fs(number(sb), FsBehavior::Fails(errno(name), QUICK)),
         ["fs", sb, "errno", name, "after", time] => {
-            world.set_fs(number(sb), Fs::Fails(errno(name), duration(time)));
+            simulation.set_fs(number(sb), FsBehavior::Fails(errno(name), duration(time)));
         }
-        ["sign", server, "silent"] => world.feed(sign(server, false)),
-        ["sign", server, "responds"] => world.feed(sign(server, true)),
-        ["wish", path] => world.feed(Input::EvidenceRequested { mountpoints: vec![path.into()] }),
+        ["hint", server, "not-responding"] => simulation.feed(hint(server, false)),
+        ["hint", server, "responds"] => simulation.feed(hint(server, true)),
+        ["request-evidence", path] => {
+            simulation.feed(Input::EvidenceRequested { mountpoints: vec![path.into()] })
+        }
         ["expect", places @ ..] => {
             let split = |word| str::split_once(word, ':');
             let places = places
                 .iter()
                 .map(|word| split(word).map_or((*word, None), |(path, fstype)| (path, Some(fstype))));
-            world.expect(&places.collect::<Vec<_>>());
+            simulation.expect(&places.collect::<Vec<_>>());
         }
         ["reload", changes @ ..] => {
-            let mut settings = world.settings;
-            let mut without = None;
+            let mut settings = simulation.settings;
+            let (mut without, mut runs) = (None, None);
             for (name, value) in changes.iter().filter_map(|word| word.split_once('=')) {
                 match name {
+                    "runs" => runs = Some(duration(value)),
                     "without" => without = Some(value.to_owned()),
                     _ => set(&mut settings, name, value),
                 }
             }
-            world.reconfigure(settings, without);
+            simulation.reconfigure(runs.unwrap_or(settings.poll_interval), settings, without);
         }
-        ["stalled", time] => world.feed(Input::Stalled(duration(time))),
+        ["stalled", time] => simulation.feed(Input::Stalled(duration(time))),
         ["end"] => {}
-        _ => panic!("unknown happening: {command}"),
+        _ => panic!("unknown step: {command}"),
     }
 }
 
-fn sign(server: &str, responds: bool) -> Input {
+fn hint(server: &str, responds: bool) -> Input {
     Input::ServerStatusHint { server: server.into(), responds }
 }
 
@@ -163,7 +166,7 @@ fn set(settings: &mut ProbeSettings, name: &str, value: &str) {
         "interval" => settings.poll_interval = duration(value),
         "timeout" => settings.timeout = duration(value),
         "slow" => settings.slow_after = duration(value),
-        "evidence" => {} // of the world
+        "evidence" => {} // shown by the simulation
         _ => panic!("unknown setting {name}"),
     }
 }

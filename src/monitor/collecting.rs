@@ -12,7 +12,7 @@ use std::sync::Arc;
 impl Monitor {
     /// Half of the time of a probe is over.
     pub(super) fn on_probe_suspect(&mut self, now: Time, id: ProbeId) {
-        let Some((subject, deadline)) = self.scheduler.pending(id) else { return };
+        let Some((subject, deadline)) = self.scheduler.probes().pending(id) else { return };
         let key = subject.key;
         let is_blocked =
             self.registry.hung_ancestor(key).is_some() || self.pending_ancestor_deadline(now, key).is_some();
@@ -61,7 +61,7 @@ impl Monitor {
             entry.superblock() != mount.device_number
                 && Family::from_fstype(entry.mount().fstype.as_bytes()) == family
         };
-        let mut suspects = self.scheduler.suspects().filter_map(|key| self.registry.get(key));
+        let mut suspects = self.scheduler.probes().suspects().filter_map(|key| self.registry.get(key));
         let mut hung = self.registry.entries().filter(|entry| entry.health().is_hung());
         !suspects.any(is_same_family) && !hung.any(is_same_family)
     }

@@ -34,9 +34,7 @@ pub type Policy = Box<dyn Fn(&Mount) -> Option<ProbeSettings> + Send>;
 pub struct MonitorConfig {
     /// From one run to the next.
     pub poll_interval: Duration,
-    /// Which mounts are watched, and how.
     pub policy: Policy,
-    /// Mounts that have to be there.
     pub expected: Vec<Arc<Expected>>,
 }
 

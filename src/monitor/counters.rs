@@ -12,29 +12,23 @@ pub const DURATION_BOUNDS: [f64; 12] =
 /// File system types that are counted apart; the rest is counted as `other`. Users can invent subtypes of FUSE.
 const MAX_FSTYPES: usize = 128;
 
-/// Everything that only grows.
 #[derive(Clone, Default, PartialEq, Debug)]
 pub struct Counters {
     /// By file system type, in the order in which they were first seen.
     pub by_fstype: Vec<FsCounters>,
     /// Mounts that appeared after the start.
     pub mounted: u64,
-    /// Mounts that disappeared.
     pub unmounted: u64,
     /// Mounts whose options changed.
     pub remounted: u64,
-    /// Mounts that moved.
     pub moved: u64,
     /// Readings of the mount table.
     pub table_reads: u64,
 }
 
-/// The counts of one file system type.
 #[derive(Clone, Default, PartialEq, Debug)]
 pub struct FsCounters {
-    /// The type.
     pub fstype: OsString,
-    /// Probes that were started.
     pub probes: u64,
     /// Probes that found their mount dead, in the order of [`Reason::ALL`].
     pub failures: [u64; Reason::ALL.len()],
@@ -47,12 +41,10 @@ pub struct FsCounters {
 pub struct Durations {
     /// Responses in each bucket, not accumulated; the last is for those above all bounds.
     pub buckets: [u64; DURATION_BOUNDS.len() + 1],
-    /// The sum of all durations.
     pub sum: Duration,
 }
 
 impl Durations {
-    /// The number of responses.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()

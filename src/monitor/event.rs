@@ -9,55 +9,39 @@ use std::time::Duration;
 /// One thing worth reporting. Each change of a mount's health or path is exactly one event.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// A mount appeared.
     Mounted {
-        /// The mount.
         mount: Arc<Mount>,
     },
-    /// A mount disappeared.
     Unmounted {
         /// The mount, as last seen.
         mount: Arc<Mount>,
-        /// Its last health.
         health: Health,
-        /// How long that had been its health.
         lasted: Duration,
     },
     /// Options changed, for example to read-only.
     Remounted {
-        /// The mount now.
         mount: Arc<Mount>,
-        /// The mount before.
         before: Arc<Mount>,
     },
     /// The same mount has another path.
     Moved {
-        /// The mount now.
         mount: Arc<Mount>,
-        /// Its path before.
         from: PathBuf,
     },
     /// A mount is dead from now on.
     Failed {
-        /// The mount.
         mount: Arc<Mount>,
-        /// Why.
         failure: Failure,
     },
     /// A mount is dead as before (reminder, or the reason changed).
     StillFailing {
-        /// The mount.
         mount: Arc<Mount>,
-        /// Why, at present.
         failure: Failure,
-        /// How long it has been dead.
         lasted: Duration,
     },
     /// A mount that was reported dead or slow responds in time again.
     Recovered {
-        /// The mount.
         mount: Arc<Mount>,
-        /// How long it had been dead or slow.
         lasted: Duration,
         /// How long the response took.
         took: Duration,
@@ -66,7 +50,6 @@ pub enum Event {
     },
     /// A mount responds, but late.
     Slow {
-        /// The mount.
         mount: Arc<Mount>,
         /// How long the response took.
         took: Duration,
@@ -75,27 +58,20 @@ pub enum Event {
     },
     /// The kernel refuses to let us probe this mount.
     Denied {
-        /// The mount.
         mount: Arc<Mount>,
-        /// The error.
         errno: Errno,
-        /// The call that was refused.
         call: Call,
     },
     /// An expected mount is missing.
     Missing {
-        /// What is missing.
         expected: Arc<Expected>,
         /// The mount that its path is on meanwhile, which receives what is written there.
         containing_mount: Option<Arc<Mount>>,
     },
     /// A mount that was reported missing is there.
     Found {
-        /// What was missing.
         expected: Arc<Expected>,
-        /// The mount that is there.
         mount: Arc<Mount>,
-        /// How long it had been missing.
         lasted: Duration,
     },
     /// A run over all mounts is complete.

@@ -17,7 +17,6 @@ type MountMatcher = Box<dyn Fn(&Mount) -> bool + Send + Sync>;
 
 /// A mount that has to be there.
 pub struct Expected {
-    /// Its path.
     pub mountpoint: PathBuf,
     /// What is to be mounted there, as far as it is known: `nfs4 from nas:/export`, or empty.
     pub what: String,
@@ -61,7 +60,6 @@ impl fmt::Debug for Expected {
 /// What is known of an expected mount.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ExpectedStatus {
-    /// The mount.
     pub expected: Arc<Expected>,
     /// Since when it is missing, if it is.
     pub missing_since: Option<Time>,

@@ -18,7 +18,6 @@ pub enum Input {
     TableUpdate(MountTable),
     /// A probe ended with an outcome, in time or late.
     ProbeResponded {
-        /// The probe.
         probe: ProbeId,
         /// What its calls returned.
         outcome: ProbeOutcome,
@@ -27,45 +26,23 @@ pub enum Input {
     },
     /// The prober confirms that a probe is inside a call.
     ProbeStuck {
-        /// The probe.
         probe: ProbeId,
-        /// The call.
         call: Call,
         /// How long its thread has been working on it.
         elapsed: Duration,
     },
     /// A probe ended without a response: its prober died, did not start or does not respond.
-    ProbeAborted {
-        /// The probe.
-        probe: ProbeId,
-    },
+    ProbeAborted { probe: ProbeId },
     /// The prober of an abandoned probe cannot be killed.
-    ProbeStranded {
-        /// The probe.
-        probe: ProbeId,
-    },
+    ProbeStranded { probe: ProbeId },
     /// An abandoned probe ended without a response: its mount can be probed again.
-    ProbeFreed {
-        /// The probe.
-        probe: ProbeId,
-    },
+    ProbeFreed { probe: ProbeId },
     /// A part of the evidence about a superblock was found.
-    EvidenceFound {
-        /// The superblock.
-        superblock: DeviceNumber,
-        /// What was found.
-        evidence: Box<Evidence>,
-    },
+    EvidenceFound { superblock: DeviceNumber, evidence: Box<Evidence> },
     /// The collection of evidence about a superblock ended.
-    EvidenceEnded {
-        /// The superblock.
-        superblock: DeviceNumber,
-    },
+    EvidenceEnded { superblock: DeviceNumber },
     /// Fresh evidence is wanted about what is dead at these mount points.
-    EvidenceRequested {
-        /// The mount points.
-        mountpoints: Vec<PathBuf>,
-    },
+    EvidenceRequested { mountpoints: Vec<PathBuf> },
     /// The kernel's client reports the state of a server.
     ServerStatusHint {
         /// Its name, as in the device of its mounts.
@@ -86,19 +63,15 @@ pub enum Input {
 pub enum Effect {
     /// Probe this mount.
     StartProbe {
-        /// The probe's new id.
         probe: ProbeId,
-        /// The mount.
         target: Arc<Target>,
     },
     /// This probe is past its deadline: ask its prober whether it is inside a call.
     ConfirmHang {
-        /// The probe.
         probe: ProbeId,
     },
     /// The mount of this probe was judged without its response: end it.
     AbandonProbe {
-        /// The probe.
         probe: ProbeId,
     },
     /// Collect evidence about a superblock. `EvidenceEnded` follows, and before it what is found.
@@ -114,7 +87,6 @@ pub enum Effect {
         /// How long its server may be waited for.
         patience: Duration,
     },
-    /// Report an event.
     Report(Event),
 }
 

@@ -105,7 +105,7 @@ impl Monitor {
             Input::ProbeResponded { probe, outcome, took } => self.on_response(now, probe, &outcome, took),
             Input::ProbeStuck { probe, call, elapsed } => self.on_probe_stuck(now, probe, call, elapsed),
             Input::ProbeAborted { probe } => self.on_probe_aborted(now, probe),
-            Input::ProbeStranded { probe } => self.scheduler.strand(probe),
+            Input::ProbeStranded { probe } => self.scheduler.probes_mut().strand(probe),
             Input::ProbeFreed { probe } => self.on_probe_freed(now, probe),
             Input::EvidenceFound { superblock, evidence } => {
                 self.on_evidence_found(now, superblock, *evidence);
@@ -115,14 +115,14 @@ impl Monitor {
             Input::ServerStatusHint { server, responds } => self.on_server_hint(now, &server, responds),
             Input::ServerNotResponding => self.on_server_stall(now),
             Input::Reconfigured(config) => self.reconfigure(now, config),
-            Input::Stalled(lost) => self.scheduler.extend_deadlines(lost),
+            Input::Stalled(lost) => self.scheduler.probes_mut().extend_deadlines(lost),
         }
     }
 
     /// Does what is due by `now`. To be called when all inputs of one turn are in, so that responses that have arrived
     /// are handled before deadlines are judged.
     pub fn settle(&mut self, now: Time) {
-        while let Some(due) = self.scheduler.pop_due_probe(now) {
+        while let Some(due) = self.scheduler.probes_mut().pop_due(now) {
             self.on_probe_due(now, due);
         }
         while let Some(due) = self.scheduler.pop_due(now) {
@@ -189,7 +189,7 @@ impl Monitor {
     #[must_use]
     pub fn status(&self) -> Status {
         let mut status = Status {
-            in_flight: self.scheduler.in_flight(),
+            in_flight: self.scheduler.probes().len(),
             last_run: self.last_run,
             counters: self.counters.counters().clone(),
             expected: self.expected.status(),
@@ -248,6 +248,6 @@ impl Monitor {
 
 impl fmt::Debug for Monitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Monitor").field("probes", &self.scheduler.in_flight()).finish_non_exhaustive()
+        f.debug_struct("Monitor").field("probes", &self.scheduler.probes().len()).finish_non_exhaustive()
     }
 }

@@ -157,7 +157,7 @@ impl Monitor {
 
     /// The prober confirms that an overdue probe is inside a call.
     pub(super) fn on_probe_stuck(&mut self, now: Time, id: ProbeId, call: Call, elapsed: Duration) {
-        let Some(subject) = self.scheduler.confirming(id) else { return };
+        let Some(subject) = self.scheduler.probes().confirming(id) else { return };
         let ProbeSubject { key, superblock, timeout } = subject;
         let has_hung_ancestor = self.registry.hung_ancestor(key).is_some();
         let wait_until = if elapsed < timeout {
@@ -168,9 +168,9 @@ impl Monitor {
             self.pending_ancestor_deadline(now, key).map(|deadline| deadline + ANCESTOR_GRACE)
         };
         if let Some(deadline) = wait_until {
-            return self.scheduler.postpone(id, deadline);
+            return self.scheduler.probes_mut().postpone(id, deadline);
         }
-        self.scheduler.abandon(id);
+        self.scheduler.probes_mut().abandon(id);
         self.effects.push_back(Effect::AbandonProbe { probe: id });
         // Before the mount is reached, only its path is hung: its superblock is not, and the other mounts need not wait.
         if call == Call::Identify || has_hung_ancestor {

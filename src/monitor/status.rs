@@ -5,7 +5,6 @@ use platform::{Mount, Usage};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Everything.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct Status {
     /// The watched mounts, in the order of the mount table.
@@ -16,7 +15,6 @@ pub struct Status {
     pub total: usize,
     /// How many of them are dead.
     pub dead: usize,
-    /// Probes without a response yet.
     pub in_flight: usize,
     /// The last complete run.
     pub last_run: Option<LastRun>,
@@ -24,12 +22,9 @@ pub struct Status {
     pub counters: Counters,
 }
 
-/// One mount.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MountStatus {
-    /// The mount.
     pub mount: Arc<Mount>,
-    /// Its health.
     pub health: Health,
     /// Since when that is its health; for a dead mount, since it died, whatever the reason has become.
     pub since: Time,
@@ -37,16 +32,13 @@ pub struct MountStatus {
     pub last_response: Option<LastResponse>,
     /// Since when a probe waits for it.
     pub waiting_since: Option<Time>,
-    /// How it is probed.
     pub settings: ProbeSettings,
 }
 
 /// The last response of a mount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LastResponse {
-    /// When it came.
     pub at: Time,
-    /// How long it took.
     pub took: Duration,
     /// What `statfs` returned; `None` if the response was an error.
     pub usage: Option<Usage>,
@@ -67,7 +59,6 @@ impl Status {
         self.expected.iter().filter(|expected| expected.missing_since.is_some())
     }
 
-    /// How many they are.
     #[must_use]
     pub fn missing(&self) -> usize {
         self.missing_mounts().count()

@@ -14,7 +14,6 @@ pub struct EvidenceRecord {
     pub tasks_at: Time,
     /// Nothing more is being collected.
     pub complete: bool,
-    /// What was found.
     pub evidence: Evidence,
 }
 

@@ -12,7 +12,7 @@ const MAX_WRONG_MOUNT: u32 = 2;
 
 /// What an outcome means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::monitor) enum Classification {
+pub(crate) enum Classification {
     /// It responds.
     Alive(Option<Usage>),
     /// It responds, but after its timeout, and it counts as hung: the next probe decides. Otherwise storage at the edge
@@ -31,16 +31,16 @@ pub(in crate::monitor) enum Classification {
 
 /// What else decides, beside the outcome.
 #[derive(Clone, Copy, Default, Debug)]
-pub(in crate::monitor) struct Context {
-    pub(in crate::monitor) is_dead: bool,
+pub(crate) struct Context {
+    pub(crate) is_dead: bool,
     /// The mount counts as hung, and this response took longer than its timeout.
-    pub(in crate::monitor) is_late: bool,
+    pub(crate) is_late: bool,
     /// Inconclusive outcomes since the last good one, and wrong mounts in a row, before this outcome.
     inconclusive: u32,
     wrong_mount: u32,
 }
 
-pub(in crate::monitor) fn classify(outcome: &ProbeOutcome, context: Context) -> Classification {
+pub(crate) fn classify(outcome: &ProbeOutcome, context: Context) -> Classification {
     let is_repeated = |before: u32, limit: u32| before + 1 >= limit;
     match *outcome {
         ProbeOutcome::Alive(_) if context.is_late => Classification::TooLate,
@@ -68,7 +68,7 @@ pub(in crate::monitor) fn classify(outcome: &ProbeOutcome, context: Context) -> 
 
 /// The responses of one mount so far, as far as they matter for the next.
 #[derive(Clone, Copy, Default, Debug)]
-pub(in crate::monitor) struct ResponseHistory {
+pub(crate) struct ResponseHistory {
     last_response: Option<LastResponse>,
     inconclusive: u32,
     wrong_mount: u32,
@@ -77,12 +77,12 @@ pub(in crate::monitor) struct ResponseHistory {
 }
 
 impl ResponseHistory {
-    pub(in crate::monitor) fn last_response(&self) -> Option<LastResponse> {
+    pub(crate) fn last_response(&self) -> Option<LastResponse> {
         self.last_response
     }
 
     /// Classifies the outcome of a probe and remembers it.
-    pub(in crate::monitor) fn record(
+    pub(crate) fn record(
         &mut self,
         now: Time,
         outcome: &ProbeOutcome,
@@ -111,7 +111,7 @@ impl ResponseHistory {
 
     /// Does a response contradict the table, for the first time in this way? The kernel makes a file system read-only
     /// without an event (`errors=remount-ro`).
-    pub(in crate::monitor) fn is_new_contradiction(&mut self, read_only: bool, in_table: bool) -> bool {
+    pub(crate) fn is_new_contradiction(&mut self, read_only: bool, in_table: bool) -> bool {
         read_only != in_table && self.contradicting_read_only.replace(read_only) != Some(read_only)
     }
 }

@@ -12,19 +12,9 @@ pub enum Change {
     /// Only in the earlier table.
     Unmounted(Arc<Mount>),
     /// The same mount with other options, another device name or type.
-    Remounted {
-        /// In the earlier table.
-        before: Arc<Mount>,
-        /// In the later table.
-        after: Arc<Mount>,
-    },
+    Remounted { before: Arc<Mount>, after: Arc<Mount> },
     /// The same mount with another path, parent or root.
-    Moved {
-        /// In the earlier table.
-        before: Arc<Mount>,
-        /// In the later table.
-        after: Arc<Mount>,
-    },
+    Moved { before: Arc<Mount>, after: Arc<Mount> },
 }
 
 /// What leads from `before` to `after`: what disappeared, ordered by key, then what changed, then what appeared. A

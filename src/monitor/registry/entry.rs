@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Debug)]
-pub(in crate::monitor) struct MountEntry {
+pub(crate) struct MountEntry {
     mount: Arc<Mount>,
     /// What a probe needs of `mount`, made once.
     target: Arc<Target>,
@@ -25,7 +25,7 @@ pub(in crate::monitor) struct MountEntry {
 impl MountEntry {
     /// A visible mount. `probe_interval` is `settings.poll_interval`, or longer where that would keep the mount from
     /// expiring; `fstype_index` is where its type is counted.
-    pub(in crate::monitor) fn new(
+    pub(crate) fn new(
         now: Time,
         mount: Arc<Mount>,
         settings: ProbeSettings,
@@ -46,54 +46,54 @@ impl MountEntry {
         }
     }
 
-    pub(in crate::monitor) fn key(&self) -> MountKey {
+    pub(crate) fn key(&self) -> MountKey {
         self.mount.key
     }
 
-    pub(in crate::monitor) fn superblock(&self) -> DeviceNumber {
+    pub(crate) fn superblock(&self) -> DeviceNumber {
         self.mount.device_number
     }
 
-    pub(in crate::monitor) fn mount(&self) -> &Arc<Mount> {
+    pub(crate) fn mount(&self) -> &Arc<Mount> {
         &self.mount
     }
 
-    pub(in crate::monitor) fn target(&self) -> &Arc<Target> {
+    pub(crate) fn target(&self) -> &Arc<Target> {
         &self.target
     }
 
-    pub(in crate::monitor) fn fstype_index(&self) -> usize {
+    pub(crate) fn fstype_index(&self) -> usize {
         self.fstype_index
     }
 
-    pub(in crate::monitor) fn settings(&self) -> &ProbeSettings {
+    pub(crate) fn settings(&self) -> &ProbeSettings {
         &self.settings
     }
 
     /// From one probe to the next while the mount responds.
-    pub(in crate::monitor) fn probe_interval(&self) -> Duration {
+    pub(crate) fn probe_interval(&self) -> Duration {
         self.probe_interval
     }
 
-    pub(in crate::monitor) fn is_hidden(&self) -> bool {
+    pub(crate) fn is_hidden(&self) -> bool {
         self.is_hidden
     }
 
-    pub(in crate::monitor) fn health(&self) -> &Health {
+    pub(crate) fn health(&self) -> &Health {
         &self.health
     }
 
     /// Since when that is its health; for a dead mount, since it died.
-    pub(in crate::monitor) fn since(&self) -> Time {
+    pub(crate) fn since(&self) -> Time {
         self.since
     }
 
-    pub(in crate::monitor) fn last_response(&self) -> Option<LastResponse> {
+    pub(crate) fn last_response(&self) -> Option<LastResponse> {
         self.history.last_response()
     }
 
     /// Classifies the outcome of a probe and remembers it.
-    pub(in crate::monitor) fn record_outcome(
+    pub(crate) fn record_outcome(
         &mut self,
         now: Time,
         outcome: &ProbeOutcome,
@@ -104,23 +104,23 @@ impl MountEntry {
     }
 
     /// Does `ST_RDONLY` of a response contradict the table, for the first time in this way?
-    pub(in crate::monitor) fn is_new_contradiction(&mut self, read_only: bool) -> bool {
+    pub(crate) fn is_new_contradiction(&mut self, read_only: bool) -> bool {
         self.history.is_new_contradiction(read_only, self.is_read_only)
     }
 
     /// Is it dead, and no hung ancestor the cause?
-    pub(in crate::monitor) fn is_dead_itself(&self) -> bool {
+    pub(crate) fn is_dead_itself(&self) -> bool {
         self.health.failure().is_some_and(|failure| failure.blocked_by.is_none())
     }
 
     /// Its options, path or device changed.
-    pub(in crate::monitor) fn set_mount(&mut self, mount: &Arc<Mount>) {
+    pub(crate) fn set_mount(&mut self, mount: &Arc<Mount>) {
         self.mount = Arc::clone(mount);
         self.target = Arc::new(Target::for_mount(mount));
         self.is_read_only = mount.read_only();
     }
 
-    pub(in crate::monitor) fn set_settings(&mut self, settings: ProbeSettings, probe_interval: Duration) {
+    pub(crate) fn set_settings(&mut self, settings: ProbeSettings, probe_interval: Duration) {
         (self.settings, self.probe_interval) = (settings, probe_interval);
     }
 

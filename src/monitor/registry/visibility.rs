@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 
 /// The hidden mounts of one table.
 #[derive(Debug, Default)]
-pub(in crate::monitor) struct HiddenMounts(FxHashSet<MountKey>);
+pub(crate) struct HiddenMounts(FxHashSet<MountKey>);
 
 impl HiddenMounts {
     pub(super) fn of(table: &MountTable) -> HiddenMounts {
@@ -32,7 +32,7 @@ impl HiddenMounts {
         HiddenMounts(hidden)
     }
 
-    pub(in crate::monitor) fn contains(&self, key: MountKey) -> bool {
+    pub(crate) fn contains(&self, key: MountKey) -> bool {
         self.0.contains(&key)
     }
 }

@@ -11,7 +11,7 @@ const CHECK_SHARE: u32 = 2;
 const CHECK_DELAY: Duration = Duration::from_secs(5);
 
 /// From one probe to the next of a mount that expires after `idle_timeout` without use, so that it can expire.
-pub(in crate::monitor) fn idle_safe_interval(idle_timeout: Duration) -> Duration {
+pub(crate) fn idle_safe_interval(idle_timeout: Duration) -> Duration {
     idle_timeout.saturating_add(idle_timeout / CHECK_SHARE).saturating_add(CHECK_DELAY)
 }
 

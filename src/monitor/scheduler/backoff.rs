@@ -26,7 +26,7 @@ pub(super) fn retry_timeout(pause: Duration, since_full: Duration, settings: &Pr
 }
 
 /// `first * 2^n`, saturating.
-pub(in crate::monitor) fn doubled(first: Duration, n: u32) -> Duration {
+pub(crate) fn doubled(first: Duration, n: u32) -> Duration {
     first.saturating_mul(1_u32 << n.min(31))
 }
 

@@ -17,28 +17,28 @@ pub(super) struct HangState {
 }
 
 impl Scheduler {
-    pub(in crate::monitor) fn is_hung(&self, superblock: DeviceNumber) -> bool {
+    pub(crate) fn is_hung(&self, superblock: DeviceNumber) -> bool {
         self.superblocks.get(&superblock).is_some_and(|queue| queue.hang.is_some())
     }
 
     /// Is this a hung superblock that is not being probed?
-    pub(in crate::monitor) fn can_retry(&self, superblock: DeviceNumber) -> bool {
+    pub(crate) fn can_retry(&self, superblock: DeviceNumber) -> bool {
         self.superblocks.get(&superblock).is_some_and(|queue| queue.hang.is_some() && queue.current.is_none())
     }
 
-    pub(in crate::monitor) fn is_path_hung(&self, key: MountKey) -> bool {
+    pub(crate) fn is_path_hung(&self, key: MountKey) -> bool {
         self.mounts.get(&key).is_some_and(|mount| mount.path_hang.is_some())
     }
 
     /// Is this mount's path hung, and can it be retried?
-    pub(in crate::monitor) fn can_retry_path(&self, key: MountKey) -> bool {
+    pub(crate) fn can_retry_path(&self, key: MountKey) -> bool {
         let mount = self.mounts.get(&key);
         mount.is_some_and(|mount| mount.path_hang.is_some() && mount.status == ProbeStatus::Idle)
     }
 
     /// A probe proved that the superblock is hung; the mounts that wait for it are not probed. `is_full`: it waited
     /// for the whole timeout.
-    pub(in crate::monitor) fn on_superblock_hung(
+    pub(crate) fn on_superblock_hung(
         &mut self,
         now: Time,
         superblock: DeviceNumber,
@@ -57,7 +57,7 @@ impl Scheduler {
     }
 
     /// A probe proved that the path to its mount is hung. False if the mount does not wait for that probe any more.
-    pub(in crate::monitor) fn on_path_hung(
+    pub(crate) fn on_path_hung(
         &mut self,
         now: Time,
         id: ProbeId,
@@ -72,14 +72,14 @@ impl Scheduler {
     }
 
     /// The path's hang is that of an ancestor, which is retried instead.
-    pub(in crate::monitor) fn clear_path_hang(&mut self, key: MountKey) {
+    pub(crate) fn clear_path_hang(&mut self, key: MountKey) {
         if let Some(mount) = self.mounts.get_mut(&key) {
             mount.path_hang = None;
         }
     }
 
     /// The mount responded. `is_alive`: without an error.
-    pub(in crate::monitor) fn on_response(&mut self, key: MountKey, is_alive: bool) {
+    pub(crate) fn on_response(&mut self, key: MountKey, is_alive: bool) {
         if let Some(mount) = self.mounts.get_mut(&key) {
             (mount.path_hang, mount.aborted) = (None, 0);
             if is_alive {
@@ -90,7 +90,7 @@ impl Scheduler {
     }
 
     /// A mount of the superblock responded. True if it was hung until now.
-    pub(in crate::monitor) fn on_superblock_response(&mut self, superblock: DeviceNumber) -> bool {
+    pub(crate) fn on_superblock_response(&mut self, superblock: DeviceNumber) -> bool {
         let Some(queue) = self.superblocks.get_mut(&superblock) else { return false };
         if queue.hang.take().is_none() {
             return false;
@@ -104,7 +104,7 @@ impl Scheduler {
 
     /// Plans the retry of whatever is hung: when the pause since its probe was abandoned is over, so at once if that
     /// was long ago. `settings` are those of the mount, if it still exists.
-    pub(in crate::monitor) fn retry_after_hang(
+    pub(crate) fn retry_after_hang(
         &mut self,
         now: Time,
         key: MountKey,
@@ -125,12 +125,7 @@ impl Scheduler {
     }
 
     /// Plans the next probe of a failed mount.
-    pub(in crate::monitor) fn retry_after_failure(
-        &mut self,
-        now: Time,
-        key: MountKey,
-        settings: &ProbeSettings,
-    ) {
+    pub(crate) fn retry_after_failure(&mut self, now: Time, key: MountKey, settings: &ProbeSettings) {
         let Some(mount) = self.mounts.get_mut(&key) else { return };
         let pause = self.jitter.shorten(backoff::pause(mount.retries, settings), key.0, mount.retries);
         mount.retries = mount.retries.saturating_add(1);
@@ -138,7 +133,7 @@ impl Scheduler {
     }
 
     /// The pause before the first retry.
-    pub(in crate::monitor) fn first_pause(&self, settings: Option<&ProbeSettings>) -> Duration {
+    pub(crate) fn first_pause(&self, settings: Option<&ProbeSettings>) -> Duration {
         settings.map_or(self.run_interval, |settings| backoff::pause(0, settings))
     }
 }

@@ -18,7 +18,7 @@ const MAX_UNANSWERED: usize = 4096;
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
-pub(super) struct InFlight {
+pub(crate) struct InFlight {
     probes: FxHashMap<ProbeId, ActiveProbe>,
     last_id: u64,
     in_window: usize,
@@ -30,11 +30,11 @@ pub(super) struct InFlight {
 
 /// What a probe is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::monitor) struct ProbeSubject {
-    pub(in crate::monitor) key: MountKey,
-    pub(in crate::monitor) superblock: DeviceNumber,
+pub(crate) struct ProbeSubject {
+    pub(crate) key: MountKey,
+    pub(crate) superblock: DeviceNumber,
     /// How long its response is waited for.
-    pub(in crate::monitor) timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 #[derive(Debug)]
@@ -61,12 +61,12 @@ enum Phase {
 
 /// What is due about a probe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::monitor) struct DueProbe {
-    pub(in crate::monitor) id: ProbeId,
+pub(crate) struct DueProbe {
+    pub(crate) id: ProbeId,
     /// Its deadline is over: the prober is to confirm that it is stuck.
-    pub(in crate::monitor) is_past_deadline: bool,
+    pub(crate) is_past_deadline: bool,
     /// Half of its time is over.
-    pub(in crate::monitor) is_suspect: bool,
+    pub(crate) is_suspect: bool,
 }
 
 impl InFlight {
@@ -96,7 +96,7 @@ impl InFlight {
     }
 
     /// The next probe about which something is due.
-    pub(super) fn pop_due(&mut self, now: Time) -> Option<DueProbe> {
+    pub(crate) fn pop_due(&mut self, now: Time) -> Option<DueProbe> {
         while let Some(id) = self.pop_expired_grace(now).or_else(|| self.timers.pop_due(now)) {
             let due = self.on_timer(now, id).filter(|due| due.is_past_deadline || due.is_suspect);
             if due.is_some() {
@@ -155,19 +155,19 @@ impl InFlight {
     }
 
     /// The subject of a probe that is past its deadline and not yet judged.
-    pub(super) fn confirming(&self, id: ProbeId) -> Option<ProbeSubject> {
+    pub(crate) fn confirming(&self, id: ProbeId) -> Option<ProbeSubject> {
         let probe = self.probes.get(&id).filter(|probe| probe.phase == Phase::Confirming)?;
         Some(probe.subject)
     }
 
     /// Waits longer for a probe that is past its deadline.
-    pub(super) fn postpone(&mut self, id: ProbeId, deadline: Time) {
+    pub(crate) fn postpone(&mut self, id: ProbeId, deadline: Time) {
         let Some(probe) = self.probes.get_mut(&id) else { return };
         (probe.phase, probe.deadline) = (Phase::Overdue, deadline);
         self.timers.set(id, deadline);
     }
 
-    pub(super) fn abandon(&mut self, id: ProbeId) {
+    pub(crate) fn abandon(&mut self, id: ProbeId) {
         let Some(probe) = self.probes.get_mut(&id) else { return };
         probe.phase = Phase::Abandoned;
         self.timers.cancel(id);
@@ -175,14 +175,14 @@ impl InFlight {
     }
 
     /// An abandoned probe cannot be killed.
-    pub(super) fn strand(&mut self, id: ProbeId) {
+    pub(crate) fn strand(&mut self, id: ProbeId) {
         if let Some(probe) = self.probes.get_mut(&id).filter(|probe| probe.phase == Phase::Abandoned) {
             probe.phase = Phase::Stranded;
         }
     }
 
     /// This process did not run for that long, which is no delay of the probes.
-    pub(super) fn extend_deadlines(&mut self, lost: Duration) {
+    pub(crate) fn extend_deadlines(&mut self, lost: Duration) {
         for (id, probe) in &mut self.probes {
             if matches!(probe.phase, Phase::InWindow | Phase::Overdue) {
                 probe.deadline = probe.deadline + lost;
@@ -194,7 +194,7 @@ impl InFlight {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.probes.len()
     }
 
@@ -204,7 +204,7 @@ impl InFlight {
     }
 
     /// What a pending probe is about, and its deadline.
-    pub(super) fn pending(&self, id: ProbeId) -> Option<(ProbeSubject, Time)> {
+    pub(crate) fn pending(&self, id: ProbeId) -> Option<(ProbeSubject, Time)> {
         let probe = self.probes.get(&id).filter(|probe| probe.is_pending())?;
         Some((probe.subject, probe.deadline))
     }
@@ -222,7 +222,7 @@ impl InFlight {
     }
 
     /// The mounts of all probes that wait longer than the grace.
-    pub(super) fn suspects(&self) -> impl Iterator<Item = MountKey> {
+    pub(crate) fn suspects(&self) -> impl Iterator<Item = MountKey> {
         let waits = |probe: &&ActiveProbe| probe.phase != Phase::InWindow;
         self.probes.values().filter(waits).map(|probe| probe.subject.key)
     }

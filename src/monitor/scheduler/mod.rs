@@ -38,7 +38,7 @@ pub(super) struct Scheduler {
     superblocks: FxHashMap<DeviceNumber, SuperblockQueue>,
     /// Mounts to probe as soon as the window has room.
     ready: VecDeque<MountKey>,
-    in_flight: InFlight,
+    probes: InFlight,
     timers: Timers<Due>,
     run: Run,
     runs_started: u64,
@@ -146,6 +146,14 @@ impl Scheduler {
 
 /// Runs and timers.
 impl Scheduler {
+    pub(super) fn probes(&self) -> &InFlight {
+        &self.probes
+    }
+
+    pub(super) fn probes_mut(&mut self) -> &mut InFlight {
+        &mut self.probes
+    }
+
     /// Sets the interval of the runs. The next is counted from the last, so that frequent reloads do not prevent runs.
     pub(super) fn set_run_interval(&mut self, now: Time, interval: Duration) {
         if std::mem::replace(&mut self.run_interval, interval) != interval && self.runs_started > 0 {
@@ -196,12 +204,8 @@ impl Scheduler {
         self.timers.pop_due(now)
     }
 
-    pub(super) fn pop_due_probe(&mut self, now: Time) -> Option<DueProbe> {
-        self.in_flight.pop_due(now)
-    }
-
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        self.timers.next_deadline().into_iter().chain(self.in_flight.next_deadline()).min()
+        self.timers.next_deadline().into_iter().chain(self.probes.next_deadline()).min()
     }
 
     /// Probes the mount after `pause`.

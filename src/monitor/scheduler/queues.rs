@@ -13,7 +13,7 @@ const DEFER_PAUSE: Duration = Duration::from_secs(10);
 
 /// Whether a mount can be probed now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::monitor) enum Readiness {
+pub(crate) enum Readiness {
     Ready,
     /// A response is still to come.
     Pending,
@@ -30,15 +30,15 @@ pub(in crate::monitor) enum Readiness {
 
 /// A probe that ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::monitor) struct EndedProbe {
-    pub(in crate::monitor) key: MountKey,
-    pub(in crate::monitor) superblock: DeviceNumber,
+pub(crate) struct EndedProbe {
+    pub(crate) key: MountKey,
+    pub(crate) superblock: DeviceNumber,
     /// Did its mount still wait for it?
-    pub(in crate::monitor) is_current: bool,
+    pub(crate) is_current: bool,
 }
 
 impl Scheduler {
-    pub(in crate::monitor) fn readiness(&self, key: MountKey, superblock: DeviceNumber) -> Readiness {
+    pub(crate) fn readiness(&self, key: MountKey, superblock: DeviceNumber) -> Readiness {
         let Some(mount) = self.mounts.get(&key) else { return Readiness::Ready };
         match mount.status {
             _ if self.is_pending(key) => return Readiness::Pending,
@@ -53,7 +53,7 @@ impl Scheduler {
     }
 
     /// Queues a mount behind the others of its superblock.
-    pub(in crate::monitor) fn enqueue(&mut self, key: MountKey, superblock: DeviceNumber) {
+    pub(crate) fn enqueue(&mut self, key: MountKey, superblock: DeviceNumber) {
         let Some(mount) = self.mounts.get_mut(&key) else { return };
         mount.status = ProbeStatus::Queued;
         let queue = self.superblocks.entry(superblock).or_default();
@@ -66,8 +66,8 @@ impl Scheduler {
     }
 
     /// Takes the next mount to probe, if the window has room.
-    pub(in crate::monitor) fn pop_ready(&mut self) -> Option<MountKey> {
-        while self.in_flight.has_room() {
+    pub(crate) fn pop_ready(&mut self) -> Option<MountKey> {
+        while self.probes.has_room() {
             let key = self.ready.pop_front()?;
             if self.mounts.get(&key).is_some_and(|mount| mount.status == ProbeStatus::Queued) {
                 return Some(key);
@@ -77,12 +77,12 @@ impl Scheduler {
     }
 
     /// Takes a mount that cannot be probed soon, because abandoned probes leave no room.
-    pub(in crate::monitor) fn pop_unprobeable(&mut self) -> Option<MountKey> {
-        if self.in_flight.is_exhausted() { self.ready.pop_front() } else { None }
+    pub(crate) fn pop_unprobeable(&mut self) -> Option<MountKey> {
+        if self.probes.is_exhausted() { self.ready.pop_front() } else { None }
     }
 
     /// Starts the probe of a mount that was taken with `pop_ready`.
-    pub(in crate::monitor) fn start(
+    pub(crate) fn start(
         &mut self,
         now: Time,
         key: MountKey,
@@ -96,15 +96,15 @@ impl Scheduler {
             backoff::retry_timeout(backoff::pause(hang.retries, settings), now - hang.last_full, settings)
         });
         let subject = ProbeSubject { key, superblock, timeout };
-        let id = self.in_flight.start(now, subject, hang.is_some());
+        let id = self.probes.start(now, subject, hang.is_some());
         mount.status = ProbeStatus::Active(id);
         queue.current = Some(Current::Active(id));
         Some(id)
     }
 
     /// Removes a probe that ended, and lets the next mount of its superblock be probed.
-    pub(in crate::monitor) fn end(&mut self, id: ProbeId) -> Option<EndedProbe> {
-        let ProbeSubject { key, superblock, .. } = self.in_flight.remove(id)?;
+    pub(crate) fn end(&mut self, id: ProbeId) -> Option<EndedProbe> {
+        let ProbeSubject { key, superblock, .. } = self.probes.remove(id)?;
         let mount = self.mounts.get_mut(&key).filter(|mount| mount.status == ProbeStatus::Active(id));
         let is_current = mount.map(|mount| mount.status = ProbeStatus::Idle).is_some();
         self.release_superblock(id, superblock);
@@ -112,14 +112,14 @@ impl Scheduler {
     }
 
     /// The other mounts of a superblock do not wait for this probe any more.
-    pub(in crate::monitor) fn release_superblock(&mut self, id: ProbeId, superblock: DeviceNumber) {
+    pub(crate) fn release_superblock(&mut self, id: ProbeId, superblock: DeviceNumber) {
         if self.superblocks.get(&superblock).is_some_and(|queue| queue.current == Some(Current::Active(id))) {
             self.promote_next(superblock);
         }
     }
 
     /// The next mount of a superblock is probed before those of others: its storage has just responded.
-    pub(in crate::monitor) fn promote_next(&mut self, superblock: DeviceNumber) {
+    pub(super) fn promote_next(&mut self, superblock: DeviceNumber) {
         let Some(queue) = self.superblocks.get_mut(&superblock) else { return };
         match queue.waiting.pop_front() {
             Some(key) => {
@@ -132,26 +132,22 @@ impl Scheduler {
     }
 
     /// A mount that was taken with `pop_ready` is not probed.
-    pub(in crate::monitor) fn skip(&mut self, key: MountKey, superblock: DeviceNumber) {
-        self.set_idle(key);
-        self.promote_next(superblock);
-    }
-
-    pub(in crate::monitor) fn set_idle(&mut self, key: MountKey) {
+    pub(crate) fn skip(&mut self, key: MountKey, superblock: DeviceNumber) {
         if let Some(mount) = self.mounts.get_mut(&key) {
             mount.status = ProbeStatus::Idle;
         }
+        self.promote_next(superblock);
     }
 
     /// A probe ended without a response. False if the mount is probed again; true if that happened too often.
-    pub(in crate::monitor) fn count_aborted(&mut self, key: MountKey) -> bool {
+    pub(crate) fn count_aborted(&mut self, key: MountKey) -> bool {
         let Some(mount) = self.mounts.get_mut(&key) else { return false };
         mount.aborted += 1;
         mount.aborted >= MAX_ABORTED
     }
 
     /// Leaves a mount unjudged and probes it again after a while.
-    pub(in crate::monitor) fn defer(&mut self, now: Time, key: MountKey, superblock: DeviceNumber) {
+    pub(crate) fn defer(&mut self, now: Time, key: MountKey, superblock: DeviceNumber) {
         let Some(mount) = self.mounts.get_mut(&key) else { return };
         (mount.aborted, mount.status) = (0, ProbeStatus::Idle);
         self.run.settle_unjudged(&mut mount.ticket);
@@ -169,52 +165,22 @@ impl Scheduler {
         self.timers.set(due, now + DEFER_PAUSE.min(self.run_interval));
     }
 
-    pub(in crate::monitor) fn extend_deadlines(&mut self, lost: Duration) {
-        self.in_flight.extend_deadlines(lost);
-    }
-
-    pub(in crate::monitor) fn in_flight(&self) -> usize {
-        self.in_flight.len()
-    }
-
-    /// What a pending probe is about, and its deadline.
-    pub(in crate::monitor) fn pending(&self, id: ProbeId) -> Option<(ProbeSubject, Time)> {
-        self.in_flight.pending(id)
-    }
-
-    /// What a probe is about that is past its deadline.
-    pub(in crate::monitor) fn confirming(&self, id: ProbeId) -> Option<ProbeSubject> {
-        self.in_flight.confirming(id)
-    }
-
-    pub(in crate::monitor) fn postpone(&mut self, id: ProbeId, deadline: Time) {
-        self.in_flight.postpone(id, deadline);
-    }
-
-    pub(in crate::monitor) fn abandon(&mut self, id: ProbeId) {
-        self.in_flight.abandon(id);
-    }
-
-    pub(in crate::monitor) fn strand(&mut self, id: ProbeId) {
-        self.in_flight.strand(id);
-    }
-
     /// Is a response of this mount still to come?
-    pub(in crate::monitor) fn is_pending(&self, key: MountKey) -> bool {
+    pub(crate) fn is_pending(&self, key: MountKey) -> bool {
         match self.mounts.get(&key).map(|mount| mount.status) {
             Some(ProbeStatus::Queued) => true,
-            Some(ProbeStatus::Active(id)) => self.in_flight.is_pending(id),
+            Some(ProbeStatus::Active(id)) => self.probes.is_pending(id),
             Some(ProbeStatus::Idle) | None => false,
         }
     }
 
     /// The deadline of a mount's probe, if that waits longer than most.
-    pub(in crate::monitor) fn overdue_deadline(&self, key: MountKey) -> Option<Time> {
-        self.in_flight.overdue_deadline(self.active_probe(key)?)
+    pub(crate) fn overdue_deadline(&self, key: MountKey) -> Option<Time> {
+        self.probes.overdue_deadline(self.active_probe(key)?)
     }
 
-    pub(in crate::monitor) fn waiting_since(&self, key: MountKey) -> Option<Time> {
-        self.in_flight.waiting_since(self.active_probe(key)?)
+    pub(crate) fn waiting_since(&self, key: MountKey) -> Option<Time> {
+        self.probes.waiting_since(self.active_probe(key)?)
     }
 
     fn active_probe(&self, key: MountKey) -> Option<ProbeId> {
@@ -225,13 +191,8 @@ impl Scheduler {
     }
 
     /// Is a probe of this superblock in flight?
-    pub(in crate::monitor) fn is_probed(&self, superblock: DeviceNumber) -> bool {
+    pub(crate) fn is_probed(&self, superblock: DeviceNumber) -> bool {
         let queue = self.superblocks.get(&superblock);
         queue.is_some_and(|queue| matches!(queue.current, Some(Current::Active(_))))
-    }
-
-    /// The mounts whose probes wait longer than most.
-    pub(in crate::monitor) fn suspects(&self) -> impl Iterator<Item = MountKey> {
-        self.in_flight.suspects()
     }
 }

@@ -1,5 +1,5 @@
-//! A made-up machine around the pure monitor: mounts, file systems with faults, a prober that behaves, a clock that
-//! jumps from one deadline to the next. Whatever the monitor does is logged as text.
+//! A simulated machine around the pure monitor: mounts, file systems with faults, a prober, and a clock that jumps from
+//! one deadline to the next. What the monitor does is logged as text.
 
 #![allow(dead_code, unreachable_pub)] // each test that includes this uses a part of it
 
@@ -14,51 +14,49 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a file system does when it is asked.
+/// What a file system does when it is probed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fs {
-    Answers(Duration),
+pub enum FsBehavior {
+    Responds(Duration),
     Fails(Errno, Duration),
-    /// Never answers; killing the prober frees the probe.
+    /// Never responds; killing the prober frees the probe.
     Hangs,
-    /// Never answers, and the probe cannot be killed.
+    /// Never responds, and the probe cannot be killed.
     Unkillable,
-    /// The path reaches something else.
+    /// The path leads to another mount.
     WrongMount,
-    /// The prober dies of it.
-    KillsTheProber,
+    KillsProber,
 }
 
 pub const QUICK: Duration = Duration::from_millis(1);
-const LOST_AFTER: Duration = Duration::from_millis(500);
-const COLLECTING: Duration = Duration::from_millis(500);
+const STRANDED_AFTER: Duration = Duration::from_millis(500);
+const COLLECTION_TIME: Duration = Duration::from_millis(500);
 
-struct Asked {
+struct ActiveProbe {
     target: Arc<Target>,
     minor: u32,
     since: Time,
-    condemned: bool,
-    lost: bool,
-    /// The file system that it is stuck in, and in which call.
-    held: Option<(u32, Call)>,
+    is_abandoned: bool,
+    /// The file system in which it is stuck, and the call.
+    stuck_in: Option<(u32, Call)>,
 }
 
-pub struct World {
+pub struct Simulation {
     pub now: Time,
     pub settings: ProbeSettings,
     pub monitor: Monitor,
     pub mounts: BTreeMap<u64, Arc<Mount>>,
     pub log: Vec<String>,
     pub events: Vec<(Time, Event)>,
-    fs: HashMap<u32, Fs>,
-    coming: BTreeMap<(Time, u64), Input>,
+    fs: HashMap<u32, FsBehavior>,
+    scheduled: BTreeMap<(Time, u64), Input>,
     sequence: u64,
-    probes: HashMap<ProbeId, Asked>,
+    probes: HashMap<ProbeId, ActiveProbe>,
     read_cost: Duration,
     throttle: ReadThrottle,
     expected: Vec<Arc<Expected>>,
     read_only: HashMap<u32, bool>,
-    /// Are the scenario's lines to show that evidence is collected and told?
+    /// Log that evidence is collected and reported.
     pub with_evidence: bool,
 }
 
@@ -70,14 +68,9 @@ pub fn policy(settings: ProbeSettings) -> Policy {
     Box::new(move |mount| (mount.fstype != "autofs" && mount.device != "excluded").then_some(settings))
 }
 
-impl World {
-    pub fn new(settings: ProbeSettings) -> World {
-        World::seeded(settings, 0)
-    }
-
-    /// With a seed that keeps it apart from others.
-    pub fn seeded(settings: ProbeSettings, seed: u64) -> World {
-        World {
+impl Simulation {
+    pub fn new(settings: ProbeSettings, seed: u64) -> Simulation {
+        Simulation {
             now: Time::default(),
             settings,
             monitor: Monitor::new(config(settings, policy(settings), &[]), seed),
@@ -85,7 +78,7 @@ impl World {
             log: Vec::new(),
             events: Vec::new(),
             fs: HashMap::new(),
-            coming: BTreeMap::new(),
+            scheduled: BTreeMap::new(),
             sequence: 0,
             probes: HashMap::new(),
             read_cost: QUICK,
@@ -115,25 +108,27 @@ impl World {
         });
     }
 
-    /// What has to be there from now on: at these places, of this type or of any, as another file says each time.
-    pub fn expect(&mut self, places: &[(&str, Option<&str>)]) {
+    /// Replaces the expected mounts: at these paths, of this type or any. Their origin differs each time.
+    pub fn expect(&mut self, mounts: &[(&str, Option<&str>)]) {
         let origin = format!("{:?}", self.now);
         let expected = |&(path, fstype): &(&str, Option<&str>)| {
             let fstype = fstype.map(std::ffi::OsString::from);
-            let fits = move |mount: &Mount| fstype.as_ref().is_none_or(|fstype| mount.fstype == *fstype);
-            Arc::new(Expected::new(path.into(), String::new(), origin.clone(), fits))
+            let matches = move |mount: &Mount| fstype.as_ref().is_none_or(|fstype| mount.fstype == *fstype);
+            Arc::new(Expected::new(path.into(), String::new(), origin.clone(), matches))
         };
-        self.expected = places.iter().map(expected).collect();
+        self.expected = mounts.iter().map(expected).collect();
         self.feed(Input::Reconfigured(config(self.settings, policy(self.settings), &self.expected)));
     }
 
-    /// Other settings from now on; mounts of this type, if one is named, are no longer watched.
-    pub fn reconfigure(&mut self, settings: ProbeSettings, without: Option<String>) {
-        let usual = policy(settings);
+    /// Loads another interval of the runs and other settings of mounts; those of the type `without` are not watched any
+    /// more.
+    pub fn reconfigure(&mut self, runs: Duration, settings: ProbeSettings, without: Option<String>) {
+        let default = policy(settings);
         let policy = Box::new(move |mount: &Mount| {
-            usual(mount).filter(|_| without.as_ref().is_none_or(|without| mount.fstype != **without))
+            default(mount).filter(|_| without.as_ref().is_none_or(|without| mount.fstype != **without))
         });
-        self.feed(Input::Reconfigured(config(settings, policy, &self.expected)));
+        let config = MonitorConfig { poll_interval: runs, ..config(settings, policy, &self.expected) };
+        self.feed(Input::Reconfigured(config));
     }
 
     fn insert(&mut self, mount: Mount) {
@@ -156,20 +151,20 @@ impl World {
         self.read_cost = cost;
     }
 
-    /// A file system changes its behaviour; probes that wait for it feel it.
-    pub fn set_fs(&mut self, minor: u32, fs: Fs) {
+    /// Changes the behaviour of a file system, also for the probes that wait for it.
+    pub fn set_fs(&mut self, minor: u32, fs: FsBehavior) {
         self.fs.insert(minor, fs);
-        let held = |asked: &Asked| asked.held.is_some_and(|(by, _)| by == minor);
-        let waiting: Vec<ProbeId> = self.probes.iter().filter(|(_, a)| held(a)).map(|(id, _)| *id).collect();
+        let waits = |probe: &ActiveProbe| probe.stuck_in.is_some_and(|(stuck_in, _)| stuck_in == minor);
+        let waiting: Vec<ProbeId> =
+            self.probes.iter().filter(|(_, probe)| waits(probe)).map(|(id, _)| *id).collect();
         for probe in waiting {
-            let asked = &self.probes[&probe];
-            if matches!(fs, Fs::Hangs | Fs::Unkillable) {
-                continue; // still
+            if matches!(fs, FsBehavior::Hangs | FsBehavior::Unkillable) {
+                continue;
             }
-            if asked.condemned {
-                self.come(QUICK, Input::ProbeFreed { probe });
+            if self.probes[&probe].is_abandoned {
+                self.schedule(QUICK, Input::ProbeFreed { probe });
             } else {
-                self.behave(probe);
+                self.respond(probe);
             }
         }
     }
@@ -179,13 +174,13 @@ impl World {
     }
 
     pub fn is_hanging(&self, minor: u32) -> bool {
-        matches!(self.fs.get(&minor), Some(Fs::Hangs | Fs::Unkillable))
+        matches!(self.fs.get(&minor), Some(FsBehavior::Hangs | FsBehavior::Unkillable))
     }
 
-    /// What a probe meets: it is stuck in a call, or reaches the mount that is meant, or another.
-    fn meets(&self, target: &Target) -> Result<bool, (u32, Call)> {
-        let (reached, way_hangs) = self.walk(&target.path);
-        if let Some(minor) = way_hangs {
+    /// Whether a probe reaches its mount or another one; or the file system and call in which it is stuck.
+    fn resolve(&self, target: &Target) -> Result<bool, (u32, Call)> {
+        let (reached, hung_ancestor) = self.walk(&target.path);
+        if let Some(minor) = hung_ancestor {
             return Err((minor, Call::Identify));
         }
         if reached != Some(target.key.0) {
@@ -196,14 +191,14 @@ impl World {
         if self.is_hanging(minor) { Err((minor, call)) } else { Ok(true) }
     }
 
-    /// Resolves a path as the kernel does, directory by directory: which mount it reaches, and the first file system
-    /// on the way that hangs when it is asked for a name.
+    /// Resolves a path as the kernel does, directory by directory: which mount it reaches, and the first hung file system
+    /// in which it looks up a name.
     pub fn walk(&self, path: &Path) -> (Option<u64>, Option<u32>) {
         let root =
             self.mounts.values().filter(|mount| mount.mountpoint == Path::new("/") && mount.parent == 0);
         let Some(mut here) = root.map(|mount| mount.key.0).next() else { return (None, None) };
         let mut at = PathBuf::from("/");
-        let mut way_hangs = None;
+        let mut hung_ancestor = None;
         let mut names = path.components().skip(1);
         loop {
             let over = |id: u64| {
@@ -213,19 +208,19 @@ impl World {
             while let Some(mount) = over(here) {
                 here = mount.key.0;
             }
-            let Some(name) = names.next() else { return (Some(here), way_hangs) };
+            let Some(name) = names.next() else { return (Some(here), hung_ancestor) };
             let minor = self.mounts[&here].device_number.minor;
-            way_hangs = way_hangs.or(self.is_hanging(minor).then_some(minor));
+            hung_ancestor = hung_ancestor.or(self.is_hanging(minor).then_some(minor));
             at.push(name);
         }
     }
 
-    /// What the mounts through which a path leads add to each answer.
-    fn way_takes(&self, target: &Target) -> Duration {
+    /// What the ancestors of a mount add to each response time.
+    fn ancestor_delay(&self, target: &Target) -> Duration {
         let mut took = Duration::ZERO;
         let mut mount = self.mounts.get(&target.key.0);
         while let Some(parent) = mount.and_then(|mount| self.mounts.get(&u64::from(mount.parent))) {
-            if let Some(Fs::Answers(time)) = self.fs.get(&parent.device_number.minor) {
+            if let Some(FsBehavior::Responds(time)) = self.fs.get(&parent.device_number.minor) {
                 took += *time;
             }
             mount = Some(parent);
@@ -233,18 +228,18 @@ impl World {
         took
     }
 
-    fn come(&mut self, after: Duration, input: Input) {
+    fn schedule(&mut self, after: Duration, input: Input) {
         self.sequence += 1;
-        self.coming.insert((self.now + after, self.sequence), input);
+        self.scheduled.insert((self.now + after, self.sequence), input);
     }
 
-    /// Feeds one input and carries out all that follows at this moment.
+    /// Hands in one input and executes what follows from it now.
     pub fn feed(&mut self, input: Input) {
         self.monitor.handle(self.now, input);
-        self.act();
+        self.settle();
     }
 
-    /// Hands the table in as it is, as at the start.
+    /// Hands in the table, as at the start.
     pub fn feed_table(&mut self) {
         let table = MountTable::new(self.mounts.values().cloned().collect());
         self.throttle.finish(self.now, Duration::ZERO, true);
@@ -254,117 +249,120 @@ impl World {
     /// The kernel announces a change of the table.
     pub fn announce(&mut self) {
         self.throttle.request_refresh(self.now);
-        self.act();
+        self.settle();
     }
 
-    fn act(&mut self) {
+    fn settle(&mut self) {
         self.monitor.settle(self.now);
         if let Some(doubt) = self.monitor.take_table_doubt() {
             self.throttle.on_doubt(self.now, doubt);
         }
         if let Some(kind) = self.throttle.take_due(self.now) {
-            self.say(format!("read {kind:?}").to_lowercase());
+            self.log(format!("read {kind:?}").to_lowercase());
             let table = MountTable::new(self.mounts.values().cloned().collect());
-            self.come(Duration::ZERO, Input::TableUpdate(table));
+            self.schedule(Duration::ZERO, Input::TableUpdate(table));
         }
-        while let Some(action) = self.monitor.next_effect() {
-            self.carry_out(action);
+        while let Some(effect) = self.monitor.next_effect() {
+            self.execute(effect);
         }
     }
 
-    fn carry_out(&mut self, action: Effect) {
-        match action {
+    fn execute(&mut self, effect: Effect) {
+        match effect {
             Effect::StartProbe { probe, target } => self.start(probe, target),
             Effect::ConfirmHang { probe } => {
-                self.say(format!("confirm {}", probe.0));
-                if let Some(asked) = self.probes.get(&probe) {
-                    let slow =
-                        if self.way_takes(&asked.target) > QUICK { Call::Identify } else { Call::Statfs };
-                    let call = asked.held.map_or(slow, |(_, call)| call);
-                    let elapsed = (self.now + QUICK) - asked.since;
-                    self.come(QUICK, Input::ProbeStuck { probe, call, elapsed });
+                self.log(format!("confirm {}", probe.0));
+                if let Some(active) = self.probes.get(&probe) {
+                    let is_slow_path = self.ancestor_delay(&active.target) > QUICK;
+                    let slow_call = if is_slow_path { Call::Identify } else { Call::Statfs };
+                    let call = active.stuck_in.map_or(slow_call, |(_, call)| call);
+                    let elapsed = (self.now + QUICK) - active.since;
+                    self.schedule(QUICK, Input::ProbeStuck { probe, call, elapsed });
                 }
             }
             Effect::AbandonProbe { probe } => {
-                self.say(format!("condemn {}", probe.0));
-                let Some(asked) = self.probes.get_mut(&probe) else { return };
-                asked.condemned = true;
-                if asked.held.is_some_and(|(by, _)| self.fs.get(&by) == Some(&Fs::Unkillable)) {
-                    self.come(LOST_AFTER, Input::ProbeStranded { probe });
+                self.log(format!("abandon {}", probe.0));
+                let Some(active) = self.probes.get_mut(&probe) else { return };
+                active.is_abandoned = true;
+                let fs = active.stuck_in.and_then(|(minor, _)| self.fs.get(&minor));
+                if fs == Some(&FsBehavior::Unkillable) {
+                    self.schedule(STRANDED_AFTER, Input::ProbeStranded { probe });
                 } else {
-                    self.come(QUICK, Input::ProbeFreed { probe });
+                    self.schedule(QUICK, Input::ProbeFreed { probe });
                 }
             }
             Effect::CollectEvidence { mount, probe, alone, .. } => self.collect(&mount, probe, alone),
             Effect::Report(event) => {
-                let known = event_failure(&event).is_some_and(|failure| failure.evidence.is_some());
-                let known = if self.with_evidence && known { " with evidence" } else { "" };
-                self.say(describe(&event) + known);
+                let has_evidence = event_failure(&event).is_some_and(|failure| failure.evidence.is_some());
+                let suffix = if self.with_evidence && has_evidence { " with evidence" } else { "" };
+                self.log(describe(&event) + suffix);
                 self.events.push((self.now, event));
             }
         }
     }
 
-    /// Half a second later something has been found, and that is all.
+    /// Half a second later something is found, and the collection ends.
     fn collect(&mut self, mount: &Mount, probe: Option<ProbeId>, alone: bool) {
         if self.with_evidence {
             let of = probe.map(|probe| format!(" of {}", probe.0)).unwrap_or_default();
             let alone = if alone { " alone" } else { "" };
-            self.say(format!("collect {}{of}{alone}", mount.mountpoint.display()));
+            self.log(format!("collect {}{of}{alone}", mount.mountpoint.display()));
         }
         let superblock = mount.device_number;
         let evidence = Evidence { fuse_waiting: Some(Observation::Found(7)), ..Evidence::default() };
         let found = Input::EvidenceFound { superblock, evidence: Box::new(evidence) };
-        self.come(COLLECTING, found);
-        self.come(COLLECTING, Input::EvidenceEnded { superblock });
+        self.schedule(COLLECTION_TIME, found);
+        self.schedule(COLLECTION_TIME, Input::EvidenceEnded { superblock });
     }
 
     fn start(&mut self, probe: ProbeId, target: Arc<Target>) {
-        self.say(format!("probe {} {}", probe.0, target.path.display()));
+        self.log(format!("probe {} {}", probe.0, target.path.display()));
         let minor = self.mounts.get(&target.key.0).map_or(0, |mount| mount.device_number.minor);
         let since = self.now;
-        self.probes.insert(probe, Asked { target, minor, since, condemned: false, lost: false, held: None });
-        self.behave(probe);
+        let active = ActiveProbe { target, minor, since, is_abandoned: false, stuck_in: None };
+        self.probes.insert(probe, active);
+        self.respond(probe);
     }
 
-    fn behave(&mut self, probe: ProbeId) {
-        let met = self.meets(&self.probes[&probe].target);
-        let Some(asked) = self.probes.get_mut(&probe) else { return };
-        asked.held = met.err();
-        let Ok(reached) = met else { return };
-        let asked = &self.probes[&probe];
-        let waited = self.now - asked.since;
-        let read_only = self.read_only.get(&asked.minor).copied().unwrap_or(false);
+    /// Schedules the end of a probe, unless it is stuck.
+    fn respond(&mut self, probe: ProbeId) {
+        let resolved = self.resolve(&self.probes[&probe].target);
+        let Some(active) = self.probes.get_mut(&probe) else { return };
+        active.stuck_in = resolved.err();
+        let Ok(reached) = resolved else { return };
+        let active = &self.probes[&probe];
+        let waited = self.now - active.since;
+        let read_only = self.read_only.get(&active.minor).copied().unwrap_or(false);
         let usage =
             Usage { block_size: 4096, blocks: 100, free: 50, available: 50, read_only, ..Usage::default() };
-        let fs = if reached { self.fs.get(&asked.minor).copied() } else { Some(Fs::WrongMount) };
-        let fs = fs.unwrap_or(Fs::Answers(QUICK));
-        let way = self.way_takes(&asked.target);
+        let fs = if reached { self.fs.get(&active.minor).copied() } else { Some(FsBehavior::WrongMount) };
+        let fs = fs.unwrap_or(FsBehavior::Responds(QUICK));
+        let delay = self.ancestor_delay(&active.target);
         let (outcome, took) = match fs {
-            Fs::Answers(took) => (ProbeOutcome::Alive(usage), took),
-            Fs::Fails(errno, took) => (ProbeOutcome::Failed { call: Call::Statfs, errno }, took),
-            Fs::WrongMount => (ProbeOutcome::WrongMount, QUICK),
-            Fs::KillsTheProber => return self.come(QUICK, Input::ProbeAborted { probe }),
-            Fs::Hangs | Fs::Unkillable => return,
+            FsBehavior::Responds(took) => (ProbeOutcome::Alive(usage), took),
+            FsBehavior::Fails(errno, took) => (ProbeOutcome::Failed { call: Call::Statfs, errno }, took),
+            FsBehavior::WrongMount => (ProbeOutcome::WrongMount, QUICK),
+            FsBehavior::KillsProber => return self.schedule(QUICK, Input::ProbeAborted { probe }),
+            FsBehavior::Hangs | FsBehavior::Unkillable => return,
         };
-        let took = way + took;
-        self.come(took, Input::ProbeResponded { probe, outcome, took: waited + took });
+        let took = delay + took;
+        self.schedule(took, Input::ProbeResponded { probe, outcome, took: waited + took });
     }
 
-    /// Lets time pass, event by event, up to and including `until`.
+    /// Lets time pass, deadline by deadline, up to and including `until`.
     pub fn run_until(&mut self, until: Time) {
         loop {
-            let input = self.coming.keys().next().map(|&(at, _)| at);
+            let input = self.scheduled.keys().next().map(|&(at, _)| at);
             let deadline = self.next_deadline().map(|at| at.max(self.now));
             let Some(next) = input.into_iter().chain(deadline).min().filter(|&at| at <= until) else { break };
             self.now = next;
-            // All that is readable now is read before deadlines are judged.
-            while let Some((&(at, sequence), _)) = self.coming.first_key_value() {
+            // Inputs that have arrived are handled before deadlines are judged.
+            while let Some((&(at, sequence), _)) = self.scheduled.first_key_value() {
                 if at > self.now {
                     break;
                 }
-                let input = self.coming.remove(&(at, sequence)).expect("just seen");
-                if let Some(input) = self.still_true(input) {
+                let input = self.scheduled.remove(&(at, sequence)).expect("it was seen above");
+                if let Some(input) = self.filter(input) {
                     let is_table = matches!(input, Input::TableUpdate(_));
                     self.monitor.handle(self.now, input);
                     if is_table {
@@ -372,34 +370,33 @@ impl World {
                     }
                 }
             }
-            self.act();
+            self.settle();
         }
         self.now = until;
     }
 
-    /// Each probe has exactly one end.
-    fn still_true(&mut self, input: Input) -> Option<Input> {
+    /// Drops inputs about a probe that has ended: each probe has exactly one end.
+    fn filter(&mut self, input: Input) -> Option<Input> {
         match &input {
             Input::ProbeResponded { probe, .. }
             | Input::ProbeAborted { probe }
             | Input::ProbeFreed { probe } => {
                 self.probes.remove(probe)?;
             }
-            Input::ProbeStuck { probe, .. } => {
+            Input::ProbeStuck { probe, .. } | Input::ProbeStranded { probe } => {
                 self.probes.get(probe)?;
             }
-            Input::ProbeStranded { probe } => self.probes.get_mut(probe)?.lost = true,
             _ => {}
         }
         Some(input)
     }
 
-    /// Unanswered probes: (superblock, path, lost).
-    pub fn unanswered(&self) -> Vec<(u32, PathBuf, bool)> {
-        self.probes.values().map(|a| (a.minor, a.target.path.clone(), a.lost || a.condemned)).collect()
+    /// The superblocks of the unanswered probes.
+    pub fn unanswered(&self) -> impl Iterator<Item = u32> {
+        self.probes.values().map(|probe| probe.minor)
     }
 
-    fn say(&mut self, text: String) {
+    fn log(&mut self, text: String) {
         self.log.push(format!("{:>10.3}s  {text}", self.now.since_start().as_secs_f64()));
     }
 }
