@@ -1,11 +1,11 @@
 //! Each test runs its own binary again, for this one test, in a new mount and process namespace. Whatever hangs there
-//! ends with the namespace, and nothing is mounted outside of it.
+//! ends with the namespace, and nothing is mounted outside of it. The tests of the platform crate use this file, too.
 
-use super::{Lab, Process};
+use super::Process;
 use nix::sys::signal::Signal;
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError, mpsc};
@@ -18,7 +18,7 @@ const ROOT_VARIABLE: &str = "MSM_TEST_INNER";
 /// Names the file to which skipped tests are appended.
 const SKIP_LOG_VARIABLE: &str = "MSM_SKIP_LOG";
 
-const DEFAULT_LIMIT: Duration = Duration::from_secs(90);
+pub(crate) const DEFAULT_LIMIT: Duration = Duration::from_secs(90);
 
 /// The tests measure times, so only a few run at once, however many threads the test runner has.
 const MAX_CONCURRENT: usize = 2;
@@ -32,19 +32,14 @@ macro_rules! test_name {
     }};
 }
 
-/// Runs the test in new namespaces, or skips it where that is not possible.
-pub(crate) fn run_isolated(name: &str, test: impl FnOnce(&mut Lab)) {
-    run_isolated_for(DEFAULT_LIMIT, name, test);
-}
-
-/// The same for a test that may take longer.
-pub(crate) fn run_isolated_for(limit: Duration, name: &str, test: impl FnOnce(&mut Lab)) {
+/// Runs the test in new namespaces with an empty directory, or skips it where that is not possible.
+pub(crate) fn run_in_namespaces(limit: Duration, name: &str, needs_fuse: bool, test: impl FnOnce(&Path)) {
     if let Some(root) = std::env::var_os(ROOT_VARIABLE) {
-        test(&mut Lab::new(PathBuf::from(root)));
-    } else if let Err(reason) = check_requirements() {
+        test(Path::new(&root));
+    } else if let Err(reason) = check_requirements(needs_fuse) {
         skip_test(name, &reason);
     } else {
-        run_in_namespaces(limit, name);
+        run_again(limit, name);
     }
 }
 
@@ -59,12 +54,14 @@ pub(crate) fn skip_test(name: &str, reason: &str) {
     }
 }
 
-fn check_requirements() -> Result<(), String> {
+fn check_requirements(needs_fuse: bool) -> Result<(), String> {
     if !nix::unistd::geteuid().is_root() {
         return Err("needs root".into());
     }
-    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse");
-    device.map_err(|e| format!("needs /dev/fuse: {e}"))?;
+    if needs_fuse {
+        let device = OpenOptions::new().read(true).write(true).open("/dev/fuse");
+        device.map_err(|e| format!("needs /dev/fuse: {e}"))?;
+    }
     match unshare().arg("true").stderr(Stdio::null()).status() {
         Ok(status) if status.success() => Ok(()),
         Ok(_) => Err("needs permission to create namespaces".into()),
@@ -87,7 +84,7 @@ fn unshare() -> Command {
     command
 }
 
-fn run_in_namespaces(limit: Duration, name: &str) {
+fn run_again(limit: Duration, name: &str) {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let _permit = Permit::acquire();
     let unique = format!("msm-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -115,15 +112,17 @@ fn run_in_namespaces(limit: Duration, name: &str) {
         }
         exit.recv_timeout(Duration::from_secs(10)).map(|_| Err(std::io::Error::other("timeout")))
     });
+    let mut ran = false;
     for output in outputs {
         // Bounded, in case a process outside of the namespace holds the other end.
         let text = output.recv_timeout(Duration::from_secs(5)).unwrap_or_default();
+        ran |= text.contains("1 passed");
         // Indented, so that the inner test result is not counted as a second one.
         text.lines().for_each(|line| println!("    | {line}"));
     }
     let _ = std::fs::remove_dir(&root);
     match result {
-        Ok(Ok(status)) => assert!(status.success(), "{name} failed: {status}"),
+        Ok(Ok(status)) => assert!(status.success() && ran, "{name} failed or is not a test: {status}"),
         Ok(Err(error)) => panic!("{name}: {error}: not finished within {limit:?}"),
         Err(_) => panic!("{name}: not finished within {limit:?}, and it cannot be killed"),
     }

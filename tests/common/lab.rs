@@ -1,5 +1,6 @@
 //! The environment of one test: a private tmpfs, a FUSE server with fault injection, and helpers that make mounts.
 
+use super::isolation::{DEFAULT_LIMIT, run_in_namespaces};
 use super::{Daemon, FaultServer, Lines, ms, wait_until};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::ops::Range;
@@ -7,8 +8,19 @@ use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mount_status_monitor");
+
+/// Runs a test with FUSE mounts in its own namespaces, or skips it where that is not possible.
+pub(crate) fn run_isolated(name: &str, test: impl FnOnce(&mut Lab)) {
+    run_isolated_for(DEFAULT_LIMIT, name, test);
+}
+
+/// The same for a test that may take longer.
+pub(crate) fn run_isolated_for(limit: Duration, name: &str, test: impl FnOnce(&mut Lab)) {
+    run_in_namespaces(limit, name, true, |root| test(&mut Lab::new(root)));
+}
 
 pub(crate) struct Lab {
     root: PathBuf,
@@ -16,12 +28,12 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    pub(crate) fn new(root: PathBuf) -> Lab {
-        mount(Some("lab"), &root, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).expect("tmpfs mounts");
+    fn new(root: &Path) -> Lab {
+        mount(Some("lab"), root, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).expect("tmpfs mounts");
         for directory in ["m", "run"] {
             std::fs::create_dir(root.join(directory)).expect("create a directory");
         }
-        Lab { root, server: None }
+        Lab { root: root.to_owned(), server: None }
     }
 
     /// A path below the directory that [`Lab::start_daemon`] watches.

@@ -10,8 +10,8 @@ mod process;
 mod server;
 
 pub(crate) use daemon::{CommandOutput, Daemon};
-pub(crate) use isolation::{run_isolated, run_isolated_for, skip_test};
-pub(crate) use lab::Lab;
+pub(crate) use isolation::skip_test;
+pub(crate) use lab::{Lab, run_isolated, run_isolated_for};
 pub(crate) use lines::Lines;
 pub(crate) use process::{Process, count_threads_stuck_in_fuse};
 pub(crate) use server::FaultServer;

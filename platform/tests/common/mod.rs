@@ -1,79 +1,35 @@
-//! Tests that mount run in namespaces of their own: the test binary runs itself once more for that one test, so that
-//! no mount is seen outside or outlives it. Where that is not possible they are skipped, loudly.
-#![allow(dead_code)] // each test binary uses another part
+//! Tests that mount, each in its own namespaces; where that is not possible they are skipped.
+#![allow(dead_code, unused_imports, unused_macros)] // no test binary uses all of it
 
+#[path = "../../../tests/common/isolation.rs"]
+mod isolation;
+#[path = "../../../tests/common/process.rs"]
+mod process;
+
+pub(crate) use isolation::skip_test as skip;
+use isolation::{DEFAULT_LIMIT, run_in_namespaces};
 use mio::event::Source;
 use mio::{Events, Interest, Poll, Token};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use platform::{Mount, MountKey, MountTable, MountWatch};
+use process::Process;
 use std::ffi::CString;
 use std::fs;
-use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
-
-/// Set in the process that is inside.
-const INSIDE: &str = "MSM_TEST_INSIDE";
 
 /// Long enough for an event that must come, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long an event that must not come is waited for.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// Runs `body` as root in new mount and pid namespaces; `name` must be the name of the calling test.
+/// Runs the test in new mount and pid namespaces with an empty tmpfs; `name` must be the name of the calling test.
 pub(crate) fn in_namespace(name: &str, body: fn(&Path)) {
-    if std::env::var_os(INSIDE).is_some_and(|inside| inside == name) {
-        body(&scratch());
-        return;
-    }
-    let unshare = |program: &Path, arguments: &[&str]| {
-        Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"])
-            .arg(program)
-            .args(arguments)
-            .env(INSIDE, name)
-            .output()
-    };
-    match unshare(Path::new("true"), &[]) {
-        Ok(output) if output.status.success() => {}
-        Ok(output) => return skip(name, String::from_utf8_lossy(&output.stderr).trim()),
-        Err(error) => return skip(name, &format!("unshare: {error}")),
-    }
-    let itself = std::env::current_exe().expect("a test knows its binary");
-    let output = unshare(&itself, &[name, "--exact", "--nocapture"]).expect("unshare has just run");
-    let said = String::from_utf8_lossy(&output.stdout);
-    let told = String::from_utf8_lossy(&output.stderr);
-    let passed = output.status.success() && said.contains("1 passed");
-    assert!(passed, "{name} inside: {}\n{said}\n{told}", output.status);
-    for line in told.lines().filter(|line| line.starts_with("SKIPPED ")) {
-        tell(&format!("{line}\n"));
-    }
-}
-
-/// Says that a test did not run: on stderr, and in the file `MSM_SKIP_LOG`, for a run that must not skip any.
-pub(crate) fn skip(name: &str, reason: &str) {
-    let line = format!("SKIPPED {name}: {reason}\n");
-    tell(&line);
-    if let Some(path) = std::env::var_os("MSM_SKIP_LOG") {
-        let mut log =
-            fs::OpenOptions::new().append(true).create(true).open(path).expect("MSM_SKIP_LOG opens");
-        log.write_all(line.as_bytes()).expect("MSM_SKIP_LOG can be written");
-    }
-}
-
-/// To stderr, but not by eprint!, which the test harness swallows.
-fn tell(line: &str) {
-    std::io::stderr().write_all(line.as_bytes()).expect("stderr can be written");
-}
-
-/// An empty tmpfs that nobody else sees.
-fn scratch() -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mounts");
-    fs::create_dir_all(&path).expect("the target directory is writable");
-    tmpfs_on(&path);
-    path
+    run_in_namespaces(DEFAULT_LIMIT, name, false, |root| {
+        tmpfs_on(root);
+        body(root);
+    });
 }
 
 /// Makes the directory and mounts an empty tmpfs on it.
