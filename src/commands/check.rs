@@ -114,14 +114,19 @@ fn selected(config: &CheckConfig, namespace: Option<&MountNamespace>) -> anyhow:
 fn print_result(output: CheckOutput, result: &RunResult) -> anyhow::Result<u8> {
     match output {
         CheckOutput::Nagios => {
-            let (state, line) = nagios::line(&result.status);
+            let (state, line) = nagios::line(&result.snapshot.status);
             print(&format!("{line}\n"))?;
             return Ok(state.exit_status());
         }
         CheckOutput::Json => {
-            print(&format!("{}\n", document(&result.status, result.at, SystemTime::now(), None)))?;
+            print(&format!(
+                "{}\n",
+                document(&result.snapshot.status, result.snapshot.at, SystemTime::now(), None)
+            ))?;
         }
-        CheckOutput::Table => print(&table::table(&result.status, result.at, terminal::style()))?,
+        CheckOutput::Table => {
+            print(&table::table(&result.snapshot.status, result.snapshot.at, terminal::style()))?
+        }
     }
-    Ok(StatusSummary::of(&result.status).exit_status())
+    Ok(StatusSummary::of(&result.snapshot.status).exit_status())
 }

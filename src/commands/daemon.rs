@@ -2,33 +2,22 @@
 
 use super::{fail, machine_seed, mount_namespace, print};
 use crate::cli::USAGE_ERROR;
-use crate::config::{Config, ConfigReloader, ConfigSource, NO_MOUNT_LEFT};
+use crate::config::{Config, ConfigReloader, ConfigSource};
 use crate::daemon::{Daemon, EventHandler, Options, RunMode, RunResult};
-use crate::monitor::Event;
-use crate::output::alertmanager::AlertmanagerClient;
-use crate::output::exporters::Exporters;
-use crate::output::hooks::Hooks;
-use crate::output::metrics::{MetricSources, Renderer};
-use crate::output::{Outputs, Report, Reporter};
-use crate::render::{Priority, Snapshot, StatusSummary, table};
+use crate::output::{Dispatcher, Outputs, Report, Reporter};
+use crate::render::{Priority, StatusSummary, table};
 use anyhow::Context as _;
 use platform::MountNamespace;
 use platform::service::ServiceManager;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 /// Exit status: the watched mount namespace has ended.
 const NAMESPACE_ENDED: u8 = 3;
 /// A stop waits this long for log lines: what the other outputs leave of the second that it may take.
 const LOG_CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
-/// A single run waits this long for its hooks: cron would let a script run on as long.
-const ONCE_HOOKS_TIMEOUT: Duration = Duration::from_secs(5);
-/// Hooks that are not done by then are stopped within this.
-const ONCE_HOOKS_STOP_TIMEOUT: Duration = Duration::from_millis(300);
-/// A single run waits this long for the push gateway and the text file.
-const ONCE_EXPORTERS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Watches until it is stopped, or runs once.
 #[must_use]
@@ -94,49 +83,16 @@ fn run_once(
     namespace: Option<MountNamespace>,
     reporter: &Reporter,
 ) -> anyhow::Result<RunResult> {
-    let log = reporter.log_fn();
-    let hooks = Hooks::start(&config.hooks, Arc::clone(&log)).context("cannot start a thread for hooks")?;
-    let mut handle = |time, report: Report| match report {
-        Report::Notice(priority, text) => reporter.notice(time, priority, &text),
-        Report::Event(event) => {
-            let (severity, selected) = config.rules.route(&event);
-            hooks.offer(&reporter.report(time, &event, severity), selected, severity.as_str());
-            if let Event::Run { mounts: 0, .. } = event {
-                reporter.notice(time, Priority::Warning, &format!("Nothing to watch: {NO_MOUNT_LEFT}"));
-            }
-        }
-    };
+    let outputs = Dispatcher::new(Arc::clone(config), reporter.clone())?;
+    let mut handle = |time, report: Report| outputs.report(time, &report);
     let daemon = Daemon::new(Options::new(config, namespace), EventHandler::Callback(&mut handle))?;
     let ended = daemon.run(RunMode::Once(None))?;
-    let alertmanager = AlertmanagerClient::new(Arc::clone(&log));
     if !ended.interrupted {
-        let snapshot = Arc::new(Snapshot {
-            serial: 1,
-            status: ended.status.clone(),
-            at: ended.at,
-            wall: SystemTime::now(),
-            settings: config.settings,
-            probers: 0,
-            probers_stranded: 0,
-        });
-        alertmanager.update(&snapshot, config).context("cannot start a thread for Alertmanager")?;
-        if !config.metrics.is_empty() {
-            let sources = config.metrics.sources(reporter.sinks());
-            let renderer = Arc::new(Renderer::new(MetricSources { hooks: Some(hooks.clone()), ..sources }));
-            Exporters::export_once(&config.metrics, &renderer, &snapshot, ONCE_EXPORTERS_TIMEOUT, &log);
-        }
-        let deadline = Instant::now() + ONCE_HOOKS_TIMEOUT;
-        let hooks_done = hooks.wait_until_idle(ONCE_HOOKS_TIMEOUT);
-        if !alertmanager.wait_until_idle(deadline.saturating_duration_since(Instant::now())) || !hooks_done {
-            let text =
-                format!("Hooks are not done after {}s; they are stopped", ONCE_HOOKS_TIMEOUT.as_secs());
-            log(Priority::Warning, &text);
-        }
+        outputs.finish_single_run(&ended.snapshot);
     }
-    hooks.stop(ONCE_HOOKS_STOP_TIMEOUT);
-    alertmanager.stop(Duration::ZERO);
+    outputs.stop();
     if config.print_bad_mounts {
-        print(&table::bad_mounts(&ended.status))?;
+        print(&table::bad_mounts(&ended.snapshot.status))?;
     }
     Ok(ended)
 }
@@ -167,7 +123,7 @@ fn watch(
 }
 
 fn once_status(ended: &RunResult) -> u8 {
-    match StatusSummary::of(&ended.status).exit_status() {
+    match StatusSummary::of(&ended.snapshot.status).exit_status() {
         0 if ended.interrupted => USAGE_ERROR,
         status => status,
     }

@@ -78,12 +78,12 @@ fn diagnose_directly(config: &DiagnoseConfig, path: &Path) -> anyhow::Result<u8>
     let mut ignore = |_: SystemTime, _: Report| {};
     let result = Daemon::new(options, EventHandler::Callback(&mut ignore))?.run(RunMode::Explain)?;
     anyhow::ensure!(!result.interrupted, "interrupted before the mount had responded");
-    let status = result.status.mounts.iter().find(|status| status.mount.key == wanted);
+    let status = result.snapshot.status.mounts.iter().find(|status| status.mount.key == wanted);
     let status = status.with_context(|| format!("{} has disappeared", escape_os(path)))?;
     if config.json {
-        print(&format!("{}\n", diagnosis::json(status, result.at, SystemTime::now())))?;
+        print(&format!("{}\n", diagnosis::json(status, result.snapshot.at, SystemTime::now())))?;
     } else {
-        print(&diagnosis::text(status, result.at, SystemTime::now()))?;
+        print(&diagnosis::text(status, result.snapshot.at, SystemTime::now()))?;
     }
     Ok(diagnosis::exit_status(status))
 }

@@ -210,14 +210,13 @@ impl<'a> Daemon<'a> {
     }
 
     fn finish(mut self, now: Time) -> RunResult {
-        self.pool.shutdown();
-        self.evidence.shutdown();
         let result = RunResult {
-            status: self.monitor.status(),
-            at: now,
+            snapshot: self.snapshot(now),
             interrupted: self.interrupted,
             namespace_ended: self.namespace_ended,
         };
+        self.pool.shutdown();
+        self.evidence.shutdown();
         // The process ends: freeing thousands of mounts one by one would only cost time. But an open table keeps the mounts
         // of a namespace that has ended.
         std::mem::forget(self.monitor);
@@ -301,18 +300,23 @@ impl<'a> Daemon<'a> {
     fn publish_snapshot(&mut self, now: Time) {
         let Some(outputs) = self.handler.outputs() else { return };
         outputs.state().tick();
-        let Some(serial) = self.snapshots.take_due(now) else { return };
-        let begun = self.clock.now();
-        outputs.publish(Arc::new(Snapshot {
-            serial,
+        if self.snapshots.take_due(now) {
+            let begun = self.clock.now();
+            outputs.publish(self.snapshot(now));
+            self.snapshots.set_cost(now, self.clock.now() - begun);
+        }
+    }
+
+    fn snapshot(&self, now: Time) -> Arc<Snapshot> {
+        Arc::new(Snapshot {
+            serial: self.snapshots.serial(),
             status: self.monitor.status(),
             at: now,
             wall: SystemTime::now(),
             settings: self.settings,
             probers: self.pool.probers(),
             probers_stranded: self.pool.probers_stranded(),
-        }));
-        self.snapshots.set_cost(now, self.clock.now() - begun);
+        })
     }
 
     fn notify_service_manager(&mut self, now: Time) {

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::monitor::{MonitorConfig, ProbeSettings, Status, Time};
 use crate::output::{Outputs, Report};
+use crate::render::Snapshot;
 use platform::MountNamespace;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -73,9 +74,7 @@ pub enum RunMode<'a> {
 }
 
 pub struct RunResult {
-    pub status: Status,
-    /// The time of `status`.
-    pub at: Time,
+    pub snapshot: Arc<Snapshot>,
     /// Ended by a signal.
     pub interrupted: bool,
     /// The watched mount namespace has ended.

@@ -35,14 +35,19 @@ impl SnapshotPublisher {
         self.is_outdated.then_some(self.not_before)
     }
 
-    /// The serial of the snapshot that is due now, if one is.
-    pub(super) fn take_due(&mut self, now: Time) -> Option<u64> {
-        if !self.is_outdated || self.not_before > now {
-            return None;
+    /// Returns whether a snapshot is due now.
+    pub(super) fn take_due(&mut self, now: Time) -> bool {
+        let is_due = self.next_deadline().is_some_and(|at| at <= now);
+        if is_due {
+            self.is_outdated = false;
+            self.serial += 1;
         }
-        self.is_outdated = false;
-        self.serial += 1;
-        Some(self.serial)
+        is_due
+    }
+
+    /// Of the snapshot that was due last.
+    pub(super) fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// Making the snapshot took this long.
@@ -62,11 +67,13 @@ mod tests {
     #[test]
     fn changes_within_the_interval_share_a_snapshot() {
         let mut publisher = SnapshotPublisher::default();
-        assert_eq!(publisher.take_due(at(0)), Some(1));
+        assert!(publisher.take_due(at(0)) && publisher.serial() == 1);
         publisher.set_cost(at(0), Duration::from_millis(1));
         publisher.mark_changed();
-        assert_eq!((publisher.take_due(at(100)), publisher.next_deadline()), (None, Some(at(200))));
-        assert_eq!((publisher.take_due(at(200)), publisher.next_deadline()), (Some(2), None));
+        publisher.mark_changed();
+        assert!(!publisher.take_due(at(100)) && publisher.next_deadline() == Some(at(200)));
+        assert!(publisher.take_due(at(200)) && publisher.serial() == 2);
+        assert_eq!(publisher.next_deadline(), None);
     }
 
     #[test]
@@ -77,6 +84,6 @@ mod tests {
         publisher.mark_changed();
         assert_eq!(publisher.next_deadline(), Some(at(1000)));
         publisher.run_completed(at(300));
-        assert_eq!(publisher.take_due(at(300)), Some(2));
+        assert!(publisher.take_due(at(300)));
     }
 }

@@ -1,5 +1,5 @@
-//! The outputs' thread: starts, reconfigures and stops each output, and passes reports and snapshots on to them. Each
-//! output has a queue or a thread of its own, so nothing here waits for one.
+//! Starts, reconfigures and stops each output, and passes reports and snapshots on to them. Each output has a queue or a
+//! thread of its own, so nothing here waits for one.
 
 use super::alertmanager::AlertmanagerClient;
 use super::bad_mounts::BadMountsList;
@@ -16,19 +16,24 @@ use anyhow::Context as _;
 use platform::MountTable;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A stop waits this long for the push gateway: a push is given up, a group is deleted by then or stays.
 const EXPORTERS_STOP_TIMEOUT: Duration = Duration::from_millis(400);
 /// A stop waits this long for hooks, at the same time. Running commands may end by themselves for half of it.
 const HOOKS_STOP_TIMEOUT: Duration = Duration::from_millis(300);
+/// A single run waits this long for the push gateway and the text file.
+const SINGLE_RUN_EXPORT_TIMEOUT: Duration = Duration::from_secs(1);
+/// A single run waits this long for its hooks and alerts: cron would let a script run on as long.
+const SINGLE_RUN_HOOKS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Exporters that were replaced and still hang (a text file on dead storage). With so many of them a change of their
 /// settings waits for the next start.
 const MAX_HANGING_EXPORTERS: usize = 4;
 /// Warnings about rules that are logged one by one; the rest are counted.
 const MAX_RULE_WARNINGS: usize = 20;
 
-pub(super) struct Dispatcher {
+/// All outputs. [`Outputs`](super::Outputs) runs it on a thread of its own; a single run of the daemon calls it directly.
+pub struct Dispatcher {
     config: Arc<Config>,
     reporter: Reporter,
     state: SharedState,
@@ -48,48 +53,51 @@ pub(super) struct Dispatcher {
 }
 
 impl Dispatcher {
-    pub(super) fn start(
-        config: Arc<Config>,
-        reporter: Reporter,
-        state: SharedState,
-        table: &MountTable,
-    ) -> anyhow::Result<Dispatcher> {
-        let bad_mounts = config
-            .print_bad_mounts
-            .then(BadMountsList::start)
-            .transpose()
-            .context("cannot start a thread for standard output")?;
+    /// Logs and hooks: all that a single run needs while it lasts.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn new(config: Arc<Config>, reporter: Reporter) -> anyhow::Result<Dispatcher> {
         let hooks =
             Hooks::start(&config.hooks, reporter.log_fn()).context("cannot start a thread for hooks")?;
         let alertmanager = AlertmanagerClient::new(reporter.log_fn());
-        let mut dispatcher = Dispatcher {
+        Ok(Dispatcher {
             config,
             reporter,
-            state,
+            state: SharedState::new(),
             hooks,
             alertmanager,
             server: None,
             exporters: Exporters::default(),
             replaced_exporters: Vec::new(),
             renderer: Arc::default(),
-            bad_mounts,
+            bad_mounts: None,
             last_run: None,
             config_refused: false,
-        };
-        dispatcher.start_exporters().context("cannot start a thread for metrics")?;
-        dispatcher.start_server().context("cannot start a thread for HTTP")?;
-        dispatcher.warn_about_rules(table);
-        Ok(dispatcher)
+        })
+    }
+
+    /// Starts the other outputs.
+    pub(super) fn start(&mut self, table: &MountTable) -> anyhow::Result<()> {
+        if self.config.print_bad_mounts {
+            let list = BadMountsList::start().context("cannot start a thread for standard output")?;
+            self.bad_mounts = Some(list);
+        }
+        self.start_exporters().context("cannot start a thread for metrics")?;
+        self.start_server().context("cannot start a thread for HTTP")?;
+        self.warn_about_rules(table);
+        Ok(())
+    }
+
+    pub(super) fn state(&self) -> &SharedState {
+        &self.state
     }
 
     /// Ends when the queue says so.
     pub(super) fn run(mut self, queue: &OutputQueue) {
         loop {
             match queue.next() {
-                Item::Report(time, Report::Event(event)) => self.pass_on(time, &event),
-                Item::Report(time, Report::Notice(priority, text)) => {
-                    self.reporter.notice(time, priority, &text);
-                }
+                Item::Report(time, report) => self.report(time, &report),
                 Item::Publish(snapshot) => self.publish(snapshot),
                 Item::Reconfigure(reload, table) => self.reload(reload, &table),
                 Item::Dropped(count) => {
@@ -100,7 +108,11 @@ impl Dispatcher {
         }
     }
 
-    fn pass_on(&mut self, time: SystemTime, event: &Event) {
+    pub fn report(&self, time: SystemTime, report: &Report) {
+        let event = match report {
+            Report::Event(event) => event,
+            Report::Notice(priority, text) => return self.reporter.notice(time, *priority, text),
+        };
         let (severity, selected) = self.config.rules.route(event);
         let message = self.reporter.report(time, event, severity);
         self.hooks.offer(&message, selected, severity.as_str());
@@ -193,16 +205,18 @@ impl Dispatcher {
     }
 
     fn start_exporters(&mut self) -> io::Result<()> {
-        let metrics = &self.config.metrics;
-        let extras = metrics.sources(self.reporter.sinks());
-        let renderer = Arc::new(Renderer::new(MetricSources {
-            hooks: Some(self.hooks.clone()),
-            alertmanager: Some(self.alertmanager.clone()),
-            ..extras
-        }));
+        let (metrics, renderer) = (&self.config.metrics, self.new_renderer());
         *self.renderer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&renderer);
         self.exporters = Exporters::start(metrics, &renderer, &self.state, &self.reporter.log_fn())?;
         Ok(())
+    }
+
+    fn new_renderer(&self) -> Arc<Renderer> {
+        Arc::new(Renderer::new(MetricSources {
+            hooks: Some(self.hooks.clone()),
+            alertmanager: Some(self.alertmanager.clone()),
+            ..self.config.metrics.sources(self.reporter.sinks())
+        }))
     }
 
     fn replace_exporters(&mut self) {
@@ -234,7 +248,24 @@ impl Dispatcher {
         Ok(())
     }
 
-    fn stop(self) {
+    /// Sends the result of a single run to Alertmanager and the exporters, and waits for hooks.
+    pub fn finish_single_run(&self, snapshot: &Arc<Snapshot>) {
+        self.update_alerts(snapshot);
+        let (metrics, log) = (&self.config.metrics, self.reporter.log_fn());
+        if !metrics.is_empty() {
+            Exporters::export_once(metrics, &self.new_renderer(), snapshot, SINGLE_RUN_EXPORT_TIMEOUT, &log);
+        }
+        let deadline = Instant::now() + SINGLE_RUN_HOOKS_TIMEOUT;
+        let is_done = self.hooks.wait_until_idle(SINGLE_RUN_HOOKS_TIMEOUT)
+            & self.alertmanager.wait_until_idle(deadline.saturating_duration_since(Instant::now()));
+        if !is_done {
+            let seconds = SINGLE_RUN_HOOKS_TIMEOUT.as_secs();
+            log(Priority::Warning, &format!("Hooks are not done after {seconds}s; they are stopped"));
+        }
+    }
+
+    /// Stops all outputs but the reporter.
+    pub fn stop(self) {
         self.hooks.begin_stop(HOOKS_STOP_TIMEOUT);
         if let Some(server) = self.server {
             server.stop();

@@ -22,6 +22,7 @@ pub mod textfile;
 mod token_bucket;
 
 pub use ::syslog::Facility;
+pub use dispatcher::Dispatcher;
 pub use event_log::{EventLog, Missed, SequencedEvent};
 pub use outputs::{Outputs, Report};
 pub use reporter::{LogFn, ReportSettings, Reporter};

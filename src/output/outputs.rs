@@ -78,8 +78,9 @@ impl Outputs {
     /// # Errors
     /// The system has no thread left. An output that cannot be reached is logged and tried again.
     pub fn start(config: Arc<Config>, reporter: Reporter, table: &MountTable) -> anyhow::Result<Outputs> {
-        let (queue, state) = (Arc::new(OutputQueue::default()), SharedState::new());
-        let dispatcher = Dispatcher::start(config, reporter, state.clone(), table)?;
+        let mut dispatcher = Dispatcher::new(config, reporter)?;
+        dispatcher.start(table)?;
+        let (queue, state) = (Arc::new(OutputQueue::default()), dispatcher.state().clone());
         let (end, ended) = mpsc::channel();
         let source = Arc::clone(&queue);
         let run = move || {
