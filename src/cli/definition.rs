@@ -143,9 +143,9 @@ fn option_argument(option: &'static ConfigOption) -> Arg {
         Some(short) => argument.short(short),
         None => argument,
     };
-    let Some(name) = option.value_name() else { return argument.action(ArgAction::SetTrue) };
+    let Some(name) = option.value_name else { return argument.action(ArgAction::SetTrue) };
     let argument = argument.value_name(name).value_parser(ValueParser::os_string());
-    if option.has_optional_value() {
+    if option.has_optional_value {
         argument.num_args(0..=1).require_equals(true)
     } else {
         argument.allow_hyphen_values(name == "TIME") // so that -1 is reported as a wrong time

@@ -88,9 +88,9 @@ fn file() -> String {
     section(&mut roff, "DESCRIPTION", FILE_DESCRIPTION);
     section(&mut roff, "OPTIONS", "Options are written above the first table.");
     for option in options() {
-        let value = match option.value_name() {
+        let value = match option.value_name {
             None => "true or false".to_owned(),
-            Some(name) if option.has_optional_value() => format!("true, false or {name}"),
+            Some(name) if option.has_optional_value => format!("true, false or {name}"),
             Some(name) => name.to_owned(),
         };
         let next_start = if option.is_reloadable { "" } else { ". A change takes effect at the next start" };

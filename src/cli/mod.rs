@@ -163,7 +163,7 @@ fn option_values(
 ) -> Vec<(&'static ConfigOption, OptionValue)> {
     let is_set = |option: &&ConfigOption| matches.value_source(option.key) == Some(ValueSource::CommandLine);
     let with_value = |option: &'static ConfigOption| {
-        let text = option.value_name().and_then(|_| value::<OsString>(matches, option.key));
+        let text = option.value_name.and_then(|_| value::<OsString>(matches, option.key));
         (option, text.map_or(OptionValue::Flag(true), OptionValue::Text))
     };
     options.filter(is_set).map(with_value).collect()

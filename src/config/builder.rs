@@ -9,7 +9,6 @@ use crate::output::http::SocketChoice;
 use crate::output::http_client::{Access, Credentials};
 use crate::output::push::{Gateway, PushSettings};
 use crate::render::escape::escape_os;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The values set so far.
@@ -30,9 +29,9 @@ impl ConfigBuilder {
         let mut builder =
             ConfigBuilder { config: Config { file, ..Config::default() }, ..Default::default() };
         for option in options() {
-            let mut value = option.value_name().is_none().then(|| "false".to_owned());
+            let mut value = option.value_name.is_none().then(|| "false".to_owned());
             if let Some(default) = option.default {
-                let applied = option.apply(&mut builder, &OptionValue::from(default));
+                let applied = (option.set)(&mut builder, &OptionValue::from(default));
                 debug_assert_eq!(applied, Ok(()), "{}", option.key);
                 value = Some(default.to_owned());
             }
@@ -48,7 +47,7 @@ impl ConfigBuilder {
         value: &OptionValue,
         origin: Origin,
     ) -> Result<(), String> {
-        option.apply(self, value)?;
+        (option.set)(self, value)?;
         let text = match value {
             OptionValue::Flag(flag) => flag.to_string(),
             OptionValue::Text(text) => escape_os(text).into_owned(),
@@ -139,11 +138,5 @@ impl ConfigBuilder {
             }
         };
         self.diagnostics.push(diagnostic);
-    }
-}
-
-impl From<&str> for OptionValue {
-    fn from(text: &str) -> OptionValue {
-        OptionValue::Text(OsString::from(text))
     }
 }

@@ -151,7 +151,7 @@ mod tests {
             (&[b'#'; (1 << 20) + 1], "cannot read this file: larger than 1024 KiB"),
             (b"timeout = 1\ntimeout = 2\n", "2: not valid TOML: "),
             (b"[[rule]]\nmountpoint = \"a\\u0000b\"\n", "2: [[rule]] mountpoint: "),
-            (b"rule = 5\n", "1: rule must be a table, [[rule]], not an integer"),
+            (b"rule = 5\n", "1: [rule] must be a table, not an integer"),
             (
                 b"[[hook]]\nname = \"h\"\ncommand = \"/bin/page storage\"\n",
                 "3: [[hook]] command: no shell is used: write [\"PROGRAM\", \"ARGUMENT\", ...]",

@@ -5,7 +5,7 @@ use regex::bytes::Regex;
 use std::os::unix::ffi::OsStrExt;
 
 /// Default of `fs_types_exclude`: an automount trigger is not a mount of storage.
-pub const DEFAULT_FS_TYPES_EXCLUDE: &str = "^autofs$";
+pub(super) const DEFAULT_FS_TYPES_EXCLUDE: &str = "^autofs$";
 
 /// Reported if the [`Filter`] admits no mount.
 pub const NO_MOUNT_LEFT: &str = "the include and exclude options leave no mount";

@@ -19,12 +19,15 @@ const MAX_KEY: usize = 64;
 pub(super) struct TomlDocument<'d> {
     file: &'d Path,
     text: &'d str,
+    /// Offsets of the line ends.
+    line_ends: Vec<usize>,
     diagnostics: RefCell<Vec<Diagnostic>>,
 }
 
 impl<'d> TomlDocument<'d> {
     pub(super) fn new(file: &'d Path, text: &'d str) -> TomlDocument<'d> {
-        TomlDocument { file, text, diagnostics: RefCell::default() }
+        let line_ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(offset, _)| offset);
+        TomlDocument { file, text, line_ends: line_ends.collect(), diagnostics: RefCell::default() }
     }
 
     /// The outermost table, or None if the text is not TOML.
@@ -58,8 +61,7 @@ impl<'d> TomlDocument<'d> {
     }
 
     fn line_at(&self, offset: usize) -> usize {
-        let before = self.text.as_bytes().get(..offset).unwrap_or(self.text.as_bytes());
-        1 + before.iter().filter(|&&byte| byte == b'\n').count()
+        1 + self.line_ends.partition_point(|&end| end < offset)
     }
 }
 
@@ -93,38 +95,28 @@ impl<'d> TomlTable<'d> {
     }
 
     pub(super) fn take_value(&mut self, key: &str) -> Option<TomlValue<'d>> {
-        self.table.remove(key).map(|value| self.with_line(value))
+        let value = self.table.remove(key)?;
+        Some(TomlValue { document: self.document, line: self.document.line_at(value.span().start), value })
     }
 
     /// Takes out the tables `[[key]]`, or a single table `[key]`.
     pub(super) fn take_tables(&mut self, key: &str) -> Vec<TomlTable<'d>> {
-        let Some(value) = self.take_value(key) else { return Vec::new() };
-        let (name, values) = match value.value.get_ref() {
-            DeValue::Array(_) => (format!("[[{key}]]"), value.into_items()),
-            _ => (format!("[{key}]"), vec![value]),
-        };
-        let mut tables = Vec::new();
-        for value in values {
-            match value.into_table(&name) {
-                Ok(table) => tables.push(table),
-                Err((line, found)) => {
-                    self.report_at(line, format!("{key} must be a table, [[{key}]], not {found}"));
-                }
-            }
+        let Some(value) = self.table.remove(key) else { return Vec::new() };
+        let offset = value.span().start;
+        match value.into_inner() {
+            DeValue::Array(items) => items
+                .into_iter()
+                .filter_map(|item| self.subtable(&format!("[[{key}]]"), item.span().start, item.into_inner()))
+                .collect(),
+            value => self.subtable(&format!("[{key}]"), offset, value).into_iter().collect(),
         }
-        tables
     }
 
     /// Takes out a table with free keys and text values. Other values are reported and left out.
     pub(super) fn take_texts(&mut self, key: &str) -> Vec<(String, String)> {
-        let Some(value) = self.take_value(key) else { return Vec::new() };
-        let line = value.line;
-        let table = match value.into_table(key) {
-            Ok(table) => table,
-            Err((line, found)) => {
-                self.report_at(line, format!("{key}: must be a table, not {found}"));
-                return Vec::new();
-            }
+        let Some(value) = self.table.remove(key) else { return Vec::new() };
+        let Some(table) = self.subtable(key, value.span().start, value.into_inner()) else {
+            return Vec::new();
         };
         let mut texts = Vec::new();
         for (name, value) in table.table {
@@ -132,11 +124,24 @@ impl<'d> TomlTable<'d> {
                 Some(text) => texts.push((name.into_inner().into_owned(), text.to_owned())),
                 None => {
                     let text = format!("{key}: {} must be a text in quotes", name.get_ref());
-                    self.report_at(line, text);
+                    self.report_at(self.document.line_at(value.span().start), text);
                 }
             }
         }
         texts
+    }
+
+    /// Another value than a table is reported.
+    fn subtable(&self, name: &str, offset: usize, value: DeValue<'d>) -> Option<TomlTable<'d>> {
+        let line = self.document.line_at(offset);
+        match value {
+            DeValue::Table(table) => Some(TomlTable::new(self.document, name.to_owned(), line, table)),
+            value => {
+                let found = with_article(value.type_str());
+                self.report_at(line, format!("{name} must be a table, not {found}"));
+                None
+            }
+        }
     }
 
     /// Reports every key that was not taken. `known` are the keys of this table, `outermost` those of the outermost
@@ -173,10 +178,6 @@ impl<'d> TomlTable<'d> {
         self.has_mistakes.set(true);
         let separator = if self.name.is_empty() { "" } else { " " };
         self.document.report(line, format!("{}{separator}{}", self.name, text.as_ref()));
-    }
-
-    fn with_line(&self, value: Spanned<DeValue<'d>>) -> TomlValue<'d> {
-        TomlValue { document: self.document, line: self.document.line_at(value.span().start), value }
     }
 }
 
@@ -227,25 +228,6 @@ impl<'d> TomlValue<'d> {
             DeValue::Float(number) => Ok(OptionValue::from(number.as_str())),
             DeValue::Boolean(flag) => Ok(OptionValue::Flag(*flag)),
             _ => Err(self.must_be("a text, a number, or true or false")),
-        }
-    }
-
-    fn into_items(self) -> Vec<TomlValue<'d>> {
-        let document = self.document;
-        let DeValue::Array(items) = self.value.into_inner() else { return Vec::new() };
-        let with_line = |value: Spanned<DeValue<'d>>| TomlValue {
-            document,
-            line: document.line_at(value.span().start),
-            value,
-        };
-        items.into_iter().map(with_line).collect()
-    }
-
-    /// The error is the line and what was found instead.
-    fn into_table(self, name: &str) -> Result<TomlTable<'d>, (usize, String)> {
-        match self.value.into_inner() {
-            DeValue::Table(table) => Ok(TomlTable::new(self.document, name.to_owned(), self.line, table)),
-            other => Err((self.line, with_article(other.type_str()))),
         }
     }
 
