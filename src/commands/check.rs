@@ -5,9 +5,8 @@ use crate::config::{CheckConfig, CheckOutput, Config, NO_MOUNT_LEFT, select};
 use crate::daemon::{Daemon, EventHandler, Options, RunMode, RunResult};
 use crate::monitor::{Expected, Status, Time};
 use crate::output::Report;
-use crate::render::document::document;
 use crate::render::terminal::{self, TerminalProgress};
-use crate::render::{PROCESS_NAME, Priority, StatusSummary, nagios, table};
+use crate::render::{PROCESS_NAME, Priority, StatusSummary, json, nagios, table};
 use platform::{MountKey, MountNamespace};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -121,7 +120,7 @@ fn print_result(output: CheckOutput, result: &RunResult) -> anyhow::Result<u8> {
         CheckOutput::Json => {
             print(&format!(
                 "{}\n",
-                document(&result.snapshot.status, result.snapshot.at, SystemTime::now(), None)
+                json::status(&result.snapshot.status, result.snapshot.at, SystemTime::now(), None)
             ))?;
         }
         CheckOutput::Table => {

@@ -4,7 +4,7 @@
 use super::print;
 use crate::cli::USAGE_ERROR;
 use crate::config::CheckOutput;
-use crate::output::http::limits::HEARTBEAT;
+use crate::output::http::limits::HEARTBEAT_INTERVAL;
 use crate::output::http::mounts::EXIT_STATUS;
 use crate::render::escape::escape_os;
 use crate::render::terminal;
@@ -21,7 +21,7 @@ const MAX_RESPONSE: u64 = 64 << 20;
 /// The longest line of a stream: an event with the longest paths.
 const MAX_LINE: u64 = 1 << 20;
 /// A stream without a heartbeat for this long has lost its daemon.
-const STREAM_TIMEOUT: Duration = HEARTBEAT.saturating_mul(3);
+const STREAM_TIMEOUT: Duration = HEARTBEAT_INTERVAL.saturating_mul(3);
 /// For connecting and the response together.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 const MOUNTS: &str = "/api/v1/mounts";

@@ -108,7 +108,7 @@ struct EventLines {
 impl Output for EventLines {
     fn write(&mut self, message: &Message) -> Delivery {
         let line = if self.json {
-            json::object(message)
+            json::event(message)
         } else {
             format!("{} {}", timestamp::rfc3339(message.time), message.text)
         };

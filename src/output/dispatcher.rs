@@ -181,7 +181,7 @@ impl Dispatcher {
             self.replace_exporters();
         }
         // Whoever requests a reload may have freed an address that was taken.
-        let retry = requested && self.server.as_ref().is_some_and(Server::lacks_an_address);
+        let retry = requested && self.server.as_ref().is_some_and(Server::bind_failed);
         if (before.http != self.config.http || retry)
             && let Err(error) = self.start_server()
         {

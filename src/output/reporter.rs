@@ -114,7 +114,7 @@ impl Reporter {
         let (priority, text) = messages::line(event);
         let is_failure =
             matches!(event, Event::Failed { .. } | Event::StillFailing { .. } | Event::Missing { .. });
-        let priority = if is_failure { severity.soften(priority) } else { priority };
+        let priority = if is_failure { severity.cap_priority(priority) } else { priority };
         self.send(Message { time, priority, text, event: Some(event.clone()) })
     }
 

@@ -84,7 +84,7 @@ impl Stderr {
         }
         match self.format.get() {
             LogFormat::Text => line.extend_from_slice(message.text.as_bytes()),
-            LogFormat::Json => line.extend_from_slice(json::object(message).as_bytes()),
+            LogFormat::Json => line.extend_from_slice(json::event(message).as_bytes()),
         }
         line.push(b'\n');
         line

@@ -1,23 +1,23 @@
-//! The answer of `diagnose`: everything that is known of one mount, and what can be done about it.
+//! The output of `diagnose`: everything known about one mount, and the next steps.
 
-use super::document::Entry;
+use super::HumanDuration;
 use super::escape::{escape, escape_os};
-use super::evidence::{needs_root, sentences};
-use super::human_duration::HumanDuration;
-use super::messages::cause;
-use super::next_steps::{Step, next_steps};
-use super::timestamp::rfc3339;
+use super::evidence::{evidence_lines, needs_root};
+use super::json::{self, MountObject};
+use super::messages::{cause, source};
+use super::next_steps::{NextStep, next_steps};
+use super::timestamp::clock;
 use crate::monitor::{Failure, Health, MountStatus, Time};
 use platform::evidence::{Evidence, Observation, StuckThread};
 use serde::Serialize;
-use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 /// Columns of a paragraph.
 const COLUMNS: usize = 100;
-const INFALLIBLE: &str = "a String takes everything";
+/// Tasks that were just noticed have no duration worth showing.
+const MIN_BLOCKED: Duration = Duration::from_secs(1);
 
-/// The exit status: 0 if the mount answers, 1 if it is dead, 2 if that cannot be said.
+/// The exit status: 0 if the mount responds, 1 if it is dead, 2 if it could not be judged.
 #[must_use]
 pub fn exit_status(status: &MountStatus) -> u8 {
     match status.health {
@@ -27,123 +27,117 @@ pub fn exit_status(status: &MountStatus) -> u8 {
     }
 }
 
-/// For people. `wall` is the time of day at `now`.
+/// For people. `wall` is the wall-clock time at `now`.
 #[must_use]
 pub fn text(status: &MountStatus, now: Time, wall: SystemTime) -> String {
     let mount = &status.mount;
-    // A time and not a span: what is known may be older than the question.
-    let since = rfc3339(wall.checked_sub(now.since(status.since)).unwrap_or(wall));
-    let mut text = format!("{} {}\n", escape_os(&mount.mountpoint), state(status, &clock(&since)));
-    let from =
-        if mount.device.is_empty() { String::new() } else { format!(" from {}", escape_os(&mount.device)) };
+    // A time, not an age: the status may be older than the output.
+    let since = clock(wall.checked_sub(now.since(status.since)).unwrap_or(wall));
+    let mut text = format!("{} {}\n", escape_os(&mount.mountpoint), state(status, &since));
     let about = format!(
-        "{}{from}; device number {}; mount options {}; superblock options {}",
-        escape_os(&mount.fstype),
+        "{}; device number {}; mount options {}; superblock options {}",
+        source(mount),
         mount.device_number,
         escape_os(&mount.options),
         escape_os(&mount.super_options)
     );
-    paragraph(&mut text, "  ", "  ", &about);
+    text += &paragraph("  ", "  ", &about);
     let Some(failure) = status.health.failure() else { return text };
-    let known = known(failure);
-    if !known.is_empty() {
-        text.push_str("\nEvidence\n");
-        known.iter().for_each(|sentence| paragraph(&mut text, "  * ", "    ", sentence));
+    let evidence = all_evidence(failure);
+    if !evidence.is_empty() {
+        text += "\nEvidence\n";
+        text.extend(evidence.iter().map(|line| paragraph("  * ", "    ", line)));
     }
-    text.push_str("\nNext steps (never taken by this program)\n");
-    for (n, Step { command, effect }) in next_steps(mount, failure).iter().enumerate() {
+    text += "\nNext steps (never taken by this program)\n";
+    for (index, NextStep { command, effect }) in next_steps(mount, failure).iter().enumerate() {
+        let number = index + 1;
         match command {
+            // Commands are copied, so they are not wrapped.
             Some(command) => {
-                // Never wrapped: it is there to be copied.
-                writeln!(text, "  {}. {command}", n + 1).expect(INFALLIBLE);
-                paragraph(&mut text, "       ", "       ", effect);
+                text += &format!("  {number}. {command}\n{}", paragraph("       ", "       ", effect));
             }
-            None => paragraph(&mut text, &format!("  {}. ", n + 1), "     ", effect),
+            None => text += &paragraph(&format!("  {number}. "), "     ", effect),
         }
     }
     text
 }
 
-/// For programs: the mount as in the document of all, and the steps.
+/// For programs: the mount as in the status document, and the next steps.
 #[must_use]
 pub fn json(status: &MountStatus, now: Time, wall: SystemTime) -> String {
     #[derive(Serialize)]
     struct Diagnosis<'a> {
-        mount: Entry<'a>,
-        next_steps: Vec<Step>,
+        mount: MountObject<'a>,
+        next_steps: Vec<NextStep>,
     }
     let steps = status.health.failure().map(|failure| next_steps(&status.mount, failure));
-    let diagnosis = Diagnosis { mount: Entry::new(status, now, wall), next_steps: steps.unwrap_or_default() };
-    serde_json::to_string(&diagnosis).expect("strings and finite numbers make JSON")
-}
-
-/// `2026-11-02 08:05:09 UTC`, from RFC 3339.
-fn clock(wall: &str) -> String {
-    format!("{} UTC", wall.get(..19).unwrap_or(wall).replace('T', " "))
+    let mount = MountObject::new(status, now, wall);
+    json::to_line(&Diagnosis { mount, next_steps: steps.unwrap_or_default() })
 }
 
 fn state(status: &MountStatus, since: &str) -> String {
-    let took = status.last_response.map(|answer| HumanDuration(answer.took));
-    match (&status.health, took) {
-        (Health::Dead(failure), _) => {
+    let latency = match status.last_response {
+        Some(response) => format!(": responds in {}", HumanDuration(response.took)),
+        None => String::new(),
+    };
+    match &status.health {
+        Health::Dead(failure) => {
             format!("has been dead since {since} ({}: {})", failure.reason.as_str(), cause(failure))
         }
-        (Health::Ok, Some(took)) => format!("is ok: responds in {took}"),
-        (Health::Ok, None) => "is ok".to_owned(),
-        (Health::Slow, Some(took)) => format!("is slow: responds in {took}"),
-        (Health::Slow, None) => "is slow".to_owned(),
-        (Health::Denied(errno), _) => format!("cannot be checked by this user ({errno})"),
-        (Health::Pending, _) => "has not been judged yet".to_owned(),
-        (Health::Hidden, _) => "is hidden under another mount".to_owned(),
+        Health::Ok => format!("is ok{latency}"),
+        Health::Slow => format!("is slow{latency}"),
+        Health::Denied(errno) => format!("cannot be checked by this user ({errno})"),
+        Health::Pending => "has not been judged yet".to_owned(),
+        Health::Hidden => "is hidden under another mount".to_owned(),
     }
 }
 
-fn known(failure: &Failure) -> Vec<String> {
-    let Some(findings) = &failure.evidence else { return Vec::new() };
-    let evidence = &findings.evidence;
-    let mut known = sentences(failure, evidence, usize::MAX);
-    known.extend(details(evidence));
+fn all_evidence(failure: &Failure) -> Vec<String> {
+    let Some(record) = &failure.evidence else { return Vec::new() };
+    let evidence = &record.evidence;
+    let mut lines = evidence_lines(failure, evidence, usize::MAX);
+    lines.extend(details(evidence));
     let refused = needs_root(evidence);
     if !refused.is_empty() {
-        known.push(format!("requires root: {}", refused.join(", ").replace('_', " ")));
+        lines.push(format!("requires root: {}", refused.join(", ").replace('_', " ")));
     }
-    if !findings.complete {
-        known.push("collection is still in progress".to_owned());
+    if !record.complete {
+        lines.push("collection is still in progress".to_owned());
     }
-    known
+    lines
 }
 
-/// What is for experts, and in no line.
+/// Evidence for experts, too long for log lines.
 fn details(evidence: &Evidence) -> Vec<String> {
-    let mut found = Vec::new();
+    let mut lines = Vec::new();
     if let Some(Observation::Found(tasks)) = &evidence.tasks {
-        let long: Vec<String> = tasks
+        let blocked: Vec<String> = tasks
             .named
             .iter()
-            .filter(|task| task.seen_for >= Duration::from_secs(1))
+            .filter(|task| task.seen_for >= MIN_BLOCKED)
             .map(|task| format!("{}[{}] {}", escape(&task.name), task.pid, HumanDuration(task.seen_for)))
             .collect();
-        if !long.is_empty() {
-            found.push(format!("blocked for at least: {}", long.join(", ")));
+        if !blocked.is_empty() {
+            lines.push(format!("blocked for at least: {}", blocked.join(", ")));
         }
         if tasks.count > 0 && tasks.unassigned > 0 {
             let count = tasks.unassigned;
-            found.push(format!("{count} more blocked on this or another dead mount of its type"));
+            lines.push(format!("{count} more blocked on this or another dead mount of its type"));
         }
     }
     if let Some(Observation::Found(traffic)) = &evidence.traffic {
         let (sent, received, idle) = (traffic.sent, traffic.received, HumanDuration(traffic.idle));
-        found.push(format!(
+        lines.push(format!(
             "NFS client: {sent} requests sent, {received} replies received; connection idle for {idle}"
         ));
     }
     if let Some(Observation::Found(thread)) = &evidence.probe {
-        found.push(stuck(thread));
+        lines.push(probe_thread(thread));
     }
-    found
+    lines
 }
 
-fn stuck(thread: &StuckThread) -> String {
+fn probe_thread(thread: &StuckThread) -> String {
     let channel = thread.wait_channel.as_deref().map(|name| format!(" in {name}")).unwrap_or_default();
     let stack = match &thread.stack {
         Observation::Found(stack) => format!("; kernel stack: {}", stack.join(" < ")),
@@ -152,25 +146,25 @@ fn stuck(thread: &StuckThread) -> String {
     escape(format!("probe thread: state {}{channel}{stack}", thread.state).as_bytes()).into_owned()
 }
 
-/// Words in lines of at most [`COLUMNS`], as far as words allow.
-fn paragraph(text: &mut String, first: &str, next: &str, words: &str) {
+/// Wraps `text` at [`COLUMNS`], between words; `first` and `next` indent the first and the other lines.
+fn paragraph(first: &str, next: &str, text: &str) -> String {
+    let mut lines = String::new();
     let mut line = first.to_owned();
     let mut is_empty = true;
-    for word in words.split(' ') {
+    for word in text.split(' ') {
         if !is_empty && line.len() + 1 + word.len() > COLUMNS {
-            text.push_str(&line);
-            text.push('\n');
+            lines += &line;
+            lines.push('\n');
             next.clone_into(&mut line);
             is_empty = true;
         }
         if !is_empty {
             line.push(' ');
         }
-        line.push_str(word);
+        line += word;
         is_empty = false;
     }
-    text.push_str(&line);
-    text.push('\n');
+    lines + &line + "\n"
 }
 
 #[cfg(test)]
@@ -194,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_diagnosis_for_people() {
+    fn text_has_evidence_and_next_steps() {
         let text = text(&hung(), at(68.0), SystemTime::UNIX_EPOCH + Duration::from_secs(100));
         let expected = "\
 /mnt/a b has been dead since 1970-01-01 00:00:40 UTC (hung: no response in 3s)
@@ -218,7 +212,7 @@ Evidence
     }
 
     #[test]
-    fn a_diagnosis_for_programs() {
+    fn json_has_evidence_and_next_steps() {
         let parsed: serde_json::Value =
             serde_json::from_str(&json(&hung(), at(68.0), SystemTime::UNIX_EPOCH)).unwrap();
         assert_eq!(parsed["mount"]["evidence"]["server"]["answer"], "refused");
@@ -227,14 +221,14 @@ Evidence
     }
 
     #[test]
-    fn a_mount_that_is_well() {
-        let well = status_of(mount("/", "ext4", "/dev/sda1", "rw", "rw"), Health::Ok);
+    fn healthy_mount_has_no_next_steps() {
+        let healthy = status_of(mount("/", "ext4", "/dev/sda1", "rw", "rw"), Health::Ok);
         assert!(
-            text(&well, at(12.0), SystemTime::UNIX_EPOCH)
+            text(&healthy, at(12.0), SystemTime::UNIX_EPOCH)
                 .starts_with("/ is ok: responds in 3ms\n  ext4 from /dev/sda1;")
         );
-        assert_eq!((exit_status(&well), exit_status(&hung())), (0, 1));
-        assert_eq!(exit_status(&status_of(well.mount.clone(), Health::Pending)), 2);
-        assert!(json(&well, at(12.0), SystemTime::UNIX_EPOCH).ends_with("\"next_steps\":[]}"));
+        assert_eq!((exit_status(&healthy), exit_status(&hung())), (0, 1));
+        assert_eq!(exit_status(&status_of(healthy.mount.clone(), Health::Pending)), 2);
+        assert!(json(&healthy, at(12.0), SystemTime::UNIX_EPOCH).ends_with("\"next_steps\":[]}"));
     }
 }

@@ -1,59 +1,58 @@
-//! Bytes become text here and nowhere else. Paths, types and devices are any bytes; a line is always one line, and
-//! what it shows can be turned back into the bytes.
+//! Escaping of paths, types and devices, which are arbitrary bytes, to text that stays on one line and can be decoded
+//! to the same bytes.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 
-/// Text for these bytes: printable UTF-8 as it is; backslash, control bytes, bytes that are not UTF-8 and characters
-/// that re-shape a line as `\ooo`, one for each byte.
+/// Keeps printable UTF-8; writes the bytes of backslashes, of invalid UTF-8 and of characters that break or reorder a
+/// line as `\ooo`.
 #[must_use]
 pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
-    escape_where(bytes, |c| c == '\\' || reshapes(c))
+    escape_where(bytes, |c| c == '\\' || is_unsafe(c))
 }
 
-/// [`escape`] for paths and other names of the system.
+/// [`escape`] for paths and other OS strings.
 pub fn escape_os<S: AsRef<OsStr> + ?Sized>(name: &S) -> Cow<'_, str> {
     escape(name.as_ref().as_bytes())
 }
 
-/// Text that somebody composed, names already escaped: only what would break or re-shape its line is escaped.
+/// For composed text whose names are escaped already: keeps backslashes.
 #[must_use]
 pub fn one_line(text: &str) -> Cow<'_, str> {
-    escape_where(text.as_bytes(), reshapes)
+    escape_where(text.as_bytes(), is_unsafe)
 }
 
-fn escape_where(bytes: &[u8], unwanted: impl Fn(char) -> bool) -> Cow<'_, str> {
+fn escape_where(bytes: &[u8], is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes)
-        && !text.chars().any(&unwanted)
+        && !text.chars().any(&is_escaped)
     {
         return Cow::Borrowed(text);
     }
     let mut text = String::with_capacity(bytes.len() + 16);
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
-            if unwanted(c) {
-                octal(&mut text, c.encode_utf8(&mut [0; 4]).as_bytes());
+            if is_escaped(c) {
+                push_octal(&mut text, c.encode_utf8(&mut [0; 4]).as_bytes());
             } else {
                 text.push(c);
             }
         }
-        octal(&mut text, chunk.invalid());
+        push_octal(&mut text, chunk.invalid());
     }
     Cow::Owned(text)
 }
 
-fn octal(text: &mut String, bytes: &[u8]) {
+fn push_octal(text: &mut String, bytes: &[u8]) {
     for byte in bytes {
-        write!(text, "\\{byte:03o}").expect("a String takes everything");
+        write!(text, "\\{byte:03o}").expect("writing to a String does not fail");
     }
 }
 
-/// Would this character break a line, or make it look like another? Controls (C0, DEL, C1 with U+0085), line and
-/// paragraph separators, bidirectional marks and overrides, annotations, and the invisible byte order mark. Joiners
-/// stay: names in several scripts are written with them.
-fn reshapes(c: char) -> bool {
+/// Characters that break a line or change how it looks: controls (C0, DEL, C1), line and paragraph separators,
+/// bidirectional marks and overrides, annotations, the byte order mark. Joiners are kept: several scripts need them.
+fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}')
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -66,7 +65,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn each_kind_of_byte() {
+    fn special_bytes_are_escaped() {
         for (bytes, text) in [
             (&b"/mnt/a b"[..], "/mnt/a b"),
             ("/mnt/Grüße/日本".as_bytes(), "/mnt/Grüße/日本"),
@@ -89,16 +88,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_line_and_reversible(bytes: Vec<u8>) {
+        fn escaped_bytes_are_one_line_and_reversible(bytes: Vec<u8>) {
             let text = escape(&bytes);
-            prop_assert!(!text.chars().any(reshapes));
+            prop_assert!(!text.chars().any(is_unsafe));
             prop_assert_eq!(unescape(&text), bytes);
         }
 
         #[test]
-        fn characters_are_one_line_and_reversible(name: String) {
+        fn escaped_text_is_one_line_and_reversible(name: String) {
             let text = escape(name.as_bytes());
-            prop_assert!(!text.chars().any(reshapes));
+            prop_assert!(!text.chars().any(is_unsafe));
             prop_assert_eq!(unescape(&text), name.as_bytes());
         }
     }

@@ -1,87 +1,82 @@
-//! Evidence in words: what helps most comes first, and what helps nobody is left out.
+//! Evidence about a dead mount in words, the most useful first.
 
+use super::HumanDuration;
 use super::escape::escape;
-use super::human_duration::HumanDuration;
 use crate::monitor::{Failure, Reason};
 use platform::evidence::{BlockedTasks, Evidence, FuseServer, Observation, ServerCheck, ServerResponse};
 use std::time::Duration;
 
-/// All that is said in one line comes to at most so many bytes: the line is for reading, and syslog cuts long ones.
-const MAX_SAID: usize = 400;
-/// Processes that are named where there is little room.
-const FEW: usize = 3;
-/// The kernel's word about a server counts for this long.
-const LOG_COUNTS: Duration = Duration::from_secs(3600);
+/// Bytes of evidence in a log line: syslog cuts long ones.
+const MAX_SUMMARY: usize = 400;
+/// Processes named in a log line.
+const MAX_SUMMARY_TASKS: usize = 3;
+/// Older lines of the kernel log say little about a present failure.
+const MAX_LOG_AGE: Duration = Duration::from_secs(3600);
 
-/// What is known of the failure besides its reason, in one line; empty if that is nothing.
-#[must_use]
-pub fn said(failure: &Failure) -> String {
-    let Some(findings) = &failure.evidence else { return String::new() };
-    let mut text = String::new();
-    for sentence in sentences(failure, &findings.evidence, FEW) {
-        if text.len() + sentence.len() + 2 > MAX_SAID {
-            break; // the first are the ones that matter
-        }
-        if !text.is_empty() {
-            text.push_str("; ");
-        }
-        text.push_str(&sentence);
+/// `; its server sshfs[8] is stopped (T); 3 FUSE requests pending`, or nothing without evidence.
+pub(super) fn evidence_suffix(failure: &Failure) -> String {
+    match evidence_summary(failure) {
+        summary if summary.is_empty() => summary,
+        summary => format!("; {summary}"),
     }
-    text
 }
 
-/// The same, each sentence alone, with so many processes named.
-#[must_use]
-pub fn sentences(failure: &Failure, evidence: &Evidence, names: usize) -> Vec<String> {
-    let mut found = Vec::new();
-    found.extend(evidence.server.as_ref().and_then(|check| server(check, failure.reason)));
-    if let Some(Observation::Found(process)) = &evidence.fuse_server {
-        found.push(fuse_server(process, failure.reason));
+/// The most useful evidence in one line of at most [`MAX_SUMMARY`] bytes.
+pub(super) fn evidence_summary(failure: &Failure) -> String {
+    let Some(record) = &failure.evidence else { return String::new() };
+    let mut summary = String::new();
+    for line in evidence_lines(failure, &record.evidence, MAX_SUMMARY_TASKS) {
+        if summary.len() + line.len() + 2 > MAX_SUMMARY {
+            break;
+        }
+        if !summary.is_empty() {
+            summary.push_str("; ");
+        }
+        summary.push_str(&line);
     }
+    summary
+}
+
+/// All evidence, one statement a line, naming up to `max_tasks` blocked processes.
+pub(super) fn evidence_lines(failure: &Failure, evidence: &Evidence, max_tasks: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    lines.extend(evidence.server.as_ref().and_then(|check| server(check, failure.reason)));
+    if let Some(Observation::Found(process)) = &evidence.fuse_server {
+        lines.push(fuse_server(process, failure.reason));
+    }
+    let server_replies =
+        evidence.server.as_ref().is_some_and(|check| check.response == ServerResponse::Replies);
     if let Some(Observation::Found(line)) = &evidence.kernel_log
-        && line.age < LOG_COUNTS
-        && !answers(evidence)
+        && line.age < MAX_LOG_AGE
+        && !server_replies
         && !line.text.ends_with(" OK")
     {
-        found.push(format!(
-            "kernel log {} ago: {}",
-            HumanDuration(whole(line.age)),
-            escape(line.text.as_bytes())
-        ));
+        let age = HumanDuration::in_seconds(line.age);
+        lines.push(format!("kernel log {age} ago: {}", escape(line.text.as_bytes())));
     }
     if let Some(Observation::Found(tasks)) = &evidence.tasks {
-        found.extend(blocked(tasks, names));
+        lines.extend(blocked_tasks(tasks, max_tasks));
     }
     if let Some(Observation::Found(waiting @ 1..)) = evidence.fuse_waiting {
-        let requests = if waiting == 1 { "request" } else { "requests" };
-        found.push(format!("{waiting} FUSE {requests} pending"));
+        lines.push(format!("{waiting} FUSE {} pending", if waiting == 1 { "request" } else { "requests" }));
     }
-    found
+    lines
 }
 
-/// What could not be learned by this user.
-#[must_use]
-pub fn needs_root(evidence: &Evidence) -> Vec<&'static str> {
-    let mut found = Vec::new();
-    let mut add = |what, refused: bool| {
-        if refused {
-            found.push(what);
-        }
-    };
+/// The parts of the evidence that this user has no permission to collect, by their names in JSON.
+pub(super) fn needs_root(evidence: &Evidence) -> Vec<&'static str> {
     let Evidence { probe, server: _, traffic, kernel_log, fuse_waiting, fuse_server, tasks } = evidence;
     let stack = probe.as_ref().and_then(Observation::found).map(|thread| &thread.stack);
-    add("stack", probe == &Some(Observation::NeedsRoot) || stack == Some(&Observation::NeedsRoot));
-    add("traffic", *traffic == Some(Observation::NeedsRoot));
-    add("kernel_log", *kernel_log == Some(Observation::NeedsRoot));
-    add("fuse_waiting", *fuse_waiting == Some(Observation::NeedsRoot));
-    add("fuse_server", *fuse_server == Some(Observation::NeedsRoot));
-    let partly = tasks.as_ref().and_then(Observation::found).is_some_and(|tasks| tasks.of_user_only);
-    add("blocked_tasks", *tasks == Some(Observation::NeedsRoot) || partly);
-    found
-}
-
-fn answers(evidence: &Evidence) -> bool {
-    evidence.server.as_ref().is_some_and(|check| check.response == ServerResponse::Replies)
+    let own_tasks_only = tasks.as_ref().and_then(Observation::found).is_some_and(|tasks| tasks.of_user_only);
+    let refused = [
+        ("stack", *probe == Some(Observation::NeedsRoot) || stack == Some(&Observation::NeedsRoot)),
+        ("traffic", *traffic == Some(Observation::NeedsRoot)),
+        ("kernel_log", *kernel_log == Some(Observation::NeedsRoot)),
+        ("fuse_waiting", *fuse_waiting == Some(Observation::NeedsRoot)),
+        ("fuse_server", *fuse_server == Some(Observation::NeedsRoot)),
+        ("blocked_tasks", *tasks == Some(Observation::NeedsRoot) || own_tasks_only),
+    ];
+    refused.into_iter().filter(|(_, is_refused)| *is_refused).map(|(name, _)| name).collect()
 }
 
 fn server(check: &ServerCheck, reason: Reason) -> Option<String> {
@@ -128,25 +123,23 @@ fn fuse_server(server: &FuseServer, reason: Reason) -> String {
 }
 
 /// `14 tasks blocked: bash[311], df[312], ls[313] and others`
-fn blocked(tasks: &BlockedTasks, names: usize) -> Option<String> {
-    let least = if tasks.complete { "" } else { "at least " };
-    let whose = if tasks.of_user_only { " of this user" } else { "" };
-    let task = |count: u32| if count == 1 { "task" } else { "tasks" };
-    if tasks.count == 0 {
-        let count = tasks.unassigned;
-        return (count > 0)
-            .then(|| format!("{least}{count} {}{whose} blocked on this or another dead mount", task(count)));
+fn blocked_tasks(tasks: &BlockedTasks, max_named: usize) -> Option<String> {
+    let of_count = |count: u32| {
+        let at_least = if tasks.complete { "" } else { "at least " };
+        let of_user = if tasks.of_user_only { " of this user" } else { "" };
+        format!("{at_least}{count} {}{of_user}", if count == 1 { "task" } else { "tasks" })
+    };
+    match (tasks.count, tasks.unassigned) {
+        (0, 0) => None,
+        (0, unassigned) => Some(format!("{} blocked on this or another dead mount", of_count(unassigned))),
+        (count, _) => {
+            let named = tasks.named.iter().take(max_named);
+            let named: Vec<String> =
+                named.map(|task| format!("{}[{}]", escape(&task.name), task.pid)).collect();
+            let more = if named.len() < tasks.named.len() { " and others" } else { "" };
+            Some(format!("{} blocked: {}{more}", of_count(count), named.join(", ")))
+        }
     }
-    let shown: Vec<String> =
-        tasks.named.iter().take(names).map(|task| format!("{}[{}]", escape(&task.name), task.pid)).collect();
-    let more = if shown.len() < tasks.named.len() { " and others" } else { "" };
-    let count = tasks.count;
-    Some(format!("{least}{count} {}{whose} blocked: {}{more}", task(count), shown.join(", ")))
-}
-
-/// Whole seconds: a fraction of an age helps nobody.
-fn whole(span: Duration) -> Duration {
-    Duration::from_secs(span.as_secs())
 }
 
 #[cfg(test)]
@@ -186,7 +179,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn servers() {
+    fn server_check_is_explained() {
         let ms = Duration::from_millis;
         let stale = failure(Reason::Stale, Some(Errno::ESTALE), 0.0);
         for (failure, answer, words) in [
@@ -197,17 +190,17 @@ pub(super) mod tests {
             (hung(), ServerResponse::Replies, "responds, but this export does not"),
             (stale, ServerResponse::Replies, "responds, but no longer knows this export (ESTALE)"),
         ] {
-            let text = said(&with(failure, of_nfs(answer)));
+            let text = evidence_summary(&with(failure, of_nfs(answer)));
             let tasks = r"14 tasks blocked: bash[311], t1\012[312], t2\012[313] and others";
             assert_eq!(text, format!("NFS server 10.0.0.5:2049 {words}; {tasks}"));
         }
-        let text = said(&with(hung(), of_nfs(ServerResponse::NotChecked)));
+        let text = evidence_summary(&with(hung(), of_nfs(ServerResponse::NotChecked)));
         assert!(text.starts_with("14 tasks"), "{text}");
-        assert_eq!(said(&hung()), "");
+        assert_eq!(evidence_summary(&hung()), "");
     }
 
     #[test]
-    fn fuse_servers() {
+    fn fuse_server_state_is_explained() {
         let disconnected = failure(Reason::Disconnected, Some(Errno::ENOTCONN), 0.0);
         for (failure, state, words) in [
             (hung(), 'T', "its server ss hfs[7] is stopped (T)"),
@@ -227,49 +220,55 @@ pub(super) mod tests {
             };
             let (fuse_server, fuse_waiting) = (Some(Observation::Found(server)), Some(Observation::Found(2)));
             let evidence = Evidence { fuse_server, fuse_waiting, ..Evidence::default() };
-            assert_eq!(said(&with(failure, evidence)), format!("{words}; 2 FUSE requests pending"));
+            assert_eq!(
+                evidence_summary(&with(failure, evidence)),
+                format!("{words}; 2 FUSE requests pending")
+            );
         }
     }
 
     #[test]
-    fn tasks_that_are_not_all() {
-        let said_of = |tasks| {
-            said(&with(hung(), Evidence { tasks: Some(Observation::Found(tasks)), ..Evidence::default() }))
+    fn incomplete_task_counts_are_marked() {
+        let summary_of = |tasks| {
+            evidence_summary(&with(
+                hung(),
+                Evidence { tasks: Some(Observation::Found(tasks)), ..Evidence::default() },
+            ))
         };
-        assert_eq!(said_of(tasks(0, 0)), "");
-        assert_eq!(said_of(tasks(1, 1)), "1 task blocked: bash[311]");
+        assert_eq!(summary_of(tasks(0, 0)), "");
+        assert_eq!(summary_of(tasks(1, 1)), "1 task blocked: bash[311]");
         let partly = BlockedTasks { complete: false, of_user_only: true, ..tasks(2, 1) };
-        assert_eq!(said_of(partly), "at least 2 tasks of this user blocked: bash[311]");
+        assert_eq!(summary_of(partly), "at least 2 tasks of this user blocked: bash[311]");
         let unassigned = BlockedTasks { unassigned: 3, ..tasks(0, 0) };
-        assert_eq!(said_of(unassigned), "3 tasks blocked on this or another dead mount");
+        assert_eq!(summary_of(unassigned), "3 tasks blocked on this or another dead mount");
     }
 
     #[test]
-    fn what_is_said_is_bounded_and_the_first_matters() {
+    fn summary_is_bounded_and_keeps_the_first_lines() {
         let mut evidence = of_nfs(ServerResponse::NoReply(Duration::from_secs(1)));
         let text = "x".repeat(10_000);
         evidence.kernel_log = Some(Observation::Found(LogLine { text, age: Duration::ZERO }));
-        let text = said(&with(hung(), evidence));
-        assert!(text.len() <= MAX_SAID && text.starts_with("NFS server 10.0.0.5:2049 accepts"), "{text}");
+        let text = evidence_summary(&with(hung(), evidence));
+        assert!(text.len() <= MAX_SUMMARY && text.starts_with("NFS server 10.0.0.5:2049 accepts"), "{text}");
     }
 
     #[test]
-    fn the_kernels_word_is_said_where_the_server_does_not_contradict() {
+    fn kernel_log_is_left_out_when_the_server_replies() {
         let line = LogLine {
             text: "nfs: server s not responding, still trying".into(),
             age: Duration::from_millis(65_432),
         };
         let mut evidence = of_nfs(ServerResponse::Refused);
         evidence.kernel_log = Some(Observation::Found(line));
-        let text = said(&with(hung(), evidence.clone()));
+        let text = evidence_summary(&with(hung(), evidence.clone()));
         assert!(text.contains("; kernel log 1m5s ago: nfs: server s not responding, still trying"), "{text}");
         evidence.server =
             Some(ServerCheck { response: ServerResponse::Replies, ..evidence.server.expect("it was set") });
-        assert!(!said(&with(hung(), evidence)).contains("kernel log"));
+        assert!(!evidence_summary(&with(hung(), evidence)).contains("kernel log"));
     }
 
     #[test]
-    fn what_needs_root_is_named() {
+    fn evidence_that_needs_root_is_listed() {
         let thread = StuckThread { state: 'D', wait_channel: None, stack: Observation::NeedsRoot };
         let evidence = Evidence {
             probe: Some(Observation::Found(thread)),
@@ -281,7 +280,7 @@ pub(super) mod tests {
             server: None,
         };
         assert_eq!(needs_root(&evidence), ["stack", "kernel_log", "fuse_server", "blocked_tasks"]);
-        assert_eq!(said(&with(hung(), evidence)), "");
+        assert_eq!(evidence_summary(&with(hung(), evidence)), "");
         assert_eq!(needs_root(&Evidence::default()), [""; 0]);
     }
 }

@@ -1,11 +1,19 @@
-//! Spans of time for people: `250ms`, `1.4s`, `7m31s`, `2h5m`, `3d4h`.
+//! Durations for people: `250ms`, `1.4s`, `7m31s`, `2h5m`, `3d4h`.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Shows a span in the one or two units that matter at its size.
+/// Displays a duration in its one or two largest units.
 #[derive(Clone, Copy, Debug)]
 pub struct HumanDuration(pub Duration);
+
+impl HumanDuration {
+    /// Without the fraction of a second.
+    #[must_use]
+    pub const fn in_seconds(duration: Duration) -> HumanDuration {
+        HumanDuration(Duration::from_secs(duration.as_secs()))
+    }
+}
 
 impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -23,16 +31,16 @@ impl fmt::Display for HumanDuration {
             let tenths = format!("{seconds:.1}");
             return write!(f, "{}s", tenths.strip_suffix(".0").unwrap_or(&tenths));
         }
-        let whole = (self.0 + Duration::from_millis(500)).as_secs();
-        let two = |big: u64, big_unit: &str, small: u64, small_unit: &str| match small {
+        let rounded = (self.0 + Duration::from_millis(500)).as_secs();
+        let two_units = |big: u64, big_unit: &str, small: u64, small_unit: &str| match small {
             0 => format!("{big}{big_unit}"),
             _ => format!("{big}{big_unit}{small}{small_unit}"),
         };
-        f.write_str(&match whole {
-            0..60 => format!("{whole}s"),
-            60..3600 => two(whole / 60, "m", whole % 60, "s"),
-            3600..86_400 => two(whole / 3600, "h", whole % 3600 / 60, "m"),
-            _ => two(whole / 86_400, "d", whole % 86_400 / 3600, "h"),
+        f.write_str(&match rounded {
+            0..60 => format!("{rounded}s"),
+            60..3600 => two_units(rounded / 60, "m", rounded % 60, "s"),
+            3600..86_400 => two_units(rounded / 3600, "h", rounded % 3600 / 60, "m"),
+            _ => two_units(rounded / 86_400, "d", rounded % 86_400 / 3600, "h"),
         })
     }
 }
@@ -42,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_size() {
+    fn unit_depends_on_the_size() {
         for (seconds, text) in [
             (0.0, "0s"),
             (0.000_3, "<1ms"),

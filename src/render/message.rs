@@ -1,31 +1,29 @@
-//! One thing told, as every sink gets it.
+//! A log message with its event, as every sink receives it.
 
 use super::Priority;
 use crate::monitor::Event;
 use platform::Mount;
 use std::time::SystemTime;
 
-/// A message. Its text is one line, its names escaped.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Message {
-    /// When it happened, which may be long before it is written.
+    /// When it happened; it may be written much later.
     pub time: SystemTime,
-    /// How much it matters.
     pub priority: Priority,
-    /// The line.
+    /// One line; names are escaped.
     pub text: String,
-    /// What it tells; none for a notice of the daemon about itself.
+    /// None for a notice of the daemon about itself.
     pub event: Option<Event>,
 }
 
-/// What a message occupies besides its bytes: itself, its reference count, its place in a queue.
-const FIXED_COST: usize = 512;
+/// Bytes of a message besides its text and mounts: the struct, its reference count, its entry in a queue.
+const OVERHEAD: usize = 512;
 
 impl Message {
-    /// The memory that it holds while it waits.
+    /// Bytes of memory while it is queued.
     #[must_use]
     pub fn cost(&self) -> usize {
-        FIXED_COST + self.text.capacity() + self.event.as_ref().map_or(0, event_cost)
+        OVERHEAD + self.text.capacity() + self.event.as_ref().map_or(0, event_cost)
     }
 }
 

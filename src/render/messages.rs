@@ -1,105 +1,143 @@
-//! Every event as the line that an operator reads. The prefixes and the word after `(` are a contract: people's
-//! scripts look for them.
+//! Events as log lines. The prefixes and the word after `(` are a contract that operators' scripts search for.
 
-use super::Priority;
 use super::escape::{escape, escape_os};
-use super::evidence::said;
-use super::human_duration::HumanDuration;
+use super::evidence::evidence_suffix;
+use super::status_summary::{are_dead, mounts};
+use super::{HumanDuration, Priority};
 use crate::monitor::{Event, Expected, Failure, Health, Reason};
 use platform::{Call, Errno, Mount};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-/// More changed options than this are counted instead of listed: a line is for reading.
+/// Options beyond this number are counted, not listed: lines stay readable.
 const MAX_LISTED_OPTIONS: usize = 8;
 
-/// The line that tells this event, and how much it matters.
+/// The line of an event and its priority.
 #[must_use]
 pub fn line(event: &Event) -> (Priority, String) {
+    let priority = match event {
+        Event::Remounted { mount, before } if mount.read_only() && !before.read_only() => Priority::Warning,
+        Event::Mounted { mount }
+        | Event::Unmounted { mount, .. }
+        | Event::Remounted { mount, .. }
+        | Event::Moved { mount, .. } => change_priority(mount),
+        Event::Failed { .. } | Event::Missing { .. } => Priority::Error,
+        Event::StillFailing { .. } | Event::Slow { .. } => Priority::Warning,
+        Event::Recovered { .. } | Event::Denied { .. } | Event::Found { .. } => Priority::Notice,
+        Event::Run { unjudged: 0, .. } => Priority::Info,
+        Event::Run { .. } => Priority::Warning,
+    };
+    (priority, text(event))
+}
+
+/// Mounts of the system itself appear and disappear without anybody's action.
+fn change_priority(mount: &Mount) -> Priority {
+    if mount.is_system_internal() { Priority::Debug } else { Priority::Notice }
+}
+
+fn text(event: &Event) -> String {
     match event {
-        Event::Mounted { mount } => {
-            (of_change(mount), format!("Mount appeared: {} ({})", path(mount), source(mount)))
+        Event::Mounted { mount } => format!("Mount appeared: {} ({})", path(mount), source(mount)),
+        Event::Unmounted { mount, health, lasted } => {
+            format!("Mount disappeared: {} ({}{})", path(mount), source(mount), last_health(health, *lasted))
         }
-        Event::Unmounted { mount, health, lasted } => (
-            of_change(mount),
-            format!("Mount disappeared: {} ({})", path(mount), last_known(mount, health, *lasted)),
-        ),
-        Event::Remounted { mount, before } => remounted(mount, before),
-        Event::Moved { mount, from } => {
-            (of_change(mount), format!("Mount moved: {} -> {}", escape_os(from), path(mount)))
+        Event::Remounted { mount, before } => {
+            format!("Mount changed: {} ({})", path(mount), changes(mount, before))
         }
-        Event::Failed { mount, failure } => (
-            Priority::Error,
-            format!(
-                "Mount failed health-check: {} ({}: {}; {}{})",
-                path(mount),
-                failure.reason.as_str(),
-                cause(failure),
-                source(mount),
-                known(failure)
-            ),
-        ),
-        Event::StillFailing { mount, failure, lasted } => (
-            Priority::Warning,
-            format!("Mount still failing: {} ({})", path(mount), still(mount, failure, *lasted)),
-        ),
+        Event::Moved { mount, from } => format!("Mount moved: {} -> {}", escape_os(from), path(mount)),
+        Event::Failed { mount, failure } => {
+            format!("Mount failed health-check: {} ({})", path(mount), failing(mount, failure))
+        }
+        Event::StillFailing { mount, failure, lasted } => {
+            format!("Mount still failing: {} ({})", path(mount), still_failing(mount, failure, *lasted))
+        }
         Event::Recovered { mount, lasted, took, was } => {
-            let slow = if *was == "slow" {
-                format!("; was slow, now responds in {}", HumanDuration(*took))
-            } else {
-                String::new()
+            let slow = match *was {
+                "slow" => format!("; was slow, now responds in {}", HumanDuration(*took)),
+                _ => String::new(),
             };
-            (
-                Priority::Notice,
-                format!("Mount recovered: {} (after {}{slow})", path(mount), HumanDuration(*lasted)),
-            )
+            format!("Mount recovered: {} (after {}{slow})", path(mount), HumanDuration(*lasted))
         }
-        Event::Slow { mount, took, slow_after: _ } => (
-            Priority::Warning,
-            format!("Mount is slow: {} ({}; {})", path(mount), HumanDuration(*took), source(mount)),
-        ),
-        Event::Denied { mount, errno, call } => (
-            Priority::Notice,
-            format!(
-                "Mount cannot be checked: {} ({}; {})",
-                path(mount),
-                refusal(mount, *errno, *call),
-                source(mount)
-            ),
-        ),
-        Event::Missing { expected, containing_mount } => (
-            Priority::Error,
-            format!(
-                "Expected mount is missing: {} ({}; {})",
-                escape_os(&expected.mountpoint),
-                wanted(expected),
-                meanwhile(expected, containing_mount.as_deref())
-            ),
-        ),
-        Event::Found { expected, mount, lasted } => (
-            Priority::Notice,
-            format!(
-                "Expected mount is there: {} ({}; was missing for {})",
-                escape_os(&expected.mountpoint),
-                source(mount),
-                HumanDuration(*lasted)
-            ),
-        ),
-        Event::Run { mounts, dead, unjudged, took: _ } => run(*mounts, *dead, *unjudged),
+        Event::Slow { mount, took, slow_after: _ } => {
+            format!("Mount is slow: {} ({}; {})", path(mount), HumanDuration(*took), source(mount))
+        }
+        Event::Denied { mount, errno, call } => {
+            let refusal = refusal(mount, *errno, *call);
+            format!("Mount cannot be checked: {} ({refusal}; {})", path(mount), source(mount))
+        }
+        Event::Missing { expected, containing_mount } => {
+            let consequence = consequence(expected, containing_mount.as_deref());
+            let path = escape_os(&expected.mountpoint);
+            format!("Expected mount is missing: {path} ({}; {consequence})", requirement(expected))
+        }
+        Event::Found { expected, mount, lasted } => {
+            let (path, lasted) = (escape_os(&expected.mountpoint), HumanDuration(*lasted));
+            format!("Expected mount is there: {path} ({}; was missing for {lasted})", source(mount))
+        }
+        Event::Run { mounts: count, dead, unjudged, took: _ } => {
+            let unjudged = match unjudged {
+                0 => String::new(),
+                _ => format!("; {unjudged} could not be judged"),
+            };
+            format!("Checked {}; {}{unjudged}", mounts(*count), are_dead(*dead))
+        }
     }
 }
 
-/// `nfs4 from nas:/export, required by /etc/fstab:4`
-pub fn wanted(expected: &Expected) -> String {
+fn path(mount: &Mount) -> String {
+    escape_os(&mount.mountpoint).into_owned()
+}
+
+/// `fuse.sshfs from host:/dir`
+pub(super) fn source(mount: &Mount) -> String {
+    let fstype = escape_os(&mount.fstype);
+    if mount.device.is_empty() {
+        fstype.into_owned()
+    } else {
+        format!("{fstype} from {}", escape_os(&mount.device))
+    }
+}
+
+fn failing(mount: &Mount, failure: &Failure) -> String {
+    let (reason, cause) = (failure.reason.as_str(), cause(failure));
+    format!("{reason}: {cause}; {}{}", source(mount), evidence_suffix(failure))
+}
+
+fn still_failing(mount: &Mount, failure: &Failure, lasted: Duration) -> String {
+    let (reason, lasted) = (failure.reason.as_str(), HumanDuration(lasted));
+    let cause = match (failure.reason, &failure.blocked_by) {
+        (Reason::Hung, None) => String::new(),
+        _ => format!(": {}", cause(failure)),
+    };
+    format!("{reason} for {lasted}{cause}; {}{}", source(mount), evidence_suffix(failure))
+}
+
+/// The detail of a failure's reason: `no response in 3s`, `ESTALE from statfs`.
+pub(super) fn cause(failure: &Failure) -> String {
+    if let Some(ancestor) = &failure.blocked_by {
+        return format!("blocked by hung mount {}", escape_os(ancestor));
+    }
+    let from = failure.call.map(|call| format!(" from {}", call.name())).unwrap_or_default();
+    match (failure.reason, failure.errno) {
+        (Reason::Hung, _) | (_, None) if failure.waited.is_zero() => "no response".to_owned(),
+        (Reason::Hung, _) | (_, None) => format!("no response in {}", HumanDuration(failure.waited)),
+        // Rare errors come with the system's description.
+        (Reason::Error, Some(errno)) => format!("{errno}{from}, {}", errno.describe()),
+        (_, Some(errno)) => format!("{errno}{from}"),
+    }
+}
+
+/// What is mounted and who requires it: `nfs4 from nas:/export, required by /etc/fstab:4`.
+pub(super) fn requirement(expected: &Expected) -> String {
     match expected.what.as_str() {
         "" => format!("required by {}", expected.origin),
         what => format!("{what}, required by {}", expected.origin),
     }
 }
 
-/// What became of the place of a missing mount: programs that know nothing of mounts write on.
-pub fn meanwhile(expected: &Expected, containing_mount: Option<&Mount>) -> String {
+/// What programs find at the path of a missing mount.
+pub(super) fn consequence(expected: &Expected, containing_mount: Option<&Mount>) -> String {
     match containing_mount {
         None => "no mount contains its path".to_owned(),
         Some(mount) if mount.mountpoint == expected.mountpoint => {
@@ -110,59 +148,13 @@ pub fn meanwhile(expected: &Expected, containing_mount: Option<&Mount>) -> Strin
     }
 }
 
-fn path(mount: &Mount) -> String {
-    escape_os(&mount.mountpoint).into_owned()
-}
-
-/// `fuse.sshfs from host:/dir`
-fn source(mount: &Mount) -> String {
-    let fstype = escape_os(&mount.fstype);
-    if mount.device.is_empty() {
-        fstype.into_owned()
-    } else {
-        format!("{fstype} from {}", escape_os(&mount.device))
-    }
-}
-
-/// Why a mount is dead, after its reason: what was asked and what came of it.
-pub fn cause(failure: &Failure) -> String {
-    if let Some(outer) = &failure.blocked_by {
-        return format!("blocked by hung mount {}", escape_os(outer));
-    }
-    let from = failure.call.map(|call| format!(" from {}", call.name())).unwrap_or_default();
-    match (failure.reason, failure.errno) {
-        (Reason::Hung, _) | (_, None) if failure.waited.is_zero() => "no response".to_owned(),
-        (Reason::Hung, _) | (_, None) => format!("no response in {}", HumanDuration(failure.waited)),
-        // Unusual enough to be worth the system's own words.
-        (Reason::Error, Some(errno)) => format!("{errno}{from}, {}", errno.describe()),
-        (_, Some(errno)) => format!("{errno}{from}"),
-    }
-}
-
-fn still(mount: &Mount, failure: &Failure, lasted: Duration) -> String {
-    let word = failure.reason.as_str();
-    let detail = match (failure.reason, &failure.blocked_by) {
-        (Reason::Hung, None) => String::new(),
-        _ => format!(": {}", cause(failure)),
-    };
-    format!("{word} for {}{detail}; {}{}", HumanDuration(lasted), source(mount), known(failure))
-}
-
-/// What was learned about it, as the end of its line.
-fn known(failure: &Failure) -> String {
-    match said(failure) {
-        said if said.is_empty() => said,
-        said => format!("; {said}"),
-    }
-}
-
-fn last_known(mount: &Mount, health: &Health, lasted: Duration) -> String {
+fn last_health(health: &Health, lasted: Duration) -> String {
     let was = match health {
         Health::Dead(failure) => failure.reason.as_str(),
         Health::Slow => "slow",
-        Health::Pending | Health::Ok | Health::Denied(_) | Health::Hidden => return source(mount),
+        Health::Pending | Health::Ok | Health::Denied(_) | Health::Hidden => return String::new(),
     };
-    format!("{}; was {was} for {}", source(mount), HumanDuration(lasted))
+    format!("; was {was} for {}", HumanDuration(lasted))
 }
 
 fn refusal(mount: &Mount, errno: Errno, call: Call) -> String {
@@ -174,69 +166,46 @@ fn refusal(mount: &Mount, errno: Errno, call: Call) -> String {
     format!("{errno} from {}: {advice}", call.name())
 }
 
-/// `Checked 5 mounts; 1 is dead`
-pub(super) fn checked(mounts: usize, dead: usize) -> String {
-    let (mounts_noun, verb) =
-        (if mounts == 1 { "mount" } else { "mounts" }, if dead == 1 { "is" } else { "are" });
-    format!("Checked {mounts} {mounts_noun}; {dead} {verb} dead")
-}
-
-fn run(mounts: usize, dead: usize, unjudged: usize) -> (Priority, String) {
-    let checked = checked(mounts, dead);
-    match unjudged {
-        0 => (Priority::Info, checked),
-        _ => (Priority::Warning, format!("{checked}; {unjudged} could not be judged")),
-    }
-}
-
-/// Mounts that a system keeps to itself come and go without people having a part in it.
-fn of_change(mount: &Mount) -> Priority {
-    if mount.is_system_internal() { Priority::Debug } else { Priority::Notice }
-}
-
-fn remounted(mount: &Mount, before: &Mount) -> (Priority, String) {
-    let (priority, access) = match (before.read_only(), mount.read_only()) {
-        (false, true) => (Priority::Warning, Some("rw -> ro")),
-        (true, false) => (of_change(mount), Some("ro -> rw")),
-        (true, true) | (false, false) => (of_change(mount), None),
+fn changes(mount: &Mount, before: &Mount) -> String {
+    let access = match (before.read_only(), mount.read_only()) {
+        (false, true) => Some("rw -> ro"),
+        (true, false) => Some("ro -> rw"),
+        (true, true) | (false, false) => None,
     };
-    let mut parts: Vec<String> = access.map(str::to_owned).into_iter().collect();
-    let mut changes = option_changes(&before.options, &mount.options, access.is_some());
+    let mut options = option_changes(&before.options, &mount.options, access.is_some());
     for change in option_changes(&before.super_options, &mount.super_options, access.is_some()) {
-        if !changes.contains(&change) {
-            changes.push(change);
+        if !options.contains(&change) {
+            options.push(change);
         }
     }
-    if !changes.is_empty() {
-        let more = changes.len().saturating_sub(MAX_LISTED_OPTIONS);
-        changes.truncate(MAX_LISTED_OPTIONS);
+    let more = options.len().saturating_sub(MAX_LISTED_OPTIONS);
+    options.truncate(MAX_LISTED_OPTIONS);
+    let mut parts: Vec<String> = access.map(str::to_owned).into_iter().collect();
+    if !options.is_empty() {
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        parts.push(changes.join(" ") + &more);
+        parts.push(options.join(" ") + &more);
     }
     if mount.device != before.device || mount.fstype != before.fstype {
         parts.push(format!("was {}", source(before)));
     }
     parts.push(source(mount));
-    (priority, format!("Mount changed: {} ({})", path(mount), parts.join("; ")))
+    parts.join("; ")
 }
 
-/// `-relatime +noatime`; `ro` and `rw` are left out where the change of access has been told already.
-fn option_changes(before: &OsStr, now: &OsStr, access_told: bool) -> Vec<String> {
+/// `-relatime`, `+noatime`; without `ro` and `rw` if `access_changed`, which has words of its own.
+fn option_changes(before: &OsStr, now: &OsStr, access_changed: bool) -> Vec<String> {
     let list = |options: &OsStr| -> Vec<Vec<u8>> {
         let all = options.as_bytes().split(|&b| b == b',').filter(|option| !option.is_empty());
-        all.filter(|option| !(access_told && matches!(*option, b"ro" | b"rw"))).map(<[u8]>::to_vec).collect()
-    };
-    let (before, now) = (list(before), list(now));
-    let without = |these: &[Vec<u8>], those: &[Vec<u8>], sign: char| -> Vec<String> {
-        these
-            .iter()
-            .filter(|option| !those.contains(option))
-            .map(|o| format!("{sign}{}", escape(o)))
+        all.filter(|option| !(access_changed && matches!(*option, b"ro" | b"rw")))
+            .map(<[u8]>::to_vec)
             .collect()
     };
-    let mut changes = without(&before, &now, '-');
-    changes.extend(without(&now, &before, '+'));
-    changes
+    let (before, now) = (list(before), list(now));
+    let missing_in = |other: &[Vec<u8>], options: &[Vec<u8>], sign: char| -> Vec<String> {
+        let missing = options.iter().filter(|option| !other.contains(option));
+        missing.map(|option| format!("{sign}{}", escape(option))).collect()
+    };
+    [missing_in(&now, &before, '-'), missing_in(&before, &now, '+')].concat()
 }
 
 #[cfg(test)]
@@ -251,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn failures() {
+    fn failure_lines_name_reason_and_cause() {
         let hung = failure(Reason::Hung, None, 3.0);
         let mut behind = hung.clone();
         behind.blocked_by = Some("/outer".into());
@@ -277,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_of_a_failure_ends_its_line() {
+    fn evidence_ends_a_failure_line() {
         use crate::render::evidence::tests::{of_nfs, with};
         let failure = with(failure(Reason::Hung, None, 3.0), of_nfs(ServerResponse::Refused));
         let known = r"NFS server 10.0.0.5:2049 refuses connections; 14 tasks blocked: bash[311], t1\012[312], t2\012[313] and others";
@@ -293,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn every_other_event() {
+    fn lines_of_the_other_events() {
         let hung = Health::Dead(failure(Reason::Hung, None, 3.0));
         let took = Duration::from_millis(1400);
         let unmounted = |health| Event::Unmounted { mount: sshfs(), health, lasted: seconds(451) };
@@ -356,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn changed_options() {
+    fn remount_lists_changed_options() {
         let notice = Priority::Notice;
         for (before, now, priority, text) in [
             (("rw", "rw"), ("ro", "rw"), Priority::Warning, "rw -> ro; ext4 from /dev/sda1"),
@@ -386,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_escaped_wherever_they_stand() {
+    fn every_name_is_escaped() {
         let evil = mount("/a\nb", "fuse.\x1b", "dev\\\r", "rw", "rw");
         let other = mount("/a\nb", "fuse.\x1b", "dev\\\r", "rw,x=\n", "rw");
         let mut behind = failure(Reason::Hung, None, 1.0);

@@ -1,21 +1,18 @@
-//! Text for people and programs, made from events and snapshots: log lines, tables, JSON, plugin output, metrics.
-//!
-//! Nothing here writes anywhere; `output` does.
+//! Events, snapshots and statuses as text: log lines, tables, JSON, plugin output, metrics, the status page. Nothing here
+//! does I/O; `output` and `commands` do.
 
 pub mod diagnosis;
-pub mod document;
 pub mod escape;
-pub mod evidence;
-mod evidence_json;
+mod evidence;
 mod human_duration;
 pub mod json;
-mod json_values;
 mod message;
 pub mod messages;
 pub mod metrics;
 pub mod nagios;
-pub mod next_steps;
+mod next_steps;
 pub mod notices;
+pub mod page;
 mod priority;
 pub mod progress;
 mod rows;

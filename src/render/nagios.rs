@@ -1,47 +1,47 @@
-//! The answer of `check --nagios`: one line with performance data, as the monitoring plugins' guidelines have it.
+//! The output of `check --nagios`: one line with performance data, by the guidelines of the monitoring plugins.
 
-use super::StatusSummary;
 use super::escape::{escape_os, one_line};
-use super::human_duration::HumanDuration;
+use super::status_summary::mounts;
+use super::{HumanDuration, StatusSummary};
 use crate::monitor::{Health, MountStatus, Status};
 use std::path::Path;
 
-/// Nagios keeps 8 KiB of what a plugin prints; a little is left for what relays add.
+/// Nagios keeps 8 KiB of the output; the rest is for what relays add.
 const MAX_LINE: usize = 8000;
-/// Mounts that are named in the text; the others are counted. A message to a person's phone is not a table.
+/// Mounts named in the text; the others are counted, because the text is sent to phones.
 const MAX_NAMED: usize = 10;
-/// Names longer than this are counted instead of shown: one name must not push out all others.
+/// Bytes of a name: a longer one is counted, because it would displace all others.
 const MAX_NAME: usize = 256;
 
-/// A plugin's exit status.
+/// A plugin's state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
-    /// All is well.
+    /// No problem.
     Ok,
-    /// Some mounts are slow, or could not be judged.
+    /// Some mounts are slow or could not be judged.
     Warning,
-    /// Some mounts are dead, or missing.
+    /// Some mounts are dead or missing.
     Critical,
-    /// Nothing could be judged.
+    /// No mount could be judged.
     Unknown,
 }
 
 impl State {
-    /// What the status comes to.
+    /// The state of all mounts together.
     #[must_use]
-    pub const fn of(verdict: &StatusSummary) -> State {
-        if verdict.dead + verdict.missing > 0 {
+    pub const fn of(summary: &StatusSummary) -> State {
+        if summary.dead + summary.missing > 0 {
             State::Critical
-        } else if verdict.ok + verdict.slow == 0 {
+        } else if summary.ok + summary.slow == 0 {
             State::Unknown
-        } else if verdict.slow + verdict.pending > 0 {
+        } else if summary.slow + summary.pending > 0 {
             State::Warning
         } else {
             State::Ok
         }
     }
 
-    /// The exit status.
+    /// The plugin's exit status.
     #[must_use]
     pub const fn exit_status(self) -> u8 {
         match self {
@@ -62,92 +62,90 @@ impl State {
     }
 }
 
-/// The line, without a line end, and the state that it reports.
+/// The state, and the line without a line end.
 #[must_use]
 pub fn line(status: &Status) -> (State, String) {
-    let verdict = StatusSummary::of(status);
-    let state = State::of(&verdict);
-    let StatusSummary { total, dead, slow, denied, pending, missing, .. } = verdict;
-    let mut line = format!(
-        "MOUNTS {} - {total} {}, {dead} dead",
-        state.as_str(),
-        if total == 1 { "mount" } else { "mounts" }
-    );
-    line.push_str(&named(status, |health| Some(health.failure()?.reason.as_str().to_owned())));
+    let summary = StatusSummary::of(status);
+    let state = State::of(&summary);
+    let StatusSummary { total, dead, slow, denied, pending, missing, .. } = summary;
+    let mut line = format!("MOUNTS {} - {}, {dead} dead", state.as_str(), mounts(total));
+    line += &list_mounts(status, |mount| Some(mount.health.failure()?.reason.as_str().to_owned()));
     if missing > 0 {
-        let paths = status.missing_mounts().map(|expected| one(&expected.expected.mountpoint)).collect();
-        line.push_str(&format!(", {missing} missing{}", list(paths, missing)));
+        let paths = status.missing_mounts().map(|mount| short_path(&mount.expected.mountpoint));
+        line += &format!(", {missing} missing{}", list(paths));
     }
     if slow > 0 {
-        line.push_str(&format!(", {slow} slow"));
-        line.push_str(&named(status, |health| (*health == Health::Slow).then(String::new)));
+        let latency = |mount: &MountStatus| {
+            let took =
+                mount.last_response.map_or_else(String::new, |last| HumanDuration(last.took).to_string());
+            (mount.health == Health::Slow).then_some(took)
+        };
+        line += &format!(", {slow} slow{}", list_mounts(status, latency));
     }
     for (count, what) in [(denied, "cannot be checked"), (pending, "could not be judged")] {
         if count > 0 {
-            line.push_str(&format!(", {count} {what}"));
+            line += &format!(", {count} {what}");
         }
     }
-    line.push_str(&format!(" | total={total};;;0 dead={dead};;0;0;{total} slow={slow};0;;0;{total}"));
-    for mount in &status.mounts {
-        let Some(data) = performance(mount) else { continue };
+    line += &format!(" | total={total};;;0 dead={dead};;0;0;{total} slow={slow};0;;0;{total}");
+    for data in status.mounts.iter().filter_map(performance_data) {
         if line.len() + data.len() > MAX_LINE {
             break;
         }
-        line.push_str(&data);
+        line += &data;
     }
     (state, line)
 }
 
-/// The line of a check that could not even begin, such as one with a wrong option.
+/// The line of a check that could not run, for example because of an invalid option.
 #[must_use]
 pub fn unknown(problem: &str) -> String {
     format!("MOUNTS UNKNOWN - {}", one_line(problem).replace('|', "\\174"))
 }
 
-/// `: /a (hung), /b (stale) and 3 more` for those that have a word.
-fn named(status: &Status, word: impl Fn(&Health) -> Option<String>) -> String {
-    let found: Vec<(&MountStatus, String)> =
-        status.mounts.iter().filter_map(|mount| Some((mount, word(&mount.health)?))).collect();
-    let name = |(status, word): &(&MountStatus, String)| {
-        let latency = status
-            .last_response
-            .filter(|_| word.is_empty())
-            .map(|answer| HumanDuration(answer.took).to_string());
-        Some(format!("{} ({})", one(&status.mount.mountpoint)?, latency.as_ref().unwrap_or(word)))
-    };
-    list(found.iter().map(name).collect(), found.len())
+/// `: /a (hung), /b (stale) and 3 more`: the mounts for which `detail` returns some.
+fn list_mounts(status: &Status, detail: impl Fn(&MountStatus) -> Option<String>) -> String {
+    list(status.mounts.iter().filter_map(|mount| {
+        let detail = detail(mount)?;
+        Some(short_path(&mount.mount.mountpoint).map(|path| format!("{path} ({detail})")))
+    }))
 }
 
-/// The path as it is written here, unless it would take all the room.
-fn one(path: &Path) -> Option<String> {
-    Some(escape(path)).filter(|path| path.len() <= MAX_NAME)
-}
-
-/// The first of the names, and how many of `all` are not among them.
-fn list(names: Vec<Option<String>>, all: usize) -> String {
-    let names: Vec<String> = names.into_iter().flatten().take(MAX_NAMED).collect();
-    match (names.len(), all - names.len()) {
-        (0, _) => String::new(),
-        (_, 0) => format!(": {}", names.join(", ")),
-        (_, more) => format!(": {} and {more} more", names.join(", ")),
+/// Names up to [`MAX_NAMED`] items and counts the others; an item without a name is counted.
+fn list(items: impl Iterator<Item = Option<String>>) -> String {
+    let (mut names, mut more) = (Vec::new(), 0);
+    for item in items {
+        match item {
+            Some(name) if names.len() < MAX_NAMED => names.push(name),
+            _ => more += 1,
+        }
+    }
+    match (names.is_empty(), more) {
+        (true, _) => String::new(),
+        (false, 0) => format!(": {}", names.join(", ")),
+        (false, more) => format!(": {} and {more} more", names.join(", ")),
     }
 }
 
-/// ` '/mnt/x'=0.003s;1;3;0`, or `U` for a value that nobody knows. Hidden mounts have none.
-fn performance(status: &MountStatus) -> Option<String> {
+fn short_path(path: &Path) -> Option<String> {
+    Some(escape(path)).filter(|path| path.len() <= MAX_NAME)
+}
+
+/// ` '/mnt/x'=0.003s;1;3;0`, with `U` for an unknown value. Hidden mounts have none.
+fn performance_data(status: &MountStatus) -> Option<String> {
     let value = match (&status.health, status.last_response) {
         (Health::Hidden, _) => return None,
-        (Health::Ok | Health::Slow, Some(answer)) => format!("{:.6}s", answer.took.as_secs_f64()),
+        (Health::Ok | Health::Slow, Some(response)) => format!("{:.6}s", response.took.as_secs_f64()),
         _ => "U".to_owned(),
     };
-    // A label holds neither `=` nor a single quote; the guidelines double the quote.
+    // The guidelines forbid `=` in a label and double its quotes.
     let label = escape(&status.mount.mountpoint).replace('=', "\\075").replace('\'', "''");
     let settings = status.settings;
     let (slow, hung) = (settings.slow_after.as_secs_f64(), settings.timeout.as_secs_f64());
     (label.len() <= MAX_NAME).then(|| format!(" '{label}'={value};{slow};{hung};0"))
 }
 
-/// The first `|` ends the text for whoever reads it, so none may stand in a name.
+/// The first `|` of the output ends the text.
 fn escape(path: &Path) -> String {
     escape_os(path).replace('|', "\\174")
 }
@@ -159,7 +157,7 @@ mod tests {
     use crate::render::samples::{failure, mount, status, status_of};
     use platform::Errno;
 
-    fn of(path: &str, health: Health) -> MountStatus {
+    fn mount_of(path: &str, health: Health) -> MountStatus {
         status_of(mount(path, "ext4", "/dev/sda1", "rw", "rw"), health)
     }
 
@@ -173,35 +171,35 @@ mod tests {
     }
 
     #[test]
-    fn every_state() {
+    fn state_and_text_follow_the_mounts() {
         let denied = Health::Denied(Errno::EACCES);
         for (mounts, exit, text) in [
             (
-                vec![of("/", Health::Ok)],
+                vec![mount_of("/", Health::Ok)],
                 0,
                 "MOUNTS OK - 1 mount, 0 dead | total=1;;;0 dead=0;;0;0;1 slow=0;0;;0;1 '/'=0.003000s;1;3;0",
             ),
             (
-                vec![of("/", Health::Ok), of("/s", Health::Slow)],
+                vec![mount_of("/", Health::Ok), mount_of("/s", Health::Slow)],
                 1,
                 "MOUNTS WARNING - 2 mounts, 0 dead, 1 slow: /s (1.4s) | ",
             ),
             (
-                vec![of("/", Health::Ok), of("/s", Health::Pending)],
+                vec![mount_of("/", Health::Ok), mount_of("/s", Health::Pending)],
                 1,
                 "MOUNTS WARNING - 2 mounts, 0 dead, 1 could not be judged | ",
             ),
             (
-                vec![of("/", Health::Ok), of("/h", hung())],
+                vec![mount_of("/", Health::Ok), mount_of("/h", hung())],
                 2,
                 "MOUNTS CRITICAL - 2 mounts, 1 dead: /h (hung) | ",
             ),
             (
-                vec![of("/", Health::Ok), of("/d", denied.clone())],
+                vec![mount_of("/", Health::Ok), mount_of("/d", denied.clone())],
                 0,
                 "MOUNTS OK - 2 mounts, 0 dead, 1 cannot be checked | ",
             ),
-            (vec![of("/d", denied)], 3, "MOUNTS UNKNOWN - 1 mount, 0 dead, 1 cannot be checked | "),
+            (vec![mount_of("/d", denied)], 3, "MOUNTS UNKNOWN - 1 mount, 0 dead, 1 cannot be checked | "),
             (vec![], 3, "MOUNTS UNKNOWN - 0 mounts, 0 dead | "),
         ] {
             let (status, line) = lines(mounts);
@@ -211,8 +209,8 @@ mod tests {
     }
 
     #[test]
-    fn odd_names_break_nothing() {
-        let (_, line) = lines(vec![of("/a|b'c=d\ne", hung())]);
+    fn special_characters_are_escaped() {
+        let (_, line) = lines(vec![mount_of("/a|b'c=d\ne", hung())]);
         let (text, data) = line.split_once('|').unwrap();
         assert!(text.contains(r"/a\174b'c=d\012e (hung)"), "{text}");
         assert!(data.contains(r" '/a\174b''c\075d\012e'=U;1;3;0"), "{data}");
@@ -221,11 +219,11 @@ mod tests {
     }
 
     #[test]
-    fn many_mounts_are_bounded() {
-        let (_, line) = lines((0..1000).map(|n| of(&format!("/mnt/{n:0100}"), hung())).collect());
+    fn line_is_bounded() {
+        let (_, line) = lines((0..1000).map(|n| mount_of(&format!("/mnt/{n:0100}"), hung())).collect());
         assert!(line.len() <= MAX_LINE && line.len() > MAX_LINE - 200, "{}", line.len());
         assert!(line.contains(" and 990 more | "));
-        let (_, line) = lines(vec![of(&format!("/{}", "x".repeat(4000)), hung())]);
+        let (_, line) = lines(vec![mount_of(&format!("/{}", "x".repeat(4000)), hung())]);
         assert!(line.len() < 200, "{line}");
     }
 }

@@ -1,5 +1,5 @@
-//! What an administrator can do about a dead mount, the least harmful first: the exact command, and what it breaks.
-//! Nothing of it is ever done by this program.
+//! What an administrator can do about a dead mount, the least harmful first: the exact command and its effect. This
+//! program carries out none of it.
 
 use super::escape::escape_os;
 use crate::monitor::{Failure, Reason};
@@ -10,38 +10,42 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-/// Something that can be done.
+/// One action.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Step {
-    /// The command, for a shell of root; none for what no command of this machine can do.
-    pub command: Option<String>,
-    /// What it does, and what it breaks.
-    pub effect: String,
+pub(super) struct NextStep {
+    /// For a root shell; none if no command on this host can do it.
+    pub(super) command: Option<String>,
+    /// What it does and what it breaks.
+    pub(super) effect: String,
 }
 
-/// What can be done about this mount.
-#[must_use]
-pub fn next_steps(mount: &Mount, failure: &Failure) -> Vec<Step> {
-    if let Some(outer) = &failure.blocked_by {
-        let command = Some(format!("mount_status_monitor diagnose {}", quoted(outer)));
-        let effect = "that mount is hung and blocks this path: diagnose it first".to_owned();
-        return vec![Step { command, effect }];
+impl NextStep {
+    fn run(command: String, effect: &str) -> NextStep {
+        NextStep { command: Some(command), effect: effect.to_owned() }
     }
-    let findings = failure.evidence.as_ref().map(|findings| &findings.evidence);
+
+    fn without_command(effect: &str) -> NextStep {
+        NextStep { command: None, effect: effect.to_owned() }
+    }
+}
+
+/// The actions for this mount.
+pub(super) fn next_steps(mount: &Mount, failure: &Failure) -> Vec<NextStep> {
+    if let Some(ancestor) = &failure.blocked_by {
+        let command = format!("mount_status_monitor diagnose {}", shell_quoted(ancestor));
+        return vec![NextStep::run(command, "that mount is hung and blocks this path: diagnose it first")];
+    }
+    let evidence = failure.evidence.as_ref().map(|record| &record.evidence);
     match (mount.kind(), failure.reason) {
-        (FsKind::Fuse, Reason::Disconnected) => vec![remount(mount)],
-        (FsKind::Fuse, Reason::Hung) => of_hung_fuse(mount, findings),
-        (FsKind::Network, Reason::Stale) => of_stale(mount),
-        (FsKind::Network, _) => of_network(mount, failure.reason),
-        (FsKind::Fuse | FsKind::Local | FsKind::Autofs, _) => of_local(mount),
+        (FsKind::Fuse, Reason::Disconnected) => for_disconnected_fuse(mount),
+        (FsKind::Fuse, Reason::Hung) => for_hung_fuse(mount, evidence),
+        (FsKind::Network, Reason::Stale) => for_stale(mount),
+        (FsKind::Network, _) => for_network(mount, failure.reason),
+        (FsKind::Fuse | FsKind::Local | FsKind::Autofs, _) => for_local(mount),
     }
 }
 
-fn step(command: String, effect: &str) -> Step {
-    Step { command: Some(command), effect: effect.to_owned() }
-}
-
-fn of_network(mount: &Mount, reason: Reason) -> Vec<Step> {
+fn for_network(mount: &Mount, reason: Reason) -> Vec<NextStep> {
     let family = Family::from_fstype(mount.fstype.as_bytes());
     let has =
         |option: &str| mount.super_options.as_bytes().split(|&b| b == b',').any(|o| o == option.as_bytes());
@@ -54,51 +58,50 @@ fn of_network(mount: &Mount, reason: Reason) -> Vec<Step> {
             "restore the server or the network: the mount then responds again; operations that failed stay failed"
         }
     };
-    let path = quoted(&mount.mountpoint);
-    let mut steps = vec![Step { command: None, effect: effect.to_owned() }];
-    steps.push(step(
-        format!("umount -f {path}"),
-        "aborts pending requests: blocked tasks continue with EIO and unwritten data is lost; fails with EBUSY while \
-         a task has an open file or its working directory there: end those tasks and repeat",
-    ));
-    steps.push(step(
-        format!("umount -f -l {path}"),
-        "always detaches the mount at once: unwritten data is lost; tasks with open files keep the dead file system \
-         until they exit; other tasks see the directory underneath and may write into it; tasks in uninterruptible \
-         sleep stay blocked",
-    ));
-    steps
+    let path = shell_quoted(&mount.mountpoint);
+    vec![
+        NextStep::without_command(effect),
+        NextStep::run(
+            format!("umount -f {path}"),
+            "aborts pending requests: blocked tasks continue with EIO and unwritten data is lost; fails with EBUSY \
+             while a task has an open file or its working directory there: end those tasks and repeat",
+        ),
+        NextStep::run(
+            format!("umount -f -l {path}"),
+            "always detaches the mount at once: unwritten data is lost; tasks with open files keep the dead file \
+             system until they exit; other tasks see the directory underneath and may write into it; tasks in \
+             uninterruptible sleep stay blocked",
+        ),
+    ]
 }
 
-fn of_stale(mount: &Mount) -> Vec<Step> {
-    let path = quoted(&mount.mountpoint);
+fn for_stale(mount: &Mount) -> Vec<NextStep> {
+    let path = shell_quoted(&mount.mountpoint);
     vec![
-        Step {
-            command: None,
-            effect: "export the same file system again with the same fsid: the mount may then respond again"
-                .to_owned(),
-        },
-        step(
+        NextStep::without_command(
+            "export the same file system again with the same fsid: the mount may then respond again",
+        ),
+        NextStep::run(
             format!("umount -f {path} && mount {path}"),
             "mounts it again, if it is in /etc/fstab; fails with EBUSY while a file is open there; files that were \
              open return ESTALE until their tasks are restarted, and unwritten data is lost",
         ),
-        step(
+        NextStep::run(
             format!("umount -f -l {path} && mount {path}"),
             "the same, but never fails with EBUSY: tasks inside keep the stale file system until they exit",
         ),
     ]
 }
 
-fn of_hung_fuse(mount: &Mount, evidence: Option<&Evidence>) -> Vec<Step> {
-    let path = quoted(&mount.mountpoint);
+fn for_hung_fuse(mount: &Mount, evidence: Option<&Evidence>) -> Vec<NextStep> {
+    let path = shell_quoted(&mount.mountpoint);
     let mut steps = Vec::new();
     match evidence.and_then(|evidence| evidence.fuse_server.as_ref()).and_then(Observation::found) {
-        Some(FuseServer::Process { pid, state: 'T' | 't', .. }) => steps.push(step(
+        Some(FuseServer::Process { pid, state: 'T' | 't', .. }) => steps.push(NextStep::run(
             format!("kill -CONT {pid}"),
             "resumes the stopped server, which then answers all pending requests; no data is lost",
         )),
-        Some(FuseServer::Process { pid, .. }) => steps.push(step(
+        Some(FuseServer::Process { pid, .. }) => steps.push(NextStep::run(
             format!("kill {pid}"),
             "ends the server, cleanly if it still handles signals: pending calls fail, the mount is disconnected \
              (ENOTCONN) until it is unmounted, and unwritten data is lost",
@@ -106,51 +109,53 @@ fn of_hung_fuse(mount: &Mount, evidence: Option<&Evidence>) -> Vec<Step> {
         Some(FuseServer::NotSeen) | None => {}
     }
     let connection = (mount.device_number.major << 20) | mount.device_number.minor;
-    steps.push(step(
+    steps.push(NextStep::run(
         format!("echo 1 > /sys/fs/fuse/connections/{connection}/abort"),
         "aborts the FUSE connection for all its mounts: pending calls fail with ECONNABORTED, unkillable tasks are \
          released, open files become unusable and unwritten data is lost; the mount remains, disconnected \
          (ENOTCONN), until it is unmounted; requires fusectl (mount -t fusectl none /sys/fs/fuse/connections)",
     ));
-    steps.push(step(
+    steps.push(NextStep::run(
         format!("umount -f {path}"),
         "also aborts the connection, with the same losses; may fail with EBUSY the first time and succeed the second",
     ));
-    steps.push(step(
+    steps.push(NextStep::run(
         format!("umount -f -l {path}"),
         "the same, and always detaches the mount; with -l alone, blocked tasks stay blocked",
     ));
     steps
 }
 
-fn remount(mount: &Mount) -> Step {
-    step(
-        format!("umount {}", quoted(&mount.mountpoint)),
+fn for_disconnected_fuse(mount: &Mount) -> Vec<NextStep> {
+    vec![NextStep::run(
+        format!("umount {}", shell_quoted(&mount.mountpoint)),
         "the server is gone, so no more data is lost; fails with EBUSY while a task uses the mount, unless with -l; \
          mount it again afterwards",
-    )
+    )]
 }
 
-fn of_local(mount: &Mount) -> Vec<Step> {
+fn for_local(mount: &Mount) -> Vec<NextStep> {
     vec![
-        step("dmesg --level=err,warn".to_owned(), "shows kernel messages about its device; changes nothing"),
-        step(
-            format!("umount {}", quoted(&mount.mountpoint)),
+        NextStep::run(
+            "dmesg --level=err,warn".to_owned(),
+            "shows kernel messages about its device; changes nothing",
+        ),
+        NextStep::run(
+            format!("umount {}", shell_quoted(&mount.mountpoint)),
             "fails with EBUSY while a file is open there; may wait long for the device; check the file system before \
              mounting it again",
         ),
     ]
 }
 
-/// As a shell takes it: any bytes, on one line.
-#[must_use]
-pub fn quoted(path: &Path) -> String {
+/// As one word of a shell command, on one line, whatever bytes the path has.
+fn shell_quoted(path: &Path) -> String {
     let bytes = path.as_os_str().as_bytes();
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+:@,".contains(byte);
     if !bytes.is_empty() && bytes.iter().all(is_plain) {
         return escape_os(path).into_owned();
     }
-    // What would be escaped in a line is escaped for the shell too, whose `$'…'` knows the same notation.
+    // The shell's `$'…'` has the same notation for escaped bytes as our lines.
     let escaped = escape_os(OsStr::from_bytes(bytes));
     if escaped.as_bytes() == bytes && !bytes.contains(&b'\'') {
         return format!("'{escaped}'");
@@ -173,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_has_its_steps_the_least_harmful_first() {
+    fn steps_depend_on_kind_and_reason() {
         let hung = failure(Reason::Hung, None, 3.0);
         let umount = ["", "umount -f '/m n'", "umount -f -l '/m n'"];
         assert_eq!(commands("nfs4", "rw,hard", &hung), umount);
@@ -192,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn fuse_has_an_abort_and_a_stopped_server_is_let_go_on() {
+    fn hung_fuse_mount_is_aborted_and_a_stopped_server_is_continued() {
         let hung = failure(Reason::Hung, None, 3.0);
         let abort = "echo 1 > /sys/fs/fuse/connections/42/abort";
         assert_eq!(commands("fuse.sshfs", "rw", &hung), [abort, "umount -f '/m n'", "umount -f -l '/m n'"]);
@@ -207,9 +212,9 @@ mod tests {
         assert_eq!(commands("fuse.sshfs", "rw", &gone), ["umount '/m n'"]);
     }
 
-    /// What is shown is pasted into a shell of root.
+    /// Commands are pasted into a root shell.
     #[test]
-    fn a_shell_takes_a_quoted_path_as_it_is() {
+    fn shell_reads_the_quoted_path_unchanged() {
         for path in [
             &b"/plain-path_1.x"[..],
             b"/with blank",
@@ -219,11 +224,11 @@ mod tests {
             b"/latin\xe9 \xff",
             "/日本 Grüße\u{202e}".as_bytes(),
         ] {
-            let text = quoted(Path::new(OsStr::from_bytes(path)));
+            let text = shell_quoted(Path::new(OsStr::from_bytes(path)));
             assert!(!text.chars().any(char::is_control), "{text:?}");
-            let told = Command::new("bash").args(["-c", &format!("printf %s {text}")]).output();
-            let Ok(told) = told else { return }; // no such shell here
-            assert_eq!(told.stdout, path, "{text}");
+            let output = Command::new("bash").args(["-c", &format!("printf %s {text}")]).output();
+            let Ok(output) = output else { return }; // bash is not installed
+            assert_eq!(output.stdout, path, "{text}");
         }
     }
 }

@@ -1,31 +1,26 @@
-//! News of the probers, in words.
+//! Log lines about the daemon's child processes.
 
 use super::{HumanDuration, Priority};
-use crate::children::collector;
-use crate::children::prober::ProberNotice;
-use crate::children::prober::SpawnError;
+use crate::children::collector::CollectorNotice;
+use crate::children::prober::{ProberNotice, SpawnError};
 
-/// The same for collectors of evidence. What they fail to do keeps nobody from noticing dead mounts.
+/// A notice about an evidence collector: a warning, because mounts are judged without evidence too.
 #[must_use]
-pub fn of_collector(notice: &collector::CollectorNotice) -> (Priority, String) {
-    match *notice {
-        collector::CollectorNotice::Stuck { pid } => {
-            (Priority::Warning, format!("Evidence collector {pid} did not finish in time; killed"))
+pub fn of_collector(notice: &CollectorNotice) -> (Priority, String) {
+    let text = match *notice {
+        CollectorNotice::Stuck { pid } => format!("Evidence collector {pid} did not finish in time; killed"),
+        CollectorNotice::TooMany => {
+            "Too many evidence collectors cannot be killed; no evidence is collected".to_owned()
         }
-        collector::CollectorNotice::TooMany => (
-            Priority::Warning,
-            "Too many evidence collectors cannot be killed; no evidence is collected".to_owned(),
-        ),
-        collector::CollectorNotice::SpawnFailed { errno } => {
-            (Priority::Warning, format!("Cannot start an evidence collector: {} ({errno})", errno.describe()))
+        CollectorNotice::SpawnFailed { errno } => {
+            format!("Cannot start an evidence collector: {} ({errno})", errno.describe())
         }
-        collector::CollectorNotice::Died { pid } => {
-            (Priority::Warning, format!("Evidence collector {pid} exited unexpectedly"))
-        }
-    }
+        CollectorNotice::Died { pid } => format!("Evidence collector {pid} exited unexpectedly"),
+    };
+    (Priority::Warning, text)
 }
 
-/// How pressing it is, and the sentence.
+/// A notice about a prober.
 #[must_use]
 pub fn of_prober(notice: &ProberNotice) -> (Priority, String) {
     match *notice {
@@ -38,29 +33,24 @@ pub fn of_prober(notice: &ProberNotice) -> (Priority, String) {
             Priority::Warning,
             format!("Prober {pid} does not respond (stopped?); another prober takes over its mounts"),
         ),
-        ProberNotice::SpawnFailed { error, retry_in } => (
-            Priority::Error,
-            format!(
-                "Cannot start a prober: {error}; mounts are not checked, next attempt in {}",
-                HumanDuration(retry_in)
-            ),
-        ),
-        ProberNotice::ThreadsFailed { pid, errno } => (
-            Priority::Error,
-            format!(
-                "Prober {pid} cannot start a thread: {}; some mounts are not checked",
-                SpawnError::System(errno)
-            ),
-        ),
-        ProberNotice::Stranded { pid, mounts: 0 } => {
-            (Priority::Warning, format!("Prober {pid} is stranded: it cannot be killed"))
+        ProberNotice::SpawnFailed { error, retry_in } => {
+            let retry = HumanDuration(retry_in);
+            let text =
+                format!("Cannot start a prober: {error}; mounts are not checked, next attempt in {retry}");
+            (Priority::Error, text)
         }
-        ProberNotice::Stranded { pid, mounts } => (
-            Priority::Warning,
-            format!(
-                "Prober {pid} is stranded: it cannot be killed while {mounts} of its probes hang in the kernel"
-            ),
-        ),
+        ProberNotice::ThreadsFailed { pid, errno } => {
+            let error = SpawnError::System(errno);
+            let text = format!("Prober {pid} cannot start a thread: {error}; some mounts are not checked");
+            (Priority::Error, text)
+        }
+        ProberNotice::Stranded { pid, mounts } => {
+            let probes = match mounts {
+                0 => String::new(),
+                n => format!(" while {n} of its probes hang in the kernel"),
+            };
+            (Priority::Warning, format!("Prober {pid} is stranded: it cannot be killed{probes}"))
+        }
         ProberNotice::StrandedExited { pid } => {
             (Priority::Notice, format!("Stranded prober {pid} has exited"))
         }
@@ -79,7 +69,7 @@ mod tests {
     use platform::Errno;
 
     #[test]
-    fn a_limit_is_called_one() {
+    fn eagain_is_reported_as_the_process_limit() {
         let (_, text) = of_prober(&ProberNotice::ThreadsFailed { pid: 72, errno: Errno::EAGAIN });
         let expected = "Prober 72 cannot start a thread: the limit of processes is reached (EAGAIN); some mounts are \
                         not checked";

@@ -1,29 +1,29 @@
-//! How much a message matters: the five of syslog's severities that are used here.
+//! Priorities of log messages: five of syslog's severities.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The severity of a message; the more pressing is the smaller, as in syslog.
+/// More urgent is smaller, as in syslog.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Priority {
-    /// A mount is dead: somebody has to act.
+    /// A mount is dead or missing.
     Error,
-    /// It is getting worse or stays bad.
+    /// A problem begins or persists.
     Warning,
-    /// A change that a person may want to know of.
+    /// A change worth knowing.
     Notice,
-    /// The regular course of things.
+    /// Routine.
     Info,
-    /// For those who look for a fault in the daemon itself.
+    /// For debugging the daemon.
     Debug,
 }
 
 impl Priority {
-    /// Every priority, the most pressing first.
+    /// The most urgent first.
     pub const ALL: [Priority; 5] =
         [Priority::Error, Priority::Warning, Priority::Notice, Priority::Info, Priority::Debug];
 
-    /// The word on the command line and in JSON.
+    /// The name on the command line and in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -35,7 +35,7 @@ impl Priority {
         }
     }
 
-    /// The number that syslog and journald know it by.
+    /// The number in syslog and the journal.
     #[must_use]
     pub const fn number(self) -> u8 {
         match self {
@@ -56,11 +56,11 @@ impl fmt::Display for Priority {
 
 impl FromStr for Priority {
     type Err = String;
-    fn from_str(word: &str) -> Result<Priority, String> {
-        let found = match word {
+    fn from_str(name: &str) -> Result<Priority, String> {
+        let found = match name {
             "err" => Some(Priority::Error),
             "warn" => Some(Priority::Warning),
-            _ => Priority::ALL.into_iter().find(|priority| priority.as_str() == word),
+            _ => Priority::ALL.into_iter().find(|priority| priority.as_str() == name),
         };
         found.ok_or_else(|| "use one of error, warning, notice, info, debug".to_owned())
     }

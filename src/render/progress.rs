@@ -1,39 +1,40 @@
-//! What `check` shows on a terminal while mounts let it wait: one line, drawn over itself and wiped at the end.
+//! The progress of `check` on a terminal: one line, redrawn in place and erased at the end.
 
+use super::HumanDuration;
 use super::escape::escape_os;
-use super::human_duration::HumanDuration;
+use super::status_summary::mounts;
 use super::table::fit;
 use crate::monitor::{Health, Status, Time};
 use std::io::{self, Write};
 use std::time::Duration;
 
-/// A check that is over sooner than this shows no progress: it would only flicker.
-const SHOWN_AFTER: Duration = Duration::from_millis(300);
+/// A shorter wait shows no progress: the line would only flicker.
+const MIN_WAIT: Duration = Duration::from_millis(300);
 
-/// `Waiting for 2 of 12 mounts; /mnt/x for 1.4s`, in less than `width` columns; none when there is nothing to tell.
+/// `Waiting for 2 of 12 mounts; /mnt/x for 1.4s`, in fewer than `width` columns; none when no mount is waited for.
 #[must_use]
 pub fn line(status: &Status, now: Time, width: usize) -> Option<String> {
     let pending = || status.mounts.iter().filter(|mount| mount.health == Health::Pending);
     let slowest =
         pending().filter(|mount| mount.waiting_since.is_some()).min_by_key(|mount| mount.waiting_since)?;
     let waited = now.since(slowest.waiting_since?);
-    if waited < SHOWN_AFTER {
+    if waited < MIN_WAIT {
         return None;
     }
-    let (open, total) = (pending().count(), status.total);
+    let (waiting, total) = (pending().count(), mounts(status.total));
     let path = escape_os(&slowest.mount.mountpoint);
-    // Tenths, so that something moves; the last column stays free, or terminals would wrap.
+    // Tenths show that the check is alive. The last column stays empty, because some terminals wrap there.
     let waited = if waited.as_secs() < 10 {
         format!("{:.1}s", waited.as_secs_f64())
     } else {
         HumanDuration(waited).to_string()
     };
-    let (start, end) = (format!("Waiting for {open} of {total} mounts; "), format!(" for {waited}"));
-    let room = width.saturating_sub(1 + start.len() + end.len());
-    Some(fit(&format!("{start}{}{end}", fit(&path, room)), width.saturating_sub(1)))
+    let (start, end) = (format!("Waiting for {waiting} of {total}; "), format!(" for {waited}"));
+    let path_width = width.saturating_sub(1 + start.len() + end.len());
+    Some(fit(&format!("{start}{}{end}", fit(&path, path_width)), width.saturating_sub(1)))
 }
 
-/// Draws the line on a terminal.
+/// Draws the line on a terminal, and erases it when it is dropped.
 #[derive(Debug)]
 pub struct Progress<W: Write> {
     terminal: W,
@@ -41,12 +42,11 @@ pub struct Progress<W: Write> {
 }
 
 impl<W: Write> Progress<W> {
-    /// Nothing is drawn yet.
     pub const fn new(terminal: W) -> Progress<W> {
         Progress { terminal, shown: None }
     }
 
-    /// Draws this line instead of the last one; none wipes it.
+    /// Replaces the line; none erases it.
     pub fn show(&mut self, line: Option<String>) -> io::Result<()> {
         if line == self.shown {
             return Ok(());
@@ -57,10 +57,9 @@ impl<W: Write> Progress<W> {
     }
 }
 
-/// The terminal is left clean however the check ends.
 impl<W: Write> Drop for Progress<W> {
     fn drop(&mut self) {
-        let _ = self.show(None); // a terminal that is gone needs no wiping
+        let _ = self.show(None); // the terminal may be gone
     }
 }
 
@@ -70,7 +69,7 @@ mod tests {
     use crate::render::samples::{at, mount, status, status_of};
 
     #[test]
-    fn the_slowest_is_named() {
+    fn line_names_the_slowest_mount() {
         let waiting = |path: &str, since: Option<f64>| {
             let mut one = status_of(mount(path, "nfs", "s:/", "rw", "rw"), Health::Pending);
             one.waiting_since = since.map(at);
@@ -93,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn drawn_once_and_wiped() {
+    fn line_is_drawn_once_and_erased() {
         let mut terminal = Vec::new();
         let mut progress = Progress::new(&mut terminal);
         for line in ["one", "one", "two"] {

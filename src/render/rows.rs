@@ -1,6 +1,8 @@
-//! What tables show of a mount: shared by the terminal's table, the status page and metrics.
+//! What tables show of a mount: the order and the cells of the terminal's table and of the status page.
 
-use crate::monitor::{Health, MountStatus};
+use super::HumanDuration;
+use crate::monitor::{Health, MountStatus, Reason, Time};
+use std::os::unix::ffi::OsStrExt as _;
 
 /// The order of tables: what needs attention comes first.
 pub(super) const fn health_rank(health: &Health) -> u8 {
@@ -11,6 +13,46 @@ pub(super) const fn health_rank(health: &Health) -> u8 {
         Health::Pending => 3,
         Health::Ok => 4,
         Health::Hidden => 5,
+    }
+}
+
+/// By [`health_rank`], then by path.
+pub(super) fn sort(mounts: &mut [&MountStatus]) {
+    mounts
+        .sort_by_key(|status| (health_rank(&status.health), status.mount.mountpoint.as_os_str().as_bytes()));
+}
+
+/// The state, with the error if there is one: `hung`, `failed ESTALE`.
+pub(super) fn state(health: &Health) -> String {
+    match health {
+        Health::Dead(failure) if failure.reason != Reason::Hung => match failure.errno {
+            Some(errno) => format!("failed {errno}"),
+            None => format!("failed {}", failure.reason.as_str()),
+        },
+        Health::Denied(errno) => format!("denied {errno}"),
+        health => health.as_str().to_owned(),
+    }
+}
+
+/// The duration of the last probe, or, as `>3s`, of the one that has no response.
+pub(super) fn latency(status: &MountStatus, now: Time) -> Option<String> {
+    match (&status.health, status.last_response, status.waiting_since) {
+        (Health::Ok | Health::Slow, Some(response), _) => Some(HumanDuration(response.took).to_string()),
+        (Health::Dead(_) | Health::Pending, _, Some(since)) => {
+            Some(format!(">{}", HumanDuration(now.since(since))))
+        }
+        (Health::Dead(failure), _, None) if failure.reason == Reason::Hung => {
+            Some(format!(">{}", HumanDuration(failure.waited)))
+        }
+        _ => None,
+    }
+}
+
+/// As `df` shows it; unknown for a mount that does not respond.
+pub(super) fn use_percent(status: &MountStatus) -> Option<f64> {
+    match status.health {
+        Health::Ok | Health::Slow => status.last_response?.usage?.percent(),
+        Health::Pending | Health::Dead(_) | Health::Denied(_) | Health::Hidden => None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Mounts and statuses for the tests of this module.
+//! Mounts and statuses for tests.
 
 use crate::monitor::{Failure, Health, LastResponse, MountStatus, ProbeSettings, Reason, Status, Time};
 use platform::{Call, DeviceNumber, Errno, Mount, MountKey, Usage};
@@ -45,7 +45,7 @@ pub(crate) fn at(seconds: f64) -> Time {
     Time::after_start(Duration::from_secs_f64(seconds))
 }
 
-/// A mount of this health; those that can have last_response have done so in 3 ms, half full.
+/// A mount of this health. One that responds did so in 3 ms (slow: 1.4 s) and is half full.
 pub(crate) fn status_of(mount: Arc<Mount>, health: Health) -> MountStatus {
     let usage = Usage {
         block_size: 4096,

@@ -1,24 +1,24 @@
-//! How bad it is if a mount is dead, as an operator sees it.
+//! The severity of a dead mount, set by rules.
 
 use super::Priority;
 use std::str::FromStr;
 
-/// How bad it is when a mount is dead or missing: a label that alerts are routed by.
+/// How urgent it is that a mount is dead or missing; alerts are routed by it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum Severity {
-    /// Somebody has to get up.
+    /// Act at once.
     #[default]
     Critical,
-    /// Somebody has to look at it.
+    /// Act soon.
     Warning,
-    /// Somebody may want to know.
+    /// For information.
     Info,
 }
 
 impl Severity {
-    /// The priority of a message about such a mount that would have this one if it were critical.
+    /// Lowers the priority of a message about a mount that is not critical.
     #[must_use]
-    pub fn soften(self, priority: Priority) -> Priority {
+    pub fn cap_priority(self, priority: Priority) -> Priority {
         match self {
             Severity::Critical => priority,
             Severity::Warning => priority.max(Priority::Warning),
@@ -26,7 +26,7 @@ impl Severity {
         }
     }
 
-    /// Its name in files, alerts and JSON.
+    /// The name in configuration files, alerts and JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -39,8 +39,8 @@ impl Severity {
 
 impl FromStr for Severity {
     type Err = String;
-    fn from_str(word: &str) -> Result<Severity, String> {
-        match word {
+    fn from_str(name: &str) -> Result<Severity, String> {
+        match name {
             "critical" => Ok(Severity::Critical),
             "warning" => Ok(Severity::Warning),
             "info" => Ok(Severity::Info),

@@ -1,29 +1,27 @@
-//! Everything that is known at one moment: the input of the renderers.
+//! The state of the daemon at one moment: the input of the renderers.
 
 use crate::monitor::{ProbeSettings, Status, Time};
 use std::time::SystemTime;
 
-/// Everything that is known at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// Grows with each snapshot.
+    /// Increases with each snapshot.
     pub serial: u64,
-    /// The mounts, the last run and the counters.
     pub status: Status,
-    /// The moment, on the monitor's clock.
+    /// Monitor time.
     pub at: Time,
-    /// The same moment, as the time of day.
+    /// The wall-clock time at `at`.
     pub wall: SystemTime,
-    /// How mounts are watched for which there is no rule.
+    /// The settings of mounts without a rule.
     pub settings: ProbeSettings,
-    /// Probers that are there, those that are lost among them.
+    /// Prober processes, stranded ones included.
     pub probers: usize,
-    /// Probers that were killed and are still there.
+    /// Prober processes that were killed and have not exited.
     pub probers_stranded: usize,
 }
 
 impl Snapshot {
-    /// The time of day at another moment of the monitor's clock.
+    /// The wall-clock time at another monitor time.
     #[must_use]
     pub fn wall_at(&self, time: Time) -> SystemTime {
         self.wall.checked_sub(self.at.since(time)).unwrap_or(SystemTime::UNIX_EPOCH)

@@ -1,40 +1,33 @@
-//! What the service manager shows of us: one line in `systemctl status`.
+//! The status line for the service manager, shown by `systemctl status`.
 
 use super::escape::escape_os;
+use super::status_summary::{are_dead, mounts};
 use crate::monitor::Status;
-use std::fmt::Write;
 
-/// Paths of dead mounts in the line: as many as people read.
+/// More paths are not read.
 const MAX_PATHS: usize = 10;
-/// No path leads beyond this. A datagram to systemd may have 4,096 bytes, and one path alone may be so long.
+/// A path that would exceed this is left out: the datagram to systemd is limited to 4,096 bytes, and so is a path.
 const MAX_BYTES: usize = 512;
 
-/// How many mounts are watched, and which are dead.
+/// `Watching 5 mounts; 1 is dead: /mnt/a`
 #[must_use]
 pub fn line(status: &Status) -> String {
-    let mut text =
-        format!("Watching {} {}; ", status.total, if status.total == 1 { "mount" } else { "mounts" });
+    let watching = format!("Watching {}; ", mounts(status.total));
     if status.last_run.is_none() && status.dead == 0 {
-        text.push_str("first run in progress");
-        return text;
+        return watching + "first run in progress";
     }
-    write!(text, "{} {} dead", status.dead, if status.dead == 1 { "is" } else { "are" })
-        .expect("a String takes everything");
+    let mut text = watching + &are_dead(status.dead);
     let mut shown = 0;
     for mount in status.mounts.iter().filter(|mount| mount.health.failure().is_some()) {
         let path = escape_os(&mount.mount.mountpoint);
-        if shown == MAX_PATHS {
-            break;
+        if shown < MAX_PATHS && text.len() + path.len() <= MAX_BYTES {
+            text.push_str(if shown == 0 { ": " } else { ", " });
+            text.push_str(&path);
+            shown += 1;
         }
-        if text.len() + path.len() > MAX_BYTES {
-            continue;
-        }
-        text.push_str(if shown == 0 { ": " } else { ", " });
-        text.push_str(&path);
-        shown += 1;
     }
     if shown > 0 && shown < status.dead {
-        write!(text, ", and {} more", status.dead - shown).expect("a String takes everything");
+        text.push_str(&format!(", and {} more", status.dead - shown));
     }
     text
 }
@@ -56,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn before_the_first_run_is_complete() {
+    fn first_run_is_reported_unless_mounts_are_dead() {
         let none = Status { last_run: None, ..status(vec![]) };
         assert_eq!(line(&none), "Watching 0 mounts; first run in progress");
         let one = Status { last_run: None, ..status(vec![dead("/mnt/a")]) };
@@ -64,14 +57,14 @@ mod tests {
     }
 
     #[test]
-    fn the_dead_are_named_and_a_line_is_a_line() {
+    fn dead_mounts_are_named_in_one_line() {
         assert_eq!(line(&after_a_run(vec![])), "Watching 0 mounts; 0 are dead");
         let two = after_a_run(vec![dead("/mnt/a"), dead("/mnt/b\nREADY=1")]);
         assert_eq!(line(&two), "Watching 2 mounts; 2 are dead: /mnt/a, /mnt/b\\012READY=1");
     }
 
     #[test]
-    fn it_stays_short() {
+    fn line_is_bounded() {
         let many = after_a_run((0..40).map(|n| dead(&format!("/mnt/{n}"))).collect());
         let text = line(&many);
         assert!(text.starts_with("Watching 40 mounts; 40 are dead: /mnt/0, /mnt/1, "), "{text}");

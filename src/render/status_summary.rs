@@ -1,47 +1,46 @@
-//! What a whole status comes to: the counts behind summaries, plugin lines and exit statuses.
+//! The counts of a status, and what follows from them: summary lines and the exit status.
 
 use crate::monitor::{Health, Status};
 
-/// How many mounts are in which state.
+/// Mounts by state.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct StatusSummary {
-    /// All but the hidden.
+    /// All mounts but the hidden ones.
     pub total: usize,
     /// Hung or failed.
     pub dead: usize,
-    /// Late, but alive.
+    /// They respond, but late.
     pub slow: usize,
-    /// Alive.
+    /// They respond in time.
     pub ok: usize,
-    /// Not ours to ask.
+    /// The kernel refuses access to the daemon's user.
     pub denied: usize,
-    /// Not judged yet, or because no prober could be had.
+    /// Not judged yet, or no prober could be started.
     pub pending: usize,
-    /// Under another mount.
+    /// Hidden by other mounts.
     pub hidden: usize,
-    /// Expected, and not there.
+    /// Expected mounts that are not mounted.
     pub missing: usize,
 }
 
 impl StatusSummary {
-    /// Counts.
+    /// Counts the mounts of a status.
     #[must_use]
     pub fn of(status: &Status) -> StatusSummary {
-        let mut verdict = StatusSummary::default();
+        let mut summary = StatusSummary { missing: status.missing(), ..StatusSummary::default() };
         for mount in &status.mounts {
             let count = match mount.health {
-                Health::Pending => &mut verdict.pending,
-                Health::Ok => &mut verdict.ok,
-                Health::Slow => &mut verdict.slow,
-                Health::Dead(_) => &mut verdict.dead,
-                Health::Denied(_) => &mut verdict.denied,
-                Health::Hidden => &mut verdict.hidden,
+                Health::Pending => &mut summary.pending,
+                Health::Ok => &mut summary.ok,
+                Health::Slow => &mut summary.slow,
+                Health::Dead(_) => &mut summary.dead,
+                Health::Denied(_) => &mut summary.denied,
+                Health::Hidden => &mut summary.hidden,
             };
             *count += 1;
         }
-        verdict.missing = status.missing();
-        verdict.total = status.mounts.len() - verdict.hidden;
-        verdict
+        summary.total = status.mounts.len() - summary.hidden;
+        summary
     }
 
     /// The exit status of `check`, `status` and `--once-only`: 1 if a mount is dead or missing, 2 if one could not be
@@ -55,21 +54,43 @@ impl StatusSummary {
         }
     }
 
-    /// `Checked 5 mounts; 1 is dead; 1 slow; 2 cannot be checked`
-    #[must_use]
-    pub fn summary(&self) -> String {
-        let mut summary = super::messages::checked(self.total, self.dead);
-        for (count, what) in [
+    /// `; 1 missing; 2 slow`: the counts that are not zero, without total and dead.
+    pub(super) fn other_counts(&self) -> String {
+        [
             (self.missing, "missing"),
             (self.slow, "slow"),
             (self.denied, "cannot be checked"),
             (self.pending, "could not be judged"),
             (self.hidden, "hidden under other mounts"),
-        ] {
-            if count > 0 {
-                summary.push_str(&format!("; {count} {what}"));
-            }
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("; {count} {what}"))
+        .collect()
+    }
+}
+
+/// `1 mount`, `5 mounts`
+pub(super) fn mounts(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "mount" } else { "mounts" })
+}
+
+/// `0 are dead`, `1 is dead`
+pub(super) fn are_dead(count: usize) -> String {
+    format!("{count} {} dead", if count == 1 { "is" } else { "are" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_status_reports_the_dead_before_the_unjudged() {
+        for (dead, missing, pending, expected) in
+            [(0, 0, 0, 0), (1, 0, 0, 1), (0, 1, 1, 1), (0, 0, 1, 2), (1, 0, 1, 1)]
+        {
+            let summary = StatusSummary { dead, missing, pending, ..StatusSummary::default() };
+            assert_eq!(summary.exit_status(), expected, "{summary:?}");
         }
-        summary
     }
 }

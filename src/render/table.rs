@@ -1,91 +1,73 @@
-//! The answer of `check` for people: a table.
+//! The table of `check` and `status`.
 
 use super::StatusSummary;
 use super::escape::escape_os;
-use super::evidence::said;
-use super::human_duration::HumanDuration;
-use crate::monitor::{ExpectedStatus, Health, MountStatus, Reason, Status, Time};
-use std::os::unix::ffi::OsStrExt as _;
+use super::evidence::evidence_summary;
+use super::rows;
+use super::status_summary::{are_dead, mounts};
+use crate::monitor::{ExpectedStatus, Health, MountStatus, Status, Time};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// How a table may look.
+/// The style of a table.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Style {
-    /// Columns of the terminal; none where it is no terminal, and then nothing is shortened.
+    /// Columns of the terminal; none: nothing is shortened.
     pub width: Option<usize>,
-    /// Are colours wanted?
+    /// Whether states are coloured.
     pub colours: bool,
 }
 
 /// Columns between two cells.
 const GAP: usize = 2;
-/// Before what is known of a dead mount, below its row.
-const KNOWN: &str = "    ";
-/// What device and path share at least, however narrow the terminal is: below this nothing can be told apart.
+/// Precedes the evidence of a dead mount, in a line of its own below the row.
+const INDENT: &str = "    ";
+/// Columns that device and path always share, however narrow the terminal is: shorter names are indistinguishable.
 const MIN_NAMES: usize = 24;
 
-const COLUMNS: [&str; 6] = ["STATE", "LATENCY", "USE%", "TYPE", "DEVICE", "PATH"];
-const RED: &str = "1;31";
+const HEADER: [&str; 6] = ["STATE", "LATENCY", "USE%", "TYPE", "DEVICE", "PATH"];
+const LATENCY: usize = 1;
+const USE: usize = 2;
 const DEVICE: usize = 4;
 const PATH: usize = 5;
 
-/// The table and, after an empty line, its summary. Missing mounts come first, then dead ones, and hidden ones last;
-/// those that are alike are in the order of their paths.
+const RED: &str = "1;31";
+const YELLOW: &str = "33";
+const GREEN: &str = "32";
+
+struct Row {
+    cells: [String; 6],
+    colour: Option<&'static str>,
+    evidence: String,
+}
+
+/// The table and its summary: missing mounts, dead ones, and so on by [`rows::health_rank`] and path.
 #[must_use]
 pub fn table(status: &Status, now: Time, style: Style) -> String {
-    let mut mounts: Vec<&MountStatus> = status.mounts.iter().collect();
-    mounts.sort_by_key(|mount| (rank(&mount.health), mount.mount.mountpoint.as_os_str().as_bytes()));
-    let mut rows = vec![COLUMNS.map(str::to_owned)];
-    let missing = status.missing();
-    rows.extend(status.missing_mounts().map(missing_cells));
-    rows.extend(mounts.iter().map(|mount| cells(mount, now)));
+    let mut sorted: Vec<&MountStatus> = status.mounts.iter().collect();
+    rows::sort(&mut sorted);
+    let header = Row { cells: HEADER.map(str::to_owned), colour: None, evidence: String::new() };
+    let rows: Vec<Row> = std::iter::once(header)
+        .chain(status.missing_mounts().map(missing_row))
+        .chain(sorted.into_iter().map(|mount| row(mount, now)))
+        .collect();
     let widths = widths(&rows, style.width);
+    let evidence_width =
+        style.width.map_or(usize::MAX, |width| width.saturating_sub(INDENT.len()).max(MIN_NAMES));
     let mut text = String::new();
-    for (index, row) in rows.iter().enumerate() {
-        let colour = match index.checked_sub(1) {
-            None => None,
-            Some(row) if row < missing => Some(RED),
-            Some(row) => colour(&mounts[row - missing].health),
-        };
-        let colour = colour.filter(|_| style.colours);
-        let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let cell = fit(cell, widths[column]);
-            let padding = " ".repeat(widths[column].saturating_sub(cell.width()));
-            match (column, colour) {
-                (0, Some(colour)) => line.push_str(&format!("\x1b[{colour}m{cell}\x1b[0m{padding}")),
-                (1 | 2, _) => line.push_str(&format!("{padding}{cell}")),
-                _ => line.push_str(&format!("{cell}{padding}")),
-            }
-            line.push_str(&" ".repeat(GAP));
-        }
-        text.push_str(line.trim_end());
+    for row in &rows {
+        text.push_str(line(row, widths, style.colours).trim_end());
         text.push('\n');
-        let mount = index.checked_sub(1 + missing).map(|mount| mounts[mount]);
-        let known = mount.and_then(|mount| mount.health.failure()).map(said);
-        if let Some(known) = known.filter(|known| !known.is_empty()) {
-            // What is known of a dead mount has a line of its own, which no column has room for.
-            let room =
-                style.width.map_or(usize::MAX, |width| width.saturating_sub(KNOWN.len()).max(MIN_NAMES));
-            text.push_str(&format!("{KNOWN}{}\n", cut(&known, room)));
+        if !row.evidence.is_empty() {
+            text.push_str(&format!("{INDENT}{}\n", truncate(&row.evidence, evidence_width)));
         }
     }
-    text.push('\n');
-    text.push_str(&StatusSummary::of(status).summary());
-    text.push('\n');
+    text.push_str(&format!("\n{}\n", summary(&StatusSummary::of(status))));
     text
 }
 
-/// The more it needs a look, the lower.
-const fn rank(health: &Health) -> u8 {
-    match health {
-        Health::Dead(_) => 0,
-        Health::Slow => 1,
-        Health::Denied(_) => 2,
-        Health::Pending => 3,
-        Health::Ok => 4,
-        Health::Hidden => 5,
-    }
+/// `Checked 5 mounts; 1 is dead; 1 slow; 2 cannot be checked`
+fn summary(summary: &StatusSummary) -> String {
+    format!("Checked {}; {}{}", mounts(summary.total), are_dead(summary.dead), summary.other_counts())
 }
 
 /// The dead mount points, one in each line.
@@ -95,74 +77,66 @@ pub fn bad_mounts(status: &Status) -> String {
     dead.map(|mount| format!("{}\n", escape_os(&mount.mount.mountpoint))).collect()
 }
 
-fn missing_cells(missing: &ExpectedStatus) -> [String; 6] {
+fn missing_row(missing: &ExpectedStatus) -> Row {
     let unknown = || "-".to_owned();
     let path = escape_os(&missing.expected.mountpoint).into_owned();
-    ["missing".to_owned(), unknown(), unknown(), unknown(), missing.expected.what.clone(), path]
+    let cells = ["missing".to_owned(), unknown(), unknown(), unknown(), missing.expected.what.clone(), path];
+    Row { cells, colour: Some(RED), evidence: String::new() }
 }
 
-fn cells(mount: &MountStatus, now: Time) -> [String; 6] {
-    let latency = match (&mount.health, mount.last_response, mount.waiting_since) {
-        (Health::Ok | Health::Slow, Some(answer), _) => HumanDuration(answer.took).to_string(),
-        (Health::Dead(failure), _, None) if failure.reason == Reason::Hung => {
-            format!(">{}", HumanDuration(failure.waited))
-        }
-        (Health::Dead(_) | Health::Pending, _, Some(since)) => {
-            format!(">{}", HumanDuration(now.since(since)))
-        }
-        _ => "-".to_owned(),
-    };
-    let used = use_percent(mount).map_or("-".to_owned(), |percent| format!("{:.0}%", percent.ceil()));
-    let fstype = escape_os(&mount.mount.fstype).into_owned();
-    let device = escape_os(&mount.mount.device).into_owned();
-    [state(&mount.health), latency, used, fstype, device, escape_os(&mount.mount.mountpoint).into_owned()]
-}
-
-pub(super) fn state(health: &Health) -> String {
-    match health {
-        Health::Dead(failure) if failure.reason != Reason::Hung => match failure.errno {
-            Some(errno) => format!("failed {errno}"),
-            None => format!("failed {}", failure.reason.as_str()),
-        },
-        Health::Denied(errno) => format!("denied {errno}"),
-        Health::Pending | Health::Ok | Health::Slow | Health::Dead(_) | Health::Hidden => {
-            health.as_str().to_owned()
-        }
-    }
-}
-
-/// As `df` shows it; only of a mount that answers, for nobody knows it of another.
-pub(super) fn use_percent(mount: &MountStatus) -> Option<f64> {
-    match mount.health {
-        Health::Ok | Health::Slow => mount.last_response?.usage?.percent(),
-        Health::Pending | Health::Dead(_) | Health::Denied(_) | Health::Hidden => None,
+fn row(status: &MountStatus, now: Time) -> Row {
+    let unknown = || "-".to_owned();
+    let percent = rows::use_percent(status).map(|percent| format!("{:.0}%", percent.ceil()));
+    let [fstype, device, path] =
+        [status.mount.fstype.as_os_str(), &status.mount.device, status.mount.mountpoint.as_os_str()]
+            .map(|name| escape_os(name).into_owned());
+    let state = rows::state(&status.health);
+    let latency = rows::latency(status, now).unwrap_or_else(unknown);
+    Row {
+        cells: [state, latency, percent.unwrap_or_else(unknown), fstype, device, path],
+        colour: colour(&status.health),
+        evidence: status.health.failure().map(evidence_summary).unwrap_or_default(),
     }
 }
 
 const fn colour(health: &Health) -> Option<&'static str> {
     match health {
         Health::Dead(_) => Some(RED),
-        Health::Slow | Health::Denied(_) | Health::Pending => Some("33"),
-        Health::Ok => Some("32"),
+        Health::Slow | Health::Denied(_) | Health::Pending => Some(YELLOW),
+        Health::Ok => Some(GREEN),
         Health::Hidden => None,
     }
 }
 
-fn widths(rows: &[[String; 6]], terminal: Option<usize>) -> [usize; 6] {
+fn line(row: &Row, widths: [usize; 6], has_colours: bool) -> String {
+    let mut line = String::new();
+    for (column, cell) in row.cells.iter().enumerate() {
+        let cell = fit(cell, widths[column]);
+        let padding = " ".repeat(widths[column].saturating_sub(cell.width()) + GAP);
+        match (column, row.colour.filter(|_| has_colours)) {
+            (0, Some(colour)) => line.push_str(&format!("\x1b[{colour}m{cell}\x1b[0m{padding}")),
+            (LATENCY | USE, _) => line.push_str(&format!("{}{cell}{}", &padding[GAP..], &padding[..GAP])),
+            _ => line.push_str(&format!("{cell}{padding}")),
+        }
+    }
+    line
+}
+
+fn widths(rows: &[Row], terminal: Option<usize>) -> [usize; 6] {
     let mut widths = [0; 6];
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
+        for (width, cell) in widths.iter_mut().zip(&row.cells) {
             *width = cell.width().max(*width);
         }
     }
     let Some(terminal) = terminal else { return widths };
     let others: usize = widths[..DEVICE].iter().sum::<usize>() + GAP * PATH;
-    let room = terminal.saturating_sub(others).max(MIN_NAMES);
+    let available = terminal.saturating_sub(others).max(MIN_NAMES);
     let (device, path) = (widths[DEVICE], widths[PATH]);
-    if device + path > room {
-        // The path is what people look for: it gets most of the room.
-        widths[PATH] = path.min(room.saturating_sub(device).max(room * 3 / 5));
-        widths[DEVICE] = room - widths[PATH];
+    if device + path > available {
+        // The path identifies the mount: it gets at least three fifths.
+        widths[PATH] = path.min(available.saturating_sub(device).max(available * 3 / 5));
+        widths[DEVICE] = available - widths[PATH];
     }
     widths
 }
@@ -172,40 +146,33 @@ pub(super) fn fit(text: &str, columns: usize) -> String {
     if text.width() <= columns {
         return text.to_owned();
     }
-    let take = |characters: &mut dyn Iterator<Item = char>, mut room: usize| -> Vec<char> {
-        characters
-            .take_while(|c| {
-                let fits = c.width().unwrap_or(0) <= room;
-                room = room.saturating_sub(c.width().unwrap_or(0));
-                fits
-            })
-            .collect()
-    };
-    let room = columns.saturating_sub(1);
-    let mut short: String = take(&mut text.chars(), room / 2).into_iter().collect();
-    short.push('…');
-    short.extend(take(&mut text.chars().rev(), room - room / 2).into_iter().rev());
-    short
+    let available = columns.saturating_sub(1);
+    let end: Vec<char> = fitting(text.chars().rev(), available - available / 2);
+    fitting(text.chars(), available / 2).into_iter().chain(['…']).chain(end.into_iter().rev()).collect()
 }
 
-/// The start of a text, in at most this many columns.
-fn cut(text: &str, columns: usize) -> String {
+/// The start of the text in at most this many columns, with `…` behind it.
+fn truncate(text: &str, columns: usize) -> String {
     if text.width() <= columns {
         return text.to_owned();
     }
-    let mut short = String::new();
-    let mut room = columns.saturating_sub(1);
-    for c in text.chars() {
-        let Some(left) = room.checked_sub(c.width().unwrap_or(0)) else { break };
-        room = left;
-        short.push(c);
-    }
-    short + "…"
+    fitting(text.chars(), columns.saturating_sub(1)).into_iter().chain(['…']).collect()
+}
+
+/// The first characters, in at most this many columns.
+fn fitting(characters: impl Iterator<Item = char>, mut columns: usize) -> Vec<char> {
+    let fits = |c: &char| {
+        let rest = columns.checked_sub(c.width().unwrap_or(0));
+        columns = rest.unwrap_or(0);
+        rest.is_some()
+    };
+    characters.take_while(fits).collect()
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::monitor::Reason;
     use crate::render::evidence::tests::{of_nfs, with};
     use crate::render::samples::{at, failure, mount, status, status_of};
     use platform::Errno;
@@ -229,7 +196,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_table() {
+    fn table_is_sorted_and_aligned() {
         let expected = "\
 STATE          LATENCY  USE%  TYPE  DEVICE          PATH
 hung               >4s     -  nfs4  server:/export  /mnt/hung
@@ -247,19 +214,21 @@ Checked 6 mounts; 2 are dead; 1 slow; 1 cannot be checked; 1 could not be judged
     }
 
     #[test]
-    fn what_is_known_fits_into_a_narrow_terminal() {
+    fn evidence_is_truncated_in_a_narrow_terminal() {
         for width in [40, 60, 80] {
             let table = table(&sample(), at(12.0), Style { width: Some(width), colours: false });
-            let known = table.lines().nth(2).unwrap();
+            let evidence = table.lines().nth(2).unwrap();
             assert!(
-                known.width() <= width && known.starts_with("    NFS server") && known.ends_with('…'),
-                "{known}"
+                evidence.width() <= width
+                    && evidence.starts_with("    NFS server")
+                    && evidence.ends_with('…'),
+                "{evidence}"
             );
         }
     }
 
     #[test]
-    fn mounts_that_are_alike_are_in_the_order_of_their_paths() {
+    fn mounts_of_the_same_health_are_sorted_by_path() {
         let dead = || Health::Dead(failure(Reason::Hung, None, 3.0));
         let mounts =
             [("/b", Health::Ok), ("/z", dead()), ("/", Health::Ok), ("/a", Health::Ok), ("/c", dead())]
@@ -270,7 +239,7 @@ Checked 6 mounts; 2 are dead; 1 slow; 1 cannot be checked; 1 could not be judged
     }
 
     #[test]
-    fn bad_mounts_are_paths_in_lines() {
+    fn bad_mounts_are_one_path_per_line() {
         assert_eq!(bad_mounts(&sample()), "/mnt/hung\n/s\n");
         let odd = status_of(
             mount("/a b\n", "nfs", "s:/", "rw", "rw"),

@@ -5,6 +5,7 @@ use crate::output::http_client::host_name;
 use crate::render::Message;
 use crate::render::escape::escape_os;
 use crate::render::json::{self, EventRecord};
+use serde_json::Value;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,35 +25,40 @@ pub(super) struct Payload {
 impl Payload {
     /// The object, on one line without a line end.
     pub(super) fn object(&self) -> String {
-        json::object_from(&self.message, &host_name(), self.severity)
+        json::host_event(&self.message, &host_name(), self.severity)
     }
 
     /// The variables of a command. All are always set, so that a script may be strict about unset ones.
     pub(super) fn environment(&self) -> Vec<(&'static str, OsString)> {
         let record = EventRecord::new(&self.message);
-        let text = |value: Option<&str>| OsString::from(cut(value.unwrap_or_default(), MAX_VALUE));
+        let text = |field: &str| -> OsString {
+            match record.get(field) {
+                Some(Value::String(text)) => cut(text, MAX_VALUE).into(),
+                Some(other) => other.to_string().into(),
+                None => OsString::new(),
+            }
+        };
         // The bytes of the kernel, for commands that act on the mount.
         let mountpoint = self.mountpoint().map(|path| path.as_os_str().to_owned());
         let device = self.message.event.as_ref().and_then(Event::mount).map(|mount| mount.device.clone());
-        let lasted = record.lasted_seconds.map(|seconds| format!("{seconds:?}"));
         vec![
             ("PATH", PATH.into()),
             ("LANG", "C.UTF-8".into()),
-            ("MSM_EVENT", record.event.into()),
-            ("MSM_TIME", record.time.as_str().into()),
-            ("MSM_PRIORITY", record.priority.into()),
+            ("MSM_EVENT", text("event")),
+            ("MSM_TIME", text("time")),
+            ("MSM_PRIORITY", text("priority")),
             ("MSM_SEVERITY", self.severity.into()),
             ("MSM_HOST", host_name().into()),
-            ("MSM_MESSAGE", text(Some(record.message))),
+            ("MSM_MESSAGE", text("message")),
             ("MSM_MOUNTPOINT", mountpoint.unwrap_or_default()),
             ("MSM_DEVICE", device.unwrap_or_default()),
-            ("MSM_FSTYPE", text(record.fstype.as_deref())),
-            ("MSM_STATE", text(record.state)),
-            ("MSM_REASON", text(record.reason)),
-            ("MSM_ERRNO", text(record.errno.as_deref())),
-            ("MSM_BEHIND", text(record.behind.as_deref())),
-            ("MSM_WAS", text(record.was)),
-            ("MSM_LASTED_SECONDS", lasted.unwrap_or_default().into()),
+            ("MSM_FSTYPE", text("fstype")),
+            ("MSM_STATE", text("state")),
+            ("MSM_REASON", text("reason")),
+            ("MSM_ERRNO", text("errno")),
+            ("MSM_BEHIND", text("behind")),
+            ("MSM_WAS", text("was")),
+            ("MSM_LASTED_SECONDS", text("lasted_seconds")),
         ]
     }
 
@@ -84,7 +90,6 @@ mod tests {
     use super::*;
     use crate::monitor::Reason;
     use crate::render::{messages, samples};
-    use serde_json::Value;
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     use std::time::{Duration, SystemTime};
@@ -108,7 +113,7 @@ mod tests {
         assert_eq!(object["severity"], "warning");
         assert_eq!(object["host"], host_name());
         assert_eq!(object["mountpoint"], "/mnt/a\\012b\\377");
-        let plain: Value = serde_json::from_str(&json::object(&payload.message)).unwrap();
+        let plain: Value = serde_json::from_str(&json::event(&payload.message)).unwrap();
         for (field, value) in plain.as_object().unwrap() {
             assert_eq!(&object[field], value, "{field}");
         }

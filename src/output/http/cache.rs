@@ -1,4 +1,4 @@
-//! What is made from a snapshot is made once, however many ask for it.
+//! Renders each snapshot once, for any number of clients.
 
 use crate::render::Snapshot;
 use axum::body::Bytes;
@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Makes bytes from a snapshot.
+/// Renders a snapshot.
 pub type Renderer = Arc<dyn Fn(&Snapshot) -> Vec<u8> + Send + Sync>;
 
 pub(super) struct Cache {
@@ -27,17 +27,17 @@ impl Cache {
         Cache { render, last: Mutex::new(None) }
     }
 
-    /// The bytes of this snapshot, as they are or compressed.
-    pub(super) fn get(&self, snapshot: &Snapshot, gzip: bool) -> Bytes {
+    /// The rendered snapshot, plain or compressed.
+    pub(super) fn get(&self, snapshot: &Snapshot, is_gzip: bool) -> Bytes {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        // The old bytes go before the new ones are made: with very many mounts each are megabytes.
+        // The old text is freed first: with very many mounts each is megabytes.
         last.take_if(|rendered| rendered.serial != snapshot.serial);
         let rendered = last.get_or_insert_with(|| Rendered {
             serial: snapshot.serial,
             plain: (self.render)(snapshot).into(),
             gzip: None,
         });
-        if gzip {
+        if is_gzip {
             rendered.gzip.get_or_insert_with(|| compress(&rendered.plain)).clone()
         } else {
             rendered.plain.clone()
@@ -46,12 +46,12 @@ impl Cache {
 }
 
 fn compress(plain: &[u8]) -> Bytes {
-    // Names repeat: the fastest level is within a quarter of the best.
+    // Names repeat, so the fastest level is within a quarter of the best.
     let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 8), Compression::fast());
-    encoder.write_all(plain).and_then(|()| encoder.finish()).expect("a Vec takes everything").into()
+    encoder.write_all(plain).and_then(|()| encoder.finish()).expect("writing to a Vec does not fail").into()
 }
 
-/// Does this client take gzip?
+/// Whether the client accepts gzip.
 pub(super) fn wants_gzip(headers: &HeaderMap) -> bool {
     let mut codings = headers
         .get_all(header::ACCEPT_ENCODING)
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_is_rendered_once() {
+    fn snapshot_is_rendered_once() {
         let count = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&count);
         let cache = Cache::new(Arc::new(move |snapshot| {
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_gzip() {
+    fn accept_encoding_is_understood() {
         for (value, wanted) in [
             ("gzip", true),
             ("deflate, gzip;q=1.0, *;q=0.5", true),

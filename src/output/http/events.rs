@@ -1,88 +1,107 @@
-//! `/api/v1/events`: server-sent events. Nothing is queued for a client: it keeps its place in the daemon's ring of
-//! events, so one that is too slow costs nothing; it loses the oldest and is told how many.
+//! `/api/v1/events`: server-sent events. Nothing is queued for a client: it has a position in the event log, so a slow
+//! one costs nothing; it misses the oldest events and learns how many.
 
-use super::limits::{EVENTS_AT_ONCE, HEARTBEAT};
-use crate::output::Missed;
-use crate::output::SharedState;
+use super::limits::{EVENTS_AT_ONCE, HEARTBEAT_INTERVAL};
+use crate::output::{Missed, SharedState};
 use crate::render::json;
 use axum::body::{Body, Bytes};
+use axum::http::HeaderMap;
 use futures_util::stream;
 use std::convert::Infallible;
-use std::fmt::Write as _;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 
-/// Where a client begins.
+/// Tells the client at once that it is connected, and to return soon after a restart of the daemon.
+const PREAMBLE: &str = "retry: 2000\n: connected\n\n";
+
+/// The first event of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum From {
-    /// With what is yet to come.
+enum StartFrom {
+    /// The next event.
     Now,
-    /// After the event of this number.
+    /// The one after this number.
     After(u64),
 }
 
-/// What a client wants to get.
-pub(super) struct Wish {
-    pub(super) from: From,
-    /// Is it to be told of new snapshots too?
-    pub(super) snapshots: bool,
+/// The parameters of a request.
+pub(super) struct EventQuery {
+    start: StartFrom,
+    has_snapshots: bool,
 }
 
-/// The stream as it is made, step by step.
-struct Follower {
-    live: SharedState,
-    news: watch::Receiver<()>,
-    /// The last event that was written.
+impl EventQuery {
+    pub(super) fn parse(query: &[(String, String)], headers: &HeaderMap) -> Result<EventQuery, &'static str> {
+        let after = |number: &str| number.parse().ok().map(StartFrom::After);
+        let mut parsed = EventQuery { start: StartFrom::Now, has_snapshots: false };
+        for (key, value) in query {
+            match (key.as_str(), value.as_str()) {
+                ("after", number) => parsed.start = after(number).ok_or("after: must be an event number")?,
+                ("snapshots", "1") => parsed.has_snapshots = true,
+                ("snapshots", "0") => parsed.has_snapshots = false,
+                _ => return Err("unknown parameter; use after or snapshots"),
+            }
+        }
+        // A client that reconnects repeats its first URL; the header is newer.
+        if let Some(last) = headers.get("last-event-id").and_then(|value| value.to_str().ok()) {
+            parsed.start = after(last).ok_or("Last-Event-ID: must be an event number")?;
+        }
+        Ok(parsed)
+    }
+}
+
+struct EventStream {
+    state: SharedState,
+    /// Changes with each event and each snapshot.
+    changes: watch::Receiver<()>,
+    /// The last event that was sent.
     last: u64,
-    /// The last snapshot that was told; none if nobody wants to know.
+    /// The last snapshot that was sent; none if the client wants none.
     serial: Option<u64>,
-    greeted: bool,
-    _place: OwnedSemaphorePermit,
+    is_started: bool,
+    _permit: OwnedSemaphorePermit,
 }
 
-/// The events, for as long as the client stays.
+/// The stream of events; it ends with the client or the daemon.
 pub(super) fn body(
-    live: &SharedState,
-    news: watch::Receiver<()>,
-    wish: &Wish,
-    place: OwnedSemaphorePermit,
+    state: &SharedState,
+    changes: watch::Receiver<()>,
+    query: &EventQuery,
+    permit: OwnedSemaphorePermit,
 ) -> Body {
-    let newest = live.events().last();
-    let last = match wish.from {
-        From::Now => newest,
-        // Numbers begin anew with the daemon: whoever knows one that was not given yet knows nothing of this daemon.
-        From::After(after) if after > newest => 0,
-        From::After(after) => after,
+    let newest = state.events().last();
+    let last = match query.start {
+        StartFrom::Now => newest,
+        // Numbers restart with the daemon: a number from the future belongs to an earlier daemon.
+        StartFrom::After(after) if after > newest => 0,
+        StartFrom::After(after) => after,
     };
-    let follower = Follower {
-        live: live.clone(),
-        news,
+    let stream = EventStream {
+        state: state.clone(),
+        changes,
         last,
-        serial: wish.snapshots.then_some(0),
-        greeted: false,
-        _place: place,
+        serial: query.has_snapshots.then_some(0),
+        is_started: false,
+        _permit: permit,
     };
-    Body::from_stream(stream::unfold(follower, |mut follower| async move {
-        let text = follower.next().await?;
-        Some((Ok::<Bytes, Infallible>(text.into()), follower))
+    Body::from_stream(stream::unfold(stream, |mut stream| async move {
+        let text = stream.next().await?;
+        Some((Ok::<Bytes, Infallible>(text.into()), stream))
     }))
 }
 
-impl Follower {
-    /// What is to be written next; none when the daemon ends.
+impl EventStream {
+    /// The next text; none when the daemon stops.
     async fn next(&mut self) -> Option<String> {
-        if !self.greeted {
-            self.greeted = true;
-            // Lets the client know at once that it is connected, and return soon after a restart.
-            return Some("retry: 2000\n: connected\n\n".to_owned());
+        if !std::mem::replace(&mut self.is_started, true) {
+            return Some(PREAMBLE.to_owned());
         }
         loop {
-            self.news.mark_unchanged();
-            let text = self.take();
+            self.changes.mark_unchanged();
+            let text = self.read();
             if !text.is_empty() {
                 return Some(text);
             }
-            match timeout(HEARTBEAT, self.news.changed()).await {
+            match timeout(HEARTBEAT_INTERVAL, self.changes.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return None,
                 Err(_) => return Some(": keep-alive\n\n".to_owned()),
@@ -90,25 +109,22 @@ impl Follower {
         }
     }
 
-    fn take(&mut self) -> String {
+    fn read(&mut self) -> String {
         let mut text = String::new();
-        let (events, Missed(missed)) = self.live.events().after(self.last, EVENTS_AT_ONCE);
+        let (events, Missed(missed)) = self.state.events().after(self.last, EVENTS_AT_ONCE);
         if missed > 0 {
             let number = self.last + missed;
-            write!(text, "event: missed\nid: {number}\ndata: {{\"missed\":{missed}}}\n\n")
-                .expect("a String takes everything");
+            text += &format!("event: missed\nid: {number}\ndata: {{\"missed\":{missed}}}\n\n");
         }
         for event in events {
-            let object = json::object(&event.message);
-            write!(text, "id: {}\ndata: {object}\n\n", event.number).expect("a String takes everything");
+            text += &format!("id: {}\ndata: {}\n\n", event.number, json::event(&event.message));
             self.last = event.number;
         }
-        if let Some(told) = self.serial
-            && let Some(latest) = self.live.latest().filter(|latest| latest.serial > told)
+        if let Some(sent) = self.serial
+            && let Some(latest) = self.state.latest().filter(|latest| latest.serial > sent)
         {
             self.serial = Some(latest.serial);
-            write!(text, "event: snapshot\ndata: {{\"serial\":{}}}\n\n", latest.serial)
-                .expect("a String takes everything");
+            text += &format!("event: snapshot\ndata: {{\"serial\":{}}}\n\n", latest.serial);
         }
         text
     }
@@ -117,46 +133,44 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::Message;
-    use crate::render::Priority;
+    use crate::render::{Message, Priority};
     use std::sync::Arc;
     use std::time::SystemTime;
     use tokio::sync::Semaphore;
 
-    fn follower(live: &SharedState, last: u64) -> (Follower, watch::Sender<()>) {
-        let (tell, news) = watch::channel(());
-        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let live = live.clone();
-        (Follower { live, news, last, serial: None, greeted: true, _place: place }, tell)
+    fn stream_after(state: &SharedState, last: u64) -> EventStream {
+        let (_, changes) = watch::channel(());
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        EventStream { state: state.clone(), changes, last, serial: None, is_started: true, _permit: permit }
     }
 
-    fn tell(live: &SharedState, count: usize) {
+    fn add_events(state: &SharedState, count: usize) {
         for n in 0..count {
             let text = format!("event\u{85} {n}");
             let time = SystemTime::UNIX_EPOCH;
-            live.add_event(Arc::new(Message { time, priority: Priority::Notice, text, event: None }));
+            state.add_event(Arc::new(Message { time, priority: Priority::Notice, text, event: None }));
         }
     }
 
     #[test]
-    fn events_have_numbers_and_come_in_portions() {
-        let live = SharedState::new();
-        tell(&live, EVENTS_AT_ONCE + 2);
-        let (mut follower, _tell) = follower(&live, 1);
-        let text = follower.take();
+    fn events_are_numbered_and_sent_in_batches() {
+        let state = SharedState::new();
+        add_events(&state, EVENTS_AT_ONCE + 2);
+        let mut stream = stream_after(&state, 1);
+        let text = stream.read();
         assert!(text.starts_with("id: 2\ndata: {\"event\":\"notice\","), "{text}");
         assert_eq!(text.matches("\n\n").count(), EVENTS_AT_ONCE);
         assert_eq!(text.lines().count(), 3 * EVENTS_AT_ONCE);
-        assert!(follower.take().starts_with(&format!("id: {}\n", EVENTS_AT_ONCE + 2)));
-        assert_eq!(follower.take(), "");
+        assert!(stream.read().starts_with(&format!("id: {}\n", EVENTS_AT_ONCE + 2)));
+        assert_eq!(stream.read(), "");
     }
 
     #[test]
-    fn a_slow_client_is_told_what_it_missed() {
-        let live = SharedState::new();
-        let (mut follower, _tell) = follower(&live, 0);
-        tell(&live, 5000);
-        let text = follower.take();
+    fn slow_client_learns_how_many_events_it_missed() {
+        let state = SharedState::new();
+        let mut stream = stream_after(&state, 0);
+        add_events(&state, 5000);
+        let text = stream.read();
         let missed = 5000 - 4096;
         let first = missed + 1;
         let expected = format!(

@@ -1,4 +1,4 @@
-//! Opening what clients connect to. Called on the server's own thread: the socket's folder may hang.
+//! Opens the listeners, on the server's thread: the directory of the socket may hang.
 
 use super::limits::BACKLOG;
 use std::fs::{self, Permissions};
@@ -8,26 +8,25 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 
-/// The daemon's user and group may ask, nobody else.
+/// For the daemon's user and group.
 const SOCKET_MODE: u32 = 0o660;
 
 pub(super) fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A restart finds its port free, whatever clients have left behind.
+    // A restarted daemon can bind while old connections are in TIME_WAIT.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// A socket file, removed when it is dropped.
+/// Removes the socket file when it is dropped.
 pub(super) struct SocketFile {
     path: PathBuf,
-    /// Its device and inode: another daemon's file of the same name is not ours to remove.
+    /// Device and inode: the file may have been replaced by another daemon.
     identity: (u64, u64),
 }
 
-/// A socket in the file system. What is left of a daemon that died is replaced; anything else that has its name, or a
-/// daemon that listens, is an error.
+/// A Unix socket. The file of a daemon that died is replaced; any other file, or a daemon that listens, is an error.
 pub(super) async fn unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let listener = match UnixListener::bind(path) {
         Err(error) if error.kind() == ErrorKind::AddrInUse && is_stale(path).await => {
@@ -41,7 +40,7 @@ pub(super) async fn unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> 
     Ok((listener, file))
 }
 
-/// Is it a socket on which nobody listens?
+/// Whether it is a socket without a listener.
 async fn is_stale(path: &Path) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     is_socket
@@ -54,8 +53,8 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|found| found == self.identity) {
-            let _ = fs::remove_file(&self.path); // the next daemon replaces it
+        if identity(&self.path).is_ok_and(|current| current == self.identity) {
+            let _ = fs::remove_file(&self.path); // else the next daemon replaces it
         }
     }
 }

@@ -1,28 +1,26 @@
-//! The HTTP server: metrics, the API, the status page, over TCP and over a Unix socket.
+//! The HTTP server, over TCP and over a Unix socket: metrics, the API and the status page.
 //!
-//! One thread with a runtime of its own. It sees the daemon through [`SharedState`] alone, the latest snapshot and the last
-//! events, so whatever its clients do costs nobody else anything, and what hangs for the daemon does not hang here.
-//! Without anything to listen on there is no thread.
+//! It has one thread with its own runtime and sees the daemon only through [`SharedState`], so its clients delay nobody
+//! else, and it responds whatever hangs. Without a listener there is no thread.
 
 mod cache;
 mod events;
-mod health;
 pub(crate) mod limits;
 mod listen;
+mod liveness;
 pub(crate) mod mounts;
-mod page;
-mod reply;
+mod response;
 mod routes;
 mod serve;
-mod stall;
+mod write_timeout;
 
 pub use cache::Renderer;
 
 use crate::output::SharedState;
 use crate::render::escape::escape_os;
 use cache::Cache;
-use health::Pulse;
 use listen::SocketFile;
+use liveness::LivenessCheck;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -33,27 +31,27 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, oneshot, watch};
 
-/// Where the daemon's socket is unless somebody wants it elsewhere.
+/// The daemon's socket, if the settings name no other.
 pub const DEFAULT_SOCKET: &str = platform::DEFAULT_SOCKET;
 
-/// What to listen on.
+/// The listeners.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct HttpSettings {
-    /// The TCP address.
+    /// The TCP address; none: no TCP.
     pub listen: Option<SocketAddr>,
     /// The Unix socket.
     pub socket: SocketChoice,
 }
 
-/// Which Unix socket.
+/// The Unix socket.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum SocketChoice {
     /// None.
     Off,
-    /// The usual one if it can be made; if not, nobody has asked for it.
+    /// [`DEFAULT_SOCKET`]; nothing is reported if it cannot be created.
     #[default]
     Usual,
-    /// This one.
+    /// This path.
     At(PathBuf),
 }
 
@@ -69,149 +67,136 @@ impl SocketChoice {
     }
 }
 
-/// Tells a warning.
+/// Logs a warning.
 pub type WarnFn = Box<dyn Fn(&str) + Send>;
 
-/// The running server. Dropping it stops it too, without waiting for the end.
+/// The running server. Dropping it stops it without waiting.
 #[derive(Debug)]
 pub struct Server {
     stop: oneshot::Sender<()>,
     stopped: mpsc::Receiver<()>,
-    lacks: Arc<AtomicBool>,
+    bind_failed: Arc<AtomicBool>,
 }
 
 impl Server {
-    /// Is there an address on which it should listen and does not? Then a new start may be worth a try.
+    /// Whether a listener could not be opened; a new start may succeed.
     #[must_use]
-    pub fn lacks_an_address(&self) -> bool {
-        self.lacks.load(Ordering::Relaxed)
+    pub fn bind_failed(&self) -> bool {
+        self.bind_failed.load(Ordering::Relaxed)
     }
 
-    /// Stops it and removes its socket; what hangs is left behind.
+    /// Stops it and removes its socket; waits for at most [`limits::STOP_TIMEOUT`].
     pub fn stop(self) {
         let _ = self.stop.send(());
-        let _ = self.stopped.recv_timeout(limits::STOP_PATIENCE);
+        let _ = self.stopped.recv_timeout(limits::STOP_TIMEOUT);
     }
-}
-
-/// What all requests are answered from.
-struct Told {
-    live: SharedState,
 }
 
 /// What the handlers of one listener share.
 #[derive(Clone)]
-struct State {
-    told: Arc<Told>,
+struct RouteContext {
+    state: SharedState,
     metrics: Arc<Cache>,
     mounts: Arc<Cache>,
-    pulse: Arc<Pulse>,
-    news: watch::Receiver<()>,
-    event_places: Arc<Semaphore>,
-    /// Of answers that are made for one client alone, one is made at a time, and between two of them everybody else
-    /// has a turn: many who ask for tables of ten thousand mounts do not delay a scrape.
-    costly: Arc<Semaphore>,
+    liveness: Arc<LivenessCheck>,
+    /// Changes with each event and each snapshot.
+    changes: watch::Receiver<()>,
+    event_permits: Arc<Semaphore>,
+    /// Taken to render for a single client: many requests for tables of 10,000 mounts do not delay a scrape.
+    render_lock: Arc<Semaphore>,
 }
 
-/// Starts the server, or nothing if there is nothing to listen on. Addresses that cannot be had are told by `warn`.
-/// The server `before` it is stopped first, by the new one's thread: nobody here waits for that.
+/// Starts the server, or nothing without a listener. Its thread stops the server `before` it, then opens the listeners
+/// and reports with `warn` those that cannot be opened.
 ///
 /// # Errors
-/// When there can be no thread.
+/// If the thread cannot be started.
 pub fn start(
-    http: &HttpSettings,
-    live: SharedState,
+    settings: &HttpSettings,
+    state: SharedState,
     metrics: Renderer,
     warn: WarnFn,
     before: Option<Server>,
 ) -> io::Result<Option<Server>> {
-    if http.listen.is_none() && http.socket == SocketChoice::Off {
+    if settings.listen.is_none() && settings.socket == SocketChoice::Off {
         return Ok(None);
     }
-    let (stop, told_to_stop) = oneshot::channel();
-    let (tell_stopped, stopped) = mpsc::channel();
-    let http = http.clone();
-    let lacks = Arc::new(AtomicBool::new(false));
-    let lacking = Arc::clone(&lacks);
+    let (stop, stop_receiver) = oneshot::channel();
+    let (stopped_sender, stopped) = mpsc::channel();
+    let bind_failed = Arc::new(AtomicBool::new(false));
+    let (settings, has_failed) = (settings.clone(), Arc::clone(&bind_failed));
     thread::Builder::new().name("http".into()).spawn(move || {
         if let Some(before) = before {
             before.stop();
         }
         match Builder::new_current_thread().enable_io().enable_time().build() {
-            Ok(runtime) => run(&runtime, &http, &live, metrics, &warn, &lacking, told_to_stop),
+            Ok(runtime) => {
+                let listeners = runtime.block_on(open(&settings, &warn, &has_failed));
+                run(&runtime, listeners, &state, metrics, stop_receiver);
+            }
             Err(error) => warn(&format!("Cannot start the HTTP server: {error}; continuing without it")),
         }
-        let _ = tell_stopped.send(()); // nobody waits for what is not stopped
+        let _ = stopped_sender.send(()); // nobody may be waiting
     })?;
-    Ok(Some(Server { stop, stopped, lacks }))
+    Ok(Some(Server { stop, stopped, bind_failed }))
+}
+
+type Listeners = (Option<TcpListener>, Option<(UnixListener, SocketFile)>);
+
+async fn open(settings: &HttpSettings, warn: &WarnFn, has_failed: &AtomicBool) -> Listeners {
+    let report = |address: &str, error: &io::Error| {
+        has_failed.store(true, Ordering::Relaxed);
+        warn(&format!("Cannot listen on {address}: {error}; continuing without it"));
+    };
+    let tcp = settings.listen.and_then(|address| {
+        listen::tcp(address).inspect_err(|error| report(&address.to_string(), error)).ok()
+    });
+    let Some(path) = settings.socket.path() else { return (tcp, None) };
+    let unix = listen::unix(path).await.inspect_err(|error| {
+        if settings.socket != SocketChoice::Usual {
+            report(&escape_os(path), error);
+        }
+    });
+    (tcp, unix.ok())
 }
 
 fn run(
     runtime: &Runtime,
-    http: &HttpSettings,
-    live: &SharedState,
+    (tcp, unix): Listeners,
+    state: &SharedState,
     metrics: Renderer,
-    warn: &WarnFn,
-    lacks: &AtomicBool,
-    told_to_stop: oneshot::Receiver<()>,
+    stop: oneshot::Receiver<()>,
 ) {
-    let (tcp, unix) = runtime.block_on(open(http, warn, lacks));
     if tcp.is_none() && unix.is_none() {
         return;
     }
-    let (tell_news, news) = watch::channel(());
-    let bell = Arc::new(tell_news); // held until the end of this server
-    live.subscribe(&bell, |bell| bell.send_replace(()));
-    let told = Arc::new(Told { live: live.clone() });
-    let of_mounts = Arc::clone(&told);
-    let state = State {
-        told,
+    let (changes_sender, changes) = watch::channel(());
+    let subscription = Arc::new(changes_sender); // lives as long as this server
+    state.subscribe(&subscription, |changes| changes.send_replace(()));
+    let document_state = state.clone();
+    let document: Renderer =
+        Arc::new(move |snapshot| mounts::render_document(&document_state, snapshot).into_bytes());
+    let context = RouteContext {
+        state: state.clone(),
         metrics: Arc::new(Cache::new(metrics)),
-        mounts: Arc::new(Cache::new(Arc::new(move |snapshot| mounts::whole(&of_mounts, snapshot)))),
-        pulse: Arc::new(Pulse::new(live.clone())),
-        news,
-        event_places: Arc::new(Semaphore::new(limits::EVENT_CLIENTS)),
-        costly: Arc::new(Semaphore::new(1)),
+        mounts: Arc::new(Cache::new(document)),
+        liveness: Arc::new(LivenessCheck::new(state.clone())),
+        changes,
+        event_permits: Arc::new(Semaphore::new(limits::MAX_EVENT_CLIENTS)),
+        render_lock: Arc::new(Semaphore::new(1)),
     };
     let _guard = runtime.enter();
     if let Some(listener) = tcp {
-        let router = routes::router(state.clone());
-        runtime.spawn(serve::serve(listener, router, limits::TCP_CONNECTIONS));
+        let router = routes::router(context.clone());
+        runtime.spawn(serve::serve(listener, router, limits::MAX_TCP_CONNECTIONS));
     }
-    let mut _file = None; // removed last
+    let mut _file = None; // dropped last, which removes the socket
     if let Some((listener, file)) = unix {
-        // Places of its own: whoever follows events from elsewhere leaves them to the people on this machine.
-        let event_places = Arc::new(Semaphore::new(limits::SOCKET_EVENT_CLIENTS));
-        let router = routes::router(State { event_places, ..state });
-        runtime.spawn(serve::serve(listener, router, limits::SOCKET_CONNECTIONS));
+        // Remote clients cannot use up the permits of local ones.
+        let event_permits = Arc::new(Semaphore::new(limits::MAX_SOCKET_EVENT_CLIENTS));
+        let router = routes::router(RouteContext { event_permits, ..context });
+        runtime.spawn(serve::serve(listener, router, limits::MAX_SOCKET_CONNECTIONS));
         _file = Some(file);
     }
-    let _ = runtime.block_on(told_to_stop); // an end without a word is an end, too
-}
-
-async fn open(
-    http: &HttpSettings,
-    warn: &WarnFn,
-    lacks: &AtomicBool,
-) -> (Option<TcpListener>, Option<(UnixListener, SocketFile)>) {
-    let cannot = |what: &str, error: &io::Error| {
-        lacks.store(true, Ordering::Relaxed);
-        warn(&format!("Cannot listen on {what}: {error}; continuing without it"));
-    };
-    let tcp = http
-        .listen
-        .and_then(|address| listen::tcp(address).map_err(|error| cannot(&address.to_string(), &error)).ok());
-    let unix = match http.socket.path() {
-        None => None,
-        Some(path) => match listen::unix(path).await {
-            Ok(unix) => Some(unix),
-            Err(error) => {
-                if http.socket != SocketChoice::Usual {
-                    cannot(&escape_os(path), &error);
-                }
-                None
-            }
-        },
-    };
-    (tcp, unix)
+    let _ = runtime.block_on(stop); // a dropped sender stops it too
 }

@@ -1,53 +1,87 @@
-//! `/api/v1/mounts`: what is known of the mounts, as the document for programs, or ready to be shown.
+//! `/api/v1/mounts`: the status as JSON, or rendered for the commands of this program.
 
 use super::cache::{Cache, wants_gzip};
-use super::{State, reply};
-use crate::monitor::{ExpectedStatus, Health, Status};
-use crate::render::Snapshot;
-use crate::render::StatusSummary;
-use crate::render::diagnosis;
-use crate::render::document::{Running, document};
+use super::limits::MAX_WIDTH;
+use super::response;
+use crate::monitor::{ExpectedStatus, Health, MountStatus, Status};
+use crate::output::SharedState;
 use crate::render::escape::escape_os;
-use crate::render::nagios;
-use crate::render::table::{Style, table};
+use crate::render::json::{self, DaemonInfo};
+use crate::render::table::{self, Style};
+use crate::render::{Snapshot, StatusSummary, diagnosis, nagios};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::sync::Arc;
 
-/// The exit status that a command has if it shows this answer.
+/// The header with the exit status of a command that prints this response.
 pub(crate) const EXIT_STATUS: HeaderName = HeaderName::from_static("x-exit-status");
-/// The state of an expected mount that is not there.
+/// The state of an expected mount that is not mounted.
 const MISSING: &str = "missing";
 const JSON: &str = "application/json";
-/// Columns of a table that somebody may ask for.
-const WIDEST: usize = 10_000;
 
-/// The document of a whole snapshot.
-pub(super) fn whole(state: &Arc<super::Told>, snapshot: &Snapshot) -> Vec<u8> {
-    let running = Running {
+/// The JSON document of a snapshot.
+pub(super) fn render_document(state: &SharedState, snapshot: &Snapshot) -> String {
+    let daemon = DaemonInfo {
         serial: snapshot.serial,
-        last_event: state.live.events().last(),
+        last_event: state.events().last(),
         settings: snapshot.settings,
         probers: snapshot.probers,
         probers_stranded: snapshot.probers_stranded,
     };
-    document(&snapshot.status, snapshot.at, snapshot.wall, Some(running)).into_bytes()
+    json::status(&snapshot.status, snapshot.at, snapshot.wall, Some(daemon))
 }
 
-/// What somebody asks for, from the query.
+/// The response without parameters: rendered once for all clients.
+pub(super) fn all_mounts(cache: &Cache, snapshot: &Snapshot, headers: &HeaderMap) -> Response {
+    let is_gzip = wants_gzip(headers);
+    let response = response::encoded(cache.get(snapshot, is_gzip), JSON, is_gzip);
+    with_exit_status(response, snapshot, exit_status(snapshot))
+}
+
+/// The response to a request with parameters.
+pub(super) fn selected_mounts(
+    state: &SharedState,
+    snapshot: &Snapshot,
+    query: &[(String, String)],
+) -> Response {
+    let query = match MountsQuery::parse(query) {
+        Ok(query) => query,
+        Err(problem) => return response::text(StatusCode::BAD_REQUEST, &problem),
+    };
+    if query.mountpoints.is_empty() && query.states.is_empty() {
+        return query.respond(state, snapshot);
+    }
+    match query.select(&snapshot.status) {
+        Ok(status) => query.respond(state, &Snapshot { status, ..snapshot.clone() }),
+        Err(problem) => response::text(StatusCode::NOT_FOUND, &problem),
+    }
+}
+
+/// The result is unknown before the first run is complete.
+fn with_exit_status(mut response: Response, snapshot: &Snapshot, status: u8) -> Response {
+    if snapshot.status.last_run.is_some() {
+        response.headers_mut().insert(EXIT_STATUS, HeaderValue::from(u16::from(status)));
+    }
+    response
+}
+
+fn exit_status(snapshot: &Snapshot) -> u8 {
+    StatusSummary::of(&snapshot.status).exit_status()
+}
+
+/// The parameters of a request.
 #[derive(Default)]
-struct Question {
+struct MountsQuery {
     mountpoints: HashSet<String>,
     states: HashSet<String>,
-    form: Form,
+    format: Format,
     style: Style,
-    fresh_evidence: bool,
+    has_fresh_evidence: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-enum Form {
+enum Format {
     #[default]
     Json,
     Table,
@@ -56,143 +90,115 @@ enum Form {
     DiagnosisJson,
 }
 
-/// The document of all mounts, made once for everybody.
-pub(super) fn whole_answer(cache: &Cache, snapshot: &Snapshot, headers: &HeaderMap) -> Response {
-    let gzip = wants_gzip(headers);
-    let response = reply::cached(cache.get(snapshot, gzip), JSON, gzip);
-    with_exit_status(response, snapshot, exit_status(snapshot))
-}
-
-/// The answer to a question of its own.
-pub(super) fn answer(state: &State, snapshot: &Snapshot, query: &[(String, String)]) -> Response {
-    let question = match Question::of(query) {
-        Ok(question) => question,
-        Err(problem) => return reply::text(StatusCode::BAD_REQUEST, &problem),
-    };
-    if !question.selects() {
-        return question.show(state, snapshot);
-    }
-    match question.select(&snapshot.status) {
-        Ok(status) => question.show(state, &Snapshot { status, ..snapshot.clone() }),
-        Err(problem) => reply::text(StatusCode::NOT_FOUND, &problem),
-    }
-}
-
-/// Before the first run is complete nobody knows how it will end.
-fn with_exit_status(mut response: Response, snapshot: &Snapshot, status: u8) -> Response {
-    if snapshot.status.last_run.is_some() {
-        response.headers_mut().insert(EXIT_STATUS, HeaderValue::from(u16::from(status)));
-    }
-    response
-}
-
-/// As `check` would end: 1 if mounts are dead, 2 if some could not be judged.
-fn exit_status(snapshot: &Snapshot) -> u8 {
-    StatusSummary::of(&snapshot.status).exit_status()
-}
-
-impl Question {
-    fn of(query: &[(String, String)]) -> Result<Question, String> {
-        let mut question = Question::default();
-        for (key, value) in query {
+impl MountsQuery {
+    fn parse(parameters: &[(String, String)]) -> Result<MountsQuery, String> {
+        let mut query = MountsQuery::default();
+        for (key, value) in parameters {
             match (key.as_str(), value.as_str()) {
                 ("mountpoint", _) => {
-                    question.mountpoints.insert(value.clone());
+                    query.mountpoints.insert(value.clone());
                 }
                 ("state", _) => {
-                    question.states.insert(value.clone());
+                    query.states.insert(value.clone());
                 }
-                ("format", "json") => question.form = Form::Json,
-                ("format", "table") => question.form = Form::Table,
-                ("format", "nagios") => question.form = Form::Nagios,
-                ("format", "diagnosis") => question.form = Form::Diagnosis,
-                ("format", "diagnosis-json") => question.form = Form::DiagnosisJson,
-                ("evidence", "fresh") => question.fresh_evidence = true,
+                ("format", _) => query.format = Format::parse(value)?,
+                ("evidence", "fresh") => query.has_fresh_evidence = true,
                 ("evidence", _) => return Err("evidence: use fresh".to_owned()),
                 ("width", number) => match number.parse() {
-                    Ok(width) if width <= WIDEST => question.style.width = Some(width),
-                    _ => return Err("width: use a number of columns, at most 10000".to_owned()),
+                    Ok(width) if width <= MAX_WIDTH => query.style.width = Some(width),
+                    _ => return Err(format!("width: use a number of columns, at most {MAX_WIDTH}")),
                 },
-                ("colours", "1") => question.style.colours = true,
-                ("colours", "0") => question.style.colours = false,
-                ("format", _) => {
-                    return Err("format: use json, table, nagios, diagnosis or diagnosis-json".to_owned());
-                }
+                ("colours", "1") => query.style.colours = true,
+                ("colours", "0") => query.style.colours = false,
                 ("colours", _) => return Err("colours: use 0 or 1".to_owned()),
                 _ => {
-                    return Err(
-                        "unknown parameter; use mountpoint, state, format, width, colours or evidence".into(),
-                    );
+                    let known = "mountpoint, state, format, width, colours or evidence";
+                    return Err(format!("unknown parameter; use {known}"));
                 }
             }
         }
-        let is_diagnosis = matches!(question.form, Form::Diagnosis | Form::DiagnosisJson);
-        if is_diagnosis && question.mountpoints.len() != 1 {
+        let is_diagnosis = matches!(query.format, Format::Diagnosis | Format::DiagnosisJson);
+        if is_diagnosis && query.mountpoints.len() != 1 {
             return Err("a diagnosis requires exactly one mountpoint".to_owned());
         }
-        Ok(question)
+        Ok(query)
     }
 
-    fn selects(&self) -> bool {
-        !self.mountpoints.is_empty() || !self.states.is_empty()
-    }
-
-    /// A status of these mounts alone, or the name of the first that is not there.
+    /// A status of the selected mounts only, or an error that names a mount point that is not watched.
     fn select(&self, status: &Status) -> Result<Status, String> {
         let paths: Vec<Cow<'_, str>> =
             status.mounts.iter().map(|mount| escape_os(&mount.mount.mountpoint)).collect();
-        // One that is missing is known, too: that is an answer.
         let missing: Vec<Cow<'_, str>> =
-            status.missing_mounts().map(|it| escape_os(&it.expected.mountpoint)).collect();
+            status.missing_mounts().map(|mount| escape_os(&mount.expected.mountpoint)).collect();
         let known: HashSet<&str> = paths.iter().chain(&missing).map(AsRef::as_ref).collect();
-        if let Some(unknown) = self.mountpoints.iter().find(|wanted| !known.contains(wanted.as_str())) {
+        if let Some(unknown) = self.mountpoints.iter().find(|path| !known.contains(path.as_str())) {
             return Err(format!("{unknown} is not a watched mount"));
         }
-        let is_wanted = |wanted: &HashSet<String>, name: &str| wanted.is_empty() || wanted.contains(name);
-        let chosen = status.mounts.iter().zip(&paths).filter(|(mount, path)| {
-            is_wanted(&self.mountpoints, path) && is_wanted(&self.states, mount.health.as_str())
-        });
-        let mounts = chosen.map(|(mount, _)| mount.clone()).collect();
-        let is_expected = |it: &&ExpectedStatus| {
-            let state = if it.missing_since.is_some() { MISSING } else { "" };
-            is_wanted(&self.mountpoints, &escape_os(&it.expected.mountpoint))
-                && is_wanted(&self.states, state)
+        let contains = |names: &HashSet<String>, name: &str| names.is_empty() || names.contains(name);
+        let is_selected =
+            |path: &str, state: &str| contains(&self.mountpoints, path) && contains(&self.states, state);
+        let mounts = status
+            .mounts
+            .iter()
+            .zip(&paths)
+            .filter(|(mount, path)| is_selected(path, mount.health.as_str()))
+            .map(|(mount, _)| mount.clone())
+            .collect();
+        let is_expected = |mount: &&ExpectedStatus| {
+            let state = if mount.missing_since.is_some() { MISSING } else { "" };
+            is_selected(&escape_os(&mount.expected.mountpoint), state)
         };
         let expected = status.expected.iter().filter(is_expected).cloned().collect();
         let mut selected = Status { mounts, expected, ..status.clone() };
-        let verdict = StatusSummary::of(&selected);
-        (selected.total, selected.dead) = (verdict.total, verdict.dead);
+        let summary = StatusSummary::of(&selected);
+        (selected.total, selected.dead) = (summary.total, summary.dead);
         Ok(selected)
     }
 
-    fn show(&self, state: &State, snapshot: &Snapshot) -> Response {
-        let status = &snapshot.status;
-        let exit = exit_status(snapshot);
-        if self.fresh_evidence {
+    fn respond(&self, state: &SharedState, snapshot: &Snapshot) -> Response {
+        let (status, at, wall) = (&snapshot.status, snapshot.at, snapshot.wall);
+        if self.has_fresh_evidence {
             let dead = status.mounts.iter().filter(|mount| mount.health.failure().is_some());
-            state.told.live.request_evidence(dead.map(|mount| mount.mount.mountpoint.clone()));
+            state.request_evidence(dead.map(|mount| mount.mount.mountpoint.clone()));
         }
-        let (exit, response) = match self.form {
-            Form::Json => (exit, reply::bytes(whole(&state.told, snapshot), JSON)),
-            Form::Table => (exit, reply::text(StatusCode::OK, &table(status, snapshot.at, self.style))),
-            Form::Nagios => {
-                let (plugin, line) = nagios::line(status);
-                (plugin.exit_status(), reply::text(StatusCode::OK, &line))
+        let text = |text: &str| response::text(StatusCode::OK, text);
+        let (exit_status, response) = match self.format {
+            Format::Json => (exit_status(snapshot), response::body(render_document(state, snapshot), JSON)),
+            Format::Table => (exit_status(snapshot), text(&table::table(status, at, self.style))),
+            Format::Nagios => {
+                let (plugin_state, line) = nagios::line(status);
+                (plugin_state.exit_status(), text(&line))
             }
-            Form::Diagnosis | Form::DiagnosisJson => {
-                // Of mounts that lie on each other, the one that the path reaches.
-                let visible = status.mounts.iter().rfind(|mount| mount.health != Health::Hidden);
-                let Some(mount) = visible.or(status.mounts.last()) else {
-                    return reply::text(StatusCode::NOT_FOUND, "the mount is not in a requested state");
+            Format::Diagnosis | Format::DiagnosisJson => {
+                let Some(mount) = visible_mount(&status.mounts) else {
+                    return response::text(StatusCode::NOT_FOUND, "the mount is not in a requested state");
                 };
-                let response = if self.form == Form::Diagnosis {
-                    reply::text(StatusCode::OK, diagnosis::text(mount, snapshot.at, snapshot.wall).trim_end())
+                let response = if self.format == Format::Diagnosis {
+                    text(&diagnosis::text(mount, at, wall))
                 } else {
-                    reply::bytes(diagnosis::json(mount, snapshot.at, snapshot.wall), JSON)
+                    response::body(diagnosis::json(mount, at, wall), JSON)
                 };
                 (diagnosis::exit_status(mount), response)
             }
         };
-        with_exit_status(response, snapshot, exit)
+        with_exit_status(response, snapshot, exit_status)
     }
+}
+
+impl Format {
+    fn parse(name: &str) -> Result<Format, String> {
+        Ok(match name {
+            "json" => Format::Json,
+            "table" => Format::Table,
+            "nagios" => Format::Nagios,
+            "diagnosis" => Format::Diagnosis,
+            "diagnosis-json" => Format::DiagnosisJson,
+            _ => return Err("format: use json, table, nagios, diagnosis or diagnosis-json".to_owned()),
+        })
+    }
+}
+
+/// Of mounts on one path, the one that the path reaches.
+fn visible_mount(mounts: &[MountStatus]) -> Option<&MountStatus> {
+    mounts.iter().rfind(|mount| mount.health != Health::Hidden).or(mounts.last())
 }

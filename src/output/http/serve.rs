@@ -1,8 +1,8 @@
-//! Connections: accepted up to a limit, each with limits of its own. When all are taken, one that nobody waits for
-//! makes room: whoever opens thousands drives out his own.
+//! Connections: accepted up to a limit, each with limits of its own. At the limit, an idle connection is closed for a new
+//! one: a client that opens thousands closes its own.
 
-use super::limits::{ACCEPT_PAUSE, HEADER_BYTES, HEADER_FIELDS, HEADER_TIME};
-use super::stall::{Patience, Stalling};
+use super::limits::{ACCEPT_PAUSE, HEADER_TIMEOUT, MAX_HEADER_BYTES, MAX_HEADER_FIELDS};
+use super::write_timeout::{TimeoutStream, WriteTimeout};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -23,7 +23,6 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 use tower_service::Service as _;
 
-/// What connections come from.
 pub(super) trait Accept {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
     async fn next(&self) -> io::Result<Self::Stream>;
@@ -33,8 +32,7 @@ impl Accept for TcpListener {
     type Stream = tokio::net::TcpStream;
     async fn next(&self) -> io::Result<Self::Stream> {
         let (stream, _) = self.accept().await?;
-        // Events are small and wanted now.
-        stream.set_nodelay(true).ok();
+        stream.set_nodelay(true).ok(); // events are small and must not be delayed
         Ok(stream)
     }
 }
@@ -46,118 +44,117 @@ impl Accept for UnixListener {
     }
 }
 
-/// Serves for ever.
-pub(super) async fn serve<A: Accept>(listener: A, router: Router, most: usize) {
-    let mut connections = Connections { open: Vec::with_capacity(most), most };
+/// Accepts and serves connections until the runtime stops.
+pub(super) async fn serve<A: Accept>(listener: A, router: Router, max_connections: usize) {
+    let mut connections = Connections { open: Vec::with_capacity(max_connections), max: max_connections };
     loop {
         match listener.next().await {
             Ok(stream) => connections.add(stream, &router),
-            // The client was faster than we.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            // No descriptors, no memory: it stays so for a while, and the listener stays readable.
+            // Out of descriptors or memory: the listener stays readable, so a retry at once would spin.
             Err(_) => sleep(ACCEPT_PAUSE).await,
         }
     }
 }
 
 struct Connections {
-    /// In the order in which they came.
+    /// Oldest first.
     open: Vec<Connection>,
-    most: usize,
+    max: usize,
 }
 
 struct Connection {
     task: AbortHandle,
-    busy: Arc<Busy>,
+    activity: Arc<Activity>,
 }
 
 /// What a connection is doing.
 #[derive(Default)]
-struct Busy {
-    /// Somebody waits for an answer.
-    answering: AtomicBool,
-    /// The answer has no end.
-    following: AtomicBool,
+struct Activity {
+    is_responding: AtomicBool,
+    /// The current response is an event stream.
+    is_streaming: AtomicBool,
 }
 
 impl Connections {
     fn add(&mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: &Router) {
-        if self.open.len() >= self.most {
+        if self.open.len() >= self.max {
             self.open.retain(|connection| !connection.task.is_finished());
         }
-        if self.open.len() >= self.most {
-            self.make_room();
+        if self.open.len() >= self.max {
+            self.close_one();
         }
-        let busy = Arc::new(Busy::default());
-        let task = tokio::spawn(converse(stream, router.clone(), Arc::clone(&busy))).abort_handle();
-        self.open.push(Connection { task, busy });
+        let activity = Arc::new(Activity::default());
+        let task =
+            tokio::spawn(serve_connection(stream, router.clone(), Arc::clone(&activity))).abort_handle();
+        self.open.push(Connection { task, activity });
     }
 
-    /// The oldest that is not in the middle of an answer goes; failing that, the oldest that follows no events.
-    fn make_room(&mut self) {
-        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
-        let idle = self.open.iter().position(|connection| !is(&connection.busy.answering));
-        let other = || self.open.iter().position(|connection| !is(&connection.busy.following));
-        let victim = self.open.remove(idle.or_else(other).unwrap_or(0));
-        victim.task.abort();
+    /// Closes the oldest connection that is idle, else the oldest that is not streaming, else the oldest.
+    fn close_one(&mut self) {
+        let oldest_without = |flag: fn(&Activity) -> &AtomicBool| {
+            self.open.iter().position(|connection| !flag(&connection.activity).load(Ordering::Relaxed))
+        };
+        let index = oldest_without(|activity| &activity.is_responding)
+            .or_else(|| oldest_without(|activity| &activity.is_streaming));
+        self.open.remove(index.unwrap_or(0)).task.abort();
     }
 }
 
-async fn converse<S>(stream: S, router: Router, busy: Arc<Busy>)
+async fn serve_connection<S>(stream: S, router: Router, activity: Arc<Activity>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let patience = Patience::new();
-    let io = TokioIo::new(Stalling::new(stream, patience.clone()));
+    let write_timeout = WriteTimeout::new();
+    let io = TokioIo::new(TimeoutStream::new(stream, write_timeout.clone()));
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let (mut router, busy, patience) = (router.clone(), Arc::clone(&busy), patience.clone());
+        let (mut router, write_timeout) = (router.clone(), write_timeout.clone());
+        let guard = InFlightGuard::new(Arc::clone(&activity));
         async move {
-            let answering = Answering::begin(busy);
             let mut request: Request = request.map(Body::new);
-            request.extensions_mut().insert(patience);
+            request.extensions_mut().insert(write_timeout);
             let response = router.call(request).await.unwrap_or_else(|never: Infallible| match never {});
-            Ok::<_, Infallible>(answering.with(response))
+            Ok::<_, Infallible>(guard.attach(response))
         }
     });
-    // How it ended is the client's business: garbage, time-outs and resets are all the same here.
+    // Errors (invalid requests, timeouts, resets) concern the client only.
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME)
-        .max_buf_size(HEADER_BYTES)
-        .max_headers(HEADER_FIELDS)
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .max_headers(MAX_HEADER_FIELDS)
         .serve_connection(io, service)
         .await;
 }
 
-/// Keeps a connection busy until its answer has been taken over for writing.
-struct Answering(Arc<Busy>);
+/// Marks a connection as responding, from the request until its response was handed over for writing.
+struct InFlightGuard(Arc<Activity>);
 
-impl Answering {
-    fn begin(busy: Arc<Busy>) -> Answering {
-        busy.answering.store(true, Ordering::Relaxed);
-        Answering(busy)
+impl InFlightGuard {
+    fn new(activity: Arc<Activity>) -> InFlightGuard {
+        activity.is_responding.store(true, Ordering::Relaxed);
+        InFlightGuard(activity)
     }
 
-    fn with(self, response: Response) -> Response {
-        let endless = hyper::body::Body::size_hint(response.body()).exact().is_none();
-        self.0.following.store(endless, Ordering::Relaxed);
-        response.map(|body| Body::new(Answer { body, _answering: self }))
+    fn attach(self, response: Response) -> Response {
+        let is_endless = hyper::body::Body::size_hint(response.body()).exact().is_none();
+        self.0.is_streaming.store(is_endless, Ordering::Relaxed);
+        response.map(|body| Body::new(GuardedBody { body, _guard: self }))
     }
 }
 
-impl Drop for Answering {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.0.answering.store(false, Ordering::Relaxed);
+        self.0.is_responding.store(false, Ordering::Relaxed);
     }
 }
 
-/// A body that knows when it is done with.
-struct Answer {
+struct GuardedBody {
     body: Body,
-    _answering: Answering,
+    _guard: InFlightGuard,
 }
 
-impl hyper::body::Body for Answer {
+impl hyper::body::Body for GuardedBody {
     type Data = axum::body::Bytes;
     type Error = axum::Error;
 

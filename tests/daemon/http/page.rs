@@ -102,10 +102,10 @@ fn two_thousand_mounts_are_paged() {
         let browser = Browser::start(&lab.scratch_path("browser"));
         browser.open(&format!("http://{address}/"));
         wait_until(ms(5000) + slack(), "the page is live", || {
-            browser.value("document.getElementById('place').textContent") == "1 of 4"
+            browser.value("document.getElementById('page').textContent") == "1 of 4"
         });
-        browser.value("document.getElementById('forth').click()");
-        assert_eq!(browser.value("document.getElementById('place').textContent"), "2 of 4");
+        browser.value("document.getElementById('next').click()");
+        assert_eq!(browser.value("document.getElementById('page').textContent"), "2 of 4");
         let start = Instant::now();
         lab.set_fault("errno EIO", &mounts[1999]);
         wait_until(ms(5000) + slack(), "the page shows the failure", || {

@@ -1,25 +1,21 @@
-//! Evidence for programs. Every field is always there: what is not known is null.
+//! Evidence in fields. Every field is always present; an unknown value is null.
 
-use super::escape::escape;
-use super::evidence::{needs_root, sentences};
-use super::json_values::seconds;
-use super::timestamp::rfc3339;
+use super::seconds;
 use crate::monitor::Failure;
+use crate::render::escape::escape;
+use crate::render::evidence::{evidence_lines, needs_root};
+use crate::render::timestamp::rfc3339;
 use platform::evidence::{
-    BlockedTasks, Evidence, FuseServer, LogLine, MAX_NAMED_TASKS, Observation, ServerCheck, ServerResponse,
-    StuckThread, Traffic,
+    BlockedTasks, Evidence, FuseServer, MAX_NAMED_TASKS, Observation, ServerCheck, ServerResponse,
 };
 use serde::Serialize;
 use std::time::SystemTime;
 
-/// What was learned about a dead mount.
 #[derive(Serialize)]
-pub(crate) struct Object {
-    /// When the last of it came; null in an event, whose own time is later.
+pub(super) struct EvidenceObject {
+    /// When the last of it was collected; null in an event.
     time: Option<String>,
-    /// Is nothing more being looked for right now?
     complete: bool,
-    /// In words, what helps most first.
     says: Vec<String>,
     server: Option<Server>,
     kernel_log: Option<Log>,
@@ -28,7 +24,6 @@ pub(crate) struct Object {
     fuse_server: Option<Process>,
     probe: Option<Probe>,
     blocked_tasks: Option<Tasks>,
-    /// What only root may learn.
     needs_root: Vec<&'static str>,
 }
 
@@ -85,34 +80,43 @@ struct Task {
     seen_seconds: f64,
 }
 
-impl Object {
-    /// What is known of this failure, if anything was learned; `time` when its last part came.
-    pub(crate) fn of(failure: &Failure, time: Option<SystemTime>) -> Option<Object> {
-        let findings = failure.evidence.as_ref()?;
-        let evidence = &findings.evidence;
-        let Evidence { probe, server: check, traffic, kernel_log, fuse_waiting, fuse_server, tasks } =
-            evidence;
-        Some(Object {
+impl EvidenceObject {
+    pub(super) fn of(failure: &Failure, time: Option<SystemTime>) -> Option<EvidenceObject> {
+        let record = failure.evidence.as_ref()?;
+        let evidence = &record.evidence;
+        let Evidence { probe, server, traffic, kernel_log, fuse_waiting, fuse_server, tasks } = evidence;
+        Some(EvidenceObject {
             time: time.map(rfc3339),
-            complete: findings.complete,
-            says: sentences(failure, evidence, MAX_NAMED_TASKS),
-            server: check.as_ref().map(server),
-            kernel_log: found(kernel_log).map(log),
-            nfs: found(traffic).map(nfs),
+            complete: record.complete,
+            says: evidence_lines(failure, evidence, MAX_NAMED_TASKS),
+            server: server.as_ref().map(server_object),
+            kernel_log: found(kernel_log).map(|line| Log {
+                text: escape(line.text.as_bytes()).into_owned(),
+                age_seconds: seconds(line.age),
+            }),
+            nfs: found(traffic).map(|traffic| Nfs {
+                sent: traffic.sent,
+                received: traffic.received,
+                idle_seconds: seconds(traffic.idle),
+            }),
             fuse_waiting: found(fuse_waiting).copied(),
-            fuse_server: found(fuse_server).map(process),
-            probe: found(probe).map(thread),
-            blocked_tasks: found(tasks).map(blocked),
+            fuse_server: found(fuse_server).map(process_object),
+            probe: found(probe).map(|thread| Probe {
+                state: thread.state,
+                wait_channel: thread.wait_channel.clone(),
+                stack: thread.stack.found().cloned(),
+            }),
+            blocked_tasks: found(tasks).map(tasks_object),
             needs_root: needs_root(evidence),
         })
     }
 }
 
-fn found<T>(finding: &Option<Observation<T>>) -> Option<&T> {
-    finding.as_ref().and_then(Observation::found)
+fn found<T>(observation: &Option<Observation<T>>) -> Option<&T> {
+    observation.as_ref().and_then(Observation::found)
 }
 
-fn server(check: &ServerCheck) -> Server {
+fn server_object(check: &ServerCheck) -> Server {
     let (answer, errno, waited) = match &check.response {
         ServerResponse::NoConnection(waited) => ("no_connection", None, Some(*waited)),
         ServerResponse::Refused => ("refused", None, None),
@@ -131,15 +135,7 @@ fn server(check: &ServerCheck) -> Server {
     }
 }
 
-fn log(line: &LogLine) -> Log {
-    Log { text: escape(line.text.as_bytes()).into_owned(), age_seconds: seconds(line.age) }
-}
-
-fn nfs(traffic: &Traffic) -> Nfs {
-    Nfs { sent: traffic.sent, received: traffic.received, idle_seconds: seconds(traffic.idle) }
-}
-
-fn process(server: &FuseServer) -> Process {
+fn process_object(server: &FuseServer) -> Process {
     match server {
         FuseServer::Process { pid, name, state } => Process {
             seen: true,
@@ -151,15 +147,7 @@ fn process(server: &FuseServer) -> Process {
     }
 }
 
-fn thread(thread: &StuckThread) -> Probe {
-    Probe {
-        state: thread.state,
-        wait_channel: thread.wait_channel.clone(),
-        stack: thread.stack.found().cloned(),
-    }
-}
-
-fn blocked(tasks: &BlockedTasks) -> Tasks {
+fn tasks_object(tasks: &BlockedTasks) -> Tasks {
     let task = |task: &platform::evidence::BlockedTask| Task {
         pid: task.pid,
         name: escape(&task.name).into_owned(),
@@ -180,16 +168,17 @@ mod tests {
     use crate::monitor::Reason;
     use crate::render::evidence::tests::{of_nfs, with};
     use crate::render::samples::failure;
+    use platform::evidence::StuckThread;
     use std::time::Duration;
 
     #[test]
-    fn an_object_with_every_field() {
+    fn each_field_is_present() {
         let mut evidence = of_nfs(ServerResponse::NoReply(Duration::from_millis(1500)));
         let stack = Observation::Found(vec!["rpc_wait_bit_killable".into()]);
         evidence.probe = Some(Observation::Found(StuckThread { state: 'D', wait_channel: None, stack }));
         evidence.kernel_log = Some(Observation::NeedsRoot);
         let failure = with(failure(Reason::Hung, None, 3.0), evidence);
-        let object = serde_json::to_value(Object::of(&failure, None)).unwrap();
+        let object = serde_json::to_value(EvidenceObject::of(&failure, None)).unwrap();
         let expected = serde_json::json!({
             "time": null,
             "complete": true,

@@ -1,54 +1,52 @@
-//! The answer of `check --json`, of `status --json` and of the API: everything about all mounts, for programs.
+//! The document of `check --json`, `status --json` and the API: all mounts in fields.
 
-use super::StatusSummary;
-use super::evidence_json;
-use super::json_values::{name, seconds};
-use super::messages::{cause, meanwhile};
-use super::table::use_percent;
-use super::timestamp::rfc3339;
+use super::evidence::EvidenceObject;
+use super::{name, seconds, to_line};
 use crate::monitor::{ExpectedStatus, Health, MountStatus, ProbeSettings, Status, Time};
+use crate::render::messages::{cause, consequence};
+use crate::render::timestamp::rfc3339;
+use crate::render::{StatusSummary, rows};
 use serde::Serialize;
 use std::time::SystemTime;
 
-/// What only a running daemon can say.
+/// What only a running daemon knows.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Running {
-    /// The serial number of its snapshot.
+pub struct DaemonInfo {
+    /// The number of the snapshot.
     pub serial: u64,
-    /// The number of its last event.
+    /// The number of the last event.
     pub last_event: u64,
-    /// How it watches.
+    /// The settings of mounts without a rule.
     pub settings: ProbeSettings,
-    /// Its probers.
+    /// Prober processes, stranded ones included.
     pub probers: usize,
-    /// Those of them that cannot be killed.
+    /// Prober processes that were killed and have not exited.
     pub probers_stranded: usize,
 }
 
-/// The JSON document, on one line. `wall` is the time of day at `now`.
+/// The document in one line. `wall` is the wall-clock time at `now`.
 #[must_use]
-pub fn document(status: &Status, now: Time, wall: SystemTime, running: Option<Running>) -> String {
-    let verdict = StatusSummary::of(status);
-    let document = Document {
+pub fn status(status: &Status, now: Time, wall: SystemTime, daemon: Option<DaemonInfo>) -> String {
+    let summary = StatusSummary::of(status);
+    to_line(&Document {
         time: rfc3339(wall),
-        total: verdict.total,
-        dead: verdict.dead,
-        slow: verdict.slow,
-        denied: verdict.denied,
-        pending: verdict.pending,
-        hidden: verdict.hidden,
-        missing: verdict.missing,
+        total: summary.total,
+        dead: summary.dead,
+        slow: summary.slow,
+        denied: summary.denied,
+        pending: summary.pending,
+        hidden: summary.hidden,
+        missing: summary.missing,
         last_run: status
             .last_run
             .map(|run| Run { time: rfc3339(wall_at(run.at, now, wall)), took_seconds: seconds(run.took) }),
-        daemon: running.map(|running| Daemon::new(&running, status, now, wall)),
-        mounts: status.mounts.iter().map(|mount| Entry::new(mount, now, wall)).collect(),
-        expected: status.expected.iter().map(|it| Expected::new(it, now, wall)).collect(),
-    };
-    serde_json::to_string(&document).expect("strings and finite numbers make JSON")
+        daemon: daemon.map(|daemon| DaemonObject::new(&daemon, status, now, wall)),
+        mounts: status.mounts.iter().map(|mount| MountObject::new(mount, now, wall)).collect(),
+        expected: status.expected.iter().map(|mount| ExpectedObject::new(mount, now, wall)).collect(),
+    })
 }
 
-/// The time of day at another moment, if it is `wall` at `now`.
+/// The wall-clock time at `moment`, if it is `wall` at `now`.
 fn wall_at(moment: Time, now: Time, wall: SystemTime) -> SystemTime {
     wall.checked_sub(now.since(moment)).unwrap_or(wall)
 }
@@ -64,14 +62,13 @@ struct Document<'a> {
     hidden: usize,
     missing: usize,
     last_run: Option<Run>,
-    daemon: Option<Daemon>,
-    mounts: Vec<Entry<'a>>,
-    expected: Vec<Expected<'a>>,
+    daemon: Option<DaemonObject>,
+    mounts: Vec<MountObject<'a>>,
+    expected: Vec<ExpectedObject<'a>>,
 }
 
-/// A mount that has to be there.
 #[derive(Serialize)]
-struct Expected<'a> {
+struct ExpectedObject<'a> {
     mountpoint: String,
     what: &'a str,
     origin: &'a str,
@@ -80,17 +77,17 @@ struct Expected<'a> {
     why: Option<String>,
 }
 
-impl<'a> Expected<'a> {
-    fn new(status: &'a ExpectedStatus, now: Time, wall: SystemTime) -> Expected<'a> {
+impl<'a> ExpectedObject<'a> {
+    fn new(status: &'a ExpectedStatus, now: Time, wall: SystemTime) -> ExpectedObject<'a> {
         let expected = &status.expected;
         let since = status.missing_since;
-        Expected {
-            mountpoint: name(expected.mountpoint.as_os_str()),
+        ExpectedObject {
+            mountpoint: name(&expected.mountpoint),
             what: &expected.what,
             origin: &expected.origin,
             missing: since.is_some(),
             since: since.map(|since| rfc3339(wall_at(since, now, wall))),
-            why: since.map(|_| meanwhile(expected, status.containing_mount.as_deref())),
+            why: since.map(|_| consequence(expected, status.containing_mount.as_deref())),
         }
     }
 }
@@ -102,7 +99,7 @@ struct Run {
 }
 
 #[derive(Serialize)]
-struct Daemon {
+struct DaemonObject {
     version: &'static str,
     started: String,
     serial: u64,
@@ -116,26 +113,26 @@ struct Daemon {
     slow_after_seconds: f64,
 }
 
-impl Daemon {
-    fn new(running: &Running, status: &Status, now: Time, wall: SystemTime) -> Daemon {
-        Daemon {
+impl DaemonObject {
+    fn new(info: &DaemonInfo, status: &Status, now: Time, wall: SystemTime) -> DaemonObject {
+        DaemonObject {
             version: env!("CARGO_PKG_VERSION"),
             started: rfc3339(wall_at(Time::default(), now, wall)),
-            serial: running.serial,
-            last_event: running.last_event,
+            serial: info.serial,
+            last_event: info.last_event,
             probes_in_flight: status.in_flight,
-            probers: running.probers,
-            probers_stranded: running.probers_stranded,
-            poll_interval_seconds: seconds(running.settings.poll_interval),
-            timeout_seconds: seconds(running.settings.timeout),
-            slow_after_seconds: seconds(running.settings.slow_after),
+            probers: info.probers,
+            probers_stranded: info.probers_stranded,
+            poll_interval_seconds: seconds(info.settings.poll_interval),
+            timeout_seconds: seconds(info.settings.timeout),
+            slow_after_seconds: seconds(info.settings.slow_after),
         }
     }
 }
 
-/// Every field is always there, so that programs need no second way: what is not known is null.
+/// Every field is always present; an unknown value is null.
 #[derive(Serialize)]
-pub(super) struct Entry<'a> {
+pub(in crate::render) struct MountObject<'a> {
     mountpoint: String,
     fstype: String,
     device: String,
@@ -146,7 +143,7 @@ pub(super) struct Entry<'a> {
     errno: Option<String>,
     behind: Option<String>,
     why: Option<String>,
-    evidence: Option<evidence_json::Object>,
+    evidence: Option<EvidenceObject>,
     last_answer: Option<String>,
     latency_seconds: Option<f64>,
     waiting_seconds: Option<f64>,
@@ -156,18 +153,18 @@ pub(super) struct Entry<'a> {
     read_only: bool,
 }
 
-impl<'a> Entry<'a> {
-    pub(super) fn new(status: &'a MountStatus, now: Time, wall: SystemTime) -> Entry<'a> {
+impl<'a> MountObject<'a> {
+    pub(in crate::render) fn new(status: &'a MountStatus, now: Time, wall: SystemTime) -> MountObject<'a> {
         let (mount, failure) = (&status.mount, status.health.failure());
         let errno = match &status.health {
             Health::Denied(errno) => Some(*errno),
             health => health.failure().and_then(|failure| failure.errno),
         };
-        let alive = matches!(status.health, Health::Ok | Health::Slow);
-        let answer = status.last_response.filter(|_| alive);
-        let usage = answer.and_then(|answer| answer.usage);
-        Entry {
-            mountpoint: name(mount.mountpoint.as_os_str()),
+        let responds = matches!(status.health, Health::Ok | Health::Slow);
+        let response = status.last_response.filter(|_| responds);
+        let usage = response.and_then(|response| response.usage);
+        MountObject {
+            mountpoint: name(&mount.mountpoint),
             fstype: name(&mount.fstype),
             device: name(&mount.device),
             device_number: mount.device_number.to_string(),
@@ -175,19 +172,19 @@ impl<'a> Entry<'a> {
             since: rfc3339(wall_at(status.since, now, wall)),
             reason: failure.map(|failure| failure.reason.as_str()),
             errno: errno.map(platform::Errno::name),
-            behind: failure.and_then(|f| f.blocked_by.as_ref()).map(|outer| name(outer.as_os_str())),
+            behind: failure.and_then(|failure| failure.blocked_by.as_ref()).map(name),
             why: failure.map(cause),
             evidence: failure.and_then(|failure| {
-                let time = failure.evidence.as_ref().map(|findings| wall_at(findings.at, now, wall));
-                evidence_json::Object::of(failure, time)
+                let time = failure.evidence.as_ref().map(|record| wall_at(record.at, now, wall));
+                EvidenceObject::of(failure, time)
             }),
-            last_answer: status.last_response.map(|answer| rfc3339(wall_at(answer.at, now, wall))),
-            latency_seconds: answer.map(|answer| seconds(answer.took)),
+            last_answer: status.last_response.map(|response| rfc3339(wall_at(response.at, now, wall))),
+            latency_seconds: response.map(|response| seconds(response.took)),
             waiting_seconds: status.waiting_since.map(|since| seconds(now.since(since))),
-            use_percent: use_percent(status).map(|percent| (percent * 10.0).round() / 10.0),
+            use_percent: rows::use_percent(status).map(|percent| (percent * 10.0).round() / 10.0),
             size_bytes: usage.map(|usage| usage.blocks.saturating_mul(usage.block_size)),
             available_bytes: usage.map(|usage| usage.available.saturating_mul(usage.block_size)),
-            read_only: mount.read_only() || usage.is_some_and(|usage| usage.read_only),
+            read_only: rows::is_read_only(status),
         }
     }
 }
@@ -200,10 +197,10 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_document() {
+    fn document_has_counts_and_mounts() {
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
         let parsed: serde_json::Value =
-            serde_json::from_str(&document(&sample(), at(12.0), wall, None)).unwrap();
+            serde_json::from_str(&status(&sample(), at(12.0), wall, None)).unwrap();
         assert_eq!((&parsed["total"], &parsed["dead"]), (&6.into(), &2.into()));
         assert_eq!(parsed["time"], "1970-01-01T00:01:40.000Z");
         let expected = serde_json::json!({

@@ -1,0 +1,33 @@
+//! The forms of a response. All declare their type, and no client may store them.
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, Response as HttpResponse, StatusCode, header};
+use axum::response::Response;
+
+/// Plain text; a line end is added if there is none.
+pub(super) fn text(status: StatusCode, text: &str) -> Response {
+    let text = if text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") };
+    let mut response = body(text, "text/plain; charset=utf-8");
+    *response.status_mut() = status;
+    response
+}
+
+pub(super) fn body(body: impl Into<Body>, content_type: &'static str) -> Response {
+    HttpResponse::builder()
+        .header(header::CONTENT_TYPE, content_type)
+        .header(header::CACHE_CONTROL, "no-store")
+        .header(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
+        .body(body.into())
+        .expect("these headers are valid")
+}
+
+/// A body that depends on the request's `Accept-Encoding`.
+pub(super) fn encoded(bytes: Bytes, content_type: &'static str, is_gzip: bool) -> Response {
+    let mut response = body(bytes, content_type);
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    if is_gzip {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}

@@ -1,0 +1,238 @@
+//! An event as one JSON object: the content of its log line in fields.
+
+use super::evidence::EvidenceObject;
+use super::{name, seconds, to_line};
+use crate::monitor::{Event, Failure, Reason};
+use crate::render::Message;
+use crate::render::messages::requirement;
+use crate::render::timestamp::rfc3339;
+use platform::Mount;
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+
+/// The object of a message, in one line without a line end.
+#[must_use]
+pub fn event(message: &Message) -> String {
+    to_line(&EventRecord::new(message))
+}
+
+/// The same with host and severity, for receivers that collect the events of many hosts.
+#[must_use]
+pub fn host_event(message: &Message, host: &str, severity: &str) -> String {
+    let mut record = EventRecord::new(message);
+    record.add("host", host);
+    record.add("severity", severity);
+    to_line(&record)
+}
+
+/// An object with ordered fields: only those that the event has.
+#[derive(Debug)]
+pub(crate) struct EventRecord(Vec<(&'static str, Value)>);
+
+impl Serialize for EventRecord {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl EventRecord {
+    pub(crate) fn new(message: &Message) -> EventRecord {
+        let mut record = EventRecord(Vec::with_capacity(24));
+        record.add("event", message.event.as_ref().map_or("notice", Event::name));
+        record.add("time", rfc3339(message.time));
+        record.add("priority", message.priority.as_str());
+        if let Some(event) = &message.event {
+            if let Some(mount) = event.mount() {
+                record.add_mount(mount);
+            }
+            record.add_event(event);
+        }
+        record.add("message", message.text.as_str());
+        record
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|(field, _)| *field == name).map(|(_, value)| value)
+    }
+
+    fn add(&mut self, name: &'static str, value: impl Into<Value>) {
+        self.0.push((name, value.into()));
+    }
+
+    fn add_mount(&mut self, mount: &Mount) {
+        self.add("mountpoint", name(&mount.mountpoint));
+        self.add("fstype", name(&mount.fstype));
+        self.add("device", name(&mount.device));
+        self.add("device_number", mount.device_number.to_string());
+    }
+
+    fn add_event(&mut self, event: &Event) {
+        match event {
+            Event::Mounted { mount } => self.add_options(mount),
+            Event::Unmounted { mount: _, health, lasted } => {
+                match health.failure() {
+                    Some(failure) => self.add_failure(failure),
+                    None => self.add("state", health.as_str()),
+                }
+                self.add("lasted_seconds", seconds(*lasted));
+            }
+            Event::Remounted { mount, before } => {
+                self.add_options(mount);
+                self.add("before_options", name(&before.options));
+                self.add("before_super_options", name(&before.super_options));
+            }
+            Event::Moved { mount: _, from } => self.add("from", name(from)),
+            Event::Failed { mount: _, failure } => self.add_failure(failure),
+            Event::StillFailing { mount: _, failure, lasted } => {
+                self.add_failure(failure);
+                self.add("lasted_seconds", seconds(*lasted));
+            }
+            Event::Recovered { mount: _, lasted, took, was } => {
+                self.add("state", "ok");
+                self.add("was", *was);
+                self.add("lasted_seconds", seconds(*lasted));
+                self.add("took_seconds", seconds(*took));
+            }
+            Event::Slow { mount: _, took, slow_after } => {
+                self.add("state", "slow");
+                self.add("took_seconds", seconds(*took));
+                self.add("slow_after_seconds", seconds(*slow_after));
+            }
+            Event::Denied { mount: _, errno, call } => {
+                self.add("state", "denied");
+                self.add("errno", errno.name());
+                self.add("call", call.name());
+            }
+            Event::Missing { expected, containing_mount } => {
+                self.add("state", "missing");
+                self.add("mountpoint", name(&expected.mountpoint));
+                self.add("expected", requirement(expected));
+                if let Some(mount) = containing_mount {
+                    self.add("lies_in", name(&mount.mountpoint));
+                }
+            }
+            Event::Found { expected, mount: _, lasted } => {
+                self.add("was", "missing");
+                self.add("expected", requirement(expected));
+                self.add("lasted_seconds", seconds(*lasted));
+            }
+            Event::Run { mounts, dead, unjudged, took } => {
+                self.add("mounts", *mounts);
+                self.add("dead", *dead);
+                self.add("unjudged", *unjudged);
+                self.add("took_seconds", seconds(*took));
+            }
+        }
+    }
+
+    fn add_failure(&mut self, failure: &Failure) {
+        self.add("state", if failure.reason == Reason::Hung { "hung" } else { "failed" });
+        self.add("reason", failure.reason.as_str());
+        if let Some(errno) = failure.errno {
+            self.add("errno", errno.name());
+        }
+        if let Some(call) = failure.call {
+            self.add("call", call.name());
+        }
+        if let Some(ancestor) = &failure.blocked_by {
+            self.add("behind", name(ancestor));
+        }
+        self.add("waited_seconds", seconds(failure.waited));
+        if let Some(evidence) = EvidenceObject::of(failure, None) {
+            self.add("evidence", json!(evidence));
+        }
+    }
+
+    fn add_options(&mut self, mount: &Mount) {
+        self.add("read_only", mount.read_only());
+        self.add("options", name(&mount.options));
+        self.add("super_options", name(&mount.super_options));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::Health;
+    use crate::render::samples::{failure, mount, sshfs};
+    use crate::render::{Priority, messages};
+    use platform::{Call, Errno};
+    use std::time::Duration;
+    use std::time::SystemTime;
+
+    const HALF: Duration = Duration::from_millis(500);
+
+    #[test]
+    fn each_event_has_its_fields() {
+        let hung = failure(Reason::Hung, None, 3.0);
+        let stale = failure(Reason::Stale, Some(Errno::ESTALE), 0.0);
+        let before = mount("/x", "fuse.sshfs", "host:/dir", "rw,noatime", "rw");
+        for (event, fields) in [
+            (
+                Event::Mounted { mount: sshfs() },
+                json!({"event": "mounted", "mountpoint": "/x", "fstype": "fuse.sshfs", "device": "host:/dir",
+                       "device_number": "0:42", "options": "rw", "super_options": "rw", "read_only": false}),
+            ),
+            (
+                Event::Unmounted { mount: sshfs(), health: Health::Dead(hung.clone()), lasted: HALF },
+                json!({"event": "unmounted", "state": "hung", "reason": "hung", "lasted_seconds": 0.5}),
+            ),
+            (
+                Event::Remounted { mount: sshfs(), before },
+                json!({"event": "remounted", "options": "rw", "before_options": "rw,noatime"}),
+            ),
+            (Event::Moved { mount: sshfs(), from: "/old".into() }, json!({"event": "moved", "from": "/old"})),
+            (
+                Event::Failed { mount: sshfs(), failure: stale },
+                json!({"event": "failed", "state": "failed", "reason": "stale", "errno": "ESTALE",
+                       "call": "statfs", "priority": "error"}),
+            ),
+            (
+                Event::StillFailing { mount: sshfs(), failure: hung, lasted: HALF },
+                json!({"event": "still_failing", "state": "hung", "waited_seconds": 3.0, "lasted_seconds": 0.5}),
+            ),
+            (
+                Event::Recovered { mount: sshfs(), lasted: HALF, took: HALF, was: "hung" },
+                json!({"event": "recovered", "state": "ok", "was": "hung", "took_seconds": 0.5}),
+            ),
+            (
+                Event::Slow { mount: sshfs(), took: HALF, slow_after: HALF },
+                json!({"event": "slow", "state": "slow", "slow_after_seconds": 0.5}),
+            ),
+            (
+                Event::Denied { mount: sshfs(), errno: Errno::EACCES, call: Call::Statx },
+                json!({"event": "denied", "state": "denied", "errno": "EACCES", "call": "statx"}),
+            ),
+            (
+                Event::Run { mounts: 5, dead: 1, unjudged: 2, took: HALF },
+                json!({"event": "run", "mounts": 5, "dead": 1, "unjudged": 2, "took_seconds": 0.5}),
+            ),
+        ] {
+            let (priority, text) = messages::line(&event);
+            let message =
+                Message { time: SystemTime::UNIX_EPOCH, priority, text: text.clone(), event: Some(event) };
+            let parsed = parse(&message);
+            assert_eq!(parsed["message"], text);
+            assert_eq!(parsed["time"], "1970-01-01T00:00:00.000Z");
+            for (field, value) in fields.as_object().unwrap() {
+                assert_eq!(&parsed[field], value, "{field} in {parsed}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_notice_has_no_fields_of_a_mount() {
+        let text = "\"quoted\"".to_owned();
+        let message =
+            Message { time: SystemTime::UNIX_EPOCH, priority: Priority::Warning, text, event: None };
+        let expected = json!({"event": "notice", "time": "1970-01-01T00:00:00.000Z", "priority": "warning",
+                              "message": "\"quoted\""});
+        assert_eq!(parse(&message), expected);
+    }
+
+    fn parse(message: &Message) -> Value {
+        let line = event(message);
+        assert!(!line.contains('\n'));
+        serde_json::from_str(&line).unwrap()
+    }
+}
