@@ -117,20 +117,11 @@ fn step(simulation: &mut Simulation, command: &str) {
         ["move", key, path] => simulation.alter(number(key), |mount| mount.mountpoint = path.into()),
         ["kernel-read-only", sb] => simulation.set_read_only(number(sb)),
         ["read-cost", cost] => simulation.set_read_cost(duration(cost)),
-        ["fs", sb, "ok"] => simulation.set_fs(number(sb), FsBehavior::Responds(QUICK)),
-        ["fs", sb, "takes", time] => simulation.set_fs(number(sb), FsBehavior::Responds(duration(time))),
-        ["fs", sb, "hangs"] => simulation.set_fs(number(sb), FsBehavior::Hangs),
-        ["fs", sb, "unkillable"] => simulation.set_fs(number(sb), FsBehavior::Unkillable),
-        ["fs", sb, "wrong-mount"] => simulation.set_fs(number(sb), FsBehavior::WrongMount),
-        ["fs", sb, "kills-prober"] => simulation.set_fs(number(sb), FsBehavior::KillsProber),
-        ["fs", sb, "errno", name] => simulation.set_fs(number(sb), FsBehavior::Fails(errno(name), QUICK)),
-        ["fs", sb, "errno", name, "after", time] => {
-            simulation.set_fs(number(sb), FsBehavior::Fails(errno(name), duration(time)));
-        }
+        ["fs", sb, behavior @ ..] => simulation.set_fs(number(sb), fs_behavior(behavior)),
         ["hint", server, "not-responding"] => simulation.feed(hint(server, false)),
         ["hint", server, "responds"] => simulation.feed(hint(server, true)),
         ["request-evidence", path] => {
-            simulation.feed(Input::EvidenceRequested { mountpoints: vec![path.into()] })
+            simulation.feed(Input::EvidenceRequested { mountpoints: vec![path.into()] });
         }
         ["expect", places @ ..] => {
             let split = |word| str::split_once(word, ':');
@@ -139,21 +130,37 @@ fn step(simulation: &mut Simulation, command: &str) {
                 .map(|word| split(word).map_or((*word, None), |(path, fstype)| (path, Some(fstype))));
             simulation.expect(&places.collect::<Vec<_>>());
         }
-        ["reload", changes @ ..] => {
-            let mut settings = simulation.settings;
-            let (mut without, mut runs) = (None, None);
-            for (name, value) in changes.iter().filter_map(|word| word.split_once('=')) {
-                match name {
-                    "runs" => runs = Some(duration(value)),
-                    "without" => without = Some(value.to_owned()),
-                    _ => set(&mut settings, name, value),
-                }
-            }
-            simulation.reconfigure(runs.unwrap_or(settings.poll_interval), settings, without);
-        }
+        ["reload", changes @ ..] => reload(simulation, changes),
         ["stalled", time] => simulation.feed(Input::Stalled(duration(time))),
         ["end"] => {}
         _ => panic!("unknown step: {command}"),
+    }
+}
+
+fn reload(simulation: &mut Simulation, changes: &[&str]) {
+    let mut settings = simulation.settings;
+    let (mut without, mut runs) = (None, None);
+    for (name, value) in changes.iter().filter_map(|word| word.split_once('=')) {
+        match name {
+            "runs" => runs = Some(duration(value)),
+            "without" => without = Some(value.to_owned()),
+            _ => set(&mut settings, name, value),
+        }
+    }
+    simulation.reconfigure(runs.unwrap_or(settings.poll_interval), settings, without);
+}
+
+fn fs_behavior(words: &[&str]) -> FsBehavior {
+    match words {
+        ["ok"] => FsBehavior::Responds(QUICK),
+        ["takes", time] => FsBehavior::Responds(duration(time)),
+        ["hangs"] => FsBehavior::Hangs,
+        ["unkillable"] => FsBehavior::Unkillable,
+        ["wrong-mount"] => FsBehavior::WrongMount,
+        ["kills-prober"] => FsBehavior::KillsProber,
+        ["errno", name] => FsBehavior::Fails(errno(name), QUICK),
+        ["errno", name, "after", time] => FsBehavior::Fails(errno(name), duration(time)),
+        _ => panic!("unknown behavior of a file system: {words:?}"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::evidence::{Occasion, server_name};
 use super::registry::MountEntry;
+use super::scheduler::{Due, DueProbe, ProbeSubject};
 use super::{Effect, Monitor, ProbeId, Time};
 use platform::evidence::{Evidence, Family};
 use platform::{DeviceNumber, FsKind, Mount, MountKey};
@@ -11,18 +12,13 @@ use std::sync::Arc;
 
 impl Monitor {
     /// Half of the time of a probe is over.
-    pub(super) fn on_probe_suspect(&mut self, now: Time, id: ProbeId) {
-        let Some((subject, deadline)) = self.scheduler.probes().pending(id) else { return };
-        let key = subject.key;
+    pub(super) fn on_probe_suspect(&mut self, now: Time, due: DueProbe) {
+        let ProbeSubject { key, superblock, .. } = due.subject;
         let is_blocked =
             self.registry.hung_ancestor(key).is_some() || self.pending_ancestor_deadline(now, key).is_some();
-        if !is_blocked && !self.scheduler.is_hung(subject.superblock) {
-            self.collect(now, key, Occasion::Suspect(deadline.since(now)), Some(id));
+        if !is_blocked && !self.scheduler.is_hung(superblock) {
+            self.collect(now, key, Occasion::Suspect(due.remaining), Some(due.id));
         }
-    }
-
-    pub(super) fn collect_at_death(&mut self, now: Time, key: MountKey) {
-        self.collect(now, key, Occasion::Death, None);
     }
 
     pub(super) fn collect_for_reminder(&mut self, now: Time, superblock: DeviceNumber) {
@@ -41,7 +37,7 @@ impl Monitor {
         }
     }
 
-    fn collect(&mut self, now: Time, key: MountKey, occasion: Occasion, probe: Option<ProbeId>) {
+    pub(super) fn collect(&mut self, now: Time, key: MountKey, occasion: Occasion, probe: Option<ProbeId>) {
         let Some(entry) = self.registry.get(key) else { return };
         let (mount, superblock) = (Arc::clone(entry.mount()), entry.superblock());
         let is_hung = probe.is_some() || entry.health().is_hung();
@@ -109,7 +105,7 @@ impl Monitor {
             if !self.scheduler.is_hung(superblock) {
                 self.request_probe(now, key);
             } else if responds && self.scheduler.can_retry(superblock) {
-                self.scheduler.set_superblock_timer(superblock, now);
+                self.scheduler.set_timer(Due::Superblock(superblock), now);
             }
         }
     }

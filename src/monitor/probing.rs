@@ -1,6 +1,7 @@
 //! Which probes are requested and started, and what follows when one is overdue or ends without a response.
 
-use super::scheduler::{DueProbe, EndedProbe, ProbeSubject, Readiness};
+use super::registry::MountEntry;
+use super::scheduler::{Due, DueProbe, EndedProbe, ProbeSubject, Readiness};
 use super::{Effect, Failure, Health, Monitor, ProbeId, Time};
 use platform::{Call, DeviceNumber, MountKey};
 use std::time::Duration;
@@ -17,7 +18,7 @@ impl Monitor {
             // The run waits for the response, unless it is about a known hang.
             Readiness::Pending if !entry.health().is_hung() => return,
             Readiness::Pending | Readiness::Abandoned => {}
-            Readiness::PathHung => self.scheduler.ensure_mount_timer(now, key),
+            Readiness::PathHung => self.scheduler.ensure_timer(Due::Mount(key), now),
             Readiness::Ready | Readiness::SuperblockHung { .. }
                 if self.registry.hung_ancestor(key).is_some() =>
             {
@@ -27,7 +28,9 @@ impl Monitor {
                 if *entry.health() == Health::Pending {
                     self.set_dead(now, key, Failure::hung(call, waited, None));
                 }
-                self.scheduler.ensure_superblock_timer(now, superblock);
+                if self.scheduler.can_retry(superblock) {
+                    self.scheduler.ensure_timer(Due::Superblock(superblock), now);
+                }
             }
             Readiness::Ready => return self.scheduler.enqueue(key, superblock),
         }
@@ -65,7 +68,7 @@ impl Monitor {
         let Some(entry) = self.registry.get(key) else { return };
         let superblock = entry.superblock();
         if entry.probe_interval() != self.scheduler.run_interval() {
-            self.scheduler.set_mount_timer(key, now + entry.probe_interval());
+            self.scheduler.set_timer(Due::Mount(key), now + entry.probe_interval());
         }
         if entry.is_hidden() || !self.scheduler.can_retry_path(key) {
             return self.request_probe(now, key);
@@ -86,7 +89,7 @@ impl Monitor {
         if let Some(&key) = members.iter().find(|&&key| self.registry.hung_ancestor(key).is_none()) {
             self.scheduler.enqueue(key, superblock);
         } else if let Some(entry) = members.first().and_then(|&key| self.registry.get(key)) {
-            self.scheduler.set_superblock_timer(superblock, now + entry.settings().poll_interval);
+            self.scheduler.set_timer(Due::Superblock(superblock), now + entry.settings().poll_interval);
         }
     }
 
@@ -99,23 +102,23 @@ impl Monitor {
 
     /// Probes the mounts that a hung ancestor blocked, after a hang has ended.
     pub(super) fn reprobe_blocked(&mut self, now: Time) {
-        let is_blocked = |entry: &&super::registry::MountEntry| {
+        let is_blocked = |entry: &&MountEntry| {
             entry.health().failure().is_some_and(|failure| failure.blocked_by.is_some())
                 && !self.scheduler.is_path_hung(entry.key())
         };
         let blocked: Vec<MountKey> =
-            self.registry.entries().filter(is_blocked).map(|entry| entry.key()).collect();
+            self.registry.entries().filter(is_blocked).map(MountEntry::key).collect();
         for key in blocked {
             self.request_probe(now, key);
         }
     }
 
     pub(super) fn on_probe_due(&mut self, now: Time, due: DueProbe) {
-        if due.is_past_deadline {
+        if due.remaining.is_zero() {
             self.effects.push_back(Effect::ConfirmHang { probe: due.id });
         }
         if due.is_suspect {
-            self.on_probe_suspect(now, due.id);
+            self.on_probe_suspect(now, due);
         }
     }
 
@@ -151,7 +154,7 @@ impl Monitor {
     }
 
     pub(super) fn retry_after_hang(&mut self, now: Time, key: MountKey, superblock: DeviceNumber) {
-        let settings = self.registry.get(key).map(|entry| entry.settings());
+        let settings = self.registry.get(key).map(MountEntry::settings);
         self.scheduler.retry_after_hang(now, key, superblock, settings);
     }
 

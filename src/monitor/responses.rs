@@ -1,7 +1,9 @@
 //! What follows from a response.
 
+use super::evidence::Occasion;
 use super::health::{Classification, Context, classify};
-use super::scheduler::EndedProbe;
+use super::registry::MountEntry;
+use super::scheduler::{Due, EndedProbe};
 use super::{Event, Failure, Health, Monitor, ProbeId, TableDoubt, Time};
 use platform::{Call, Errno, MountKey, ProbeOutcome, Usage};
 use std::time::Duration;
@@ -92,7 +94,7 @@ impl Monitor {
     fn on_inconclusive(&mut self, now: Time, ended: EndedProbe) {
         let EndedProbe { key, superblock, is_current } = ended;
         if self.scheduler.is_hung(superblock) {
-            self.scheduler.set_superblock_timer(superblock, now + self.first_pause(key));
+            self.scheduler.set_timer(Due::Superblock(superblock), now + self.first_pause(key));
             self.scheduler.settle_in_run(key);
         } else if is_current {
             self.defer(now, key);
@@ -105,7 +107,7 @@ impl Monitor {
         self.doubt_table(TableDoubt::Contradicted);
         let retry_at = now + self.first_pause(key);
         if self.scheduler.is_hung(superblock) {
-            self.scheduler.set_superblock_timer(superblock, retry_at);
+            self.scheduler.set_timer(Due::Superblock(superblock), retry_at);
         }
         if !is_current {
             return;
@@ -113,13 +115,13 @@ impl Monitor {
         if is_repeated {
             self.registry.set_health(now, key, Health::Hidden);
         } else {
-            self.scheduler.set_mount_timer(key, retry_at);
+            self.scheduler.set_timer(Due::Mount(key), retry_at);
         }
         self.scheduler.settle_in_run(key);
     }
 
     fn first_pause(&self, key: MountKey) -> Duration {
-        self.scheduler.first_pause(self.registry.get(key).map(|entry| entry.settings()))
+        self.scheduler.first_pause(self.registry.get(key).map(MountEntry::settings))
     }
 
     /// A mount is dead from now on, or as before.
@@ -140,7 +142,7 @@ impl Monitor {
         self.plan_reminder(now, key, superblock);
         self.report(event);
         if is_new {
-            self.collect_at_death(now, key);
+            self.collect(now, key, Occasion::Death, None);
         }
     }
 

@@ -132,7 +132,7 @@ mod tests {
         let late = Context { is_late: true, is_dead: true, ..none };
         let dead = Context { is_dead: true, wrong_mount: 7, ..none };
         for (outcome, context, expected) in [
-            (alive.clone(), none, Alive(Some(Usage::default()))),
+            (alive, none, Alive(Some(Usage::default()))),
             (alive, late, TooLate),
             (failed(Errno::ENOSYS), none, Alive(None)),
             (failed(Errno::ENOSYS), late, TooLate),

@@ -63,8 +63,9 @@ enum Phase {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct DueProbe {
     pub(crate) id: ProbeId,
-    /// Its deadline is over: the prober is to confirm that it is stuck.
-    pub(crate) is_past_deadline: bool,
+    pub(crate) subject: ProbeSubject,
+    /// Until its deadline; zero when the prober is to confirm that it is stuck.
+    pub(crate) remaining: Duration,
     /// Half of its time is over.
     pub(crate) is_suspect: bool,
 }
@@ -98,7 +99,7 @@ impl InFlight {
     /// The next probe about which something is due.
     pub(crate) fn pop_due(&mut self, now: Time) -> Option<DueProbe> {
         while let Some(id) = self.pop_expired_grace(now).or_else(|| self.timers.pop_due(now)) {
-            let due = self.on_timer(now, id).filter(|due| due.is_past_deadline || due.is_suspect);
+            let due = self.on_timer(now, id).filter(|due| due.remaining.is_zero() || due.is_suspect);
             if due.is_some() {
                 return due;
             }
@@ -128,14 +129,14 @@ impl InFlight {
             self.in_window -= 1;
         }
         let is_suspect = probe.suspect_at.take_if(|at| *at <= now).is_some();
-        let is_past_deadline = probe.deadline <= now;
-        if is_past_deadline {
+        let remaining = probe.deadline.since(now);
+        if remaining.is_zero() {
             probe.phase = Phase::Confirming;
             self.timers.set(id, now + CONFIRM_INTERVAL);
         } else {
             self.timers.set(id, probe.next_deadline());
         }
-        Some(DueProbe { id, is_past_deadline, is_suspect })
+        Some(DueProbe { id, subject: probe.subject, remaining, is_suspect })
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
@@ -203,12 +204,6 @@ impl InFlight {
         self.probes.get(&id).is_some_and(ActiveProbe::is_pending)
     }
 
-    /// What a pending probe is about, and its deadline.
-    pub(crate) fn pending(&self, id: ProbeId) -> Option<(ProbeSubject, Time)> {
-        let probe = self.probes.get(&id).filter(|probe| probe.is_pending())?;
-        Some((probe.subject, probe.deadline))
-    }
-
     /// The deadline of a pending probe that waits longer than the grace.
     pub(super) fn overdue_deadline(&self, id: ProbeId) -> Option<Time> {
         let is_overdue = |probe: &&ActiveProbe| matches!(probe.phase, Phase::Overdue | Phase::Confirming);
@@ -259,10 +254,9 @@ mod tests {
         let mut in_flight = InFlight::default();
         let id = start(&mut in_flight, 1);
         assert_eq!(in_flight.pop_due(at(499)), None);
-        let suspect = DueProbe { id, is_past_deadline: false, is_suspect: true };
-        assert_eq!(in_flight.pop_due(at(500)), Some(suspect));
-        let late = DueProbe { id, is_past_deadline: true, is_suspect: false };
-        assert_eq!(in_flight.pop_due(at(1_000)), Some(late));
+        let mut due = |ms| in_flight.pop_due(at(ms)).map(|due| (due.id, due.remaining, due.is_suspect));
+        assert_eq!(due(500), Some((id, SECOND / 2, true)));
+        assert_eq!(due(1_000), Some((id, Duration::ZERO, false)));
         assert_eq!(in_flight.next_deadline(), Some(at(6_000)));
         assert!(in_flight.confirming(id).is_some());
     }

@@ -208,27 +208,14 @@ impl Scheduler {
         self.timers.next_deadline().into_iter().chain(self.probes.next_deadline()).min()
     }
 
-    /// Probes the mount after `pause`.
-    pub(super) fn set_mount_timer(&mut self, key: MountKey, at: Time) {
-        self.timers.set(Due::Mount(key), at);
+    pub(super) fn set_timer(&mut self, due: Due, at: Time) {
+        self.timers.set(due, at);
     }
 
-    /// Probes the mount now unless that is already planned.
-    pub(super) fn ensure_mount_timer(&mut self, now: Time, key: MountKey) {
-        if !self.timers.is_set(Due::Mount(key)) {
-            self.timers.set(Due::Mount(key), now);
-        }
-    }
-
-    pub(super) fn set_superblock_timer(&mut self, superblock: DeviceNumber, at: Time) {
-        self.timers.set(Due::Superblock(superblock), at);
-    }
-
-    /// Probes a hung superblock now unless that is already planned or being done.
-    pub(super) fn ensure_superblock_timer(&mut self, now: Time, superblock: DeviceNumber) {
-        let is_free = self.superblocks.get(&superblock).is_none_or(|queue| queue.current.is_none());
-        if is_free && !self.timers.is_set(Due::Superblock(superblock)) {
-            self.timers.set(Due::Superblock(superblock), now);
+    /// Sets a timer to now unless it is set.
+    pub(super) fn ensure_timer(&mut self, due: Due, now: Time) {
+        if !self.timers.is_set(due) {
+            self.timers.set(due, now);
         }
     }
 }
