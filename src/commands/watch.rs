@@ -5,7 +5,7 @@ use super::{fail, ignore_broken_pipe, mount_namespace};
 use crate::cli::USAGE_ERROR;
 use crate::config::{ClientConfig, Config};
 use crate::daemon::{Daemon, EventHandler, Options, RunMode};
-use crate::output::sink::{Delivery, Output};
+use crate::output::sink::{Delivery, SinkWriter};
 use crate::output::{Report, Sink};
 use crate::render::{Message, PROCESS_NAME, Priority, json, messages, timestamp};
 use anyhow::Context as _;
@@ -105,7 +105,7 @@ struct EventLines {
     json: bool,
 }
 
-impl Output for EventLines {
+impl SinkWriter for EventLines {
     fn write(&mut self, message: &Message) -> Delivery {
         let line = if self.json {
             json::event(message)

@@ -1,7 +1,7 @@
 //! `--print-bad-mounts`: after each run the dead mount points on standard output, which may have a reader that hangs.
 
 use super::Sink;
-use super::sink::{Delivery, Output};
+use super::sink::{Delivery, SinkWriter};
 use crate::monitor::Status;
 use crate::render::{Message, Priority, table};
 use std::io::{self, Write as _};
@@ -25,7 +25,7 @@ impl BadMountsList {
 
 struct Stdout;
 
-impl Output for Stdout {
+impl SinkWriter for Stdout {
     fn write(&mut self, message: &Message) -> Delivery {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(message.text.as_bytes()).and_then(|()| stdout.flush()) {

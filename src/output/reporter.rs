@@ -1,6 +1,8 @@
 //! Log lines: each message goes to standard error and syslog, which have a queue and a thread each.
 
-use super::{Facility, LogFormat, SharedFormat, Sink, SyslogTarget, stderr, syslog};
+use super::stderr::StderrWriter;
+use super::syslog::{SyslogSettings, SyslogWriter};
+use super::{Facility, LogFormat, SharedFormat, Sink, SyslogTarget};
 use crate::monitor::Event;
 use crate::render::{Message, Priority, Severity, escape, messages};
 use std::io;
@@ -45,7 +47,7 @@ impl ReportSettings {
 pub struct Reporter {
     sinks: Vec<(Sink, Level)>,
     format: Option<SharedFormat>,
-    syslog: Option<syslog::Wanted>,
+    syslog: Option<SyslogSettings>,
 }
 
 /// The least important priority that a sink gets, if any; can change while the sink is in use.
@@ -75,16 +77,13 @@ impl Reporter {
     /// The system has no thread left.
     pub fn start(settings: &ReportSettings) -> io::Result<Reporter> {
         let format = SharedFormat::from(settings.log_format);
-        let stderr = Sink::start("stderr", stderr::Stderr::new(format.clone())?)?;
+        let stderr = Sink::start("stderr", StderrWriter::new(format.clone())?)?;
         let level = Level::new(Some(settings.log_level));
         let others = Reporter { sinks: vec![(stderr.clone(), level.clone())], format: None, syslog: None };
-        let log = Box::new(move |priority, text: String| {
-            others.notice(SystemTime::now(), priority, &text);
-        });
-        let wanted = syslog::Wanted::new(settings.syslog.clone(), settings.syslog_facility);
-        let syslog = Sink::start("syslog", syslog::SyslogOutput::new(wanted.clone(), log))?;
+        let target = SyslogSettings::new(settings.syslog.clone(), settings.syslog_facility);
+        let syslog = Sink::start("syslog", SyslogWriter::new(target.clone(), others.log_fn()))?;
         let sinks = vec![(stderr, level), (syslog, Level::new(settings.syslog_level()))];
-        Ok(Reporter { sinks, format: Some(format), syslog: Some(wanted) })
+        Ok(Reporter { sinks, format: Some(format), syslog: Some(target) })
     }
 
     /// Applies settings, also to messages that still wait. The threads stay, so that one that hangs is not left behind
@@ -97,7 +96,7 @@ impl Reporter {
         if let (Some(format), Some(syslog)) = (&self.format, &self.syslog) {
             format.set(settings.log_format);
             if syslog.set(settings.syslog.clone(), settings.syslog_facility) {
-                self.sinks().for_each(Sink::hurry); // the old target may have failed for long
+                self.sinks().for_each(Sink::retry_now); // the old target may have failed for long
             }
         }
     }

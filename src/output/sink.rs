@@ -1,7 +1,8 @@
-//! A sink: one thread that writes, and a bounded queue before it. The thread may block for ever; nobody else ever
-//! waits for it. What does not fit is dropped, counted, and told as soon as the sink takes messages again.
+//! A sink: one thread that writes messages, and a bounded queue before it. The thread may block for ever; nothing waits
+//! for it. Messages that do not fit are dropped, counted, and reported when the sink accepts messages again.
 
-use super::token_bucket::Rate;
+use super::token_bucket::TokenBucket;
+use crate::backoff::Backoff;
 use crate::render::{Message, Priority};
 use std::collections::VecDeque;
 use std::io;
@@ -9,38 +10,37 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Messages that wait for one sink: a burst of the allowed rate fits.
+/// Queued messages: the burst that the token bucket allows.
 const MAX_QUEUED: usize = 10_000;
-/// Memory of the messages that wait for one sink. Ordinary messages take below 1 KiB; paths of the worst kind fill
-/// this long before [`MAX_QUEUED`], and the daemon stays small.
+/// Memory of queued messages. Ordinary ones take less than 1 KiB; very long paths fill this before [`MAX_QUEUED`].
 const MAX_QUEUED_BYTES: usize = 4 << 20;
-/// Notes about dropped messages are themselves messages: not more than one in this time.
-const NOTE_PAUSE: Duration = Duration::from_secs(1);
-/// The first pause before a sink that failed is tried again …
+/// Reports of dropped messages are messages themselves, so they are limited.
+const DROP_REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// The first pause after a failed write.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// … doubled up to this: a collector that returns is found within a minute.
-const LAST_RETRY: Duration = Duration::from_secs(60);
+/// The longest pause: a collector that returns is found within a minute.
+const MAX_RETRY: Duration = Duration::from_secs(60);
 
-/// Where a sink's thread writes to. Both calls may block.
-pub trait Output: Send + 'static {
-    /// Called once, before anything is to be written.
+/// Where a sink's thread writes to. Both methods may block.
+pub trait SinkWriter: Send + 'static {
+    /// Called once, before the first message.
     fn open(&mut self) {}
     /// Writes one message.
     fn write(&mut self, message: &Message) -> Delivery;
 }
 
-/// What came of one message.
+/// The result of writing one message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Delivery {
     /// It is written.
     Done,
-    /// It cannot be written, and trying again would not help.
+    /// It cannot be written, and another attempt would not help.
     Lost,
-    /// Not now: keep it and try again after a pause.
-    Later,
+    /// It has to be written again after a pause.
+    Retry,
 }
 
-/// A handle to a sink. Dropping it leaves the thread alone.
+/// A handle of a sink. Dropping it does not stop the thread.
 #[derive(Clone, Debug)]
 pub struct Sink {
     name: &'static str,
@@ -59,16 +59,15 @@ struct Shared {
 struct State {
     queue: VecDeque<Entry>,
     bytes: usize,
-    /// Dropped since the last message that found its place.
+    /// Messages dropped since the last one that was queued, and the time of the last of them.
     dropped: u64,
     dropped_at: SystemTime,
-    rate: Rate,
-    closing: bool,
-    /// What failed may work by now: nobody waits for the end of a pause.
-    hurry: bool,
-    ended: bool,
-    /// Something was left unwritten at the end.
-    gave_up: bool,
+    bucket: TokenBucket,
+    is_closing: bool,
+    retry_now: bool,
+    has_ended: bool,
+    /// Messages were left unwritten at the end.
+    has_given_up: bool,
 }
 
 #[derive(Debug)]
@@ -79,17 +78,17 @@ struct Entry {
 
 impl Sink {
     /// Starts the thread of a sink. `name` is its label in metrics.
-    pub fn start(name: &'static str, output: impl Output) -> io::Result<Sink> {
+    pub fn start(name: &'static str, writer: impl SinkWriter) -> io::Result<Sink> {
         let state = State {
             queue: VecDeque::new(),
             bytes: 0,
             dropped: 0,
             dropped_at: SystemTime::UNIX_EPOCH,
-            rate: Rate::new(),
-            closing: false,
-            hurry: false,
-            ended: false,
-            gave_up: false,
+            bucket: TokenBucket::full(),
+            is_closing: false,
+            retry_now: false,
+            has_ended: false,
+            has_given_up: false,
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
@@ -97,17 +96,17 @@ impl Sink {
             dropped_total: AtomicU64::new(0),
             written_total: AtomicU64::new(0),
         });
-        let worker = Worker { shared: Arc::clone(&shared), owed: 0, noted: None };
-        std::thread::Builder::new().name(format!("sink-{name}")).spawn(move || worker.run(output))?;
+        let worker = Worker { shared: Arc::clone(&shared), unreported_drops: 0, drops_reported_at: None };
+        std::thread::Builder::new().name(format!("sink-{name}")).spawn(move || worker.run(writer))?;
         Ok(Sink { name, shared })
     }
 
-    /// Hands over a message; never blocks. A full queue or too many messages drop it.
+    /// Queues a message; never blocks. It is dropped if the queue is full or there are too many messages.
     pub fn offer(&self, message: Arc<Message>) {
         let cost = message.cost();
         let mut state = self.shared.lock();
         let fits = state.queue.len() < MAX_QUEUED && state.bytes + cost <= MAX_QUEUED_BYTES;
-        if fits && !state.ended && state.rate.admits(message.time) {
+        if fits && !state.has_ended && state.bucket.take(message.time) {
             state.bytes += cost;
             let dropped_before = std::mem::take(&mut state.dropped);
             state.queue.push_back(Entry { message, dropped_before });
@@ -126,7 +125,7 @@ impl Sink {
         self.name
     }
 
-    /// Messages that nobody will ever read here.
+    /// Messages that were dropped or lost.
     #[must_use]
     pub fn dropped_total(&self) -> u64 {
         self.shared.dropped_total.load(Ordering::Relaxed)
@@ -138,36 +137,33 @@ impl Sink {
         self.shared.written_total.load(Ordering::Relaxed)
     }
 
-    /// Messages and bytes that wait.
+    /// Messages and bytes in the queue.
     #[must_use]
     pub fn queued(&self) -> (usize, usize) {
         let state = self.shared.lock();
         (state.queue.len(), state.bytes)
     }
 
-    /// What failed may work by now: it is tried again at once, and not after a pause.
-    pub fn hurry(&self) {
-        self.shared.lock().hurry = true;
+    /// Ends a pause after a failure: the cause may be gone.
+    pub fn retry_now(&self) {
+        self.shared.lock().retry_now = true;
         self.shared.changed.notify_all();
     }
 
-    /// Asks the thread to write what waits and to end.
+    /// Makes the thread write what is queued and end.
     pub fn finish(&self) {
-        self.shared.lock().closing = true;
+        self.shared.lock().is_closing = true;
         self.shared.changed.notify_all();
     }
 
-    /// [`Sink::finish`], then waits for the end, but not longer than `patience`. Was all written? If not, the thread
-    /// is left behind.
-    pub fn close(&self, patience: Duration) -> bool {
+    /// [`Sink::finish`], then waits for the end of the thread at most until the timeout. Returns whether everything was
+    /// written.
+    pub fn close(&self, timeout: Duration) -> bool {
         self.finish();
-        let state = self.shared.lock();
-        let (state, _) = self
-            .shared
-            .changed
-            .wait_timeout_while(state, patience, |state| !state.ended)
-            .unwrap_or_else(PoisonError::into_inner);
-        state.ended && !state.gave_up
+        let is_running = |state: &mut State| !state.has_ended;
+        let waited = self.shared.changed.wait_timeout_while(self.shared.lock(), timeout, is_running);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.has_ended && !state.has_given_up
     }
 }
 
@@ -180,102 +176,99 @@ impl Shared {
 /// The thread's side.
 struct Worker {
     shared: Arc<Shared>,
-    /// Dropped, and not told yet.
-    owed: u64,
-    /// When that was last told.
-    noted: Option<Instant>,
+    unreported_drops: u64,
+    drops_reported_at: Option<Instant>,
 }
 
 impl Worker {
-    fn run(mut self, mut output: impl Output) {
-        output.open();
-        let mut pause = FIRST_RETRY;
+    fn run(mut self, mut writer: impl SinkWriter) {
+        writer.open();
+        let mut backoff = Backoff::new(FIRST_RETRY, MAX_RETRY);
         while let Some(message) = self.next() {
             loop {
-                match output.write(&message) {
+                match writer.write(&message) {
                     Delivery::Done => {
                         self.shared.written_total.fetch_add(1, Ordering::Relaxed);
-                        pause = FIRST_RETRY;
+                        backoff.reset();
                         break;
                     }
                     Delivery::Lost => {
                         self.shared.dropped_total.fetch_add(1, Ordering::Relaxed);
                         break;
                     }
-                    Delivery::Later => {
-                        if self.shared.lock().closing {
-                            return self.give_up();
+                    Delivery::Retry if self.shared.lock().is_closing => return self.give_up(),
+                    Delivery::Retry => {
+                        if self.pause(backoff.next(Instant::now())) {
+                            backoff.reset();
                         }
-                        pause = if self.wait(pause) { FIRST_RETRY } else { (pause * 2).min(LAST_RETRY) };
                     }
                 }
             }
         }
     }
 
-    /// The next thing to write; waits for it. None at the end.
+    /// Waits for the next message, which may be a report of dropped ones. None at the end.
     fn next(&mut self) -> Option<Arc<Message>> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         loop {
             if let Some(mut entry) = state.queue.pop_front() {
-                self.owed += std::mem::take(&mut entry.dropped_before);
-                if self.owed > 0 && self.pause_left().is_zero() {
-                    let note = self.note(entry.message.time);
+                self.unreported_drops += std::mem::take(&mut entry.dropped_before);
+                if self.unreported_drops > 0 && self.until_drop_report().is_zero() {
+                    let report = self.drop_report(entry.message.time);
                     state.queue.push_front(entry);
-                    return Some(note);
+                    return Some(report);
                 }
                 state.bytes -= entry.message.cost();
                 return Some(entry.message);
             }
-            self.owed += std::mem::take(&mut state.dropped);
-            let left = self.pause_left();
-            if self.owed > 0 && (left.is_zero() || state.closing) {
-                return Some(self.note(state.dropped_at));
+            self.unreported_drops += std::mem::take(&mut state.dropped);
+            let wait = self.until_drop_report();
+            if self.unreported_drops > 0 && (wait.is_zero() || state.is_closing) {
+                return Some(self.drop_report(state.dropped_at));
             }
-            if state.closing {
+            if state.is_closing {
                 return None;
             }
-            state = if self.owed > 0 {
-                shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+            state = if self.unreported_drops > 0 {
+                shared.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
             } else {
                 shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
             };
         }
     }
 
-    /// Asked to end, and it does not work: what is left stays unwritten.
+    /// Drops what is left when the sink is closed and cannot be written.
     fn give_up(&self) {
         let mut state = self.shared.lock();
         let left = state.queue.len() as u64 + 1;
         state.queue.clear();
-        (state.bytes, state.gave_up) = (0, true);
+        (state.bytes, state.has_given_up) = (0, true);
         self.shared.dropped_total.fetch_add(left, Ordering::Relaxed);
     }
 
-    /// How long until dropped messages may be told again.
-    fn pause_left(&self) -> Duration {
-        self.noted.map_or(Duration::ZERO, |noted| NOTE_PAUSE.saturating_sub(noted.elapsed()))
+    fn until_drop_report(&self) -> Duration {
+        self.drops_reported_at.map_or(Duration::ZERO, |at| DROP_REPORT_INTERVAL.saturating_sub(at.elapsed()))
     }
 
-    fn note(&mut self, time: SystemTime) -> Arc<Message> {
-        self.noted = Some(Instant::now());
-        let text = format!("{} messages were dropped", std::mem::take(&mut self.owed));
+    fn drop_report(&mut self, time: SystemTime) -> Arc<Message> {
+        self.drops_reported_at = Some(Instant::now());
+        let text = format!("{} messages were dropped", std::mem::take(&mut self.unreported_drops));
         Arc::new(Message { time, priority: Priority::Warning, text, event: None })
     }
 
-    /// Waits this long, or until the sink is to end or to hurry; is it to hurry?
-    fn wait(&self, pause: Duration) -> bool {
-        let may_wait = |state: &mut State| !state.closing && !state.hurry;
+    /// Waits, but not beyond [`Sink::finish`] and [`Sink::retry_now`]. Returns whether the latter was called.
+    fn pause(&self, pause: Duration) -> bool {
+        let may_wait = |state: &mut State| !state.is_closing && !state.retry_now;
         let waited = self.shared.changed.wait_timeout_while(self.shared.lock(), pause, may_wait);
-        std::mem::take(&mut waited.unwrap_or_else(PoisonError::into_inner).0.hurry)
+        std::mem::take(&mut waited.unwrap_or_else(PoisonError::into_inner).0.retry_now)
     }
 }
 
-/// However the thread ends, nobody waits for it any longer.
+/// Also when the thread panics, nothing waits for it any longer.
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.shared.lock().ended = true;
+        self.shared.lock().has_ended = true;
         self.shared.changed.notify_all();
     }
 }

@@ -1,7 +1,6 @@
-//! Standard error as a sink: text or JSON, one write for each line, with journald's `<N>` before it where journald
-//! reads.
+//! Standard error as a sink: text or JSON, one write per line, with the prefix `<N>` if journald reads it.
 
-use super::sink::{Delivery, Output};
+use super::sink::{Delivery, SinkWriter};
 use crate::render::Message;
 use crate::render::json;
 use std::ffi::OsStr;
@@ -13,12 +12,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// How messages look on standard error.
+/// The format of messages on standard error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LogFormat {
-    /// The line for people.
+    /// The log line.
     Text,
-    /// One JSON object.
+    /// One JSON object per line.
     Json,
 }
 
@@ -33,7 +32,7 @@ impl FromStr for LogFormat {
     }
 }
 
-/// A format that can be changed while the sink is in use.
+/// A format that can change while the sink runs.
 #[derive(Clone, Debug)]
 pub struct SharedFormat(Arc<AtomicBool>);
 
@@ -44,7 +43,7 @@ impl From<LogFormat> for SharedFormat {
 }
 
 impl SharedFormat {
-    /// From now on this one.
+    /// Takes effect with the next message.
     pub fn set(&self, format: LogFormat) {
         self.0.store(format == LogFormat::Json, Ordering::Relaxed);
     }
@@ -54,27 +53,26 @@ impl SharedFormat {
     }
 }
 
-/// The output of the sink. The descriptor is its own copy, so that a write that blocks holds no lock of the
-/// standard library.
+/// Writes to a descriptor of its own, so that a write that blocks holds no lock of the standard library.
 #[derive(Debug)]
-pub struct Stderr {
+pub struct StderrWriter {
     file: File,
     format: SharedFormat,
     with_priority: bool,
-    /// What is still to be written of the message in hand.
+    /// The unwritten rest of the current message.
     rest: Vec<u8>,
 }
 
-impl Stderr {
-    /// Writes to this process's standard error.
-    pub fn new(format: SharedFormat) -> io::Result<Stderr> {
-        Ok(Stderr::onto(io::stderr().as_fd().try_clone_to_owned()?.into(), format))
+impl StderrWriter {
+    /// Writes to the standard error of this process.
+    pub fn new(format: SharedFormat) -> io::Result<StderrWriter> {
+        Ok(StderrWriter::to_file(io::stderr().as_fd().try_clone_to_owned()?.into(), format))
     }
 
-    /// Writes to this file, pipe or socket as if it were standard error.
+    /// Writes to this file, pipe or socket instead.
     #[must_use]
-    pub fn onto(file: File, format: impl Into<SharedFormat>) -> Stderr {
-        Stderr { file, format: format.into(), with_priority: false, rest: Vec::new() }
+    pub fn to_file(file: File, format: impl Into<SharedFormat>) -> StderrWriter {
+        StderrWriter { file, format: format.into(), with_priority: false, rest: Vec::new() }
     }
 
     fn render(&self, message: &Message) -> Vec<u8> {
@@ -91,12 +89,11 @@ impl Stderr {
     }
 }
 
-impl Output for Stderr {
-    /// `fstat` may hang where standard error is a file on dead storage; so it is asked in the sink's thread, and
-    /// only where systemd says that there is a journal.
+impl SinkWriter for StderrWriter {
+    /// Only if systemd says that there is a journal: `fstat` may hang if standard error is a file on dead storage.
     fn open(&mut self) {
         self.with_priority = std::env::var_os("JOURNAL_STREAM").is_some_and(|stream| {
-            self.file.metadata().is_ok_and(|file| names(&stream, file.dev(), file.ino()))
+            self.file.metadata().is_ok_and(|file| is_stream(&stream, file.dev(), file.ino()))
         });
     }
 
@@ -109,8 +106,8 @@ impl Output for Stderr {
                 Ok(0) => break,
                 Ok(written) => drop(self.rest.drain(..written)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Delivery::Later,
-                Err(_) => break, // nobody reads any more, or the disk is full: there is nobody left to tell
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Delivery::Retry,
+                Err(_) => break, // a closed pipe or a full disk
             }
         }
         if self.rest.is_empty() {
@@ -121,9 +118,9 @@ impl Output for Stderr {
     }
 }
 
-/// Is `DEVICE:INODE` in systemd's `JOURNAL_STREAM` this file? A child whose standard error was redirected inherits
-/// the variable, but not the stream.
-fn names(stream: &OsStr, device: u64, inode: u64) -> bool {
+/// Whether systemd's `JOURNAL_STREAM`, which is `DEVICE:INODE`, is this file. A child whose standard error was redirected
+/// inherits the variable, but not the stream.
+fn is_stream(stream: &OsStr, device: u64, inode: u64) -> bool {
     let parsed = stream.to_str().and_then(|text| {
         let (dev, ino) = text.split_once(':')?;
         Some((dev.parse::<u64>().ok()?, ino.parse::<u64>().ok()?))
@@ -149,18 +146,18 @@ mod tests {
     }
 
     #[test]
-    fn the_journal_is_known_by_device_and_inode() {
-        for (stream, is_it) in
+    fn journal_is_recognised_by_device_and_inode() {
+        for (stream, expected) in
             [("8:33", true), ("8:34", false), ("9:33", false), ("8", false), ("", false), ("8:33:1", false)]
         {
-            assert_eq!(names(OsStr::new(stream), 8, 33), is_it, "{stream}");
+            assert_eq!(is_stream(OsStr::new(stream), 8, 33), expected, "{stream}");
         }
     }
 
     #[test]
-    fn lines_with_and_without_priority() {
+    fn priority_is_written_only_for_the_journal() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let mut stderr = Stderr::onto(OwnedFd::from(writer).into(), LogFormat::Text);
+        let mut stderr = StderrWriter::to_file(OwnedFd::from(writer).into(), LogFormat::Text);
         assert_eq!(stderr.write(&message("one")), Delivery::Done);
         stderr.with_priority = true;
         assert_eq!(stderr.write(&message("two")), Delivery::Done);
@@ -175,10 +172,10 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pipe_loses_messages_and_nothing_else() {
+    fn messages_to_a_closed_pipe_are_lost() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        let mut stderr = Stderr::onto(OwnedFd::from(writer).into(), LogFormat::Text);
+        let mut stderr = StderrWriter::to_file(OwnedFd::from(writer).into(), LogFormat::Text);
         assert_eq!(stderr.write(&message("one")), Delivery::Lost);
         assert_eq!(stderr.write(&message("two")), Delivery::Lost);
     }

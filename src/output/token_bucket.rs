@@ -1,37 +1,35 @@
-//! How many messages a sink takes: a token bucket, filled by the time that messages carry.
+//! How many messages a sink accepts: a token bucket that is filled by the times of the messages.
 
 use std::time::{Duration, SystemTime};
 
-/// Messages that may come at once: every mount of a machine with ten thousand of them dying together is told.
+/// Messages that may come at once: one for every mount of a machine with ten thousand that die together.
 const BURST: f64 = 10_000.0;
-/// Messages per second in the long run: more than any operator or log collector follows, and 100 lines of 200 bytes
-/// fill less than 2 GiB a day.
+/// Messages per second in the long run: more than an operator or log collector follows, and 100 lines of 200 bytes are
+/// less than 2 GiB a day.
 const PER_SECOND: f64 = 100.0;
 
-/// The bucket.
 #[derive(Clone, Debug)]
-pub(super) struct Rate {
+pub(super) struct TokenBucket {
     tokens: f64,
     filled_at: Option<SystemTime>,
 }
 
-impl Rate {
-    pub(super) fn new() -> Rate {
-        Rate { tokens: BURST, filled_at: None }
+impl TokenBucket {
+    pub(super) const fn full() -> TokenBucket {
+        TokenBucket { tokens: BURST, filled_at: None }
     }
 
-    /// May one more message pass? A wall clock that was set back only makes the bucket wait for nothing: it goes on
-    /// from the new time.
-    pub(super) fn admits(&mut self, now: SystemTime) -> bool {
-        let passed =
-            self.filled_at.map_or(Duration::ZERO, |then| now.duration_since(then).unwrap_or_default());
-        self.filled_at = Some(now);
-        self.tokens = (self.tokens + passed.as_secs_f64() * PER_SECOND).min(BURST);
-        let admitted = self.tokens >= 1.0;
-        if admitted {
+    /// Takes a token for a message of this time, if there is one. A clock that is set back adds none, and the bucket
+    /// is filled from the new time on.
+    pub(super) fn take(&mut self, time: SystemTime) -> bool {
+        let elapsed = self.filled_at.and_then(|filled_at| time.duration_since(filled_at).ok());
+        self.filled_at = Some(time);
+        self.tokens = (self.tokens + elapsed.unwrap_or(Duration::ZERO).as_secs_f64() * PER_SECOND).min(BURST);
+        let is_taken = self.tokens >= 1.0;
+        if is_taken {
             self.tokens -= 1.0;
         }
-        admitted
+        is_taken
     }
 }
 
@@ -40,14 +38,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_then_a_trickle_whatever_the_clock_does() {
-        let mut rate = Rate::new();
+    fn burst_is_followed_by_the_rate_when_the_clock_is_set_back_too() {
+        let mut bucket = TokenBucket::full();
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        let admitted = |rate: &mut Rate, now| (0..20_000).filter(|_| rate.admits(now)).count();
-        assert_eq!(admitted(&mut rate, start), 10_000);
-        assert_eq!(admitted(&mut rate, start + Duration::from_secs(1)), 100);
-        assert_eq!(admitted(&mut rate, start - Duration::from_secs(86_400)), 0);
-        assert_eq!(admitted(&mut rate, start - Duration::from_secs(86_399)), 100);
-        assert_eq!(admitted(&mut rate, start + Duration::from_secs(86_400)), 10_000);
+        let taken = |bucket: &mut TokenBucket, time| (0..20_000).filter(|_| bucket.take(time)).count();
+        assert_eq!(taken(&mut bucket, start), 10_000);
+        assert_eq!(taken(&mut bucket, start + Duration::from_secs(1)), 100);
+        assert_eq!(taken(&mut bucket, start - Duration::from_secs(86_400)), 0);
+        assert_eq!(taken(&mut bucket, start - Duration::from_secs(86_399)), 100);
+        assert_eq!(taken(&mut bucket, start + Duration::from_secs(86_400)), 10_000);
     }
 }

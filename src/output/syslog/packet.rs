@@ -10,19 +10,20 @@ use std::borrow::Cow;
 use std::io::Write;
 use syslog::{Error, Facility, Severity};
 
-/// The longest packet to a socket or over TCP: rsyslog's default `MaxMessageSize` is 8 KiB.
+/// Bytes of a packet to a socket or over TCP: rsyslog's default `MaxMessageSize` is 8 KiB.
 const MAX_PACKET: usize = 8192;
-/// The longest packet over UDP: RFC 3164's limit, which also fits in one Ethernet frame.
+/// Bytes of a packet over UDP: RFC 3164's limit, which also fits in one Ethernet frame.
 const MAX_UDP_PACKET: usize = 1024;
-/// What is kept of the end of a message that is cut: the reason stands there.
+/// Bytes kept of the end of a message that is cut, which has the reason.
 const KEPT_TAIL: usize = 200;
-/// Stands where something was cut out.
+/// Replaces what was cut out.
 const CUT_MARK: &str = "[...]";
-/// RFC 3164: `<N>Mmm dd hh:mm:ss [HOST ]mount_status_monitor[PID]: TEXT`.
+
+/// A formatter by RFC 3164: `<N>Mmm dd hh:mm:ss [HOST ]mount_status_monitor[PID]: TEXT`.
 #[derive(Clone, Debug)]
 pub(super) struct Packet {
     facility: Facility,
-    /// Only for packets that leave the machine.
+    /// For packets that leave the machine.
     hostname: Option<String>,
     limit: usize,
     end: &'static str,
@@ -33,8 +34,8 @@ impl Packet {
     pub(super) fn new(target: &SyslogTarget, facility: Facility) -> Packet {
         let (hostname, limit, end) = match target {
             SyslogTarget::Local | SyslogTarget::Unix(_) | SyslogTarget::Off => (None, MAX_PACKET, ""),
-            SyslogTarget::Udp(_) => (own_name(), MAX_UDP_PACKET, ""),
-            SyslogTarget::Tcp(_) => (own_name(), MAX_PACKET, "\n"),
+            SyslogTarget::Udp(_) => (short_hostname(), MAX_UDP_PACKET, ""),
+            SyslogTarget::Tcp(_) => (short_hostname(), MAX_PACKET, "\n"),
         };
         Packet { facility, hostname, limit, end, zone: TimeZone::system() }
     }
@@ -56,13 +57,13 @@ impl syslog::LogFormat<&Message> for Packet {
     }
 }
 
-fn own_name() -> Option<String> {
+fn short_hostname() -> Option<String> {
     let name = hostname::get().ok()?.into_string().ok()?;
     let short = name.split('.').next().unwrap_or_default();
     (!short.is_empty()).then(|| short.to_owned())
 }
 
-/// The text in at most `limit` bytes: what it is about stands at its start, the reason at its end.
+/// The text in at most `limit` bytes, with its beginning (the mount) and its end (the reason).
 fn cut_middle(text: &str, limit: usize) -> Cow<'_, str> {
     if text.len() <= limit {
         return Cow::Borrowed(text);
@@ -96,7 +97,7 @@ mod tests {
     use syslog::LogFormat as _;
 
     #[test]
-    fn packets() {
+    fn packet_has_host_and_end_only_for_remote_targets_and_is_cut() {
         let mut packet = Packet {
             facility: Facility::LOG_DAEMON,
             hostname: None,
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn tiny_limits_do_not_panic() {
+    fn small_limit_does_not_panic() {
         for limit in 0..20 {
             assert!(cut_middle(&"é".repeat(30), limit).len() <= limit.max(CUT_MARK.len()));
         }

@@ -1,22 +1,22 @@
-//! Where syslog is, as an operator writes it.
+//! The target of syslog messages, as written in the configuration.
 
 use crate::render::escape::escape_os;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Where syslog is.
+/// Where syslog messages go.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SyslogTarget {
-    /// The local daemon at its usual sockets.
+    /// The local daemon, at its standard sockets.
     Local,
-    /// Nowhere.
+    /// No syslog.
     Off,
-    /// A socket of the local machine.
+    /// A Unix socket.
     Unix(PathBuf),
-    /// `HOST:PORT`, by datagrams.
+    /// `HOST:PORT`, as UDP datagrams.
     Udp(String),
-    /// `HOST:PORT`, by a stream.
+    /// `HOST:PORT`, over TCP.
     Tcp(String),
 }
 
@@ -31,7 +31,7 @@ impl FromStr for SyslogTarget {
         if let Some(path) = text.strip_prefix("unix:") {
             return match path {
                 path if path.starts_with('/') => Ok(SyslogTarget::Unix(path.into())),
-                _ => Err("after unix: comes the absolute path of a socket".to_owned()),
+                _ => Err("unix: has to be followed by the absolute path of a socket".to_owned()),
             };
         }
         let (kind, address): (fn(String) -> SyslogTarget, _) =
@@ -46,7 +46,10 @@ impl FromStr for SyslogTarget {
             Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => {
                 Ok(kind(address.to_owned()))
             }
-            _ => Err("after udp:// or tcp:// comes HOST:PORT, for example udp://loghost:514".to_owned()),
+            _ => {
+                Err("udp:// or tcp:// has to be followed by HOST:PORT, for example udp://loghost:514"
+                    .to_owned())
+            }
         }
     }
 }
@@ -68,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets() {
+    fn target_is_parsed_and_displayed_alike() {
         for (text, target) in [
             ("local", SyslogTarget::Local),
             ("off", SyslogTarget::Off),
