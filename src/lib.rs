@@ -1,46 +1,57 @@
-//! The map of `mount_status_monitor`.
+//! `mount_status_monitor` probes mounts and reports those that are dead. This is the map of its sources.
 //!
 //! ```text
-//!  kernel: mountinfo POLLPRI                                prober process: statx + statfs in a thread
-//!         | readable                                               | one small reply, or its exit
-//!         v                                                        v
-//!  platform::MountWatch -> platform::MountTable             probe::Pool
-//!         | Input::MountTable                                      | Input::ProbeAnswered{probe, answer}
-//!         +---------------->  daemon: monitor.handle(now, input) <-+        (now: read once per turn)
+//!  kernel: mountinfo, listmount, EVFILT_FS                prober (child): statx + statfs in a thread
+//!         |                                                      |
+//!  daemon::TableReader (throttled)                        children::prober::Pool
+//!         | TableUpdate                                          | ProbeResponded, ProbeStuck, …
+//!         +----------->  daemon: monitor.handle(now, input)  <---+   <--- Arc<Config> from config::ConfigReloader
 //!                                    |
-//!                        monitor::Monitor   (pure)
-//!                                    | actions                     | status()
-//!           +------------+-----------+-----------+                 v
-//!      StartProbe   ConfirmHang   CondemnProbe   Report      tables, JSON, plugin line
-//!           probe::Pool                      report sinks, hooks   |
-//!                                                    |             |
-//!                                                    +-> live::Live <
-//!                                                          | the latest snapshot, the last events
-//!                                                          v
-//!                                                    http: a thread of its own
+//!                        monitor::Monitor (pure)
+//!                                    | effects: StartProbe, ConfirmHang, AbandonProbe, CollectEvidence, Report(event)
+//!         children::*  <-------------+------------>  output::Outputs: one queue of events, snapshots and
+//!                                                    configurations, on a thread of its own; render, then
+//!                                                    stderr, syslog, HTTP, push, text file, hooks, Alertmanager
 //! ```
 //!
-//! **The promise**: storage may hang in ways that nothing can interrupt; the monitor may not. So this process makes
-//! no call that can touch a watched file system and waits for no sink; what may hang lives in the prober and in the
-//! collector of evidence, children that can be left behind.
+//! **The promise**: storage may hang in ways that nothing can interrupt; the monitor may not. So this process makes no call
+//! that touches a watched file system, and the event loop waits for no output. What may hang lives in child processes
+//! (prober, collector), which can be abandoned, and in threads of the outputs.
+//!
+//! Data flows one way: inputs, decisions, effects, outputs. Time is an argument and decisions are data. The configuration
+//! is an input like any other. Metrics and alerts are derived from snapshots of the state.
 //!
 //! # Reading order
-//! 1. [`monitor`]: what is decided, and when. Pure: time is an argument, decisions are data.
-//! 2. [`daemon`]: the one loop, the only reader of the clock, which carries the decisions out and tells the service
-//!    manager that it turns.
-//! 3. [`probe`]: the prober (the child) and the pool of probers (in the daemon).
-//! 4. [`evidence`]: why a mount is dead: the collector (another child) and the desk in the daemon where it is asked for.
-//! 5. [`report`]: every sentence that an operator sees, and the sinks.
-//! 6. [`live`], [`metrics`] and [`http`]: the latest snapshot, what Prometheus gets of it, and the server of all.
-//! 7. [`hooks`] and [`remote`]: commands, requests and Alertmanager, told what happens by a thread of their own.
-//! 8. [`config`] and [`cli`]: how an operator says what he wants.
-//! 9. `platform` (its own crate): the operating system, the only home of `unsafe`, libc and `cfg(target_os)`.
+//! 1. [`monitor`]: what is decided, and when.
+//! 2. [`daemon`]: the event loop, the only reader of the clock. It feeds the monitor and executes its effects.
+//! 3. [`children`]: the prober and the collector of evidence, and their handles in the daemon.
+//! 4. [`render`]: events and status as text: log lines, tables, JSON, Nagios, metrics, diagnosis.
+//! 5. [`output`]: where the text goes. Each output has a bounded queue and a thread.
+//! 6. [`config`] and [`cli`]: files and flags become one validated `Config`.
+//! 7. [`commands`]: what each command does with all of this.
+//! 8. `platform` (its own crate): the operating system.
 //!
 //! # Layers
-//! `platform` knows nothing of the rest. `monitor` uses plain data of `platform` and nothing else of this crate.
-//! `probe`, `evidence` and `report` know `monitor`'s data; `remote` knows servers alone, and `hooks` what they are told;
-//! `daemon` knows them all and shows itself through `live`, which is all that `http` sees of it; nobody but `main`,
-//! `commands` and `cli` knows the command line. `tests/layering.rs` holds the tree against this.
+//! `platform` knows nothing of the rest and is the only home of `unsafe`, libc and `cfg(target_os)`. `monitor` uses plain data
+//! of `platform`; `children` and `render` use those of `monitor`; `output` uses `render` and `config`; `daemon` uses all of
+//! these; only `main`, `commands` and `cli` know the command line. `tests/layering.rs` checks it.
+//!
+//! # Where to change
+//!
+//! | what | where |
+//! |---|---|
+//! | the meaning of an errno | the reason: `src/monitor/health/mod.rs`; dead or alive: `src/monitor/health/classify.rs` |
+//! | when a mount is probed | `src/monitor/scheduler/` |
+//! | how a mount is probed | `platform/src/linux/probe.rs`, `platform/src/probing.rs` |
+//! | the words of a log line | `src/render/messages.rs`; about the daemon itself: `src/render/notices.rs` |
+//! | a metric | `src/render/metrics/families.rs` |
+//! | a field of JSON | `src/render/json.rs`, `src/render/document.rs`, `contrib/openapi.json` |
+//! | a flag or config key | `src/config/options.rs` |
+//! | a setting of rules | `src/config/rules.rs`, `src/config/rule_reader.rs` |
+//! | an output | a folder in `src/output/`, started in `src/output/dispatcher.rs` |
+//! | a command | a file in `src/commands/`, its arguments in `src/cli/definition.rs` |
+//! | a back-end of the mount table | `platform/src/linux/watch.rs`, `platform/src/bsd/watch.rs`; how often it is read: `src/daemon/table_reader.rs` |
+//! | the evidence about a dead mount | `platform/src/linux/evidence/`; its words: `src/render/evidence.rs` |
 
 #![forbid(unsafe_code)]
 

@@ -1,9 +1,9 @@
 //! The event loop. It waits for the mount table, the child processes, signals and the next deadline; passes what happened
-//! to the monitor; and executes the monitor's effects. Nothing it calls can touch a watched file system or waits for an
-//! output.
+//! to the monitor (`inputs`); and executes the monitor's effects. Nothing it calls touches a watched file system, and
+//! nothing it calls waits for an output.
 //!
 //! A turn: wait, read the clock once, read everything that is readable, and only then judge deadlines. So a response that
-//! is already here is never too late.
+//! has already arrived is never too late.
 
 mod clock;
 mod evidence_coordinator;
@@ -42,7 +42,7 @@ use table_reader::TableReader;
 
 const MOUNTS: Token = Token(0);
 const SIGNALS: Token = Token(1);
-/// Another thread has a configuration, requests evidence or wants to see the loop turn.
+/// Another thread has a configuration, requests evidence or checks that the loop turns.
 const WAKER: Token = Token(2);
 const NAMESPACE: Token = Token(3);
 /// The first token of the pool, which uses one for each prober.
@@ -55,6 +55,7 @@ const MAX_EVENTS_PER_TURN: usize = 64;
 /// How often progress is shown.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
+/// The event loop and everything that it owns.
 pub struct Daemon<'a> {
     poll: Poll,
     clock: Clock,
@@ -71,7 +72,7 @@ pub struct Daemon<'a> {
     handler: EventHandler<'a>,
     reloader: Option<ConfigReloader>,
     namespace: NamespaceWatch,
-    /// Of the monitor, when it was last compared.
+    /// The monitor's, at the end of the last turn.
     health_revision: u64,
     /// The first run is complete.
     has_run: bool,
@@ -139,7 +140,7 @@ impl<'a> Daemon<'a> {
         })
     }
 
-    /// Wakes the loop from another thread.
+    /// For other threads.
     #[must_use]
     pub fn waker(&self) -> Arc<Waker> {
         Arc::clone(&self.waker)
@@ -153,7 +154,7 @@ impl<'a> Daemon<'a> {
         self
     }
 
-    /// Runs until a signal comes or the mode's purpose is fulfilled.
+    /// Runs until a signal arrives or the mode says that it is done.
     ///
     /// # Errors
     /// The first reading of the mount table or the event queue fails. Everything else is reported and survived.
@@ -226,7 +227,7 @@ impl<'a> Daemon<'a> {
         result
     }
 
-    /// Returns when to wake up.
+    /// Shows progress if the mode has a callback. Returns when to wake up.
     fn show_progress(&self, now: Time, mode: &mut RunMode<'_>, planned: Option<Time>) -> Option<Time> {
         let RunMode::Once(Some(on_progress)) = mode else { return planned };
         on_progress(&self.monitor.status(), now);
@@ -249,7 +250,7 @@ impl<'a> Daemon<'a> {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Lets monitor and children act until neither has more to do at this moment.
+    /// Lets the monitor and the children act until neither has more to do now.
     fn decide(&mut self, now: Time) {
         loop {
             self.drain_child_events(now);

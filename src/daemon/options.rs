@@ -15,7 +15,7 @@ pub struct Options {
     pub settings: ProbeSettings,
     /// `None` for our own.
     pub namespace: Option<MountNamespace>,
-    /// Spreads the runs of a fleet; see [`Monitor::spread`](crate::monitor::Monitor::spread). 0 for no offset.
+    /// Spreads the runs of many machines; see [`Monitor::new`](crate::monitor::Monitor::new).
     pub seed: u64,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn monitor_config(config: &Arc<Config>) -> MonitorConfig {
     }
 }
 
-/// Where the loop's reports go.
+/// What gets the loop's reports.
 pub enum EventHandler<'a> {
     /// Gets snapshots and configurations, too.
     Outputs(&'a Outputs),

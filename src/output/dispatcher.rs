@@ -26,13 +26,13 @@ const HOOKS_STOP_TIMEOUT: Duration = Duration::from_millis(300);
 const SINGLE_RUN_EXPORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A single run waits this long for its hooks and alerts: cron would let a script run on as long.
 const SINGLE_RUN_HOOKS_TIMEOUT: Duration = Duration::from_secs(5);
-/// Exporters that were replaced and still hang (a text file on dead storage). With so many of them a change of their
-/// settings waits for the next start.
+/// Exporters that were replaced and still hang, as on a text file on dead storage. With so many of them, changed settings
+/// wait for the next start.
 const MAX_HANGING_EXPORTERS: usize = 4;
 /// Warnings about rules that are logged one by one; the rest are counted.
 const MAX_RULE_WARNINGS: usize = 20;
 
-/// All outputs. [`Outputs`](super::Outputs) runs it on a thread of its own; a single run of the daemon calls it directly.
+/// Owns all outputs. [`Outputs`](super::Outputs) runs it on a thread; a single run of the daemon calls it directly.
 pub struct Dispatcher {
     config: Arc<Config>,
     reporter: Reporter,
@@ -46,14 +46,14 @@ pub struct Dispatcher {
     /// Shared with the HTTP server, which renders metrics with the present one.
     renderer: Arc<Mutex<Arc<Renderer>>>,
     bad_mounts: Option<BadMountsList>,
-    /// The last run that was passed on.
+    /// The end of the last run whose snapshot was published.
     last_run: Option<Time>,
     /// The last configuration was refused.
     config_refused: bool,
 }
 
 impl Dispatcher {
-    /// Logs and hooks: all that a single run needs while it lasts.
+    /// With log lines and hooks only, for a single run.
     ///
     /// # Errors
     /// The system has no thread left.
@@ -93,7 +93,7 @@ impl Dispatcher {
         &self.state
     }
 
-    /// Ends when the queue says so.
+    /// Distributes what is in the queue until [`Item::Stop`].
     pub(super) fn run(mut self, queue: &OutputQueue) {
         loop {
             match queue.next() {
@@ -180,7 +180,7 @@ impl Dispatcher {
         if before.metrics != self.config.metrics {
             self.replace_exporters();
         }
-        // Whoever requests a reload may have freed an address that was taken.
+        // A requested reload may follow the release of an address that was in use.
         let retry = requested && self.server.as_ref().is_some_and(Server::bind_failed);
         if (before.http != self.config.http || retry)
             && let Err(error) = self.start_server()

@@ -1,5 +1,5 @@
-//! The event loop's side of all outputs: a bounded queue and a thread that distributes what is in it. No method but
-//! [`Outputs::stop`] waits.
+//! The event loop's handle of all outputs: a bounded queue and the thread that empties it. No method waits but
+//! [`Outputs::stop`].
 
 use super::dispatcher::Dispatcher;
 use super::{Reporter, SharedState};
@@ -13,13 +13,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-/// Queued reports. The thread only passes them on to other queues, so this is a burst of one turn of the loop: ten
+/// Reports in the queue. The thread only moves them to other queues, so this has to hold one turn of the event loop: ten
 /// thousand mounts that appear at once.
 const MAX_QUEUED: usize = 32_768;
-/// Memory of queued reports, for mounts with the longest paths.
+/// Memory of the reports in the queue: their mounts may have the longest paths.
 const MAX_QUEUED_BYTES: usize = 32 << 20;
-/// This part of both limits is kept for reports that must not be lost: failures and recoveries.
-const RESERVED_FRACTION: usize = 4;
+/// One part in this many of both limits is reserved for failures and recoveries.
+const RESERVED_SHARE: usize = 4;
 /// A clean stop waits this long for the outputs: within the second that it may take in all.
 const STOP_TIMEOUT: Duration = Duration::from_millis(650);
 
@@ -42,7 +42,7 @@ impl Report {
         }
     }
 
-    /// Memory that it holds while it waits: its mount may exist only for it.
+    /// Memory that it uses while it waits. Its mount may exist only for it.
     fn cost(&self) -> usize {
         size_of::<Item>()
             + match self {
@@ -84,6 +84,7 @@ impl Outputs {
         let (end, ended) = mpsc::channel();
         let source = Arc::clone(&queue);
         let run = move || {
+            let _guard = ExitOnPanic;
             dispatcher.run(&source);
             drop(end);
         };
@@ -107,11 +108,12 @@ impl Outputs {
 
     /// Applies a configuration, or logs why it was refused. `table` is the present one.
     pub fn reconfigure(&self, result: ReloadResult, table: MountTable) {
+        // Not limited here: the reloader has one result at a time and pauses between them.
         self.queue.lock().items.push_back(Item::Reconfigure(result, table));
         self.queue.changed.notify_one();
     }
 
-    /// How the HTTP server reaches the loop.
+    /// Through which the HTTP server reaches the event loop.
     pub(crate) fn state(&self) -> &SharedState {
         &self.state
     }
@@ -122,6 +124,17 @@ impl Outputs {
         self.queue.lock().is_stopping = true;
         self.queue.changed.notify_one();
         let _ = self.ended.recv_timeout(STOP_TIMEOUT); // nothing is sent: the other end is dropped, or time is up
+    }
+}
+
+/// A daemon without outputs is useless: it ends as it would if the event loop panicked, and is restarted.
+struct ExitOnPanic;
+
+impl Drop for ExitOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::exit(101);
+        }
     }
 }
 
@@ -157,7 +170,7 @@ impl OutputQueue {
 impl Queue {
     fn add_report(&mut self, time: SystemTime, report: Report) {
         let cost = report.cost();
-        let limit = |most: usize| if report.is_vital() { most } else { most - most / RESERVED_FRACTION };
+        let limit = |most: usize| if report.is_vital() { most } else { most - most / RESERVED_SHARE };
         if self.items.len() < limit(MAX_QUEUED) && self.bytes + cost <= limit(MAX_QUEUED_BYTES) {
             self.bytes += cost;
             self.items.push_back(Item::Report(time, report));
@@ -221,8 +234,8 @@ mod tests {
         for _ in 0..MAX_QUEUED {
             queue.add_report(SystemTime::UNIX_EPOCH, appeared("/"));
         }
-        assert_eq!(queue.items.len(), MAX_QUEUED - MAX_QUEUED / RESERVED_FRACTION);
-        assert_eq!(queue.dropped as usize, MAX_QUEUED / RESERVED_FRACTION);
+        assert_eq!(queue.items.len(), MAX_QUEUED - MAX_QUEUED / RESERVED_SHARE);
+        assert_eq!(queue.dropped as usize, MAX_QUEUED / RESERVED_SHARE);
         for _ in 0..MAX_QUEUED {
             queue.add_report(SystemTime::UNIX_EPOCH, recovered("/"));
         }
