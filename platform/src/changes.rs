@@ -1,10 +1,10 @@
 //! What an event of the mount table means.
 
-/// What the kernel has to say since it was asked last.
+/// What the kernel has reported since the last call.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Changes {
-    /// The mount table is not as it was: read it.
+    /// The mount table may have changed and has to be read.
     pub table: bool,
-    /// The kernel itself waits for a file server, and does not say for which: ask all network file systems at once.
+    /// The kernel itself waits for a file server, without saying which: all network file systems should be probed.
     pub server_not_responding: bool,
 }

@@ -1,4 +1,4 @@
-//! An error number with its name, kept as the kernel gave it.
+//! An error number with its name.
 
 use std::fmt;
 
@@ -45,11 +45,11 @@ known!(
 );
 
 impl Errno {
-    /// Linux's ERESTARTSYS (512): meant for the kernel alone, but an NFS call interrupted by `umount -f` leaks it
-    /// (seen on 6.1 to 7.3).
+    /// `ERESTARTSYS` of Linux: internal to the kernel, but an NFS call interrupted by `umount -f` returns it (seen on 6.1
+    /// to 7.3).
     pub const RESTART: Errno = Errno(512);
 
-    /// The number behind an I/O error; `EIO` where the error has none.
+    /// The number of an I/O error; `EIO` where it has none.
     #[must_use]
     pub fn from_io(error: &std::io::Error) -> Errno {
         Errno(error.raw_os_error().unwrap_or(libc::EIO))
@@ -64,7 +64,7 @@ impl Errno {
         }
     }
 
-    /// The system's words for it (`strerror(3)`).
+    /// The system's description (`strerror(3)`).
     #[must_use]
     pub fn describe(self) -> &'static str {
         nix::errno::Errno::from_raw(self.0).desc()

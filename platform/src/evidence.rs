@@ -1,26 +1,24 @@
-//! What can be learned of a dead mount without touching it, as plain data. It travels from the collector process to
-//! the daemon, so it is serializable; what people read is made of it elsewhere.
+//! What can be learned about a dead mount without touching it, as plain data. It is sent from the collector to the
+//! daemon, so it is serializable.
 
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Tasks that are named; the others are counted. A person looks at a few and then at `ps`.
+/// Tasks that are named; the others are only counted. An operator needs a few examples.
 pub const MAX_NAMED_TASKS: usize = 10;
 
-/// What a look brought.
+/// The result of one observation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Observation<T> {
-    /// This.
     Found(T),
-    /// This user may not look.
+    /// This user lacks the permission.
     NeedsRoot,
-    /// The kernel or the system does not tell: too old, not mounted, not there.
+    /// The system does not provide it: too old, not mounted, not there.
     Unknown,
 }
 
 impl<T> Observation<T> {
-    /// What was found, if anything was.
     pub fn found(&self) -> Option<&T> {
         match self {
             Observation::Found(found) => Some(found),
@@ -29,18 +27,18 @@ impl<T> Observation<T> {
     }
 }
 
-/// Everything that was learned so far. What was not looked at (yet) is `None`.
+/// Everything known so far. What was not observed (yet) is `None`.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Evidence {
-    /// The thread that asked and got no answer, while it was there.
+    /// The thread of the hung probe, while it existed.
     pub probe: Option<Observation<StuckThread>>,
     /// The server behind a network mount.
     pub server: Option<ServerCheck>,
-    /// What the NFS client has sent and received.
+    /// The counters of the NFS client.
     pub traffic: Option<Observation<Traffic>>,
-    /// The last word of the kernel log about the server.
+    /// The last line of the kernel log about the server.
     pub kernel_log: Option<Observation<LogLine>>,
-    /// Requests that wait in a FUSE connection.
+    /// Requests waiting in the FUSE connection.
     pub fuse_waiting: Option<Observation<u64>>,
     /// The process that serves a FUSE mount.
     pub fuse_server: Option<Observation<FuseServer>>,
@@ -49,10 +47,9 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Takes over what a later look brought.
+    /// Adds later observations, which replace earlier ones of the same kind.
     pub fn merge(&mut self, later: Evidence) {
         let Evidence { probe, server, traffic, kernel_log, fuse_waiting, fuse_server, tasks } = later;
-        // The thread is killed at the verdict: what was seen of it while it was there stays.
         replace(&mut self.probe, probe);
         replace(&mut self.server, server);
         replace(&mut self.traffic, traffic);
@@ -62,7 +59,6 @@ impl Evidence {
         replace(&mut self.tasks, tasks);
     }
 
-    /// Is nothing known at all?
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Evidence::default()
@@ -78,36 +74,33 @@ fn replace<T>(old: &mut Option<T>, new: Option<T>) {
 /// Where a thread is stuck.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct StuckThread {
-    /// Its state, a letter as in `proc_pid_stat(5)`.
+    /// A letter as in proc_pid_stat(5).
     pub state: char,
-    /// The kernel function that it waits in.
+    /// The kernel function in which it waits.
     pub wait_channel: Option<String>,
-    /// The functions of its kernel stack, the innermost first; that needs root.
+    /// The functions of its kernel stack, innermost first; needs root.
     pub stack: Observation<Vec<String>>,
 }
 
-/// The server behind a network mount, and whether it answers.
+/// The server behind a network mount, and whether it replies.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ServerCheck {
-    /// What it speaks: `NFS` or `SMB`.
     pub service: Service,
-    /// Where it is, by the mount's options.
+    /// From the mount's options.
     pub address: SocketAddr,
-    /// What came of it.
     pub response: ServerResponse,
 }
 
-/// A protocol of storage.
+/// The protocol of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Service {
-    /// Asked by a call of its NULL procedure, of this version.
+    /// Of this version; checked by a call of the NULL procedure.
     Nfs(u32),
-    /// A connection is all that is tried.
+    /// Checked by a connection only.
     Smb,
 }
 
 impl Service {
-    /// Its name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -117,104 +110,97 @@ impl Service {
     }
 }
 
-/// What a server said.
+/// How a server responded.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ServerResponse {
     /// No connection within this time.
     NoConnection(Duration),
-    /// Its machine refuses: nothing listens there.
+    /// Nothing listens there.
     Refused,
-    /// There is no way to it.
     Unreachable(crate::Errno),
-    /// It takes the connection and then says nothing, for this long.
+    /// It accepts the connection but has not replied for this long.
     NoReply(Duration),
-    /// It takes a connection; more was not tried.
+    /// It accepts a connection; nothing more was tried.
     Connects,
-    /// It answers.
     Replies,
-    /// It was not asked: too many servers at a time.
+    /// Too many servers were being checked.
     NotChecked,
 }
 
-/// What an NFS client counts for one mount (`/proc/self/mountstats`), over all of its connections.
+/// The counters of an NFS client for one mount (`/proc/self/mountstats`), summed over its connections.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Traffic {
-    /// Requests that were sent, repetitions among them.
+    /// Sent requests, repetitions included.
     pub sent: u64,
-    /// Replies that came.
+    /// Received replies.
     pub received: u64,
-    /// Since anything was sent or received.
+    /// Time since the last transmission.
     pub idle: Duration,
 }
 
 /// A line of the kernel log.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LogLine {
-    /// The line, without its time.
+    /// Without its time.
     pub text: String,
-    /// How long ago it was written.
     pub age: Duration,
 }
 
 /// The process that serves a FUSE mount.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum FuseServer {
-    /// It is there.
     Process {
-        /// Its number.
         pid: u32,
-        /// Its name, any bytes.
+        /// Any bytes.
         name: Vec<u8>,
-        /// Its state, a letter as in `proc_pid_stat(5)`.
+        /// A letter as in proc_pid_stat(5).
         state: char,
     },
-    /// Nobody here holds the connection: it is gone, or lives where this process cannot see it.
+    /// No visible process holds the connection.
     NotSeen,
 }
 
-/// Who waits for a mount.
+/// The tasks that wait for a mount.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BlockedTasks {
-    /// How many threads.
+    /// Number of threads.
     pub count: u32,
-    /// Some of the processes that they belong to, ordered by their numbers.
+    /// Some of their processes, ordered by process id.
     pub named: Vec<BlockedTask>,
-    /// Threads that wait for a file system of this kind, nobody knows which one of several that are dead.
+    /// Threads that wait for a file system of this family, of which several are dead.
     pub unassigned: u32,
-    /// Was every task of the system looked at, or did the time run out?
+    /// Whether all tasks were inspected before the time limit.
     pub complete: bool,
-    /// Only tasks of this process's user could be looked at.
+    /// Only tasks of this process's user could be inspected.
     pub of_user_only: bool,
 }
 
 /// A process with a blocked thread.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BlockedTask {
-    /// Its number.
     pub pid: u32,
-    /// The name of its blocked thread, any bytes.
+    /// Of its blocked thread; any bytes.
     pub name: Vec<u8>,
-    /// When it started, in ticks since boot: tells it from another that gets its number later.
+    /// Start time in ticks since boot, because process ids are reused.
     pub started: u64,
-    /// For how long it has been seen to be blocked.
+    /// How long it has been observed as blocked.
     pub seen_for: Duration,
 }
 
-/// Who would have to answer: kinds of file systems whose waiting tasks look alike in the kernel.
+/// File systems whose waiting tasks look alike in the kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Family {
     /// `nfs`, `nfs4`.
     Nfs,
     /// `cifs`, `smb3`.
     Smb,
-    /// Anything with a user-space server.
+    /// Any type with a user-space server.
     Fuse,
-    /// All others, which are told apart by open files and directories alone.
+    /// The others, distinguished by open files and directories only.
     Other,
 }
 
 impl Family {
-    /// The family of a file system type.
     #[must_use]
     pub fn from_fstype(fstype: &[u8]) -> Family {
         match fstype {
@@ -226,15 +212,13 @@ impl Family {
     }
 }
 
-/// A file system whose blocked tasks and FUSE server are looked for.
+/// A file system whose blocked tasks and FUSE server are searched.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Suspect {
-    /// Its device number.
     pub device_number: crate::DeviceNumber,
-    /// The table's ids of its mounts.
+    /// The ids of its mounts in the mount table.
     pub mount_ids: Vec<u32>,
-    /// Its kind.
     pub family: Family,
-    /// Does it hang, and no other of its kind? Then tasks that wait for this kind wait for this one.
+    /// It is the only hung one of its family, so tasks that wait for this family wait for it.
     pub alone: bool,
 }

@@ -1,31 +1,60 @@
-//! What the monitor asks of the operating system, and the only home of `unsafe`, libc and `cfg(target_os)`.
+//! Everything that the monitor needs from the operating system, and the only home of `unsafe`, libc and
+//! `cfg(target_os)`.
 //!
 //! # The contract
-//! Each system provides, with equal names and shapes:
-//! * [`MountWatch`]: the mount table, read whole, and a [`mio`] event source that becomes ready when it changes; what an
-//!   event means is in [`Changes`]. Reading it never asks a file system anything, so it cannot hang.
-//!   `OWN_MOUNT_TABLE` names the usual one, `MOUNT_TABLE_HINT` what to look after when it cannot be read.
-//! * [`MountNamespace`]: one that is not our own, where the system has such: its table, its end, and how probers get in.
-//! * [`probe`]: the calls that ask one file system for a sign of life. They may hang for ever and are made only in
-//!   the prober process.
-//! * [`process`]: starting a child that shares nothing with us but one channel, killing it, and learning of its end.
-//! * [`collect`]: what the kernel tells about a dead mount without touching it; may be slow, so
-//!   it is read in a process of its own.
-//! * [`FileWatch`]: a [`mio`] event source that tells that files of ours changed (configuration, fstab).
-//! * [`command`]: starting a program of the operator with two pipes, and ending it with all that it has started.
-//! * [`process_stats`]: what this process takes of the machine, as far as the system tells.
-//! * `kind_of`, `is_quiet` (of a type, of a mount; used by [`Mount`]), `ATTRIBUTES_CALL` (used by [`Call`]).
-//! * `DEFAULT_SOCKET`, `DEFAULT_CONFIG`: where the daemon has its socket and its configuration file.
-//! * [`service`]: the service manager that started us, told without ever waiting for it.
+//! Each back-end provides, with equal names and shapes:
+//! * [`MountWatch`]: the mount table and a [`mio`] event source that is ready when it changes; [`Changes`] says what
+//!   an event means. Reading the table never sends a request to a file system, so it cannot hang. `OWN_MOUNT_TABLE`
+//!   names the usual table, `MOUNT_TABLE_HINT` says what to check when it cannot be read.
+//! * [`MountNamespace`]: another mount namespace, where the system has them: its table, its end, and a descriptor for
+//!   probers.
+//! * [`probe`]: the calls that probe one file system. They may never return and are made in a prober only.
+//! * `process`: the channel to a child and what a child does first, below [`process`].
+//! * [`collect`]: what the kernel knows about a dead mount without touching it; slow, so it is read in a collector.
+//! * [`FileWatch`]: a [`mio`] event source that reports changes of our own files (configuration, fstab).
+//! * [`process_stats`]: the resources that this process uses, as far as the system reports them.
+//! * `kind_of` and `is_system_internal` for [`Mount`], `ATTRIBUTES_CALL` for [`Call`].
+//! * `DEFAULT_SOCKET`, `DEFAULT_CONFIG`: the default paths of the daemon.
 //!
-//! What is the same everywhere (the shape of a mount, error numbers, unmounting) is in the plain modules.
+//! What all systems share is in the plain modules.
 //!
-//! # The systems
+//! # The back-ends
 //! * `linux`: mountinfo, `listmount`/`statmount`, `statx`.
-//! * `bsd`: macOS and FreeBSD, with `getfsstat`, kqueue and `lstat`; of its own it has only few calls, the rest is plain
-//!   or shared in `portable`.
+//! * `bsd`: macOS and FreeBSD, with `getfsstat`, kqueue and `lstat`. Few calls are its own; the rest is in `portable`.
 //! * `interval`: a timer and portable calls, on Linux with the feature of that name. (On macOS and FreeBSD the feature
 //!   replaces the kernel's events by a timer.)
+
+/// Implements [`mio::event::Source`] by another source, always with the same interest.
+macro_rules! impl_source {
+    ($type:ty, |$this:ident| $source:expr, $interest:expr) => {
+        impl mio::event::Source for $type {
+            fn register(
+                &mut self,
+                registry: &mio::Registry,
+                token: mio::Token,
+                _: mio::Interest,
+            ) -> std::io::Result<()> {
+                let $this = self;
+                mio::event::Source::register(&mut $source, registry, token, $interest)
+            }
+
+            fn reregister(
+                &mut self,
+                registry: &mio::Registry,
+                token: mio::Token,
+                _: mio::Interest,
+            ) -> std::io::Result<()> {
+                let $this = self;
+                mio::event::Source::reregister(&mut $source, registry, token, $interest)
+            }
+
+            fn deregister(&mut self, registry: &mio::Registry) -> std::io::Result<()> {
+                let $this = self;
+                mio::event::Source::deregister(&mut $source, registry)
+            }
+        }
+    };
+}
 
 mod changes;
 mod errno;

@@ -1,4 +1,4 @@
-//! One entry of the mount table, as every system can describe it. Names are bytes: nothing here assumes UTF-8.
+//! One entry of the mount table, as every system can describe it. Names are bytes; nothing here assumes UTF-8.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -6,18 +6,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The identity of a mount for as long as it exists: the kernel's unique 64-bit id where there is one (Linux 6.8+,
-/// `statmount(2)`), else the reusable id of the mount table. The two ranges do not meet: unique ids start above 2^31.
-/// macOS and FreeBSD have no such ids: there it is a hash of the file system's id and the mount point.
+/// The identity of a mount for as long as it exists: the kernel's unique 64-bit id where there is one (Linux 6.8,
+/// `statmount(2)`), else the reusable id of the mount table. The ranges do not overlap: unique ids start above 2^31.
+/// On macOS and FreeBSD it is a hash of the file system's id and the mount point.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct MountKey(pub u64);
 
-/// The device number of a superblock (`major:minor`). Mounts that share it share the fate of one file system.
+/// The device number of a superblock (`major:minor`). All mounts with the same number show the same file system.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct DeviceNumber {
-    /// Driver part; 0 for file systems without a block device (NFS, FUSE, tmpfs, …).
+    /// 0 for file systems without a block device (NFS, FUSE, tmpfs, …).
     pub major: u32,
-    /// Device part.
     pub minor: u32,
 }
 
@@ -33,59 +32,54 @@ impl fmt::Debug for DeviceNumber {
     }
 }
 
-/// How a file system has to be asked for a sign of life; see `probe`.
+/// How a file system has to be probed; see `probe`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum FsKind {
-    /// Storage behind a network (NFS, SMB, Ceph, …): only `statfs` is never answered by a cache.
+    /// Storage behind a network (NFS, SMB, Ceph, …): only `statfs` is never answered from a cache.
     Network,
-    /// A user-space server answers: attributes must be asked for by force.
+    /// A user-space server: attributes must be requested with a forced sync.
     Fuse,
-    /// An automount trigger: never asked, so never triggered and never kept alive.
+    /// An automount trigger: only identified, so never triggered and never kept mounted.
     Autofs,
-    /// Everything else.
     Local,
 }
 
-/// One mount, as the mount table shows it to this process (paths relative to its root, in its mount namespace).
+/// One mount as this process sees it: paths are relative to its root, in its mount namespace.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mount {
-    /// Identity; see [`MountKey`].
     pub key: MountKey,
-    /// The table's own id (`mountinfo` field 1); reused after an unmount.
+    /// The table's own id (field 1 of mountinfo); reused after an unmount.
     pub id: u32,
-    /// `id` of the mount this one is attached to; not in the table for the root.
+    /// `id` of the mount that this one is attached to; not in the table for the root.
     pub parent: u32,
-    /// The superblock's device number.
     pub device_number: DeviceNumber,
-    /// The directory inside the file system that is mounted (`/` unless a bind or a subvolume).
+    /// The mounted directory of the file system (`/` unless a bind mount or a subvolume).
     pub root: OsString,
-    /// Where it is mounted.
     pub mountpoint: PathBuf,
     /// Type with subtype (`ext4`, `nfs4`, `fuse.sshfs`).
     pub fstype: OsString,
-    /// What the type calls its source (`host:/export`, `/dev/sda1`, `none`).
+    /// The source (`host:/export`, `/dev/sda1`, `none`).
     pub device: OsString,
     /// Options of this mount (`rw,relatime`).
     pub options: OsString,
-    /// Options of the superblock (`rw,user_id=0,…`) as the kernel writes them: escapes (`\040`, `\054`) in values
-    /// stay, so that each comma separates. The flag `mand`, which means nothing any more, is left out.
+    /// Options of the superblock (`rw,user_id=0,…`) as the kernel writes them: escapes (`\040`, `\054`) are kept, so
+    /// each comma separates options. The flag `mand`, which has no meaning any more, is left out.
     pub super_options: OsString,
 }
 
 impl Mount {
-    /// Is writing refused, by this mount or by its file system as a whole?
+    /// Whether the mount or its file system is read-only.
     #[must_use]
     pub fn read_only(&self) -> bool {
         has_option(&self.options, "ro") || has_option(&self.super_options, "ro")
     }
 
-    /// How this file system has to be asked.
     #[must_use]
     pub fn kind(&self) -> FsKind {
         crate::system::kind_of(self.fstype.as_bytes())
     }
 
-    /// Does the system keep it for itself, out of the sight of people? Its coming and going is nothing to tell them of.
+    /// Whether the system mounts it for itself and hides it from users, so that its changes need no report.
     #[must_use]
     pub fn is_system_internal(&self) -> bool {
         crate::system::is_system_internal(self)
@@ -99,8 +93,8 @@ impl Mount {
         })
     }
 
-    /// For an automount trigger: so long after its last use what it mounted is unmounted, where walking its path counts
-    /// as use. `None` where nothing is unmounted, or where a walk does not count (`strictexpire`).
+    /// Of an automount trigger: its mount is unmounted this long after its last use, and walking its path counts as
+    /// use. `None` where nothing expires, or where a walk does not count (`strictexpire`).
     #[must_use]
     pub fn idle_timeout(&self) -> Option<Duration> {
         if self.kind() != FsKind::Autofs || has_option(&self.super_options, "strictexpire") {
@@ -110,8 +104,8 @@ impl Mount {
         Some(Duration::from_secs(seconds))
     }
 
-    /// The user and group that alone may ask this file system: a FUSE mount without `allow_other` answers nobody
-    /// but its owner, root included (`fuse(4)`). `None` where anybody may ask.
+    /// The only user and group that may access this file system: a FUSE mount without `allow_other` refuses all but
+    /// its owner, root too (fuse(4)). `None` where everybody may.
     #[must_use]
     pub fn fuse_owner(&self) -> Option<(u32, u32)> {
         if self.kind() != FsKind::Fuse || has_option(&self.super_options, "allow_other") {
@@ -122,6 +116,6 @@ impl Mount {
     }
 }
 
-fn has_option(options: &OsStr, wanted: &str) -> bool {
-    options.as_bytes().split(|&b| b == b',').any(|option| option == wanted.as_bytes())
+fn has_option(options: &OsStr, name: &str) -> bool {
+    options.as_bytes().split(|&b| b == b',').any(|option| option == name.as_bytes())
 }

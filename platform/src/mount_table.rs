@@ -1,50 +1,45 @@
-//! The whole mount table at one moment. Entries are shared, so that comparing two readings is cheap where nothing
-//! changed.
+//! The whole mount table at one moment. Entries are shared, so comparing two tables is cheap where nothing changed.
 
 use crate::{Mount, MountKey};
 use std::path::Path;
 use std::sync::Arc;
 
-/// All mounts of one reading, ordered by [`MountKey`], each key once.
+/// All mounts, ordered by [`MountKey`], each key once.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct MountTable(Vec<Arc<Mount>>);
 
 impl MountTable {
-    /// Orders the entries and keeps the last of those that a racing read repeated (Linux 6.8 to early 2026 can
-    /// show one mount twice in a pass).
+    /// Sorts the entries; of those with the same key the last is kept. (Linux 6.8 to early 2026 can show a mount twice
+    /// when the table changes while it is read.)
     #[must_use]
     pub fn new(mut mounts: Vec<Arc<Mount>>) -> MountTable {
         if !mounts.is_sorted_by(|a, b| a.key < b.key) {
-            mounts.sort_by_key(|mount| mount.key); // stable: the later reading of a key stays the later
+            mounts.sort_by_key(|mount| mount.key); // stable, so the last stays the last
             mounts.dedup_by(|later, kept| {
-                let same = later.key == kept.key;
-                if same {
+                let is_same = later.key == kept.key;
+                if is_same {
                     std::mem::swap(later, kept);
                 }
-                same
+                is_same
             });
         }
         MountTable(mounts)
     }
 
-    /// All entries in the order of their keys.
     pub fn iter(&self) -> std::slice::Iter<'_, Arc<Mount>> {
         self.0.iter()
     }
 
-    /// The entry with this identity.
     #[must_use]
     pub fn get(&self, key: MountKey) -> Option<&Arc<Mount>> {
         self.0.binary_search_by_key(&key, |mount| mount.key).ok().map(|found| &self.0[found])
     }
 
-    /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Is there no mount at all?
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -59,10 +54,11 @@ impl<'a> IntoIterator for &'a MountTable {
     }
 }
 
-/// The mount on which this file lies, from paths alone: the one with the longest mount point that leads to its folder;
-/// of two on one place the later, which covers the earlier. The file itself is not looked at: it may be a mount point.
+/// The mount that contains this file, by paths alone: the one with the longest mount point above the file's directory;
+/// of several at one mount point the last, which covers the others. The file itself is not accessed.
 pub fn mount_containing<'a>(mounts: impl Iterator<Item = &'a Mount>, file: &Path) -> Option<&'a Mount> {
-    let folder = file.parent()?;
-    let over = mounts.filter(|mount| folder.starts_with(&mount.mountpoint));
-    over.max_by_key(|mount| mount.mountpoint.as_os_str().len())
+    let directory = file.parent()?;
+    mounts
+        .filter(|mount| directory.starts_with(&mount.mountpoint))
+        .max_by_key(|mount| mount.mountpoint.as_os_str().len())
 }

@@ -1,10 +1,9 @@
-//! The service manager that started us, told by the protocol of `sd_notify(3)`: small datagrams to the socket that is
-//! named in `NOTIFY_SOCKET`.
+//! Notifications to the service manager by the protocol of sd_notify(3): datagrams to the socket in `NOTIFY_SOCKET`.
 //!
-//! Not by the crate `sd-notify`: it walks to the socket's path with each message and waits until there is room in the
-//! socket. The service manager is process 1, which looks at mounts and may hang on one; its socket then fills up, and
-//! whoever waits for it hangs too.
+//! The crate `sd-notify` walks to the socket's path with each message and blocks while the socket is full. But the
+//! service manager accesses mounts itself: when it hangs on one, its socket fills up and the sender would hang too.
 
+use nix::time::{ClockId, clock_gettime};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -15,7 +14,7 @@ const SOCKET: &str = "NOTIFY_SOCKET";
 const WATCHDOG: &str = "WATCHDOG_USEC";
 const WATCHDOG_PID: &str = "WATCHDOG_PID";
 
-/// What the service manager wants to hear, and where.
+/// The connection to the service manager.
 #[derive(Debug)]
 pub struct ServiceManager {
     socket: UnixDatagram,
@@ -23,26 +22,26 @@ pub struct ServiceManager {
 }
 
 impl ServiceManager {
-    /// The one that the environment names, if it does. To be called before any thread is started: the variables are
-    /// taken out of the environment, so that no child takes itself for the service.
+    /// The service manager that the environment names, if any. The variables are removed, because children must not
+    /// take themselves for the service; so it has to be called before any thread is started.
     ///
     /// # Errors
-    /// Those of `socket(2)` and `connect(2)`; an address of another kind than `unix(7)` has.
+    /// Those of `socket(2)` and `connect(2)`; an address that is not one of unix(7).
     pub fn from_env() -> io::Result<Option<ServiceManager>> {
         let [socket, watchdog, pid] = [SOCKET, WATCHDOG, WATCHDOG_PID].map(|name| {
             let value = std::env::var_os(name);
-            if value.is_some() && is_alone() {
-                // SAFETY: no other thread is there that could read the environment at this moment.
+            if value.is_some() && is_only_thread() {
+                // SAFETY: no other thread exists that could access the environment.
                 unsafe { std::env::remove_var(name) };
             }
             value
         });
         let Some(socket) = socket else { return Ok(None) };
-        let watchdog = patience(watchdog.as_deref(), pid.as_deref(), std::process::id());
+        let watchdog = watchdog_timeout(watchdog.as_deref(), pid.as_deref(), std::process::id());
         Ok(Some(ServiceManager::new(connect(&socket)?, watchdog)?))
     }
 
-    /// Behind this connected socket, and with this patience with a service that it hears nothing of.
+    /// Uses this connected socket and this watchdog timeout.
     ///
     /// # Errors
     /// Those of `fcntl(2)`.
@@ -51,13 +50,13 @@ impl ServiceManager {
         Ok(ServiceManager { socket, watchdog })
     }
 
-    /// After so much time without `WATCHDOG=1` it kills us.
+    /// The service is killed after this time without `WATCHDOG=1`.
     #[must_use]
     pub fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }
 
-    /// Sends `VARIABLE=value` lines. Never waits.
+    /// Sends `VARIABLE=value` lines; never blocks.
     ///
     /// # Errors
     /// `WouldBlock` while the service manager does not read; those of `send(2)`.
@@ -65,27 +64,25 @@ impl ServiceManager {
         loop {
             match self.socket.send(lines.as_bytes()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return result.map(drop), // a datagram is never sent in part
+                result => return result.map(drop), // datagrams are never sent in part
             }
         }
     }
 }
 
-/// Microseconds of `CLOCK_MONOTONIC`: by them the service manager knows which of its requests to reload is meant.
+/// Microseconds of `CLOCK_MONOTONIC`, by which the service manager assigns a `RELOADING=1` to its request.
 #[must_use]
 pub fn monotonic_usec() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the kernel writes into a structure that is there; it cannot fail with this clock.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1_000
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Once and not for each message: the walk to a path may hang on what lies on the way, later on.
+/// Walks to the path once: later the walk may hang on a dead mount.
 fn connect(address: &OsStr) -> io::Result<UnixDatagram> {
     let address = match address.as_bytes() {
         [b'@', name @ ..] => abstract_address(name)?,
         [b'/', ..] => SocketAddr::from_pathname(address)?,
-        _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "no address of a Unix socket")),
+        _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "not an address of a Unix socket")),
     };
     let socket = UnixDatagram::unbound()?;
     socket.connect_addr(&address)?;
@@ -100,17 +97,17 @@ fn abstract_address(name: &[u8]) -> io::Result<SocketAddr> {
 
 #[cfg(not(target_os = "linux"))]
 fn abstract_address(_: &[u8]) -> io::Result<SocketAddr> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no abstract addresses"))
+    Err(io::Error::new(io::ErrorKind::Unsupported, "abstract addresses are not supported on this system"))
 }
 
-/// Is this the only thread? Where that is not known, the environment is left as it is.
-fn is_alone() -> bool {
+/// False where the threads are not known.
+fn is_only_thread() -> bool {
     std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.take(2).count() == 1)
 }
 
-fn patience(usec: Option<&OsStr>, pid: Option<&OsStr>, ours: u32) -> Option<Duration> {
+fn watchdog_timeout(usec: Option<&OsStr>, pid: Option<&OsStr>, ours: u32) -> Option<Duration> {
     let number = |text: &OsStr| text.to_str()?.parse::<u64>().ok();
-    // A watchdog over the process that started us is none of our business.
+    // The watchdog may be meant for our parent process.
     if pid.is_some_and(|pid: &OsStr| number(pid) != Some(ours.into())) {
         return None;
     }
@@ -122,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_watchdog_is_ours_or_none() {
+    fn watchdog_of_another_process_is_ignored() {
         let secs = Duration::from_secs;
         for (usec, pid, expected) in [
             (None, None, None),
@@ -134,13 +131,13 @@ mod tests {
             (Some("-1"), None, None),
             (Some("soon"), None, None),
         ] {
-            let found = patience(usec.map(OsStr::new), pid.map(OsStr::new), 77);
+            let found = watchdog_timeout(usec.map(OsStr::new), pid.map(OsStr::new), 77);
             assert_eq!(found, expected, "{usec:?} {pid:?}");
         }
     }
 
     #[test]
-    fn a_full_socket_makes_nobody_wait() {
+    fn full_socket_does_not_block() {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         let manager = ServiceManager::new(ours, None).unwrap();
         let mut sent = 0;
@@ -158,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses() {
+    fn only_paths_are_addresses_without_at_sign() {
         let path = std::env::temp_dir().join(format!("msm-notify-{}", std::process::id()));
         let theirs = UnixDatagram::bind(&path).unwrap();
         let ours = connect(path.as_os_str()).unwrap();
@@ -172,7 +169,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn abstract_addresses() {
+    fn abstract_address_begins_with_at_sign() {
         use std::os::linux::net::SocketAddrExt;
         let name = format!("msm-notify-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();

@@ -1,25 +1,24 @@
-//! Taking a mount away.
+//! Unmounting.
 
 use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// How far to go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unmount {
-    /// Only if nobody uses it.
+    /// Only if it is not in use.
     Plain,
-    /// Also if it is in use: what waits for its server is given up, and unwritten data is lost (`MNT_FORCE`).
+    /// Also if it is in use: pending requests fail and unwritten data is lost (`MNT_FORCE`).
     Forced,
-    /// Out of sight at once, whoever still uses it; gone when the last one ends (`MNT_DETACH`, Linux alone).
+    /// Removed from the tree at once, and unmounted when its last user ends (`MNT_DETACH`, Linux only).
     Detached,
 }
 
-/// Unmounts what is mounted there. It may wait for storage, even for ever: only for a process that may hang.
+/// Unmounts the topmost mount at this path. It may wait for the storage for ever: only for a process that may hang.
 ///
 /// # Errors
-/// Those of `umount2(2)` and `unmount(2)`; `Unsupported` for a way that this system does not have.
+/// Those of `umount2(2)` and `unmount(2)`; `Unsupported` for a way that this system lacks.
 pub fn unmount(mountpoint: &Path, how: Unmount) -> io::Result<()> {
     let path = CString::new(mountpoint.as_os_str().as_bytes())?;
     #[cfg(target_os = "linux")]

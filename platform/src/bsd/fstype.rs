@@ -1,14 +1,14 @@
-//! How each type of file system has to be asked, and which mounts belong to the system itself.
+//! How each file system type has to be probed, and which mounts macOS makes for itself.
 
 use crate::{FsKind, Mount};
 use std::os::unix::ffi::OsStrExt;
 
-/// Types whose storage is behind a network, by the names that macOS and FreeBSD give them.
+/// Types with storage behind a network, by their names on macOS and FreeBSD.
 const NETWORK: &[&[u8]] =
     &[b"nfs", b"oldnfs", b"smbfs", b"afpfs", b"webdav", b"ftp", b"cifs", b"acfs", b"afs", b"p9fs"];
 
-/// Types that a user-space server answers. FreeBSD appends the server's name (`fusefs.sshfs`); what macOS makes of its
-/// own kit for such file systems (`lifs`) and of folders of a virtual machine's host is no different for those who wait.
+/// Types with a user-space server. FreeBSD appends the server's name (`fusefs.sshfs`). The file systems of FSKit on macOS
+/// (`lifs`) and the shared directories of a virtual machine's host behave in the same way.
 const FUSE: &[&[u8]] = &[b"macfuse", b"osxfuse", b"fusefs", b"fuse", b"lifs", b"AppleVirtIOFS", b"virtiofs"];
 
 pub(crate) fn kind_of(fstype: &[u8]) -> FsKind {
@@ -21,14 +21,14 @@ pub(crate) fn kind_of(fstype: &[u8]) -> FsKind {
     }
 }
 
-/// Is it one of the volumes that macOS mounts for itself and hides from people? They are watched and counted as all
-/// others are, but that they come and go (at an update, at each backup) is nothing to tell an operator of.
+/// Whether macOS mounts this volume for itself and hides it from users. Such volumes are probed like all others, but their
+/// mounts and unmounts (at an update, at each backup) need no report.
 pub(crate) fn belongs_to_macos(mount: &Mount) -> bool {
     let options = mount.options.as_bytes();
-    let has = |wanted: &[u8]| options.split(|&byte| byte == b',').any(|option| option == wanted);
-    let apple = matches!(mount.fstype.as_bytes(), b"apfs" | b"devfs" | b"hfs");
-    // Also the data volume: it is the root's other half, and comes and goes with the machine.
-    apple && has(b"nobrowse") && !has(b"rootfs")
+    let has = |name: &[u8]| options.split(|&byte| byte == b',').any(|option| option == name);
+    let is_system_type = matches!(mount.fstype.as_bytes(), b"apfs" | b"devfs" | b"hfs");
+    // The data volume too: it belongs to the root.
+    is_system_type && has(b"nobrowse") && !has(b"rootfs")
 }
 
 #[cfg(test)]
@@ -37,7 +37,7 @@ mod tests {
     use crate::{DeviceNumber, MountKey};
 
     #[test]
-    fn types_are_asked_by_their_kind() {
+    fn types_have_their_kind() {
         for (fstype, kind) in [
             ("nfs", FsKind::Network),
             ("smbfs", FsKind::Network),
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn volumes_of_the_system_are_known_by_being_hidden_from_people() {
+    fn system_volumes_of_macos_are_recognized_by_nobrowse() {
         let mount = |path: &str, fstype: &str, options: &str| Mount {
             key: MountKey(1),
             id: 1,
@@ -75,16 +75,16 @@ mod tests {
             options: options.into(),
             super_options: "".into(),
         };
-        for (path, fstype, options, theirs) in [
+        for (path, fstype, options, expected) in [
             ("/", "apfs", "ro,local,rootfs,journaled", false),
             ("/System/Volumes/Preboot", "apfs", "rw,local,nobrowse,journaled", true),
             ("/System/Volumes/Data", "apfs", "rw,local,nobrowse,journaled", true),
             ("/dev", "devfs", "rw,local,nobrowse", true),
             ("/Volumes/Backup", "apfs", "rw,nodev,nosuid,local,journaled", false),
-            ("/Volumes/share", "smbfs", "rw,nodev,nosuid,nobrowse", false), // hidden by a person, and remote
+            ("/Volumes/share", "smbfs", "rw,nodev,nosuid,nobrowse", false), // hidden by a user, and remote
             ("/Volumes/.timemachine/x", "apfs", "ro,local,nobrowse,journaled,snapshot", true),
         ] {
-            assert_eq!(belongs_to_macos(&mount(path, fstype, options)), theirs, "{path}");
+            assert_eq!(belongs_to_macos(&mount(path, fstype, options)), expected, "{path}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! macOS and FreeBSD: `getfsstat` and kqueue's `EVFILT_FS`, `lstat` and `statfs`.
 //!
-//! Only `system` makes calls that other systems lack, and it is kept small: it can be compiled for these systems
-//! anywhere, but run only there. All that is decided lies above it and is compiled for tests on every system.
+//! Only `system` makes calls that other systems lack. It is kept small, because it can be compiled anywhere but run only
+//! on these systems. All decisions are in the other modules, which are compiled for tests on every system.
 
 mod events;
 mod fstype;

@@ -1,11 +1,11 @@
-//! One entry of the mount table in plain types, with what both systems call its flags.
+//! One entry of the mount table in plain types, and the names of its flags on both systems.
 
 use std::ffi::c_char;
 
-/// What is used of a `struct statfs`.
+/// The used fields of `struct statfs`.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Record {
-    /// `f_fsid`; zeros on FreeBSD for those who are not root.
+    /// `f_fsid`; zeros on FreeBSD for users other than root.
     pub(crate) fsid: [i32; 2],
     /// `f_flags`.
     pub(crate) flags: u64,
@@ -17,7 +17,7 @@ pub(crate) struct Record {
     pub(crate) device: Vec<u8>,
 }
 
-/// The text in a field of fixed size, which need not be ended if it is full.
+/// The text in a field of fixed size, which has no NUL if it is full.
 pub(crate) fn text(field: &[c_char]) -> Vec<u8> {
     field.iter().map(|&char| char.to_ne_bytes()[0]).take_while(|&byte| byte != 0).collect()
 }
@@ -26,9 +26,9 @@ pub(crate) fn text(field: &[c_char]) -> Vec<u8> {
 #[derive(Debug)]
 pub(crate) struct Flag {
     pub(crate) bit: u64,
-    /// What mount(8) calls it there.
+    /// Its name in mount(8).
     pub(crate) option: &'static str,
-    /// Its name in `sys/mount.h`, by which the number is held against the headers.
+    /// Its name in `sys/mount.h`, for the comparison with the headers.
     #[cfg_attr(not(test), allow(dead_code))]
     pub(crate) name: &'static str,
 }
@@ -37,10 +37,10 @@ const fn flag(bit: u64, option: &'static str, name: &'static str) -> Flag {
     Flag { bit, option, name }
 }
 
-/// Set if writing is refused; the same everywhere.
+/// The same on all systems.
 pub(crate) const MNT_RDONLY: u64 = 0x1;
 
-/// The flags of macOS that say something of a mount, in the words of its mount(8).
+/// The useful flags of macOS, as in its mount(8).
 #[cfg(any(test, target_os = "macos"))]
 pub(crate) const MACOS_FLAGS: [Flag; 16] = [
     flag(0x0000_0002, "synchronous", "MNT_SYNCHRONOUS"),
@@ -61,7 +61,7 @@ pub(crate) const MACOS_FLAGS: [Flag; 16] = [
     flag(0x4000_0000, "snapshot", "MNT_SNAPSHOT"),
 ];
 
-/// The flags of FreeBSD that say something of a mount, in the words of its mount(8).
+/// The useful flags of FreeBSD, as in its mount(8).
 #[cfg(any(test, target_os = "freebsd"))]
 pub(crate) const FREEBSD_FLAGS: [Flag; 16] = [
     flag(0x0000_0002, "sync", "MNT_SYNCHRONOUS"),
@@ -82,14 +82,14 @@ pub(crate) const FREEBSD_FLAGS: [Flag; 16] = [
     flag(0x2_0000_0000, "automounted", "MNT_AUTOMOUNTED"),
 ];
 
-/// `f_flags` in words: `rw` or `ro` first, as on Linux.
+/// `f_flags` as options: `rw` or `ro` first, as on Linux.
 pub(crate) fn options(flags: u64, names: &[Flag]) -> String {
-    let mut words = String::from(if flags & MNT_RDONLY == 0 { "rw" } else { "ro" });
+    let mut options = String::from(if flags & MNT_RDONLY == 0 { "rw" } else { "ro" });
     for name in names.iter().filter(|name| flags & name.bit != 0) {
-        words.push(',');
-        words.push_str(name.option);
+        options.push(',');
+        options.push_str(name.option);
     }
-    words
+    options
 }
 
 #[cfg(test)]
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_ends_at_its_first_zero_or_when_it_is_full() {
+    fn field_ends_at_its_first_nul_or_when_it_is_full() {
         let field =
             |bytes: &[u8]| bytes.iter().map(|&byte| c_char::from_ne_bytes([byte])).collect::<Vec<_>>();
         assert_eq!(text(&field(b"apfs\0\0rest")), b"apfs");
@@ -107,15 +107,15 @@ mod tests {
     }
 
     #[test]
-    fn flags_become_words() {
+    fn flags_become_options() {
         assert_eq!(options(0, &MACOS_FLAGS), "rw");
-        // What `mount` shows as (apfs, sealed, local, read-only, journaled) has this number.
+        // `mount` shows (apfs, sealed, local, read-only, journaled) for this number.
         assert_eq!(options(0x0480_d001, &MACOS_FLAGS), "ro,local,rootfs,journaled");
         assert_eq!(options(0x1000_1010, &FREEBSD_FLAGS), "rw,nfsv4acls,local,noatime");
     }
 
     #[test]
-    fn no_flag_is_named_twice() {
+    fn each_bit_has_one_name() {
         for table in [&MACOS_FLAGS, &FREEBSD_FLAGS] {
             let all = table.iter().fold(MNT_RDONLY, |all, flag| {
                 assert!(flag.bit.is_power_of_two() && all & flag.bit == 0, "{flag:?}");

@@ -1,5 +1,4 @@
-//! Records for tests: the first two lists as `mount` shows them on such machines, made up where they name people's
-//! servers.
+//! Records for tests: lists as `mount` shows them on such machines, with invented servers.
 
 use super::record::Record;
 

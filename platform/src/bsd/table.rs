@@ -1,9 +1,9 @@
-//! From what `getfsstat` lists to the mount table. The list has no ids and no parents; both are made from what it has.
+//! The mount table from the list of `getfsstat`, which has neither mount ids nor parents. Both are derived:
 //!
-//! * **Identity**: the file system's id (`f_fsid`) and the mount point. Two mounts cannot share both, and the same
-//!   pair later is the same mount to all who look.
-//! * **Parents**: the list is in the order of mounting. So the mount that another one was mounted on is the latest
-//!   before it on the longest beginning of its path, which is its very path when it was mounted over another.
+//! * **Identity**: the file system's id (`f_fsid`) and the mount point. Two mounts cannot share both, and the same pair
+//!   later is treated as the same mount.
+//! * **Parents**: the list has the order of mounting. So the parent of a mount is the last one before it at the longest
+//!   prefix of its path, or at the same path if it covers another mount.
 
 use super::record::{Flag, Record, options};
 use crate::{DeviceNumber, Mount, MountKey, MountTable};
@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
-/// 64 bits of FNV-1a: the same number in the daemon and in its probers, which a hash with a random start is not.
+/// FNV-1a with 64 bits: unlike a hash with a random key, it is the same in the daemon and in its probers.
 struct Fnv(u64);
 
 impl Fnv {
@@ -28,23 +28,23 @@ impl Fnv {
     }
 }
 
-/// The key of the mount with this id at this place. Of 100,000 mounts two would share one with a probability of
-/// one to some billions.
+/// The key of the mount with this id and mount point. For 100,000 mounts, the probability that two share a key is below
+/// one to a billion.
 pub(crate) fn key_of(fsid: [i32; 2], mountpoint: &[u8]) -> MountKey {
     let [first, second] = fsid.map(i32::to_le_bytes);
     MountKey(Fnv::new().add(&first).add(&second).add(mountpoint).0)
 }
 
-/// The table that these records show; entries that are as `before` are shared with it.
+/// The table of these records; entries that equal those of `before` are shared with it.
 pub(crate) fn table(records: Vec<Record>, names: &[Flag], before: &MountTable) -> MountTable {
     let mut ids = HashSet::with_capacity(records.len());
-    let mut places: HashMap<Vec<u8>, u32> = HashMap::with_capacity(records.len());
+    let mut ids_by_path: HashMap<Vec<u8>, u32> = HashMap::with_capacity(records.len());
     let mut mounts = Vec::with_capacity(records.len());
     for record in records {
         let key = key_of(record.fsid, &record.mountpoint);
         let id = free_id(key, &mut ids);
-        let parent = around(&places, &record.mountpoint).unwrap_or(0);
-        places.insert(record.mountpoint.clone(), id);
+        let parent = parent_of(&ids_by_path, &record.mountpoint).unwrap_or(0);
+        ids_by_path.insert(record.mountpoint.clone(), id);
         let mount = mount(record, names, key, id, parent);
         mounts.push(match before.get(key) {
             Some(entry) if **entry == mount => Arc::clone(entry),
@@ -54,7 +54,7 @@ pub(crate) fn table(records: Vec<Record>, names: &[Flag], before: &MountTable) -
     MountTable::new(mounts)
 }
 
-/// A number that no other mount of the table has, as a rule the same each time. 0 stands for no mount.
+/// An id that no other mount of the table has, normally the same each time. 0 means no mount.
 fn free_id(key: MountKey, taken: &mut HashSet<u32>) -> u32 {
     let mut id = (key.0 ^ (key.0 >> 32)) as u32;
     while id == 0 || !taken.insert(id) {
@@ -63,11 +63,11 @@ fn free_id(key: MountKey, taken: &mut HashSet<u32>) -> u32 {
     id
 }
 
-/// The mount that this path led to when it was mounted on.
-fn around(places: &HashMap<Vec<u8>, u32>, path: &[u8]) -> Option<u32> {
+/// The id of the mount that this path led to before this one was mounted.
+fn parent_of(ids_by_path: &HashMap<Vec<u8>, u32>, path: &[u8]) -> Option<u32> {
     let mut end = path.len();
     loop {
-        if let Some(&id) = places.get(&path[..end]) {
+        if let Some(&id) = ids_by_path.get(&path[..end]) {
             return Some(id);
         }
         match path[..end].iter().rposition(|&byte| byte == b'/') {
@@ -79,7 +79,7 @@ fn around(places: &HashMap<Vec<u8>, u32>, path: &[u8]) -> Option<u32> {
 }
 
 fn mount(record: Record, names: &[Flag], key: MountKey, id: u32, parent: u32) -> Mount {
-    // Who is not root is told no ids by FreeBSD; mounts of which nothing is known must not share one fate.
+    // FreeBSD shows the ids to root only; mounts without an id must not look like one file system.
     let [major, minor] = match record.fsid {
         [0, 0] => [(key.0 >> 32) as u32, key.0 as u32],
         fsid => fsid.map(i32::cast_unsigned),
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mac_is_understood() {
+    fn table_of_a_mac() {
         let table = table(macos(), &MACOS_FLAGS, &MountTable::default());
         assert_eq!(table.len(), macos().len());
         let at = |path: &str| table.iter().find(|mount| mount.mountpoint.to_str() == Some(path)).unwrap();
@@ -129,14 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn a_freebsd_is_understood() {
+    fn table_of_a_freebsd_machine() {
         let table = table(freebsd(), &FREEBSD_FLAGS, &MountTable::default());
         let expected = [("/", ""), ("/dev", "/"), ("/jail/dev", "/"), ("/jail/usr", "/"), ("/mnt/nfs", "/")];
         assert_eq!(parents(&table), expected.map(|(path, parent)| (path.to_owned(), parent.to_owned())));
     }
 
     #[test]
-    fn order_tells_what_lies_over_what() {
+    fn parents_follow_the_order_of_mounting() {
         let list = [record(1, "/"), record(2, "/a/b"), record(3, "/a"), record(4, "/a"), record(5, "/a/b/c")];
         let table = table(list.to_vec(), &MACOS_FLAGS, &MountTable::default());
         let id = |fsid: i32, path: &str| table.get(key_of([fsid, 1], path.as_bytes())).unwrap().id;
@@ -148,15 +148,15 @@ mod tests {
     }
 
     #[test]
-    fn without_ids_no_two_mounts_share_a_fate() {
+    fn mounts_without_ids_have_different_devices() {
         let list = ["/", "/a", "/b"].map(|path| Record { fsid: [0, 0], ..record(1, path) });
         let table = table(list.to_vec(), &FREEBSD_FLAGS, &MountTable::default());
-        let fates: HashSet<DeviceNumber> = table.iter().map(|mount| mount.device_number).collect();
-        assert_eq!((table.len(), fates.len()), (3, 3));
+        let devices: HashSet<DeviceNumber> = table.iter().map(|mount| mount.device_number).collect();
+        assert_eq!((table.len(), devices.len()), (3, 3));
     }
 
     #[test]
-    fn the_same_list_gives_the_same_table_and_shares_it() {
+    fn unchanged_entries_are_shared() {
         let first = table(macos(), &MACOS_FLAGS, &MountTable::default());
         let mut changed = macos();
         changed[3].flags |= 1;
@@ -169,11 +169,11 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_never_shared() {
+    fn ids_are_unique() {
         let mut taken = HashSet::from([7, 8]);
         assert_eq!(free_id(MountKey(7), &mut taken), 9);
         assert_eq!(free_id(MountKey(0), &mut taken), 1);
         assert_eq!(free_id(MountKey(u64::from(u32::MAX)), &mut taken), u32::MAX);
-        assert_eq!(free_id(MountKey(u64::from(u32::MAX)), &mut taken), 2, "around the end, without 0");
+        assert_eq!(free_id(MountKey(u64::from(u32::MAX)), &mut taken), 2, "wraps around without 0");
     }
 }

@@ -1,33 +1,33 @@
-//! The mount table and the event that it changed, over the few calls that only the real systems have.
+//! The mount table and its events, by the few calls that only the real systems have.
 
-use super::events::meaning;
+use super::events::changes_of;
 use super::record::{Flag, Record};
 use super::table::table;
 use crate::{Changes, MountTable};
 use std::io;
 
-/// Room for mounts that come between counting and listing.
-const SPARE: usize = 16;
-/// Attempts to list more mounts than there was room for, each with twice the room.
-const ATTEMPTS: usize = 8;
-/// More are not listed: a record takes 2 KiB, so this is 200 MiB, for a moment.
-const MOST_MOUNTS: usize = 100_000;
-/// Masks that are taken from the kernel's queue at once; it merges what was not taken, so there is rarely a second.
-const MOST_EVENTS: usize = 64;
+/// Room for mounts that are made between counting and listing.
+const SPARE_ROOM: usize = 16;
+/// Attempts to list all mounts, each with twice the room.
+const MAX_ATTEMPTS: usize = 8;
+/// A record takes 2 KiB, so this is 200 MiB for a moment.
+const MAX_MOUNTS: usize = 100_000;
+/// Events read from the kernel's queue at once; the kernel merges pending ones, so there is rarely a second.
+const MAX_EVENTS: usize = 64;
 
-/// What only the real systems can do.
+/// The calls that only the real systems have.
 pub(crate) trait System {
     /// The names of the flags.
     fn flags(&self) -> &'static [Flag];
     /// How many mounts there are.
     fn count(&mut self) -> io::Result<usize>;
-    /// The first `room` mounts at most; that there are more is not said.
+    /// At most `room` mounts; it is not reported whether there are more.
     fn list(&mut self, room: usize) -> io::Result<Vec<Record>>;
-    /// The next mask of the file systems' events, if one waits.
+    /// The next pending event mask.
     fn event(&mut self) -> io::Result<Option<u32>>;
 }
 
-/// The mount table of this system, and what its kernel says of file systems.
+/// The mount table of this system, and its events.
 #[derive(Debug)]
 pub(crate) struct Watch<S> {
     pub(super) system: S,
@@ -35,12 +35,12 @@ pub(crate) struct Watch<S> {
 }
 
 impl<S: System> Watch<S> {
-    pub(super) fn over(system: S) -> Watch<S> {
+    pub(super) fn new(system: S) -> Watch<S> {
         Watch { system, table: MountTable::default() }
     }
 
-    /// A mount that is being unmounted is passed over by the list, also if the unmounting then fails: one that is
-    /// missing is believed only if it is missing twice.
+    /// The list omits a mount while it is being unmounted, even if that then fails. So a mount is only gone if it is missing
+    /// twice.
     pub(super) fn read(&mut self) -> io::Result<MountTable> {
         let mut read = table(list_all(&mut self.system)?, self.system.flags(), &self.table);
         if self.table.iter().any(|entry| read.get(entry.key).is_none()) {
@@ -50,13 +50,13 @@ impl<S: System> Watch<S> {
         Ok(self.table.clone())
     }
 
-    /// Everything that the kernel has to say since the last call. After an error the table is read, to be safe.
+    /// All changes since the last call. After an error the table has to be read.
     pub(super) fn take_changes(&mut self) -> Changes {
         let mut changes = Changes::default();
-        for _ in 0..MOST_EVENTS {
+        for _ in 0..MAX_EVENTS {
             match self.system.event() {
                 Ok(Some(mask)) => {
-                    let more = meaning(mask);
+                    let more = changes_of(mask);
                     changes.table |= more.table;
                     changes.server_not_responding |= more.server_not_responding;
                 }
@@ -68,11 +68,11 @@ impl<S: System> Watch<S> {
     }
 }
 
-/// A full list may be a cut one: it is asked for again with more room.
+/// A full list may be truncated: it is requested again with more room.
 fn list_all(system: &mut impl System) -> io::Result<Vec<Record>> {
-    let mut room = system.count()? + SPARE;
-    for _ in 0..ATTEMPTS {
-        if room > MOST_MOUNTS {
+    let mut room = system.count()? + SPARE_ROOM;
+    for _ in 0..MAX_ATTEMPTS {
+        if room > MAX_MOUNTS {
             break;
         }
         let records = system.list(room)?;
@@ -81,7 +81,7 @@ fn list_all(system: &mut impl System) -> io::Result<Vec<Record>> {
         }
         room *= 2;
     }
-    Err(io::Error::other(format!("there are more than {} mounts", room.min(MOST_MOUNTS))))
+    Err(io::Error::other(format!("there are more than {} mounts", room.min(MAX_MOUNTS))))
 }
 
 #[cfg(test)]
@@ -91,17 +91,17 @@ mod tests {
     use super::*;
     use std::collections::VecDeque;
 
-    /// A system as it was told to be.
+    /// A simulated system.
     #[derive(Default)]
-    struct Told {
-        /// What each listing finds; the last stays.
+    struct TestSystem {
+        /// The results of the listings; the last is repeated.
         lists: VecDeque<Vec<Record>>,
         counted: Option<usize>,
         events: VecDeque<io::Result<u32>>,
         listed: Vec<usize>,
     }
 
-    impl System for Told {
+    impl System for TestSystem {
         fn flags(&self) -> &'static [Flag] {
             &MACOS_FLAGS
         }
@@ -114,7 +114,7 @@ mod tests {
             if self.lists.len() > 1 {
                 self.lists.pop_front();
             }
-            list.truncate(room); // without a word, as the kernel does
+            list.truncate(room); // silently, as the kernel does
             Ok(list)
         }
         fn event(&mut self) -> io::Result<Option<u32>> {
@@ -122,8 +122,8 @@ mod tests {
         }
     }
 
-    fn lists(lists: impl IntoIterator<Item = Vec<Record>>) -> Watch<Told> {
-        Watch::over(Told { lists: lists.into_iter().collect(), ..Told::default() })
+    fn lists(lists: impl IntoIterator<Item = Vec<Record>>) -> Watch<TestSystem> {
+        Watch::new(TestSystem { lists: lists.into_iter().collect(), ..TestSystem::default() })
     }
 
     fn many(n: i32) -> Vec<Record> {
@@ -131,29 +131,29 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_was_cut_is_asked_for_again() {
-        // A storm: far more when listed than when counted.
+    fn truncated_list_is_requested_again() {
+        // Far more mounts when listed than when counted.
         let mut watch = lists([many(500)]);
         watch.system.counted = Some(3);
         assert_eq!(watch.read().unwrap().len(), 500);
         assert_eq!(watch.system.listed, [19, 38, 76, 152, 304, 608]);
-        // Exactly full is as good as cut.
-        let mut watch = lists([many(SPARE as i32)]);
+        // A full list may be truncated.
+        let mut watch = lists([many(SPARE_ROOM as i32)]);
         watch.system.counted = Some(0);
-        assert_eq!(watch.read().unwrap().len(), SPARE);
+        assert_eq!(watch.read().unwrap().len(), SPARE_ROOM);
         assert_eq!(watch.system.listed, [16, 32]);
     }
 
     #[test]
-    fn a_list_without_end_is_an_error_and_not_all_the_memory() {
+    fn too_many_mounts_are_an_error() {
         let mut watch = lists([many(1)]);
-        watch.system.counted = Some(MOST_MOUNTS);
+        watch.system.counted = Some(MAX_MOUNTS);
         assert!(watch.read().unwrap_err().to_string().contains("more than 100000 mounts"));
         assert_eq!(watch.system.listed, [0usize; 0]);
     }
 
     #[test]
-    fn a_mount_that_is_only_busy_being_unmounted_is_not_gone() {
+    fn mount_missing_once_is_not_gone() {
         let without = |n: usize| {
             let mut list = macos();
             list.remove(n);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_merged_and_an_error_means_to_look() {
+    fn events_are_merged_and_an_error_is_a_change() {
         let mut watch = lists([macos()]);
         assert_eq!(watch.take_changes(), Changes::default());
         watch.system.events = VecDeque::from([Ok(0x8), Ok(0x1)]);
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(
             watch.take_changes(),
             Changes { table: true, server_not_responding: true },
-            "a flood is left for later"
+            "the rest is read later"
         );
     }
 }

@@ -1,7 +1,7 @@
-//! Changes of files, found by looking.
+//! Changes of files, detected by comparing their metadata in intervals.
 
-use crate::portable::ticker::Ticker;
-use mio::{Interest, Registry, Token, event::Source};
+use crate::portable::interval_timer::IntervalTimer;
+use mio::Interest;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -9,68 +9,56 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How often to look: an operator who saves a file waits no longer than this.
-const LOOK: Duration = Duration::from_secs(1);
+/// The maximum delay after an operator has saved a file.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What tells one state of a file from another: inode, size, and when it was changed.
-type Stamp = Option<(u64, u64, i64, i64)>;
+/// Inode, size and time of the last change.
+type Fingerprint = Option<(u64, u64, i64, i64)>;
 
-/// Tells that something happened to files or directories; a mio source.
+/// Reports that something happened to files or directories.
 #[derive(Debug)]
 pub struct FileWatch {
-    paths: Arc<Mutex<Vec<(PathBuf, Stamp)>>>,
-    ticker: Ticker,
+    paths: Arc<Mutex<Vec<(PathBuf, Fingerprint)>>>,
+    timer: IntervalTimer,
 }
 
 impl FileWatch {
-    /// Watches nothing so far.
+    /// Watches nothing yet.
     ///
     /// # Errors
     /// No thread can be started.
     pub fn new() -> io::Result<FileWatch> {
         let paths = Arc::new(Mutex::new(Vec::new()));
-        let looked_at = Arc::clone(&paths);
-        Ok(FileWatch { paths, ticker: Ticker::start(LOOK, move || look(&looked_at))? })
+        let shared = Arc::clone(&paths);
+        Ok(FileWatch { paths, timer: IntervalTimer::start(CHECK_INTERVAL, move || has_changed(&shared))? })
     }
 
-    /// From now on exactly these, files and directories; what does not exist is watched for coming into being.
+    /// Watches exactly these paths from now on; missing ones are reported when they are created.
     ///
     /// # Errors
-    /// None here.
+    /// None.
     pub fn set_paths(&mut self, paths: &[PathBuf]) -> io::Result<()> {
-        let stamped = paths.iter().map(|path| (path.clone(), stamp(path))).collect();
-        *self.paths.lock().unwrap_or_else(PoisonError::into_inner) = stamped;
+        let watched = paths.iter().map(|path| (path.clone(), fingerprint(path))).collect();
+        *self.paths.lock().unwrap_or_else(PoisonError::into_inner) = watched;
         Ok(())
     }
 
-    /// Did anything happen since the last call? Never waits.
+    /// Whether anything happened since the last call; never blocks.
     ///
     /// # Errors
-    /// None here.
+    /// None.
     pub fn take_changed(&mut self) -> io::Result<bool> {
-        Ok(self.ticker.take())
+        Ok(self.timer.take_ready())
     }
 }
 
-impl Source for FileWatch {
-    fn register(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        self.ticker.register(registry, token, interest)
-    }
+impl_source!(FileWatch, |watch| watch.timer, Interest::READABLE);
 
-    fn reregister(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        self.ticker.reregister(registry, token, interest)
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        self.ticker.deregister(registry)
-    }
-}
-
-/// Has any changed since it was looked at last?
-fn look(paths: &Mutex<Vec<(PathBuf, Stamp)>>) -> bool {
+/// Whether any file has changed since the last call.
+fn has_changed(paths: &Mutex<Vec<(PathBuf, Fingerprint)>>) -> bool {
     let before = paths.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    // Without the lock: a file may lie where looking takes for ever, and nobody is to wait for that.
-    let now: Vec<_> = before.iter().map(|(path, _)| (path.clone(), stamp(path))).collect();
+    // Without the lock: reading the metadata may take for ever on dead storage.
+    let now: Vec<_> = before.iter().map(|(path, _)| (path.clone(), fingerprint(path))).collect();
     let changed = now != before;
     let mut paths = paths.lock().unwrap_or_else(PoisonError::into_inner);
     if changed && *paths == before {
@@ -79,7 +67,7 @@ fn look(paths: &Mutex<Vec<(PathBuf, Stamp)>>) -> bool {
     changed
 }
 
-fn stamp(path: &Path) -> Stamp {
+fn fingerprint(path: &Path) -> Fingerprint {
     let found = fs::symlink_metadata(path).ok()?;
     Some((found.ino(), found.size(), found.ctime(), found.ctime_nsec()))
 }
@@ -87,10 +75,10 @@ fn stamp(path: &Path) -> Stamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mio::{Events, Poll};
+    use mio::{Events, Poll, Token};
 
     #[test]
-    fn a_change_is_told_and_rest_is_not() {
+    fn changes_are_reported_and_nothing_else() {
         let folder = std::env::temp_dir().join(format!("msm-files-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let (file, later) = (folder.join("a"), folder.join("b"));
@@ -100,17 +88,17 @@ mod tests {
         poll.registry().register(&mut watch, Token(0), Interest::READABLE).unwrap();
         watch.set_paths(&[file.clone(), later.clone()]).unwrap();
         let mut events = Events::with_capacity(4);
-        let mut told = |limit| {
+        let mut is_reported = |limit| {
             poll.poll(&mut events, Some(limit)).unwrap();
             watch.take_changed().unwrap()
         };
-        assert!(!told(2 * LOOK), "nothing happened");
+        assert!(!is_reported(2 * CHECK_INTERVAL), "nothing happened");
         fs::write(&file, "22").unwrap();
-        assert!(told(20 * LOOK), "it was written");
+        assert!(is_reported(20 * CHECK_INTERVAL), "it was written");
         fs::write(&later, "").unwrap();
-        assert!(told(20 * LOOK), "it was made");
+        assert!(is_reported(20 * CHECK_INTERVAL), "it was created");
         fs::remove_file(&file).unwrap();
-        assert!(told(20 * LOOK), "it was removed");
+        assert!(is_reported(20 * CHECK_INTERVAL), "it was removed");
         fs::remove_dir_all(&folder).unwrap();
     }
 }

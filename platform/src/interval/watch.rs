@@ -1,59 +1,59 @@
-//! The mount table, read from its text whenever the timer says so.
+//! The mount table, read from its text when the timer is ready.
 
 use super::mountinfo;
-use crate::portable::ticker::Ticker;
+use crate::portable::interval_timer::IntervalTimer;
 use crate::{Changes, MountTable};
-use mio::{Interest, Registry, Token, event::Source};
+use mio::Interest;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often the table is read: a mount is told of this late at most, and 10,000 mounts cost two percent of a processor.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// How often the table is read: the maximum delay of a report, and 10,000 mounts cost two percent of a processor.
+const READ_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The table of the mount namespace that this process is in.
+/// The table of the mount namespace of this process.
 pub const OWN_MOUNT_TABLE: &str = "/proc/self/mountinfo";
 
-/// The mount table, and an event each second.
+/// The mount table, and an event in each interval.
 #[derive(Debug)]
 pub struct MountWatch {
     path: PathBuf,
     table: MountTable,
-    ticker: Ticker,
+    timer: IntervalTimer,
 }
 
 impl MountWatch {
-    /// Will read the table at `path`.
+    /// Opens the table at `path`.
     ///
     /// # Errors
-    /// No thread can be started; the table is not there.
+    /// The table cannot be opened; no thread can be started.
     pub fn open(path: &Path) -> io::Result<MountWatch> {
         fs::File::open(path)?;
-        let ticker = Ticker::start(INTERVAL, || true)?;
-        Ok(MountWatch { path: path.into(), table: MountTable::default(), ticker })
+        let timer = IntervalTimer::start(READ_INTERVAL, || true)?;
+        Ok(MountWatch { path: path.into(), table: MountTable::default(), timer })
     }
 
-    /// Reads the whole table. Entries that did not change are the same `Arc` as in the reading before.
+    /// Reads the whole table. Unchanged entries are the same `Arc` as before.
     ///
     /// # Errors
-    /// Those of `read(2)`; a line that cannot be understood is an error that quotes it.
+    /// Those of `read(2)`; `InvalidData` quoting an invalid line.
     pub fn read(&mut self) -> io::Result<MountTable> {
         let text = fs::read(&self.path)?;
         let mut mounts = Vec::with_capacity(self.table.len());
         for line in mountinfo::lines(&text) {
             let line = line?;
-            mounts.push(match self.table.get(line.own_key()) {
-                Some(entry) if line.says(entry) => Arc::clone(entry),
-                _ => Arc::new(line.to_mount(line.own_key())),
+            mounts.push(match self.table.get(line.reusable_key()) {
+                Some(entry) if line.matches(entry) => Arc::clone(entry),
+                _ => Arc::new(line.to_mount(line.reusable_key())),
             });
         }
         self.table = MountTable::new(mounts);
         Ok(self.table.clone())
     }
 
-    /// The same: there is no cheaper way.
+    /// As [`MountWatch::read`]: there is no cheaper way.
     ///
     /// # Errors
     /// As [`MountWatch::read`].
@@ -61,28 +61,16 @@ impl MountWatch {
         self.read()
     }
 
-    /// Does the last reading lack anything? No.
+    /// False: each reading is complete.
     #[must_use]
     pub fn full_read_due(&self) -> bool {
         false
     }
 
-    /// What to do after an event: to be called after each. Never waits.
+    /// What an event means: to be called after each. Never blocks.
     pub fn take_changes(&mut self) -> Changes {
-        Changes { table: self.ticker.take(), server_not_responding: false }
+        Changes { table: self.timer.take_ready(), server_not_responding: false }
     }
 }
 
-impl Source for MountWatch {
-    fn register(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        self.ticker.register(registry, token, interest)
-    }
-
-    fn reregister(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        self.ticker.reregister(registry, token, interest)
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        self.ticker.deregister(registry)
-    }
-}
+impl_source!(MountWatch, |watch| watch.timer, Interest::READABLE);

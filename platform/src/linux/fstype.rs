@@ -1,8 +1,8 @@
-//! Which file system types have to be asked in which way.
+//! How each file system type has to be probed.
 
 use crate::FsKind;
 
-/// Types whose storage is behind a network and whose attributes may come from a cache.
+/// Types with storage behind a network, whose attributes may come from a cache.
 const NETWORK: &[&[u8]] = &[
     b"nfs",
     b"nfs4",

@@ -1,50 +1,50 @@
-//! The text of `/proc/PID/mountinfo` (proc_pid_mountinfo(5)), byte for byte: a parser that borrows, for the watch
-//! that re-reads the table on every change, and a writer that escapes as the kernel does, for tests.
+//! The text of `/proc/PID/mountinfo` (proc_pid_mountinfo(5)): a borrowing parser for the watch, which reads the table on
+//! every change, and a writer that escapes as the kernel does, for tests.
 //!
-//! Names may hold any byte but NUL. The kernel writes blank, tab, newline and backslash as `\ooo`, in types and
-//! devices also `#` (`fs/proc_namespace.c`); each file system writes its own options, so these are kept as written.
+//! Names may contain any byte but NUL. The kernel writes blank, tab, newline and backslash as `\ooo`, in types and
+//! devices also `#` (`fs/proc_namespace.c`). Each file system writes its own options, so these are kept as written.
 
 use crate::{DeviceNumber, Mount, MountKey};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// Bytes of a bad line that its error quotes.
-const QUOTED: usize = 160;
+/// Bytes of an invalid line that its error quotes.
+const MAX_QUOTED: usize = 160;
 
 /// Escaped in every name.
 const BLANKS: &[u8] = b" \t\n\\";
-/// Escaped in types and devices, where a `#` at the start of a line would be a comment of fstab(5).
+/// Escaped in types and devices: a `#` at the start of a line is a comment of fstab(5).
 const BLANKS_AND_HASH: &[u8] = b" \t\n\\#";
 
-/// All entries of a mountinfo text in its order, each with its own id (field 1) as the key.
+/// All entries of a mountinfo text in its order, with the reusable ids (field 1) as keys.
 ///
 /// # Errors
-/// `InvalidData` quoting the first line that cannot be understood.
+/// `InvalidData`, quoting the first invalid line.
 pub fn parse(text: &[u8]) -> io::Result<Vec<Mount>> {
-    lines(text).map(|line| line.map(|line| line.to_mount(line.own_key()))).collect()
+    lines(text).map(|line| line.map(|line| line.to_mount(line.reusable_key()))).collect()
 }
 
-/// Appends the line that the kernel would show for this mount, with its newline. Optional fields are left out, and
-/// `options` and `super_options` go as they are: they must hold no newline, `options` no blank either.
+/// Appends the line that the kernel would show for this mount, without optional fields. `options` and `super_options` are
+/// not escaped: they must contain no newline, `options` no blank either.
 pub fn write_line(mount: &Mount, text: &mut Vec<u8>) {
-    let mut put = |bytes: &[u8]| text.extend_from_slice(bytes);
-    put(format!("{} {} {} ", mount.id, mount.parent, mount.device_number).as_bytes());
-    put(&escape(mount.root.as_bytes(), BLANKS));
-    put(b" ");
-    put(&escape(mount.mountpoint.as_os_str().as_bytes(), BLANKS));
-    put(b" ");
-    put(mount.options.as_bytes());
-    put(b" - ");
-    put(&escape(mount.fstype.as_bytes(), BLANKS_AND_HASH));
-    put(b" ");
-    put(&escape(mount.device.as_bytes(), BLANKS_AND_HASH));
-    put(b" ");
-    put(mount.super_options.as_bytes());
-    put(b"\n");
+    let mut push = |bytes: &[u8]| text.extend_from_slice(bytes);
+    push(format!("{} {} {} ", mount.id, mount.parent, mount.device_number).as_bytes());
+    push(&escape(mount.root.as_bytes(), BLANKS));
+    push(b" ");
+    push(&escape(mount.mountpoint.as_os_str().as_bytes(), BLANKS));
+    push(b" ");
+    push(mount.options.as_bytes());
+    push(b" - ");
+    push(&escape(mount.fstype.as_bytes(), BLANKS_AND_HASH));
+    push(b" ");
+    push(&escape(mount.device.as_bytes(), BLANKS_AND_HASH));
+    push(b" ");
+    push(mount.super_options.as_bytes());
+    push(b"\n");
 }
 
-/// The lines of a text, the last of which may lack its newline.
+/// The lines of a text; the last may lack its newline.
 pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = io::Result<Line<'_>>> {
     let text = text.strip_suffix(b"\n").unwrap_or(text);
     let rows = (!text.is_empty()).then(|| text.split(|&b| b == b'\n'));
@@ -62,7 +62,7 @@ pub(super) struct Line<'a> {
     options: &'a [u8],
     fstype: &'a [u8],
     device: &'a [u8],
-    /// In two parts, between which a `,mand` was left out.
+    /// The parts before and after the flag `mand`.
     super_options: [&'a [u8]; 2],
 }
 
@@ -75,16 +75,16 @@ impl<'a> Line<'a> {
         let root = fields.name()?;
         let mountpoint = fields.name()?;
         let options = fields.name()?;
-        while fields.next()? != b"-" {} // shared:N, master:N, …: any number of them, also unknown ones
+        while fields.next()? != b"-" {} // any number of optional fields: shared:N, master:N, …
         let fstype = fields.name()?;
         let device = fields.next()?; // empty for mount("", …)
-        // The rest belongs to the file system, and not each of them has always escaped its blanks.
+        // Written by the file system, and some do not escape blanks.
         let super_options = without_mand(fields.0.unwrap_or_default());
         Some(Line { id, parent, device_number, root, mountpoint, options, fstype, device, super_options })
     }
 
-    /// The key where the kernel has no unique ids.
-    pub(super) fn own_key(&self) -> MountKey {
+    /// The key if the kernel has no unique ids.
+    pub(super) fn reusable_key(&self) -> MountKey {
         MountKey(u64::from(self.id))
     }
 
@@ -103,8 +103,8 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Does it say the same as this entry, whose key has been compared already? Allocates nothing.
-    pub(super) fn says(&self, mount: &Mount) -> bool {
+    /// Whether the line equals this entry, apart from the key. Allocates nothing.
+    pub(super) fn matches(&self, mount: &Mount) -> bool {
         self.id == mount.id
             && self.parent == mount.parent
             && self.device_number == mount.device_number
@@ -113,17 +113,17 @@ impl<'a> Line<'a> {
             && unescapes_to(self.fstype, &mount.fstype)
             && unescapes_to(self.device, &mount.device)
             && self.options == mount.options.as_bytes()
-            && self.says_super_options(mount.super_options.as_bytes())
+            && self.super_options_match(mount.super_options.as_bytes())
     }
 
-    fn says_super_options(&self, options: &[u8]) -> bool {
+    fn super_options_match(&self, options: &[u8]) -> bool {
         let [start, end] = self.super_options;
         options.strip_prefix(start) == Some(end)
     }
 }
 
-/// Leaves the flag `mand` out: it means nothing since 5.15, but can still be set and shown here, and `statmount`
-/// does not tell it. Only the kernel's own flags are looked at, whose order is fixed.
+/// Leaves out the flag `mand`: it has no meaning since 5.15 but can still be set, and `statmount` does not return it. Only
+/// the kernel's own flags are searched, whose order is fixed.
 fn without_mand(options: &[u8]) -> [&[u8]; 2] {
     let mut rest = options.get(2..).unwrap_or_default(); // rw or ro
     for flag in [&b",sync"[..], b",dirsync"] {
@@ -139,7 +139,7 @@ fn after_flag<'a>(options: &'a [u8], flag: &[u8]) -> Option<&'a [u8]> {
     options.strip_prefix(flag).filter(|rest| rest.first().is_none_or(|&b| b == b','))
 }
 
-/// What is left of a line; `None` once its last field is taken.
+/// The rest of a line; `None` after its last field.
 struct Fields<'a>(Option<&'a [u8]>);
 
 impl<'a> Fields<'a> {
@@ -175,11 +175,11 @@ fn device_number(field: &[u8]) -> Option<DeviceNumber> {
 }
 
 fn bad_line(row: &[u8]) -> io::Error {
-    let (quoted, more) = match row.get(..QUOTED) {
-        Some(start) if row.len() > QUOTED => (start, "…"),
+    let (quoted, more) = match row.get(..MAX_QUOTED) {
+        Some(start) if row.len() > MAX_QUOTED => (start, "…"),
         _ => (row, ""),
     };
-    let message = format!("cannot understand this line of mountinfo: \"{}{more}\"", quoted.escape_ascii());
+    let message = format!("invalid line of mountinfo: \"{}{more}\"", quoted.escape_ascii());
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
@@ -211,11 +211,11 @@ fn unescapes_to(name: &[u8], plain: &OsStr) -> bool {
     }
 }
 
-/// Takes escapes back exactly as the kernel does for `statmount` (`string_unescape()` in `lib/string_helpers.c`),
-/// so that both tell the same name even where a file system shows a raw backslash.
+/// Unescapes exactly as the kernel does for `statmount` (`string_unescape()` in `lib/string_helpers.c`), so that both show
+/// the same name even if a file system writes a raw backslash.
 struct Unescape<'a> {
     rest: &'a [u8],
-    /// The next byte follows a backslash that escaped nothing, and stands for itself.
+    /// The next byte follows a backslash that escapes nothing.
     literal: bool,
 }
 
@@ -242,7 +242,7 @@ impl Iterator for Unescape<'_> {
     }
 }
 
-/// One to three octal digits that fit a byte, and how many they were.
+/// The byte of one to three octal digits, and the number of digits.
 fn octal(digits: &[u8]) -> Option<(u8, usize)> {
     let mut value = 0u8;
     let mut used = 0;
@@ -260,15 +260,15 @@ fn octal(digits: &[u8]) -> Option<(u8, usize)> {
 mod tests {
     use super::*;
 
-    fn one(line: &[u8]) -> Mount {
+    fn parse_one(line: &[u8]) -> Mount {
         let mounts = parse(line).unwrap();
         assert_eq!(mounts.len(), 1);
         mounts.into_iter().next().unwrap()
     }
 
     #[test]
-    fn a_line_with_all_optional_fields_and_unknown_ones() {
-        let mount = one(b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 propagate_from:2 new unbindable - ext3 /dev/root rw,errors=continue\n");
+    fn optional_and_unknown_fields_are_skipped() {
+        let mount = parse_one(b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 propagate_from:2 new unbindable - ext3 /dev/root rw,errors=continue\n");
         assert_eq!((mount.id, mount.parent, mount.key), (36, 35, MountKey(36)));
         assert_eq!(mount.device_number, DeviceNumber { major: 98, minor: 0 });
         assert_eq!(mount.root, "/mnt1");
@@ -280,31 +280,29 @@ mod tests {
     }
 
     #[test]
-    fn escapes_become_the_bytes_that_they_stand_for() {
-        let mount =
-            one(b"1 1 0:1 /\\134 /a\\040b\\011c\\012d\\134e\xff\\ f - fuse.x\\043y \\043dev\\040 rw,a=\\054");
+    fn names_are_unescaped_and_options_are_not() {
+        let mount = parse_one(
+            b"1 1 0:1 /\\134 /a\\040b\\011c\\012d\\134e\xff\\ f - fuse.x\\043y \\043dev\\040 rw,a=\\054",
+        );
         assert_eq!(mount.root, "/\\");
         assert_eq!(mount.mountpoint.as_os_str().as_bytes(), b"/a b\tc\nd\\e\xff\\");
         assert_eq!(mount.fstype, "fuse.x#y");
         assert_eq!(mount.device, "#dev ");
-        assert_eq!(
-            mount.super_options, "rw,a=\\054",
-            "a comma in a value must stay one that separates nothing"
-        );
+        assert_eq!(mount.super_options, "rw,a=\\054", "an escaped comma in a value must stay escaped");
     }
 
     #[test]
-    fn device_and_super_options_may_be_empty_or_hold_blanks() {
-        assert_eq!(one(b"1 1 0:1 / / rw - tmpfs  rw").device, "");
-        assert_eq!(one(b"1 1 0:1 / / rw - tmpfs none").super_options, "");
-        assert_eq!(one(b"1 1 0:1 / / rw - tmpfs none ").super_options, "");
-        assert_eq!(one(b"1 1 0:1 / / rw - old none rw,dir=a b").super_options, "rw,dir=a b");
+    fn device_and_super_options_may_be_empty_or_contain_blanks() {
+        assert_eq!(parse_one(b"1 1 0:1 / / rw - tmpfs  rw").device, "");
+        assert_eq!(parse_one(b"1 1 0:1 / / rw - tmpfs none").super_options, "");
+        assert_eq!(parse_one(b"1 1 0:1 / / rw - tmpfs none ").super_options, "");
+        assert_eq!(parse_one(b"1 1 0:1 / / rw - old none rw,dir=a b").super_options, "rw,dir=a b");
     }
 
     #[test]
-    fn the_flag_mand_is_left_out_but_no_option_of_that_name() {
+    fn flag_mand_is_left_out_but_not_an_option_of_that_name() {
         let super_options =
-            |text: &[u8]| one(&[b"1 1 0:1 / / rw - tmpfs none ", text].concat()).super_options;
+            |text: &[u8]| parse_one(&[b"1 1 0:1 / / rw - tmpfs none ", text].concat()).super_options;
         assert_eq!(super_options(b"rw,sync,dirsync,mand,lazytime,size=1"), "rw,sync,dirsync,lazytime,size=1");
         assert_eq!(super_options(b"ro,mand"), "ro");
         assert_eq!(super_options(b"rw,mandate"), "rw,mandate");
@@ -312,13 +310,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_an_empty_table() {
+    fn empty_text_is_an_empty_table() {
         assert!(parse(b"").unwrap().is_empty());
         assert!(parse(b"\n").unwrap().is_empty());
     }
 
     #[test]
-    fn nonsense_is_an_error_that_quotes_it() {
+    fn invalid_line_is_an_error_that_quotes_it() {
         for bad in [
             &b"x"[..],
             b"1 1 0:1 / / rw shared:1 tmpfs none rw",
@@ -336,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn unescaping_is_the_kernels() {
+    fn names_are_unescaped_like_the_kernel_does() {
         for (written, plain) in [
             (&b"\\7x"[..], &b"\x07x"[..]),
             (b"\\777", b"?7"),

@@ -1,123 +1,119 @@
-//! A mount namespace that is not ours: where it comes from, its mount table, and its end.
+//! Another mount namespace: how it is found, its mount table, and its end.
 //!
-//! Whoever holds it open keeps all its mounts mounted, and both the namespace's file and an open mount table do
-//! (measured: a table that is held open still shows the mounts of a container whose last process is gone). So its end
-//! does not come by itself: [`MountNamespace::has_ended`] asks whoever it belongs to, the process or the mount that
-//! the file named, and then it is to be dropped with everything that was made of it.
+//! An open file of a namespace keeps all its mounts mounted, and so does an open mount table (measured: an open table
+//! still shows the mounts of a container whose last process has ended). So the end of a namespace has to be detected:
+//! [`MountNamespace::has_ended`] checks the process or the mount by which it was named; afterwards everything that
+//! refers to the namespace has to be dropped.
 //!
-//! The table is opened through a child that enters the namespace for a moment, so it shows what probers will see
-//! there, whatever root the process has that the file belongs to, and it is known from the start that one may enter.
+//! The table is opened through a helper that enters the namespace for a moment. So it shows what probers will see
+//! there, whatever root the named process has, and it is known from the start that the namespace can be entered.
 
-mod holder;
-mod visitor;
+mod helper;
+mod owner;
 
 use super::MountWatch;
-use holder::Holder;
-use mio::event::Source;
-use mio::{Interest, Registry, Token};
+use helper::NamespaceHelper;
+use mio::Interest;
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
+use owner::NamespaceOwner;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use visitor::Visitor;
 
-/// The name of our own mount namespace.
-const OWN: &str = "/proc/self/ns/mnt";
+const OWN_NAMESPACE: &str = "/proc/self/ns/mnt";
 
 /// `NS_GET_NSTYPE` of linux/nsfs.h (4.11).
 const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
 /// `NS_GET_MNTNS_ID` of linux/nsfs.h (6.11).
 const NS_GET_MNTNS_ID: libc::Ioctl = 0x8008_b705_u32 as libc::Ioctl;
 
-/// What it takes to enter, for those who may not.
-const RIGHTS: &str =
+/// What is needed to enter, for errors.
+const NEEDED_RIGHTS: &str =
     "it takes root with CAP_SYS_ADMIN and CAP_SYS_CHROOT, and CAP_SYS_PTRACE to open that of a process";
 
-/// Whose a namespace is that a file names.
+/// The namespace that a file names.
 #[derive(Debug)]
 pub enum FoundNamespace {
-    /// The one in which this process is.
+    /// That of this process.
     Own,
-    /// Another.
     Other(MountNamespace),
 }
 
-/// Another mount namespace, held open. As an event source it becomes ready when [`MountNamespace::has_ended`] should
-/// be asked; that should be done now and then besides, for not every kernel and every `/proc` can tell by itself.
+/// Another mount namespace, kept open. As an event source it is ready when [`MountNamespace::has_ended`] should be
+/// called; it should also be called now and then, because not every kernel and every `/proc` can report the end.
 #[derive(Debug)]
 pub struct MountNamespace {
-    /// Not opened by the name that was given: a file that is mounted would be kept busy.
+    /// Opened through `/proc`: opened by its path, it would keep a mounted file busy.
     file: File,
-    number: u64,
-    /// For `listmount` and `statmount`; 0 where the kernel has none.
+    inode: u64,
+    /// For `listmount` and `statmount`; 0 where the kernel has no such ids.
     id: u64,
-    holder: Holder,
-    name: PathBuf,
+    owner: NamespaceOwner,
+    path: PathBuf,
 }
 
 impl MountNamespace {
-    /// Opens the namespace of a process (`/proc/PID/ns/mnt`) or one that is mounted on a file (`unshare --mount=FILE`).
-    /// The path is looked up, so it must not lead through storage that may hang.
+    /// Opens the mount namespace that this file names: `/proc/PID/ns/mnt`, or a file on which one is mounted.
     ///
     /// # Errors
-    /// What is wrong with the file, or which right is missing.
+    /// It cannot be opened, is not a mount namespace, or this process may not enter it.
     pub fn open(path: &Path) -> io::Result<FoundNamespace> {
-        // Neither a FIFO nor a terminal that was named by mistake shall hold us.
+        // A FIFO or a terminal that was named by mistake must not block.
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-        let named = File::options().read(true).custom_flags(flags).open(path).map_err(explained)?;
-        // SAFETY: an ioctl without an argument on an open file; any other file answers ENOTTY or something of its own.
-        if !is_nsfs(&named) || unsafe { libc::ioctl(named.as_raw_fd(), NS_GET_NSTYPE) } != libc::CLONE_NEWNS {
+        let named = File::options().read(true).custom_flags(flags).open(path).map_err(with_needed_rights)?;
+        let is_nsfs = fstatfs(&named).is_ok_and(|found| found.filesystem_type() == NSFS_MAGIC);
+        // SAFETY: an ioctl without an argument on an open file of nsfs.
+        if !is_nsfs || unsafe { libc::ioctl(named.as_raw_fd(), NS_GET_NSTYPE) } != libc::CLONE_NEWNS {
             return Err(io::Error::other("it is not a mount namespace"));
         }
         let identity = |found: std::fs::Metadata| (found.dev(), found.ino());
-        let named_is = identity(named.metadata()?);
-        let own = File::open(OWN).and_then(|own| own.metadata()).map(identity);
-        if own.is_ok_and(|own| own == named_is) {
+        let named_identity = identity(named.metadata()?);
+        let own = File::open(OWN_NAMESPACE).and_then(|own| own.metadata()).map(identity);
+        if own.is_ok_and(|own| own == named_identity) {
             return Ok(FoundNamespace::Own);
         }
-        let number = named_is.1;
-        let holder = Holder::find(path, &named, number)?;
-        let file = Visitor::enter(named.as_fd()).map_err(explained)?.open("ns/mnt")?;
-        if identity(file.metadata()?) != named_is {
-            return Err(io::Error::other("/proc does not show the processes of this process namespace"));
+        let inode = named_identity.1;
+        let owner = NamespaceOwner::find(path, &named, inode)?;
+        let file = NamespaceHelper::start(named.as_fd()).map_err(with_needed_rights)?.open("ns/mnt")?;
+        if identity(file.metadata()?) != named_identity {
+            return Err(foreign_proc());
         }
         let id = id_of(&file);
-        Ok(FoundNamespace::Other(MountNamespace { file, number, id, holder, name: path.into() }))
+        Ok(FoundNamespace::Other(MountNamespace { file, inode, id, owner, path: path.into() }))
     }
 
-    /// A watch over its mount table, with paths as a process sees them that has entered it.
+    /// A watch of its mount table, with paths as a process sees them that has entered it.
     ///
     /// # Errors
     /// It cannot be entered, or `/proc` cannot be read.
     pub fn watch(&self) -> io::Result<MountWatch> {
-        let visitor = Visitor::enter(self.file.as_fd()).map_err(explained)?;
-        // The same directory of /proc in which `find` has found what it looked for.
-        if visitor.open("ns/mnt")?.metadata()?.ino() != self.number {
-            return Err(io::Error::other("/proc does not show the processes of this process namespace"));
+        let helper = NamespaceHelper::start(self.file.as_fd()).map_err(with_needed_rights)?;
+        if helper.open("ns/mnt")?.metadata()?.ino() != self.inode {
+            return Err(foreign_proc());
         }
-        Ok(MountWatch::of(visitor.open("mountinfo")?, self.id))
+        Ok(MountWatch::for_namespace(helper.open("mountinfo")?, self.id))
     }
 
-    /// Is there no use for it any more: has the process ended or left it, was the file unmounted? Asks `/proc` alone.
+    /// Whether its process has ended or left it, or its file was unmounted. Reads `/proc` only.
     pub fn has_ended(&mut self) -> bool {
-        self.holder.let_go(self.number)
+        self.owner.has_released(self.inode)
     }
 
-    /// The path by which it was found.
+    /// The path by which it was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.name
+        &self.path
     }
 
     /// The number that the kernel shows (`mnt:[4026531841]`).
     #[must_use]
     pub fn inode(&self) -> u64 {
-        self.number
+        self.inode
     }
 
-    /// A second descriptor, for those who start probers in it. It too keeps the namespace.
+    /// A second descriptor, for starting probers in it. It keeps the namespace open too.
     ///
     /// # Errors
     /// Those of `dup(2)`.
@@ -126,41 +122,30 @@ impl MountNamespace {
     }
 }
 
-impl Source for MountNamespace {
-    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        self.holder.register(registry, token, interests)
-    }
+impl_source!(MountNamespace, |namespace| namespace.owner, Interest::READABLE);
 
-    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        self.holder.reregister(registry, token, interests)
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        self.holder.deregister(registry)
-    }
-}
-
-/// Makes the calling process, which must have no other thread yet, enter a namespace that was handed to it.
+/// Makes the calling process, which must have no other thread, enter a namespace. Its root and working directory become
+/// those of the namespace.
 pub(crate) fn enter(file: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: plain numbers. The root and the working directory become those of the namespace.
+    // SAFETY: integer arguments only.
     let result = unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNS) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-fn is_nsfs(file: &File) -> bool {
-    fstatfs(file).is_ok_and(|found| found.filesystem_type() == NSFS_MAGIC)
-}
-
 fn id_of(file: &File) -> u64 {
     let mut id = 0_u64;
-    // SAFETY: the kernel writes 8 bytes to the pointer, or nothing where it does not know this call.
+    // SAFETY: the kernel writes 8 bytes to the pointer, or nothing if it does not know this call.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_MNTNS_ID, &raw mut id) };
     if result == 0 { id } else { 0 }
 }
 
-fn explained(error: io::Error) -> io::Error {
+fn foreign_proc() -> io::Error {
+    io::Error::other("/proc does not show the processes of this process namespace")
+}
+
+fn with_needed_rights(error: io::Error) -> io::Error {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => io::Error::new(error.kind(), format!("{error}; {RIGHTS}")),
+        io::ErrorKind::PermissionDenied => io::Error::new(error.kind(), format!("{error}; {NEEDED_RIGHTS}")),
         _ => error,
     }
 }

@@ -1,46 +1,46 @@
-//! The calls that ask a file system for a sign of life. Any of them may never return: they are made in the prober
-//! process and nowhere else. Nothing is held open: between two probes a mount is as free as if nobody watched it.
+//! The calls that probe a file system. Any of them may never return: they are made in a prober only. Nothing is kept
+//! open, so between two probes a mount is not busy.
 
 use crate::{Call, Errno, FsKind, ProbeOutcome, Target, Usage};
 use std::ffi::{CStr, CString, c_int, c_uint, c_ulong};
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 
-/// Unique mount ids (`STATX_MNT_ID_UNIQUE`, Linux 6.8) start above this; the reusable ids of the table never reach it.
+/// Unique mount ids (`STATX_MNT_ID_UNIQUE`, Linux 6.8) start above this; reusable ids never reach it.
 const FIRST_UNIQUE_ID: u64 = 1 << 31;
 
-/// The mount itself and not what an automount or a symbolic link would make of the path.
-const AS_MOUNTED: c_int = libc::AT_NO_AUTOMOUNT | libc::AT_SYMLINK_NOFOLLOW;
+/// Neither triggers automounts nor follows a symbolic link.
+const PATH_FLAGS: c_int = libc::AT_NO_AUTOMOUNT | libc::AT_SYMLINK_NOFOLLOW;
 
-/// Asks the mount for a sign of life, by the calls that its kind cannot answer from a cache. `on_call` is told of
-/// each call right before it is made, so that another thread can say where this one is stuck.
+/// Probes the mount by the calls that its kind cannot answer from a cache. `on_call` is called right before each call,
+/// so that another thread can report where this one is stuck.
 ///
-/// A verdict belongs to the mount only while its path reaches it; so an error, too, is believed only after a second
-/// look at the mount id (which is never sent to the storage).
+/// The outcome belongs to the mount only if the path leads to it, so after an error the mount id is checked again (which
+/// sends no request to the storage).
 pub fn probe_mount(target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
     let Ok(path) = CString::new(target.path.as_os_str().as_bytes()) else {
-        return ProbeOutcome::Failed { call: Call::Identify, errno: Errno::EINVAL }; // no mount has a NUL in its path
+        return ProbeOutcome::Failed { call: Call::Identify, errno: Errno::EINVAL }; // no mount point contains a NUL
     };
     on_call(Call::Identify);
-    // Where no server and no daemon answers, the id and the attributes are one question: a run over thousands of
-    // local mounts is dear enough. A hang in it then says nothing about other mounts of the same file system.
-    let both = target.kind == FsKind::Local;
-    match identify(&path, target, both) {
+    // Local mounts have no server, so one call requests the id and the attributes: thousands of them have to be cheap. A
+    // hang in it then says nothing about other mounts of the same file system.
+    let with_attributes = target.kind == FsKind::Local;
+    match identify(&path, target, with_attributes) {
         Ok(PathTarget::Same) => {}
         Ok(PathTarget::Other) => return ProbeOutcome::WrongMount,
-        Err(errno) if both => return confirm_error(&path, target, Call::Statx, errno, &on_call),
+        Err(errno) if with_attributes => return confirm_error(&path, target, Call::Statx, errno, &on_call),
         Err(errno) => return ProbeOutcome::Failed { call: Call::Identify, errno },
     }
-    let answer = match target.kind {
+    let result = match target.kind {
         FsKind::Autofs => Ok(Usage::default()),
         FsKind::Network | FsKind::Local => usage(&path, &on_call),
         FsKind::Fuse => attributes(&path, &on_call).and_then(|()| usage(&path, &on_call)),
     };
-    answer
+    result
         .map_or_else(|(call, errno)| confirm_error(&path, target, call, errno, &on_call), ProbeOutcome::Alive)
 }
 
-/// An error is the mount's only if the path still reaches it.
+/// The error is that of the mount only if the path still leads to it.
 fn confirm_error(
     path: &CStr,
     target: &Target,
@@ -55,7 +55,7 @@ fn confirm_error(
     }
 }
 
-/// May this process ask as `owner` without becoming somebody else? FUSE compares all three ids of both kinds.
+/// Whether this process has the identity of this user and group. FUSE compares the real, effective and saved ids.
 #[must_use]
 pub fn is_current_user((uid, gid): (u32, u32)) -> bool {
     let (Ok(users), Ok(groups)) = (nix::unistd::getresuid(), nix::unistd::getresgid()) else {
@@ -65,22 +65,22 @@ pub fn is_current_user((uid, gid): (u32, u32)) -> bool {
         && [groups.real, groups.effective, groups.saved].iter().all(|id| id.as_raw() == gid)
 }
 
-/// As [`probe_mount`], but as the one user whom the mount answers. The calling thread keeps that user's identity: it must
-/// have been started for this probe and must end after it. Where the change is not permitted, the question is asked
-/// as we are, and the refusal is the answer.
+/// As [`probe_mount`], but with the identity of the only user that the mount accepts. The calling thread keeps that
+/// identity: it must have been started for this probe and must end after it. If the change is not permitted, the probe
+/// is made without it and fails with the mount's refusal.
 pub fn probe_as_owner(target: &Target, (uid, gid): (u32, u32), on_call: impl Fn(Call)) -> ProbeOutcome {
-    // Both this and what follows are best effort: what was not permitted shows as EACCES in the answer.
-    let _ = become_owner(uid, gid);
+    let _ = become_user(uid, gid); // a failure shows as EACCES in the outcome
     probe_mount(target, on_call)
 }
 
+/// Where a path leads: to the expected mount, or to another or none.
 enum PathTarget {
     Same,
     Other,
 }
 
-/// Does the path reach the mount that is meant? Never sent to the storage, unless its attributes are asked for too.
-/// `Err` where even this is refused.
+/// Compares the mount that the path leads to with the target. Sends no request to the storage unless the attributes are
+/// requested too. An error if even this is refused.
 fn identify(path: &CStr, target: &Target, with_attributes: bool) -> Result<PathTarget, Errno> {
     let unique = target.key.0 >= FIRST_UNIQUE_ID;
     let id = if unique { libc::STATX_MNT_ID_UNIQUE } else { libc::STATX_MNT_ID };
@@ -90,21 +90,21 @@ fn identify(path: &CStr, target: &Target, with_attributes: bool) -> Result<PathT
     };
     match statx(path, sync, mask) {
         Ok(found) => {
-            let same = if found.stx_mask & libc::STATX_MNT_ID_UNIQUE != 0 {
+            let is_same = if found.stx_mask & libc::STATX_MNT_ID_UNIQUE != 0 {
                 !unique || found.stx_mnt_id == target.key.0
             } else if found.stx_mask & libc::STATX_MNT_ID != 0 {
                 found.stx_mnt_id == u64::from(target.id)
             } else {
-                true // before Linux 5.8 nothing tells: the table is all there is to trust
+                true // before Linux 5.8 there is no id, only the mount table
             };
-            Ok(if same { PathTarget::Same } else { PathTarget::Other })
+            Ok(if is_same { PathTarget::Same } else { PathTarget::Other })
         }
         Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(PathTarget::Other),
         Err(errno) => Err(errno),
     }
 }
 
-/// One attribute request that no cache may answer.
+/// Requests the attributes, which no cache may answer.
 fn attributes(path: &CStr, on_call: &impl Fn(Call)) -> Result<(), (Call, Errno)> {
     on_call(Call::Statx);
     statx(path, libc::AT_STATX_FORCE_SYNC, libc::STATX_BASIC_STATS)
@@ -112,16 +112,16 @@ fn attributes(path: &CStr, on_call: &impl Fn(Call)) -> Result<(), (Call, Errno)>
         .map_err(|errno| (Call::Statx, errno))
 }
 
-#[allow(clippy::unnecessary_cast)] // the widths of these fields differ between systems
+#[allow(clippy::unnecessary_cast)] // the widths of these fields differ between architectures
 fn usage(path: &CStr, on_call: &impl Fn(Call)) -> Result<Usage, (Call, Errno)> {
     on_call(Call::Statfs);
     let mut found = MaybeUninit::<libc::statvfs64>::uninit();
-    // SAFETY: the path is NUL-terminated and the buffer is of the type that the call fills.
+    // SAFETY: the path is NUL-terminated and the buffer has the type that the call fills.
     let result = unsafe { libc::statvfs64(path.as_ptr(), found.as_mut_ptr()) };
     if result != 0 {
         return Err((Call::Statfs, last_errno()));
     }
-    // SAFETY: the call succeeded and therefore filled the buffer.
+    // SAFETY: the call succeeded, so it has filled the buffer.
     let found = unsafe { found.assume_init() };
     Ok(Usage {
         block_size: found.f_frsize as u64,
@@ -136,13 +136,13 @@ fn usage(path: &CStr, on_call: &impl Fn(Call)) -> Result<Usage, (Call, Errno)> {
 
 fn statx(path: &CStr, sync: c_int, mask: c_uint) -> Result<libc::statx, Errno> {
     let mut found = MaybeUninit::<libc::statx>::uninit();
-    // SAFETY: the path is NUL-terminated and the buffer is of the type that the call fills.
+    // SAFETY: the path is NUL-terminated and the buffer has the type that the call fills.
     let result =
-        unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), sync | AS_MOUNTED, mask, found.as_mut_ptr()) };
+        unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), sync | PATH_FLAGS, mask, found.as_mut_ptr()) };
     if result != 0 {
         return Err(last_errno());
     }
-    // SAFETY: the call succeeded and therefore filled the buffer.
+    // SAFETY: the call succeeded, so it has filled the buffer.
     Ok(unsafe { found.assume_init() })
 }
 
@@ -176,16 +176,16 @@ struct CapData {
     inheritable: u32,
 }
 
-/// Makes the calling thread, and no other, this user without other groups. The C library's functions would change
-/// all threads of the process. Of the capabilities only the right to search directories is kept: the owner may have
-/// put his mount below a directory that is closed to him but not to us.
-fn become_owner(uid: u32, gid: u32) -> Result<(), Errno> {
+/// Gives the calling thread the identity of this user, without supplementary groups. The C library's functions would
+/// change all threads of the process. The only capability kept is the right to search directories: the mount may be
+/// below a directory that the user may not enter.
+fn become_user(uid: u32, gid: u32) -> Result<(), Errno> {
     let checked = |result: libc::c_long| if result == 0 { Ok(()) } else { Err(last_errno()) };
-    // SAFETY: integer arguments only; the setting is the calling thread's own.
+    // SAFETY: integer arguments only; the setting is per thread.
     checked(libc::c_long::from(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0) }))?;
-    // SAFETY: a list of no groups is not read.
+    // SAFETY: with a length of 0 the list is not read.
     checked(unsafe { libc::syscall(SETGROUPS, 0, std::ptr::null::<libc::gid_t>()) })?;
-    // SAFETY: integer arguments only; the raw call changes the calling thread alone.
+    // SAFETY: integer arguments only; the bare system call changes only the calling thread.
     checked(unsafe { libc::syscall(SETRESGID, gid, gid, gid) })?;
     // SAFETY: as above.
     checked(unsafe { libc::syscall(SETRESUID, uid, uid, uid) })?;
@@ -197,7 +197,7 @@ fn become_owner(uid: u32, gid: u32) -> Result<(), Errno> {
 fn keep_capabilities(low: CapData) -> Result<(), Errno> {
     let header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
     let data = [low, CapData::default()];
-    // SAFETY: both structures have the kernel's layout for this version and outlive the call; pid 0 is this thread.
+    // SAFETY: both structures have the kernel's layout of this version and outlive the call; pid 0 is this thread.
     let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) };
     if result == 0 { Ok(()) } else { Err(last_errno()) }
 }
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_is_asked_by_the_calls_that_can_be_trusted() {
+    fn each_kind_is_probed_by_the_calls_that_no_cache_answers() {
         for (kind, expected) in [
             (FsKind::Local, &[Call::Identify, Call::Statfs][..]),
             (FsKind::Fuse, &[Call::Identify, Call::Statx, Call::Statfs]),
@@ -237,9 +237,9 @@ mod tests {
     }
 
     #[test]
-    fn usage_is_what_the_file_system_says() {
+    fn usage_of_the_root_is_plausible() {
         let ProbeOutcome::Alive(usage) = probe_mount(&target("/", FsKind::Local), |_| {}) else {
-            panic!("/ does not answer")
+            panic!("/ does not respond")
         };
         assert!(
             usage.block_size > 0 && usage.blocks >= usage.free && usage.free >= usage.available,
@@ -248,18 +248,18 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_reaches_another_mount_or_none_is_elsewhere() {
+    fn path_to_another_mount_or_to_none_is_the_wrong_mount() {
         let root = target("/", FsKind::Local);
         for (path, what) in
             [("/proc", "another mount"), ("/no/such/path", "nothing"), ("/proc/version/x", "a file")]
         {
-            let astray = Target { path: PathBuf::from(path), ..root.clone() };
-            assert_eq!(probe_mount(&astray, |_| {}), ProbeOutcome::WrongMount, "{what}");
+            let wrong = Target { path: PathBuf::from(path), ..root.clone() };
+            assert_eq!(probe_mount(&wrong, |_| {}), ProbeOutcome::WrongMount, "{what}");
         }
     }
 
     #[test]
-    fn the_unique_id_is_compared_where_there_is_one() {
+    fn unique_id_is_compared_if_the_kernel_has_one() {
         let name = CString::new("/").unwrap();
         let found = statx(&name, libc::AT_STATX_DONT_SYNC, libc::STATX_MNT_ID_UNIQUE).unwrap();
         if found.stx_mask & libc::STATX_MNT_ID_UNIQUE == 0 {
@@ -273,20 +273,20 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_no_call_takes_is_an_error_of_the_first_call() {
+    fn invalid_path_is_an_error_of_the_first_call() {
         let long =
             Target { path: PathBuf::from(format!("/{}", "x/".repeat(3000))), ..target("/", FsKind::Local) };
-        let named = |errno| ProbeOutcome::Failed { call: Call::Identify, errno };
+        let failed = |errno| ProbeOutcome::Failed { call: Call::Identify, errno };
         let long = Target { kind: FsKind::Fuse, ..long };
-        assert_eq!(probe_mount(&long, |_| {}), named(Errno::ENAMETOOLONG));
+        assert_eq!(probe_mount(&long, |_| {}), failed(Errno::ENAMETOOLONG));
         let nul = Target { path: PathBuf::from("/\0"), ..long };
-        assert_eq!(probe_mount(&nul, |_| {}), named(Errno::EINVAL));
+        assert_eq!(probe_mount(&nul, |_| {}), failed(Errno::EINVAL));
     }
 
     #[test]
-    fn asking_as_the_owner_changes_only_the_thread_that_asks() {
+    fn probe_as_owner_changes_only_the_calling_thread() {
         if !nix::unistd::geteuid().is_root() {
-            println!("skipped: only root can become somebody else");
+            println!("skipped: only root can change its identity");
             return;
         }
         let before = nix::unistd::getresuid().unwrap();
@@ -297,7 +297,7 @@ mod tests {
         .join()
         .unwrap();
         assert!(matches!(outcome, ProbeOutcome::Alive(_)), "{outcome:?}");
-        assert!(inside, "the thread was not the owner");
+        assert!(inside, "the thread did not become the owner");
         assert_eq!(nix::unistd::getresuid().unwrap(), before);
         assert!(!is_current_user((1000, 1000)));
     }

@@ -1,9 +1,9 @@
-//! What needs nothing beyond POSIX and is shared by the back-ends that have no Linux below them. All of it is compiled
-//! for tests on every system, and the back-end `interval` makes Linux itself run on it.
+//! What needs nothing beyond POSIX, shared by all back-ends but `linux`. It is compiled for tests on every system, and
+//! the back-end `interval` runs it on Linux.
 
 pub(crate) mod channel;
 pub mod evidence;
+pub(crate) mod interval_timer;
 pub(crate) mod namespace;
 pub(crate) mod probe;
 pub(crate) mod process;
-pub(crate) mod ticker;

@@ -7,55 +7,47 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// Whose a namespace is that a file names.
+/// The namespace that a file names.
 #[derive(Debug)]
 pub enum FoundNamespace {
-    /// The one in which this process is.
+    /// That of this process.
     Own,
-    /// Another.
     Other(MountNamespace),
 }
 
-/// Another mount namespace, of which there is none.
+/// Another mount namespace, which does not exist here.
 #[derive(Debug)]
 pub struct MountNamespace(Infallible);
 
 impl MountNamespace {
     /// # Errors
-    /// Always: this system has no mount namespaces.
+    /// Always.
     pub fn open(_: &Path) -> io::Result<FoundNamespace> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "mount namespaces are not supported on this system"))
     }
 
-    /// A watch over its mount table.
-    ///
     /// # Errors
-    /// There is none of which this could be asked.
+    /// Never called.
     pub fn watch(&self) -> io::Result<MountWatch> {
         match self.0 {}
     }
 
-    /// Is there no use for it any more?
     pub fn has_ended(&mut self) -> bool {
         match self.0 {}
     }
 
-    /// The path by which it was found.
     #[must_use]
     pub fn path(&self) -> &Path {
         match self.0 {}
     }
 
-    /// Its number.
     #[must_use]
     pub fn inode(&self) -> u64 {
         match self.0 {}
     }
 
-    /// A descriptor for those who start probers in it.
-    ///
     /// # Errors
-    /// There is none of which this could be asked.
+    /// Never called.
     pub fn try_clone_fd(&self) -> io::Result<File> {
         match self.0 {}
     }

@@ -1,34 +1,34 @@
-//! The calls that ask a file system for a sign of life, by `lstat` and `statfs`. Any of them may never return: they
-//! are made in the prober process and nowhere else. Nothing is held open.
+//! The calls that probe a file system: `lstat` and `statfs`. Any of them may never return: they are made in a prober
+//! only. Nothing is kept open.
 
 use crate::{Call, Errno, FsKind, MountKey, ProbeOutcome, Target, Usage};
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 
-/// The two calls. What is decided on their answers is tested without them.
+/// The system calls, which tests replace.
 pub(crate) trait Calls {
     /// `lstat`: attributes of the mount's root.
     fn lstat(&self, path: &CStr) -> Result<(), Errno>;
-    /// `statfs`, or `statvfs` where that is all there is.
-    fn statfs(&self, path: &CStr) -> Result<Answer, Errno>;
+    /// `statfs`, or `statvfs` where there is no other.
+    fn statfs(&self, path: &CStr) -> Result<FsStats, Errno>;
 }
 
-/// What `statfs` says.
-pub(crate) struct Answer {
+/// The result of `statfs`.
+pub(crate) struct FsStats {
     pub(crate) usage: Usage,
-    /// The mount that answered, where it says which it is.
-    pub(crate) from: Option<MountKey>,
+    /// The mount, if the system returns it.
+    pub(crate) mount: Option<MountKey>,
 }
 
-/// Asks the mount for a sign of life. `on_call` is told of each call right before it is made, so that another thread
-/// can say where this one is stuck.
+/// Probes the mount. `on_call` is called right before each call, so that another thread can report where this one is
+/// stuck.
 ///
-/// As on Linux, `statfs` alone is asked of network file systems: attributes may come from a cache. A trigger of
-/// automounts is not asked at all: with these calls that would trigger it.
+/// As on Linux, network file systems are probed by `statfs` only, because attributes may come from a cache. Automount
+/// triggers are not probed, because these calls would trigger them.
 pub(crate) fn probe_mount(calls: &impl Calls, target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
     let Ok(path) = CString::new(target.path.as_os_str().as_bytes()) else {
-        return ProbeOutcome::Failed { call: Call::Identify, errno: Errno::EINVAL }; // no mount has a NUL in its path
+        return ProbeOutcome::Failed { call: Call::Identify, errno: Errno::EINVAL }; // no mount point contains a NUL
     };
     if target.kind == FsKind::Autofs {
         return ProbeOutcome::Alive(Usage::default());
@@ -41,13 +41,13 @@ pub(crate) fn probe_mount(calls: &impl Calls, target: &Target, on_call: impl Fn(
     }
     on_call(Call::Statfs);
     match calls.statfs(&path) {
-        Ok(answer) if answer.from.is_none_or(|from| from == target.key) => ProbeOutcome::Alive(answer.usage),
+        Ok(stats) if stats.mount.is_none_or(|mount| mount == target.key) => ProbeOutcome::Alive(stats.usage),
         Ok(_) => ProbeOutcome::WrongMount,
         Err(errno) => failed(Call::Statfs, errno),
     }
 }
 
-/// A path that leads nowhere says nothing about the mount: it is gone, or under another.
+/// A path that does not exist means that the mount is gone or covered by another.
 fn failed(call: Call, errno: Errno) -> ProbeOutcome {
     match errno {
         Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => ProbeOutcome::WrongMount,
@@ -55,7 +55,7 @@ fn failed(call: Call, errno: Errno) -> ProbeOutcome {
     }
 }
 
-/// May this process ask as `owner` without becoming somebody else?
+/// Whether this process has the identity of this user and group.
 #[must_use]
 pub fn is_current_user((uid, gid): (u32, u32)) -> bool {
     nix::unistd::geteuid().as_raw() == uid && nix::unistd::getegid().as_raw() == gid
@@ -63,7 +63,7 @@ pub fn is_current_user((uid, gid): (u32, u32)) -> bool {
 
 pub(crate) fn lstat(path: &CStr) -> Result<(), Errno> {
     let mut found = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: the path is NUL-terminated and the buffer is of the type that the call fills.
+    // SAFETY: the path is NUL-terminated and the buffer has the type that the call fills.
     match unsafe { libc::lstat(path.as_ptr(), found.as_mut_ptr()) } {
         0 => Ok(()),
         _ => Err(Errno(nix::errno::Errno::last_raw())),
@@ -75,19 +75,19 @@ mod tests {
     use super::*;
     use std::cell::RefCell;
 
-    /// Answers as it was told to.
-    struct Told {
+    /// Returns these results.
+    struct TestCalls {
         lstat: Result<(), Errno>,
         statfs: Result<Option<u64>, Errno>,
     }
 
-    impl Calls for Told {
+    impl Calls for TestCalls {
         fn lstat(&self, _: &CStr) -> Result<(), Errno> {
             self.lstat
         }
-        fn statfs(&self, _: &CStr) -> Result<Answer, Errno> {
+        fn statfs(&self, _: &CStr) -> Result<FsStats, Errno> {
             let usage = Usage { blocks: 7, ..Usage::default() };
-            self.statfs.map(|from| Answer { usage, from: from.map(MountKey) })
+            self.statfs.map(|mount| FsStats { usage, mount: mount.map(MountKey) })
         }
     }
 
@@ -95,52 +95,52 @@ mod tests {
         Target { path: "/mnt".into(), kind, key: MountKey(5), id: 5, owner: None }
     }
 
-    fn asked(told: &Told, kind: FsKind) -> (ProbeOutcome, Vec<Call>) {
+    fn probe(calls: &TestCalls, kind: FsKind) -> (ProbeOutcome, Vec<Call>) {
         let seen = RefCell::new(Vec::new());
-        (probe_mount(told, &target(kind), |call| seen.borrow_mut().push(call)), seen.into_inner())
+        (probe_mount(calls, &target(kind), |call| seen.borrow_mut().push(call)), seen.into_inner())
     }
 
     #[test]
-    fn each_kind_is_asked_by_the_calls_that_can_be_trusted() {
-        let told = Told { lstat: Ok(()), statfs: Ok(Some(5)) };
-        for (kind, calls) in [
+    fn each_kind_is_probed_by_the_calls_that_no_cache_answers() {
+        let calls = TestCalls { lstat: Ok(()), statfs: Ok(Some(5)) };
+        for (kind, expected) in [
             (FsKind::Local, &[Call::Statx, Call::Statfs][..]),
             (FsKind::Fuse, &[Call::Statx, Call::Statfs]),
             (FsKind::Network, &[Call::Statfs]),
             (FsKind::Autofs, &[]),
         ] {
-            let (outcome, made) = asked(&told, kind);
+            let (outcome, made) = probe(&calls, kind);
             assert!(matches!(outcome, ProbeOutcome::Alive(_)), "{kind:?}: {outcome:?}");
-            assert_eq!(made, calls, "{kind:?}");
+            assert_eq!(made, expected, "{kind:?}");
         }
     }
 
     #[test]
-    fn a_verdict_belongs_to_the_mount_that_answered() {
+    fn response_of_another_mount_is_the_wrong_mount() {
         let usage = Usage { blocks: 7, ..Usage::default() };
-        for (from, expected) in [
+        for (mount, expected) in [
             (Some(5), ProbeOutcome::Alive(usage)),
             (Some(6), ProbeOutcome::WrongMount),
-            (None, ProbeOutcome::Alive(usage)), // this system does not say which it was
+            (None, ProbeOutcome::Alive(usage)), // the system does not return the mount
         ] {
-            let told = Told { lstat: Ok(()), statfs: Ok(from) };
-            assert_eq!(asked(&told, FsKind::Local).0, expected, "{from:?}");
+            let calls = TestCalls { lstat: Ok(()), statfs: Ok(mount) };
+            assert_eq!(probe(&calls, FsKind::Local).0, expected, "{mount:?}");
         }
     }
 
     #[test]
-    fn errors_name_their_call_and_a_path_to_nowhere_accuses_nobody() {
-        let dead = |call, errno| ProbeOutcome::Failed { call, errno };
+    fn error_names_its_call_and_missing_path_is_the_wrong_mount() {
+        let failed = |call, errno| ProbeOutcome::Failed { call, errno };
         for (lstat, statfs, expected) in [
-            (Err(Errno::ESTALE), Ok(None), dead(Call::Statx, Errno::ESTALE)),
-            (Ok(()), Err(Errno::EIO), dead(Call::Statfs, Errno::EIO)),
+            (Err(Errno::ESTALE), Ok(None), failed(Call::Statx, Errno::ESTALE)),
+            (Ok(()), Err(Errno::EIO), failed(Call::Statfs, Errno::EIO)),
             (Err(Errno::ENOENT), Ok(None), ProbeOutcome::WrongMount),
             (Ok(()), Err(Errno::ENOTDIR), ProbeOutcome::WrongMount),
         ] {
-            assert_eq!(asked(&Told { lstat, statfs }, FsKind::Fuse).0, expected);
+            assert_eq!(probe(&TestCalls { lstat, statfs }, FsKind::Fuse).0, expected);
         }
         let nul = Target { path: "/\0".into(), ..target(FsKind::Local) };
-        let told = Told { lstat: Ok(()), statfs: Ok(None) };
-        assert_eq!(probe_mount(&told, &nul, |_| {}), dead(Call::Identify, Errno::EINVAL));
+        let calls = TestCalls { lstat: Ok(()), statfs: Ok(None) };
+        assert_eq!(probe_mount(&calls, &nul, |_| {}), failed(Call::Identify, Errno::EINVAL));
     }
 }

@@ -1,8 +1,8 @@
-//! Where changes of the mount table are heard of.
+//! The source of changes of the mount table.
 
 use super::checked;
 use crate::bsd::events::VQ_MOUNT;
-use crate::portable::ticker::Ticker;
+use crate::portable::interval_timer::IntervalTimer;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token, event::Source};
 use std::io;
@@ -15,17 +15,16 @@ use crate::bsd::events::WANTED_ON_FREEBSD as WANTED;
 #[cfg(target_os = "macos")]
 use crate::bsd::events::WANTED_ON_MACOS as WANTED;
 
-/// How often to look where the kernel does not tell.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// How often the table is read without events of the kernel.
+const READ_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What tells that there is something to read.
+/// An event source that is ready when the table should be read.
 #[derive(Debug)]
 pub(super) enum Events {
-    /// A kqueue for nothing but the events of file systems. The poll watches the queue itself, so that its masks are
-    /// not lost in there: mio knows nothing of them.
+    /// A kqueue only for the events of file systems. The poll watches this queue, because mio would drop their masks.
     Queue(OwnedFd),
-    /// The kernel does not tell, or is not asked.
-    Timer(Ticker),
+    /// The kernel does not report events, or the feature `interval` is on.
+    Timer(IntervalTimer),
 }
 
 impl Events {
@@ -35,60 +34,54 @@ impl Events {
         {
             return Ok(Events::Queue(queue));
         }
-        Ok(Events::Timer(Ticker::start(INTERVAL, || true)?))
+        Ok(Events::Timer(IntervalTimer::start(READ_INTERVAL, || true)?))
     }
 
-    /// The next mask, if one waits.
+    /// The next pending mask.
     pub(super) fn next(&mut self) -> io::Result<Option<u32>> {
         let queue = match self {
             Events::Queue(queue) => queue,
-            Events::Timer(ticker) => return Ok(ticker.take().then_some(VQ_MOUNT)),
+            Events::Timer(timer) => return Ok(timer.take_ready().then_some(VQ_MOUNT)),
         };
-        let mut event = nothing();
-        let no_time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: no changes, room for one event, and a time that outlives the call.
+        let mut event = empty_event();
+        let no_wait = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: no changes, room for one event, and a timeout that outlives the call.
         let count = checked(unsafe {
-            libc::kevent(queue.as_raw_fd(), null(), 0, &raw mut event, 1, &raw const no_time)
+            libc::kevent(queue.as_raw_fd(), null(), 0, &raw mut event, 1, &raw const no_wait)
         })?;
         Ok((count > 0).then_some(event.fflags))
+    }
+
+    fn with_source(&mut self, action: impl FnOnce(&mut dyn Source) -> io::Result<()>) -> io::Result<()> {
+        match self {
+            Events::Queue(queue) => action(&mut SourceFd(&queue.as_raw_fd())),
+            Events::Timer(timer) => action(timer),
+        }
     }
 }
 
 impl Source for Events {
-    fn register(&mut self, registry: &Registry, token: Token, _: Interest) -> io::Result<()> {
-        match self {
-            Events::Queue(queue) => {
-                SourceFd(&queue.as_raw_fd()).register(registry, token, Interest::READABLE)
-            }
-            Events::Timer(ticker) => ticker.register(registry, token, Interest::READABLE),
-        }
+    fn register(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        self.with_source(|source| source.register(registry, token, interest))
     }
 
-    fn reregister(&mut self, registry: &Registry, token: Token, _: Interest) -> io::Result<()> {
-        match self {
-            Events::Queue(queue) => {
-                SourceFd(&queue.as_raw_fd()).reregister(registry, token, Interest::READABLE)
-            }
-            Events::Timer(ticker) => ticker.reregister(registry, token, Interest::READABLE),
-        }
+    fn reregister(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        self.with_source(|source| source.reregister(registry, token, interest))
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match self {
-            Events::Queue(queue) => SourceFd(&queue.as_raw_fd()).deregister(registry),
-            Events::Timer(ticker) => ticker.deregister(registry),
-        }
+        self.with_source(|source| source.deregister(registry))
     }
 }
 
 fn queue() -> io::Result<OwnedFd> {
     // SAFETY: no arguments; the result is checked.
     let queue = checked(unsafe { libc::kqueue() })?;
-    // SAFETY: the descriptor was just made, and is ours alone.
+    // SAFETY: the descriptor was just made, and nothing else owns it.
     let queue = unsafe { OwnedFd::from_raw_fd(queue) };
-    // SAFETY: plain numbers.
+    // SAFETY: integer arguments only.
     checked(unsafe { libc::fcntl(queue.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) })?;
-    let mut wanted = nothing();
+    let mut wanted = empty_event();
     wanted.filter = libc::EVFILT_FS;
     wanted.flags = libc::EV_ADD | libc::EV_CLEAR;
     wanted.fflags = WANTED;
@@ -97,7 +90,7 @@ fn queue() -> io::Result<OwnedFd> {
     Ok(queue)
 }
 
-fn nothing() -> libc::kevent {
-    // SAFETY: numbers and a pointer, for which zero is a value.
+fn empty_event() -> libc::kevent {
+    // SAFETY: integers and a pointer, for which zero is valid.
     unsafe { std::mem::zeroed() }
 }

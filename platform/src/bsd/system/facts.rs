@@ -1,13 +1,13 @@
-//! The numbers that are taken for granted, to be held against the C headers of the system.
+//! Numbers of the system that the code relies on, to be compared with its C headers.
 //!
-//! Nobody runs these tests here: `tests/cross` links them, finds the facts in the binary by their mark, makes a C program
-//! of `_Static_assert`s of them, and compiles that with the system's headers.
+//! They are not run: `tests/cross` links them, finds them in the binary by their mark, writes a C program with a
+//! `_Static_assert` for each, and compiles that with the system's headers.
 
 use crate::bsd::events;
 use crate::bsd::record::{Flag, MNT_RDONLY};
 use std::mem::offset_of;
 
-/// An expression in C and the number that it must have. `tests/cross-build/facts` knows this layout and the mark.
+/// A C expression and its expected value. `tests/cross-build/facts` reads this layout and the mark.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Fact {
@@ -73,9 +73,9 @@ facts! { CALLS:
     "ENOTCONN" = libc::ENOTCONN,
 }
 
-/// A value to measure the fields of.
+/// For the sizes of its fields.
 const fn unsized_statfs() -> libc::statfs {
-    // SAFETY: numbers and bytes, for which zero is a value.
+    // SAFETY: integers and bytes, for which zero is valid.
     unsafe { std::mem::zeroed() }
 }
 

@@ -1,22 +1,22 @@
-//! Changes of files, by kqueue.
+//! Reports changes of files and directories, by kqueue(2).
 
 use kqueue::{EventFilter, FilterFlag, Watcher};
+use mio::Interest;
 use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token, event::Source};
 use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Tells that something happened to files or directories; a mio source.
+/// Reports that something happened to files or directories.
 pub struct FileWatch {
     watcher: Watcher,
     paths: Vec<PathBuf>,
 }
 
 impl FileWatch {
-    /// Watches nothing so far.
+    /// Watches nothing yet.
     ///
     /// # Errors
     /// Those of `kqueue(2)`.
@@ -24,13 +24,13 @@ impl FileWatch {
         Ok(FileWatch { watcher: Watcher::new()?, paths: Vec::new() })
     }
 
-    /// From now on exactly these, files and directories; what does not exist is passed over.
+    /// Watches exactly these paths from now on; missing ones are skipped.
     ///
     /// # Errors
     /// Those of `kevent(2)`.
     pub fn set_paths(&mut self, paths: &[PathBuf]) -> io::Result<()> {
         for path in self.paths.drain(..) {
-            // What is gone is watched no more in any case.
+            // Fails if the file was deleted, which has ended its watch.
             let _ = self.watcher.remove_filename(&path, EventFilter::EVFILT_VNODE);
         }
         let flags = FilterFlag::NOTE_WRITE
@@ -47,15 +47,15 @@ impl FileWatch {
         if self.paths.is_empty() { Ok(()) } else { self.watcher.watch() }
     }
 
-    /// Did anything happen since the last call? Never waits.
+    /// Whether anything happened since the last call; never blocks.
     ///
     /// # Errors
-    /// None here.
+    /// None.
     pub fn take_changed(&mut self) -> io::Result<bool> {
-        /// More than one for each file is rare: the kernel merges them.
-        const MOST_EVENTS: usize = 256;
+        /// The kernel merges the events of a file, so more are rare.
+        const MAX_EVENTS: usize = 256;
         let next = || self.watcher.poll(Some(Duration::ZERO));
-        Ok(std::iter::from_fn(next).take(MOST_EVENTS).count() > 0)
+        Ok(std::iter::from_fn(next).take(MAX_EVENTS).count() > 0)
     }
 }
 
@@ -65,16 +65,4 @@ impl fmt::Debug for FileWatch {
     }
 }
 
-impl Source for FileWatch {
-    fn register(&mut self, registry: &Registry, token: Token, _: Interest) -> io::Result<()> {
-        SourceFd(&self.watcher.as_raw_fd()).register(registry, token, Interest::READABLE)
-    }
-
-    fn reregister(&mut self, registry: &Registry, token: Token, _: Interest) -> io::Result<()> {
-        SourceFd(&self.watcher.as_raw_fd()).reregister(registry, token, Interest::READABLE)
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        SourceFd(&self.watcher.as_raw_fd()).deregister(registry)
-    }
-}
+impl_source!(FileWatch, |watch| SourceFd(&watch.watcher.as_raw_fd()), Interest::READABLE);

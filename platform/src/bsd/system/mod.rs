@@ -1,17 +1,17 @@
-//! The calls themselves.
+//! The system calls.
 
 mod events;
 #[cfg(test)]
 mod facts;
 mod files;
-mod own;
 mod probe_calls;
+mod process_stats;
 
 use super::record::{Flag, Record, text};
 use super::watch::{System, Watch};
 use crate::{Changes, Mount, MountTable};
 use events::Events;
-use mio::{Interest, Registry, Token, event::Source};
+use mio::Interest;
 use std::ffi::c_int;
 use std::io;
 use std::path::Path;
@@ -21,63 +21,58 @@ pub use crate::portable::evidence;
 pub use crate::portable::namespace::{FoundNamespace, MountNamespace};
 pub(crate) use crate::portable::process;
 pub use files::FileWatch;
-pub use own::process_stats;
 pub use probe_calls::probe;
+pub use process_stats::process_stats;
 
 #[cfg(target_os = "freebsd")]
 use super::record::FREEBSD_FLAGS as FLAGS;
 #[cfg(target_os = "macos")]
 use super::record::MACOS_FLAGS as FLAGS;
 
-/// How `getfsstat` takes the size of the buffer.
+/// The type of the buffer size of `getfsstat`.
 #[cfg(target_os = "macos")]
 type Size = c_int;
 #[cfg(target_os = "freebsd")]
 type Size = std::ffi::c_long;
 
-/// What the mount table is called where it has no path.
+/// The mount table has no path here.
 pub const OWN_MOUNT_TABLE: &str = "getfsstat";
-/// What an operator could look after when it cannot be read.
+/// What to check when it cannot be read.
 pub const MOUNT_TABLE_HINT: &str = "the system has no more memory or descriptors";
-/// Where the configuration file is looked for unless the daemon is told otherwise: on FreeBSD beside those of all
-/// programs that are not of the system (hier(7)).
+/// The directory for programs that are not part of the system (hier(7)).
 #[cfg(target_os = "freebsd")]
 pub const DEFAULT_CONFIG: &str = "/usr/local/etc/mount_status_monitor/config.toml";
-/// Where the configuration file is looked for unless the daemon is told otherwise.
 #[cfg(target_os = "macos")]
 pub const DEFAULT_CONFIG: &str = "/etc/mount_status_monitor/config.toml";
-/// Where the daemon has its socket unless it is told otherwise.
 pub const DEFAULT_SOCKET: &str = "/var/run/mount_status_monitor.sock";
-/// The call that asks for attributes.
 pub(crate) const ATTRIBUTES_CALL: &str = "lstat";
 
-/// Is it there for the system alone, so that its coming and going is nothing to tell people of?
 pub(crate) fn is_system_internal(mount: &Mount) -> bool {
     cfg!(target_os = "macos") && super::fstype::belongs_to_macos(mount)
 }
 
-/// The mount table of this system and the event that it changed.
+/// The mount table of this system, and an event when it changes.
 #[derive(Debug)]
 pub struct MountWatch(Watch<Kernel>);
 
 impl MountWatch {
-    /// Opens the system's table; there is but one, so the name says nothing.
+    /// Opens the system's only table; the path is ignored.
     ///
     /// # Errors
     /// Those of `kqueue(2)`.
     pub fn open(_: &Path) -> io::Result<MountWatch> {
-        Ok(MountWatch(Watch::over(Kernel::new()?)))
+        Ok(MountWatch(Watch::new(Kernel { events: Events::new()? })))
     }
 
-    /// Reads the whole table. Entries that did not change are the same `Arc` as in the reading before.
+    /// Reads the whole table. Unchanged entries are the same `Arc` as before.
     ///
     /// # Errors
-    /// Those of `getfsstat(2)`; more mounts than there may be.
+    /// Those of `getfsstat(2)`; too many mounts.
     pub fn read(&mut self) -> io::Result<MountTable> {
         self.0.read()
     }
 
-    /// The same: there is no cheaper way.
+    /// As [`MountWatch::read`]: there is no cheaper way.
     ///
     /// # Errors
     /// As [`MountWatch::read`].
@@ -85,42 +80,24 @@ impl MountWatch {
         self.0.read()
     }
 
-    /// Does the last reading lack anything? No.
+    /// False: each reading is complete.
     #[must_use]
     pub fn full_read_due(&self) -> bool {
         false
     }
 
-    /// What the kernel has to say since the last call: to be called after each event. Never waits.
+    /// What an event means: to be called after each. Never blocks.
     pub fn take_changes(&mut self) -> Changes {
         self.0.take_changes()
     }
 }
 
-impl Source for MountWatch {
-    fn register(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        self.0.system.events.register(registry, token, interest)
-    }
+impl_source!(MountWatch, |watch| watch.0.system.events, Interest::READABLE);
 
-    fn reregister(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        self.0.system.events.reregister(registry, token, interest)
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        self.0.system.events.deregister(registry)
-    }
-}
-
-/// `getfsstat`, and where its changes are heard of.
+/// `getfsstat`, and the source of its changes.
 #[derive(Debug)]
 struct Kernel {
     events: Events,
-}
-
-impl Kernel {
-    fn new() -> io::Result<Kernel> {
-        Ok(Kernel { events: Events::new()? })
-    }
 }
 
 impl System for Kernel {
@@ -129,18 +106,18 @@ impl System for Kernel {
     }
 
     fn count(&mut self) -> io::Result<usize> {
-        // SAFETY: without a buffer nothing is written: the mounts are counted.
+        // SAFETY: without a buffer nothing is written; the mounts are counted.
         let count = checked(unsafe { libc::getfsstat(null_mut(), 0, libc::MNT_NOWAIT) })?;
         Ok(usize::try_from(count).unwrap_or(0))
     }
 
-    /// By `MNT_NOWAIT`, what the kernel remembers of each: no file system is asked.
+    /// With `MNT_NOWAIT` the kernel returns what it has cached and sends no request to a file system.
     fn list(&mut self, room: usize) -> io::Result<Vec<Record>> {
         let mut found: Vec<libc::statfs> = Vec::with_capacity(room);
         let size = Size::try_from(room * size_of::<libc::statfs>()).unwrap_or(Size::MAX);
-        // SAFETY: the buffer has room for as many bytes as are said, or more.
+        // SAFETY: the buffer has room for at least `size` bytes.
         let count = checked(unsafe { libc::getfsstat(found.as_mut_ptr(), size, libc::MNT_NOWAIT) })?;
-        // SAFETY: so many entries were written, which are never more than there is room for.
+        // SAFETY: `count` entries were written, at most `room`.
         unsafe { found.set_len(usize::try_from(count).unwrap_or(0).min(room)) };
         Ok(found.iter().map(record).collect())
     }
@@ -162,7 +139,7 @@ fn record(found: &libc::statfs) -> Record {
 }
 
 fn fsid(found: &libc::statfs) -> [i32; 2] {
-    // SAFETY: `fsid_t` is two numbers of 32 bits, whose field libc keeps to itself; the sizes are compared here.
+    // SAFETY: `fsid_t` is two 32-bit integers in a field that libc keeps private; transmute compares the sizes.
     unsafe { std::mem::transmute::<libc::fsid_t, [i32; 2]>(found.f_fsid) }
 }
 

@@ -1,23 +1,23 @@
-//! What the prober asks.
+//! The calls of a prober.
 
-/// The calls that ask one file system for a sign of life.
+/// The calls that probe one file system.
 pub mod probe {
     use super::super::fsid;
     use crate::bsd::record::{MNT_RDONLY, text};
     use crate::bsd::table::key_of;
-    use crate::portable::probe::{Answer, Calls, lstat, probe_mount as probe_by};
+    use crate::portable::probe::{Calls, FsStats, lstat, probe_mount as probe_by};
     use crate::{Call, Errno, ProbeOutcome, Target, Usage};
     use std::ffi::CStr;
     use std::mem::MaybeUninit;
 
     pub use crate::portable::probe::is_current_user;
 
-    /// Asks the mount for a sign of life; may never return. `on_call` is told of each call right before it is made.
+    /// Probes the mount; may never return. `on_call` is called right before each call.
     pub fn probe_mount(target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
         probe_by(&Kernel, target, on_call)
     }
 
-    /// As [`probe_mount`]: a thread cannot become somebody else here, so a mount that answers its owner alone refuses us.
+    /// As [`probe_mount`]: no call changes the identity of one thread, so the mount refuses the probe.
     pub fn probe_as_owner(target: &Target, _owner: (u32, u32), on_call: impl Fn(Call)) -> ProbeOutcome {
         probe_mount(target, on_call)
     }
@@ -30,25 +30,25 @@ pub mod probe {
         }
 
         #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // these fields differ between the systems
-        fn statfs(&self, path: &CStr) -> Result<Answer, Errno> {
+        fn statfs(&self, path: &CStr) -> Result<FsStats, Errno> {
             let mut found = MaybeUninit::<libc::statfs>::uninit();
-            // SAFETY: the path is NUL-terminated and the buffer is of the type that the call fills.
+            // SAFETY: the path is NUL-terminated and the buffer has the type that the call fills.
             if unsafe { libc::statfs(path.as_ptr(), found.as_mut_ptr()) } != 0 {
                 return Err(Errno(nix::errno::Errno::last_raw()));
             }
-            // SAFETY: the call succeeded and therefore filled the buffer.
+            // SAFETY: the call succeeded, so it has filled the buffer.
             let found = unsafe { found.assume_init() };
             let usage = Usage {
                 block_size: found.f_bsize as u64,
                 blocks: found.f_blocks as u64,
                 free: found.f_bfree as u64,
-                // Both are negative on FreeBSD where root's reserve is in use.
+                // Negative on FreeBSD if the reserve for root is in use.
                 available: u64::try_from(found.f_bavail).unwrap_or(0),
                 files: found.f_files as u64,
                 files_free: u64::try_from(found.f_ffree).unwrap_or(0),
                 read_only: found.f_flags as u64 & MNT_RDONLY != 0,
             };
-            Ok(Answer { usage, from: Some(key_of(fsid(&found), &text(&found.f_mntonname))) })
+            Ok(FsStats { usage, mount: Some(key_of(fsid(&found), &text(&found.f_mntonname))) })
         }
     }
 }

@@ -1,23 +1,23 @@
-//! FUSE connections: how much waits in one, and who serves it.
+//! FUSE connections: their waiting requests and their servers.
 
-use super::procfs::{Stat, nothing, numbers, read};
 use super::tasks::Limits;
 use crate::DeviceNumber;
 use crate::evidence::{FuseServer, Observation};
+use crate::linux::procfs::{Stat, is_permission_error, not_observed, number_field, numeric_entries, read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-/// Open files of one process that are looked at: a server opens `/dev/fuse` before it opens files for others.
+/// Inspected open files of one process: a server opens `/dev/fuse` before other files.
 const MAX_FILES: usize = 1024;
 
-/// The number of the connection behind a FUSE mount: the kernel's own `dev_t` of its superblock.
+/// The number of a FUSE mount's connection: the kernel's `dev_t` of its superblock.
 #[must_use]
 pub const fn connection(device: DeviceNumber) -> u32 {
     (device.major << 20) | device.minor
 }
 
-/// Requests that wait in a connection, below `connections` (which is `/sys/fs/fuse/connections`). Only its owner may
-/// ask, and only while `fusectl` is mounted.
+/// The waiting requests of a connection, below `connections` (`/sys/fs/fuse/connections`). Only its owner may read them,
+/// and only while `fusectl` is mounted.
 #[must_use]
 pub fn fuse_waiting(connections: &Path, connection: u32) -> Observation<u64> {
     let mut buffer = [0; 32];
@@ -26,60 +26,59 @@ pub fn fuse_waiting(connections: &Path, connection: u32) -> Observation<u64> {
             .ok()
             .and_then(|text| text.trim().parse().ok())
             .map_or(Observation::Unknown, Observation::Found),
-        Err(error) => nothing(&error),
+        Err(error) => not_observed(&error),
     }
 }
 
-/// The processes that serve these connections, below `proc`. Since Linux 6.16 an open `/dev/fuse` tells its
-/// connection; before that nothing does, and a guess would be wrong where it matters.
+/// The processes that serve these connections, below `proc`. Since Linux 6.16 the `fdinfo` of an open `/dev/fuse` names
+/// its connection; before that it cannot be determined, and a guess would often be wrong.
 #[must_use]
 pub fn fuse_server(proc: &Path, connections: &[u32], limits: &Limits) -> Vec<Observation<FuseServer>> {
-    let mut found: Vec<Option<FuseServer>> = vec![None; connections.len()];
-    let mut seen = Seen::default();
-    for (n, pid) in numbers(proc).enumerate() {
-        if n >= limits.tasks || limits.is_over() || found.iter().all(Option::is_some) {
+    let mut servers: Vec<Option<FuseServer>> = vec![None; connections.len()];
+    let mut scan = ScanResult::default();
+    for (n, pid) in numeric_entries(proc).enumerate() {
+        if n >= limits.tasks || limits.is_over() || servers.iter().all(Option::is_some) {
             break;
         }
-        for connection in served_by(&proc.join(pid.to_string()), &mut seen) {
-            let places = connections.iter().zip(&mut found).filter(|(wanted, _)| **wanted == connection);
-            for (_, place) in places {
-                // Threads and children of a server may hold it too; the first is as good as any, but one that lives
-                // is better than one that is being reaped.
-                if place.is_none() {
-                    *place = process(proc, pid);
+        for connection in open_connections(&proc.join(pid.to_string()), &mut scan) {
+            for (_, server) in
+                connections.iter().zip(&mut servers).filter(|(wanted, _)| **wanted == connection)
+            {
+                // Children of a server may hold it too; the first process that still has a stat is shown.
+                if server.is_none() {
+                    *server = process(proc, pid);
                 }
             }
         }
     }
-    let nobody = || {
-        if seen.refused {
+    let not_found = || {
+        if scan.was_refused {
             Observation::NeedsRoot
-        } else if seen.tells || !seen.unnamed {
-            // Everybody was asked: nobody serves it here.
-            if limits.is_over() { Observation::Unknown } else { Observation::Found(FuseServer::NotSeen) }
-        } else {
+        } else if limits.is_over() || (scan.has_unnamed && !scan.has_named) {
             Observation::Unknown
+        } else {
+            Observation::Found(FuseServer::NotSeen) // all processes were inspected
         }
     };
-    found.into_iter().map(|server| server.map_or_else(nobody, Observation::Found)).collect()
+    servers.into_iter().map(|server| server.map_or_else(not_found, Observation::Found)).collect()
 }
 
 #[derive(Default)]
-struct Seen {
-    /// The files of some process may not be looked at.
-    refused: bool,
-    /// An open `/dev/fuse` told its connection.
-    tells: bool,
+struct ScanResult {
+    /// The files of some process may not be read.
+    was_refused: bool,
+    /// An open `/dev/fuse` named its connection.
+    has_named: bool,
     /// One did not.
-    unnamed: bool,
+    has_unnamed: bool,
 }
 
 /// The connections that this process has open.
-fn served_by(process: &Path, seen: &mut Seen) -> Vec<u32> {
+fn open_connections(process: &Path, scan: &mut ScanResult) -> Vec<u32> {
     let entries = match std::fs::read_dir(process.join("fd")) {
         Ok(entries) => entries,
         Err(error) => {
-            seen.refused |= super::procfs::is_refusal(&error);
+            scan.was_refused |= is_permission_error(&error);
             return Vec::new();
         }
     };
@@ -91,15 +90,12 @@ fn served_by(process: &Path, seen: &mut Seen) -> Vec<u32> {
         }
         let mut buffer = [0; 1024];
         let info = read(&process.join("fdinfo").join(entry.file_name()), &mut buffer).unwrap_or_default();
-        let connection = String::from_utf8_lossy(info)
-            .lines()
-            .find_map(|line| line.strip_prefix("fuse_connection:")?.trim().parse().ok());
-        match connection {
+        match number_field(info, "fuse_connection").and_then(|number| u32::try_from(number).ok()) {
             Some(connection) => {
-                seen.tells = true;
+                scan.has_named = true;
                 connections.push(connection);
             }
-            None => seen.unnamed = true,
+            None => scan.has_unnamed = true,
         }
     }
     connections

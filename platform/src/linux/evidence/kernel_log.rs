@@ -1,9 +1,8 @@
-//! What the kernel's clients say of servers in its log: the last word about one, as evidence, and new words as they
-//! come, as a reason to ask its mounts at once. Reading `/dev/kmsg` touches no storage; it needs root or `CAP_SYSLOG`
-//! where `kernel.dmesg_restrict` is set.
+//! What the kernel logs about servers: the last line about one, as evidence, and new lines, as a reason to probe its
+//! mounts at once. Reading `/dev/kmsg` touches no storage; it needs root or `CAP_SYSLOG` if `kernel.dmesg_restrict` is set.
 
-use super::procfs::nothing;
 use crate::evidence::{LogLine, Observation};
+use crate::linux::procfs::not_observed;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::time::{ClockId, clock_gettime};
@@ -13,32 +12,32 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
 
-const FILE: &str = "/dev/kmsg";
-/// The kernel makes no longer record (`CONSOLE_EXT_LOG_MAX`).
-const RECORD: usize = 8192;
-/// Records that one look at the past takes in: more than the usual ring has; some tens of milliseconds.
-const MAX_PAST: usize = 20_000;
-/// Records that one turn of the daemon's loop takes in.
-const MAX_AT_ONCE: usize = 64;
-/// A line that is kept as evidence is cut here.
+const KERNEL_LOG: &str = "/dev/kmsg";
+/// The limit of the kernel (`CONSOLE_EXT_LOG_MAX`).
+const MAX_RECORD: usize = 8192;
+/// Old records that are searched: more than the usual buffer holds; takes some tens of milliseconds.
+const MAX_OLD_RECORDS: usize = 20_000;
+/// New records that are read in one turn of the event loop.
+const MAX_NEW_RECORDS: usize = 64;
+/// Longer lines are truncated as evidence.
 const MAX_LINE: usize = 256;
 
-/// A client's word about its server.
+/// What a client of the kernel logged about its server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ServerStatusHint {
-    /// As the mount calls it (`server` of `server:/export`).
+    /// The name that the mount uses (`server` of `server:/export`).
     pub server: Vec<u8>,
-    /// It answers again.
+    /// True if it responds again.
     pub responds: bool,
 }
 
-/// New records of the kernel log, from the moment of opening on.
+/// The records of the kernel log that are written after it was opened.
 #[derive(Debug)]
 pub struct KernelLog(File);
 
 impl KernelLog {
     /// # Errors
-    /// There is none, or this user may not read it.
+    /// There is no kernel log, or this user may not read it.
     pub fn open() -> io::Result<KernelLog> {
         let mut file = open()?;
         file.seek(SeekFrom::End(0))?;
@@ -59,59 +58,59 @@ impl KernelLog {
         registry.deregister(&mut SourceFd(&self.0.as_raw_fd()))
     }
 
-    /// Forgets what has not been read yet.
+    /// Skips the records that were not read yet.
     pub fn skip_to_end(&mut self) {
-        // An error leaves it where it is, and what is old is then read late.
+        // After an error the old records are read late.
         let _ = self.0.seek(SeekFrom::End(0));
     }
 
-    /// What new records say of servers; and whether all of them were read, or there may be more.
+    /// The hints of new records, and whether all new records were read.
     pub fn read_hints(&mut self) -> (Vec<ServerStatusHint>, bool) {
-        let mut signs = Vec::new();
-        let mut buffer = [0; RECORD];
-        for _ in 0..MAX_AT_ONCE {
-            match next(&mut self.0, &mut buffer) {
-                Some(record) => signs.extend(text(record).and_then(|(_, text)| sign(text))),
-                None => return (signs, true),
+        let mut hints = Vec::new();
+        let mut buffer = [0; MAX_RECORD];
+        for _ in 0..MAX_NEW_RECORDS {
+            match next_record(&mut self.0, &mut buffer) {
+                Some(record) => hints.extend(parse_record(record).and_then(|(_, text)| parse_hint(text))),
+                None => return (hints, true),
             }
         }
-        (signs, false)
+        (hints, false)
     }
 }
 
-/// The last word of the kernel log about each of these servers.
+/// The last line of the kernel log about each of these servers.
 #[must_use]
 pub fn last_log_lines(servers: &[&[u8]]) -> Vec<Observation<LogLine>> {
     let mut file = match open() {
         Ok(file) => file,
-        Err(error) => return servers.iter().map(|_| nothing(&error)).collect(),
+        Err(error) => return servers.iter().map(|_| not_observed(&error)).collect(),
     };
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
-    let mut words: Vec<Observation<LogLine>> = servers.iter().map(|_| Observation::Unknown).collect();
-    let mut buffer = [0; RECORD];
-    for _ in 0..MAX_PAST {
-        let Some(record) = next(&mut file, &mut buffer) else { break };
-        let Some((written, text)) = text(record) else { continue };
-        let Some(sign) = sign(text) else { continue };
-        if let Some(place) = servers.iter().position(|server| *server == sign.server) {
+    let mut lines: Vec<Observation<LogLine>> = servers.iter().map(|_| Observation::Unknown).collect();
+    let mut buffer = [0; MAX_RECORD];
+    for _ in 0..MAX_OLD_RECORDS {
+        let Some(record) = next_record(&mut file, &mut buffer) else { break };
+        let Some((written, text)) = parse_record(record) else { continue };
+        let Some(hint) = parse_hint(text) else { continue };
+        if let Some(index) = servers.iter().position(|server| *server == hint.server) {
             let text = String::from_utf8_lossy(&text[..text.len().min(MAX_LINE)]).into_owned();
-            words[place] = Observation::Found(LogLine { text, age: now.saturating_sub(written) });
+            lines[index] = Observation::Found(LogLine { text, age: now.saturating_sub(written) });
         }
     }
-    words
+    lines
 }
 
 fn open() -> io::Result<File> {
-    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(FILE)
+    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(KERNEL_LOG)
 }
 
-/// The next record; none when there is none yet.
-fn next<'a>(file: &mut impl Read, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+/// The next record, if there is one.
+fn next_record<'a>(file: &mut impl Read, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
     loop {
         match file.read(buffer) {
             Ok(0) => return None,
             Ok(length) => return Some(&buffer[..length]),
-            // Records were overwritten before they were read: it goes on with the oldest that is left.
+            // EPIPE: records were overwritten before they were read; the oldest one left is next.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(_) => return None,
@@ -119,8 +118,8 @@ fn next<'a>(file: &mut impl Read, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
     }
 }
 
-/// `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS;TEXT`, then lines of properties.
-fn text(record: &[u8]) -> Option<(Duration, &[u8])> {
+/// The time since boot and the text of `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS;TEXT`, which lines of properties follow.
+fn parse_record(record: &[u8]) -> Option<(Duration, &[u8])> {
     let end = record.iter().position(|&byte| byte == b';')?;
     let (head, rest) = (std::str::from_utf8(&record[..end]).ok()?, &record[end + 1..]);
     let written = head.split(',').nth(2)?.parse().ok()?;
@@ -130,17 +129,16 @@ fn text(record: &[u8]) -> Option<(Duration, &[u8])> {
 
 /// `nfs: server NAME not responding, still trying` (or `timed out`), `nfs: server NAME OK`,
 /// `CIFS: VFS: \\NAME has not responded in 180 seconds. Reconnecting...`.
-fn sign(text: &[u8]) -> Option<ServerStatusHint> {
+fn parse_hint(text: &[u8]) -> Option<ServerStatusHint> {
     let find = |needle: &[u8]| text.windows(needle.len()).position(|window| window == needle);
     let (server, responds) = if let Some(start) = find(b": server ").map(|at| at + 9) {
         let rest = &text[start..];
         let end = rest.iter().position(|&byte| byte == b' ')?;
-        let said = &rest[end + 1..];
-        let responds = if said == b"OK" { true } else { !said.starts_with(b"not responding") };
-        if responds && said != b"OK" {
-            return None;
+        match &rest[end + 1..] {
+            b"OK" => (&rest[..end], true),
+            state if state.starts_with(b"not responding") => (&rest[..end], false),
+            _ => return None,
         }
-        (&rest[..end], responds)
     } else {
         let end = find(b" has not responded in ")?;
         let start = find(br"\\")? + 2;
@@ -154,9 +152,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_about_servers() {
-        let of =
-            |line: &str| sign(line.as_bytes()).map(|s| (String::from_utf8(s.server).unwrap(), s.responds));
+    fn lines_about_servers_become_hints() {
+        let of = |line: &str| {
+            parse_hint(line.as_bytes()).map(|hint| (String::from_utf8(hint.server).unwrap(), hint.responds))
+        };
         for (line, expected) in [
             ("nfs: server 10.0.0.5 not responding, still trying", Some(("10.0.0.5", false))),
             ("nfs: server fs-1.example not responding, timed out", Some(("fs-1.example", false))),
@@ -173,21 +172,24 @@ mod tests {
     }
 
     #[test]
-    fn records() {
+    fn record_is_split_into_time_and_text() {
         let record = b"5,1234,7976185772,-;nfs: server a OK\n SUBSYSTEM=x\n";
-        assert_eq!(text(record), Some((Duration::from_micros(7_976_185_772), &b"nfs: server a OK"[..])));
+        assert_eq!(
+            parse_record(record),
+            Some((Duration::from_micros(7_976_185_772), &b"nfs: server a OK"[..]))
+        );
         for record in [&b""[..], b"5,1,2", b"5;x", b"5,1,x,-;y", b"\xff,1,2;y"] {
-            assert_eq!(text(record), None);
+            assert_eq!(parse_record(record), None);
         }
     }
 
     #[test]
-    fn the_real_log_is_read_to_its_end_or_refused() {
+    fn real_log_is_read_to_its_end_or_refused() {
         let found = last_log_lines(&[b"no such server"]);
         assert!(matches!(found[0], Observation::Unknown | Observation::NeedsRoot), "{found:?}");
         if let Ok(mut log) = KernelLog::open() {
             let (_, all) = log.read_hints();
-            assert!(all, "from its end on there are few");
+            assert!(all, "there are few new records");
         }
     }
 }

@@ -1,14 +1,13 @@
-//! Evidence about a dead mount, from what the kernel tells without asking its storage.
+//! Evidence about a dead mount, from what the kernel shows without a request to the storage.
 //!
-//! Only files that were found never to block while a mount is hung are read: of tasks `stat`, `status`, `wchan`,
-//! `stack`, `syscall`, `fdinfo`, links in `fd` and `ns`, `mountinfo`, and `cwd` and `root` by a `statx` that asks no
-//! storage. **Never** `cmdline`, `environ`, `smaps` or `numa_maps`: they wait for the lock of a memory map that a
-//! stuck task may hold. For all that, this is made for a process that can be left behind: the collector.
+//! Only files are read that never block while a mount is hung (measured): of tasks `stat`, `status`, `wchan`, `stack`,
+//! `syscall`, `fdinfo`, the links in `fd` and `ns`, `mountinfo`, and `cwd` and `root` by a `statx` without sync. **Never**
+//! `cmdline`, `environ`, `smaps` or `numa_maps`: they wait for the lock of a memory map that a stuck task may hold. Even
+//! so, this belongs in a process that can be abandoned: the collector.
 
 mod fuse;
 mod kernel_log;
 mod mountstats;
-mod procfs;
 mod tasks;
 mod thread;
 

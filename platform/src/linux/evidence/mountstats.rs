@@ -1,21 +1,21 @@
-//! What NFS clients count: `/proc/self/mountstats`. Reading it waits for nobody.
+//! The counters of NFS clients: `/proc/self/mountstats`. Reading it never blocks.
 
-use super::procfs::{nothing, read_up_to};
 use crate::evidence::{Observation, Traffic};
 use crate::linux::mountinfo::unescape;
+use crate::linux::procfs::{not_observed, read_up_to};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::time::Duration;
 
-/// The file has about 10 KiB for each NFS mount: what lies beyond is not looked at.
+/// The file has about 10 KiB for each NFS mount; the rest of a longer one is not read.
 const MAX_MOUNTSTATS: u64 = 8 << 20;
 
-/// What is mounted, and where.
+/// The device and the mount point.
 type Mounted = (OsString, OsString);
 
-/// The counts of the mounts of these devices on these mount points, in their order. In another namespace the same path
-/// may be somebody else's.
+/// The counters of the mounts with these devices and mount points, in their order. In another namespace the same path may
+/// belong to another mount, so both are compared.
 #[must_use]
 pub fn traffic(file: &Path, mounts: &[(&OsStr, &Path)]) -> Vec<Observation<Traffic>> {
     match read_up_to(file, MAX_MOUNTSTATS) {
@@ -27,11 +27,11 @@ pub fn traffic(file: &Path, mounts: &[(&OsStr, &Path)]) -> Vec<Observation<Traff
             };
             mounts.iter().map(found).collect()
         }
-        Err(error) => mounts.iter().map(|_| nothing(&error)).collect(),
+        Err(error) => mounts.iter().map(|_| not_observed(&error)).collect(),
     }
 }
 
-/// The counts of all NFS mounts; of several of one device in one place those of the last, which is on top.
+/// The counters of all NFS mounts; of several with the same device and mount point those of the last, which is on top.
 fn parse(text: &[u8]) -> HashMap<Mounted, Traffic> {
     let mut found = HashMap::new();
     let mut here = None;
@@ -54,17 +54,17 @@ fn parse(text: &[u8]) -> HashMap<Mounted, Traffic> {
     found
 }
 
-/// `server:/export mounted on /mnt with fstype nfs4 statvers=1.1`; blanks within names are escaped.
+/// `server:/export mounted on /mnt with fstype nfs4 statvers=1.1`; blanks in names are escaped.
 fn mounted_on(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut words = line.split(|&byte| byte == b' ');
     Some((words.next()?, words.nth(2)?))
 }
 
-/// `xprt: tcp PORT BINDS CONNECTS CONNECT_TIME IDLE SENDS RECEIVES …`; UDP has neither times nor idleness.
+/// `xprt: tcp PORT BINDS CONNECTS CONNECT_TIME IDLE SENDS RECEIVES …`; UDP has no times.
 fn transport(line: &str) -> Option<Traffic> {
     let mut words = line.trim().strip_prefix("xprt:")?.split_ascii_whitespace();
     let kind = words.next()?;
-    // Signed in print: an idleness that the kernel could not tell may come out below nothing.
+    // Printed as signed numbers: an unknown idle time may be negative.
     let number = |word: &str| Some(u64::try_from(word.parse::<i64>().ok()?).unwrap_or(0));
     let numbers: Vec<u64> = words.map_while(number).collect();
     let (idle, sent, received) = match kind {
@@ -93,7 +93,7 @@ device tmpfs mounted on /t with fstype tmpfs
 ";
 
     #[test]
-    fn connections_of_a_mount_are_summed() {
+    fn counters_of_all_connections_are_summed() {
         let traffic =
             |sent, received, idle| Some(Traffic { sent, received, idle: Duration::from_secs(idle) });
         let all = parse(STATS);
@@ -108,7 +108,7 @@ device tmpfs mounted on /t with fstype tmpfs
     }
 
     #[test]
-    fn garbage_is_nothing() {
+    fn invalid_text_has_no_counters() {
         for text in [&b""[..], b"device", b"device x mounted on", b"device x mounted on /x\nxprt: tcp 1 2 3"]
         {
             assert!(parse(text).is_empty());
@@ -116,8 +116,8 @@ device tmpfs mounted on /t with fstype tmpfs
     }
 
     #[test]
-    fn the_real_file_can_be_read() {
+    fn real_file_is_readable() {
         let found = traffic(Path::new("/proc/self/mountstats"), &[(OsStr::new("x"), Path::new("/"))]);
-        assert_eq!(found, [Observation::Unknown], "the root of a test machine is no NFS");
+        assert_eq!(found, [Observation::Unknown], "the root of a test machine is not NFS");
     }
 }

@@ -1,31 +1,31 @@
 //! Where one thread is stuck.
 
-use super::procfs::{Stat, functions, nothing, read};
 use crate::evidence::{Observation, StuckThread};
+use crate::linux::procfs::{Stat, not_observed, read, stack_functions};
 use std::path::Path;
 
-/// Functions of a stack that are kept: the way from the system call to the wait is shorter.
+/// Functions of a stack that are kept: there are fewer between the system call and the wait.
 const MAX_FUNCTIONS: usize = 24;
-/// More than any of these files has.
-const FILE: usize = 8192;
+/// The files are shorter.
+const MAX_FILE: usize = 8192;
 
-/// State, wait channel and kernel stack of a thread below `proc` (which is `/proc`).
+/// The state, wait channel and kernel stack of a thread, below `proc` (`/proc`).
 #[must_use]
 pub fn stuck_thread(proc: &Path, pid: u32, tid: u32) -> Observation<StuckThread> {
-    let mut buffer = [0; FILE];
+    let mut buffer = [0; MAX_FILE];
     let directory = proc.join(format!("{pid}/task/{tid}"));
     let stat = match read(&directory.join("stat"), &mut buffer) {
         Ok(stat) => Stat::parse(stat),
-        Err(error) => return nothing(&error),
+        Err(error) => return not_observed(&error),
     };
     let Some(state) = stat.map(|stat| stat.state) else { return Observation::Unknown };
     let stack = match read(&directory.join("stack"), &mut buffer) {
         Ok(stack) => {
-            let mut found = functions(stack);
+            let mut found = stack_functions(stack);
             found.truncate(MAX_FUNCTIONS);
             if found.is_empty() { Observation::Unknown } else { Observation::Found(found) }
         }
-        Err(error) => nothing(&error),
+        Err(error) => not_observed(&error),
     };
     let wait_channel = read(&directory.join("wchan"), &mut buffer)
         .ok()
@@ -39,16 +39,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_waits_and_one_that_is_not_there() {
+    fn waiting_thread_is_found_and_missing_one_is_unknown() {
         let proc = Path::new("/proc");
         let us = std::process::id();
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         let waiting = std::thread::spawn(move || {
-            tell.send(crate::process::thread_id()).unwrap();
+            sender.send(crate::process::thread_id()).unwrap();
             let _ = stopped.recv();
         });
-        let tid = told.recv().unwrap();
+        let tid = receiver.recv().unwrap();
         let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
         loop {
             let found = stuck_thread(proc, us, tid);

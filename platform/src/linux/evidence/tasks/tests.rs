@@ -4,7 +4,7 @@ use crate::evidence::Family;
 use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A made-up `/proc`.
+/// A simulated `/proc`.
 struct Proc(PathBuf);
 
 const STUCK: &str = "[<0>] request_wait_answer+0x1/0x2\n[<0>] fuse_do_getattr+0x1/0x2\n";
@@ -18,8 +18,8 @@ impl Proc {
         Proc(root)
     }
 
-    /// A thread in this state and function.
-    #[allow(clippy::too_many_arguments)] // they are the files
+    /// Adds a thread in this state and function.
+    #[allow(clippy::too_many_arguments)] // one for each file
     fn task(&self, pid: u32, tid: u32, name: &str, state: char, channel: &str, syscall: &str, stack: &str) {
         let directory = self.0.join(format!("{pid}/task/{tid}"));
         fs::create_dir_all(&directory).unwrap();
@@ -64,13 +64,13 @@ fn names(tasks: &BlockedTasks) -> Vec<(u32, String)> {
 }
 
 #[test]
-fn tasks_belong_to_the_mount_of_the_file_that_they_work_on() {
+fn task_belongs_to_the_mount_of_the_file_of_its_system_call() {
     let proc = Proc::new();
     proc.task(20, 20, "reader", 'S', "request_wait_answer", "0 0x3 0x7f00000000 0x10", STUCK);
     proc.file(20, 3, 58);
     proc.task(21, 21, "other", 'S', "request_wait_answer", "0 0x4 0x7f00000000 0x10", STUCK);
     proc.file(21, 4, 59);
-    proc.task(22, 22, "well", 'S', "do_epoll_wait", "232 0x3", "");
+    proc.task(22, 22, "healthy", 'S', "do_epoll_wait", "232 0x3", "");
     proc.task(23, 23, "disk", 'D', "io_schedule", "0 0x3 0x7f00000000", "[<0>] ext4_x+0x1/0x2\n");
     proc.file(23, 3, 1);
     let found = proc.found(&[suspect(41, 58, Family::Fuse, false), suspect(42, 59, Family::Fuse, false)]);
@@ -80,7 +80,7 @@ fn tasks_belong_to_the_mount_of_the_file_that_they_work_on() {
 }
 
 #[test]
-fn a_mount_of_another_namespace_is_known_by_that_table() {
+fn mount_of_another_namespace_is_found_in_its_table() {
     let proc = Proc::new();
     proc.task(20, 20, "inside", 'D', "rpc_wait_bit_killable", "1 0x3 0x7f00000000", "");
     proc.file(20, 3, 900);
@@ -92,14 +92,14 @@ fn a_mount_of_another_namespace_is_known_by_that_table() {
 }
 
 #[test]
-fn a_path_alone_tells_the_kind_and_the_only_suspect_of_a_kind_is_meant() {
+fn task_without_a_file_belongs_to_the_only_hung_mount_of_its_family() {
     let proc = Proc::new();
     let path = "332 0xffffff9c 0x7ffef3d16a21 0x900 0xfff 0x7ffef3d14540";
     proc.task(20, 20, "ls", 'S', "request_wait_answer", path, STUCK);
     let nfs = suspect(43, 60, Family::Nfs, true);
     let found = proc.found(&[suspect(41, 58, Family::Fuse, true), nfs]);
     assert_eq!((found[0].count, found[1].count, found[1].unassigned), (1, 0, 0));
-    // One that fails at once is none to wait for.
+    // A mount that fails at once blocks no task.
     let found = proc.found(&[suspect(41, 58, Family::Fuse, false), suspect(42, 59, Family::Fuse, true)]);
     assert_eq!((found[0].count, found[1].count), (0, 1));
     for suspects in [
@@ -112,7 +112,7 @@ fn a_path_alone_tells_the_kind_and_the_only_suspect_of_a_kind_is_meant() {
 }
 
 #[test]
-fn the_working_directory_counts_for_waits_that_do_not_contradict_it() {
+fn working_directory_counts_unless_the_stack_shows_another_family() {
     use std::os::unix::fs::MetadataExt as _;
     let proc = Proc::new();
     #[allow(clippy::disallowed_methods)] // our own directory
@@ -129,13 +129,13 @@ fn the_working_directory_counts_for_waits_that_do_not_contradict_it() {
         std::os::unix::fs::symlink(&proc.0, proc.0.join(format!("{pid}/cwd"))).unwrap();
     }
     assert_eq!(proc.found(&[here(Family::Fuse)])[0].count, 2);
-    // The first waits for a FUSE server, whatever directory it is in.
+    // The first waits for a FUSE server, whatever its directory.
     let found = proc.found(&[here(Family::Nfs)]);
     assert_eq!(names(&found[0]), [(21, "second".to_owned())]);
 }
 
 #[test]
-fn threads_are_counted_and_processes_named_up_to_a_limit() {
+fn threads_are_counted_and_processes_are_named_up_to_a_limit() {
     let proc = Proc::new();
     for pid in 20..40 {
         for thread in 0..3 {
@@ -150,7 +150,7 @@ fn threads_are_counted_and_processes_named_up_to_a_limit() {
 }
 
 #[test]
-fn a_pass_is_bounded_and_says_so() {
+fn scan_beyond_its_limits_is_incomplete() {
     let proc = Proc::new();
     for pid in 20..40 {
         proc.task(pid, pid, "x", 'S', "request_wait_answer", "0 0x3", STUCK);
@@ -171,7 +171,7 @@ fn a_pass_is_bounded_and_says_so() {
 }
 
 #[test]
-fn garbage_is_nobody() {
+fn invalid_files_are_no_tasks() {
     let proc = Proc::new();
     proc.task(20, 20, "x", 'S', "request_wait_answer", "0 0x3", STUCK);
     fs::write(proc.0.join("20/task/20/stat"), b"\xff(((").unwrap();

@@ -1,11 +1,11 @@
-//! What the functions that a task waits in say about whom it waits for.
+//! What a task waits for, from the names of the kernel functions in which it waits.
 
-use super::super::procfs::{functions, plain_function};
 use crate::evidence::Family;
+use crate::linux::procfs::{stack_functions, without_suffix};
 
-/// Where most tasks of a machine sleep. The list saves time and decides nothing: whoever sleeps elsewhere is looked at.
-const IDLE: &[&str] = &[
-    "0", // runs, or may not be looked at
+/// Where most tasks of a machine sleep. The list only saves time: tasks that sleep elsewhere are inspected.
+const IDLE_FUNCTIONS: &[&str] = &[
+    "0", // running, or may not be inspected
     "anon_pipe_read",
     "do_epoll_wait",
     "do_nanosleep",
@@ -40,22 +40,22 @@ const IDLE: &[&str] = &[
     "__skb_wait_for_more_packets",
 ];
 
-/// Does a task that sleeps here wait for something else than storage?
+/// Whether a task that sleeps here waits for something else than storage.
 pub(super) fn is_idle(channel: &str) -> bool {
-    IDLE.contains(&plain_function(channel))
+    IDLE_FUNCTIONS.contains(&without_suffix(channel))
 }
 
-/// Writers are held back in turns, so they go to sleep again and again though nothing gets on.
-pub(super) fn is_paced(channel: &str) -> bool {
+/// Whether a blocked task wakes up now and then here: throttled writers check repeatedly whether they may continue.
+pub(super) fn is_polling(channel: &str) -> bool {
     channel.starts_with("balance_dirty_pages")
 }
 
-/// Whom a function waits for, if its name tells.
+/// The family that a function waits for, if its name shows that.
 pub(super) fn family_of(function: &str) -> Option<Family> {
     let function = function.trim_start_matches('_');
     let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| function.starts_with(prefix));
     if begins(&["fuse_dev_do_"]) {
-        None // a server that waits for requests
+        None // a server waiting for requests
     } else if begins(&["request_wait_answer", "fuse_", "virtio_fs_"]) {
         Some(Family::Fuse)
     } else if begins(&["nfs_", "nfs3_", "nfs4_", "rpc_", "rpcauth_", "xprt_", "nlmclnt_"]) {
@@ -67,26 +67,26 @@ pub(super) fn family_of(function: &str) -> Option<Family> {
     }
 }
 
-/// Whom a stack waits for: the innermost function that tells.
+/// The family of the innermost function that has one.
 pub(super) fn family_of_stack(stack: &str) -> Option<Family> {
-    functions(stack.as_bytes()).iter().find_map(|function| family_of(function))
+    stack_functions(stack.as_bytes()).iter().find_map(|function| family_of(function))
 }
 
 #[cfg(target_pointer_width = "64")]
-#[allow(clippy::unnecessary_cast)] // wide only here
+#[allow(clippy::unnecessary_cast)] // narrower on x32
 const MMAP: i64 = libc::SYS_mmap as i64;
 #[cfg(not(target_pointer_width = "64"))]
 const MMAP: i64 = libc::SYS_mmap2 as i64;
 
-/// The file that a system call works on, of the text of `proc_pid_syscall(5)`: the first argument of those that take
-/// a descriptor at all, but the fifth of `mmap`. What is no small number is no descriptor but a path or a constant.
+/// The descriptor that a system call works on, from the text of proc_pid_syscall(5): the fifth argument of `mmap`, the first
+/// of the others. A larger number is a path or a constant.
 pub(super) fn file_of(call: &str) -> Option<u32> {
     let mut words = call.split_ascii_whitespace();
     let number: i64 = words.next()?.parse().ok().filter(|&number| number >= 0)?;
     let is_map = number == MMAP;
     let argument = words.nth(if is_map { 4 } else { 0 })?.strip_prefix("0x")?;
     let value = u32::from_str_radix(argument, 16).ok()?;
-    // The kernel's highest limit of open files (`fs.nr_open`) is usually this.
+    // The default of `fs.nr_open`.
     (value < 1 << 20).then_some(value)
 }
 
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_functions() {
+    fn functions_show_the_family_or_idleness() {
         for (function, family) in [
             ("request_wait_answer", Some(Family::Fuse)),
             ("__fuse_simple_request", Some(Family::Fuse)),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_of_a_call() {
+    fn descriptor_is_read_from_the_arguments() {
         assert_eq!(
             file_of("0 0x3 0x7f27c0000ca0 0x1001000 0x56242de35440 0x7 0x8 0x7f27c8211730 0x7f"),
             Some(3)

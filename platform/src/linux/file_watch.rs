@@ -1,19 +1,19 @@
-//! Tells that files or directories changed, by inotify(7).
+//! Reports changes of files and directories, by inotify(7).
 
 use inotify::{Inotify, WatchDescriptor, WatchMask};
+use mio::Interest;
 use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token, event::Source};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
-/// Room for events: some dozens at once. What does not fit is read in the next round.
-const BUFFER: usize = 4096;
-/// Rounds of reading in one go: who changes files without end is looked at again later.
-const MAX_ROUNDS: usize = 64;
+/// Room for some dozens of events.
+const BUFFER_SIZE: usize = 4096;
+/// Reads of one call: files that change all the time are reported again later.
+const MAX_READS: usize = 64;
 
-/// A watch over files and directories, which tells that something happened, not what. Setting it walks paths, which
-/// may hang where they lie on dead storage: it belongs in a thread that may.
+/// Watches files and directories, and reports that something happened, not what. Setting the paths walks them, which
+/// may hang on dead storage: it belongs in a thread that may.
 #[derive(Debug)]
 pub struct FileWatch {
     inotify: Inotify,
@@ -24,16 +24,15 @@ impl FileWatch {
     /// Watches nothing yet.
     ///
     /// # Errors
-    /// `EMFILE`: the user has too many inotify instances (`fs.inotify.max_user_instances`), or the process too many
-    /// descriptors.
+    /// `EMFILE`: too many inotify instances of the user (`fs.inotify.max_user_instances`) or descriptors of the process.
     pub fn new() -> io::Result<FileWatch> {
         Ok(FileWatch { inotify: Inotify::init()?, watched: Vec::new() })
     }
 
-    /// From now on watches exactly these. What does not exist is passed over.
+    /// Watches exactly these paths from now on; missing ones are skipped.
     ///
     /// # Errors
-    /// `ENOSPC`: the user has too many watches (`fs.inotify.max_user_watches`). What could be watched is.
+    /// `ENOSPC`: too many watches of the user (`fs.inotify.max_user_watches`). The other paths are watched.
     pub fn set_paths(&mut self, paths: &[PathBuf]) -> io::Result<()> {
         let mask = WatchMask::CREATE
             | WatchMask::DELETE
@@ -48,28 +47,26 @@ impl FileWatch {
         for path in paths {
             match self.inotify.watches().add(path, mask) {
                 Ok(watch) => watched.push(watch),
-                Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                    result = Err(error);
-                }
-                Err(_) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+                Err(error) => result = Err(error),
             }
         }
-        // Only now: two paths, or the old and the new, may be one file, which has one watch.
+        // Removed last: an old and a new path may name the same file, which has one watch.
         for old in std::mem::replace(&mut self.watched, watched) {
             if !self.watched.contains(&old) {
-                let _ = self.inotify.watches().remove(old); // a file that is gone took its watch with it
+                let _ = self.inotify.watches().remove(old); // fails if the file was deleted, and its watch with it
             }
         }
         result
     }
 
-    /// Has anything happened since this was last asked? Never waits.
+    /// Whether anything happened since the last call; never blocks.
     ///
     /// # Errors
-    /// Those of read(2).
+    /// Those of `read(2)`.
     pub fn take_changed(&mut self) -> io::Result<bool> {
-        let mut buffer = [0; BUFFER];
-        for round in 0..MAX_ROUNDS {
+        let mut buffer = [0; BUFFER_SIZE];
+        for round in 0..MAX_READS {
             match self.inotify.read_events(&mut buffer).map(Iterator::count) {
                 Ok(0) => return Ok(round > 0),
                 Ok(_) => {}
@@ -81,19 +78,7 @@ impl FileWatch {
     }
 }
 
-impl Source for FileWatch {
-    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        SourceFd(&self.inotify.as_raw_fd()).register(registry, token, interests)
-    }
-
-    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        SourceFd(&self.inotify.as_raw_fd()).reregister(registry, token, interests)
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        SourceFd(&self.inotify.as_raw_fd()).deregister(registry)
-    }
-}
+impl_source!(FileWatch, |watch| SourceFd(&watch.inotify.as_raw_fd()), Interest::READABLE);
 
 #[cfg(test)]
 mod tests {
@@ -101,15 +86,14 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn changes_are_told_and_what_is_no_longer_watched_is_not() {
+    fn only_changes_of_the_watched_paths_are_reported() {
         let directory = std::env::temp_dir().join(format!("file-watch-{}", std::process::id()));
         fs::create_dir_all(directory.join("sub")).unwrap();
         let file = directory.join("file");
         fs::write(&file, "1").unwrap();
         let mut watch = FileWatch::new().unwrap();
-        watch
-            .set_paths(&[directory.clone(), file.clone(), "/no/such/file".into(), file.join("below")])
-            .unwrap();
+        let paths = [directory.clone(), file.clone(), "/no/such/file".into(), file.join("below")];
+        watch.set_paths(&paths).unwrap();
         assert!(!watch.take_changed().unwrap());
         fs::write(&file, "2").unwrap();
         assert!(watch.take_changed().unwrap());
@@ -118,7 +102,7 @@ mod tests {
         fs::rename(directory.join("new"), &file).unwrap();
         assert!(watch.take_changed().unwrap(), "an editor that renames");
         watch.set_paths(&[directory.join("sub")]).unwrap();
-        watch.take_changed().unwrap(); // the watch over the file that was replaced says so
+        watch.take_changed().unwrap(); // the removed watch of the replaced file is reported
         fs::write(&file, "3").unwrap();
         assert!(!watch.take_changed().unwrap());
         fs::write(directory.join("sub/file"), "").unwrap();

@@ -1,36 +1,36 @@
-//! What this process uses of the machine.
+//! The resources of this process.
 
 use crate::ProcessStats;
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
 use nix::sys::time::TimeVal;
 use std::time::Duration;
 
-/// What this process uses now; none if the system does not tell.
+/// `None` if the system does not report them.
 #[must_use]
 pub fn process_stats() -> Option<ProcessStats> {
     let used = getrusage(UsageWho::RUSAGE_SELF).ok()?;
     let (max_fds, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-    let cpu = span(used.user_time()) + span(used.system_time());
+    let cpu = duration(used.user_time()) + duration(used.system_time());
     #[allow(clippy::useless_conversion)] // signed on FreeBSD
     let max_fds = u64::try_from(max_fds).ok()?;
-    Some(ProcessStats { cpu, max_fds, ..facts()? })
+    Some(ProcessStats { cpu, max_fds, ..system_stats()? })
 }
 
-fn span(time: TimeVal) -> Duration {
+fn duration(time: TimeVal) -> Duration {
     let micros = u64::try_from(time.tv_usec()).unwrap_or(0);
     Duration::from_secs(u64::try_from(time.tv_sec()).unwrap_or(0)) + Duration::from_micros(micros)
 }
 
-/// What only this system tells, with zeros for the rest.
+/// The values that need calls of this system, with zeros for the rest.
 #[cfg(target_os = "macos")]
-fn facts() -> Option<ProcessStats> {
+fn system_stats() -> Option<ProcessStats> {
     use std::ffi::c_int;
-    /// Descriptors that are counted: the daemon has some dozens.
-    const MOST_FDS: usize = 4096;
+    /// The daemon has some dozens.
+    const MAX_FDS: usize = 4096;
     let pid = c_int::try_from(std::process::id()).ok()?;
     let mut found = std::mem::MaybeUninit::<libc::proc_taskallinfo>::uninit();
     let size = c_int::try_from(size_of::<libc::proc_taskallinfo>()).ok()?;
-    // SAFETY: the buffer is of the type that is asked for, and of the size that is said.
+    // SAFETY: the buffer has the requested type and this size.
     let written =
         unsafe { libc::proc_pidinfo(pid, libc::PROC_PIDTASKALLINFO, 0, found.as_mut_ptr().cast(), size) };
     if written != size {
@@ -38,9 +38,9 @@ fn facts() -> Option<ProcessStats> {
     }
     // SAFETY: all of it was written.
     let found = unsafe { found.assume_init() };
-    let mut fds: Vec<libc::proc_fdinfo> = Vec::with_capacity(MOST_FDS);
-    let size = c_int::try_from(MOST_FDS * size_of::<libc::proc_fdinfo>()).ok()?;
-    // SAFETY: the buffer has room for as many bytes as are said.
+    let mut fds: Vec<libc::proc_fdinfo> = Vec::with_capacity(MAX_FDS);
+    let size = c_int::try_from(MAX_FDS * size_of::<libc::proc_fdinfo>()).ok()?;
+    // SAFETY: the buffer has room for `size` bytes.
     let written = unsafe { libc::proc_pidinfo(pid, libc::PROC_PIDLISTFDS, 0, fds.as_mut_ptr().cast(), size) };
     Some(ProcessStats {
         resident_bytes: found.ptinfo.pti_resident_size,
@@ -54,9 +54,9 @@ fn facts() -> Option<ProcessStats> {
     })
 }
 
-/// What only this system tells, with zeros for the rest.
+/// The values that need calls of this system, with zeros for the rest.
 #[cfg(target_os = "freebsd")]
-fn facts() -> Option<ProcessStats> {
+fn system_stats() -> Option<ProcessStats> {
     let found: libc::kinfo_proc = of_this_process(libc::KERN_PROC_PID)?;
     let fds: std::ffi::c_int = of_this_process(libc::KERN_PROC_NFDS)?;
     let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
@@ -72,17 +72,17 @@ fn facts() -> Option<ProcessStats> {
     })
 }
 
-/// One of sysctl(3)'s answers on a process. `T` is the type that the system gives to this answer.
+/// A value of sysctl(3) about this process. `T` is its type in the system.
 #[cfg(target_os = "freebsd")]
 fn of_this_process<T>(what: std::ffi::c_int) -> Option<T> {
     let pid = std::ffi::c_int::try_from(std::process::id()).ok()?;
     let name = [libc::CTL_KERN, libc::KERN_PROC, what, pid];
     let mut found = std::mem::MaybeUninit::<T>::uninit();
     let mut size = size_of::<T>();
-    // SAFETY: a name of four numbers, and a buffer of the size that is said; nothing is set.
+    // SAFETY: a name of four integers, and a buffer of this size; nothing is set.
     let result = unsafe {
         libc::sysctl(name.as_ptr(), 4, found.as_mut_ptr().cast(), &raw mut size, std::ptr::null(), 0)
     };
-    // SAFETY: all of it was written, and numbers of any value are valid in these types.
+    // SAFETY: all of it was written, and any bits are valid in these types.
     (result == 0 && size == size_of::<T>()).then(|| unsafe { found.assume_init() })
 }
