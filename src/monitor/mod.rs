@@ -132,8 +132,8 @@ impl Monitor {
                 Due::Run => self.start_run(now),
             }
         }
-        while let Some(key) = self.reports.pop_due_reminder(now) {
-            self.remind(now, key);
+        while let Some((key, dead_since)) = self.reports.pop_due_reminder(now) {
+            self.remind(now, key, dead_since);
         }
         while let Some(superblock) = self.evidence.pop_due(now) {
             self.collect_for_reminder(now, superblock);

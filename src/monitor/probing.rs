@@ -4,6 +4,7 @@ use super::registry::MountEntry;
 use super::scheduler::{Due, DueProbe, EndedProbe, ProbeSubject, Readiness};
 use super::{Effect, Failure, Health, Monitor, ProbeId, Time};
 use platform::{Call, DeviceNumber, MountKey};
+use std::path::Path;
 use std::time::Duration;
 
 /// A hung mount below one that has not responded yet is judged this much later than that: one hang, one alarm.
@@ -95,7 +96,7 @@ impl Monitor {
 
     /// A hung ancestor blocks the path to a mount; only the ancestor is reported.
     fn mark_blocked(&mut self, now: Time, key: MountKey) {
-        let ancestor = self.registry.hung_ancestor(key).map(|ancestor| ancestor.mount().mountpoint.clone());
+        let ancestor = self.registry.hung_ancestor(key).map(Path::to_path_buf);
         self.set_dead(now, key, Failure::hung(Call::Identify, Duration::ZERO, ancestor));
         self.scheduler.settle_in_run(key);
     }
@@ -122,7 +123,7 @@ impl Monitor {
         }
     }
 
-    /// Removes a probe that ended from all books.
+    /// Removes a probe that ended.
     pub(super) fn end_probe(&mut self, id: ProbeId) -> Option<EndedProbe> {
         let ended = self.scheduler.end(id)?;
         self.forget_unused_superblock(ended.superblock);
@@ -136,7 +137,7 @@ impl Monitor {
         }
     }
 
-    /// A probe ended without a response: its mount is probed again, but not for ever.
+    /// A probe ended without a response: its mount is probed again, up to a limit.
     pub(super) fn on_probe_aborted(&mut self, now: Time, id: ProbeId) {
         let Some(EndedProbe { key, superblock, is_current: true }) = self.end_probe(id) else { return };
         if self.scheduler.count_aborted(key) {
@@ -190,8 +191,7 @@ impl Monitor {
         let Some(entry) = self.registry.get(key) else { return };
         let is_full = subject.timeout >= entry.settings().timeout;
         if self.scheduler.on_path_hung(now, id, key, elapsed, is_full) {
-            let ancestor = self.registry.hung_ancestor(key);
-            let ancestor = ancestor.map(|ancestor| ancestor.mount().mountpoint.clone());
+            let ancestor = self.registry.hung_ancestor(key).map(Path::to_path_buf);
             self.set_dead(now, key, Failure::hung(Call::Identify, elapsed, ancestor));
             self.scheduler.settle_in_run(key);
         }

@@ -135,14 +135,16 @@ impl Reports {
         Some(at)
     }
 
-    /// Takes a mount about which a reminder is due.
-    pub(super) fn pop_due_reminder(&mut self, now: Time) -> Option<MountKey> {
+    /// Takes a mount about which a reminder is due, and since when it is dead.
+    pub(super) fn pop_due_reminder(&mut self, now: Time) -> Option<(MountKey, Time)> {
         let key = self.reminders.pop_due(now)?;
-        let problem = self.mounts.get_mut(&key).map(|reported| &mut reported.problem);
-        if let Some(Problem::Dead { reminders, .. }) = problem {
-            *reminders = reminders.saturating_add(1);
+        match &mut self.mounts.get_mut(&key)?.problem {
+            Problem::Dead { since, reminders, .. } => {
+                *reminders = reminders.saturating_add(1);
+                Some((key, *since))
+            }
+            Problem::None | Problem::Slow => None,
         }
-        Some(key)
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {

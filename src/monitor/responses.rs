@@ -147,10 +147,10 @@ impl Monitor {
     }
 
     /// Reports that a mount is still dead.
-    pub(super) fn remind(&mut self, now: Time, key: MountKey) {
+    pub(super) fn remind(&mut self, now: Time, key: MountKey, dead_since: Time) {
         let Some(entry) = self.registry.get(key) else { return };
         let Some(failure) = entry.health().failure().cloned() else { return };
-        let (mount, lasted) = (entry.mount().clone(), now - entry.since());
+        let (mount, lasted) = (entry.mount().clone(), now - dead_since);
         self.plan_reminder(now, key, mount.device_number);
         self.report(Event::StillFailing { mount, failure, lasted });
     }

@@ -2,7 +2,7 @@
 
 use super::registry::{Change, MountEntry};
 use super::scheduler::idle_safe_interval;
-use super::{Event, Health, Monitor, MonitorConfig, ProbeSettings, Time};
+use super::{Event, Health, Monitor, MonitorConfig, ProbeSettings, TableDoubt, Time};
 use platform::{Mount, MountKey, MountTable};
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,7 +73,7 @@ impl Monitor {
         }
     }
 
-    /// Begins to watch a mount.
+    /// Starts watching a mount.
     fn watch(&mut self, now: Time, mount: Arc<Mount>, settings: ProbeSettings) {
         let interval = self.probe_interval(&mount, &settings);
         let fstype_index = self.counters.index_for(&mount.fstype);
@@ -81,7 +81,7 @@ impl Monitor {
         self.registry.insert(MountEntry::new(now, mount, settings, interval, fstype_index));
     }
 
-    /// Ends the watch over a mount. A probe in flight goes on without it.
+    /// Stops watching a mount. Its probe in flight continues.
     fn forget(&mut self, key: MountKey) -> Option<MountEntry> {
         let entry = self.registry.remove(key)?;
         self.scheduler.remove_mount(key, entry.superblock());
@@ -152,7 +152,7 @@ impl Monitor {
 
     /// Starts a run over all mounts.
     pub(super) fn start_run(&mut self, now: Time) {
-        self.doubt_table(super::TableDoubt::RunStarted);
+        self.doubt_table(TableDoubt::RunStarted);
         let is_new = self.scheduler.start_run(now);
         let run_interval = self.scheduler.run_interval();
         let keys: Vec<MountKey> = self.registry.table().iter().map(|mount| mount.key).collect();

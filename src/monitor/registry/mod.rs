@@ -12,6 +12,7 @@ pub(super) use visibility::HiddenMounts;
 use super::{EvidenceRecord, Health, Time};
 use platform::{DeviceNumber, Mount, MountKey, MountTable};
 use rustc_hash::FxHashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 #[derive(Debug, Default)]
@@ -70,12 +71,13 @@ impl Registry {
         chain.filter_map(|mount| self.get(mount.key))
     }
 
-    /// The outermost hung mount through which this mount's path leads.
-    pub(super) fn hung_ancestor(&self, key: MountKey) -> Option<&MountEntry> {
+    /// The path of the outermost hung mount through which this mount's path leads.
+    pub(super) fn hung_ancestor(&self, key: MountKey) -> Option<&Path> {
         if self.hung_mounts == 0 {
             return None;
         }
-        self.ancestors(key).filter(|entry| entry.health().is_hung()).last()
+        let outermost = self.ancestors(key).filter(|entry| entry.health().is_hung()).last();
+        outermost.map(|entry| entry.mount().mountpoint.as_path())
     }
 
     pub(super) fn get(&self, key: MountKey) -> Option<&MountEntry> {
@@ -96,7 +98,7 @@ impl Registry {
         self.table.iter().filter_map(|mount| self.get(mount.key))
     }
 
-    /// Begins to watch a mount.
+    /// Starts watching a mount.
     pub(super) fn insert(&mut self, mut entry: MountEntry) {
         let key = entry.key();
         if self.hidden.contains(key) {
@@ -107,7 +109,7 @@ impl Registry {
         self.entries.insert(key, entry);
     }
 
-    /// Ends the watch over a mount.
+    /// Stops watching a mount.
     pub(super) fn remove(&mut self, key: MountKey) -> Option<MountEntry> {
         let entry = self.entries.remove(&key)?;
         self.leave(key, entry.superblock());
@@ -115,7 +117,7 @@ impl Registry {
         Some(entry)
     }
 
-    /// Mounts that have become hidden or visible since this was last asked.
+    /// Mounts that the last table hides or shows, and that are not yet marked so.
     pub(super) fn visibility_changes(&self) -> Vec<MountKey> {
         let is_changed = |entry: &&MountEntry| entry.is_hidden() != self.hidden.contains(entry.key());
         self.entries.values().filter(is_changed).map(MountEntry::key).collect()
@@ -179,12 +181,11 @@ impl Registry {
         }
     }
 
-    /// How often the health of a mount has changed so far.
     pub(super) fn health_revision(&self) -> u64 {
         self.health_revision
     }
 
-    /// Has a hang ended since this was last asked?
+    /// Has a hang ended since the last call?
     pub(super) fn take_hang_ended(&mut self) -> bool {
         std::mem::take(&mut self.has_hang_ended)
     }

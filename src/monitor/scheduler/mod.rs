@@ -100,6 +100,14 @@ impl Scheduler {
         Scheduler { jitter: Jitter::new(seed), run_interval, ..Scheduler::default() }
     }
 
+    pub(super) fn probes(&self) -> &InFlight {
+        &self.probes
+    }
+
+    pub(super) fn probes_mut(&mut self) -> &mut InFlight {
+        &mut self.probes
+    }
+
     /// A mount is probed from now on, with the runs or at an interval of its own.
     pub(super) fn add_mount(&mut self, now: Time, key: MountKey, interval: Duration) {
         self.mounts.insert(key, MountSchedule::default());
@@ -113,7 +121,7 @@ impl Scheduler {
         }
     }
 
-    /// Ends the probing of a mount. A probe in flight goes on without it.
+    /// Stops probing a mount. Its probe in flight continues.
     pub(super) fn remove_mount(&mut self, key: MountKey, superblock: DeviceNumber) {
         self.withdraw(key, superblock);
         self.timers.cancel(Due::Mount(key));
@@ -146,14 +154,6 @@ impl Scheduler {
 
 /// Runs and timers.
 impl Scheduler {
-    pub(super) fn probes(&self) -> &InFlight {
-        &self.probes
-    }
-
-    pub(super) fn probes_mut(&mut self) -> &mut InFlight {
-        &mut self.probes
-    }
-
     /// Sets the interval of the runs. The next is counted from the last, so that frequent reloads do not prevent runs.
     pub(super) fn set_run_interval(&mut self, now: Time, interval: Duration) {
         if std::mem::replace(&mut self.run_interval, interval) != interval && self.runs_started > 0 {
