@@ -68,7 +68,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
     match matches.subcommand() {
         None => daemon(&matches).map_err(fail),
         Some(("check", matches)) => check(matches).map_err(fail),
-        Some(("status", matches)) => client(matches).map(Invocation::Status).map_err(fail),
+        Some(("status", matches)) => status(matches).map_err(fail),
         Some(("watch", matches)) => watch(matches).map_err(fail),
         Some(("diagnose", matches)) => diagnose(matches).map_err(fail),
         Some(("man", matches)) => {
@@ -123,19 +123,20 @@ fn diagnose(matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
 
 fn watch(matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
     let config = daemon_source(matches).load_options()?;
-    Ok(Invocation::Watch(client(matches)?, Arc::new(config)))
+    Ok(Invocation::Watch(client_config(matches, &config), Arc::new(config)))
 }
 
-/// A configuration with mistakes does not matter for finding the daemon, unless it is named.
-fn client(matches: &ArgMatches) -> Result<ClientConfig, Vec<String>> {
-    let source = daemon_source(matches);
-    let socket = match (value(matches, "socket"), source.load_options()) {
-        (Some(socket), _) => socket,
-        (None, Ok(config)) => socket(matches, &config),
-        (None, Err(problems)) if source.names_a_file() => return Err(problems),
-        (None, Err(_)) => DEFAULT_SOCKET.into(),
+/// Mistakes in the default configuration file do not matter here: the daemon may run with an earlier version of it.
+fn status(matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
+    let config = match daemon_source(matches).load_options() {
+        Err(problems) if matches.contains_id("config") => return Err(problems),
+        config => config.unwrap_or_default(),
     };
-    Ok(ClientConfig { json: matches.get_flag("json"), socket })
+    Ok(Invocation::Status(client_config(matches, &config)))
+}
+
+fn client_config(matches: &ArgMatches, config: &Config) -> ClientConfig {
+    ClientConfig { json: matches.get_flag("json"), socket: socket(matches, config) }
 }
 
 /// The configuration files of the daemon that a command talks to.

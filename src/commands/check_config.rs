@@ -138,7 +138,7 @@ fn write_mount(text: &mut String, config: &Config, mount: &Mount) -> anyhow::Res
 }
 
 fn write_rule(text: &mut String, rule: &Rule, indentation: &str) -> anyhow::Result<()> {
-    rule.to_toml().iter().try_for_each(|line| Ok(writeln!(text, "{indentation}{line}")?))
+    rule.source.iter().try_for_each(|line| Ok(writeln!(text, "{indentation}{line}")?))
 }
 
 fn is_mounted(expected: &Expected, table: &MountTable) -> bool {

@@ -6,7 +6,7 @@ use super::files;
 use super::hooks::HookReader;
 use super::options::options;
 use super::rule_reader::RuleReader;
-use super::toml_table::{TomlDocument, TomlTable};
+use super::toml_table::{TomlDocument, TomlTable, option_value};
 use crate::output::alertmanager::ALERTMANAGER;
 use std::path::Path;
 
@@ -39,11 +39,9 @@ impl ConfigBuilder {
 
     fn read_document(&mut self, mut table: TomlTable<'_>, rules: &mut RuleReader, hooks: &mut HookReader) {
         for option in options() {
-            let Some(value) = table.take_value(option.key) else { continue };
-            let origin = Origin::File(value.location());
-            let applied = value.option_value().and_then(|parsed| self.set(option, &parsed, origin));
-            if let Err(text) = applied {
-                table.report_at(value.line, format!("{}: {text}", option.key));
+            if let Some(location) = table.location_of(option.key) {
+                let origin = Origin::File(location);
+                table.take(option.key, |value| self.set(option, &option_value(value)?, origin));
             }
         }
         let option_keys: Vec<&str> = options().map(|option| option.key).collect();
@@ -158,7 +156,7 @@ mod tests {
             ),
             (
                 b"[alertmanager]\nurl = \"http://h\"\nlabels = { a = 1 }\n",
-                "3: [alertmanager] labels: a must be a text in quotes",
+                "3: [alertmanager] labels: a must be a text in quotes, not an integer",
             ),
             (b"[[rule]]\nfstype = \"nfs\"\nhook = \"page\"\n", "1: [[rule]] hook: there is no hook page"),
             (many_rules.as_bytes(), "2001: [[rule]] more than 1000 rules"),

@@ -1,6 +1,5 @@
 //! Globs over the mount points, types and devices of mounts.
 
-use super::to_toml;
 use globset::GlobBuilder;
 use regex::bytes::{Regex, RegexBuilder};
 use std::ffi::OsStr;
@@ -102,13 +101,6 @@ impl Globs {
 
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.0.iter().map(|glob| Path::new(&glob.text))
-    }
-
-    pub(super) fn to_toml(&self) -> String {
-        match self.0.as_slice() {
-            [only] => to_toml(&only.text),
-            all => format!("{all:?}"),
-        }
     }
 }
 

@@ -2,12 +2,13 @@
 
 use super::diagnostic::Location;
 use super::reference::{self, names};
-use super::toml_table::{TomlTable, TomlValue};
+use super::toml_table::{TomlTable, text, texts, time};
 use crate::output::alertmanager::AlertmanagerSettings;
 use crate::output::hooks::{Hook, HookAction, HookSettings};
 use crate::output::http_client::{Access, Credentials};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use toml::de::DeValue;
 
 /// The hooks of all files.
 #[derive(Default)]
@@ -46,11 +47,11 @@ impl HookReader {
 }
 
 fn hook(table: &mut TomlTable<'_>, option_keys: &[&str]) -> Option<Hook> {
-    let name = table.take("name", TomlValue::text);
-    let events = table.take("events", TomlValue::texts);
+    let name = table.take("name", text);
+    let events = table.take("events", texts);
     let command = table.take("command", command);
-    let url = table.take("url", TomlValue::text);
-    let timeout = table.take("timeout", TomlValue::duration);
+    let url = table.take("url", text);
+    let timeout = table.take("timeout", time);
     let access = access(table);
     table.report_unknown_keys(&names(reference::HOOK), option_keys);
     if table.has_mistakes() {
@@ -74,16 +75,16 @@ fn hook(table: &mut TomlTable<'_>, option_keys: &[&str]) -> Option<Hook> {
 }
 
 /// A program without arguments may be written as one text. A text with spaces is a shell command by mistake.
-fn command(value: &TomlValue<'_>) -> Result<Vec<String>, String> {
-    if value.text().is_ok_and(|text| text.contains(char::is_whitespace)) {
+fn command(value: &DeValue<'_>) -> Result<Vec<String>, String> {
+    if value.as_str().is_some_and(|text| text.contains(char::is_whitespace)) {
         return Err("no shell is used: write [\"PROGRAM\", \"ARGUMENT\", ...]".to_owned());
     }
-    value.texts()
+    texts(value)
 }
 
 fn alertmanager(table: &mut TomlTable<'_>, option_keys: &[&str]) -> Option<AlertmanagerSettings> {
-    let url = table.take("url", TomlValue::text);
-    let refresh = table.take("refresh", TomlValue::duration);
+    let url = table.take("url", text);
+    let refresh = table.take("refresh", time);
     let labels = table.take_texts("labels").into_iter().collect();
     let access = access(table);
     table.report_unknown_keys(&names(reference::ALERTMANAGER), option_keys);
@@ -98,8 +99,8 @@ fn alertmanager(table: &mut TomlTable<'_>, option_keys: &[&str]) -> Option<Alert
 /// Credentials and certificates. Their files are read before each use, and the daemon runs in
 /// another directory, so the paths must be absolute.
 fn access(table: &mut TomlTable<'_>) -> Access {
-    let path = |value: &TomlValue<'_>| {
-        let path = PathBuf::from(value.text()?);
+    let path = |value: &DeValue<'_>| {
+        let path = PathBuf::from(text(value)?);
         if path.is_absolute() { Ok(path) } else { Err("must be an absolute path".to_owned()) }
     };
     let user = table.take("user_file", path);

@@ -7,8 +7,7 @@ use platform::FileWatch;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,15 +35,10 @@ pub struct ReloadResult {
 /// Handle of the reloading thread. The thread ends when this is dropped.
 #[derive(Debug)]
 pub struct ConfigReloader {
-    requests: Arc<Requests>,
+    /// None in `drop`, which ends the thread.
+    requests: Option<SyncSender<()>>,
     thread_waker: Waker,
     results: Receiver<ReloadResult>,
-}
-
-#[derive(Debug, Default)]
-struct Requests {
-    reload: AtomicBool,
-    stop: AtomicBool,
 }
 
 impl ConfigReloader {
@@ -61,8 +55,8 @@ impl ConfigReloader {
     ) -> io::Result<ConfigReloader> {
         let poll = Poll::new()?;
         let thread_waker = Waker::new(poll.registry(), REQUESTS)?;
-        let requests = Arc::new(Requests::default());
-        let (sender, results) = mpsc::sync_channel(MAX_PENDING_RESULTS);
+        let (requests, pending_requests) = mpsc::sync_channel(1);
+        let (results, pending_results) = mpsc::sync_channel(MAX_PENDING_RESULTS);
         let mut worker = Worker {
             poll,
             watch: None,
@@ -70,8 +64,8 @@ impl ConfigReloader {
             file: config.file.clone(),
             fstab: config.fstab.clone(),
             fingerprints: config.fingerprints.clone(),
-            requests: Arc::clone(&requests),
-            results: sender,
+            requests: pending_requests,
+            results,
             loop_waker,
         };
         thread::Builder::new().name("config".into()).spawn(move || {
@@ -82,12 +76,12 @@ impl ConfigReloader {
             }
             worker.run();
         })?;
-        Ok(ConfigReloader { requests, thread_waker, results })
+        Ok(ConfigReloader { requests: Some(requests), thread_waker, results: pending_results })
     }
 
     /// Reads the files again, changed or not. Never waits.
     pub fn request_reload(&self) {
-        self.requests.reload.store(true, Ordering::Release);
+        let _ = self.requests.as_ref().map(|requests| requests.try_send(())); // if full, one is pending already
         let _ = self.thread_waker.wake(); // fails only if the thread has ended
     }
 
@@ -100,7 +94,7 @@ impl ConfigReloader {
 
 impl Drop for ConfigReloader {
     fn drop(&mut self) {
-        self.requests.stop.store(true, Ordering::Release);
+        self.requests = None;
         let _ = self.thread_waker.wake(); // fails only if the thread has ended
     }
 }
@@ -113,7 +107,7 @@ struct Worker {
     fstab: Option<PathBuf>,
     /// Those of the files when they were last read.
     fingerprints: Vec<FileFingerprint>,
-    requests: Arc<Requests>,
+    requests: Receiver<()>,
     results: SyncSender<ReloadResult>,
     loop_waker: Arc<Waker>,
 }
@@ -145,10 +139,11 @@ impl Worker {
                 let now = Instant::now();
                 changes = Some((changes.map_or(now, |(first, _)| first), now));
             }
-            if self.requests.stop.load(Ordering::Acquire) {
-                return;
-            }
-            let requested = self.requests.reload.swap(false, Ordering::AcqRel);
+            let requested = match self.requests.try_recv() {
+                Ok(()) => true,
+                Err(TryRecvError::Empty) => false,
+                Err(TryRecvError::Disconnected) => return,
+            };
             if requested || due.is_some_and(|due| due <= Instant::now()) {
                 changes = None;
                 if let Some(result) = self.reload(requested) {

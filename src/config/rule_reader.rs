@@ -3,7 +3,8 @@
 use super::globs::{Globs, MAX_GLOBS};
 use super::reference;
 use super::rules::{Rule, Rules};
-use super::toml_table::{TomlTable, TomlValue};
+use super::toml_table::{TomlTable, flag, text, texts, time};
+use toml::de::DeValue;
 
 /// Rules in all files. Each new mount is compared with all of them, also when thousands of mounts appear at once.
 const MAX_RULES: usize = 1000;
@@ -22,7 +23,7 @@ impl RuleReader {
             if self.rules.len() == MAX_RULES {
                 return table.report(format!("more than {MAX_RULES} rules"));
             }
-            let rule = rule(&mut table);
+            let mut rule = rule(&mut table);
             table.report_unknown_keys(&reference::names(reference::RULE), option_keys);
             if !table.has_mistakes() {
                 check(&rule, &table); // otherwise the mistake may be in what seems to be absent
@@ -32,6 +33,7 @@ impl RuleReader {
             if self.globs > MAX_GLOBS {
                 return table.report(format!("more than {MAX_GLOBS} globs in all rules"));
             }
+            rule.source = table.into_source();
             self.rules.push(rule);
         }
     }
@@ -42,20 +44,21 @@ impl RuleReader {
 }
 
 fn rule(table: &mut TomlTable<'_>) -> Rule {
-    let paths = |value: &TomlValue<'_>| Globs::new(&value.texts()?, true);
-    let names = |value: &TomlValue<'_>| Globs::new(&value.texts()?, false);
+    let paths = |value: &DeValue<'_>| Globs::new(&texts(value)?, true);
+    let names = |value: &DeValue<'_>| Globs::new(&texts(value)?, false);
     Rule {
         location: table.location(),
+        source: Vec::new(),
         mountpoint: table.take("mountpoint", paths),
         fstype: table.take("fstype", names),
         device: table.take("device", names),
-        poll_interval: table.take("poll_interval", TomlValue::duration),
-        timeout: table.take("timeout", TomlValue::duration),
-        slow_after: table.take("slow_after", TomlValue::duration),
-        exclude: table.take("exclude", TomlValue::flag).unwrap_or(false),
-        expected: table.take("expected", TomlValue::flag).unwrap_or(false),
-        severity: table.take("severity", |value| value.text()?.parse()).unwrap_or_default(),
-        hooks: table.take("hook", TomlValue::texts),
+        poll_interval: table.take("poll_interval", time),
+        timeout: table.take("timeout", time),
+        slow_after: table.take("slow_after", time),
+        exclude: table.take("exclude", flag).unwrap_or(false),
+        expected: table.take("expected", flag).unwrap_or(false),
+        severity: table.take("severity", |value| text(value)?.parse()).unwrap_or_default(),
+        hooks: table.take("hook", texts),
     }
 }
 

@@ -2,9 +2,7 @@
 
 use super::diagnostic::Location;
 use super::globs::Globs;
-use super::to_toml;
 use crate::monitor::{Event, ProbeSettings};
-use crate::render::HumanDuration;
 use crate::render::Severity;
 use platform::{Mount, MountTable};
 use std::ffi::OsStr;
@@ -16,6 +14,8 @@ use std::time::Duration;
 #[derive(Clone, PartialEq, Debug)]
 pub struct Rule {
     pub location: Location,
+    /// Its lines as in the file.
+    pub source: Vec<String>,
     /// All globs that are set have to match.
     pub mountpoint: Option<Globs>,
     pub fstype: Option<Globs>,
@@ -44,32 +44,6 @@ impl Rule {
         let matches =
             |globs: &Option<Globs>, name: &OsStr| globs.as_ref().is_none_or(|globs| globs.matches(name));
         matches(&self.fstype, &mount.fstype) && matches(&self.device, &mount.device)
-    }
-
-    /// A line of TOML for each key.
-    #[must_use]
-    pub fn to_toml(&self) -> Vec<String> {
-        let globs = |key: &str, globs: &Option<Globs>| Some(format!("{key} = {}", globs.as_ref()?.to_toml()));
-        let duration = |key: &str, duration: Option<Duration>| {
-            Some(format!("{key} = {}", to_toml(&HumanDuration(duration?).to_string())))
-        };
-        let flag = |key: &str, flag: bool| flag.then(|| format!("{key} = true"));
-        let is_default_severity = self.severity == Severity::default();
-        [
-            globs("mountpoint", &self.mountpoint),
-            globs("fstype", &self.fstype),
-            globs("device", &self.device),
-            duration("poll_interval", self.poll_interval),
-            duration("timeout", self.timeout),
-            duration("slow_after", self.slow_after),
-            flag("exclude", self.exclude),
-            flag("expected", self.expected),
-            (!is_default_severity).then(|| format!("severity = \"{}\"", self.severity.as_str())),
-            self.hooks.as_ref().map(|hooks| format!("hook = {hooks:?}")),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
     }
 
     /// The settings for mounts of this rule. `defaults` are those for mounts without a rule.
@@ -171,6 +145,7 @@ mod tests {
     fn rule(line: usize) -> Rule {
         Rule {
             location: Location { file: "/etc/c.toml".into(), line: Some(line) },
+            source: Vec::new(),
             mountpoint: None,
             fstype: None,
             device: None,

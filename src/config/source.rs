@@ -18,7 +18,7 @@ pub struct ConfigSource {
 impl ConfigSource {
     #[must_use]
     pub fn new(file: Option<PathBuf>, arguments: Vec<(&'static ConfigOption, OptionValue)>) -> ConfigSource {
-        let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let directory = std::env::current_dir().unwrap_or_else(|_| "/".into());
         ConfigSource { file, arguments, directory }
     }
 
@@ -46,17 +46,5 @@ impl ConfigSource {
         builder
             .build(&self.directory)
             .map_err(|problems| problems.iter().map(Diagnostic::to_string).collect())
-    }
-
-    /// No option is set on the command line.
-    #[must_use]
-    pub fn has_no_arguments(&self) -> bool {
-        self.arguments.is_empty()
-    }
-
-    /// A file was named on the command line.
-    #[must_use]
-    pub fn names_a_file(&self) -> bool {
-        self.file.is_some()
     }
 }

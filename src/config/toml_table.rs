@@ -4,10 +4,10 @@
 use super::diagnostic::{Diagnostic, Location};
 use super::options::OptionValue;
 use super::values::duration;
+use crate::render::escape::one_line;
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::time::Duration;
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Mistakes reported for one file: a file in another format would have thousands.
@@ -72,31 +72,37 @@ pub(super) struct TomlTable<'d> {
     name: String,
     line: usize,
     table: DeTable<'d>,
+    /// The keys that were taken, with their values as in the file.
+    source: Vec<String>,
     has_mistakes: Cell<bool>,
 }
 
 impl<'d> TomlTable<'d> {
     fn new(document: &'d TomlDocument<'d>, name: String, line: usize, table: DeTable<'d>) -> TomlTable<'d> {
-        TomlTable { document, name, line, table, has_mistakes: Cell::new(false) }
+        TomlTable { document, name, line, table, source: Vec::new(), has_mistakes: Cell::new(false) }
     }
 
     pub(super) fn location(&self) -> Location {
         self.document.location(self.line)
     }
 
+    /// Where the value of a key is.
+    pub(super) fn location_of(&self, key: &str) -> Option<Location> {
+        let offset = self.table.get(key)?.span().start;
+        Some(self.document.location(self.document.line_at(offset)))
+    }
+
     /// Takes out a key and parses its value. A wrong value is reported and counts as absent.
     pub(super) fn take<T>(
         &mut self,
         key: &str,
-        parse: impl FnOnce(&TomlValue<'d>) -> Result<T, String>,
+        parse: impl FnOnce(&DeValue<'d>) -> Result<T, String>,
     ) -> Option<T> {
-        let value = self.take_value(key)?;
-        parse(&value).map_err(|text| self.report_at(value.line, format!("{key}: {text}"))).ok()
-    }
-
-    pub(super) fn take_value(&mut self, key: &str) -> Option<TomlValue<'d>> {
         let value = self.table.remove(key)?;
-        Some(TomlValue { document: self.document, line: self.document.line_at(value.span().start), value })
+        let source = self.document.text.get(value.span()).unwrap_or_default();
+        self.source.extend(format!("{key} = {source}").lines().map(|line| one_line(line).into_owned()));
+        let report = |text| self.report_at(value.span().start, format!("{key}: {text}"));
+        parse(value.get_ref()).map_err(report).ok()
     }
 
     /// Takes out the tables `[[key]]`, or a single table `[key]`.
@@ -120,12 +126,10 @@ impl<'d> TomlTable<'d> {
         };
         let mut texts = Vec::new();
         for (name, value) in table.table {
-            match value.get_ref().as_str() {
-                Some(text) => texts.push((name.into_inner().into_owned(), text.to_owned())),
-                None => {
-                    let text = format!("{key}: {} must be a text in quotes", name.get_ref());
-                    self.report_at(self.document.line_at(value.span().start), text);
-                }
+            let name = name.into_inner().into_owned();
+            match text(value.get_ref()) {
+                Ok(text) => texts.push((name, text)),
+                Err(problem) => self.report_at(value.span().start, format!("{key}: {name} {problem}")),
             }
         }
         texts
@@ -133,12 +137,12 @@ impl<'d> TomlTable<'d> {
 
     /// Another value than a table is reported.
     fn subtable(&self, name: &str, offset: usize, value: DeValue<'d>) -> Option<TomlTable<'d>> {
-        let line = self.document.line_at(offset);
         match value {
-            DeValue::Table(table) => Some(TomlTable::new(self.document, name.to_owned(), line, table)),
+            DeValue::Table(table) => {
+                Some(TomlTable::new(self.document, name.to_owned(), self.document.line_at(offset), table))
+            }
             value => {
-                let found = with_article(value.type_str());
-                self.report_at(line, format!("{name} must be a table, not {found}"));
+                self.report_at(offset, format!("{name} {}", must_be("a table", &value)));
                 None
             }
         }
@@ -148,11 +152,10 @@ impl<'d> TomlTable<'d> {
     /// table: an option that is written below a `[[rule]]` belongs to the rule for TOML.
     pub(super) fn report_unknown_keys(&self, known: &[&str], outermost: &[&str]) {
         for key in self.table.keys() {
-            let line = self.document.line_at(key.span().start);
-            let key = key.get_ref();
+            let (offset, key) = (key.span().start, key.get_ref());
             if outermost.contains(&key.as_ref()) {
                 let text = format!("{key} is an option of the daemon: write it above the first [table]");
-                self.report_at(line, text);
+                self.report_at(offset, text);
                 continue;
             }
             let candidates = known.iter().filter(|_| key.len() <= MAX_KEY);
@@ -160,8 +163,13 @@ impl<'d> TomlTable<'d> {
             let nearest = scored.max_by(|(one, _), (other, _)| one.total_cmp(other));
             let suggestion = nearest.map_or(String::new(), |(_, known)| format!("; did you mean {known}?"));
             let key: String = key.chars().take(MAX_KEY).collect();
-            self.report_at(line, format!("unknown key {key}{suggestion}"));
+            self.report_at(offset, format!("unknown key {key}{suggestion}"));
         }
+    }
+
+    /// The lines of the keys that were taken, as in the file.
+    pub(super) fn into_source(self) -> Vec<String> {
+        self.source
     }
 
     /// A mistake in this table was reported.
@@ -171,72 +179,60 @@ impl<'d> TomlTable<'d> {
 
     /// Reports a mistake in the table as a whole.
     pub(super) fn report(&self, text: impl AsRef<str>) {
-        self.report_at(self.line, text);
+        self.report_line(self.line, text.as_ref());
     }
 
-    pub(super) fn report_at(&self, line: usize, text: impl AsRef<str>) {
+    fn report_at(&self, offset: usize, text: String) {
+        self.report_line(self.document.line_at(offset), &text);
+    }
+
+    fn report_line(&self, line: usize, text: &str) {
         self.has_mistakes.set(true);
         let separator = if self.name.is_empty() { "" } else { " " };
-        self.document.report(line, format!("{}{separator}{}", self.name, text.as_ref()));
+        self.document.report(line, format!("{}{separator}{text}", self.name));
     }
 }
 
-/// A value with its line.
-pub(super) struct TomlValue<'d> {
-    document: &'d TomlDocument<'d>,
-    pub(super) line: usize,
-    value: Spanned<DeValue<'d>>,
+pub(super) fn text(value: &DeValue<'_>) -> Result<String, String> {
+    value.as_str().map(str::to_owned).ok_or_else(|| must_be("a text in quotes", value))
 }
 
-impl<'d> TomlValue<'d> {
-    pub(super) fn location(&self) -> Location {
-        self.document.location(self.line)
-    }
-
-    pub(super) fn text(&self) -> Result<String, String> {
-        self.value.get_ref().as_str().map(str::to_owned).ok_or_else(|| self.must_be("a text in quotes"))
-    }
-
-    /// One text or a list of texts.
-    pub(super) fn texts(&self) -> Result<Vec<String>, String> {
-        match self.value.get_ref() {
-            DeValue::String(text) => Ok(vec![text.to_string()]),
-            DeValue::Array(items) => {
-                let texts = items.iter().map(|item| item.get_ref().as_str().map(str::to_owned));
-                texts.collect::<Option<_>>().ok_or_else(|| "must be a list of texts in quotes".to_owned())
-            }
-            _ => Err(self.must_be("a text in quotes, or a list of them")),
+/// One text or a list of texts.
+pub(super) fn texts(value: &DeValue<'_>) -> Result<Vec<String>, String> {
+    match value {
+        DeValue::String(text) => Ok(vec![text.to_string()]),
+        DeValue::Array(items) => {
+            let texts = items.iter().map(|item| item.get_ref().as_str().map(str::to_owned));
+            texts.collect::<Option<_>>().ok_or_else(|| "must be a list of texts in quotes".to_owned())
         }
-    }
-
-    pub(super) fn flag(&self) -> Result<bool, String> {
-        self.value.get_ref().as_bool().ok_or_else(|| self.must_be("true or false"))
-    }
-
-    pub(super) fn duration(&self) -> Result<Duration, String> {
-        match self.option_value() {
-            Ok(OptionValue::Text(text)) => duration(&text.to_string_lossy()),
-            _ => Err(self.must_be("a number of seconds or a text such as \"30s\"")),
-        }
-    }
-
-    /// The value of an option of the daemon. Numbers stay as written.
-    pub(super) fn option_value(&self) -> Result<OptionValue, String> {
-        match self.value.get_ref() {
-            DeValue::String(text) => Ok(OptionValue::from(text.as_ref())),
-            DeValue::Integer(number) if number.radix() == 10 => Ok(OptionValue::from(number.as_str())),
-            DeValue::Float(number) => Ok(OptionValue::from(number.as_str())),
-            DeValue::Boolean(flag) => Ok(OptionValue::Flag(*flag)),
-            _ => Err(self.must_be("a text, a number, or true or false")),
-        }
-    }
-
-    fn must_be(&self, wanted: &str) -> String {
-        format!("must be {wanted}, not {}", with_article(self.value.get_ref().type_str()))
+        _ => Err(must_be("a text in quotes, or a list of them", value)),
     }
 }
 
-fn with_article(noun: &str) -> String {
-    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
-    format!("{article} {noun}")
+pub(super) fn flag(value: &DeValue<'_>) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| must_be("true or false", value))
+}
+
+pub(super) fn time(value: &DeValue<'_>) -> Result<Duration, String> {
+    match option_value(value) {
+        Ok(OptionValue::Text(text)) => duration(&text.to_string_lossy()),
+        _ => Err(must_be("a number of seconds or a text such as \"30s\"", value)),
+    }
+}
+
+/// The value of an option of the daemon. Numbers stay as written.
+pub(super) fn option_value(value: &DeValue<'_>) -> Result<OptionValue, String> {
+    match value {
+        DeValue::String(text) => Ok(OptionValue::from(text.as_ref())),
+        DeValue::Integer(number) if number.radix() == 10 => Ok(OptionValue::from(number.as_str())),
+        DeValue::Float(number) => Ok(OptionValue::from(number.as_str())),
+        DeValue::Boolean(flag) => Ok(OptionValue::Flag(*flag)),
+        _ => Err(must_be("a text, a number, or true or false", value)),
+    }
+}
+
+fn must_be(wanted: &str, value: &DeValue<'_>) -> String {
+    let found = value.type_str();
+    let article = if found.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("must be {wanted}, not {article} {found}")
 }
