@@ -164,7 +164,8 @@ fn export_threads_exist_only_when_configured() {
         let fake = FakeServer::start(Behaviour::Accept);
         let daemon =
             start_pushing(lab, &fake.address, &["--textfile", file.to_str().expect("the path is UTF-8")]);
-        wait_until(ms(2000), "both threads", || export_threads(&daemon) == ["push", "textfile"]);
+        // The first push prepares its client in a blocking thread, which ends after 10 s without work.
+        wait_until(ms(15_000), "both threads", || export_threads(&daemon) == ["push", "textfile"]);
         daemon.stop();
     });
 }

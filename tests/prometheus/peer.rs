@@ -123,7 +123,7 @@ pub(crate) fn run(program: &str, arguments: &[&str], directory: &Path, input: &[
 pub(crate) const ALERTMANAGER: &str = "prometheus-alertmanager";
 
 pub(crate) fn start_alertmanager(lab: &Lab, port: u16) -> Peer {
-    let config = "route:\n  receiver: nobody\n  group_wait: 0s\nreceivers:\n  - name: nobody\n";
+    let config = "route:\n  receiver: discard\n  group_wait: 0s\nreceivers:\n  - name: discard\n";
     std::fs::write(lab.scratch_path("alertmanager.yml"), config).expect("write a file");
     let arguments = [
         "--config.file=alertmanager.yml".to_owned(),

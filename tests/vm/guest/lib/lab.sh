@@ -4,7 +4,7 @@
 #
 #   10.9.0.1 va ---- 10.9.0.2 a        10.9.1.1 vb ---- 10.9.1.2 b
 
-NOBODY=02:00:00:00:00:99
+UNUSED_ADDRESS=02:00:00:00:00:99
 
 # Hundredths of a second since boot.
 now() {
