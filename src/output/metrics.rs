@@ -82,22 +82,14 @@ impl Renderer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::{ProbeSettings, Status, Time};
-    use std::time::SystemTime;
+    use crate::monitor::Status;
+    use crate::render::samples;
 
     #[test]
     fn a_push_has_all_families_but_those_of_the_process() {
         let push = Some(Arc::new(PushCounters::default()));
         let renderer = Renderer::new(MetricSources { push, ..MetricSources::default() });
-        let snapshot = Snapshot {
-            serial: 1,
-            status: Status::default(),
-            at: Time::default(),
-            wall: SystemTime::UNIX_EPOCH,
-            settings: ProbeSettings::default(),
-            probers: 1,
-            probers_stranded: 0,
-        };
+        let snapshot = samples::snapshot(Status::default());
         let pushed = String::from_utf8(renderer.render_for_push(&snapshot)).unwrap();
         let scraped = String::from_utf8(renderer.render(&snapshot)).unwrap();
         assert!(pushed.contains("\nmountstatus_push_failures_total 0\n"), "{pushed}");

@@ -1,9 +1,10 @@
-//! Mounts and statuses for tests.
+//! Mounts, statuses and snapshots for tests.
 
+use super::Snapshot;
 use crate::monitor::{Failure, Health, LastResponse, MountStatus, ProbeSettings, Reason, Status, Time};
 use platform::{Call, DeviceNumber, Errno, Mount, MountKey, Usage};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub(crate) fn mount(
     path: &str,
@@ -79,5 +80,18 @@ pub(crate) fn status(mounts: Vec<MountStatus>) -> Status {
         in_flight: mounts.iter().filter(|m| m.waiting_since.is_some()).count(),
         mounts,
         ..Status::default()
+    }
+}
+
+/// At 10 s of monitor time and 100 s after the epoch.
+pub(crate) fn snapshot(status: Status) -> Snapshot {
+    Snapshot {
+        serial: 1,
+        status,
+        at: at(10.0),
+        wall: SystemTime::UNIX_EPOCH + Duration::from_secs(100),
+        settings: ProbeSettings::default(),
+        probers: 1,
+        probers_stranded: 0,
     }
 }

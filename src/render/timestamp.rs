@@ -18,7 +18,7 @@ pub fn clock(time: SystemTime) -> String {
 /// RFC 3164's `Nov  2 08:05:09`: local time, the day padded with a space.
 #[must_use]
 pub fn rfc3164(time: SystemTime, zone: &TimeZone) -> String {
-    timestamp(time).to_zoned(zone.clone()).strftime("%b %e %H:%M:%S").to_string()
+    timestamp(time).to_zoned_datetime(zone.clone()).strftime("%b %e %H:%M:%S").to_string()
 }
 
 /// The epoch stands for times beyond the year 9999: the message of a host with a broken clock is still useful.

@@ -68,22 +68,13 @@ pub(super) fn wants_gzip(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::{ProbeSettings, Status, Time};
+    use crate::monitor::Status;
+    use crate::render::samples;
     use std::io::Read as _;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::SystemTime;
 
     fn snapshot(serial: u64) -> Snapshot {
-        let (status, at, wall) = (Status::default(), Time::default(), SystemTime::UNIX_EPOCH);
-        Snapshot {
-            serial,
-            status,
-            at,
-            wall,
-            settings: ProbeSettings::default(),
-            probers: 1,
-            probers_stranded: 0,
-        }
+        Snapshot { serial, ..samples::snapshot(Status::default()) }
     }
 
     #[test]

@@ -1,10 +1,8 @@
 use super::*;
 use crate::monitor::testing::mount;
-use crate::monitor::{
-    Durations, Failure, FsCounters, Health, LastResponse, LastRun, MountStatus, ProbeSettings, Reason,
-    Status, Time,
-};
+use crate::monitor::{Durations, FsCounters, Health, LastResponse, LastRun, MountStatus, Reason};
 use crate::render::Snapshot;
+use crate::render::samples::{self, at, failure, status_of};
 use platform::{Errno, Mount, Usage};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -12,50 +10,17 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-fn at(seconds: u64) -> Time {
-    Time::after_start(Duration::from_secs(seconds))
-}
-
 fn status(key: u64, path: &str, health: Health) -> MountStatus {
-    MountStatus {
-        mount: Arc::new(mount(key, path)),
-        health,
-        since: at(7),
-        last_response: None,
-        waiting_since: None,
-        settings: ProbeSettings::default(),
-    }
+    MountStatus { last_response: None, ..status_of(Arc::new(mount(key, path)), health) }
 }
 
 fn dead(reason: Reason) -> Health {
-    Health::Dead(Failure {
-        reason,
-        errno: None,
-        call: None,
-        waited: Duration::ZERO,
-        blocked_by: None,
-        evidence: None,
-    })
+    Health::Dead(failure(reason, None, 0.0))
 }
 
 fn snapshot(mounts: Vec<MountStatus>) -> Snapshot {
     let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250);
-    let count = |is: fn(&MountStatus) -> bool| mounts.iter().filter(|mount| is(mount)).count();
-    let status = Status {
-        total: count(|mount| mount.health != Health::Hidden),
-        dead: count(|mount| mount.health.failure().is_some()),
-        mounts,
-        ..Status::default()
-    };
-    Snapshot {
-        serial: 1,
-        status,
-        at: at(10),
-        wall,
-        settings: ProbeSettings::default(),
-        probers: 1,
-        probers_stranded: 0,
-    }
+    Snapshot { wall, ..samples::snapshot(samples::status(mounts)) }
 }
 
 fn text(snapshot: &Snapshot) -> String {
@@ -83,7 +48,7 @@ fn families_are_sorted_and_follow_the_naming_conventions() {
 #[test]
 fn each_state_of_a_mount_has_its_series() {
     let usage = Usage { read_only: true, ..Usage::default() };
-    let last = LastResponse { at: at(9), took: Duration::from_millis(250), usage: Some(usage) };
+    let last = LastResponse { at: at(9.0), took: Duration::from_millis(250), usage: Some(usage) };
     let last_response = Some(last);
     let refused = Some(LastResponse { usage: None, ..last });
     let text = text(&snapshot(vec![
@@ -108,7 +73,7 @@ fn each_state_of_a_mount_has_its_series() {
         [("/ok", "1"), ("/slow", "1"), ("/hung", "0"), ("/eio", "0"), ("/denied", "1"), ("/new", "1")]
     {
         assert_eq!(up(path).as_deref(), Some(expected), "{path}");
-        assert_eq!(value("mountstatus_mount_state_since_timestamp_seconds", path).unwrap(), "1699999997.25");
+        assert_eq!(value("mountstatus_mount_state_since_timestamp_seconds", path).unwrap(), "1699999998.25");
     }
     assert_eq!(up("/below"), None);
     assert_eq!(value("mountstatus_mount_slow", "/slow").unwrap(), "1");
@@ -142,7 +107,7 @@ fn counters_and_histograms() {
     let other = FsCounters { fstype: "other".into(), probes: 1, ..FsCounters::default() };
     snapshot.status.counters.by_fstype = vec![other.clone(), one, other];
     snapshot.status.counters.moved = 4;
-    snapshot.status.last_run = Some(LastRun { at: at(8), took: Duration::from_millis(1250) });
+    snapshot.status.last_run = Some(LastRun { at: at(8.0), took: Duration::from_millis(1250) });
     let text = text(&snapshot);
     for line in [
         r#"mountstatus_probe_duration_seconds_bucket{fstype="nfs4",le="0.0005"} 3"#,

@@ -123,7 +123,7 @@ impl StatusPage<'_> {
             notes.push(format!("{found} of {all} mounts match"));
         }
         if found > MAX_ROWS {
-            notes.push(format!("only the first {MAX_ROWS} are shown; use the filter to see others"));
+            notes.push(format!("the first {MAX_ROWS} of {found} are shown; use the filter to see others"));
         }
         notes.join("; ")
     }
@@ -286,22 +286,12 @@ impl fmt::Display for Html<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::ProbeSettings;
-    use crate::render::samples::at;
+    use crate::render::samples::{self, at};
     use crate::render::table::tests::sample;
-    use std::time::{Duration, SystemTime};
 
     #[test]
     fn page_shows_dead_mounts_filtered_rows_and_escapes_text() {
-        let snapshot = Snapshot {
-            serial: 1,
-            status: sample(),
-            at: at(12.0),
-            wall: SystemTime::UNIX_EPOCH + Duration::from_secs(100),
-            settings: ProbeSettings::default(),
-            probers: 1,
-            probers_stranded: 0,
-        };
+        let snapshot = Snapshot { at: at(12.0), ..samples::snapshot(sample()) };
         let page =
             |filter| StatusPage { snapshot: &snapshot, events: &[], last_event: 7, host: "<h>", filter };
         let html = page("").html();
