@@ -23,7 +23,7 @@ impl Daemon<'_> {
                 WAKER => self.process_requests(now),
                 NAMESPACE => self.namespace.schedule_check(now),
                 SIGNALS => self.process_signals(now),
-                COLLECTOR => self.evidence.handle_ready(now),
+                COLLECTOR => self.collector.handle_ready(now),
                 KERNEL_LOG => {
                     for hint in self.kernel_log.read(now) {
                         self.monitor.handle(now, hint);
@@ -39,7 +39,7 @@ impl Daemon<'_> {
             self.notice(Priority::Error, text);
         }
         self.pool.handle_deadline(now);
-        self.evidence.handle_deadline(now);
+        self.collector.handle_deadline(now);
         self.kernel_log.handle_deadline(now);
     }
 
@@ -61,7 +61,7 @@ impl Daemon<'_> {
             match (signal, &self.reloader) {
                 (SIGCHLD, _) => {
                     self.pool.reap_children(now);
-                    self.evidence.reap_children(now);
+                    self.collector.reap_children(now);
                 }
                 (SIGHUP, Some(reloader)) => {
                     self.service_manager.reloading(monotonic_usec());
@@ -88,7 +88,7 @@ impl Daemon<'_> {
                 self.service_manager.ready();
             }
             outputs.reconfigure(loaded, self.monitor.table().clone());
-            self.snapshots.mark_changed();
+            self.snapshot_throttle.mark_changed();
             self.service_manager.mark_changed();
         }
     }
@@ -118,7 +118,8 @@ impl Daemon<'_> {
                 self.monitor.handle(now, input);
             }
         }
-        for event in self.evidence.drain_events() {
+        let events: Vec<CollectorEvent> = self.collector.drain_events().collect();
+        for event in events {
             let input = match event {
                 CollectorEvent::Found { device, evidence } => {
                     Input::EvidenceFound { superblock: device, evidence }
@@ -136,15 +137,17 @@ impl Daemon<'_> {
 
     fn prober_input(&mut self, event: PoolEvent) -> Option<Input> {
         if let PoolEvent::Responded { probe, .. } | PoolEvent::Aborted { probe } = &event {
-            self.evidence.probe_ended(*probe);
+            self.locating.remove(probe);
         }
         if matches!(event, PoolEvent::Notice(_) | PoolEvent::Stranded { .. } | PoolEvent::Freed { .. }) {
-            self.snapshots.mark_changed(); // a snapshot shows how many probers there are
+            self.snapshot_throttle.mark_changed(); // a snapshot shows how many probers there are
         }
         Some(match event {
             PoolEvent::Responded { probe, outcome, took } => Input::ProbeResponded { probe, outcome, took },
             PoolEvent::Stuck { probe, call, elapsed, pid, tid } => {
-                self.evidence.thread_located(probe, pid, tid);
+                if let Some(device) = self.locating.remove(&probe).filter(|_| tid != 0) {
+                    self.collector.inspect_thread(device, pid, tid);
+                }
                 Input::ProbeStuck { probe, call, elapsed }
             }
             PoolEvent::Aborted { probe } => Input::ProbeAborted { probe },

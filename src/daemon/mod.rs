@@ -6,34 +6,34 @@
 //! has already arrived is never too late.
 
 mod clock;
-mod evidence_coordinator;
+mod cost_throttle;
 mod inputs;
 mod kernel_log;
 mod namespace_watch;
 mod options;
-mod snapshot_publisher;
 mod supervision;
 mod table_reader;
 
 pub use options::{EventHandler, Options, ProgressCallback, RunMode, RunResult};
 pub use table_reader::{ReadKind, ReadThrottle};
 
+use crate::children::collector::{CollectRequest, CollectorHandle};
 use crate::children::prober::Pool;
 use crate::config::ConfigReloader;
-use crate::monitor::{Effect, Event, Input, Monitor, ProbeSettings, Time};
+use crate::monitor::{Effect, Event, Input, Monitor, ProbeId, ProbeSettings, Time};
 use crate::output::Report;
 use crate::render::{Priority, Snapshot, status_line};
 use anyhow::Context as _;
 use clock::Clock;
-use evidence_coordinator::EvidenceCoordinator;
+use cost_throttle::CostThrottle;
 use kernel_log::KernelLogWatch;
 use mio::{Events, Interest, Poll, Token, Waker};
 use namespace_watch::NamespaceWatch;
-use platform::MountWatch;
 use platform::service::ServiceManager;
+use platform::{DeviceNumber, MountWatch};
+use rustc_hash::FxHashMap;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
-use snapshot_publisher::SnapshotPublisher;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -52,6 +52,10 @@ const COLLECTOR: Token = Token(1 << 20);
 const KERNEL_LOG: Token = Token((1 << 20) + 1);
 /// Readiness events processed in one turn; more wait for the next.
 const MAX_EVENTS_PER_TURN: usize = 64;
+/// Between two snapshots: pages and gateways show a hang well within a second of its detection.
+const MIN_SNAPSHOT_INTERVAL: Duration = Duration::from_millis(200);
+/// Snapshots take at most one part in twenty of a core.
+const SNAPSHOT_COST_FACTOR: u32 = 20;
 /// How often progress is shown.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -65,9 +69,12 @@ pub struct Daemon<'a> {
     settings: ProbeSettings,
     monitor: Monitor,
     pool: Pool,
-    evidence: EvidenceCoordinator,
+    collector: CollectorHandle,
+    /// Probes about whose stuck threads the collector is to be told.
+    locating: FxHashMap<ProbeId, DeviceNumber>,
     kernel_log: KernelLogWatch,
-    snapshots: SnapshotPublisher,
+    snapshot_throttle: CostThrottle,
+    snapshot_serial: u64,
     service_manager: ServiceNotifier,
     handler: EventHandler<'a>,
     reloader: Option<ConfigReloader>,
@@ -107,7 +114,7 @@ impl<'a> Daemon<'a> {
         if let Some(outputs) = handler.outputs() {
             outputs.state().set_waker(Arc::clone(&waker));
         }
-        let evidence = EvidenceCoordinator::new(registry()?, COLLECTOR)
+        let collector = CollectorHandle::new(registry()?, COLLECTOR, None)
             .context("cannot prepare the collection of evidence")?;
         let kernel_log = KernelLogWatch::new(registry()?, KERNEL_LOG);
         let mut pool = Pool::new(registry()?, FIRST_PROBER, None).context("cannot prepare probers")?;
@@ -125,9 +132,11 @@ impl<'a> Daemon<'a> {
             settings: options.settings,
             monitor: Monitor::new(options.monitor, options.seed),
             pool,
-            evidence,
+            collector,
+            locating: FxHashMap::default(),
             kernel_log,
-            snapshots: SnapshotPublisher::default(),
+            snapshot_throttle: CostThrottle::new(MIN_SNAPSHOT_INTERVAL, SNAPSHOT_COST_FACTOR),
+            snapshot_serial: 0,
             service_manager: ServiceNotifier::new(None),
             handler,
             reloader: None,
@@ -195,6 +204,7 @@ impl<'a> Daemon<'a> {
         }
         self.monitor.handle(now, Input::TableUpdate(table));
         self.service_manager.ready();
+        self.mark_changed();
         Ok(now)
     }
 
@@ -217,7 +227,7 @@ impl<'a> Daemon<'a> {
             namespace_ended: self.namespace_ended,
         };
         self.pool.shutdown();
-        self.evidence.shutdown();
+        self.collector.shutdown();
         // The process ends: freeing thousands of mounts one by one would only cost time. But an open table keeps the mounts
         // of a namespace that has ended.
         std::mem::forget(self.monitor);
@@ -236,12 +246,12 @@ impl<'a> Daemon<'a> {
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        let snapshots = self.handler.outputs().and_then(|_| self.snapshots.next_deadline());
+        let snapshots = self.handler.outputs().and_then(|_| self.snapshot_throttle.next_deadline());
         let deadlines = [
             self.monitor.next_deadline(),
             self.table_reader.next_deadline(),
             self.pool.next_deadline(),
-            self.evidence.next_deadline(),
+            self.collector.next_deadline(),
             self.kernel_log.next_deadline(),
             snapshots,
             self.service_manager.next_deadline(),
@@ -261,8 +271,8 @@ impl<'a> Daemon<'a> {
                 self.execute(now, effect);
             }
             self.pool.flush(now);
-            self.evidence.flush(now);
-            if !has_acted && !self.pool.has_events() && !self.evidence.has_events() {
+            self.collector.flush(now);
+            if !has_acted && !self.pool.has_events() && !self.collector.has_events() {
                 break;
             }
         }
@@ -277,12 +287,13 @@ impl<'a> Daemon<'a> {
             Effect::StartProbe { probe, target } => self.pool.start(probe, &target),
             Effect::ConfirmHang { probe } => self.pool.confirm(probe),
             Effect::AbandonProbe { probe } => {
-                self.evidence.probe_ended(probe);
+                self.locating.remove(&probe);
                 self.pool.abandon(probe);
             }
             Effect::CollectEvidence { mount, mount_ids, probe, alone, patience } => {
-                self.evidence.collect(now, &mount, &mount_ids, probe, alone, patience);
+                self.collector.collect(now, CollectRequest::new(&mount, &mount_ids, alone, patience));
                 if let Some(probe) = probe {
+                    self.locating.insert(probe, mount.device_number);
                     self.pool.locate(probe);
                 }
             }
@@ -290,7 +301,7 @@ impl<'a> Daemon<'a> {
                 self.mark_changed();
                 if let Event::Run { .. } = event {
                     self.has_run = true;
-                    self.snapshots.run_completed(now);
+                    self.snapshot_throttle.mark_changed_now(now); // what readers wait for
                     self.namespace.schedule_check(now); // for kernels that do not signal its end
                 }
                 self.handler.report(Report::Event(event));
@@ -301,16 +312,17 @@ impl<'a> Daemon<'a> {
     fn publish_snapshot(&mut self, now: Time) {
         let Some(outputs) = self.handler.outputs() else { return };
         outputs.state().tick();
-        if self.snapshots.take_due(now) {
+        if self.snapshot_throttle.is_due(now) {
+            self.snapshot_serial += 1;
             let begun = self.clock.now();
             outputs.publish(self.snapshot(now));
-            self.snapshots.set_cost(now, self.clock.now() - begun);
+            self.snapshot_throttle.finish(now, self.clock.now() - begun);
         }
     }
 
     fn snapshot(&self, now: Time) -> Arc<Snapshot> {
         Arc::new(Snapshot {
-            serial: self.snapshots.serial(),
+            serial: self.snapshot_serial,
             status: self.monitor.status(),
             at: now,
             wall: SystemTime::now(),
@@ -334,7 +346,7 @@ impl<'a> Daemon<'a> {
 
     /// The snapshot and the status line are out of date.
     fn mark_changed(&mut self) {
-        self.snapshots.mark_changed();
+        self.snapshot_throttle.mark_changed();
         self.service_manager.mark_changed();
     }
 

@@ -2,6 +2,7 @@
 //! line. Sent by the loop itself, which is what they vouch for. Sending never waits: what the manager does not take now is
 //! pending.
 
+use super::cost_throttle::CostThrottle;
 use crate::monitor::Time;
 use platform::service::ServiceManager;
 use std::io::{self, ErrorKind};
@@ -10,7 +11,7 @@ use std::time::Duration;
 /// Between two status lines.
 const MIN_STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// With very many mounts the status line costs milliseconds: at most one part in a hundred of a core.
-const STATUS_INTERVAL_PER_COST: u32 = 100;
+const STATUS_COST_FACTOR: u32 = 100;
 /// After the manager did not take a message.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Signs of life for each watchdog timeout: one may be late.
@@ -23,8 +24,7 @@ pub(super) struct ServiceNotifier {
     pending: [Option<String>; 3],
     /// The last status line that was sent.
     status: String,
-    is_status_outdated: bool,
-    status_not_before: Time,
+    status_throttle: CostThrottle,
     send_not_before: Time,
     /// An error was returned and nothing was sent since.
     is_failing: bool,
@@ -47,8 +47,7 @@ impl ServiceNotifier {
             watchdog_due,
             pending: Default::default(),
             status: String::new(),
-            is_status_outdated: false,
-            status_not_before: Time::default(),
+            status_throttle: CostThrottle::new(MIN_STATUS_INTERVAL, STATUS_COST_FACTOR),
             send_not_before: Time::default(),
             is_failing: false,
         }
@@ -57,7 +56,7 @@ impl ServiceNotifier {
     /// At the start, and when a reload is over, whether the configuration was applied or refused.
     pub(super) fn ready(&mut self) {
         self.set(State::Ready, "READY=1".to_owned());
-        self.is_status_outdated = true;
+        self.status_throttle.mark_changed();
     }
 
     /// The manager recognises its own request by the time.
@@ -69,7 +68,7 @@ impl ServiceNotifier {
     pub(super) fn stopping(&mut self) {
         self.pending = Default::default();
         self.set(State::Stopping, "STOPPING=1\nSTATUS=Stopping".to_owned());
-        self.is_status_outdated = false;
+        self.status_throttle = CostThrottle::new(MIN_STATUS_INTERVAL, STATUS_COST_FACTOR);
         self.send_not_before = Time::default();
     }
 
@@ -79,13 +78,13 @@ impl ServiceNotifier {
 
     /// The status line may be out of date.
     pub(super) fn mark_changed(&mut self) {
-        self.is_status_outdated = true;
+        self.status_throttle.mark_changed();
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
         self.manager.as_ref()?;
         let state = self.pending.iter().any(Option::is_some).then_some(self.send_not_before);
-        let status = self.is_status_outdated.then_some(self.status_not_before.max(self.send_not_before));
+        let status = self.status_throttle.next_deadline().map(|at| at.max(self.send_not_before));
         [state, status, self.watchdog_due].into_iter().flatten().min()
     }
 
@@ -127,15 +126,13 @@ impl ServiceNotifier {
                 *pending = None;
             }
         }
-        if self.is_status_outdated && self.status_not_before <= now {
+        if self.status_throttle.is_due(now) {
             let (status, cost) = status();
-            self.status_not_before =
-                now + MIN_STATUS_INTERVAL.max(cost.saturating_mul(STATUS_INTERVAL_PER_COST));
             if status != self.status {
                 manager.send(&format!("STATUS={status}"))?;
                 self.status = status;
             }
-            self.is_status_outdated = false;
+            self.status_throttle.finish(now, cost);
         }
         Ok(())
     }
@@ -214,15 +211,6 @@ mod tests {
         lab.0.mark_changed();
         assert_eq!(lab.send(3_000, "b"), NOTHING);
         assert_eq!(lab.0.next_deadline(), None);
-    }
-
-    #[test]
-    fn expensive_status_is_made_rarely() {
-        let mut lab = Lab::new(None);
-        lab.0.ready();
-        lab.0.send_due(at(0), || ("a".into(), Duration::from_millis(50))).unwrap();
-        lab.0.mark_changed();
-        assert_eq!(lab.0.next_deadline(), Some(at(5_000)));
     }
 
     #[test]

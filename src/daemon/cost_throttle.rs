@@ -1,0 +1,76 @@
+//! When something that costs more the more mounts there are is made anew: soon after a change, but so seldom that it takes
+//! only a small share of a core.
+
+use crate::monitor::Time;
+use std::time::Duration;
+
+pub(super) struct CostThrottle {
+    min_interval: Duration,
+    /// The interval in units of the cost.
+    cost_factor: u32,
+    is_outdated: bool,
+    not_before: Time,
+}
+
+impl CostThrottle {
+    pub(super) fn new(min_interval: Duration, cost_factor: u32) -> CostThrottle {
+        CostThrottle { min_interval, cost_factor, is_outdated: false, not_before: Time::default() }
+    }
+
+    pub(super) fn mark_changed(&mut self) {
+        self.is_outdated = true;
+    }
+
+    /// A change that must not wait.
+    pub(super) fn mark_changed_now(&mut self, now: Time) {
+        self.is_outdated = true;
+        self.not_before = self.not_before.min(now);
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        self.is_outdated.then_some(self.not_before)
+    }
+
+    pub(super) fn is_due(&self, now: Time) -> bool {
+        self.next_deadline().is_some_and(|at| at <= now)
+    }
+
+    /// It was made anew.
+    pub(super) fn finish(&mut self, now: Time, cost: Duration) {
+        self.is_outdated = false;
+        self.not_before = now + self.min_interval.max(cost.saturating_mul(self.cost_factor));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Time {
+        Time::after_start(Duration::from_millis(ms))
+    }
+
+    fn throttle(cost: Duration) -> CostThrottle {
+        let mut throttle = CostThrottle::new(Duration::from_millis(200), 20);
+        throttle.mark_changed();
+        assert!(throttle.is_due(at(0)));
+        throttle.finish(at(0), cost);
+        assert_eq!(throttle.next_deadline(), None);
+        throttle.mark_changed();
+        throttle
+    }
+
+    #[test]
+    fn changes_within_the_interval_are_delayed_to_its_end() {
+        let throttle = throttle(Duration::from_millis(1));
+        assert!(!throttle.is_due(at(199)) && throttle.is_due(at(200)));
+    }
+
+    #[test]
+    fn expensive_results_are_rare_but_urgent_changes_do_not_wait() {
+        let mut throttle = throttle(Duration::from_millis(50));
+        assert_eq!(throttle.next_deadline(), Some(at(1000)));
+        throttle.mark_changed_now(at(300));
+        assert!(throttle.is_due(at(300)));
+    }
+}
