@@ -20,7 +20,7 @@ pub struct Expected {
     pub mountpoint: PathBuf,
     /// What is to be mounted there, as far as it is known: `nfs4 from nas:/export`, or empty.
     pub what: String,
-    /// What demands it, for people: a file and a line.
+    /// Where it is configured: a file and a line.
     pub origin: String,
     matches: MountMatcher,
 }

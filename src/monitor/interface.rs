@@ -66,7 +66,7 @@ pub enum Effect {
         probe: ProbeId,
         target: Arc<Target>,
     },
-    /// This probe is past its deadline: ask its prober whether it is inside a call.
+    /// This probe is past its deadline: let its prober confirm that it is inside a call.
     ConfirmHang {
         probe: ProbeId,
     },

@@ -24,7 +24,7 @@ struct Hint {
 }
 
 impl ServerHints {
-    /// Is this hint news? It is remembered then.
+    /// Is this hint new? Then it is remembered.
     pub(super) fn is_new(&mut self, now: Time, server: &[u8], responds: bool) -> bool {
         self.recent.retain(|hint| now.since(hint.at) < HINT_INTERVAL);
         let is_known = self.recent.iter().any(|hint| hint.server == server && hint.responds == responds);

@@ -4,8 +4,8 @@ use crate::monitor::{LastResponse, Time};
 use platform::{Call, Errno, ProbeOutcome, Usage};
 use std::time::Duration;
 
-/// Inconclusive outcomes in a row before they count as a failure: nobody interrupts every probe, and on a machine that
-/// is short of memory for so long other mounts fail too.
+/// Inconclusive outcomes in a row that count as a failure: it is unlikely that each probe is interrupted, or that the
+/// machine lacks memory each time.
 const MAX_INCONCLUSIVE: u32 = 3;
 /// Probes in a row that reach another mount before the mount counts as hidden.
 const MAX_WRONG_MOUNT: u32 = 2;
@@ -19,7 +19,7 @@ pub(crate) enum Classification {
     /// of its timeout would fail and recover all the time.
     TooLate,
     Failed(Call, Errno),
-    /// The kernel refused before asking the storage.
+    /// The kernel refused the probe, so the storage was not reached.
     Denied(Call, Errno),
     /// The path leads to another mount, so the table is out of date.
     WrongMount,
@@ -53,7 +53,7 @@ pub(crate) fn classify(outcome: &ProbeOutcome, context: Context) -> Classificati
             // A server without this call has responded.
             Errno::ENOSYS | Errno::EOPNOTSUPP if context.is_late => Classification::TooLate,
             Errno::ENOSYS | Errno::EOPNOTSUPP => Classification::Alive(None),
-            // The kernel itself refuses, or cannot handle the path: the storage was not asked.
+            // The kernel itself refuses, or cannot handle the path: the storage was not reached.
             Errno::EACCES | Errno::EPERM | Errno::ENAMETOOLONG => Classification::Denied(call, errno),
             // `umount -f` interrupts a probe with 512 (NFS), a signal with EINTR; the machine lacks memory or files.
             Errno::EINTR | Errno::RESTART | Errno::ENOMEM | Errno::ENFILE | Errno::EMFILE

@@ -28,7 +28,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Every reason, in the order of lists for people.
+    /// Every reason, in the order in which lists show them.
     pub const ALL: [Reason; 6] = [
         Reason::Hung,
         Reason::Stale,
@@ -111,7 +111,7 @@ pub enum Health {
     Slow,
     /// Hung or failed.
     Dead(Failure),
-    /// The kernel refused the probe without asking the storage: nothing is known.
+    /// The kernel refused the probe, so the storage was not reached: nothing is known.
     Denied(Errno),
     /// Another mount is over it: known and shown, but not probed.
     Hidden,

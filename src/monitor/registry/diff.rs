@@ -27,13 +27,7 @@ pub fn diff(before: &MountTable, after: &MountTable) -> Vec<Change> {
         match (old.peek(), new.peek()) {
             (Some(a), Some(b)) if a.key == b.key => {
                 if !Arc::ptr_eq(a, b) && a != b {
-                    // Without unique ids a key can be reused at once: another superblock is another mount.
-                    if a.device_number == b.device_number {
-                        compare(a, b, &mut changed);
-                    } else {
-                        disappeared.push(Change::Unmounted(Arc::clone(a)));
-                        appeared.push(Change::Mounted(Arc::clone(b)));
-                    }
+                    compare(a, b, &mut disappeared, &mut changed, &mut appeared);
                 }
                 old.next();
                 new.next();
@@ -54,7 +48,19 @@ pub fn diff(before: &MountTable, after: &MountTable) -> Vec<Change> {
     disappeared
 }
 
-fn compare(a: &Arc<Mount>, b: &Arc<Mount>, changed: &mut Vec<Change>) {
+fn compare(
+    a: &Arc<Mount>,
+    b: &Arc<Mount>,
+    disappeared: &mut Vec<Change>,
+    changed: &mut Vec<Change>,
+    appeared: &mut Vec<Change>,
+) {
+    // Without unique ids a key can be reused at once: another superblock is another mount.
+    if a.device_number != b.device_number {
+        disappeared.push(Change::Unmounted(Arc::clone(a)));
+        appeared.push(Change::Mounted(Arc::clone(b)));
+        return;
+    }
     if (&a.mountpoint, a.parent, &a.root, a.id) != (&b.mountpoint, b.parent, &b.root, b.id) {
         changed.push(Change::Moved { before: Arc::clone(a), after: Arc::clone(b) });
     }

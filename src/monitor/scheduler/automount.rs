@@ -1,6 +1,6 @@
 //! Mounts that an automounter unmounts when they are idle. A probe walks the trigger's path, and the kernel counts that as
-//! use: probed at each run, such a mount would never expire. So it is probed so rarely that the automounter finds it idle
-//! in between, if nobody else uses it.
+//! use: probed at each run, such a mount would never expire. So it is probed so rarely that the automounter can find it
+//! idle in between.
 
 use std::time::Duration;
 

@@ -14,7 +14,7 @@ const MAX_IN_WINDOW: usize = 256;
 const WINDOW_GRACE: Duration = Duration::from_millis(20);
 /// Probes without a response, abandoned ones included: each is a thread of about 37 KiB, so 150 MiB at worst.
 const MAX_UNANSWERED: usize = 4096;
-/// A prober that does not say whether an overdue probe is stuck is asked again after this time.
+/// If a prober does not say whether an overdue probe is stuck, the question is repeated after this time.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ enum Phase {
     InWindow,
     /// Waits longer than the grace.
     Overdue,
-    /// Past its deadline; the prober was asked whether it is stuck.
+    /// Past its deadline; its prober is to confirm that it is stuck.
     Confirming,
     /// Its prober is to be killed.
     Abandoned,
