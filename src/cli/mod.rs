@@ -71,12 +71,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         Some(("status", matches)) => status(matches).map_err(fail),
         Some(("watch", matches)) => watch(matches).map_err(fail),
         Some(("diagnose", matches)) => diagnose(matches).map_err(fail),
-        Some(("man", matches)) => {
-            Err(Exit::success(manual::page(match value::<String>(matches, "section") {
-                Some(section) if section == "5" => Page::File,
-                _ => Page::Program,
-            })))
-        }
+        Some(("man", matches)) => Err(Exit::success(manual_page(matches))),
         Some((_, matches)) => Err(Exit::success(completions(matches))),
     }
 }
@@ -148,6 +143,11 @@ fn daemon_source(matches: &ArgMatches) -> ConfigSource {
 fn socket(matches: &ArgMatches, config: &Config) -> PathBuf {
     let configured = || config.http.socket.path().map_or_else(|| DEFAULT_SOCKET.into(), PathBuf::from);
     value(matches, "socket").unwrap_or_else(configured)
+}
+
+fn manual_page(matches: &ArgMatches) -> String {
+    let section: Option<String> = value(matches, "section");
+    manual::page(if section.as_deref() == Some("5") { Page::File } else { Page::Program })
 }
 
 fn completions(matches: &ArgMatches) -> String {

@@ -140,3 +140,82 @@ impl ConfigBuilder {
         self.diagnostics.push(diagnostic);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each option with its value and layer.
+    fn build(values: &[(&str, OptionValue, Origin)]) -> Result<Config, Vec<String>> {
+        let mut builder = ConfigBuilder::new("/c".into());
+        for (key, value, origin) in values {
+            let option = options().find(|option| option.key == *key).unwrap();
+            builder.set(option, value, origin.clone()).unwrap();
+        }
+        let lines = |problems: Vec<Diagnostic>| problems.iter().map(Diagnostic::to_string).collect();
+        builder.build(Path::new("/here")).map_err(lines)
+    }
+
+    fn in_file(line: usize) -> Origin {
+        Origin::File(Location { file: "/c".into(), line: Some(line) })
+    }
+
+    #[test]
+    fn last_layer_counts_and_its_origin_is_kept() {
+        let config = build(&[
+            ("timeout", "5".into(), in_file(1)),
+            ("timeout", "0.5".into(), Origin::CommandLine),
+            ("once_only", OptionValue::Flag(true), in_file(2)),
+        ])
+        .unwrap();
+        assert_eq!((config.settings.timeout.as_millis(), config.once_only), (500, true));
+        assert_eq!(config.settings.slow_after.as_millis(), 500, "the default is at most the timeout");
+        assert_eq!(config.origin("timeout"), &Origin::CommandLine);
+        assert_eq!(config.origin("once_only"), &in_file(2));
+        assert_eq!(config.origin("syslog"), &Origin::Default);
+        let lines: Vec<String> = config.options.iter().map(ToString::to_string).collect();
+        assert!(
+            lines.contains(&"timeout = 0.5".to_owned())
+                && lines.contains(&"# textfile is not set".to_owned())
+        );
+    }
+
+    #[test]
+    fn relative_paths_start_in_the_directory() {
+        let config = build(&[
+            ("expect_fstab", "fstab".into(), in_file(1)),
+            ("textfile", "../m.prom".into(), Origin::CommandLine),
+        ])
+        .unwrap();
+        assert_eq!(config.fstab, Some("/here/fstab".into()));
+        assert_eq!(config.metrics.textfile, Some("/m.prom".into()));
+    }
+
+    #[test]
+    fn conflicts_are_reported_where_the_option_is_set() {
+        let (delete, once) =
+            (("push_delete_on_exit", OptionValue::Flag(true)), ("once_only", OptionValue::Flag(true)));
+        let gateway = ("prometheus_push_gateway", OptionValue::from("h"), in_file(1));
+        let with = |delete_origin: Origin, once_origin: Origin| {
+            build(&[
+                gateway.clone(),
+                (delete.0, delete.1.clone(), delete_origin),
+                (once.0, once.1.clone(), once_origin),
+            ])
+        };
+        let push = with(in_file(2), Origin::CommandLine).unwrap().metrics.push.unwrap();
+        assert!(!push.delete_on_exit, "a single run with the file of the daemon deletes nothing");
+        assert_eq!(
+            with(in_file(2), in_file(3)).unwrap_err(),
+            ["/c:2: push_delete_on_exit cannot be used with once_only"]
+        );
+        assert_eq!(
+            with(Origin::CommandLine, in_file(3)).unwrap_err(),
+            ["--push-delete-on-exit cannot be used with --once-only"]
+        );
+        assert_eq!(
+            build(&[("push_ca_file", "x".into(), in_file(4))]).unwrap_err(),
+            ["/c:4: push_ca_file needs prometheus_push_gateway"]
+        );
+    }
+}
