@@ -2,23 +2,20 @@
 //! has a thread of its own, which may block.
 
 use super::LogFn;
-use super::http_client::executor;
 use super::metrics::{MetricSources, Renderer};
 use super::publish_gate::PublishGate;
 use super::push::{PushCounters, PushExporter, PushSettings};
 use super::textfile::TextFileExporter;
+use super::worker_thread::{Signals, WorkerThread};
 use super::{SharedState, Sink};
 use crate::backoff::Backoff;
 use crate::render::{Priority, Snapshot};
 use std::io;
 use std::mem::{Discriminant, discriminant};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
-use tokio::sync::Notify;
-use tokio::time::sleep_until;
 
 /// Which exporters there are.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -77,7 +74,7 @@ pub(super) enum ExportError {
 
 /// The running exporters.
 #[derive(Debug, Default)]
-pub struct Exporters(Vec<ExporterThread>);
+pub struct Exporters(Vec<(Arc<Signals>, WorkerThread)>);
 
 impl Exporters {
     /// Starts a thread for each exporter.
@@ -92,10 +89,10 @@ impl Exporters {
     ) -> io::Result<Exporters> {
         let mut threads = Vec::new();
         if let Some(push) = &settings.push {
-            threads.push(ExporterThread::start(PushExporter::new(push, renderer), state, log)?);
+            threads.push(Worker::start(PushExporter::new(push, renderer), state, log)?);
         }
         if let Some(path) = &settings.textfile {
-            threads.push(ExporterThread::start(TextFileExporter::new(path, renderer), state, log)?);
+            threads.push(Worker::start(TextFileExporter::new(path, renderer), state, log)?);
         }
         Ok(Exporters(threads))
     }
@@ -103,18 +100,15 @@ impl Exporters {
     /// Whether all threads have ended.
     #[must_use]
     pub fn have_ended(&self) -> bool {
-        self.0.iter().all(ExporterThread::has_ended)
+        self.0.iter().all(|(_, thread)| thread.has_ended())
     }
 
     /// Stops all exporters, and waits for their ends at most so long. A push is cancelled, the group in the gateway is
     /// deleted if that is configured, and a file is written to its end.
     pub fn stop(&self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
-        self.0.iter().for_each(ExporterThread::begin_stop);
-        for thread in &self.0 {
-            // Nothing is ever sent: the channel is disconnected at the end.
-            let _ = thread.ended().recv_timeout(deadline.saturating_duration_since(Instant::now()));
-        }
+        self.0.iter().for_each(|(signals, _)| signals.stop());
+        self.0.iter().for_each(|(_, thread)| thread.wait(deadline));
     }
 
     /// Exports one snapshot, for a single run of the daemon. Failures are logged.
@@ -143,92 +137,21 @@ impl Exporters {
     }
 }
 
-/// Gets the line to log, if the export failed. The second value is the line if there is no result in time.
+/// The channel gets the line to log, if the export fails. The second value is the line if there is no result in time.
 type OnceResult = (mpsc::Receiver<Option<String>>, String);
 
 fn start_once<E: Exporter>(mut exporter: E, snapshot: &Arc<Snapshot>) -> io::Result<OnceResult> {
     let (result, exported) = mpsc::channel();
     let timeout_line = exporter.failure_line(&ExportError::Failed("no response in time".to_owned()));
     let snapshot = Arc::clone(snapshot);
-    spawn::<E>(move |runtime| {
+    WorkerThread::start(E::NAME, WorkerThread::runtime(1)?, move |runtime| {
         let error = runtime.block_on(exporter.export(&snapshot)).err();
         let _ = result.send(error.map(|error| exporter.failure_line(&error)));
     })?;
     Ok((exported, timeout_line))
 }
 
-fn spawn<E: Exporter>(run: impl FnOnce(&Runtime) + Send + 'static) -> io::Result<()> {
-    let runtime = executor(1)?;
-    let run = move || {
-        run(&runtime);
-        runtime.shutdown_background(); // a lookup of a name may hang
-    };
-    std::thread::Builder::new().name(E::NAME.into()).spawn(run).map(drop)
-}
-
-/// The handle of one exporter.
-#[derive(Debug)]
-struct ExporterThread {
-    signals: Arc<Signals>,
-    /// Disconnected when the thread has ended.
-    ended: Mutex<mpsc::Receiver<()>>,
-}
-
-#[derive(Debug, Default)]
-struct Signals {
-    wake: Notify,
-    is_stopping: AtomicBool,
-}
-
-impl Signals {
-    fn is_stopping(&self) -> bool {
-        self.is_stopping.load(Ordering::Acquire)
-    }
-
-    async fn stopped(&self) {
-        while !self.is_stopping() {
-            self.wake.notified().await;
-        }
-    }
-}
-
-impl ExporterThread {
-    fn start<E: Exporter>(exporter: E, state: &SharedState, log: &LogFn) -> io::Result<ExporterThread> {
-        let signals = Arc::new(Signals::default());
-        let (end, ended) = mpsc::channel();
-        let worker = Worker {
-            backoff: exporter.backoff(),
-            exporter,
-            state: state.clone(),
-            log: Arc::clone(log),
-            signals: Arc::clone(&signals),
-            gate: PublishGate::default(),
-            not_before: Instant::now(),
-            logged: None,
-        };
-        spawn::<E>(move |runtime| {
-            runtime.block_on(worker.run());
-            drop(end);
-        })?;
-        state.subscribe(&signals, |signals| signals.wake.notify_one());
-        Ok(ExporterThread { signals, ended: Mutex::new(ended) })
-    }
-
-    fn begin_stop(&self) {
-        self.signals.is_stopping.store(true, Ordering::Release);
-        self.signals.wake.notify_one();
-    }
-
-    fn has_ended(&self) -> bool {
-        self.ended().try_recv() == Err(mpsc::TryRecvError::Disconnected)
-    }
-
-    fn ended(&self) -> MutexGuard<'_, mpsc::Receiver<()>> {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The thread's side.
+/// The task of an exporter's thread.
 struct Worker<E> {
     exporter: E,
     state: SharedState,
@@ -242,6 +165,24 @@ struct Worker<E> {
 }
 
 impl<E: Exporter> Worker<E> {
+    fn start(exporter: E, state: &SharedState, log: &LogFn) -> io::Result<(Arc<Signals>, WorkerThread)> {
+        let signals = Arc::new(Signals::default());
+        let worker = Worker {
+            backoff: exporter.backoff(),
+            exporter,
+            state: state.clone(),
+            log: Arc::clone(log),
+            signals: Arc::clone(&signals),
+            gate: PublishGate::default(),
+            not_before: Instant::now(),
+            logged: None,
+        };
+        let run = |runtime: &Runtime| runtime.block_on(worker.run());
+        let thread = WorkerThread::start(E::NAME, WorkerThread::runtime(1)?, run)?;
+        state.subscribe(&signals, |signals| signals.wake());
+        Ok((signals, thread))
+    }
+
     async fn run(mut self) {
         let signals = Arc::clone(&self.signals);
         while let Some(snapshot) = self.next_snapshot().await {
@@ -260,12 +201,9 @@ impl<E: Exporter> Worker<E> {
     async fn next_snapshot(&self) -> Option<Arc<Snapshot>> {
         while !self.signals.is_stopping() {
             match self.state.latest().filter(|snapshot| self.gate.is_due(snapshot)) {
-                None => self.signals.wake.notified().await,
+                None => self.signals.woken(None).await,
                 Some(snapshot) if self.not_before <= Instant::now() => return Some(snapshot),
-                Some(_) => tokio::select! {
-                    () = self.signals.wake.notified() => {}
-                    () = sleep_until(self.not_before.into()) => {}
-                },
+                Some(_) => self.signals.woken(Some(self.not_before)).await,
             }
         }
         None

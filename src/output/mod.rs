@@ -20,6 +20,7 @@ pub mod stderr;
 pub mod syslog;
 pub mod textfile;
 mod token_bucket;
+mod worker_thread;
 
 pub use ::syslog::Facility;
 pub use dispatcher::Dispatcher;

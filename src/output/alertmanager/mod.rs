@@ -11,7 +11,8 @@ mod tests;
 pub use settings::{ALERTMANAGER, AlertmanagerSettings, DEFAULT_REFRESH};
 
 use super::LogFn;
-use super::http_client::{CachedClient, backoff, executor, host_name};
+use super::http_client::{CachedClient, backoff, host_name};
+use super::worker_thread::{Signals, WorkerThread};
 use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::monitor::Event;
@@ -22,10 +23,9 @@ use reqwest::header::HeaderValue;
 use set::{AlertSet, EXPIRES_AFTER_REFRESHES};
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::Notify;
-use tokio::time::sleep_until;
+use tokio::runtime::Runtime;
 
 /// A request without a response by then is given up.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,13 +38,12 @@ const MAX_RETRY: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct AlertmanagerClient {
     shared: Arc<Shared>,
-    /// Disconnected when the thread has ended; none before it was started.
-    ended: Arc<Mutex<Option<mpsc::Receiver<()>>>>,
+    thread: Arc<Mutex<Option<WorkerThread>>>,
 }
 
 struct Shared {
     state: Mutex<State>,
-    wake: Notify,
+    signals: Signals,
     idle: Condvar,
     log: LogFn,
 }
@@ -56,16 +55,15 @@ struct State {
     is_configured: bool,
     /// Whether there is nothing to send but refreshes.
     is_idle: bool,
-    is_stopping: bool,
     stats: AlertmanagerStats,
 }
 
 impl AlertmanagerClient {
-    /// A client that starts its thread with the first update whose configuration has an Alertmanager.
     #[must_use]
     pub fn new(log: LogFn) -> AlertmanagerClient {
-        let shared = Shared { state: Mutex::default(), wake: Notify::new(), idle: Condvar::new(), log };
-        AlertmanagerClient { shared: Arc::new(shared), ended: Arc::default() }
+        let (signals, idle) = (Signals::default(), Condvar::new());
+        let shared = Shared { state: Mutex::default(), signals, idle, log };
+        AlertmanagerClient { shared: Arc::new(shared), thread: Arc::default() }
     }
 
     /// Makes the alerts those of this snapshot and configuration. Never blocks: an update that the thread has not
@@ -74,19 +72,20 @@ impl AlertmanagerClient {
     /// # Errors
     /// The thread could not be started.
     pub fn update(&self, snapshot: &Arc<Snapshot>, config: &Arc<Config>) -> io::Result<()> {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        if ended.is_none() {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.is_none() {
             if config.alertmanager.is_none() {
                 return Ok(());
             }
-            *ended = Some(start_thread(&self.shared)?);
+            let worker = Worker::new(&self.shared);
+            let run = |runtime: &Runtime| runtime.block_on(worker.run());
+            *thread = Some(WorkerThread::start("alertmanager", WorkerThread::runtime(1)?, run)?);
         }
         let mut state = self.shared.lock();
         state.update = Some((Arc::clone(snapshot), Arc::clone(config)));
         state.is_configured = config.alertmanager.is_some();
         state.is_idle = false;
-        drop(state);
-        self.shared.wake.notify_one();
+        self.shared.signals.wake();
         Ok(())
     }
 
@@ -105,13 +104,12 @@ impl AlertmanagerClient {
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// Stops the thread, and waits for its end at most so long. Alerts are not resolved: they expire, or the next
-    /// daemon goes on with them.
+    /// Stops the thread, and waits for its end at most until the timeout. Alerts are not resolved: they expire, or the
+    /// next daemon goes on with them.
     pub fn stop(&self, timeout: Duration) {
-        self.shared.lock().is_stopping = true;
-        self.shared.wake.notify_one();
-        if let Some(ended) = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            let _ = ended.recv_timeout(timeout); // nothing is ever sent: it is disconnected at the end
+        self.shared.signals.stop();
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            thread.wait(Instant::now() + timeout);
         }
     }
 }
@@ -126,30 +124,6 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    async fn stopped(&self) {
-        while !self.lock().is_stopping {
-            self.wake.notified().await;
-        }
-    }
-}
-
-fn start_thread(shared: &Arc<Shared>) -> io::Result<mpsc::Receiver<()>> {
-    let runtime = executor(1)?;
-    let (end, ended) = mpsc::channel();
-    let worker = Worker {
-        shared: Arc::clone(shared),
-        target: None,
-        alerts: AlertSet::default(),
-        backoff: backoff(FIRST_RETRY, MAX_RETRY),
-        is_overflow_logged: false,
-    };
-    std::thread::Builder::new().name("alertmanager".into()).spawn(move || {
-        runtime.block_on(worker.run());
-        drop(end);
-        runtime.shutdown_background(); // a lookup of a name may hang
-    })?;
-    Ok(ended)
 }
 
 struct Worker {
@@ -167,21 +141,25 @@ struct Target {
 }
 
 impl Worker {
+    fn new(shared: &Arc<Shared>) -> Worker {
+        Worker {
+            shared: Arc::clone(shared),
+            target: None,
+            alerts: AlertSet::default(),
+            backoff: backoff(FIRST_RETRY, MAX_RETRY),
+            is_overflow_logged: false,
+        }
+    }
+
     async fn run(mut self) {
-        loop {
+        while !self.shared.signals.is_stopping() {
             self.apply_update();
             let due = self.target.as_ref().and_then(|target| self.alerts.next_due(target.settings.refresh));
             let due = due.map(|due| self.backoff.retry_at().map_or(due, |retry_at| due.max(retry_at)));
-            if self.shared.lock().is_stopping {
-                return;
-            }
-            match due {
-                Some(due) if due <= Instant::now() => self.send_due().await,
-                Some(due) => tokio::select! {
-                    () = sleep_until(due.into()) => {}
-                    () = self.shared.wake.notified() => {}
-                },
-                None => self.shared.wake.notified().await,
+            if due.is_some_and(|due| due <= Instant::now()) {
+                self.send_due().await;
+            } else {
+                self.shared.signals.woken(due).await;
             }
         }
     }
@@ -243,13 +221,16 @@ impl Worker {
             let url = settings.url.below(&["api", "v2", "alerts"]);
             let sent = tokio::select! {
                 sent = client.send(Method::POST, url, body, REQUEST_TIMEOUT) => sent,
-                () = shared.stopped() => return,
+                () = shared.signals.stopped() => return,
             };
             let server = settings.url.origin();
             match sent {
                 Ok(()) => {
                     self.alerts.on_accepted(round_start, &batch);
-                    self.count_accepted();
+                    let mut state = shared.lock();
+                    state.stats.accepted += 1;
+                    state.stats.last_success = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+                    drop(state);
                     if self.backoff.reset() {
                         self.log(Priority::Notice, &format!("Alertmanager {server} accepts alerts again"));
                     }
@@ -268,13 +249,6 @@ impl Worker {
                 }
             }
         }
-    }
-
-    fn count_accepted(&self) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let mut state = self.shared.lock();
-        state.stats.accepted += 1;
-        state.stats.last_success = now;
     }
 
     fn log(&self, priority: Priority, text: &str) {

@@ -27,21 +27,22 @@ pub use queue::{MAX_RUNNING, MAX_WAITING};
 pub use settings::{Hook, HookAction, HookSettings};
 
 use super::LogFn;
+use super::worker_thread::WorkerThread;
 use crate::render::Message;
 use crate::render::metrics::HookStats;
 use payload::Payload;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use worker::Shared;
 
 /// The handle of all hooks. Clones share them.
 #[derive(Clone)]
 pub struct Hooks {
     shared: Arc<Shared>,
-    /// Disconnected when the thread has ended; none before it was started.
-    ended: Arc<Mutex<Option<mpsc::Receiver<()>>>>,
+    /// None before there were hooks, and after the stop.
+    thread: Arc<Mutex<Option<WorkerThread>>>,
 }
 
 impl Hooks {
@@ -50,7 +51,7 @@ impl Hooks {
     /// # Errors
     /// The thread or its event queue could not be created.
     pub fn start(settings: &HookSettings, log: LogFn) -> io::Result<Hooks> {
-        let hooks = Hooks { shared: Arc::new(Shared::new(log)), ended: Arc::default() };
+        let hooks = Hooks { shared: Arc::new(Shared::new(log)), thread: Arc::default() };
         hooks.reconfigure(settings)?;
         Ok(hooks)
     }
@@ -69,9 +70,9 @@ impl Hooks {
     /// # Errors
     /// As [`Hooks::start`], if there were no hooks before.
     pub fn reconfigure(&self, settings: &HookSettings) -> io::Result<()> {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        if ended.is_none() && !settings.is_empty() {
-            *ended = Some(worker::start(&self.shared)?);
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.is_none() && !settings.is_empty() {
+            *thread = Some(worker::start(&self.shared)?);
         }
         self.shared.reconfigure(settings);
         Ok(())
@@ -98,9 +99,9 @@ impl Hooks {
     /// [`Hooks::begin_stop`], then waits for the end of the thread until the deadline of the first such call.
     pub fn stop(&self, timeout: Duration) {
         let stop_by = self.shared.begin_stop(timeout);
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(ended) = ended {
-            let _ = ended.recv_timeout(stop_by.saturating_duration_since(Instant::now())); // disconnected at the end
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            thread.wait(stop_by);
         }
     }
 }

@@ -7,21 +7,19 @@ use super::settings::{HookAction, HookSettings, MAX_HOOKS};
 use super::shutdown::Shutdown;
 use super::{command, post};
 use crate::output::LogFn;
-use crate::output::http_client::executor;
+use crate::output::worker_thread::{Signals, WorkerThread};
 use crate::render::Priority;
 use crate::render::metrics::HookStats;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
-use tokio::time::sleep_until;
 
 /// Shared by the thread and the handles.
 pub(super) struct Shared {
     state: Mutex<State>,
-    wake: Notify,
+    signals: Signals,
     /// A child of this process has exited.
     child_exited: Notify,
     shutdown: Shutdown,
@@ -37,49 +35,32 @@ struct State {
     stop_by: Option<Instant>,
 }
 
-/// Starts the thread. The channel is disconnected when it ends.
-pub(super) fn start(shared: &Arc<Shared>) -> io::Result<mpsc::Receiver<()>> {
-    let runtime = executor(MAX_HOOKS)?; // each may look up a name
-    let child_signals = {
+pub(super) fn start(shared: &Arc<Shared>) -> io::Result<WorkerThread> {
+    let runtime = WorkerThread::runtime(MAX_HOOKS)?; // each may look up a name
+    let mut child_signals = {
         let _context = runtime.enter();
         signal(SignalKind::child())?
     };
-    let (end, ended) = mpsc::channel();
-    let shared = Arc::clone(shared);
-    std::thread::Builder::new().name("hooks".into()).spawn(move || {
-        run(&runtime, child_signals, &shared);
-        drop(end);
-        runtime.shutdown_background(); // a lookup of a name may hang
-    })?;
-    Ok(ended)
-}
-
-fn run(runtime: &Runtime, mut child_signals: Signal, shared: &Arc<Shared>) {
-    runtime.block_on(async {
-        let reaper = Arc::clone(shared);
-        tokio::spawn(async move {
+    let (shared, reaper) = (Arc::clone(shared), Arc::clone(shared));
+    WorkerThread::start("hooks", runtime, move |runtime| {
+        runtime.spawn(async move {
             while child_signals.recv().await.is_some() {
                 reaper.reap();
             }
         });
-        while let Some(next_summary) = shared.run_due() {
-            // A notification since then is not lost: `wake` keeps one.
-            match next_summary {
-                None => shared.wake.notified().await,
-                Some(at) => tokio::select! {
-                    () = shared.wake.notified() => {}
-                    () = sleep_until(at.into()) => {}
-                },
+        runtime.block_on(async {
+            while let Some(next_summary) = shared.run_due() {
+                shared.signals.woken(next_summary).await;
             }
-        }
-    });
+        });
+    })
 }
 
 impl Shared {
     pub(super) fn new(log: LogFn) -> Shared {
         Shared {
             state: Mutex::default(),
-            wake: Notify::new(),
+            signals: Signals::default(),
             child_exited: Notify::new(),
             shutdown: Shutdown::new(),
             idle: Condvar::new(),
@@ -95,7 +76,7 @@ impl Shared {
                 &format!("{dropped} events were dropped with the hooks that were removed"),
             );
         }
-        self.wake.notify_one();
+        self.signals.wake();
     }
 
     pub(super) fn offer(&self, event: &str, payload: &Payload, selected: Option<&[String]>) {
@@ -103,7 +84,7 @@ impl Shared {
         if state.stop_by.is_none() {
             state.runners.offer(event, payload, selected, Instant::now());
             drop(state);
-            self.wake.notify_one();
+            self.signals.wake();
         }
     }
 
@@ -124,7 +105,7 @@ impl Shared {
         let stop_by = *state.stop_by.get_or_insert_with(|| Instant::now() + timeout);
         drop(state);
         self.shutdown.begin(timeout);
-        self.wake.notify_one();
+        self.signals.wake();
         stop_by
     }
 
@@ -162,7 +143,7 @@ impl Shared {
         let line = self.lock().runners.finish(&job, result, Instant::now());
         self.log_all(line);
         self.reap(); // it may have exited before it was in the list
-        self.wake.notify_one();
+        self.signals.wake();
     }
 
     /// Called when a child has exited.
@@ -171,7 +152,7 @@ impl Shared {
         self.child_exited.notify_waiters();
         if !lines.is_empty() {
             self.log_all(lines);
-            self.wake.notify_one();
+            self.signals.wake();
         }
     }
 

@@ -32,15 +32,6 @@ pub struct Access {
     pub ca_file: Option<PathBuf>,
 }
 
-/// A runtime for the one thread that uses it. Names are looked up and files are read in other threads, at most
-/// `blocking_threads`.
-///
-/// # Errors
-/// The system has no event queue for it.
-pub(super) fn executor(blocking_threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(blocking_threads).build()
-}
-
 /// Pauses after requests that failed, different on each machine.
 pub(super) fn backoff(first: Duration, max: Duration) -> Backoff<Instant> {
     let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
