@@ -26,7 +26,7 @@ use std::process::ExitCode;
 /// Prints what the command line itself results in: help, the version, a man page, errors.
 #[must_use]
 pub fn exit(exit: &Exit) -> ExitCode {
-    let _ = io::stderr().write_all(exit.stderr.as_bytes()); // with standard error closed nobody can be told
+    let _ = io::stderr().write_all(exit.stderr.as_bytes()); // fails if standard error is closed
     match print(&exit.stdout) {
         Err(error) if exit.status == 0 => fail(&error),
         Err(error) => {
@@ -39,7 +39,7 @@ pub fn exit(exit: &Exit) -> ExitCode {
 
 /// Prints an error and returns its exit status.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
-    let _ = writeln!(io::stderr(), "{PROCESS_NAME}: {error:#}"); // as above
+    let _ = writeln!(io::stderr(), "{PROCESS_NAME}: {error:#}"); // fails if standard error is closed
     ExitCode::from(USAGE_ERROR)
 }
 

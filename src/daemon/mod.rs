@@ -70,7 +70,7 @@ pub struct Daemon<'a> {
     monitor: Monitor,
     pool: Pool,
     collector: CollectorHandle,
-    /// Probes about whose stuck threads the collector is to be told.
+    /// Probes whose threads are being located for the collector.
     locating: FxHashMap<ProbeId, DeviceNumber>,
     kernel_log: KernelLogWatch,
     snapshot_throttle: CostThrottle,

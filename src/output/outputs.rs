@@ -200,8 +200,9 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitor::Status;
     use crate::monitor::testing::mount;
-    use crate::monitor::{Status, Time};
+    use crate::render::samples;
 
     fn appeared(path: &str) -> Report {
         Report::Event(Event::Mounted { mount: Arc::new(mount(1, path)) })
@@ -217,15 +218,7 @@ mod tests {
     }
 
     fn snapshot(serial: u64) -> Arc<Snapshot> {
-        Arc::new(Snapshot {
-            serial,
-            status: Status::default(),
-            at: Time::default(),
-            wall: SystemTime::UNIX_EPOCH,
-            settings: Default::default(),
-            probers: 0,
-            probers_stranded: 0,
-        })
+        Arc::new(Snapshot { serial, ..samples::snapshot(Status::default()) })
     }
 
     #[test]
