@@ -3,6 +3,7 @@
 use super::lines::Line;
 use super::{Lines, Process, display_path, ms, slack, wait_until};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use std::cell::Cell;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -70,7 +71,7 @@ impl Daemon {
     /// Waits for a line on stderr that contains the text. The limit is extended by [`slack`].
     pub(crate) fn wait_for_line(&self, needle: &str, limit: Duration) -> Line {
         self.stderr
-            .wait_for(self.first_line.get(), needle, limit + slack())
+            .wait_for(self.first_line.get(), needle, limit)
             .unwrap_or_else(|| panic!("not logged within {limit:?}: {needle}\n{}", self.transcript()))
     }
 
@@ -79,7 +80,12 @@ impl Daemon {
     }
 
     pub(crate) fn wait_for_recovery(&self, path: &Path, limit: Duration) -> Line {
-        self.wait_for_line(&format!("Mount recovered: {} (after ", display_path(path)), limit)
+        self.wait_for_mount_line("Mount recovered", path, limit)
+    }
+
+    /// Waits for `EVENT: PATH (`.
+    pub(crate) fn wait_for_mount_line(&self, event: &str, path: &Path, limit: Duration) -> Line {
+        self.wait_for_line(&format!("{event}: {} (", display_path(path)), limit)
     }
 
     pub(crate) fn assert_no_line(&self, needle: &str) {
@@ -161,6 +167,18 @@ impl CommandOutput {
     pub(crate) fn run(command: Command, limit: Duration) -> CommandOutput {
         let start = Instant::now();
         Daemon::spawn(command).wait_for_exit(start, limit)
+    }
+
+    pub(crate) fn assert_code(&self, code: i32) {
+        assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
+    }
+
+    pub(crate) fn assert_stdout_contains(&self, needle: &str) {
+        assert!(self.stdout.contains(needle), "{needle} is not in\n{}", self.stdout);
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e} in {}", self.stdout))
     }
 
     pub(crate) fn assert_stderr_contains(&self, needle: &str) -> &CommandOutput {

@@ -46,6 +46,12 @@ impl Lab {
         self.root.join("run").join(name)
     }
 
+    pub(crate) fn write_file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.scratch_path(name);
+        std::fs::write(&path, text).expect("write a file");
+        path
+    }
+
     pub(crate) fn fuse_server(&mut self) -> &FaultServer {
         self.server.get_or_insert_with(FaultServer::start)
     }

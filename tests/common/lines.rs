@@ -1,5 +1,6 @@
 //! Lines read in a thread of their own, with the time of their arrival.
 
+use super::slack;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,9 +71,10 @@ impl Lines {
         self.lock().iter().filter(|line| line.text.contains(needle)).count()
     }
 
-    /// The first line from this index on that contains the text. `None` after the limit or when the writer has ended.
+    /// The first line from this index on that contains the text. `None` after the limit, which is extended by [`slack`],
+    /// or when the writer has ended.
     pub(crate) fn wait_for(&self, from: usize, needle: &str, limit: Duration) -> Option<Line> {
-        let end = Instant::now() + limit;
+        let end = Instant::now() + limit + slack();
         let mut lines = self.lock();
         let mut seen = from;
         loop {

@@ -20,6 +20,7 @@ use std::ffi::OsStr;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -35,11 +36,11 @@ pub(crate) fn pause(duration: Duration) {
     let _ = never.recv_timeout(duration);
 }
 
-/// Polls a condition that gives no notification.
+/// Polls a condition that gives no notification. The limit is extended by [`slack`].
 pub(crate) fn wait_until(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        assert!(start.elapsed() < limit + slack(), "not within {limit:?}: {what}");
         pause(Duration::from_millis(10));
     }
 }
@@ -55,6 +56,15 @@ pub(crate) fn free_address() -> SocketAddr {
 
 pub(crate) fn free_port() -> u16 {
     free_address().port()
+}
+
+/// The program under test.
+pub(crate) fn monitor_command() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"))
+}
+
+pub(crate) fn utf8(path: &Path) -> &str {
+    path.to_str().expect("the path is UTF-8")
 }
 
 /// A path as the daemon prints it.

@@ -1,6 +1,6 @@
 //! The command `check`, and the command line as a whole.
 
-use crate::common::{CommandOutput, Lab, display_path, ms, run_isolated, slack};
+use crate::common::{CommandOutput, Lab, display_path, monitor_command, ms, run_isolated, slack, utf8};
 use serde_json::Value;
 use std::fs::File;
 use std::process::{Command, Output};
@@ -11,7 +11,7 @@ fn check_prints_a_table() {
         let mounts = lab.mount_fuses(3);
         lab.set_fault("errno ESTALE", &mounts[1]);
         let result = check(lab, &[]);
-        assert_eq!(result.code, Some(1), "{}{}", result.stdout, result.stderr);
+        result.assert_code(1);
         for (n, path) in mounts.iter().enumerate() {
             let line = result.stdout.lines().find(|line| line.ends_with(&display_path(path)));
             let line = line.unwrap_or_else(|| panic!("{} is not in\n{}", display_path(path), result.stdout));
@@ -30,7 +30,7 @@ fn check_prints_json() {
         lab.set_fault("errno ESTALE", &mounts[0]);
         lab.set_fault("mute", &mounts[1]);
         let result = check(lab, &["--json"]);
-        assert_eq!(result.code, Some(1), "{}{}", result.stdout, result.stderr);
+        result.assert_code(1);
         let found = mounts_of(&result.stdout);
         assert_eq!(found.len(), 3, "{}", result.stdout);
         for (mount, path) in found.iter().zip(&mounts) {
@@ -49,22 +49,22 @@ fn check_prints_one_nagios_line() {
     run_isolated(test_name!(), |lab| {
         let mounts = lab.mount_fuses(3);
         let healthy = check(lab, &["--nagios"]);
-        assert_eq!(healthy.code, Some(0), "{}{}", healthy.stdout, healthy.stderr);
+        healthy.assert_code(0);
         plugin_line(&healthy, "OK");
 
         lab.set_fault("delay 400", &mounts[0]);
         let slow = check(lab, &["--nagios", "--slow-after", "200ms", "--timeout", "10"]);
-        assert_eq!(slow.code, Some(1), "{}{}", slow.stdout, slow.stderr);
+        slow.assert_code(1);
         plugin_line(&slow, "WARNING");
 
         lab.set_fault("mute", &mounts[1]);
         let dead = check(lab, &["--nagios"]);
-        assert_eq!(dead.code, Some(2), "{}{}", dead.stdout, dead.stderr);
+        dead.assert_code(2);
         plugin_line(&dead, "CRITICAL");
 
         let nowhere = lab.scratch_path("nowhere");
-        let unknown = check(lab, &["--nagios", nowhere.to_str().expect("the path is UTF-8")]);
-        assert_eq!(unknown.code, Some(3), "{}{}", unknown.stdout, unknown.stderr);
+        let unknown = check(lab, &["--nagios", utf8(&nowhere)]);
+        unknown.assert_code(3);
     });
 }
 
@@ -74,15 +74,15 @@ fn hung_mount_does_not_hang_check() {
         let mounts = lab.mount_fuses(2);
         lab.set_fault("mute", &mounts[0]);
         let result = check(lab, &[]);
-        assert_eq!(result.code, Some(1), "{}{}", result.stdout, result.stderr);
-        assert!(result.stdout.contains("hung"), "{}", result.stdout);
+        result.assert_code(1);
+        result.assert_stdout_contains("hung");
         assert!(result.elapsed < ms(1000) + slack(), "{:?}", result.elapsed);
 
-        let named = check(lab, &[mounts[1].to_str().expect("the path is UTF-8")]);
-        assert_eq!(named.code, Some(0), "{}{}", named.stdout, named.stderr);
+        let named = check(lab, &[utf8(&mounts[1])]);
+        named.assert_code(0);
         assert!(!named.stdout.contains(&display_path(&mounts[0])), "{}", named.stdout);
-        let named = check(lab, &[mounts[0].to_str().expect("the path is UTF-8")]);
-        assert_eq!(named.code, Some(1), "{}{}", named.stdout, named.stderr);
+        let named = check(lab, &[utf8(&mounts[0])]);
+        named.assert_code(1);
     });
 }
 
@@ -91,8 +91,8 @@ fn path_that_is_no_mount_point_is_a_usage_error() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuse("a");
         for path in [lab.scratch_path("nowhere"), lab.mount_point("a/file")] {
-            let result = check(lab, &[path.to_str().expect("the path is UTF-8")]);
-            assert_eq!(result.code, Some(2), "{}{}", result.stdout, result.stderr);
+            let result = check(lab, &[utf8(&path)]);
+            result.assert_code(2);
             assert_eq!(result.stderr.lines().count(), 1, "{}", result.stderr);
             assert!(result.stderr.contains(&display_path(&path)), "{}", result.stderr);
         }
@@ -113,10 +113,10 @@ fn invalid_flag_is_a_usage_error_on_one_line() {
         &["check", "--json", "--no-such-flag"],
         &["no-such-command"],
     ] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
+        let mut command = monitor_command();
         command.args(arguments);
         let result = CommandOutput::run(command, ms(3000));
-        assert_eq!(result.code, Some(2), "{arguments:?}: {}{}", result.stdout, result.stderr);
+        result.assert_code(2);
         assert_eq!(result.stderr.trim_end().lines().count(), 1, "{arguments:?}: {}", result.stderr);
         assert_eq!(result.stdout, "", "{arguments:?}");
     }
@@ -125,12 +125,12 @@ fn invalid_flag_is_a_usage_error_on_one_line() {
 /// For Nagios, exit status 2 would mean CRITICAL.
 #[test]
 fn invalid_flag_with_nagios_is_unknown() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
+    let mut command = monitor_command();
     command.args(["check", "--nagios", "--no-such-flag"]);
     let result = CommandOutput::run(command, ms(3000));
-    assert_eq!(result.code, Some(3), "{}{}", result.stdout, result.stderr);
+    result.assert_code(3);
     assert_eq!(result.stdout.lines().count(), 1, "{}", result.stdout);
-    assert!(result.stdout.contains("UNKNOWN"), "{}", result.stdout);
+    result.assert_stdout_contains("UNKNOWN");
 }
 
 /// A full device is an error, a closed pipe is not.
@@ -139,7 +139,7 @@ fn output_that_cannot_be_written_is_an_error() {
     let one = ["check", "--direct", "--mount-points-include", "^/proc$"];
     for (more, code) in [(&[][..], 2), (&["--json"], 2), (&["--nagios"], 3), (&["--help"], 2)] {
         let full = File::options().write(true).open("/dev/full").expect("open /dev/full");
-        let result = output(program().args(one).args(more).stdout(full));
+        let result = output(monitor_command().args(one).args(more).stdout(full));
         let text = String::from_utf8_lossy(&result.stderr);
         assert_eq!(result.status.code(), Some(code), "{more:?}: {text}");
         assert!(text.contains("cannot write to standard output: No space left"), "{more:?}: {text}");
@@ -147,7 +147,7 @@ fn output_that_cannot_be_written_is_an_error() {
 
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
-        let result = output(program().args(one).args(more).stdout(writer));
+        let result = output(monitor_command().args(one).args(more).stdout(writer));
         assert_eq!((result.status.code(), &result.stderr[..]), (Some(0), &b""[..]), "{more:?}");
     }
 }
@@ -156,28 +156,24 @@ fn output_that_cannot_be_written_is_an_error() {
 fn options_that_exclude_every_mount_are_a_warning() {
     const MESSAGE: &str = "the include and exclude options leave no mount";
     let none = ["--mount-points-include", "^nothing$"];
-    let table = output(program().arg("check").args(none));
+    let table = output(monitor_command().arg("check").args(none));
     let text = String::from_utf8_lossy(&table.stderr);
     assert!(table.status.success() && table.stdout.ends_with(b"Checked 0 mounts; 0 are dead\n"), "{table:?}");
     assert_eq!(text, format!("mount_status_monitor: {MESSAGE}\n"));
-    let plugin = output(program().args(["check", "--nagios"]).args(none));
+    let plugin = output(monitor_command().args(["check", "--nagios"]).args(none));
     let text = String::from_utf8_lossy(&plugin.stdout);
     assert_eq!((plugin.status.code(), &*text), (Some(3), &*format!("MOUNTS UNKNOWN - {MESSAGE}\n")));
-    let daemon = output(program().args(["--once-only", "--syslog", "off"]).args(none));
+    let daemon = output(monitor_command().args(["--once-only", "--syslog", "off"]).args(none));
     let text = String::from_utf8_lossy(&daemon.stderr);
     assert_eq!(text.matches(MESSAGE).count(), 1, "{text}");
 }
 
 #[test]
 fn prober_refuses_to_run_on_its_own() {
-    let result = output(program().arg("prober").stdin(std::process::Stdio::null()));
+    let result = output(monitor_command().arg("prober").stdin(std::process::Stdio::null()));
     let text = String::from_utf8_lossy(&result.stderr);
     assert_eq!(result.status.code(), Some(2), "{text}");
     assert_eq!(text, "mount_status_monitor: prober is started by the daemon only\n");
-}
-
-fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"))
 }
 
 fn output(command: &mut Command) -> Output {
@@ -185,7 +181,7 @@ fn output(command: &mut Command) -> Output {
 }
 
 pub(crate) fn command(lab: &Lab, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
+    let mut command = monitor_command();
     let include = format!("^{}/", lab.mount_point("").display().to_string().trim_end_matches('/'));
     command.args(["check", "--mount-points-include", &include]);
     if !arguments.contains(&"--timeout") {

@@ -1,7 +1,7 @@
 //! Reloads of the configuration by a running daemon: after a change of the files and on SIGHUP.
 
 use crate::common::{
-    CommandOutput, Daemon, Lab, display_path, ms, run_isolated, run_isolated_for, slack, wait_until,
+    CommandOutput, Daemon, Lab, display_path, ms, run_isolated, run_isolated_for, wait_until,
 };
 use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
@@ -256,12 +256,12 @@ fn outputs_follow_the_configuration() {
             .args(["--syslog", "off", "--listen-address", "off", "--poll-interval", "1", "--config"])
             .arg(&file);
         let daemon = Daemon::start(command);
-        wait_until(ms(3000) + slack(), "the first file is written", || one.exists());
-        wait_until(ms(3000) + slack(), "the first socket exists", || lab.scratch_path("s1").exists());
+        wait_until(ms(3000), "the first file is written", || one.exists());
+        wait_until(ms(3000), "the first socket exists", || lab.scratch_path("s1").exists());
         write(&file, &lines("json", &two, "s2"));
         daemon.wait_for_line(r#""message":"Configuration reloaded: "#, RELOAD_TIMEOUT);
-        wait_until(ms(3000) + slack(), "the second file is written", || two.exists());
-        wait_until(ms(3000) + slack(), "the second socket replaces the first", || {
+        wait_until(ms(3000), "the second file is written", || two.exists());
+        wait_until(ms(3000), "the second socket replaces the first", || {
             lab.scratch_path("s2").exists() && !lab.scratch_path("s1").exists()
         });
         let mut status = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));

@@ -1,6 +1,6 @@
 //! `diagnose`, with and without a daemon.
 
-use crate::common::{CommandOutput, display_path, ms, run_isolated, slack};
+use crate::common::{CommandOutput, display_path, monitor_command, ms, run_isolated, slack};
 use crate::evidence::{PATIENT, PATIENT_HANG, Victim};
 use serde_json::Value;
 use std::path::Path;
@@ -16,15 +16,15 @@ fn diagnosis_by_the_daemon_is_fresh_and_lists_next_steps() {
         arguments.extend(PATIENT);
         let daemon = lab.start_daemon(&arguments);
         let healthy = diagnose(&mounts[1], &["--socket", &socket]);
-        assert_eq!(healthy.code, Some(0), "{}{}", healthy.stdout, healthy.stderr);
-        assert!(healthy.stdout.contains(" is ok: responds in "), "{}", healthy.stdout);
+        healthy.assert_code(0);
+        healthy.assert_stdout_contains(" is ok: responds in ");
 
         lab.fuse_server().freeze();
         daemon.wait_for_failure(&mounts[0], "hung", PATIENT_HANG);
         // Blocked only after the failure was logged.
         let victim = Victim::reader(&mounts[0]);
         let by_daemon = diagnose(&mounts[0], &["--socket", &socket]);
-        assert_eq!(by_daemon.code, Some(1), "{}{}", by_daemon.stdout, by_daemon.stderr);
+        by_daemon.assert_code(1);
         let command = format!("umount -f -l {}", display_path(&mounts[0]));
         for part in [
             " has been dead since ",
@@ -38,7 +38,7 @@ fn diagnosis_by_the_daemon_is_fresh_and_lists_next_steps() {
         }
         drop(victim);
         let json = diagnose(&mounts[0], &["--socket", &socket, "--json"]);
-        let json: Value = serde_json::from_str(&json.stdout).expect("JSON");
+        let json: Value = json.json();
         assert_eq!(json["mount"]["state"], "hung");
         assert!(json["next_steps"].as_array().is_some_and(|steps| steps.len() == 4), "{json}");
         lab.fuse_server().thaw();
@@ -56,7 +56,7 @@ fn direct_diagnosis_collects_evidence_without_hanging() {
         let victim = Victim::of(Command::new("stat").arg(&outer));
         let start = Instant::now();
         let result = diagnose(&outer, &["--direct"]);
-        assert_eq!(result.code, Some(1), "{}{}", result.stdout, result.stderr);
+        result.assert_code(1);
         assert!(start.elapsed() < ms(9000) + slack(), "{:?}", start.elapsed());
         for part in
             [" UTC (hung: no response in ", "] is stopped (T)", "blocked: stat[", "in request_wait_answer"]
@@ -64,9 +64,9 @@ fn direct_diagnosis_collects_evidence_without_hanging() {
             assert!(result.stdout.contains(part), "{part} is not in\n{}", result.stdout);
         }
         let result = diagnose(&inner, &["--direct"]);
-        assert_eq!(result.code, Some(1), "{}{}", result.stdout, result.stderr);
+        result.assert_code(1);
         let next_step = format!("mount_status_monitor diagnose {}", display_path(&outer));
-        assert!(result.stdout.contains(&next_step), "{}", result.stdout);
+        result.assert_stdout_contains(&next_step);
 
         let not_a_mount = diagnose(&lab.mount_point("a/b/c"), &["--direct"]);
         assert_eq!(not_a_mount.code, Some(2));
@@ -77,7 +77,7 @@ fn direct_diagnosis_collects_evidence_without_hanging() {
 }
 
 fn diagnose(path: &Path, arguments: &[&str]) -> CommandOutput {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
+    let mut command = monitor_command();
     command.arg("diagnose").arg(path).args(arguments).env("LC_ALL", "C").current_dir("/");
     CommandOutput::run(command, ms(20_000))
 }

@@ -52,7 +52,7 @@ fn wait_for_evidence(
     condition: impl Fn(&Value) -> bool,
 ) -> Value {
     let mut evidence = Value::Null;
-    wait_until(ms(10_000) + slack(), what, || {
+    wait_until(ms(10_000), what, || {
         evidence = evidence_of(address, path);
         condition(&evidence)
     });
@@ -153,7 +153,7 @@ fn one_collector_serves_many_mounts_and_ends_after_recovery() {
         let daemon = lab.start_daemon(PATIENT);
         assert_eq!(daemon.collector(), None, "nothing is dead");
         lab.set_faults("mute", 0..40);
-        wait_until(ms(5000) + slack(), "there is a collector", || daemon.collector().is_some());
+        wait_until(ms(5000), "there is a collector", || daemon.collector().is_some());
         daemon.wait_for_line("Checked 40 mounts; 40 are dead", PATIENT_HANG);
         let collectors = daemon.process.children().into_iter().filter(|child| child.is_collector()).count();
         assert!(collectors <= 1, "{collectors}");
@@ -163,7 +163,7 @@ fn one_collector_serves_many_mounts_and_ends_after_recovery() {
         assert!(failed.iter().all(|line| line.text.contains("its server faultfs[")), "{}", failed[0].text);
         lab.clear_faults(0..40);
         daemon.wait_for_recovery(&mounts[39], ms(5000));
-        wait_until(ms(10_000) + slack(), "the collector has ended", || daemon.collector().is_none());
+        wait_until(ms(10_000), "the collector has ended", || daemon.collector().is_none());
         daemon.stop();
     });
 }
@@ -325,7 +325,7 @@ impl PausedOpener {
             .spawn();
         let mut child = child.expect("perl starts");
         let output = Lines::from_reader(child.stdout.take().expect("the stream is piped"));
-        output.wait_for(0, "open", ms(5000) + slack()).expect("perl opens the file");
+        output.wait_for(0, "open", ms(5000)).expect("perl opens the file");
         PausedOpener { victim: Victim(child) }
     }
 
@@ -337,7 +337,7 @@ impl PausedOpener {
         let process = Process(self.victim.0.id());
         let waits = || std::fs::read_to_string(format!("/proc/{}/wchan", process.0)).unwrap_or_default();
         let stuck = || process.state() == Some('D') || waits().contains("request_wait_answer");
-        wait_until(ms(5000) + slack(), "the process is blocked", stuck);
+        wait_until(ms(5000), "the process is blocked", stuck);
     }
 }
 

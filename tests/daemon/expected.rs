@@ -1,6 +1,6 @@
 //! Expected mounts: missing, found, and from fstab.
 
-use crate::common::{CommandOutput, Daemon, display_path, ms, pause, run_isolated};
+use crate::common::{CommandOutput, Daemon, display_path, monitor_command, ms, pause, run_isolated, utf8};
 use nix::sys::signal::Signal;
 
 fn rule(path: &std::path::Path, more: &str) -> String {
@@ -11,9 +11,8 @@ fn rule(path: &std::path::Path, more: &str) -> String {
 fn expected_mount_is_missing_then_found_then_missing_again() {
     run_isolated(test_name!(), |lab| {
         let (path, root) = (lab.mount_point("data"), display_path(lab.mount_point("").parent().unwrap()));
-        let file = lab.scratch_path("config.toml");
-        std::fs::write(&file, rule(&path, "fstype = \"tmpfs\"\n")).unwrap();
-        let daemon = lab.start_daemon(&["--config", file.to_str().unwrap()]);
+        let file = lab.write_file("config.toml", rule(&path, "fstype = \"tmpfs\"\n"));
+        let daemon = lab.start_daemon(&["--config", utf8(&file)]);
         let text = display_path(&path);
         let what = format!("{text} (tmpfs, required by {}:2; writes now go to {root})", display_path(&file));
         daemon.wait_for_line(&format!("Expected mount is missing: {what}"), ms(3000));
@@ -46,25 +45,25 @@ fn missing_mount_makes_a_single_run_fail() {
         lab.mount_fuse("a");
         let (path, file) = (lab.mount_point("data"), lab.scratch_path("config.toml"));
         std::fs::write(&file, rule(&path, "")).unwrap();
-        let arguments = ["--config", file.to_str().unwrap()];
+        let arguments = ["--config", utf8(&file)];
         let run =
             CommandOutput::run(lab.daemon_command(&[&arguments[..], &["--once-only"]].concat()), ms(8000));
-        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        run.assert_code(1);
         run.assert_stderr_contains(&format!("Expected mount is missing: {}", display_path(&path)))
             .assert_stderr_contains("Checked 1 mount; 0 are dead");
         let check = |more: &[&str]| {
-            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
+            let mut command = monitor_command();
             command.args(["check", "--direct"]).args(arguments).args(more);
             CommandOutput::run(command, ms(8000))
         };
-        let only = [lab.mount_point("a"), path.clone()].map(|path| path.to_str().unwrap().to_owned());
+        let only = [lab.mount_point("a"), path.clone()].map(|path| utf8(&path).to_owned());
         let table = check(&[&only[0], &only[1]]);
-        assert_eq!(table.code, Some(1), "{}", table.stderr);
-        assert!(table.stdout.contains("missing"), "{}", table.stdout);
-        assert!(table.stdout.contains("Checked 1 mount; 0 are dead; 1 missing"), "{}", table.stdout);
+        table.assert_code(1);
+        table.assert_stdout_contains("missing");
+        table.assert_stdout_contains("Checked 1 mount; 0 are dead; 1 missing");
         let plugin = check(&["--nagios", &only[0], &only[1]]);
-        assert_eq!(plugin.code, Some(2), "{}", plugin.stdout);
-        assert!(plugin.stdout.contains(&format!("1 missing: {}", only[1])), "{}", plugin.stdout);
+        plugin.assert_code(2);
+        plugin.assert_stdout_contains(&format!("1 missing: {}", only[1]));
         lab.mount_tmpfs(&path);
         assert_eq!(check(&[&only[0], &only[1]]).code, Some(0));
     });
@@ -114,24 +113,24 @@ fn clients_of_the_daemon_show_missing_mounts() {
         let (path, file, socket) =
             (lab.mount_point("data"), lab.scratch_path("config.toml"), lab.scratch_path("socket"));
         std::fs::write(&file, rule(&path, "")).unwrap();
-        let socket = socket.to_str().unwrap();
-        let daemon = lab.start_daemon(&["--config", file.to_str().unwrap(), "--socket", socket]);
+        let socket = utf8(&socket);
+        let daemon = lab.start_daemon(&["--config", utf8(&file), "--socket", socket]);
         daemon.wait_for_line("Expected mount is missing: ", ms(3000));
         let run_client = |arguments: &[&str]| {
-            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
+            let mut command = monitor_command();
             command.args(arguments).args(["--socket", socket]);
             CommandOutput::run(command, ms(5000))
         };
-        let (alive, missing) = (alive.to_str().unwrap(), path.to_str().unwrap());
+        let (alive, missing) = (utf8(&alive), utf8(&path));
         let status = run_client(&["status"]);
-        assert_eq!(status.code, Some(1), "{}", status.stdout);
-        assert!(status.stdout.contains("; 1 missing"), "{}", status.stdout);
+        status.assert_code(1);
+        status.assert_stdout_contains("; 1 missing");
         assert_eq!(run_client(&["check", alive]).code, Some(0), "only the named mount counts");
         let check = run_client(&["check", missing]);
-        assert_eq!(check.code, Some(1), "{}", check.stderr);
-        assert!(check.stdout.contains("missing"), "{}", check.stdout);
+        check.assert_code(1);
+        check.assert_stdout_contains("missing");
         let json = run_client(&["status", "--json"]);
-        let document: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
+        let document: serde_json::Value = json.json();
         assert_eq!((&document["missing"], &document["dead"]), (&1.into(), &0.into()));
         assert_eq!(
             (&document["expected"][0]["mountpoint"], &document["expected"][0]["missing"]),

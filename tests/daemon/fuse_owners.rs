@@ -28,7 +28,7 @@ fn other_user_is_denied_without_an_alarm() {
         let path = lab.mount_fuse_with("a", &format!("owner={OWNER}"));
         lab.set_fault("mute", &path);
         let result = run_once_as(lab, OTHER_USER);
-        assert_eq!(result.code, Some(0), "{}", result.stderr);
+        result.assert_code(0);
         result.assert_stderr_contains(&format!("Mount cannot be checked: {} (EACCES", display_path(&path)));
         assert!(!result.stderr.contains("Mount failed"), "{}", result.stderr);
     });
@@ -40,7 +40,7 @@ fn owner_detects_a_hang_of_the_own_mount() {
         let path = lab.mount_fuse_with("a", &format!("owner={OWNER}"));
         lab.set_fault("mute", &path);
         let result = run_once_as(lab, OWNER);
-        assert_eq!(result.code, Some(1), "{}", result.stderr);
+        result.assert_code(1);
         result.assert_stderr_contains(&format!("Mount failed health-check: {} (hung:", display_path(&path)));
     });
 }

@@ -1,6 +1,6 @@
 //! Hooks configured by rules: which events they receive, and that a slow hook delays nothing.
 
-use crate::common::{Lab, display_path, ms, run_isolated, slack, wait_until};
+use crate::common::{Lab, display_path, ms, run_isolated, utf8, wait_until};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,7 @@ fn rules_select_hooks_and_severity() {
             mail.display()
         );
         let file = config(lab, &text);
-        let daemon = lab.start_daemon(&["--config", file.to_str().unwrap(), "--log-format", "json"]);
+        let daemon = lab.start_daemon(&["--config", utf8(&file), "--log-format", "json"]);
         for path in [&loud, &quiet] {
             lab.set_fault("errno EIO", path);
             daemon.wait_for_line(
@@ -49,7 +49,7 @@ fn rules_select_hooks_and_severity() {
                 ms(2000),
             );
         }
-        wait_until(ms(5000) + slack(), "mail receives both events, page one", || {
+        wait_until(ms(5000), "mail receives both events, page one", || {
             (lines(&mailed).len(), lines(&paged).len()) == (2, 1)
         });
         let log = lines(&mailed).join("\n");
@@ -66,7 +66,7 @@ fn rules_select_hooks_and_severity() {
             daemon.wait_for_line(&format!("Mount failed health-check: {}", display_path(&quiet)), ms(10));
         assert!(quiet_line.text.contains(r#""priority":"notice""#), "{}", quiet_line.text);
         lab.set_fault("ok", &loud);
-        wait_until(ms(8000) + slack(), "page receives the recovery", || lines(&paged).len() == 2);
+        wait_until(ms(8000), "page receives the recovery", || lines(&paged).len() == 2);
         assert!(lines(&paged)[1].starts_with(&format!("recovered {} critical ", loud.display())));
         assert_eq!(lines(&mailed).len(), 2, "mail is configured for failures only");
         daemon.stop();
@@ -86,10 +86,10 @@ fn hung_hook_is_killed_and_delays_no_other_hook() {
             fine.display()
         );
         let file = config(lab, &text);
-        let daemon = lab.start_daemon(&["--config", file.to_str().unwrap()]);
+        let daemon = lab.start_daemon(&["--config", utf8(&file)]);
         lab.set_faults("errno EIO", 0..5);
         daemon.wait_for_failure(&mounts[4], "io_error", ms(2000));
-        wait_until(ms(4000) + slack(), "the other hook receives all events", || lines(&events).len() == 5);
+        wait_until(ms(4000), "the other hook receives all events", || lines(&events).len() == 5);
         daemon.wait_for_line("Hook stuck failed for ", ms(8000));
         assert!(!lines(&called).is_empty());
         daemon.stop();
@@ -103,9 +103,9 @@ fn a_single_run_waits_for_its_hooks() {
         lab.set_fault("errno EIO", &path);
         let (page, paged) = hook(lab, "page", "");
         let file = config(lab, &format!("[[hook]]\nname = \"page\"\ncommand = [\"{}\"]\n", page.display()));
-        let command = lab.daemon_command(&["--once-only", "--config", file.to_str().unwrap()]);
+        let command = lab.daemon_command(&["--once-only", "--config", utf8(&file)]);
         let run = crate::common::CommandOutput::run(command, ms(8000));
-        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        run.assert_code(1);
         assert_eq!(lines(&paged).len(), 1);
     });
 }

@@ -21,7 +21,7 @@ fn mount_and_unmount_are_logged() {
             SOON,
         );
         lab.unmount_when_idle(&path);
-        daemon.wait_for_line(&format!("Mount disappeared: {} (", display_path(&path)), SOON);
+        daemon.wait_for_mount_line("Mount disappeared", &path, SOON);
         daemon.assert_no_line("Mount failed");
         daemon.stop();
     });
@@ -95,7 +95,7 @@ fn excluded_mounts_are_not_logged() {
         lab.mount_tmpfs(&lab.scratch_path("unwatched"));
         let path = lab.mount_point("a");
         lab.mount_tmpfs(&path);
-        daemon.wait_for_line(&format!("Mount appeared: {} (", display_path(&path)), SOON);
+        daemon.wait_for_mount_line("Mount appeared", &path, SOON);
         daemon.assert_no_line("unwatched");
         daemon.stop();
     });
@@ -112,7 +112,7 @@ fn many_changes_end_in_the_right_state() {
         }
         let last = lab.mount_point("last");
         lab.mount_tmpfs(&last);
-        daemon.wait_for_line(&format!("Mount appeared: {} (", display_path(&last)), ms(2000));
+        daemon.wait_for_mount_line("Mount appeared", &last, ms(2000));
         daemon.assert_no_line("Mount failed");
         daemon.stop();
     });

@@ -9,7 +9,7 @@ fn healthy_mounts_exit_0() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(5);
         let result = run_once(lab, &["--timeout", "10"]);
-        assert_eq!(result.code, Some(0), "{}", result.stderr);
+        result.assert_code(0);
         result.assert_stderr_contains("Checked 5 mounts; 0 are dead");
         assert_eq!(result.stdout, "");
         assert!(result.elapsed < ms(1000) + slack(), "{:?}", result.elapsed);
@@ -23,7 +23,7 @@ fn hung_mount_is_logged_after_the_timeout_and_exits_1() {
         lab.set_fault("mute", &mounts[2]);
         let syslog = lab.read_syslog();
         let result = run_once(lab, &["--timeout", "1", "--print-bad-mounts"]);
-        assert_eq!(result.code, Some(1), "{}", result.stderr);
+        result.assert_code(1);
         let line =
             format!("Mount failed health-check: {} (hung: no response in 1s; ", display_path(&mounts[2]));
         result
@@ -56,7 +56,7 @@ fn errors_are_logged_at_once_with_their_reason() {
             lab.set_fault(order, path);
         }
         let result = run_once(lab, &["--timeout", "30"]);
-        assert_eq!(result.code, Some(1), "{}", result.stderr);
+        result.assert_code(1);
         for (path, (_, reason)) in mounts.iter().zip(faults) {
             result.assert_stderr_contains(&format!(
                 "Mount failed health-check: {} ({reason}:",
@@ -100,7 +100,7 @@ fn uninitialized_fuse_mount_is_hung() {
 fn no_mounts_exit_0() {
     run_isolated(test_name!(), |lab| {
         let result = run_once(lab, &[]);
-        assert_eq!(result.code, Some(0), "{}", result.stderr);
+        result.assert_code(0);
         result.assert_stderr_contains("Checked 0 mounts; 0 are dead");
     });
 }
@@ -113,6 +113,6 @@ fn run_once(lab: &Lab, arguments: &[&str]) -> CommandOutput {
 
 fn assert_hung(lab: &Lab, path: &Path) {
     let result = run_once(lab, &["--timeout", "500ms"]);
-    assert_eq!(result.code, Some(1), "{}", result.stderr);
+    result.assert_code(1);
     result.assert_stderr_contains(&format!("Mount failed health-check: {} (hung:", display_path(path)));
 }

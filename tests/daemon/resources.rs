@@ -1,6 +1,6 @@
 //! Resource use: descriptors, threads, wake-ups and memory.
 
-use crate::common::{ms, pause, run_isolated, run_isolated_for, skip_test, slack, wait_until};
+use crate::common::{ms, pause, run_isolated, run_isolated_for, skip_test, wait_until};
 use std::time::Duration;
 
 const CYCLES: usize = 200;
@@ -26,9 +26,7 @@ fn descriptors_threads_and_processes_do_not_grow() {
         for _ in 0..CYCLES {
             cycle();
         }
-        wait_until(ms(3000) + slack(), &format!("{before:?} again after mounts"), || {
-            counts(&daemon) <= before
-        });
+        wait_until(ms(3000), &format!("{before:?} again after mounts"), || counts(&daemon) <= before);
 
         // Each hang ends a prober.
         for path in mounts.iter().chain(&mounts) {
@@ -38,9 +36,7 @@ fn descriptors_threads_and_processes_do_not_grow() {
             lab.clear_fault(path);
             daemon.wait_for_recovery(path, ms(3000));
         }
-        wait_until(ms(5000) + slack(), &format!("{before:?} again after hangs"), || {
-            counts(&daemon) <= before
-        });
+        wait_until(ms(5000), &format!("{before:?} again after hangs"), || counts(&daemon) <= before);
         daemon.stop();
     });
 }

@@ -40,7 +40,7 @@ fn unread_stderr_does_not_delay_detection() {
 
         lab.set_fault("mute", &path);
         let needle = format!("Mount failed health-check: {} (hung:", display_path(&path));
-        let line = syslog.wait_for(0, &needle, QUICK_HANG + crate::common::slack());
+        let line = syslog.wait_for(0, &needle, QUICK_HANG);
         assert!(line.is_some(), "{:?}", syslog.all().last());
         daemon.stop();
         drop(unread);

@@ -1,6 +1,6 @@
 //! Stopping the daemon: in time, and without remaining processes.
 
-use crate::common::{Daemon, Process, ms, run_isolated, slack, wait_until};
+use crate::common::{Daemon, Process, ms, run_isolated, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use nix::sys::signal::Signal;
 
@@ -56,7 +56,5 @@ fn probers_end_when_the_daemon_is_killed() {
 }
 
 fn wait_until_ended(children: &[Process]) {
-    wait_until(ms(1000) + slack(), "all children have ended", || {
-        !children.iter().any(|process| process.is_alive())
-    });
+    wait_until(ms(1000), "all children have ended", || !children.iter().any(|process| process.is_alive()));
 }

@@ -40,7 +40,7 @@ fn unusual_names_are_logged_on_one_line() {
             lab.set_fault("ok", path);
             daemon.wait_for_recovery(path, ms(4000));
             lab.detach(path);
-            daemon.wait_for_line(&format!("Mount disappeared: {} (", display_path(path)), ms(500));
+            daemon.wait_for_mount_line("Mount disappeared", path, ms(500));
         }
         daemon.stop();
     });

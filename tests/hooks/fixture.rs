@@ -35,7 +35,7 @@ impl HookFixture {
     /// Waits for a logged line with this prefix.
     pub(crate) fn wait_for_line(&self, prefix: &str, limit: Duration) -> (Priority, String) {
         let mut found = None;
-        wait_until(limit + slack(), &format!("{prefix} …; logged so far: {:?}", self.lines()), || {
+        wait_until(limit, &format!("{prefix} …; logged so far: {:?}", self.lines()), || {
             found = self.lines().into_iter().find(|(_, text)| text.starts_with(prefix));
             found.is_some()
         });

@@ -83,8 +83,7 @@ fn alertmanager_added_by_reload_receives_current_alerts() {
         lab.set_fault("errno EIO", &dead);
         let fake = FakeServer::start(Behaviour::Accept);
         let rule = format!("[[rule]]\nmountpoint = \"{}\"\nexpected = true\n", gone.display());
-        let file = lab.scratch_path("config.toml");
-        std::fs::write(&file, &rule).expect("write a file");
+        let file = lab.write_file("config.toml", &rule);
         let daemon = lab.start_daemon(&with(QUICK, &["--config", file.to_str().expect("UTF-8")]));
         daemon.wait_for_failure(&dead, "io_error", ms(3000));
         daemon.wait_for_line("Expected mount is missing: ", ms(4000));

@@ -1,6 +1,6 @@
 //! Validates `contrib/` with the tools of Prometheus, and its metric names against the program.
 
-use crate::common::{CommandOutput, ms, run_isolated, skip_test};
+use crate::common::{CommandOutput, ms, run_isolated, skip_test, utf8};
 use crate::peer::{first_missing, run};
 use mount_status_monitor::render::metrics::FAMILIES;
 use std::collections::BTreeSet;
@@ -32,10 +32,10 @@ fn promtool_accepts_the_metrics() {
         lab.set_fault("errno ESTALE", &mounts[1]);
         let file = lab.scratch_path("m.prom");
         let gateway = format!("127.0.0.1:{}", crate::common::free_port());
-        let path = file.to_str().expect("the path is UTF-8");
+        let path = utf8(&file);
         let flags = ["--once-only", "--textfile", path, "--prometheus-push-gateway", &gateway];
         let result = CommandOutput::run(lab.daemon_command(&flags), ms(5000));
-        assert_eq!(result.code, Some(1), "{}", result.stderr);
+        result.assert_code(1);
         let text = std::fs::read(&file).expect("the file exists");
         assert_eq!(
             run("promtool", &["check", "metrics"], &lab.scratch_path(""), &text),

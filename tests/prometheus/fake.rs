@@ -1,6 +1,6 @@
 //! An HTTP server with configurable behaviour that records its requests.
 
-use crate::common::{pause, slack, wait_until};
+use crate::common::{pause, wait_until};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,7 +65,7 @@ impl FakeServer {
         matches: impl Fn(&Request) -> bool,
     ) -> Request {
         let mut found = None;
-        wait_until(limit + slack(), what, || {
+        wait_until(limit, what, || {
             found = self.requests().into_iter().find(&matches);
             found.is_some()
         });

@@ -1,6 +1,6 @@
 //! Pushing to a real push gateway.
 
-use crate::common::{Lab, free_port, ms, run_isolated, skip_test, wait_until};
+use crate::common::{Lab, free_port, ms, run_isolated, skip_test, utf8, wait_until};
 use crate::peer::{Peer, first_missing, run};
 use crate::{QUICK, with};
 use std::path::PathBuf;
@@ -59,8 +59,7 @@ fn gateway_with_private_ca_and_password_accepts_pushes() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(2);
         let authority = certificates(lab);
-        let web = lab.scratch_path("web.yml");
-        std::fs::write(&web, WEB_CONFIG).expect("write a file");
+        let web = lab.write_file("web.yml", WEB_CONFIG);
         let gateway = start(lab, &[format!("--web.config.file={}", web.display())]);
         let address = format!("https://127.0.0.1:{}", gateway.port);
         let push = ["--prometheus-push-gateway", &address];
@@ -70,17 +69,10 @@ fn gateway_with_private_ca_and_password_accepts_pushes() {
         assert!(line.text.to_lowercase().contains("certificate"), "{}", line.text);
         daemon.stop();
 
-        let user = lab.scratch_path("user");
-        std::fs::write(&user, "me:secret\n").expect("write a file");
+        let user = lab.write_file("user", "me:secret\n");
         let file = lab.scratch_path("m.prom");
-        let files = [
-            "--textfile",
-            file.to_str().expect("the path is UTF-8"),
-            "--push-ca-file",
-            authority.to_str().expect("the path is UTF-8"),
-            "--push-user-file",
-            user.to_str().expect("the path is UTF-8"),
-        ];
+        let files =
+            ["--textfile", utf8(&file), "--push-ca-file", utf8(&authority), "--push-user-file", utf8(&user)];
         let daemon = lab.start_daemon(&with(&with(QUICK, &push), &files));
         wait_until(ms(10_000), "the gateway takes a push", || {
             let text = std::fs::read_to_string(&file).unwrap_or_default();

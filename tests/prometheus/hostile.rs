@@ -1,6 +1,6 @@
 //! What is pushed and when, and that a faulty gateway does not delay the daemon.
 
-use crate::common::{Daemon, Lab, free_port, ms, pause, run_isolated, slack, wait_until};
+use crate::common::{Daemon, Lab, free_port, ms, pause, run_isolated, slack, utf8, wait_until};
 use crate::fake::{Behaviour, FakeServer};
 
 use crate::{QUICK, QUICK_HANG, with};
@@ -13,9 +13,8 @@ fn all_metrics_are_pushed_after_each_run() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(3);
         let fake = FakeServer::start(Behaviour::Accept);
-        let user = lab.scratch_path("user");
-        std::fs::write(&user, "me:secret\n").expect("write a file");
-        let user_file = user.to_str().expect("the path is UTF-8");
+        let user = lab.write_file("user", "me:secret\n");
+        let user_file = utf8(&user);
         let flags = ["--prometheus-push-gateway", &fake.address, "--push-user-file", user_file];
         let daemon = lab.start_daemon(&with(QUICK, &flags));
         let put = fake.wait_for_request(ms(1000), "a push", |_| true);
@@ -162,8 +161,7 @@ fn export_threads_exist_only_when_configured() {
         daemon.stop();
         let file = lab.scratch_path("m.prom");
         let fake = FakeServer::start(Behaviour::Accept);
-        let daemon =
-            start_pushing(lab, &fake.address, &["--textfile", file.to_str().expect("the path is UTF-8")]);
+        let daemon = start_pushing(lab, &fake.address, &["--textfile", utf8(&file)]);
         // The first push prepares its client in a blocking thread, which ends after 10 s without work.
         wait_until(ms(15_000), "both threads", || export_threads(&daemon) == ["push", "textfile"]);
         daemon.stop();

@@ -1,6 +1,6 @@
 //! A single run (`--once-only`) exports its result before it ends, with a short timeout.
 
-use crate::common::{CommandOutput, free_port, ms, run_isolated, slack};
+use crate::common::{CommandOutput, free_port, ms, run_isolated, slack, utf8};
 use crate::fake::{Behaviour, FakeServer};
 
 #[test]
@@ -9,7 +9,7 @@ fn single_run_pushes_and_writes_once() {
         let mounts = lab.mount_fuses(3);
         lab.set_fault("errno EIO", &mounts[0]);
         let (fake, file) = (FakeServer::start(Behaviour::Accept), lab.scratch_path("m.prom"));
-        let path = file.to_str().expect("the path is UTF-8");
+        let path = utf8(&file);
         let command = lab.daemon_command(&[
             "--once-only",
             "--prometheus-push-gateway",
@@ -18,7 +18,7 @@ fn single_run_pushes_and_writes_once() {
             path,
         ]);
         let result = CommandOutput::run(command, ms(5000));
-        assert_eq!(result.code, Some(1), "{}", result.stderr);
+        result.assert_code(1);
         let requests = fake.requests();
         assert_eq!(requests.len(), 1, "{requests:?}");
         let written = std::fs::read_to_string(&file).expect("the file exists");
@@ -41,7 +41,7 @@ fn single_run_does_not_wait_for_the_gateway() {
         ] {
             let command = lab.daemon_command(&["--once-only", "--prometheus-push-gateway", &address]);
             let result = CommandOutput::run(command, ms(5000));
-            assert_eq!(result.code, Some(0), "{}", result.stderr);
+            result.assert_code(0);
             result.assert_stderr_contains("Cannot push metrics to http://");
             result.assert_stderr_contains(message);
             assert!(result.elapsed < ms(2000) + slack(), "{:?}", result.elapsed);

@@ -1,7 +1,7 @@
 //! The textfile, and a real node_exporter that serves it.
 
 use crate::common::{
-    CommandOutput, Lab, display_path, free_port, ms, pause, run_isolated, skip_test, slack, wait_until,
+    CommandOutput, Lab, display_path, free_port, ms, pause, run_isolated, skip_test, slack, utf8, wait_until,
 };
 use crate::peer::{Peer, first_missing};
 use crate::{QUICK, QUICK_HANG, with};
@@ -62,7 +62,7 @@ fn textfile_is_replaced_atomically_and_world_readable() {
             .args(daemon.get_args());
         let daemon = crate::common::Daemon::start(command);
         let inode = || std::fs::File::open(&file).and_then(|file| file.metadata()).ok();
-        wait_until(ms(2000) + slack(), "a first file", || inode().is_some());
+        wait_until(ms(2000), "a first file", || inode().is_some());
         let first = inode().expect("found above");
         assert_eq!(first.permissions().mode() & 0o777, 0o644);
         wait_until(ms(5000), "a second file", || inode().is_some_and(|now| now.ino() != first.ino()));
@@ -86,7 +86,7 @@ fn textfile_on_a_watched_mount_is_refused() {
         let file = mount.join("deep/m.prom");
         let result =
             CommandOutput::run(lab.daemon_command(&["--syslog", "off", "--textfile", utf8(&file)]), ms(2000));
-        assert_eq!(result.code, Some(2), "{}", result.stderr);
+        result.assert_code(2);
         result.assert_stderr_contains(&format!(
             "cannot write --textfile {}: it lies on {}",
             display_path(&file),
@@ -103,7 +103,7 @@ fn mount_over_the_textfile_directory_stops_writing() {
         std::fs::create_dir(&directory).expect("create a directory");
         let file = directory.join("m.prom");
         let daemon = lab.start_daemon(&with(QUICK, &["--textfile", utf8(&file)]));
-        wait_until(ms(2000) + slack(), "a file", || std::fs::File::open(&file).is_ok());
+        wait_until(ms(2000), "a file", || std::fs::File::open(&file).is_ok());
         let mount = lab.mount_fuse("metrics");
         lab.set_fault("mute", &mount);
         daemon.wait_for_failure(&mount, "hung", QUICK_HANG);
@@ -138,8 +138,4 @@ fn create_directory(lab: &Lab) -> (PathBuf, PathBuf) {
     std::fs::create_dir(&directory).expect("create a directory");
     let file = directory.join("mounts.prom");
     (directory, file)
-}
-
-fn utf8(path: &Path) -> &str {
-    path.to_str().expect("the path is UTF-8")
 }

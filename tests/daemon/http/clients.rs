@@ -1,6 +1,9 @@
 //! `status`, `watch` and `check` as clients of the daemon's socket.
 
-use crate::common::{CommandOutput, Daemon, Lab, display_path, ms, pause, run_isolated, slack, wait_until};
+use crate::common::{
+    CommandOutput, Daemon, Lab, display_path, monitor_command, ms, pause, run_isolated, slack, utf8,
+    wait_until,
+};
 use crate::{QUICK, QUICK_HANG};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -13,7 +16,7 @@ fn status_shows_what_the_daemon_knows() {
         let (daemon, socket) = start_with_socket(lab);
         lab.set_fault("errno ESTALE", &mounts[1]);
         daemon.wait_for_failure(&mounts[1], "stale", QUICK_HANG);
-        wait_until(ms(1000) + slack(), "status shows the failure", || {
+        wait_until(ms(1000), "status shows the failure", || {
             run_client("status", &socket, &[]).code == Some(1)
         });
         let result = run_client("status", &socket, &[]);
@@ -23,7 +26,7 @@ fn status_shows_what_the_daemon_knows() {
             result.stdout
         );
         let result = run_client("status", &socket, &["--json"]);
-        let document: Value = serde_json::from_str(&result.stdout).expect("JSON");
+        let document: Value = result.json();
         assert_eq!(
             (result.code, &document["dead"], &document["daemon"]["version"]),
             (Some(1), &1.into(), &env!("CARGO_PKG_VERSION").into())
@@ -44,8 +47,8 @@ fn check_queries_the_daemon_unless_direct() {
         let by_daemon = |result: &CommandOutput| result.stdout.contains("Checked 3 mounts");
         let result = run_client("check", &socket, &[]);
         assert!(by_daemon(&result) && result.code == Some(0), "{}{}", result.stdout, result.stderr);
-        let one = run_client("check", &socket, &[mounts[2].to_str().expect("the path is UTF-8")]);
-        assert!(one.stdout.contains("Checked 1 mount; 0 are dead"), "{}", one.stdout);
+        let one = run_client("check", &socket, &[utf8(&mounts[2])]);
+        one.assert_stdout_contains("Checked 1 mount; 0 are dead");
         let line = run_client("check", &socket, &["--nagios"]);
         assert!(line.stdout.starts_with("MOUNTS OK - 3 mounts") && line.stdout.lines().count() == 1);
         let json: Value =
@@ -53,14 +56,14 @@ fn check_queries_the_daemon_unless_direct() {
         assert!(json["daemon"].is_object());
         for direct in [&["--direct"][..], &["--timeout", "2"], &["--fs-types-exclude", "^x$"]] {
             let json = run_client("check", &socket, &[direct, &["--json"]].concat());
-            let json: Value = serde_json::from_str(&json.stdout).expect("JSON");
+            let json: Value = json.json();
             assert!(json["daemon"].is_null() && json["total"].as_u64() > Some(3), "{direct:?}");
         }
         // Mounts that the daemon does not watch are checked directly.
         assert_eq!(run_client("check", &socket, &["/proc"]).code, Some(0));
         daemon.stop();
         let result = run_client("check", &socket, &["/proc"]);
-        assert_eq!(result.code, Some(0), "{}{}", result.stdout, result.stderr);
+        result.assert_code(0);
     });
 }
 
@@ -71,10 +74,10 @@ fn unresponsive_daemon_does_not_delay_clients() {
         let (daemon, socket) = start_with_socket(lab);
         daemon.send_signal(nix::sys::signal::Signal::SIGSTOP);
         let result = run_client("status", &socket, &[]);
-        assert_eq!(result.code, Some(2), "{}", result.stdout);
+        result.assert_code(2);
         assert!(result.elapsed < ms(2000) + slack(), "{:?}", result.elapsed);
         let result = run_client("check", &socket, &["/proc"]);
-        assert_eq!(result.code, Some(0), "{}{}", result.stdout, result.stderr);
+        result.assert_code(0);
         daemon.send_signal(nix::sys::signal::Signal::SIGCONT);
         daemon.stop();
     });
@@ -88,22 +91,21 @@ fn watch_shows_events_as_they_happen() {
         let (text, json) = (start_watch(&socket, &[]), start_watch(&socket, &["--json"]));
         // A printed line shows that the client is connected.
         for watch in [&text, &json] {
-            watch.stdout.wait_for(0, "Checked 2 mounts", ms(3000) + slack()).expect("a run appears");
+            watch.stdout.wait_for(0, "Checked 2 mounts", ms(3000)).expect("a run appears");
         }
         lab.set_fault("mute", &mounts[0]);
         let logged = daemon.wait_for_failure(&mounts[0], "hung", QUICK_HANG);
-        let line =
-            text.stdout.wait_for(0, "Mount failed health-check: ", ms(1000) + slack()).expect("it appears");
+        let line = text.stdout.wait_for(0, "Mount failed health-check: ", ms(1000)).expect("it appears");
         assert!(line.at < logged.at + ms(1000) + slack());
-        let line = json.stdout.wait_for(0, "\"event\":\"failed\"", ms(1000) + slack()).expect("it appears");
+        let line = json.stdout.wait_for(0, "\"event\":\"failed\"", ms(1000)).expect("it appears");
         let event: Value = serde_json::from_str(&line.text).expect("JSON");
         assert_eq!(event["mountpoint"], display_path(&mounts[0]).as_str());
 
         // The client reconnects after a restart of the daemon.
         daemon.stop();
-        text.stderr.wait_for(0, "the daemon is gone", ms(1000) + slack()).expect("the message appears");
+        text.stderr.wait_for(0, "the daemon is gone", ms(1000)).expect("the message appears");
         let (daemon, _) = start_with_socket(lab);
-        text.stderr.wait_for(0, "the daemon is back", ms(3000) + slack()).expect("the message appears");
+        text.stderr.wait_for(0, "the daemon is back", ms(3000)).expect("the message appears");
         daemon.stop();
     });
 }
@@ -111,13 +113,13 @@ fn watch_shows_events_as_they_happen() {
 #[test]
 fn watch_works_without_a_daemon() {
     run_isolated(test_name!(), |lab| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
+        let mut command = monitor_command();
         command.args(["watch", "--json", "--socket"]).arg(lab.scratch_path("no-daemon"));
         let watch = Daemon::spawn(command);
-        watch.stdout.wait_for(0, "\"event\":\"run\"", ms(5000) + slack()).expect("a run appears");
+        watch.stdout.wait_for(0, "\"event\":\"run\"", ms(5000)).expect("a run appears");
         let path = lab.mount_point("new");
         lab.mount_tmpfs(&path);
-        let line = watch.stdout.wait_for(0, "\"event\":\"mounted\"", ms(1000) + slack()).expect("it appears");
+        let line = watch.stdout.wait_for(0, "\"event\":\"mounted\"", ms(1000)).expect("it appears");
         assert!(line.text.contains(&display_path(&path)), "{}", line.text);
         watch.stop();
     });
@@ -125,9 +127,8 @@ fn watch_works_without_a_daemon() {
 
 fn start_with_socket(lab: &Lab) -> (Daemon, PathBuf) {
     let socket = lab.scratch_path("socket");
-    let daemon =
-        lab.start_daemon(&[QUICK, &["--socket", socket.to_str().expect("the path is UTF-8")]].concat());
-    wait_until(ms(1000) + slack(), "the daemon listens", || socket.symlink_metadata().is_ok());
+    let daemon = lab.start_daemon(&[QUICK, &["--socket", utf8(&socket)]].concat());
+    wait_until(ms(1000), "the daemon listens", || socket.symlink_metadata().is_ok());
     // The snapshot is published shortly after the log line.
     pause(ms(300));
     (daemon, socket)
@@ -142,7 +143,7 @@ fn start_watch(socket: &Path, arguments: &[&str]) -> Daemon {
 }
 
 fn client_command(name: &str, socket: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
+    let mut command = monitor_command();
     command.arg(name).arg("--socket").arg(socket).args(arguments);
     command
 }

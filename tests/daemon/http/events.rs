@@ -39,7 +39,7 @@ fn hang_is_streamed_at_once_and_events_can_be_resumed() {
         resumed.wait_for(0, "\"event\":\"run\"", LIMIT).expect("the new event arrives");
         assert_eq!(resumed.count(&line.text), 0);
         daemon.stop();
-        wait_until(ms(1000) + slack(), "the stream ends with the daemon", || lines.ended());
+        wait_until(ms(1000), "the stream ends with the daemon", || lines.ended());
     });
 }
 
@@ -78,7 +78,7 @@ fn event_clients_are_limited_and_their_slots_reused() {
         assert_eq!(refused.status, 503);
         assert_eq!(get(address, "/metrics").status, 200);
         drop(clients);
-        wait_until(ms(3000) + slack(), "a slot is free again", || {
+        wait_until(ms(3000), "a slot is free again", || {
             let mut stream = std::net::TcpStream::connect(address).expect("connect");
             let request = b"GET /api/v1/events HTTP/1.0\r\n\r\n";
             std::io::Write::write_all(&mut stream, request).expect("send the request");

@@ -1,7 +1,7 @@
 //! Compares `contrib/openapi.json` with real responses.
 
 use super::{LIMIT, get, open_event_stream, start_with_http};
-use crate::common::{ms, run_isolated, slack, wait_until};
+use crate::common::{ms, run_isolated, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ fn responses_match_the_openapi_document() {
         lab.detach(&mounts[2]);
         lab.mount_tmpfs(&lab.mount_point("new"));
         lines.wait_for(0, "\"event\":\"mounted\"", LIMIT).expect("the event arrives");
-        wait_until(ms(2000) + slack(), "the failure is published", || {
+        wait_until(ms(2000), "the failure is published", || {
             get(address, "/api/v1/mounts?state=hung").json()["total"] == 1
         });
 

@@ -1,7 +1,7 @@
 //! Routes: status, headers and content.
 
 use super::{get, send, start_with_http, state_of};
-use crate::common::{display_path, ms, run_isolated, slack, wait_until};
+use crate::common::{display_path, ms, run_isolated, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use flate2::read::GzDecoder;
 use std::io::Read;
@@ -37,7 +37,7 @@ fn every_route_has_its_status_type_and_content() {
             ("/nowhere", 404, "text/plain; charset=utf-8", "not found"),
             ("/api/v1/events?after=x", 400, "text/plain; charset=utf-8", "must be an event number"),
         ] {
-            wait_until(ms(1000) + slack(), target, || get(address, target).status == status);
+            wait_until(ms(1000), target, || get(address, target).status == status);
             let response = get(address, target);
             assert_eq!(response.header("content-type"), Some(kind), "{target}");
             assert_eq!(response.header("x-content-type-options"), Some("nosniff"), "{target}");
@@ -62,7 +62,7 @@ fn stranded_prober_is_published_at_once() {
         let (daemon, address) = start_with_http(lab, &["--timeout", "500ms", "--poll-interval", "60"]);
         daemon.wait_for_line("cannot be killed", ms(3000));
         let wanted = "\nmountstatus_probers_lost 1\n";
-        wait_until(ms(1000) + slack(), wanted, || get(address, "/metrics").text().contains(wanted));
+        wait_until(ms(1000), wanted, || get(address, "/metrics").text().contains(wanted));
         daemon.stop();
     });
 }
@@ -114,16 +114,12 @@ fn hang_and_recovery_are_published() {
         let (daemon, address) = start_with_http(lab, QUICK);
         lab.set_fault("mute", &mounts[1]);
         daemon.wait_for_failure(&mounts[1], "hung", QUICK_HANG);
-        wait_until(super::SHOWN_WITHIN + slack(), "the state is published", || {
-            state_of(address, &mounts[1]) == "hung"
-        });
+        wait_until(super::SHOWN_WITHIN, "the state is published", || state_of(address, &mounts[1]) == "hung");
         assert!(get(address, "/metrics").text().contains("\ndead_mountpoints 1\n"));
         assert_eq!(get(address, "/api/v1/mounts").header("x-exit-status"), Some("1"));
         lab.clear_fault(&mounts[1]);
         daemon.wait_for_recovery(&mounts[1], ms(1000));
-        wait_until(super::SHOWN_WITHIN + slack(), "the state is published", || {
-            state_of(address, &mounts[1]) == "ok"
-        });
+        wait_until(super::SHOWN_WITHIN, "the state is published", || state_of(address, &mounts[1]) == "ok");
         daemon.stop();
     });
 }
@@ -137,12 +133,10 @@ fn not_ready_before_the_first_run_is_complete() {
         let text = address.to_string();
         let daemon =
             crate::common::Daemon::spawn(lab.daemon_command(&["--timeout", "3", "--listen-address", &text]));
-        wait_until(ms(2000) + slack(), "the daemon listens", || {
-            std::net::TcpStream::connect(address).is_ok()
-        });
+        wait_until(ms(2000), "the daemon listens", || std::net::TcpStream::connect(address).is_ok());
         assert_eq!((get(address, "/-/ready").status, get(address, "/-/healthy").status), (503, 200));
         daemon.wait_for_line("Checked 2 mounts; 1 is dead", ms(4000));
-        wait_until(ms(1000) + slack(), "the daemon is ready", || get(address, "/-/ready").status == 200);
+        wait_until(ms(1000), "the daemon is ready", || get(address, "/-/ready").status == 200);
         daemon.stop();
     });
 }
@@ -156,16 +150,14 @@ fn port_in_use_is_a_warning_and_retried() {
         let daemon = lab.start_daemon(&["--listen-address", &address]);
         daemon.wait_for_line(&format!("Cannot listen on {address}: Address already in use"), ms(1000));
         daemon.wait_for_line("; continuing without it", ms(0));
-        wait_until(ms(1000) + slack(), "the HTTP thread has ended", || {
+        wait_until(ms(1000), "the HTTP thread has ended", || {
             daemon.process.thread_count() <= THREADS_WITHOUT_HTTP
         });
         // A reload retries the listener.
         drop(taken);
         daemon.send_signal(nix::sys::signal::Signal::SIGHUP);
         let address: std::net::SocketAddr = address.parse().expect("an address");
-        wait_until(ms(3000) + slack(), "the daemon listens", || {
-            std::net::TcpStream::connect(address).is_ok()
-        });
+        wait_until(ms(3000), "the daemon listens", || std::net::TcpStream::connect(address).is_ok());
         assert_eq!(get(address, "/-/healthy").status, 200);
         daemon.stop();
     });

@@ -2,7 +2,7 @@
 
 use super::get_unix;
 use crate::QUICK;
-use crate::common::{display_path, ms, run_isolated, slack, wait_until};
+use crate::common::{display_path, ms, run_isolated, utf8, wait_until};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 
@@ -11,8 +11,8 @@ fn socket_exists_while_the_daemon_runs() {
     run_isolated(test_name!(), |lab| {
         lab.mount_fuses(2);
         let path = lab.scratch_path("socket");
-        let daemon = lab.start_daemon(&["--socket", path.to_str().expect("the path is UTF-8")]);
-        wait_until(ms(1000) + slack(), "the socket exists", || path.symlink_metadata().is_ok());
+        let daemon = lab.start_daemon(&["--socket", utf8(&path)]);
+        wait_until(ms(1000), "the socket exists", || path.symlink_metadata().is_ok());
         let mode = path.symlink_metadata().expect("it exists").permissions().mode();
         assert_eq!(mode & 0o7777, 0o660);
         assert_eq!(get_unix(&path, "/api/v1/mounts").json()["total"], 2);
@@ -27,8 +27,8 @@ fn stale_socket_is_replaced() {
         lab.mount_fuses(1);
         let path = lab.scratch_path("socket");
         drop(UnixListener::bind(&path).expect("bind a socket"));
-        let daemon = lab.start_daemon(&["--socket", path.to_str().expect("the path is UTF-8")]);
-        wait_until(ms(1000) + slack(), "the daemon responds", || {
+        let daemon = lab.start_daemon(&["--socket", utf8(&path)]);
+        wait_until(ms(1000), "the daemon responds", || {
             std::os::unix::net::UnixStream::connect(&path).is_ok()
         });
         assert_eq!(get_unix(&path, "/-/healthy").status, 200);
@@ -48,8 +48,7 @@ fn foreign_files_and_sockets_are_kept() {
             (&file, "Address already in use"),
             (&lab.scratch_path("nowhere/socket"), "No such file or directory"),
         ] {
-            let daemon =
-                lab.start_daemon(&[QUICK, &["--socket", path.to_str().expect("the path is UTF-8")]].concat());
+            let daemon = lab.start_daemon(&[QUICK, &["--socket", utf8(&path)]].concat());
             daemon.wait_for_line(&format!("Cannot listen on {}: {problem}", display_path(path)), ms(1000));
             daemon.wait_for_line("Checked 1 mount", ms(3000));
             daemon.stop();

@@ -1,7 +1,7 @@
 //! The capabilities needed to watch another namespace, and the errors without them.
 
 use super::Container;
-use crate::common::{CommandOutput, Daemon, ms, run_isolated};
+use crate::common::{CommandOutput, Daemon, ms, run_isolated, utf8};
 use crate::{QUICK, QUICK_HANG};
 use std::process::Command;
 
@@ -49,7 +49,7 @@ fn missing_capability_is_named_in_the_error() {
                 with_capabilities(&left, &container.command(lab, &["--once-only", "--syslog", "off"])),
                 ms(5000),
             );
-            assert_eq!(result.code, Some(2), "without {missing}: {}", result.stderr);
+            result.assert_code(2);
             assert_eq!(result.stderr.lines().count(), 1, "{}", result.stderr);
             result
                 .assert_stderr_contains(&format!("--mount-namespace {}: ", container.file()))
@@ -65,7 +65,7 @@ fn setuid_and_setgid_allow_probing_users_fuse_mounts() {
         let container = Container::with(lab, &[&inner]);
         let command = container.command(lab, &["--once-only", "--timeout", "5"]);
         let result = CommandOutput::run(with_capabilities(&NEEDED, &command), ms(5000));
-        assert_eq!(result.code, Some(0), "{}", result.stderr);
+        result.assert_code(0);
         result.assert_stderr_contains("Mount cannot be checked: ");
         let extended = [&NEEDED[..], &["setuid", "setgid"]].concat();
         let result = CommandOutput::run(with_capabilities(&extended, &command), ms(5000));
@@ -104,7 +104,7 @@ fn file_that_is_no_mount_namespace_is_a_usage_error() {
         std::os::unix::fs::symlink(container.file(), &link).expect("create a link");
         let fifo = lab.scratch_path("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a fifo");
-        let plain = |path: &std::path::Path| path.to_str().expect("the path is UTF-8").to_owned();
+        let plain = |path: &std::path::Path| utf8(&path).to_owned();
         for (file, message) in [
             ("/no/such".to_owned(), "No such file or directory"),
             ("/etc".to_owned(), "it is not a mount namespace"),
@@ -117,7 +117,7 @@ fn file_that_is_no_mount_namespace_is_a_usage_error() {
                 lab.daemon_command(&["--once-only", "--syslog", "off", "--mount-namespace", &file]),
                 ms(5000),
             );
-            assert_eq!(result.code, Some(2), "{}", result.stderr);
+            result.assert_code(2);
             result.assert_stderr_contains(&format!(
                 "mount_status_monitor: --mount-namespace {file}: {message}"
             ));
@@ -125,7 +125,7 @@ fn file_that_is_no_mount_namespace_is_a_usage_error() {
         }
         let own = ["--once-only", "--mount-namespace", "/proc/self/ns/mnt"];
         let result = CommandOutput::run(lab.daemon_command(&own), ms(5000));
-        assert_eq!(result.code, Some(0), "{}", result.stderr);
+        result.assert_code(0);
         result.assert_stderr_contains(
             "--mount-namespace /proc/self/ns/mnt is the namespace that this program is in",
         );

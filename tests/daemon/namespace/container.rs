@@ -1,6 +1,6 @@
 //! A process in its own mount namespace with private mounts.
 
-use crate::common::{Daemon, Lab, Lines, display_path, ms};
+use crate::common::{Daemon, Lab, Lines, display_path, monitor_command, ms};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
@@ -82,7 +82,7 @@ impl Container {
     }
 
     pub(super) fn check(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
+        let mut command = monitor_command();
         command.arg("check").args(self.options()).args(arguments);
         command
     }

@@ -1,7 +1,7 @@
 //! When the watched namespace ends, the daemon logs it, releases the namespace, and exits with its own status.
 
 use super::Container;
-use crate::common::{CommandOutput, Daemon, Lab, ms, run_isolated, slack, wait_until};
+use crate::common::{CommandOutput, Daemon, Lab, ms, run_isolated, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -37,10 +37,10 @@ fn end_of_the_container_ends_the_daemon_at_once() {
             ms(500),
         );
         let result = daemon.wait_for_exit(start, ms(1000));
-        assert_eq!(result.code, Some(ENDED), "{}", result.stderr);
+        result.assert_code(ENDED);
         assert!(!result.stderr.contains("Mount disappeared"), "{}", result.stderr);
         // The daemon held the namespace last; releasing it unmounts the file system.
-        wait_until(ms(2000) + slack(), "the file system is gone", || !connection.exists());
+        wait_until(ms(2000), "the file system is gone", || !connection.exists());
     });
 }
 
@@ -77,7 +77,7 @@ fn process_that_leaves_its_namespace_ends_the_daemon() {
         let start = Instant::now();
         drop(process.stdin.take());
         let result = daemon.wait_for_exit(start, ms(3000));
-        assert_eq!(result.code, Some(ENDED), "{}", result.stderr);
+        result.assert_code(ENDED);
         process.kill().expect("the process runs");
         process.wait().expect("it is a child");
     });
@@ -107,8 +107,7 @@ fn namespace_file_ends_with_its_bind_mount() {
     run_isolated(test_name!(), |lab| {
         let inner = lab.mount_fuse("a");
         let connection = connection(&inner);
-        let file = lab.scratch_path("namespace");
-        std::fs::write(&file, "").expect("write a file");
+        let file = lab.write_file("namespace", "");
         let container = mounted_on(lab, &inner, &file);
         let path = container.mount_point(0);
         let mut command = lab.daemon_command(QUICK);
@@ -124,8 +123,8 @@ fn namespace_file_ends_with_its_bind_mount() {
         let start = Instant::now();
         lab.unmount(&file).expect("it is not in use");
         let result = daemon.wait_for_exit(start, ms(2000));
-        assert_eq!(result.code, Some(ENDED), "{}", result.stderr);
-        wait_until(ms(2000) + slack(), "the file system is gone", || !connection.exists());
+        result.assert_code(ENDED);
+        wait_until(ms(2000), "the file system is gone", || !connection.exists());
     });
 }
 
@@ -145,7 +144,7 @@ fn single_run_fails_when_the_namespace_ends() {
         let start = Instant::now();
         container.end();
         let result = daemon.wait_for_exit(start, ms(1000));
-        assert_eq!(result.code, Some(ENDED), "{}", result.stderr);
+        result.assert_code(ENDED);
         let result = check.wait_for_exit(start, ms(1000));
         assert_eq!(
             (result.code, result.stdout.contains("MOUNTS UNKNOWN")),
@@ -164,7 +163,7 @@ fn namespace_that_has_ended_is_a_usage_error() {
         let file = container.file();
         container.end();
         let result = CommandOutput::run(command, ms(2000));
-        assert_eq!(result.code, Some(2), "{}", result.stderr);
+        result.assert_code(2);
         result.assert_stderr_contains(&format!("--mount-namespace {file}: No such file or directory"));
         assert_eq!(result.stderr.lines().count(), 1, "{}", result.stderr);
     });

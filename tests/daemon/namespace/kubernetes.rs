@@ -2,7 +2,9 @@
 
 use super::Container;
 use super::capabilities::with_capabilities;
-use crate::common::{CommandOutput, Daemon, free_address, ms, run_isolated, slack, wait_until};
+use crate::common::{
+    CommandOutput, Daemon, free_address, monitor_command, ms, run_isolated, utf8, wait_until,
+};
 use crate::http::get;
 use mount_status_monitor::cli::{self, Invocation};
 use mount_status_monitor::output::http::SocketChoice;
@@ -98,24 +100,24 @@ fn daemonset_arguments_and_capabilities_watch_the_node() {
                 _ => argument,
             }
         });
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
+        let mut command = monitor_command();
         command.args(arguments).args(["--timeout", "500ms", "--poll-interval", "1"]);
         let daemon = Daemon::start(with_capabilities(&required_capabilities(), &command));
-        wait_until(ms(2000) + slack(), "the daemon is ready", || get(address, "/-/ready").status == 200);
+        wait_until(ms(2000), "the daemon is ready", || get(address, "/-/ready").status == 200);
         lab.set_fault("mute", &inner);
         let path = node.mount_point(0);
         daemon.wait_for_failure(&path, "hung", crate::QUICK_HANG);
         assert_eq!(get(address, "/-/healthy").status, 200);
         let line = format!("mountpoint=\"{}\"}} 0", path.display());
-        wait_until(ms(2000) + slack(), "the metric shows the failure", || {
+        wait_until(ms(2000), "the metric shows the failure", || {
             get(address, "/metrics").text().contains(&line)
         });
 
-        let mut status = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
+        let mut status = monitor_command();
         status.args(["status", "--socket"]).arg(&socket);
         let result = CommandOutput::run(status, ms(2000));
-        assert_eq!(result.code, Some(1), "{}", result.stderr);
-        assert!(result.stdout.contains(path.to_str().expect("the path is UTF-8")), "{}", result.stdout);
+        result.assert_code(1);
+        result.assert_stdout_contains(utf8(&path));
         daemon.stop();
     });
 }

@@ -51,11 +51,11 @@ fn only_changes_of_the_watched_namespace_are_logged() {
         container.run(&["mount", "-t", "tmpfs", "new", &display_path(&path)]);
         daemon.wait_for_line(&format!("Mount appeared: {} (tmpfs from new)", display_path(&path)), ms(500));
         container.run(&["mount", "-o", "remount,bind,ro", &display_path(&path)]);
-        daemon.wait_for_line(&format!("Mount changed: {} (", display_path(&path)), ms(1500));
+        daemon.wait_for_mount_line("Mount changed", &path, ms(1500));
         // The same path in the own namespace is another mount.
         lab.mount_tmpfs(&path);
         container.run(&["umount", &display_path(&path)]);
-        daemon.wait_for_line(&format!("Mount disappeared: {} (", display_path(&path)), ms(500));
+        daemon.wait_for_mount_line("Mount disappeared", &path, ms(500));
         assert_eq!(daemon.stderr.count("Mount appeared"), 1, "{}", daemon.transcript());
         daemon.stop();
     });
@@ -106,7 +106,7 @@ fn namespace_of_a_chrooted_process_is_watched_as_a_whole() {
         command.args(["--mount-points-include", &format!("^{}$", display_path(&root))]);
         command.args(["--mount-namespace", &format!("/proc/{}/ns/mnt", chrooted.id())]);
         let result = CommandOutput::run(command, ms(5000));
-        assert_eq!(result.code, Some(0), "{}", result.stderr);
+        result.assert_code(0);
         result.assert_stderr_contains("Checked 1 mount; 0 are dead");
         chrooted.kill().expect("the process runs");
         chrooted.wait().expect("it is a child");
@@ -135,16 +135,16 @@ fn single_run_and_check_work_in_another_namespace() {
 
         command = container.check(&["--timeout", "500ms", &healthy]);
         let result = CommandOutput::run(command, ms(5000));
-        assert_eq!(result.code, Some(0), "{}", result.stderr);
+        result.assert_code(0);
         assert!(result.stdout.contains(&healthy) && !result.stdout.contains(&hung), "{}", result.stdout);
         // A relative path starts at the root of the watched namespace.
         let relative = &hung[1..];
         let result =
             CommandOutput::run(container.check(&["--timeout", "500ms", "--json", relative]), ms(5000));
-        assert_eq!(result.code, Some(1), "{}", result.stderr);
-        assert!(result.stdout.contains("\"hung\""), "{}", result.stdout);
+        result.assert_code(1);
+        result.assert_stdout_contains("\"hung\"");
         let result = CommandOutput::run(container.check(&["/no/such/mount"]), ms(5000));
-        assert_eq!(result.code, Some(2), "{}", result.stdout);
+        result.assert_code(2);
         result.assert_stderr_contains("/no/such/mount is not a mount point");
     });
 }

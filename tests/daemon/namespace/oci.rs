@@ -3,7 +3,7 @@
 
 use super::Container;
 use super::kubernetes::{container, required_capabilities, words};
-use crate::common::{Daemon, Lab, free_address, ms, run_isolated, skip_test, slack, wait_until};
+use crate::common::{Daemon, Lab, free_address, ms, run_isolated, skip_test, wait_until};
 use crate::http::get;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ fn runc_container_watches_the_node() {
         let mut command = runc.command("run");
         command.arg("--bundle").arg(&bundle).arg(&runc.id);
         let daemon = Daemon::start(command);
-        wait_until(ms(2000) + slack(), "the daemon is ready", || get(address, "/-/ready").status == 200);
+        wait_until(ms(2000), "the daemon is ready", || get(address, "/-/ready").status == 200);
         let path = node.mount_point(0);
         lab.set_fault("mute", &inner);
         daemon.wait_for_failure(&path, "hung", crate::QUICK_HANG);
@@ -37,7 +37,7 @@ fn runc_container_watches_the_node() {
         node.end();
         // Without pidfd_open, the next run detects the end.
         let result = daemon.wait_for_exit(start, ms(3000));
-        assert_eq!(result.code, Some(3), "{}", result.stderr);
+        result.assert_code(3);
         assert!(result.stderr.contains("has ended; nothing is left to watch"), "{}", result.stderr);
     });
 }
