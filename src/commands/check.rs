@@ -1,11 +1,11 @@
 //! `check`: one run, printed. The running daemon answers if it can; otherwise the mounts are probed here.
 
+use super::terminal::{self, TerminalProgress};
 use super::{client, fail, mount_namespace, print};
 use crate::config::{CheckConfig, CheckOutput, Config, NO_MOUNT_LEFT, select};
 use crate::daemon::{Daemon, EventHandler, Options, RunMode, RunResult};
 use crate::monitor::{Expected, Status, Time};
 use crate::output::Report;
-use crate::render::terminal::{self, TerminalProgress};
 use crate::render::{PROCESS_NAME, Priority, StatusSummary, json, nagios, table};
 use platform::{MountKey, MountNamespace};
 use std::collections::HashSet;

@@ -2,12 +2,12 @@
 //! A daemon that is stopped or stuck costs a limited time.
 
 use super::print;
+use super::terminal;
 use crate::cli::USAGE_ERROR;
 use crate::config::CheckOutput;
 use crate::output::http::limits::HEARTBEAT_INTERVAL;
 use crate::output::http::mounts::EXIT_STATUS;
 use crate::render::escape::escape_os;
-use crate::render::terminal;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write as _};
 use std::os::unix::net::UnixStream;

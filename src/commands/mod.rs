@@ -8,6 +8,7 @@ mod diagnose;
 mod machine_seed;
 mod mount_namespace;
 mod status;
+mod terminal;
 mod watch;
 
 pub use check::check;

@@ -157,9 +157,9 @@ pub(super) mod tests {
         failure
     }
 
-    pub(in crate::render) fn of_nfs(answer: ServerResponse) -> Evidence {
+    pub(in crate::render) fn of_nfs(response: ServerResponse) -> Evidence {
         let address = "10.0.0.5:2049".parse().unwrap();
-        let check = ServerCheck { service: Service::Nfs(4), address, response: answer };
+        let check = ServerCheck { service: Service::Nfs(4), address, response };
         Evidence { server: Some(check), tasks: Some(Observation::Found(tasks(14, 5))), ..Evidence::default() }
     }
 
@@ -182,7 +182,7 @@ pub(super) mod tests {
     fn server_check_is_explained() {
         let ms = Duration::from_millis;
         let stale = failure(Reason::Stale, Some(Errno::ESTALE), 0.0);
-        for (failure, answer, words) in [
+        for (failure, response, words) in [
             (hung(), ServerResponse::NoConnection(ms(1200)), "did not accept a connection within 1.2s"),
             (hung(), ServerResponse::Refused, "refuses connections"),
             (hung(), ServerResponse::Unreachable(Errno::EHOSTUNREACH), "is unreachable (EHOSTUNREACH)"),
@@ -190,7 +190,7 @@ pub(super) mod tests {
             (hung(), ServerResponse::Replies, "responds, but this export does not"),
             (stale, ServerResponse::Replies, "responds, but no longer knows this export (ESTALE)"),
         ] {
-            let text = evidence_summary(&with(failure, of_nfs(answer)));
+            let text = evidence_summary(&with(failure, of_nfs(response)));
             let tasks = r"14 tasks blocked: bash[311], t1\012[312], t2\012[313] and others";
             assert_eq!(text, format!("NFS server 10.0.0.5:2049 {words}; {tasks}"));
         }

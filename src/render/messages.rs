@@ -31,7 +31,7 @@ pub fn line(event: &Event) -> (Priority, String) {
     (priority, text(event))
 }
 
-/// Mounts of the system itself appear and disappear without anybody's action.
+/// The system's own mounts appear and disappear by themselves.
 fn change_priority(mount: &Mount) -> Priority {
     if mount.is_system_internal() { Priority::Debug } else { Priority::Notice }
 }
@@ -211,7 +211,7 @@ fn option_changes(before: &OsStr, now: &OsStr, access_changed: bool) -> Vec<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::samples::{failure, mount, sshfs};
+    use crate::render::samples::{self, failure, mount, sshfs};
     use platform::evidence::ServerResponse;
     use std::sync::Arc;
 
@@ -250,78 +250,69 @@ mod tests {
         use crate::render::evidence::tests::{of_nfs, with};
         let failure = with(failure(Reason::Hung, None, 3.0), of_nfs(ServerResponse::Refused));
         let known = r"NFS server 10.0.0.5:2049 refuses connections; 14 tasks blocked: bash[311], t1\012[312], t2\012[313] and others";
-        let event = Event::Failed { mount: sshfs(), failure: failure.clone() };
-        let expected = format!(
-            "Mount failed health-check: /x (hung: no response in 3s; fuse.sshfs from host:/dir; {known})"
-        );
-        assert_eq!(line(&event).1, expected);
-        let event = Event::StillFailing { mount: sshfs(), failure, lasted: seconds(451) };
-        let expected =
-            format!("Mount still failing: /x (hung for 7m31s; fuse.sshfs from host:/dir; {known})");
-        assert_eq!(line(&event).1, expected);
+        let failed = Event::Failed { mount: sshfs(), failure: failure.clone() };
+        let reminder = Event::StillFailing { mount: sshfs(), failure, lasted: seconds(451) };
+        let text = format!("(hung: no response in 3s; fuse.sshfs from host:/dir; {known})");
+        assert_eq!(line(&failed).1, format!("Mount failed health-check: /x {text}"));
+        let text = format!("(hung for 7m31s; fuse.sshfs from host:/dir; {known})");
+        assert_eq!(line(&reminder).1, format!("Mount still failing: /x {text}"));
     }
 
     #[test]
     fn lines_of_the_other_events() {
-        let hung = Health::Dead(failure(Reason::Hung, None, 3.0));
-        let took = Duration::from_millis(1400);
+        let (mount, took) = (sshfs(), Duration::from_millis(1400));
         let unmounted = |health| Event::Unmounted { mount: sshfs(), health, lasted: seconds(451) };
         let recovered =
             |was| Event::Recovered { mount: sshfs(), lasted: seconds(451), took: seconds(0), was };
-        let run = |unjudged| Event::Run { mounts: 5, dead: 0, unjudged, took };
-        let owned = mount("/o", "fuse.portal", "portal", "rw", "rw,user_id=1000,group_id=1000");
-        let nfs = mount("/n", "nfs4", "server:/a", "rw", "rw");
-        for (event, priority, text) in [
-            (
-                Event::Mounted { mount: sshfs() },
-                Priority::Notice,
-                "Mount appeared: /x (fuse.sshfs from host:/dir)",
-            ),
-            (unmounted(Health::Ok), Priority::Notice, "Mount disappeared: /x (fuse.sshfs from host:/dir)"),
-            (
-                unmounted(hung),
-                Priority::Notice,
-                "Mount disappeared: /x (fuse.sshfs from host:/dir; was hung for 7m31s)",
-            ),
-            (
-                Event::Moved { mount: sshfs(), from: "/old".into() },
-                Priority::Notice,
-                "Mount moved: /old -> /x",
-            ),
-            (recovered("hung"), Priority::Notice, "Mount recovered: /x (after 7m31s)"),
-            (
-                recovered("slow"),
-                Priority::Notice,
-                "Mount recovered: /x (after 7m31s; was slow, now responds in 0s)",
-            ),
-            (
-                Event::Slow { mount: sshfs(), took, slow_after: seconds(1) },
-                Priority::Warning,
-                "Mount is slow: /x (1.4s; fuse.sshfs from host:/dir)",
-            ),
-            (
-                Event::Denied { mount: owned, errno: Errno::EACCES, call: Call::Statx },
-                Priority::Notice,
-                "Mount cannot be checked: /o (EACCES from statx: only its owner has access; run as root or as \
-                 user 1000; fuse.portal from portal)",
-            ),
-            (
-                Event::Denied { mount: nfs.clone(), errno: Errno::EACCES, call: Call::Statfs },
-                Priority::Notice,
-                "Mount cannot be checked: /n (EACCES from statfs: this user has no access; run as root or as a \
-                 user with access; nfs4 from server:/a)",
-            ),
-            (
-                Event::Denied { mount: nfs, errno: Errno::ENAMETOOLONG, call: Call::Statx },
-                Priority::Notice,
-                "Mount cannot be checked: /n (ENAMETOOLONG from statx: its path is too long for system calls; \
-                 nfs4 from server:/a)",
-            ),
-            (run(0), Priority::Info, "Checked 5 mounts; 0 are dead"),
-            (run(2), Priority::Warning, "Checked 5 mounts; 0 are dead; 2 could not be judged"),
-        ] {
-            assert_eq!(line(&event), (priority, text.to_owned()));
-        }
+        let run = |mounts, dead, unjudged| Event::Run { mounts, dead, unjudged, took };
+        let denied =
+            |mount: &Arc<Mount>, errno, call| Event::Denied { mount: Arc::clone(mount), errno, call };
+        let owned = samples::mount("/o", "fuse.portal", "portal", "rw", "rw,user_id=1000,group_id=1000");
+        let nfs = samples::mount("/n", "nfs4", "server:/a", "rw", "rw");
+        let root = samples::mount("/", "ext4", "/dev/sda1", "rw", "rw");
+        let what = "nfs4 from server:/a".to_owned();
+        let expected = Arc::new(Expected::new("/n".into(), what, "/etc/fstab:4".into(), |_| false));
+        let events = [
+            Event::Mounted { mount: Arc::clone(&mount) },
+            unmounted(Health::Ok),
+            unmounted(Health::Dead(failure(Reason::Hung, None, 3.0))),
+            Event::Moved { mount: Arc::clone(&mount), from: "/old".into() },
+            recovered("hung"),
+            recovered("slow"),
+            Event::Slow { mount, took, slow_after: seconds(1) },
+            denied(&owned, Errno::EACCES, Call::Statx),
+            denied(&nfs, Errno::EACCES, Call::Statfs),
+            denied(&nfs, Errno::ENAMETOOLONG, Call::Statx),
+            Event::Missing { expected: Arc::clone(&expected), containing_mount: Some(root) },
+            Event::Missing { expected: Arc::clone(&expected), containing_mount: None },
+            Event::Found { expected, mount: nfs, lasted: seconds(451) },
+            run(5, 0, 0),
+            run(1, 1, 0),
+            run(5, 2, 2),
+        ];
+        let lines = events.iter().map(line).map(|(priority, text)| format!("{priority}: {text}\n"));
+        let expected_lines = "\
+notice: Mount appeared: /x (fuse.sshfs from host:/dir)
+notice: Mount disappeared: /x (fuse.sshfs from host:/dir)
+notice: Mount disappeared: /x (fuse.sshfs from host:/dir; was hung for 7m31s)
+notice: Mount moved: /old -> /x
+notice: Mount recovered: /x (after 7m31s)
+notice: Mount recovered: /x (after 7m31s; was slow, now responds in 0s)
+warning: Mount is slow: /x (1.4s; fuse.sshfs from host:/dir)
+notice: Mount cannot be checked: /o (EACCES from statx: only its owner has access; run as root or as user 1000; \
+fuse.portal from portal)
+notice: Mount cannot be checked: /n (EACCES from statfs: this user has no access; run as root or as a user with \
+access; nfs4 from server:/a)
+notice: Mount cannot be checked: /n (ENAMETOOLONG from statx: its path is too long for system calls; nfs4 from \
+server:/a)
+error: Expected mount is missing: /n (nfs4 from server:/a, required by /etc/fstab:4; writes now go to /)
+error: Expected mount is missing: /n (nfs4 from server:/a, required by /etc/fstab:4; no mount contains its path)
+notice: Expected mount is there: /n (nfs4 from server:/a; was missing for 7m31s)
+info: Checked 5 mounts; 0 are dead
+info: Checked 1 mount; 1 is dead
+warning: Checked 5 mounts; 2 are dead; 2 could not be judged
+";
+        assert_eq!(lines.collect::<String>(), expected_lines);
     }
 
     #[test]

@@ -23,7 +23,6 @@ mod snapshot;
 pub mod status_line;
 mod status_summary;
 pub mod table;
-pub mod terminal;
 pub mod timestamp;
 
 pub use human_duration::HumanDuration;

@@ -1,11 +1,10 @@
-//! The progress of `check` on a terminal: one line, redrawn in place and erased at the end.
+//! The progress line of `check`.
 
 use super::HumanDuration;
 use super::escape::escape_os;
 use super::status_summary::mounts;
 use super::table::fit;
 use crate::monitor::{Health, Status, Time};
-use std::io::{self, Write};
 use std::time::Duration;
 
 /// A shorter wait shows no progress: the line would only flicker.
@@ -34,35 +33,6 @@ pub fn line(status: &Status, now: Time, width: usize) -> Option<String> {
     Some(fit(&format!("{start}{}{end}", fit(&path, path_width)), width.saturating_sub(1)))
 }
 
-/// Draws the line on a terminal, and erases it when it is dropped.
-#[derive(Debug)]
-pub struct Progress<W: Write> {
-    terminal: W,
-    shown: Option<String>,
-}
-
-impl<W: Write> Progress<W> {
-    pub const fn new(terminal: W) -> Progress<W> {
-        Progress { terminal, shown: None }
-    }
-
-    /// Replaces the line; none erases it.
-    pub fn show(&mut self, line: Option<String>) -> io::Result<()> {
-        if line == self.shown {
-            return Ok(());
-        }
-        self.terminal.write_all(format!("\r{}\x1b[K", line.as_deref().unwrap_or_default()).as_bytes())?;
-        self.shown = line;
-        self.terminal.flush()
-    }
-}
-
-impl<W: Write> Drop for Progress<W> {
-    fn drop(&mut self) {
-        let _ = self.show(None); // the terminal may be gone
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,16 +59,5 @@ mod tests {
             assert!(shown.unwrap_or_default().chars().count() < width);
         }
         assert_eq!(line(&status(vec![]), at(9.0), 80), None);
-    }
-
-    #[test]
-    fn line_is_drawn_once_and_erased() {
-        let mut terminal = Vec::new();
-        let mut progress = Progress::new(&mut terminal);
-        for line in ["one", "one", "two"] {
-            progress.show(Some(line.to_owned())).unwrap();
-        }
-        drop(progress);
-        assert_eq!(terminal, b"\rone\x1b[K\rtwo\x1b[K\r\x1b[K");
     }
 }

@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 
-/// Tells the client at once that it is connected, and to return soon after a restart of the daemon.
+/// Confirms the connection at once, and lets the client reconnect 2 s after a restart of the daemon.
 const PREAMBLE: &str = "retry: 2000\n: connected\n\n";
 
 /// The first event of a stream.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// TCP connections, of about 20 KiB each: far more than scrapers and open pages need. When all are in use, the one that
-/// has been idle for longest is closed, so that idle connections lock nobody out.
+/// has been idle for longest is closed, so that idle connections cannot block new ones.
 pub(super) const MAX_TCP_CONNECTIONS: usize = 256;
 /// Connections on the Unix socket: scripts and people on this host.
 pub(super) const MAX_SOCKET_CONNECTIONS: usize = 64;
@@ -32,7 +32,7 @@ pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 /// An event loop that does not respond to a wake-up for this long is stuck.
 pub(super) const LIVENESS_TIMEOUT: Duration = Duration::from_secs(1);
-/// Between two looks at the loop's counter meanwhile.
+/// The interval between reads of the loop's counter meanwhile.
 pub(super) const LIVENESS_POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// A result of the liveness check is reused for this long, so that frequent requests do not keep the loop busy.
 pub(super) const LIVENESS_REUSE: Duration = Duration::from_millis(250);

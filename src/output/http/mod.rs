@@ -1,7 +1,7 @@
 //! The HTTP server, over TCP and over a Unix socket: metrics, the API and the status page.
 //!
-//! It has one thread with its own runtime and sees the daemon only through [`SharedState`], so its clients delay nobody
-//! else, and it responds whatever hangs. Without a listener there is no thread.
+//! It has one thread with its own runtime and sees the daemon only through [`SharedState`], so its clients delay
+//! nothing else, and it responds whatever hangs. Without a listener there is no thread.
 
 mod cache;
 mod events;

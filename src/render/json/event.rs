@@ -153,12 +153,12 @@ impl EventRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::Health;
+    use crate::monitor::{Expected, Health};
     use crate::render::samples::{failure, mount, sshfs};
     use crate::render::{Priority, messages};
     use platform::{Call, Errno};
-    use std::time::Duration;
-    use std::time::SystemTime;
+    use std::sync::Arc;
+    use std::time::{Duration, SystemTime};
 
     const HALF: Duration = Duration::from_millis(500);
 
@@ -167,6 +167,8 @@ mod tests {
         let hung = failure(Reason::Hung, None, 3.0);
         let stale = failure(Reason::Stale, Some(Errno::ESTALE), 0.0);
         let before = mount("/x", "fuse.sshfs", "host:/dir", "rw,noatime", "rw");
+        let what = "nfs4 from nas:/x".to_owned();
+        let expected = Arc::new(Expected::new("/m".into(), what, "fstab:4".into(), |_| false));
         for (event, fields) in [
             (
                 Event::Mounted { mount: sshfs() },
@@ -204,6 +206,15 @@ mod tests {
                 json!({"event": "denied", "state": "denied", "errno": "EACCES", "call": "statx"}),
             ),
             (
+                Event::Missing { expected: Arc::clone(&expected), containing_mount: Some(sshfs()) },
+                json!({"event": "missing", "state": "missing", "mountpoint": "/m", "lies_in": "/x",
+                       "expected": "nfs4 from nas:/x, required by fstab:4"}),
+            ),
+            (
+                Event::Found { expected, mount: sshfs(), lasted: HALF },
+                json!({"event": "found", "was": "missing", "device": "host:/dir", "lasted_seconds": 0.5}),
+            ),
+            (
                 Event::Run { mounts: 5, dead: 1, unjudged: 2, took: HALF },
                 json!({"event": "run", "mounts": 5, "dead": 1, "unjudged": 2, "took_seconds": 0.5}),
             ),
@@ -221,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_has_no_fields_of_a_mount() {
+    fn notice_has_no_fields_of_a_mount() {
         let text = "\"quoted\"".to_owned();
         let message =
             Message { time: SystemTime::UNIX_EPOCH, priority: Priority::Warning, text, event: None };

@@ -1,18 +1,17 @@
 //! The terminal on standard output and standard error, if there is one.
 
-use super::progress::{self, Progress};
-use super::table::Style;
 use crate::monitor::{Status, Time};
+use crate::render::progress;
+use crate::render::table::Style;
 use std::ffi::OsStr;
-use std::io::{IsTerminal, Stderr, stderr, stdout};
+use std::io::{self, IsTerminal, Stderr, Write, stderr, stdout};
 use std::os::fd::AsFd;
 
 /// For terminals of unknown width.
 const DEFAULT_WIDTH: usize = 80;
 
 /// The style of a table on standard output: coloured and limited to its width on a terminal, else plain.
-#[must_use]
-pub fn style() -> Style {
+pub(super) fn style() -> Style {
     if !stdout().is_terminal() {
         return Style::default();
     }
@@ -34,22 +33,20 @@ fn width(terminal: impl AsFd) -> usize {
 
 /// The progress of a check on standard error, if that is a terminal.
 #[derive(Debug)]
-pub struct TerminalProgress(Option<Progress<Stderr>>);
+pub(super) struct TerminalProgress(Option<Progress<Stderr>>);
 
 impl TerminalProgress {
-    #[must_use]
-    pub fn new() -> TerminalProgress {
+    pub(super) fn new() -> TerminalProgress {
         TerminalProgress(stderr().is_terminal().then(|| Progress::new(stderr())))
     }
 
     /// Whether `show` has an effect.
-    #[must_use]
-    pub const fn is_shown(&self) -> bool {
+    pub(super) const fn is_shown(&self) -> bool {
         self.0.is_some()
     }
 
     /// Draws the current progress.
-    pub fn show(&mut self, status: &Status, now: Time) {
+    pub(super) fn show(&mut self, status: &Status, now: Time) {
         let Some(progress) = &mut self.0 else { return };
         if progress.show(progress::line(status, now, width(stderr()))).is_err() {
             self.0 = None; // the terminal is gone
@@ -57,9 +54,32 @@ impl TerminalProgress {
     }
 }
 
-impl Default for TerminalProgress {
-    fn default() -> TerminalProgress {
-        TerminalProgress::new()
+/// One line, redrawn in place and erased when it is dropped.
+#[derive(Debug)]
+struct Progress<W: Write> {
+    terminal: W,
+    shown: Option<String>,
+}
+
+impl<W: Write> Progress<W> {
+    const fn new(terminal: W) -> Progress<W> {
+        Progress { terminal, shown: None }
+    }
+
+    /// Replaces the line; none erases it.
+    fn show(&mut self, line: Option<String>) -> io::Result<()> {
+        if line == self.shown {
+            return Ok(());
+        }
+        self.terminal.write_all(format!("\r{}\x1b[K", line.as_deref().unwrap_or_default()).as_bytes())?;
+        self.shown = line;
+        self.terminal.flush()
+    }
+}
+
+impl<W: Write> Drop for Progress<W> {
+    fn drop(&mut self) {
+        let _ = self.show(None); // the terminal may be gone
     }
 }
 
@@ -79,5 +99,16 @@ mod tests {
         ] {
             assert_eq!(wants_colours(no_color, term), expected, "{no_color:?} {term:?}");
         }
+    }
+
+    #[test]
+    fn line_is_drawn_once_and_erased() {
+        let mut terminal = Vec::new();
+        let mut progress = Progress::new(&mut terminal);
+        for line in ["one", "one", "two"] {
+            progress.show(Some(line.to_owned())).unwrap();
+        }
+        drop(progress);
+        assert_eq!(terminal, b"\rone\x1b[K\rtwo\x1b[K\r\x1b[K");
     }
 }
