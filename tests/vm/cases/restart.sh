@@ -21,7 +21,7 @@ for signal in TERM KILL; do
     for version in 3 4.2; do
         expect $TIMEOUT "Mount failed health-check: /mnt/stuck-$version (hung"
     done
-    expect_no_line "HTTP"
+    expect_no_line "Cannot listen"
     expect_metric 2 dead_mountpoints
 done
 expect_witness_alive
