@@ -1,4 +1,4 @@
-//! `check`: one run, printed. The running daemon answers if it can; otherwise the mounts are probed here.
+//! `check`: one run, printed. The running daemon responds if it can; otherwise the mounts are probed here.
 
 use super::terminal::{self, TerminalProgress};
 use super::{client, fail, mount_namespace, print};
@@ -29,7 +29,7 @@ pub fn check(config: CheckConfig) -> ExitCode {
     }
 }
 
-/// Prints the daemon's answer and returns the exit status; `None` if there is no usable answer, for whatever reason.
+/// Prints the daemon's response and returns the exit status; `None` without a usable response, for whatever reason.
 fn query_daemon(config: &CheckConfig) -> Option<anyhow::Result<u8>> {
     let target = client::mounts_target(config.output, &mountpoints(config));
     let response = client::get(config.socket.as_deref()?, &target).ok()?;
@@ -111,21 +111,17 @@ fn selected(config: &CheckConfig, namespace: Option<&MountNamespace>) -> anyhow:
 
 /// Returns the exit status.
 fn print_result(output: CheckOutput, result: &RunResult) -> anyhow::Result<u8> {
+    let (status, at) = (&result.snapshot.status, result.snapshot.at);
     match output {
         CheckOutput::Nagios => {
-            let (state, line) = nagios::line(&result.snapshot.status);
+            let (state, line) = nagios::line(status);
             print(&format!("{line}\n"))?;
             return Ok(state.exit_status());
         }
         CheckOutput::Json => {
-            print(&format!(
-                "{}\n",
-                json::status(&result.snapshot.status, result.snapshot.at, SystemTime::now(), None)
-            ))?;
+            print(&format!("{}\n", json::status(status, at, SystemTime::now(), None)))?;
         }
-        CheckOutput::Table => {
-            print(&table::table(&result.snapshot.status, result.snapshot.at, terminal::style()))?
-        }
+        CheckOutput::Table => print(&table::table(status, at, terminal::style()))?,
     }
-    Ok(StatusSummary::of(&result.snapshot.status).exit_status())
+    Ok(StatusSummary::of(status).exit_status())
 }

@@ -24,7 +24,7 @@ use anyhow::Context as _;
 use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 
-/// Prints what the command line itself results in: help, the version, a man page, errors.
+/// Prints the result of the command line itself: help, the version, a manual page or errors.
 #[must_use]
 pub fn exit(exit: &Exit) -> ExitCode {
     let _ = io::stderr().write_all(exit.stderr.as_bytes()); // fails if standard error is closed

@@ -20,6 +20,8 @@ const MAX_QUEUED: usize = 32_768;
 const MAX_QUEUED_BYTES: usize = 32 << 20;
 /// One part in this many of both limits is reserved for failures and recoveries.
 const RESERVED_SHARE: usize = 4;
+/// The room that stays allocated: a burst leaves no memory behind.
+const KEPT_CAPACITY: usize = 64;
 /// A clean stop waits this long for the outputs: within the second that it may take in all.
 const STOP_TIMEOUT: Duration = Duration::from_millis(650);
 
@@ -187,6 +189,9 @@ impl Queue {
         if let Some(item) = self.items.pop_front() {
             if let Item::Report(_, report) = &item {
                 self.bytes -= report.cost();
+            }
+            if self.items.is_empty() {
+                self.items.shrink_to(KEPT_CAPACITY);
             }
             item
         } else if self.dropped > 0 {
