@@ -1,4 +1,4 @@
-//! What makes a mount busy, which mount a path reaches, and that watching never does the former.
+//! What makes a mount busy (watching does not), and which mount a path leads to.
 
 #![cfg(all(target_os = "linux", not(feature = "interval")))]
 
@@ -11,21 +11,21 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::Mode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Why a probe never keeps a descriptor.
+/// The reason why a probe never keeps a descriptor.
 #[test]
-fn a_held_path_descriptor_makes_unmounting_fail() {
-    in_namespace("a_held_path_descriptor_makes_unmounting_fail", |dir| {
+fn open_path_descriptor_makes_unmount_fail() {
+    in_namespace(|dir| {
         let path = tmpfs(dir.join("a"));
-        let held = open(&path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
+        let descriptor = open(&path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
         assert_eq!(umount2(&path, MntFlags::empty()), Err(Errno::EBUSY));
-        drop(held);
+        drop(descriptor);
         unmount(&path);
     });
 }
 
 #[test]
-fn a_watch_keeps_nothing_busy() {
-    in_namespace("a_watch_keeps_nothing_busy", |dir| {
+fn watch_keeps_no_mount_busy() {
+    in_namespace(|dir| {
         let path = tmpfs(dir.join("a"));
         let mut watched = Watched::new();
         for _ in 0..50 {
@@ -39,14 +39,14 @@ fn a_watch_keeps_nothing_busy() {
 }
 
 #[test]
-fn reading_at_the_same_time_keeps_nothing_busy() {
-    in_namespace("reading_at_the_same_time_keeps_nothing_busy", |dir| {
+fn concurrent_reading_keeps_no_mount_busy() {
+    in_namespace(|dir| {
         let path = tmpfs(dir.join("a"));
         let mut watched = Watched::new();
-        let over = AtomicBool::new(false);
+        let stop = AtomicBool::new(false);
         std::thread::scope(|threads| {
             threads.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
+                while !stop.load(Ordering::Relaxed) {
                     watched.watch.refresh().unwrap();
                     watched.watch.read().unwrap();
                 }
@@ -59,20 +59,20 @@ fn reading_at_the_same_time_keeps_nothing_busy() {
                 result.is_err()
             });
             let busy = busy.count();
-            over.store(true, Ordering::Relaxed);
+            stop.store(true, Ordering::Relaxed);
             assert_eq!(busy, 0);
         });
     });
 }
 
 #[test]
-fn statx_tells_the_key_of_the_mount_that_a_path_reaches() {
-    in_namespace("statx_tells_the_key_of_the_mount_that_a_path_reaches", |dir| {
+fn statx_returns_the_key_of_the_mount_that_a_path_leads_to() {
+    in_namespace(|dir| {
         let path = tmpfs(dir.join("a"));
         let mut watched = Watched::new();
         let table = watched.watch.read().unwrap();
         if !has_unique_ids(&table) {
-            return skip("statx_tells_the_key_of_the_mount_that_a_path_reaches", "no unique mount ids");
+            return skip("no unique mount ids");
         }
         let below = at(&table, &path).unwrap().key;
         assert_eq!(statx_mount(&path), Some(below));
@@ -81,7 +81,7 @@ fn statx_tells_the_key_of_the_mount_that_a_path_reaches() {
         let table = watched.watch.refresh().unwrap();
         let above = at(&table, &path).unwrap().key;
         assert!(above != below && table.get(below).is_some(), "both are in the table");
-        assert_eq!(statx_mount(&path), Some(above), "an over-mounted path reaches the upper one");
+        assert_eq!(statx_mount(&path), Some(above), "the path leads to the upper mount");
 
         unmount(&path);
         assert_eq!(statx_mount(&path), Some(below));
@@ -89,8 +89,8 @@ fn statx_tells_the_key_of_the_mount_that_a_path_reaches() {
 }
 
 #[test]
-fn a_mount_below_a_covered_directory_is_out_of_reach_but_in_the_table() {
-    in_namespace("a_mount_below_a_covered_directory_is_out_of_reach_but_in_the_table", |dir| {
+fn mount_below_a_covered_directory_is_unreachable_but_in_the_table() {
+    in_namespace(|dir| {
         let parent = tmpfs(dir.join("parent"));
         let path = tmpfs(parent.join("a"));
         let mut watched = Watched::new();

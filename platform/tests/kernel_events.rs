@@ -1,4 +1,4 @@
-//! What the watch assumes of the kernel: which changes of the mount table give an event, and which give none.
+//! What the watch relies on: which changes of the mount table cause an event.
 
 #![cfg(all(target_os = "linux", not(feature = "interval")))]
 
@@ -18,8 +18,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 #[test]
-fn mount_and_unmount_give_an_event() {
-    in_namespace("mount_and_unmount_give_an_event", |dir| {
+fn mount_and_unmount_cause_an_event() {
+    in_namespace(|dir| {
         let mut watched = Watched::new();
         let a = tmpfs(dir.join("a"));
         watched.expect_event("mount");
@@ -34,8 +34,8 @@ fn mount_and_unmount_give_an_event() {
 }
 
 #[test]
-fn lazy_unmount_gives_an_event_even_when_busy() {
-    in_namespace("lazy_unmount_gives_an_event_even_when_busy", |dir| {
+fn lazy_unmount_of_a_busy_mount_causes_an_event() {
+    in_namespace(|dir| {
         let a = tmpfs(dir.join("a"));
         let _busy = fs::File::create(a.join("file")).unwrap();
         let mut watched = Watched::new();
@@ -46,8 +46,8 @@ fn lazy_unmount_gives_an_event_even_when_busy() {
 }
 
 #[test]
-fn move_gives_an_event_and_keeps_the_key() {
-    in_namespace("move_gives_an_event_and_keeps_the_key", |dir| {
+fn move_causes_an_event_and_keeps_the_key() {
+    in_namespace(|dir| {
         let (a, b) = (tmpfs(dir.join("a")), dir.join("b"));
         fs::create_dir(&b).unwrap();
         let mut watched = Watched::new();
@@ -62,8 +62,8 @@ fn move_gives_an_event_and_keeps_the_key() {
 }
 
 #[test]
-fn remount_gives_an_event() {
-    in_namespace("remount_gives_an_event", |dir| {
+fn remount_causes_an_event() {
+    in_namespace(|dir| {
         let a = tmpfs(dir.join("a"));
         let mut watched = Watched::new();
         for (what, flags) in [
@@ -80,8 +80,8 @@ fn remount_gives_an_event() {
 }
 
 #[test]
-fn several_changes_before_the_wait_are_one_event() {
-    in_namespace("several_changes_before_the_wait_are_one_event", |dir| {
+fn several_changes_before_the_wait_cause_one_event() {
+    in_namespace(|dir| {
         let mut watched = Watched::new();
         let all = ["a", "b", "c"].map(|name| tmpfs(dir.join(name)));
         watched.expect_event("three mounts");
@@ -92,8 +92,8 @@ fn several_changes_before_the_wait_are_one_event() {
 }
 
 #[test]
-fn make_shared_gives_no_event() {
-    in_namespace("make_shared_gives_no_event", |dir| {
+fn make_shared_causes_no_event() {
+    in_namespace(|dir| {
         let a = tmpfs(dir.join("a"));
         let mut watched = Watched::new();
         mount_flags(Path::new("none"), &a, MsFlags::MS_SHARED);
@@ -101,10 +101,10 @@ fn make_shared_gives_no_event() {
     });
 }
 
-/// Why the daemon reads the whole table now and then without an event.
+/// The reason why the daemon also reads the whole table without an event.
 #[test]
-fn rename_on_the_way_gives_no_event_but_another_path() {
-    in_namespace("rename_on_the_way_gives_no_event_but_another_path", |dir| {
+fn rename_above_a_mount_causes_no_event_but_changes_its_path() {
+    in_namespace(|dir| {
         fs::create_dir(dir.join("old")).unwrap();
         tmpfs(dir.join("old/a"));
         let mut watched = Watched::new();
@@ -116,10 +116,10 @@ fn rename_on_the_way_gives_no_event_but_another_path() {
     });
 }
 
-/// Why the first read comes after the registration.
+/// The reason why the first read has to follow the registration.
 #[test]
 fn registering_consumes_a_pending_change() {
-    in_namespace("registering_consumes_a_pending_change", |dir| {
+    in_namespace(|dir| {
         let mut watch = MountWatch::open(Path::new("/proc/self/mountinfo")).unwrap();
         let poll = Poll::new().unwrap();
         tmpfs(dir.join("a"));
@@ -136,10 +136,10 @@ fn registering_consumes_a_pending_change() {
     });
 }
 
-/// Why the descriptor must never be shared with a second poll.
+/// The reason why the descriptor must never be shared with a second poll.
 #[test]
 fn only_one_of_two_polls_of_an_open_file_gets_the_event() {
-    in_namespace("only_one_of_two_polls_of_an_open_file_gets_the_event", |dir| {
+    in_namespace(|dir| {
         let file = fs::File::open("/proc/self/mountinfo").unwrap();
         let copy = file.try_clone().unwrap();
         let polls = [&file, &copy].map(|file| {
@@ -148,25 +148,25 @@ fn only_one_of_two_polls_of_an_open_file_gets_the_event() {
             poll
         });
         tmpfs(dir.join("a"));
-        let told = polls.map(|mut poll| {
+        let notified = polls.map(|mut poll| {
             let mut events = Events::with_capacity(4);
             poll.poll(&mut events, Some(Duration::from_millis(200))).unwrap();
             !events.is_empty()
         });
-        assert_eq!(told.iter().filter(|told| **told).count(), 1, "{told:?}");
+        assert_eq!(notified.iter().filter(|notified| **notified).count(), 1, "{notified:?}");
     });
 }
 
 #[test]
-fn the_table_of_another_process_gives_events_and_has_no_unique_ids() {
-    in_namespace("the_table_of_another_process_gives_events_and_has_no_unique_ids", |dir| {
+fn table_of_another_process_causes_events_and_has_no_unique_ids() {
+    in_namespace(|dir| {
         let mut other = Command::new("unshare")
             .args(["--mount", "--propagation", "private", "cat"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        // An echo proves that it is in its namespace.
+        // Its echo proves that it has entered its namespace.
         other.stdin.as_mut().unwrap().write_all(b"x").unwrap();
         other.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
 
@@ -187,7 +187,7 @@ fn the_table_of_another_process_gives_events_and_has_no_unique_ids() {
             .arg(&theirs)
             .status();
         assert!(done.unwrap().success());
-        watched.expect_event("a mount in theirs");
+        watched.expect_event("a mount in the other namespace");
         assert!(at(&watched.watch.refresh().unwrap(), &theirs).is_some());
 
         drop(other.stdin.take());

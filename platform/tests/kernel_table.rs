@@ -1,5 +1,5 @@
-//! What the watch assumes of the two ways to read the table: that `statmount` says what mountinfo says, for any
-//! mount, and that neither loses or confuses mounts while others come and go.
+//! What the watch relies on when it reads the table in two ways: `statmount` equals mountinfo for any mount, and neither
+//! loses or confuses mounts while others come and go.
 
 #![cfg(all(target_os = "linux", not(feature = "interval")))]
 
@@ -19,19 +19,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A watch where the kernel has unique ids; otherwise the test is skipped.
-fn unique_watch(test: &str) -> Option<Watched> {
+/// A watch if the kernel has unique ids; otherwise the test is skipped.
+fn unique_watch() -> Option<Watched> {
     let mut watched = Watched::new();
     if has_unique_ids(&watched.watch.read().expect("read")) {
         return Some(watched);
     }
-    skip(test, "this kernel has no unique mount ids");
+    skip("this kernel has no unique mount ids");
     None
 }
 
 /// Needs neither root nor a namespace.
 #[test]
-fn anybody_may_read_the_own_table() {
+fn own_table_is_readable_for_every_user() {
     let table = Watched::new().watch.read().unwrap();
     assert!(table.iter().is_sorted_by(|a, b| a.key < b.key));
     let root = at(&table, Path::new("/")).expect("a root");
@@ -39,9 +39,9 @@ fn anybody_may_read_the_own_table() {
 }
 
 #[test]
-fn mountinfo_is_in_the_order_of_listmount() {
-    in_namespace("mountinfo_is_in_the_order_of_listmount", |dir| {
-        let Some(mut watched) = unique_watch("mountinfo_is_in_the_order_of_listmount") else { return };
+fn mountinfo_has_the_order_of_listmount() {
+    in_namespace(|dir| {
+        let Some(mut watched) = unique_watch() else { return };
         for round in 0..3 {
             let all: Vec<PathBuf> = (0..20).map(|n| tmpfs(dir.join(format!("{round}-{n}")))).collect();
             all.iter().step_by(3).for_each(|path| unmount(path));
@@ -54,11 +54,9 @@ fn mountinfo_is_in_the_order_of_listmount() {
 }
 
 #[test]
-fn statmount_says_what_mountinfo_says_of_any_name() {
-    in_namespace("statmount_says_what_mountinfo_says_of_any_name", |dir| {
-        let Some(mut watched) = unique_watch("statmount_says_what_mountinfo_says_of_any_name") else {
-            return;
-        };
+fn statmount_equals_mountinfo_for_any_name() {
+    in_namespace(|dir| {
+        let Some(mut watched) = unique_watch() else { return };
         let every_byte: Vec<u8> = (1..=255).filter(|&b| b != b'/').collect();
         let (first, second) = every_byte.split_at(127);
         for name in [
@@ -76,9 +74,9 @@ fn statmount_says_what_mountinfo_says_of_any_name() {
             let path = dir.join(OsStr::from_bytes(name));
             fs::create_dir(&path).unwrap();
             tmpfs_with(&path, name, MsFlags::empty(), "");
-            let entry = at(&watched.refresh_fast(), &path).expect("it is there under its name");
+            let entry = at(&watched.refresh_fast(), &path).expect("the mount is found by its name");
             assert_eq!(entry.device.as_bytes(), name);
-            // As the root of another mount, too.
+            // And as the root of a bind mount.
             let inner = path.join(OsStr::from_bytes(name));
             fs::create_dir(&inner).unwrap();
             mount_flags(&inner, &inner, MsFlags::MS_BIND);
@@ -89,12 +87,10 @@ fn statmount_says_what_mountinfo_says_of_any_name() {
 }
 
 #[test]
-fn statmount_says_what_mountinfo_says_of_long_paths() {
-    in_namespace("statmount_says_what_mountinfo_says_of_long_paths", |dir| {
-        let Some(mut watched) = unique_watch("statmount_says_what_mountinfo_says_of_long_paths") else {
-            return;
-        };
-        // Escaped, a path of newlines is four times as long as any path may be.
+fn statmount_equals_mountinfo_for_long_paths() {
+    in_namespace(|dir| {
+        let Some(mut watched) = unique_watch() else { return };
+        // Escaped, a path of newlines is four times as long as PATH_MAX.
         for letter in ["x", "\n"] {
             let mut path = dir.to_path_buf();
             while path.as_os_str().len() < 4_000 {
@@ -109,9 +105,9 @@ fn statmount_says_what_mountinfo_says_of_long_paths() {
 }
 
 #[test]
-fn statmount_says_what_mountinfo_says_of_options() {
-    in_namespace("statmount_says_what_mountinfo_says_of_options", |dir| {
-        let Some(mut watched) = unique_watch("statmount_says_what_mountinfo_says_of_options") else { return };
+fn statmount_equals_mountinfo_for_options() {
+    in_namespace(|dir| {
+        let Some(mut watched) = unique_watch() else { return };
         let mandatory_locks = MsFlags::from_bits_retain(libc::MS_MANDLOCK);
         let no_symlinks = MsFlags::from_bits_retain(256); // MS_NOSYMFOLLOW
         for (number, (flags, options)) in [
@@ -137,9 +133,9 @@ fn statmount_says_what_mountinfo_says_of_options() {
 }
 
 #[test]
-fn statmount_says_what_mountinfo_says_of_binds() {
-    in_namespace("statmount_says_what_mountinfo_says_of_binds", |dir| {
-        let Some(mut watched) = unique_watch("statmount_says_what_mountinfo_says_of_binds") else { return };
+fn statmount_equals_mountinfo_for_binds() {
+    in_namespace(|dir| {
+        let Some(mut watched) = unique_watch() else { return };
         let target = |name: &str| {
             let path = dir.join(name);
             fs::create_dir_all(&path).unwrap();
@@ -165,11 +161,9 @@ fn statmount_says_what_mountinfo_says_of_binds() {
 }
 
 #[test]
-fn statmount_says_what_mountinfo_says_of_other_types() {
-    in_namespace("statmount_says_what_mountinfo_says_of_other_types", |dir| {
-        let Some(mut watched) = unique_watch("statmount_says_what_mountinfo_says_of_other_types") else {
-            return;
-        };
+fn statmount_equals_mountinfo_for_other_types() {
+    in_namespace(|dir| {
+        let Some(mut watched) = unique_watch() else { return };
         for part in ["lower one", "lower,two", "upper", "work"] {
             fs::create_dir(dir.join(part)).unwrap();
         }
@@ -194,16 +188,16 @@ fn statmount_says_what_mountinfo_says_of_other_types() {
             fs::create_dir(&path).unwrap();
             match mount(Some("a b"), &path, Some(fstype), MsFlags::empty(), Some(options)) {
                 Ok(()) => assert_eq!(at(&watched.refresh_fast(), &path).unwrap().fstype, fstype),
-                Err(error) => skip(&format!("statmount of {fstype}"), error.desc()),
+                Err(error) => skip(&format!("cannot mount {fstype}: {}", error.desc())),
             }
         }
     });
 }
 
-/// The kernel leaves an empty source out of its answer, as it would one that it does not know: the text is read.
+/// The kernel omits an empty source like an unknown one, so the text is read.
 #[test]
-fn a_mount_without_a_source_is_read_from_the_text() {
-    in_namespace("a_mount_without_a_source_is_read_from_the_text", |dir| {
+fn mount_without_a_source_is_read_from_the_text() {
+    in_namespace(|dir| {
         let mut watched = Watched::new();
         fs::create_dir(dir.join("a")).unwrap();
         tmpfs_with(&dir.join("a"), b"", MsFlags::empty(), "");
@@ -213,14 +207,12 @@ fn a_mount_without_a_source_is_read_from_the_text() {
     });
 }
 
-/// Unlike its line in mountinfo, which is the same to the byte when no other mount took the id meanwhile.
+/// Its line in mountinfo is the same if no other mount took the id meanwhile.
 #[test]
-fn an_identical_mount_in_the_same_place_has_another_key() {
-    in_namespace("an_identical_mount_in_the_same_place_has_another_key", |dir| {
+fn identical_mount_at_the_same_path_has_another_key() {
+    in_namespace(|dir| {
         let path = tmpfs(dir.join("a"));
-        let Some(mut watched) = unique_watch("an_identical_mount_in_the_same_place_has_another_key") else {
-            return;
-        };
+        let Some(mut watched) = unique_watch() else { return };
         let before = at(&watched.watch.read().unwrap(), &path).unwrap();
         unmount(&path);
         tmpfs_on(&path);
@@ -230,8 +222,8 @@ fn an_identical_mount_in_the_same_place_has_another_key() {
 }
 
 #[test]
-fn entries_that_did_not_change_are_shared() {
-    in_namespace("entries_that_did_not_change_are_shared", |dir| {
+fn unchanged_entries_are_shared() {
+    in_namespace(|dir| {
         let path = tmpfs(dir.join("a b"));
         let mut watched = Watched::new();
         let first = watched.watch.read().unwrap();
@@ -248,9 +240,9 @@ fn entries_that_did_not_change_are_shared() {
 }
 
 #[test]
-fn a_chroot_shows_what_is_below_it() {
-    in_namespace("a_chroot_shows_what_is_below_it", |dir| {
-        let root = dir.join("root"); // no mount point itself
+fn table_in_a_chroot_contains_what_is_below_it() {
+    in_namespace(|dir| {
+        let root = dir.join("root"); // not a mount point
         fs::create_dir_all(root.join("proc")).unwrap();
         mount(Some("proc"), &root.join("proc"), Some("proc"), MsFlags::empty(), None::<&str>).unwrap();
         tmpfs(dir.join("outside"));
@@ -268,11 +260,11 @@ fn a_chroot_shows_what_is_below_it() {
     });
 }
 
-/// Stable mounts are in each reading exactly once, no key ever stands for two mounts, and when it is over the last
-/// event leads to the last state.
+/// Stable mounts are in each reading exactly once, no key is used for two mounts, and the last event leads to the final
+/// state.
 #[test]
-fn a_storm_loses_and_confuses_nothing() {
-    in_namespace("a_storm_loses_and_confuses_nothing", |dir| {
+fn storm_of_mounts_neither_loses_nor_confuses_mounts() {
+    in_namespace(|dir| {
         let mut stable = Vec::new();
         let mut volatile = [Vec::new(), Vec::new()];
         for number in 0..60 {
@@ -281,9 +273,9 @@ fn a_storm_loses_and_confuses_nothing() {
             volatile[number % 2].push(path);
         }
         let mut watched = Watched::new();
-        let over = AtomicBool::new(false);
+        let stop = AtomicBool::new(false);
         std::thread::scope(|threads| {
-            let storms = volatile.map(|paths| threads.spawn(|| storm(paths, &over)));
+            let storms = volatile.map(|paths| threads.spawn(|| mount_storm(paths, &stop)));
             let mut names: HashMap<MountKey, PathBuf> = HashMap::new();
             for pass in 0..400 {
                 let table = match pass % 2 {
@@ -296,11 +288,11 @@ fn a_storm_loses_and_confuses_nothing() {
                 if has_unique_ids(&table) {
                     for mount in &table {
                         let name = names.entry(mount.key).or_insert_with(|| mount.mountpoint.clone());
-                        assert_eq!(*name, mount.mountpoint, "one key, two mounts");
+                        assert_eq!(*name, mount.mountpoint, "one key for two mounts");
                     }
                 }
             }
-            over.store(true, Ordering::Relaxed);
+            stop.store(true, Ordering::Relaxed);
             for storm in storms {
                 assert!(storm.join().unwrap() > 0);
             }
@@ -311,11 +303,11 @@ fn a_storm_loses_and_confuses_nothing() {
     });
 }
 
-/// Unmounts and mounts each path in turn until it is over; says how often.
-fn storm(paths: Vec<PathBuf>, over: &AtomicBool) -> usize {
+/// Unmounts and mounts each path in turn until `stop`; returns how often.
+fn mount_storm(paths: Vec<PathBuf>, stop: &AtomicBool) -> usize {
     let mut rounds = 0;
     for path in paths.iter().cycle() {
-        if over.load(Ordering::Relaxed) {
+        if stop.load(Ordering::Relaxed) {
             break;
         }
         umount2(path, MntFlags::MNT_DETACH).expect("umount -l");

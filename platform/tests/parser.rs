@@ -1,4 +1,4 @@
-//! Properties of the mountinfo parser and of the table, on made-up input.
+//! Properties of the mountinfo parser and of the table, with random input.
 
 #![cfg(target_os = "linux")]
 
@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
-/// Mostly the bytes that matter to the format.
+/// Mostly the bytes with a meaning in the format.
 fn byte() -> impl Strategy<Value = u8> {
     prop_oneof![
         3 => prop::sample::select(b" \t\n\\#-:,/0147".to_vec()),
@@ -44,12 +44,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn no_bytes_make_it_panic(text in vec(any::<u8>(), 0..600)) {
+    fn random_bytes_do_not_panic(text in vec(any::<u8>(), 0..600)) {
         let _ = mountinfo::parse(&text);
     }
 
     #[test]
-    fn nothing_like_mountinfo_makes_it_panic(
+    fn damaged_mountinfo_does_not_panic(
         mounts in vec(mount(), 1..4),
         changes in vec((any::<prop::sample::Index>(), byte()), 0..6),
         cut in any::<prop::sample::Index>(),
@@ -65,7 +65,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_is_read(mounts in vec(mount(), 0..8), last_newline: bool) {
+    fn written_lines_are_parsed(mounts in vec(mount(), 0..8), last_newline: bool) {
         let mut text = Vec::new();
         mounts.iter().for_each(|mount| mountinfo::write_line(mount, &mut text));
         if !last_newline {
@@ -75,7 +75,7 @@ proptest! {
     }
 
     #[test]
-    fn a_table_has_each_key_once_in_order_and_the_last_entry_of_it(
+    fn table_is_ordered_and_keeps_the_last_entry_of_each_key(
         one in mount(),
         ids in vec(0..20u32, 0..40),
     ) {

@@ -6,8 +6,7 @@ mod isolation;
 #[path = "../../../tests/common/process.rs"]
 mod process;
 
-pub(crate) use isolation::skip_test as skip;
-use isolation::{DEFAULT_LIMIT, run_in_namespaces};
+use isolation::{DEFAULT_LIMIT, run_in_namespaces, skip_test};
 use mio::event::Source;
 use mio::{Events, Interest, Poll, Token};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -17,19 +16,31 @@ use std::ffi::CString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-/// Long enough for an event that must come, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long an event that must not come is waited for.
-const QUIET: Duration = Duration::from_millis(100);
+/// For an expected event on a busy machine.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an unexpected event is waited for.
+const QUIET_TIME: Duration = Duration::from_millis(100);
 
-/// Runs the test in new mount and pid namespaces with an empty tmpfs; `name` must be the name of the calling test.
-pub(crate) fn in_namespace(name: &str, body: fn(&Path)) {
+/// The test that runs in this process inside the namespaces.
+static RUNNING: OnceLock<&str> = OnceLock::new();
+
+/// Runs `body`, a closure in the calling test, in new mount and process namespaces with an empty tmpfs.
+pub(crate) fn in_namespace<F: FnOnce(&Path)>(body: F) {
+    // The type is called `CRATE::TEST::{{closure}}`.
+    let name = std::any::type_name::<F>().rsplit("::").nth(1).expect("a closure of a function");
     run_in_namespaces(DEFAULT_LIMIT, name, false, |root| {
+        RUNNING.get_or_init(|| name);
         tmpfs_on(root);
         body(root);
     });
+}
+
+/// Reports that the test inside the namespaces is skipped.
+pub(crate) fn skip(reason: &str) {
+    skip_test(RUNNING.get().unwrap_or(&"?"), reason);
 }
 
 /// Makes the directory and mounts an empty tmpfs on it.
@@ -40,7 +51,7 @@ pub(crate) fn tmpfs(path: impl AsRef<Path>) -> PathBuf {
     path
 }
 
-/// Mounts an empty tmpfs on a directory that is there.
+/// Mounts an empty tmpfs on an existing directory.
 pub(crate) fn tmpfs_on(path: &Path) {
     tmpfs_with(path, b"test", MsFlags::empty(), "");
 }
@@ -51,7 +62,7 @@ pub(crate) fn tmpfs_with(path: &Path, device: &[u8], flags: MsFlags, options: &s
     mount(Some(device.as_c_str()), path, Some("tmpfs"), flags, Some(options)).expect("mount");
 }
 
-/// A bind, a move or a change of `to`.
+/// A bind, a move, or a change of the flags of `to`.
 pub(crate) fn mount_flags(from: &Path, to: &Path, flags: MsFlags) {
     mount(Some(from), to, None::<&str>, flags, None::<&str>).expect("mount");
 }
@@ -61,7 +72,7 @@ pub(crate) fn unmount(path: &Path) {
     umount2(path, MntFlags::empty()).expect("umount");
 }
 
-/// A watch of the own table with the poll that it is registered with, after its first reading.
+/// A registered watch of the own table, after its first reading.
 pub(crate) struct Watched {
     pub(crate) watch: MountWatch,
     pub(crate) poll: Poll,
@@ -76,14 +87,12 @@ impl Watched {
         Watched { watch, poll }
     }
 
-    /// Waits for the event that has to come.
     pub(crate) fn expect_event(&mut self, after: &str) {
-        assert!(self.event_within(PATIENCE), "no event after {after}");
+        assert!(self.event_within(EVENT_TIMEOUT), "no event after {after}");
     }
 
-    /// Makes sure that none comes.
     pub(crate) fn expect_none(&mut self, after: &str) {
-        assert!(!self.event_within(QUIET), "an event after {after}");
+        assert!(!self.event_within(QUIET_TIME), "an event after {after}");
     }
 
     fn event_within(&mut self, time: Duration) -> bool {
@@ -92,10 +101,10 @@ impl Watched {
         events.iter().any(mio::event::Event::is_priority)
     }
 
-    /// Reads the fast way, makes sure that it was that way, and compares with a full reading.
+    /// Refreshes, checks that this was a fast reading, and compares it with a full one.
     pub(crate) fn refresh_fast(&mut self) -> MountTable {
         let fast = self.watch.refresh().expect("refresh");
-        assert!(self.watch.full_read_due(), "the fast way was not taken");
+        assert!(self.watch.full_read_due(), "it was not a fast reading");
         let full = self.watch.read().expect("read");
         for (fast, full) in fast.iter().zip(&full) {
             assert_eq!(fast, full, "statmount and mountinfo differ");
@@ -110,20 +119,20 @@ pub(crate) fn at(table: &MountTable, path: &Path) -> Option<Mount> {
     table.iter().rfind(|mount| mount.mountpoint == path).map(|mount| (**mount).clone())
 }
 
-/// Are the keys of this table unique ids?
+/// Whether the keys of this table are unique ids.
 pub(crate) fn has_unique_ids(table: &MountTable) -> bool {
     table.iter().all(|mount| mount.key.0 > u64::from(u32::MAX) >> 1)
 }
 
-/// `statx(2)` of a path: the unique id of the mount that it reaches.
+/// The unique id of the mount that this path leads to (statx(2)).
 pub(crate) fn statx_mount(path: &Path) -> Option<MountKey> {
     const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
     let name = CString::new(path.as_os_str().as_bytes()).expect("no NUL");
     let flags = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT | libc::AT_SYMLINK_NOFOLLOW;
-    // SAFETY: all zeros is a value of this structure of integers.
-    let mut answer: libc::statx = unsafe { std::mem::zeroed() };
-    // SAFETY: the name ends in NUL and the answer has room for what the kernel writes.
+    // SAFETY: a structure of integers, for which zero is valid.
+    let mut found: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: the name is NUL-terminated and the buffer has the type that the call fills.
     let done =
-        unsafe { libc::statx(libc::AT_FDCWD, name.as_ptr(), flags, STATX_MNT_ID_UNIQUE, &raw mut answer) };
-    (done == 0 && answer.stx_mask & STATX_MNT_ID_UNIQUE != 0).then_some(MountKey(answer.stx_mnt_id))
+        unsafe { libc::statx(libc::AT_FDCWD, name.as_ptr(), flags, STATX_MNT_ID_UNIQUE, &raw mut found) };
+    (done == 0 && found.stx_mask & STATX_MNT_ID_UNIQUE != 0).then_some(MountKey(found.stx_mnt_id))
 }
