@@ -1,13 +1,10 @@
-//! What a probe costs beyond its system calls: processor time of the pool and its prober together, against a bare
-//! loop of `statx` and `statfs`, and against one of all the calls that a probe makes.
+//! The cost of a probe beyond its system calls: processor time of the pool and its prober, compared with a loop of `statx`
+//! and `statfs`, and with one of all the calls of a probe.
 //!
-//! `cargo bench --bench probe_cost [-- PATH]` asks the mounts at and below PATH (`/dev/shm`).
+//! `cargo bench --bench probe_cost [-- PATH]` probes the mounts at and below PATH (`/dev/shm`).
 
 use mio::{Events, Poll};
-use mount_status_monitor::children::prober::Pool;
-use mount_status_monitor::children::prober::PoolEvent;
-use mount_status_monitor::children::prober::ProbeId;
-use mount_status_monitor::children::prober::ProberNotice;
+use mount_status_monitor::children::prober::{Pool, PoolEvent, ProbeId, ProberNotice};
 use mount_status_monitor::monitor::Time;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
@@ -24,7 +21,7 @@ fn main() {
     let path = path.unwrap_or_else(|| "/dev/shm".to_owned());
     let targets: Vec<Target> = targets(Path::new(&path)).collect();
     assert!(!targets.is_empty(), "no mount at or below {path}");
-    // A network mount is asked by one statx and one statfs: as much as anybody has to pay.
+    // A network mount is probed by one statx and one statfs, the minimum.
     let bare: Vec<Target> = targets.iter().map(|t| Target { kind: FsKind::Network, ..t.clone() }).collect();
     println!(
         "{PROBES} probes of {} mounts, processor time of each, medians of {ROUNDS} rounds",
@@ -34,14 +31,14 @@ fn main() {
     println!("  statx + statfs                {bare:6.2} us");
     println!("  all calls of a probe          {:6.2} us", median(|| loop_over(&targets)));
     let mut daemon = Daemon::new();
-    let pooled = median(|| daemon.ask(&targets));
-    println!("  by way of pool and prober     {pooled:6.2} us   x{:.2}", pooled / bare);
-    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid)).expect("the prober lives");
+    let pooled = median(|| daemon.probe(&targets));
+    println!("  by pool and prober            {pooled:6.2} us   x{:.2}", pooled / bare);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid)).expect("the prober runs");
     let resident = status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default();
     println!("  the prober afterwards         {resident}, {}", daemon.turns);
 }
 
-/// Microseconds for each probe.
+/// Microseconds per probe.
 fn median(mut round: impl FnMut() -> Duration) -> f64 {
     round();
     let mut times: Vec<Duration> = (0..ROUNDS).map(|_| round()).collect();
@@ -50,20 +47,20 @@ fn median(mut round: impl FnMut() -> Duration) -> f64 {
 }
 
 fn loop_over(targets: &[Target]) -> Duration {
-    let before = spent(ClockId::CLOCK_PROCESS_CPUTIME_ID);
+    let before = cpu_time(ClockId::CLOCK_PROCESS_CPUTIME_ID);
     for target in targets.iter().cycle().take(PROBES) {
         black_box(probe::probe_mount(target, |call| {
             black_box(call);
         }));
     }
-    spent(ClockId::CLOCK_PROCESS_CPUTIME_ID) - before
+    cpu_time(ClockId::CLOCK_PROCESS_CPUTIME_ID) - before
 }
 
-fn spent(clock: ClockId) -> Duration {
-    clock_gettime(clock).expect("a clock of a living process").into()
+fn cpu_time(clock: ClockId) -> Duration {
+    clock_gettime(clock).expect("the clock of a running process").into()
 }
 
-/// As much of the daemon as the pool needs.
+/// The parts of the daemon that the pool needs.
 struct Daemon {
     poll: Poll,
     pool: Pool,
@@ -82,15 +79,15 @@ impl Daemon {
         Daemon { poll, pool, started: Instant::now(), next: 0, pid: 0, turns: 0 }
     }
 
-    fn ask(&mut self, targets: &[Target]) -> Duration {
-        let before = self.spent();
+    fn probe(&mut self, targets: &[Target]) -> Duration {
+        let before = self.cpu_time();
         for target in targets.iter().cycle().take(PROBES) {
             self.next += 1;
             self.pool.start(ProbeId(self.next), target);
         }
-        let mut answered = 0;
+        let mut responses = 0;
         let mut events = Events::with_capacity(64);
-        while answered < PROBES {
+        while responses < PROBES {
             let now = Time::after_start(self.started.elapsed());
             self.pool.flush(now);
             self.poll.poll(&mut events, None).expect("a wait");
@@ -102,28 +99,28 @@ impl Daemon {
                 match event {
                     PoolEvent::Responded { outcome, .. } => {
                         black_box(outcome);
-                        answered += 1;
+                        responses += 1;
                     }
                     PoolEvent::Notice(ProberNotice::Started { pid }) => self.pid = pid,
                     other => panic!("{other:?}"),
                 }
             }
         }
-        self.spent() - before
+        self.cpu_time() - before
     }
 
-    fn spent(&self) -> Duration {
+    fn cpu_time(&self) -> Duration {
         let prober = if self.pid == 0 {
             Duration::ZERO
         } else {
             let pid = Pid::from_raw(self.pid.cast_signed());
-            spent(nix::time::clock_getcpuclockid(pid).expect("the prober's clock"))
+            cpu_time(nix::time::clock_getcpuclockid(pid).expect("the prober's clock"))
         };
-        spent(ClockId::CLOCK_PROCESS_CPUTIME_ID) + prober
+        cpu_time(ClockId::CLOCK_PROCESS_CPUTIME_ID) + prober
     }
 }
 
-fn targets(above: &Path) -> impl Iterator<Item = Target> {
+fn targets(root: &Path) -> impl Iterator<Item = Target> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").expect("a mount table");
     let lines: Vec<String> = table.lines().map(str::to_owned).collect();
     lines.into_iter().filter_map(move |line| {
@@ -131,6 +128,6 @@ fn targets(above: &Path) -> impl Iterator<Item = Target> {
         let id: u32 = fields.next()?.parse().ok()?;
         let path = PathBuf::from(fields.nth(3)?);
         let key = MountKey(id.into());
-        path.starts_with(above).then_some(Target { path, kind: FsKind::Local, key, id, owner: None })
+        path.starts_with(root).then_some(Target { path, kind: FsKind::Local, key, id, owner: None })
     })
 }

@@ -1,10 +1,7 @@
-//! As much of the daemon as the pool needs: its loop and its clock.
+//! The parts of the daemon that the pool needs: an event loop and a clock.
 
 use mio::{Events, Poll, Token};
-use mount_status_monitor::children::prober::Pool;
-use mount_status_monitor::children::prober::PoolEvent;
-use mount_status_monitor::children::prober::ProbeId;
-use mount_status_monitor::children::prober::ProberNotice;
+use mount_status_monitor::children::prober::{Pool, PoolEvent, ProbeId, ProberNotice};
 use mount_status_monitor::monitor::Time;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,16 +10,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
-/// A machine under load may be slow; one that takes longer than this is taken to be stuck.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// For expected events on a busy machine.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_mount_status_monitor");
 
-/// A loop that ends when what it waits for has come.
+/// An event loop that runs until an expected event.
 pub(crate) struct Daemon {
     poll: Poll,
     pub(crate) pool: Pool,
     started: Instant,
-    pub(crate) seen: Vec<PoolEvent>,
+    pub(crate) events: Vec<PoolEvent>,
     next: u64,
 }
 
@@ -35,7 +32,7 @@ impl Daemon {
         let poll = Poll::new().unwrap();
         let registry = poll.registry().try_clone().unwrap();
         let pool = Pool::new(registry, 7, Some(program.to_path_buf())).unwrap();
-        Daemon { poll, pool, started: Instant::now(), seen: Vec::new(), next: 0 }
+        Daemon { poll, pool, started: Instant::now(), events: Vec::new(), next: 0 }
     }
 
     pub(crate) fn start(&mut self, target: &Target) -> ProbeId {
@@ -44,13 +41,13 @@ impl Daemon {
         ProbeId(self.next)
     }
 
-    /// The active prober, by now at the latest.
-    pub(crate) fn prober(&mut self) -> u32 {
-        let known = self.seen.len();
+    /// The process id of the active prober, which is started if there is none.
+    pub(crate) fn active_prober(&mut self) -> u32 {
+        let earlier = self.events.len();
         let probe = self.start(&target("/"));
-        self.until("an answer", |event| ends(event) == Some(probe));
-        let pid = self.seen[known..].iter().find_map(started);
-        pid.or_else(|| self.seen.iter().rev().find_map(started)).unwrap()
+        self.run_until_event("a response", |event| ends(event) == Some(probe));
+        let pid = self.events[earlier..].iter().find_map(started);
+        pid.or_else(|| self.events.iter().rev().find_map(started)).unwrap()
     }
 
     pub(crate) fn now(&self) -> Time {
@@ -63,7 +60,7 @@ impl Daemon {
         let limit = self.pool.next_deadline().map_or(limit, |at| at.since(self.now()).min(limit));
         let mut events = Events::with_capacity(16);
         match self.poll.poll(&mut events, Some(limit)) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {} // a child's end can do that
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {} // by SIGCHLD
             polled => polled.unwrap(),
         }
         let now = self.now();
@@ -72,63 +69,62 @@ impl Daemon {
             assert!(self.pool.tokens().contains(&token));
             self.pool.handle_ready(now, event.token());
         }
-        self.pool.reap_children(now); // on SIGCHLD in the daemon
+        self.pool.reap_children(now); // the daemon does this after SIGCHLD
         self.pool.handle_deadline(now);
         self.collect();
     }
 
     pub(crate) fn collect(&mut self) {
-        self.seen.extend(self.pool.drain_events());
+        self.events.extend(self.pool.drain_events());
     }
 
     #[track_caller]
-    pub(crate) fn until(&mut self, what: &str, wanted: impl Fn(&PoolEvent) -> bool) {
-        self.until_so(what, |daemon| daemon.seen.iter().any(&wanted));
+    pub(crate) fn run_until_event(&mut self, what: &str, wanted: impl Fn(&PoolEvent) -> bool) {
+        self.run_until(what, |daemon| daemon.events.iter().any(&wanted));
     }
 
     #[track_caller]
-    pub(crate) fn until_ended(&mut self, number: usize) {
-        self.until_so("the end of probes", |daemon| daemon.ended().count() >= number);
+    pub(crate) fn run_until_ended(&mut self, number: usize) {
+        self.run_until("the end of probes", |daemon| daemon.ended().count() >= number);
     }
 
-    /// Also reaped: no zombie is left.
     #[track_caller]
-    pub(crate) fn until_gone(&mut self, pid: u32) {
+    pub(crate) fn run_until_reaped(&mut self, pid: u32) {
         let proc = PathBuf::from(format!("/proc/{pid}/stat"));
-        self.until_so("the end of a prober", |_| !proc.try_exists().unwrap());
+        self.run_until("the end of a prober", |_| !proc.try_exists().unwrap());
     }
 
     #[track_caller]
-    pub(crate) fn until_so(&mut self, what: &str, so: impl Fn(&Daemon) -> bool) {
-        let begun = Instant::now();
-        while !so(self) {
-            assert!(begun.elapsed() < PATIENCE, "{what} did not come; seen: {:?}", self.seen);
+    pub(crate) fn run_until(&mut self, what: &str, condition: impl Fn(&Daemon) -> bool) {
+        let started = Instant::now();
+        while !condition(self) {
+            assert!(started.elapsed() < EVENT_TIMEOUT, "no {what}; events: {:?}", self.events);
             self.turn(Duration::from_millis(20));
         }
     }
 
-    pub(crate) fn wait(&mut self, span: Duration) {
-        let begun = Instant::now();
-        while begun.elapsed() < span {
-            self.turn(span.saturating_sub(begun.elapsed()));
+    pub(crate) fn run_for(&mut self, duration: Duration) {
+        let started = Instant::now();
+        while started.elapsed() < duration {
+            self.turn(duration.saturating_sub(started.elapsed()));
         }
     }
 
-    pub(crate) fn told(&self, notice: ProberNotice) -> bool {
-        self.seen.contains(&PoolEvent::Notice(notice))
+    pub(crate) fn has_notice(&self, notice: ProberNotice) -> bool {
+        self.events.contains(&PoolEvent::Notice(notice))
     }
 
     pub(crate) fn ended(&self) -> impl Iterator<Item = ProbeId> {
-        self.seen.iter().filter_map(ends)
+        self.events.iter().filter_map(ends)
     }
 
     #[track_caller]
     pub(crate) fn outcome(&self, wanted: ProbeId) -> ProbeOutcome {
-        let answer = self.seen.iter().find_map(|event| match event {
+        let outcome = self.events.iter().find_map(|event| match event {
             PoolEvent::Responded { probe, outcome, .. } if *probe == wanted => Some(*outcome),
             _ => None,
         });
-        answer.unwrap_or_else(|| panic!("no answer for {wanted:?} in {:?}", self.seen))
+        outcome.unwrap_or_else(|| panic!("no response for {wanted:?} in {:?}", self.events))
     }
 }
 
@@ -148,7 +144,7 @@ pub(crate) fn ends(event: &PoolEvent) -> Option<ProbeId> {
     }
 }
 
-/// What the mount table says of this mount point.
+/// The mount at this mount point.
 pub(crate) fn target(path: &str) -> Target {
     let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
     let line = table.lines().rev().find(|line| line.split(' ').nth(4) == Some(path)).unwrap();

@@ -1,5 +1,5 @@
-//! File systems that answer when the test says so: FUSE mounts whose server is the test itself, by the protocol of
-//! fuse(4) without a library. They live in a mount namespace of the thread that makes them and go with it.
+//! FUSE mounts whose server is the test itself, by the protocol of fuse(4), so that it controls when they respond. They
+//! are made in a mount namespace of the test's thread and end with it.
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -14,16 +14,16 @@ pub(crate) const GETATTR: u32 = 3;
 /// Larger than the smallest buffer that the kernel accepts for reading requests (8 KiB).
 const REQUEST: usize = 1 << 20;
 
-/// A mount namespace of the calling thread's own with a tmpfs to work in; `None`, told loudly, where that may not be.
-pub(crate) fn private_place() -> Option<PathBuf> {
-    let place = PathBuf::from("/mnt");
+/// A tmpfs in a new mount namespace of the calling thread; `None`, with a message, if that is not permitted.
+pub(crate) fn private_directory() -> Option<PathBuf> {
+    let directory = PathBuf::from("/mnt");
     let made = unshare(CloneFlags::CLONE_NEWNS)
         .and_then(|()| {
             mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         })
-        .and_then(|()| mount(Some("none"), &place, Some("tmpfs"), MsFlags::empty(), Some("mode=755")));
+        .and_then(|()| mount(Some("none"), &directory, Some("tmpfs"), MsFlags::empty(), Some("mode=755")));
     match (made, File::open("/dev/fuse")) {
-        (Ok(()), Ok(_)) => Some(place),
+        (Ok(()), Ok(_)) => Some(directory),
         (made, fuse) => {
             println!("skipped: needs root and FUSE: {made:?}, {:?}", fuse.err());
             None
@@ -31,13 +31,13 @@ pub(crate) fn private_place() -> Option<PathBuf> {
     }
 }
 
-/// A mounted FUSE file system and its server's end. Dropping it is the death of the server.
+/// A mounted FUSE file system and its server. Dropping it ends the server.
 pub(crate) struct Fuse {
     pub(crate) path: PathBuf,
     server: File,
 }
 
-/// What the kernel asked.
+/// A request of the kernel.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) opcode: u32,
@@ -47,25 +47,25 @@ pub(crate) struct Request {
 }
 
 impl Fuse {
-    pub(crate) fn mount(place: &Path, name: &str, options: &str) -> Fuse {
-        let path = place.join(name);
+    pub(crate) fn mount(directory: &Path, name: &str, options: &str) -> Fuse {
+        let path = directory.join(name);
         fs::create_dir(&path).unwrap();
         let server = File::options().read(true).write(true).open("/dev/fuse").unwrap();
         let options = format!("fd={},rootmode=40000,{options}", server.as_raw_fd());
         mount(Some("test"), &path, Some("fuse"), MsFlags::empty(), Some(options.as_str())).unwrap();
         let mut fuse = Fuse { path, server };
-        let init = fuse.read();
+        let init = fuse.read_request();
         assert_eq!(init.opcode, INIT);
-        let mut answer = [0; 64]; // struct fuse_init_out
-        answer[0..4].copy_from_slice(&7u32.to_ne_bytes());
-        answer[4..8].copy_from_slice(&31u32.to_ne_bytes());
-        answer[20..24].copy_from_slice(&4096u32.to_ne_bytes()); // max_write
-        fuse.answer(&init, 0, &answer);
+        let mut reply = [0; 64]; // struct fuse_init_out
+        reply[0..4].copy_from_slice(&7u32.to_ne_bytes());
+        reply[4..8].copy_from_slice(&31u32.to_ne_bytes());
+        reply[20..24].copy_from_slice(&4096u32.to_ne_bytes()); // max_write
+        fuse.reply(&init, 0, &reply);
         fuse
     }
 
-    /// Takes the next request, after which its caller can no longer be killed.
-    pub(crate) fn read(&mut self) -> Request {
+    /// Reads the next request, after which its caller can no longer be killed.
+    pub(crate) fn read_request(&mut self) -> Request {
         let mut buffer = vec![0; REQUEST];
         let length = self.server.read(&mut buffer).unwrap();
         assert!(length >= 40, "a request has a header");
@@ -74,7 +74,7 @@ impl Fuse {
         Request { opcode: number(4), uid: number(24), gid: number(28), unique }
     }
 
-    pub(crate) fn answer(&mut self, request: &Request, errno: i32, data: &[u8]) {
+    pub(crate) fn reply(&mut self, request: &Request, errno: i32, data: &[u8]) {
         let mut packet = Vec::new();
         packet.extend_from_slice(&u32::try_from(16 + data.len()).unwrap().to_ne_bytes());
         packet.extend_from_slice(&(-errno).to_ne_bytes());
