@@ -27,7 +27,8 @@ fn main() {
         let grown = MountTable::new(more);
 
         let lines = median_of(REPEATS, || black_box(text.iter().filter(|&&byte| byte == b'\n').count()));
-        let parse = median_of(REPEATS, || black_box(mountinfo::parse(&text).expect("the written lines").len()));
+        let parse =
+            median_of(REPEATS, || black_box(mountinfo::parse(&text).expect("the written lines").len()));
         let equal = median_of(REPEATS, || black_box(diff(&table, &table).len()));
         let one = median_of(REPEATS, || black_box(diff(&table, &grown).len()));
         let decide = handle_change(&table, &grown);
