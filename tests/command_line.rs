@@ -110,7 +110,7 @@ fn every_general_option_is_applied() {
 fn listen_address_and_socket_are_applied() {
     let config = daemon("");
     assert_eq!(config.http.listen, Some(([127, 0, 0, 1], 9817).into()));
-    assert_eq!(config.http.socket, SocketChoice::Usual);
+    assert_eq!(config.http.socket, SocketChoice::Default);
     let config = daemon("--listen-address off --socket off");
     assert_eq!((config.http.listen, config.http.socket), (None, SocketChoice::Off));
     let config = daemon("--listen-address [::]:80 --socket /run/x");

@@ -94,7 +94,7 @@ impl ConfigBuilder {
             config.settings.slow_after = config.settings.slow_after.min(config.settings.timeout);
         }
         if config.origin("socket") == &Origin::Default {
-            config.http.socket = SocketChoice::Usual;
+            config.http.socket = SocketChoice::Default;
         }
         Ok(config)
     }

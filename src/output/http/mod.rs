@@ -50,7 +50,7 @@ pub enum SocketChoice {
     Off,
     /// [`DEFAULT_SOCKET`]; nothing is reported if it cannot be created.
     #[default]
-    Usual,
+    Default,
     /// This path.
     At(PathBuf),
 }
@@ -61,7 +61,7 @@ impl SocketChoice {
     pub fn path(&self) -> Option<&Path> {
         match self {
             SocketChoice::Off => None,
-            SocketChoice::Usual => Some(Path::new(DEFAULT_SOCKET)),
+            SocketChoice::Default => Some(Path::new(DEFAULT_SOCKET)),
             SocketChoice::At(path) => Some(path),
         }
     }
@@ -153,7 +153,7 @@ async fn open(settings: &HttpSettings, warn: &WarnFn, has_failed: &AtomicBool) -
     });
     let Some(path) = settings.socket.path() else { return (tcp, None) };
     let unix = listen::unix(path).await.inspect_err(|error| {
-        if settings.socket != SocketChoice::Usual {
+        if settings.socket != SocketChoice::Default {
             report(&escape_os(path), error);
         }
     });
