@@ -2,6 +2,7 @@
 //! has a thread of its own, which may block.
 
 use super::LogFn;
+use super::http_client::backoff;
 use super::metrics::{MetricSources, Renderer};
 use super::publish_gate::PublishGate;
 use super::push::{PushCounters, PushExporter, PushSettings};
@@ -47,10 +48,8 @@ pub(super) trait Exporter: Send + 'static {
     const NAME: &'static str;
     /// The minimum time between two exports.
     const MIN_INTERVAL: Duration;
-    /// Pauses before a failed export is repeated; none to wait for the next snapshot.
-    fn backoff(&self) -> Option<Backoff<Instant>>;
-    /// What the log line of a failure says about the next attempt.
-    const RETRY_HINT: &'static str;
+    /// The first and the longest pause before a failed export is repeated; none to wait for the next snapshot.
+    const RETRY_PAUSES: Option<(Duration, Duration)>;
 
     /// Exports a snapshot. The future is dropped when the daemon stops.
     fn export(&mut self, snapshot: &Snapshot) -> impl Future<Output = Result<(), ExportError>>;
@@ -168,7 +167,7 @@ impl<E: Exporter> Worker<E> {
     fn start(exporter: E, state: &SharedState, log: &LogFn) -> io::Result<(Arc<Signals>, WorkerThread)> {
         let signals = Arc::new(Signals::default());
         let worker = Worker {
-            backoff: exporter.backoff(),
+            backoff: E::RETRY_PAUSES.map(|(first, max)| backoff(first, max)),
             exporter,
             state: state.clone(),
             log: Arc::clone(log),
@@ -179,7 +178,7 @@ impl<E: Exporter> Worker<E> {
         };
         let run = |runtime: &Runtime| runtime.block_on(worker.run());
         let thread = WorkerThread::start(E::NAME, WorkerThread::runtime(1)?, run)?;
-        state.subscribe(&signals, |signals| signals.wake());
+        state.subscribe(&signals, Signals::wake);
         Ok((signals, thread))
     }
 
@@ -230,7 +229,11 @@ impl<E: Exporter> Worker<E> {
         }
         let kind = Some(discriminant(&error));
         if std::mem::replace(&mut self.logged, kind) != kind {
-            let hint = if matches!(error, ExportError::Failed(_)) { E::RETRY_HINT } else { "" };
+            let hint = match (&error, &self.backoff) {
+                (ExportError::Failed(_), Some(_)) => "; trying again",
+                (ExportError::Failed(_), None) => "; trying again after each run",
+                (ExportError::Refused(_), _) => "",
+            };
             (self.log)(Priority::Warning, &format!("{}{hint}", self.exporter.failure_line(&error)));
         }
     }

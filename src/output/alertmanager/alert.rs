@@ -7,6 +7,7 @@ use crate::render::timestamp::rfc3339;
 use crate::render::{Severity, Snapshot, messages};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,19 +16,20 @@ const JOB: &str = "mount_status_monitor";
 /// The memory of an alert besides its strings.
 const FIXED_COST: usize = 512;
 
-/// What is wrong. A mount that gets slow while it is dead, or dead while it is slow, ends one alert and begins another.
+/// What is wrong. A mount that changes from slow to dead ends one alert and begins another.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum AlertKind {
+enum AlertKind {
     Dead,
     Slow,
     Missing,
 }
 
-/// What identifies an alert of this machine. A missing mount has no device and type.
+/// What identifies an alert of this machine.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct AlertLabels {
     kind: AlertKind,
-    pub(super) mountpoint: String,
+    mountpoint: String,
+    /// Empty for a missing mount.
     device: String,
     fstype: String,
 }
@@ -50,65 +52,58 @@ pub(super) struct Alert {
 pub(super) struct Problem {
     /// The event that reports it.
     pub(super) event: Event,
-    pub(super) since: SystemTime,
-    /// False for a mount that cannot be reached because an ancestor is hung, and the ancestor has an alert: this one
-    /// does not begin, but goes on if it fires already.
+    labels: AlertLabels,
+    reason: Option<Reason>,
+    since: SystemTime,
+    /// False for a mount that cannot be reached because an ancestor is hung: the ancestor has an alert. This one does
+    /// not begin, but goes on if it fires already.
     pub(super) can_begin: bool,
 }
 
-/// The problems of a snapshot.
 pub(super) fn problems(snapshot: &Snapshot) -> impl Iterator<Item = Problem> {
     let of_mount = |status: &MountStatus| {
         let mount = Arc::clone(&status.mount);
-        let (event, can_begin) = match &status.health {
+        let (kind, reason, can_begin, event) = match &status.health {
             Health::Dead(failure) => {
-                (Event::Failed { mount, failure: failure.clone() }, failure.blocked_by.is_none())
+                let event = Event::Failed { mount, failure: failure.clone() };
+                (AlertKind::Dead, Some(failure.reason), failure.blocked_by.is_none(), event)
             }
             Health::Slow => {
                 let took = status.last_response.map_or(Duration::ZERO, |response| response.took);
-                (Event::Slow { mount, took, slow_after: status.settings.slow_after }, true)
+                let event = Event::Slow { mount, took, slow_after: status.settings.slow_after };
+                (AlertKind::Slow, None, true, event)
             }
             Health::Pending | Health::Ok | Health::Denied(_) | Health::Hidden => return None,
         };
-        Some(Problem { event, since: snapshot.wall_at(status.since), can_begin })
+        let name = |name: &OsStr| escape_os(name).into_owned();
+        let (device, fstype) = (name(&status.mount.device), name(&status.mount.fstype));
+        let mountpoint = name(status.mount.mountpoint.as_os_str());
+        let labels = AlertLabels { kind, mountpoint, device, fstype };
+        Some(Problem { event, labels, reason, since: snapshot.wall_at(status.since), can_begin })
     };
     let missing = snapshot.status.expected.iter().filter_map(|status| {
         let since = snapshot.wall_at(status.missing_since?);
         let (expected, containing_mount) = (Arc::clone(&status.expected), status.containing_mount.clone());
-        Some(Problem { event: Event::Missing { expected, containing_mount }, since, can_begin: true })
+        let mountpoint = escape_os(&expected.mountpoint).into_owned();
+        let (device, fstype) = (String::new(), String::new());
+        let labels = AlertLabels { kind: AlertKind::Missing, mountpoint, device, fstype };
+        let event = Event::Missing { expected, containing_mount };
+        Some(Problem { event, labels, reason: None, since, can_begin: true })
     });
     snapshot.status.mounts.iter().filter_map(of_mount).chain(missing)
 }
 
 impl Alert {
-    /// The alert for a problem; none if the event is not one.
-    pub(super) fn new(problem: &Problem, severity: Severity) -> Option<Alert> {
-        let mut severity = severity;
-        let (kind, name, reason, mountpoint) = match &problem.event {
-            Event::Failed { mount, failure } => {
-                let name = if failure.reason == Reason::Hung { "MountHung" } else { "MountFailed" };
-                (AlertKind::Dead, name, Some(failure.reason), &mount.mountpoint)
-            }
-            Event::Slow { mount, .. } => {
-                // Slow is less serious than dead.
-                severity = severity.max(Severity::Warning);
-                (AlertKind::Slow, "MountSlow", None, &mount.mountpoint)
-            }
-            Event::Missing { expected, .. } => {
-                (AlertKind::Missing, "ExpectedMountMissing", None, &expected.mountpoint)
-            }
-            _ => return None,
+    pub(super) fn new(problem: Problem, severity: Severity) -> Alert {
+        let Problem { event, labels, reason, since, can_begin: _ } = problem;
+        let (name, severity) = match (labels.kind, reason) {
+            (AlertKind::Dead, Some(Reason::Hung)) => ("MountHung", severity),
+            (AlertKind::Dead, _) => ("MountFailed", severity),
+            (AlertKind::Slow, _) => ("MountSlow", severity.max(Severity::Warning)), // less serious than dead
+            (AlertKind::Missing, _) => ("ExpectedMountMissing", severity),
         };
-        let mount = problem.event.mount();
-        let labels = AlertLabels {
-            kind,
-            mountpoint: escape_os(mountpoint).into_owned(),
-            device: mount.map_or_else(String::new, |mount| escape_os(&mount.device).into_owned()),
-            fstype: mount.map_or_else(String::new, |mount| escape_os(&mount.fstype).into_owned()),
-        };
-        let (_, description) = messages::line(&problem.event);
-        let (labels, started) = (Arc::new(labels), problem.since);
-        Some(Alert { labels, name, severity, reason, description, started, ended: None })
+        let (labels, (_, description)) = (Arc::new(labels), messages::line(&event));
+        Alert { labels, name, severity, reason, description, started: since, ended: None }
     }
 
     pub(super) const fn is_firing(&self) -> bool {
@@ -122,14 +117,13 @@ impl Alert {
     }
 
     fn summary(&self, host: &str) -> String {
-        let what = match (self.labels.kind, self.reason) {
-            (AlertKind::Missing, _) => "is not mounted".to_owned(),
-            (AlertKind::Slow, _) => "is slow".to_owned(),
-            (AlertKind::Dead, Some(Reason::Hung)) => "hangs".to_owned(),
-            (AlertKind::Dead, Some(reason)) => format!("fails: {}", reason.as_str()),
-            (AlertKind::Dead, None) => "fails".to_owned(),
-        };
-        format!("{} on {host} {what}", self.labels.mountpoint)
+        let mountpoint = &self.labels.mountpoint;
+        match (self.labels.kind, self.reason) {
+            (AlertKind::Missing, _) => format!("{mountpoint} on {host} is not mounted"),
+            (AlertKind::Slow, _) => format!("{mountpoint} on {host} is slow"),
+            (AlertKind::Dead, Some(Reason::Hung) | None) => format!("{mountpoint} on {host} hangs"),
+            (AlertKind::Dead, Some(reason)) => format!("{mountpoint} on {host} fails: {}", reason.as_str()),
+        }
     }
 }
 

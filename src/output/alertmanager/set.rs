@@ -60,7 +60,7 @@ impl AlertSet {
         let mut overflow = 0_u64;
         for problem in problems(snapshot) {
             if let Some(severity) = route(&problem.event)
-                && !self.fire(now, &problem, severity)
+                && !self.fire(now, problem, severity)
             {
                 overflow += 1;
             }
@@ -70,45 +70,36 @@ impl AlertSet {
     }
 
     /// Begins an alert or updates one that fires. Returns false if there is no room for it.
-    fn fire(&mut self, now: Instant, problem: &Problem, severity: Severity) -> bool {
-        let Some(alert) = Alert::new(problem, severity) else { return true };
-        let seen = self.update;
-        let Some(entry) = self.entries.get_mut(&alert.labels) else {
+    fn fire(&mut self, now: Instant, problem: Problem, severity: Severity) -> bool {
+        let (seen, can_begin) = (self.update, problem.can_begin);
+        let alert = Alert::new(problem, severity);
+        let entry = self.entries.get_mut(&alert.labels);
+        let is_firing = entry.as_ref().is_some_and(|entry| entry.alert.is_firing());
+        if !is_firing && !can_begin {
+            return true;
+        }
+        let Some(entry) = entry else {
             let fits = self.entries.len() < MAX_ALERTS && self.bytes + alert.cost() <= MAX_BYTES;
-            if fits && problem.can_begin {
+            if fits {
                 self.bytes += alert.cost();
-                let entry = Entry {
-                    alert: alert.clone(),
-                    seen,
-                    is_unsent: true,
-                    accepted_at: None,
-                    expires_at: None,
-                };
-                self.entries.insert(alert.labels, entry);
+                let labels = Arc::clone(&alert.labels);
+                let entry = Entry { alert, seen, is_unsent: true, accepted_at: None, expires_at: None };
+                self.entries.insert(labels, entry);
                 self.changed_at.get_or_insert(now);
             }
             return fits;
         };
-        let is_firing = entry.alert.is_firing();
-        if entry.seen == seen || !(is_firing || problem.can_begin) {
-            return true;
-        }
         entry.seen = seen;
-        // An end that is not accepted yet is taken back: with another name or severity, the alert would stay in
-        // Alertmanager beside this one.
-        if !is_firing || entry.alert.reason != alert.reason {
+        // If the end of the alert is not accepted yet, it is taken back: with another name or severity, the alert would
+        // stay in Alertmanager beside this one.
+        let before = &entry.alert;
+        if !is_firing || before.reason != alert.reason {
             entry.is_unsent = true;
             self.changed_at.get_or_insert(now);
         }
-        let before = &entry.alert;
-        let alert = Alert {
-            name: before.name,
-            severity: before.severity,
-            started: if is_firing { before.started } else { alert.started },
-            ..alert
-        };
         self.bytes = self.bytes - before.cost() + alert.cost();
-        entry.alert = alert;
+        let started = if is_firing { before.started } else { alert.started };
+        entry.alert = Alert { name: before.name, severity: before.severity, started, ..alert };
         true
     }
 

@@ -5,15 +5,14 @@ mod gateway;
 pub use gateway::{Gateway, PushSettings};
 
 use super::exporters::{ExportError, Exporter};
-use super::http_client::{CachedClient, backoff};
+use super::http_client::CachedClient;
 use super::metrics::Renderer;
-use crate::backoff::Backoff;
 use crate::render::Snapshot;
 use crate::render::metrics::{CONTENT_TYPE, PushStats};
 use reqwest::header::HeaderValue;
 use reqwest::{Method, Url};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 /// The first pause after a failed push: the gateway may be restarting.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -73,11 +72,7 @@ impl Exporter for PushExporter {
     const NAME: &'static str = "push";
     /// With the delay of snapshots, a hang is in the gateway within a second; mounts that change do not flood it.
     const MIN_INTERVAL: Duration = Duration::from_millis(500);
-    const RETRY_HINT: &'static str = "; trying again";
-
-    fn backoff(&self) -> Option<Backoff<Instant>> {
-        Some(backoff(FIRST_RETRY, MAX_RETRY))
-    }
+    const RETRY_PAUSES: Option<(Duration, Duration)> = Some((FIRST_RETRY, MAX_RETRY));
 
     async fn export(&mut self, snapshot: &Snapshot) -> Result<(), ExportError> {
         let result = self.push(snapshot).await;

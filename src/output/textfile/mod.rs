@@ -7,12 +7,11 @@ pub use place::refusal;
 
 use super::exporters::{ExportError, Exporter};
 use super::metrics::Renderer;
-use crate::backoff::Backoff;
 use crate::render::Snapshot;
 use crate::render::escape::escape_os;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// node_exporter reads files with this suffix.
 const SUFFIX: &str = "prom";
@@ -40,11 +39,7 @@ impl Exporter for TextFileExporter {
     const NAME: &'static str = "textfile";
     /// node_exporter does not read it more often.
     const MIN_INTERVAL: Duration = Duration::from_secs(1);
-    const RETRY_HINT: &'static str = "; trying again after each run";
-
-    fn backoff(&self) -> Option<Backoff<Instant>> {
-        None
-    }
+    const RETRY_PAUSES: Option<(Duration, Duration)> = None;
 
     /// Blocks: this is the only task of its thread.
     async fn export(&mut self, snapshot: &Snapshot) -> Result<(), ExportError> {
