@@ -44,11 +44,10 @@ impl ConfigBuilder {
                 table.take(option.key, |value| self.set(option, &option_value(value)?, origin));
             }
         }
-        let option_keys: Vec<&str> = options().map(|option| option.key).collect();
-        rules.read(&mut table, &option_keys);
-        hooks.read(&mut table, &option_keys);
-        let known: Vec<&str> = option_keys.iter().chain(&TABLES).copied().collect();
-        table.report_unknown_keys(&known, &[]);
+        rules.read(&mut table);
+        hooks.read(&mut table);
+        let known: Vec<&str> = options().map(|option| option.key).chain(TABLES).collect();
+        table.report_unknown_keys(&known);
     }
 }
 

@@ -19,9 +19,9 @@ pub(super) struct HookReader {
 
 impl HookReader {
     /// Reads every `[[hook]]` and the `[alertmanager]` of a document.
-    pub(super) fn read(&mut self, document: &mut TomlTable<'_>, option_keys: &[&str]) {
+    pub(super) fn read(&mut self, document: &mut TomlTable<'_>) {
         for mut table in document.take_tables("hook") {
-            let Some(hook) = hook(&mut table, option_keys) else { continue };
+            let Some(hook) = hook(&mut table) else { continue };
             match self.hooks.iter().find(|(other, _)| other.name == hook.name) {
                 None => self.hooks.push((hook, table.location())),
                 Some((_, other)) => {
@@ -30,7 +30,7 @@ impl HookReader {
             }
         }
         for mut table in document.take_tables("alertmanager") {
-            let Some(alertmanager) = alertmanager(&mut table, option_keys) else { continue };
+            let Some(alertmanager) = alertmanager(&mut table) else { continue };
             match &self.alertmanager {
                 None => self.alertmanager = Some((alertmanager, table.location())),
                 Some((_, other)) => table.report(format!("there is one at {other}, too; remove one of them")),
@@ -46,14 +46,14 @@ impl HookReader {
     }
 }
 
-fn hook(table: &mut TomlTable<'_>, option_keys: &[&str]) -> Option<Hook> {
+fn hook(table: &mut TomlTable<'_>) -> Option<Hook> {
     let name = table.take("name", text);
     let events = table.take("events", texts);
     let command = table.take("command", command);
     let url = table.take("url", text);
     let timeout = table.take("timeout", time);
     let access = access(table);
-    table.report_unknown_keys(&names(reference::HOOK), option_keys);
+    table.report_unknown_keys(&names(reference::HOOK));
     if table.has_mistakes() {
         return None; // the mistake may be in what seems to be absent
     }
@@ -82,12 +82,12 @@ fn command(value: &DeValue<'_>) -> Result<Vec<String>, String> {
     texts(value)
 }
 
-fn alertmanager(table: &mut TomlTable<'_>, option_keys: &[&str]) -> Option<AlertmanagerSettings> {
+fn alertmanager(table: &mut TomlTable<'_>) -> Option<AlertmanagerSettings> {
     let url = table.take("url", text);
     let refresh = table.take("refresh", time);
     let labels = table.take_texts("labels").into_iter().collect();
     let access = access(table);
-    table.report_unknown_keys(&names(reference::ALERTMANAGER), option_keys);
+    table.report_unknown_keys(&names(reference::ALERTMANAGER));
     if table.has_mistakes() {
         return None;
     }
@@ -96,8 +96,8 @@ fn alertmanager(table: &mut TomlTable<'_>, option_keys: &[&str]) -> Option<Alert
     made.map_err(|problem| table.report(problem)).ok()
 }
 
-/// Credentials and certificates. Their files are read before each use, and the daemon runs in
-/// another directory, so the paths must be absolute.
+/// Credentials and certificates. The daemon reads their files before each use and has another working directory than
+/// the user who wrote the path, so it must be absolute.
 fn access(table: &mut TomlTable<'_>) -> Access {
     let path = |value: &DeValue<'_>| {
         let path = PathBuf::from(text(value)?);

@@ -18,13 +18,13 @@ pub(super) struct RuleReader {
 
 impl RuleReader {
     /// Reads every `[[rule]]` of a document.
-    pub(super) fn read(&mut self, document: &mut TomlTable<'_>, option_keys: &[&str]) {
+    pub(super) fn read(&mut self, document: &mut TomlTable<'_>) {
         for mut table in document.take_tables("rule") {
             if self.rules.len() == MAX_RULES {
                 return table.report(format!("more than {MAX_RULES} rules"));
             }
             let mut rule = rule(&mut table);
-            table.report_unknown_keys(&reference::names(reference::RULE), option_keys);
+            table.report_unknown_keys(&reference::names(reference::RULE));
             if !table.has_mistakes() {
                 check(&rule, &table); // otherwise the mistake may be in what seems to be absent
             }

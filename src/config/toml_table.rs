@@ -2,7 +2,7 @@
 //! does not know lines.
 
 use super::diagnostic::{Diagnostic, Location};
-use super::options::OptionValue;
+use super::options::{OptionValue, options};
 use super::values::duration;
 use crate::render::escape::one_line;
 use std::cell::{Cell, RefCell};
@@ -148,12 +148,12 @@ impl<'d> TomlTable<'d> {
         }
     }
 
-    /// Reports every key that was not taken. `known` are the keys of this table, `outermost` those of the outermost
-    /// table: an option that is written below a `[[rule]]` belongs to the rule for TOML.
-    pub(super) fn report_unknown_keys(&self, known: &[&str], outermost: &[&str]) {
+    /// Reports every key that was not taken. `known` are the keys of this table.
+    pub(super) fn report_unknown_keys(&self, known: &[&str]) {
         for key in self.table.keys() {
             let (offset, key) = (key.span().start, key.get_ref());
-            if outermost.contains(&key.as_ref()) {
+            // For TOML an option that is written below a [[rule]] is a key of the rule.
+            if !self.name.is_empty() && options().any(|option| option.key == key) {
                 let text = format!("{key} is an option of the daemon: write it above the first [table]");
                 self.report_at(offset, text);
                 continue;
