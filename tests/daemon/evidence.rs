@@ -1,11 +1,9 @@
 //! Evidence: what is logged and published about a dead mount, and that collecting it delays nothing.
 
 use crate::common::{
-    Daemon, Lines, Process, display_path, free_address, ms, run_isolated, run_isolated_for, skip_test, slack,
-    wait_until,
+    Daemon, Lines, Process, free_address, ms, run_isolated, run_isolated_for, skip_test, slack, wait_until,
 };
-use crate::http::get;
-use crate::http::start_with_http;
+use crate::http::{get, mount_json, start_with_http};
 use crate::{QUICK, QUICK_HANG};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -37,14 +35,6 @@ impl Victim {
     }
 }
 
-fn evidence_of(address: SocketAddr, path: &Path) -> Value {
-    let answer = get(address, "/api/v1/mounts").json();
-    let path = display_path(path);
-    let mounts = answer["mounts"].as_array().expect("mounts").clone();
-    let found = mounts.into_iter().find(|mount| mount["mountpoint"] == path.as_str());
-    found.expect("the mount is watched")["evidence"].clone()
-}
-
 fn wait_for_evidence(
     address: SocketAddr,
     path: &Path,
@@ -53,7 +43,7 @@ fn wait_for_evidence(
 ) -> Value {
     let mut evidence = Value::Null;
     wait_until(ms(10_000), what, || {
-        evidence = evidence_of(address, path);
+        evidence = mount_json(address, path)["evidence"].clone();
         condition(&evidence)
     });
     evidence
@@ -99,7 +89,7 @@ fn stopped_fuse_server_and_blocked_tasks_are_logged_with_the_failure() {
 
         lab.fuse_server().thaw();
         daemon.wait_for_recovery(&path, ms(5000));
-        wait_until(ms(2000), "the evidence is cleared", || evidence_of(address, &path).is_null());
+        wait_until(ms(2000), "the evidence is cleared", || mount_json(address, &path)["evidence"].is_null());
         assert!(!get(address, "/metrics").text().contains("mountstatus_mount_blocked_tasks{"));
         daemon.stop();
     });

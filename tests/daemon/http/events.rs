@@ -1,6 +1,6 @@
 //! Server-sent events over HTTP.
 
-use super::{LIMIT, SHOWN_WITHIN, get, open_event_stream, send, start_with_http};
+use super::{LIMIT, PUBLISH_LIMIT, get, open_event_stream, send, start_with_http};
 use crate::common::{display_path, ms, run_isolated, slack, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use serde_json::Value;
@@ -14,7 +14,7 @@ fn hang_is_streamed_at_once_and_events_can_be_resumed() {
         lab.set_fault("mute", &mounts[0]);
         let logged = daemon.wait_for_failure(&mounts[0], "hung", QUICK_HANG);
         let line = lines.wait_for(0, "\"event\":\"failed\"", LIMIT).expect("the event arrives");
-        assert!(line.at < logged.at + SHOWN_WITHIN + slack(), "{:?}", line.at - logged.at);
+        assert!(line.at < logged.at + PUBLISH_LIMIT + slack(), "{:?}", line.at - logged.at);
         let event: Value =
             serde_json::from_str(line.text.strip_prefix("data: ").expect("data")).expect("JSON");
         assert_eq!(

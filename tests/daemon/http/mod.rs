@@ -9,7 +9,8 @@ mod page;
 mod routes;
 mod socket;
 
-use crate::common::{Daemon, Lab, Lines, free_address, ms, wait_until};
+use crate::common::{Daemon, Lab, Lines, display_path, free_address, ms, wait_until};
+use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// Longer than any promised time.
 const LIMIT: Duration = Duration::from_secs(10);
+/// A change of state is published to HTTP clients within this time.
+const PUBLISH_LIMIT: Duration = ms(1000);
 
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -32,7 +35,7 @@ impl Response {
         std::str::from_utf8(&self.body).expect("UTF-8")
     }
 
-    pub(crate) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e} in {}", self.text()))
     }
 
@@ -50,7 +53,7 @@ pub(crate) fn start_with_http(lab: &Lab, arguments: &[&str]) -> (Daemon, SocketA
     let daemon = lab.start_daemon(&all);
     // The snapshot is published shortly after the log line.
     let ready = || TcpStream::connect(address).is_ok() && get(address, "/-/ready").status == 200;
-    wait_until(LIMIT, "it is ready", ready);
+    wait_until(LIMIT, "the daemon is ready", ready);
     (daemon, address)
 }
 
@@ -91,14 +94,10 @@ fn open_event_stream(address: SocketAddr, target: &str) -> Lines {
     lines
 }
 
-/// The state of a mount in the API.
-fn state_of(address: SocketAddr, path: &Path) -> String {
-    let answer = get(address, "/api/v1/mounts").json();
-    let mounts = answer["mounts"].as_array().expect("mounts");
-    let path = crate::common::display_path(path);
-    let found = mounts.iter().find(|mount| mount["mountpoint"] == path.as_str());
-    found.expect("the mount is watched")["state"].as_str().expect("a state").to_owned()
+/// The object of a mount in the API.
+pub(crate) fn mount_json(address: SocketAddr, path: &Path) -> Value {
+    let document = get(address, "/api/v1/mounts").json();
+    let path = display_path(path);
+    let mut mounts = document["mounts"].as_array().expect("mounts").iter();
+    mounts.find(|mount| mount["mountpoint"] == path.as_str()).expect("the mount is watched").clone()
 }
-
-/// A change of state is published to HTTP clients within this time.
-const SHOWN_WITHIN: Duration = ms(1000);

@@ -1,7 +1,7 @@
 //! The status page in a real browser.
 
 use super::browser::{self, Browser};
-use super::{SHOWN_WITHIN, get, start_with_http};
+use super::{PUBLISH_LIMIT, get, start_with_http};
 use crate::common::{display_path, ms, run_isolated, run_isolated_for, skip_test, slack, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use std::time::{Duration, Instant};
@@ -27,10 +27,10 @@ fn a_hang_appears_on_the_open_page() {
 
         lab.set_fault("mute", &mounts[1]);
         let line = daemon.wait_for_failure(&mounts[1], "hung", QUICK_HANG);
-        wait_until(SHOWN_WITHIN, "the page shows the failure", || {
+        wait_until(PUBLISH_LIMIT, "the page shows the failure", || {
             browser.value(DEAD_TITLE) == "1 mount is dead"
         });
-        assert!(line.at.elapsed() < SHOWN_WITHIN + slack());
+        assert!(line.at.elapsed() < PUBLISH_LIMIT + slack());
         let dead = browser.value("document.getElementById('dead-list').textContent");
         assert!(
             dead.contains(&display_path(&mounts[1])) && dead.contains("hung: no response in 5"),
@@ -54,7 +54,7 @@ fn a_hang_appears_on_the_open_page() {
 
         lab.clear_fault(&mounts[1]);
         daemon.wait_for_recovery(&mounts[1], ms(1000));
-        wait_until(SHOWN_WITHIN, "the page shows the recovery", || {
+        wait_until(PUBLISH_LIMIT, "the page shows the recovery", || {
             browser.value(DEAD_TITLE) == "No mount is dead"
         });
         assert_eq!(browser.problems(), Vec::<String>::new());
@@ -75,7 +75,7 @@ fn page_works_without_javascript() {
         lab.set_fault("errno ESTALE", &mounts[2]);
         let (daemon, address) = start_with_http(lab, QUICK);
         wait_until(ms(2000), "the page shows the failure", || {
-            super::state_of(address, &mounts[2]) == "failed"
+            super::mount_json(address, &mounts[2])["state"] == "failed"
         });
         let browser = Browser::start(&lab.scratch_path("browser"));
         browser.disable_scripts();

@@ -1,6 +1,6 @@
 //! Routes: status, headers and content.
 
-use super::{get, send, start_with_http, state_of};
+use super::{get, mount_json, send, start_with_http};
 use crate::common::{display_path, ms, run_isolated, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use flate2::read::GzDecoder;
@@ -114,12 +114,16 @@ fn hang_and_recovery_are_published() {
         let (daemon, address) = start_with_http(lab, QUICK);
         lab.set_fault("mute", &mounts[1]);
         daemon.wait_for_failure(&mounts[1], "hung", QUICK_HANG);
-        wait_until(super::SHOWN_WITHIN, "the state is published", || state_of(address, &mounts[1]) == "hung");
+        wait_until(super::PUBLISH_LIMIT, "the state is published", || {
+            mount_json(address, &mounts[1])["state"] == "hung"
+        });
         assert!(get(address, "/metrics").text().contains("\ndead_mountpoints 1\n"));
         assert_eq!(get(address, "/api/v1/mounts").header("x-exit-status"), Some("1"));
         lab.clear_fault(&mounts[1]);
         daemon.wait_for_recovery(&mounts[1], ms(1000));
-        wait_until(super::SHOWN_WITHIN, "the state is published", || state_of(address, &mounts[1]) == "ok");
+        wait_until(super::PUBLISH_LIMIT, "the state is published", || {
+            mount_json(address, &mounts[1])["state"] == "ok"
+        });
         daemon.stop();
     });
 }
