@@ -6,43 +6,18 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Errno(pub i32);
 
-macro_rules! known {
-    ($($name:ident),* $(,)?) => {
+macro_rules! define_errnos {
+    ($($name:ident)*) => {
         impl Errno {
             $(#[allow(missing_docs)] pub const $name: Errno = Errno(libc::$name);)*
         }
     };
 }
-known!(
-    EPERM,
-    ENOENT,
-    EINTR,
-    EIO,
-    EAGAIN,
-    ENOMEM,
-    EACCES,
-    EBUSY,
-    ENODEV,
-    ENOTDIR,
-    EINVAL,
-    ENFILE,
-    EMFILE,
-    ENOSYS,
-    EOPNOTSUPP,
-    ELOOP,
-    ENAMETOOLONG,
-    EPROTO,
-    EMSGSIZE,
-    ESTALE,
-    ENOTCONN,
-    ECONNABORTED,
-    ECONNREFUSED,
-    ECONNRESET,
-    EHOSTDOWN,
-    EHOSTUNREACH,
-    ENETUNREACH,
-    ETIMEDOUT,
-);
+define_errnos! {
+    EPERM ENOENT EINTR EIO EAGAIN ENOMEM EACCES EBUSY ENODEV ENOTDIR EINVAL ENFILE EMFILE ENOSYS EOPNOTSUPP ELOOP
+    ENAMETOOLONG EPROTO EMSGSIZE ESTALE ENOTCONN ECONNABORTED ECONNREFUSED ECONNRESET EHOSTDOWN EHOSTUNREACH
+    ENETUNREACH ETIMEDOUT
+}
 
 impl Errno {
     /// `ERESTARTSYS` of Linux: internal to the kernel, but an NFS call interrupted by `umount -f` returns it (seen on 6.1

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Tasks that are named; the others are only counted. An operator needs a few examples.
 pub const MAX_NAMED_TASKS: usize = 10;
@@ -49,25 +49,21 @@ pub struct Evidence {
 impl Evidence {
     /// Adds later observations, which replace earlier ones of the same kind.
     pub fn merge(&mut self, later: Evidence) {
-        let Evidence { probe, server, traffic, kernel_log, fuse_waiting, fuse_server, tasks } = later;
-        replace(&mut self.probe, probe);
-        replace(&mut self.server, server);
-        replace(&mut self.traffic, traffic);
-        replace(&mut self.kernel_log, kernel_log);
-        replace(&mut self.fuse_waiting, fuse_waiting);
-        replace(&mut self.fuse_server, fuse_server);
-        replace(&mut self.tasks, tasks);
+        let earlier = std::mem::take(self);
+        *self = Evidence {
+            probe: later.probe.or(earlier.probe),
+            server: later.server.or(earlier.server),
+            traffic: later.traffic.or(earlier.traffic),
+            kernel_log: later.kernel_log.or(earlier.kernel_log),
+            fuse_waiting: later.fuse_waiting.or(earlier.fuse_waiting),
+            fuse_server: later.fuse_server.or(earlier.fuse_server),
+            tasks: later.tasks.or(earlier.tasks),
+        };
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Evidence::default()
-    }
-}
-
-fn replace<T>(old: &mut Option<T>, new: Option<T>) {
-    if new.is_some() {
-        *old = new;
     }
 }
 
@@ -221,4 +217,29 @@ pub struct Suspect {
     pub family: Family,
     /// It is the only hung one of its family, so tasks that wait for this family wait for it.
     pub alone: bool,
+}
+
+/// The limits of a scan of all tasks.
+#[derive(Clone, Copy, Debug)]
+pub struct ScanLimits {
+    /// Tasks that are inspected.
+    pub tasks: usize,
+    /// No more tasks are inspected after this.
+    pub until: Instant,
+}
+
+impl ScanLimits {
+    #[cfg_attr(any(feature = "interval", not(target_os = "linux")), allow(dead_code))]
+    pub(crate) fn is_over(&self) -> bool {
+        Instant::now() >= self.until
+    }
+}
+
+/// What a client of the kernel logged about its server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServerStatusHint {
+    /// The name that the mount uses (`server` of `server:/export`).
+    pub server: Vec<u8>,
+    /// True if it responds again.
+    pub responds: bool,
 }

@@ -100,7 +100,6 @@ pub use process_stats::ProcessStats;
 pub use system::evidence as collect;
 #[cfg(target_os = "linux")]
 pub use system::mountinfo;
-pub use system::{DEFAULT_CONFIG, DEFAULT_SOCKET, FileWatch, MOUNT_TABLE_HINT, MountWatch, OWN_MOUNT_TABLE};
-pub use system::{FoundNamespace, MountNamespace};
-pub use system::{probe, process_stats};
+pub use system::{DEFAULT_CONFIG, DEFAULT_SOCKET, MOUNT_TABLE_HINT, OWN_MOUNT_TABLE};
+pub use system::{FileWatch, MountNamespace, MountWatch, probe, process_stats};
 pub use unmount::{Unmount, unmount};

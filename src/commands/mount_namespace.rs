@@ -3,7 +3,7 @@
 use crate::config::{Config, resolve as resolve_from};
 use crate::render::escape::escape_os;
 use anyhow::Context as _;
-use platform::{FoundNamespace, MountNamespace, MountTable, MountWatch};
+use platform::{MountNamespace, MountTable, MountWatch};
 use std::path::{Path, PathBuf};
 
 const OPTION: &str = "--mount-namespace";
@@ -11,10 +11,7 @@ const OPTION: &str = "--mount-namespace";
 /// The namespace of this file; `None` if that is our own.
 pub(super) fn open(file: Option<&Path>) -> anyhow::Result<Option<MountNamespace>> {
     let Some(file) = file else { return Ok(None) };
-    match MountNamespace::open(file).with_context(|| format!("{OPTION} {}", escape_os(file)))? {
-        FoundNamespace::Own => Ok(None),
-        FoundNamespace::Other(namespace) => Ok(Some(namespace)),
-    }
+    MountNamespace::open(file).with_context(|| format!("{OPTION} {}", escape_os(file)))
 }
 
 /// The mount table of the namespace, or our own.

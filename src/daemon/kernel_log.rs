@@ -3,7 +3,8 @@
 use crate::monitor::{Input, Time, server_name};
 use mio::{Registry, Token};
 use platform::MountTable;
-use platform::collect::{KernelLog, ServerStatusHint};
+use platform::collect::KernelLog;
+use platform::evidence::ServerStatusHint;
 use std::io;
 use std::time::Duration;
 

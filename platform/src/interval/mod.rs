@@ -1,12 +1,13 @@
-//! The fallback: the mount table is read on a timer, everything else uses portable calls. For kernels and sandboxes that
-//! report no changes, and to run on Linux what macOS and FreeBSD use from `portable`.
+//! The fallback: the mount table is read on a timer, and probes and processes use portable calls. For kernels and
+//! sandboxes that report no changes of mounts, and to run on Linux what macOS and FreeBSD use from `portable`.
 
+#[path = "../linux/file_watch.rs"]
+mod file_watch;
 #[path = "../linux/fstype.rs"]
 mod fstype;
 #[path = "../linux/mountinfo.rs"]
 pub mod mountinfo;
 
-mod files;
 mod watch;
 
 /// The calls that probe one file system.
@@ -53,9 +54,9 @@ pub mod probe {
 }
 
 pub use crate::portable::evidence;
-pub use crate::portable::namespace::{FoundNamespace, MountNamespace};
+pub use crate::portable::namespace::MountNamespace;
 pub(crate) use crate::portable::process;
-pub use files::FileWatch;
+pub use file_watch::FileWatch;
 pub(crate) use fstype::kind_of;
 pub use watch::{MountWatch, OWN_MOUNT_TABLE};
 

@@ -31,7 +31,7 @@ impl MountWatch {
     /// The table cannot be opened; no thread can be started.
     pub fn open(path: &Path) -> io::Result<MountWatch> {
         fs::File::open(path)?;
-        let timer = IntervalTimer::start(READ_INTERVAL, || true)?;
+        let timer = IntervalTimer::start(READ_INTERVAL)?;
         Ok(MountWatch { path: path.into(), table: MountTable::default(), timer })
     }
 

@@ -14,7 +14,7 @@ mod watch;
 
 pub use file_watch::FileWatch;
 pub(crate) use fstype::kind_of;
-pub use namespace::{FoundNamespace, MountNamespace};
+pub use namespace::MountNamespace;
 pub use process_stats::process_stats;
 pub use watch::{MountWatch, OWN_MOUNT_TABLE};
 

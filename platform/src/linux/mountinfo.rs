@@ -56,7 +56,7 @@ pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = io::Result<Line<'_>>> {
 pub(super) struct Line<'a> {
     pub(super) id: u32,
     parent: u32,
-    device_number: DeviceNumber,
+    pub(super) device_number: DeviceNumber,
     root: &'a [u8],
     mountpoint: &'a [u8],
     options: &'a [u8],

@@ -33,14 +33,6 @@ const NS_GET_MNTNS_ID: libc::Ioctl = 0x8008_b705_u32 as libc::Ioctl;
 const NEEDED_RIGHTS: &str =
     "it takes root with CAP_SYS_ADMIN and CAP_SYS_CHROOT, and CAP_SYS_PTRACE to open that of a process";
 
-/// The namespace that a file names.
-#[derive(Debug)]
-pub enum FoundNamespace {
-    /// That of this process.
-    Own,
-    Other(MountNamespace),
-}
-
 /// Another mount namespace, kept open. As an event source it is ready when [`MountNamespace::has_ended`] should be
 /// called; it should also be called now and then, because not every kernel and every `/proc` can report the end.
 #[derive(Debug)]
@@ -55,11 +47,12 @@ pub struct MountNamespace {
 }
 
 impl MountNamespace {
-    /// Opens the mount namespace that this file names: `/proc/PID/ns/mnt`, or a file on which one is mounted.
+    /// Opens the mount namespace that this file names: `/proc/PID/ns/mnt`, or a file on which one is mounted. `None` if it is
+    /// that of this process.
     ///
     /// # Errors
     /// It cannot be opened, is not a mount namespace, or this process may not enter it.
-    pub fn open(path: &Path) -> io::Result<FoundNamespace> {
+    pub fn open(path: &Path) -> io::Result<Option<MountNamespace>> {
         // A FIFO or a terminal that was named by mistake must not block.
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
         let named = File::options().read(true).custom_flags(flags).open(path).map_err(with_needed_rights)?;
@@ -72,7 +65,7 @@ impl MountNamespace {
         let named_identity = identity(named.metadata()?);
         let own = File::open(OWN_NAMESPACE).and_then(|own| own.metadata()).map(identity);
         if own.is_ok_and(|own| own == named_identity) {
-            return Ok(FoundNamespace::Own);
+            return Ok(None);
         }
         let inode = named_identity.1;
         let owner = NamespaceOwner::find(path, &named, inode)?;
@@ -81,7 +74,7 @@ impl MountNamespace {
             return Err(foreign_proc());
         }
         let id = id_of(&file);
-        Ok(FoundNamespace::Other(MountNamespace { file, inode, id, owner, path: path.into() }))
+        Ok(Some(MountNamespace { file, inode, id, owner, path: path.into() }))
     }
 
     /// A watch of its mount table, with paths as a process sees them that has entered it.

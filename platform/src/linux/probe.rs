@@ -88,7 +88,7 @@ fn identify(path: &CStr, target: &Target, with_attributes: bool) -> Result<PathT
         true => (libc::AT_STATX_FORCE_SYNC, id | libc::STATX_BASIC_STATS),
         false => (libc::AT_STATX_DONT_SYNC, id),
     };
-    match statx(path, sync, mask) {
+    match statx(path, sync | PATH_FLAGS, mask) {
         Ok(found) => {
             let is_same = if found.stx_mask & libc::STATX_MNT_ID_UNIQUE != 0 {
                 !unique || found.stx_mnt_id == target.key.0
@@ -107,7 +107,7 @@ fn identify(path: &CStr, target: &Target, with_attributes: bool) -> Result<PathT
 /// Requests the attributes, which no cache may answer.
 fn attributes(path: &CStr, on_call: &impl Fn(Call)) -> Result<(), (Call, Errno)> {
     on_call(Call::Statx);
-    statx(path, libc::AT_STATX_FORCE_SYNC, libc::STATX_BASIC_STATS)
+    statx(path, libc::AT_STATX_FORCE_SYNC | PATH_FLAGS, libc::STATX_BASIC_STATS)
         .map(drop)
         .map_err(|errno| (Call::Statx, errno))
 }
@@ -134,11 +134,10 @@ fn usage(path: &CStr, on_call: &impl Fn(Call)) -> Result<Usage, (Call, Errno)> {
     })
 }
 
-fn statx(path: &CStr, sync: c_int, mask: c_uint) -> Result<libc::statx, Errno> {
+pub(super) fn statx(path: &CStr, flags: c_int, mask: c_uint) -> Result<libc::statx, Errno> {
     let mut found = MaybeUninit::<libc::statx>::uninit();
     // SAFETY: the path is NUL-terminated and the buffer has the type that the call fills.
-    let result =
-        unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), sync | PATH_FLAGS, mask, found.as_mut_ptr()) };
+    let result = unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, mask, found.as_mut_ptr()) };
     if result != 0 {
         return Err(last_errno());
     }

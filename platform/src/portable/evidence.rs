@@ -2,30 +2,15 @@
 //! contacted by the collector on every system.
 
 use crate::DeviceNumber;
-use crate::evidence::{BlockedTasks, FuseServer, LogLine, Observation, StuckThread, Suspect, Traffic};
+use crate::evidence::{
+    BlockedTasks, FuseServer, LogLine, Observation, ScanLimits, ServerStatusHint, StuckThread, Suspect,
+    Traffic,
+};
 use mio::{Registry, Token};
 use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
-use std::time::Instant;
-
-/// The limits of a scan.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Tasks that are inspected.
-    pub tasks: usize,
-    /// No more tasks are inspected after this.
-    pub until: Instant,
-}
-
-/// What a client of the kernel logged about its server.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ServerStatusHint {
-    pub server: Vec<u8>,
-    /// True if it responds again.
-    pub responds: bool,
-}
 
 /// The kernel log, which cannot be read here.
 #[derive(Debug)]
@@ -70,7 +55,7 @@ pub fn fuse_waiting(_: &Path, _: u32) -> Observation<u64> {
 }
 
 #[must_use]
-pub fn fuse_server(_: &Path, connections: &[u32], _: &Limits) -> Vec<Observation<FuseServer>> {
+pub fn fuse_server(_: &Path, connections: &[u32], _: &ScanLimits) -> Vec<Observation<FuseServer>> {
     connections.iter().map(|_| Observation::Unknown).collect()
 }
 
@@ -85,7 +70,12 @@ pub fn traffic(_: &Path, mounts: &[(&OsStr, &Path)]) -> Vec<Observation<Traffic>
 }
 
 #[must_use]
-pub fn blocked_tasks(_: &Path, suspects: &[Suspect], _: u32, _: &Limits) -> Vec<Observation<BlockedTasks>> {
+pub fn blocked_tasks(
+    _: &Path,
+    suspects: &[Suspect],
+    _: u32,
+    _: &ScanLimits,
+) -> Vec<Observation<BlockedTasks>> {
     suspects.iter().map(|_| Observation::Unknown).collect()
 }
 

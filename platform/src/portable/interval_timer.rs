@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-/// Calls a function in each interval, on its own thread, and is ready when the function has returned true.
+/// Ready in each interval, by a thread of its own.
 #[derive(Debug)]
 pub(crate) struct IntervalTimer {
     receiver: UnixStream,
@@ -19,21 +19,14 @@ pub(crate) struct IntervalTimer {
 impl IntervalTimer {
     /// # Errors
     /// No thread or no socket can be made.
-    pub(crate) fn start(
-        interval: Duration,
-        mut is_due: impl FnMut() -> bool + Send + 'static,
-    ) -> io::Result<IntervalTimer> {
+    pub(crate) fn start(interval: Duration) -> io::Result<IntervalTimer> {
         let (receiver, sender) = UnixStream::pair()?;
         receiver.set_nonblocking(true)?;
         sender.set_nonblocking(true)?;
         let (stop, stopped) = sync_channel::<()>(0);
         std::thread::Builder::new().name("msm-timer".into()).spawn(move || {
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                // A full socket is ready already.
-                let is_broken = |error: io::Error| error.kind() == ErrorKind::BrokenPipe;
-                if is_due() && (&sender).write(&[1]).is_err_and(is_broken) {
-                    return;
-                }
+                let _ = (&sender).write(&[1]); // a full socket is ready already
             }
         })?;
         Ok(IntervalTimer { receiver, _stop: stop })
@@ -58,30 +51,21 @@ impl_source!(IntervalTimer, |timer| SourceFd(&timer.receiver.as_raw_fd()), Inter
 mod tests {
     use super::*;
     use mio::{Events, Poll, Token};
-    use std::sync::mpsc::channel;
 
     #[test]
-    fn timer_is_ready_when_the_function_returns_true_and_its_thread_ends_with_it() {
+    fn timer_is_ready_in_each_interval_and_its_thread_ends_with_it() {
         let mut poll = Poll::new().unwrap();
-        let (called, calls) = channel();
-        let mut count = 0;
-        let is_due = move || {
-            count += 1;
-            called.send(()).is_ok() && count % 2 == 0
-        };
-        let mut timer = IntervalTimer::start(Duration::from_millis(5), is_due).unwrap();
+        let mut timer = IntervalTimer::start(Duration::from_millis(5)).unwrap();
         poll.registry().register(&mut timer, Token(7), Interest::READABLE).unwrap();
-        assert!(!timer.take_ready() || calls.try_iter().count() >= 2);
         let mut events = Events::with_capacity(4);
         for _ in 0..3 {
             poll.poll(&mut events, Some(Duration::from_secs(20))).unwrap();
             assert_eq!(events.iter().map(mio::event::Event::token).collect::<Vec<_>>(), [Token(7)]);
             assert!(timer.take_ready());
         }
-        assert!(calls.try_iter().count() >= 6, "ready after every second call");
+        let mut receiver = timer.receiver.try_clone().unwrap();
         drop(timer);
-        // The thread drops the function when it ends.
-        while calls.recv_timeout(Duration::from_secs(20)).is_ok() {}
-        assert_eq!(calls.try_recv(), Err(std::sync::mpsc::TryRecvError::Disconnected));
+        receiver.set_nonblocking(false).unwrap();
+        receiver.read_to_end(&mut Vec::new()).expect("the thread closes its end");
     }
 }

@@ -7,14 +7,6 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// The namespace that a file names.
-#[derive(Debug)]
-pub enum FoundNamespace {
-    /// That of this process.
-    Own,
-    Other(MountNamespace),
-}
-
 /// Another mount namespace, which does not exist here.
 #[derive(Debug)]
 pub struct MountNamespace(Infallible);
@@ -22,7 +14,7 @@ pub struct MountNamespace(Infallible);
 impl MountNamespace {
     /// # Errors
     /// Always.
-    pub fn open(_: &Path) -> io::Result<FoundNamespace> {
+    pub fn open(_: &Path) -> io::Result<Option<MountNamespace>> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "mount namespaces are not supported on this system"))
     }
 

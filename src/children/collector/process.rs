@@ -10,9 +10,9 @@ use crate::children::codec::PacketQueue;
 use crate::children::daemon_channel::{self, DaemonChannel, exit_with_error};
 use platform::DeviceNumber;
 use platform::collect::{
-    Limits, blocked_tasks, connection, fuse_server, fuse_waiting, last_log_lines, stuck_thread, traffic,
+    blocked_tasks, connection, fuse_server, fuse_waiting, last_log_lines, stuck_thread, traffic,
 };
-use platform::evidence::{Evidence, Family, Suspect};
+use platform::evidence::{Evidence, Family, ScanLimits, Suspect};
 use platform::process::{self, ChildRole};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -125,7 +125,7 @@ fn scan_tasks(daemon: u32, receiver: &mpsc::Receiver<Vec<CollectRequest>>) {
         let scan_time = requests.iter().map(|request| request.timeout).min().unwrap_or(MAX_SCAN_TIME);
         let limits = || {
             let until = Instant::now() + scan_time.clamp(MIN_SCAN_TIME, MAX_SCAN_TIME);
-            Limits { tasks: MAX_TASKS, until }
+            ScanLimits { tasks: MAX_TASKS, until }
         };
         let suspects: Vec<Suspect> = requests.into_iter().map(|request| request.suspect).collect();
         let found = blocked_tasks(Path::new(PROC), &suspects, daemon, &limits());

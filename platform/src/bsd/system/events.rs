@@ -34,7 +34,7 @@ impl Events {
         {
             return Ok(Events::Queue(queue));
         }
-        Ok(Events::Timer(IntervalTimer::start(READ_INTERVAL, || true)?))
+        Ok(Events::Timer(IntervalTimer::start(READ_INTERVAL)?))
     }
 
     /// The next pending mask.

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::ptr::null_mut;
 
 pub use crate::portable::evidence;
-pub use crate::portable::namespace::{FoundNamespace, MountNamespace};
+pub use crate::portable::namespace::MountNamespace;
 pub(crate) use crate::portable::process;
 pub use files::FileWatch;
 pub use probe_calls::probe;

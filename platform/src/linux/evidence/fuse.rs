@@ -1,8 +1,7 @@
 //! FUSE connections: their waiting requests and their servers.
 
-use super::tasks::Limits;
 use crate::DeviceNumber;
-use crate::evidence::{FuseServer, Observation};
+use crate::evidence::{FuseServer, Observation, ScanLimits};
 use crate::linux::procfs::{Stat, is_permission_error, not_observed, number_field, numeric_entries, read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -33,7 +32,7 @@ pub fn fuse_waiting(connections: &Path, connection: u32) -> Observation<u64> {
 /// The processes that serve these connections, below `proc`. Since Linux 6.16 the `fdinfo` of an open `/dev/fuse` names
 /// its connection; before that it cannot be determined, and a guess would often be wrong.
 #[must_use]
-pub fn fuse_server(proc: &Path, connections: &[u32], limits: &Limits) -> Vec<Observation<FuseServer>> {
+pub fn fuse_server(proc: &Path, connections: &[u32], limits: &ScanLimits) -> Vec<Observation<FuseServer>> {
     let mut servers: Vec<Option<FuseServer>> = vec![None; connections.len()];
     let mut scan = ScanResult::default();
     for (n, pid) in numeric_entries(proc).enumerate() {

@@ -1,7 +1,7 @@
 //! What the kernel logs about servers: the last line about one, as evidence, and new lines, as a reason to probe its
 //! mounts at once. Reading `/dev/kmsg` touches no storage; it needs root or `CAP_SYSLOG` if `kernel.dmesg_restrict` is set.
 
-use crate::evidence::{LogLine, Observation};
+use crate::evidence::{LogLine, Observation, ServerStatusHint};
 use crate::linux::procfs::not_observed;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -21,15 +21,6 @@ const MAX_OLD_RECORDS: usize = 20_000;
 const MAX_NEW_RECORDS: usize = 64;
 /// Longer lines are truncated as evidence.
 const MAX_LINE: usize = 256;
-
-/// What a client of the kernel logged about its server.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ServerStatusHint {
-    /// The name that the mount uses (`server` of `server:/export`).
-    pub server: Vec<u8>,
-    /// True if it responds again.
-    pub responds: bool,
-}
 
 /// The records of the kernel log that are written after it was opened.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ mod tasks;
 mod thread;
 
 pub use fuse::{connection, fuse_server, fuse_waiting};
-pub use kernel_log::{KernelLog, ServerStatusHint, last_log_lines};
+pub use kernel_log::{KernelLog, last_log_lines};
 pub use mountstats::traffic;
-pub use tasks::{Limits, blocked_tasks};
+pub use tasks::blocked_tasks;
 pub use thread::stuck_thread;

@@ -8,7 +8,7 @@
 mod file_locator;
 mod waits;
 
-use crate::evidence::{BlockedTask, BlockedTasks, Family, MAX_NAMED_TASKS, Observation, Suspect};
+use crate::evidence::{BlockedTask, BlockedTasks, Family, MAX_NAMED_TASKS, Observation, ScanLimits, Suspect};
 use crate::linux::procfs::{Stat, is_permission_error, number_field, numeric_entries, read};
 use file_locator::FileLocator;
 use std::path::{Path, PathBuf};
@@ -22,21 +22,6 @@ const MAX_RECHECKS: usize = 512;
 const MAX_FILE: usize = 2048;
 /// The name of a prober's threads.
 const PROBER_NAME: &[u8] = b"msm-prober";
-
-/// The limits of a scan.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Tasks that are inspected.
-    pub tasks: usize,
-    /// No more tasks are inspected after this.
-    pub until: Instant,
-}
-
-impl Limits {
-    pub(super) fn is_over(&self) -> bool {
-        Instant::now() >= self.until
-    }
-}
 
 /// A task that may be blocked.
 struct Candidate {
@@ -57,7 +42,7 @@ pub fn blocked_tasks(
     proc: &Path,
     suspects: &[Suspect],
     daemon: u32,
-    limits: &Limits,
+    limits: &ScanLimits,
 ) -> Vec<Observation<BlockedTasks>> {
     let of_user_only = is_inspection_refused(proc);
     let mut scan = Scan {
@@ -126,7 +111,7 @@ struct Scan<'a> {
 impl Scan<'_> {
     /// Inspects all tasks within the limits, and returns whether all were inspected. The main threads of all processes
     /// come first: if the time runs out, it does so in large pools of idle threads.
-    fn inspect_all(&mut self, proc: &Path, limits: &Limits) -> bool {
+    fn inspect_all(&mut self, proc: &Path, limits: &ScanLimits) -> bool {
         let mut remaining = limits.tasks;
         let mut inspect = |process: &Path, pid, tid| {
             if remaining == 0 || limits.is_over() {
@@ -221,7 +206,7 @@ impl Scan<'_> {
     }
 
     /// Removes the candidates that have run in the meantime.
-    fn recheck(&mut self, limits: &Limits) {
+    fn recheck(&mut self, limits: &ScanLimits) {
         let mut candidates = std::mem::take(&mut self.candidates);
         let mut checked = 0;
         candidates.retain(|candidate| {

@@ -2,10 +2,11 @@
 
 use crate::DeviceNumber;
 use crate::evidence::Suspect;
+use crate::linux::mountinfo;
+use crate::linux::probe::statx;
 use crate::linux::procfs::{number_field, read, read_up_to};
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CString, OsString};
-use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -47,22 +48,10 @@ impl FileLocator {
             return;
         }
         let table = read_up_to(&process.join("mountinfo"), MAX_TABLE).unwrap_or_default();
-        for line in table.split(|&byte| byte == b'\n') {
-            if let Some((id, device)) = parse_line(line) {
-                self.devices.entry(id).or_insert(device);
-            }
+        for line in mountinfo::lines(&table).flatten() {
+            self.devices.entry(line.id).or_insert(line.device_number);
         }
     }
-}
-
-/// The id and the device number of a line of `mountinfo`.
-fn parse_line(line: &[u8]) -> Option<(u32, DeviceNumber)> {
-    let mut fields = line.split(|&byte| byte == b' ');
-    let mut text = || std::str::from_utf8(fields.next()?).ok();
-    let id = text()?.parse().ok()?;
-    text()?;
-    let (major, minor) = text()?.split_once(':')?;
-    Some((id, DeviceNumber { major: major.parse().ok()?, minor: minor.parse().ok()? }))
 }
 
 /// The device number of the target of a link such as `/proc/PID/cwd`.
@@ -79,26 +68,12 @@ pub(super) fn link_count(path: &Path) -> Option<u32> {
 /// Answered from the cache: no request to the storage, no automount.
 fn attributes(path: &Path, mask: u32) -> Option<libc::statx> {
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;
-    let mut found = MaybeUninit::<libc::statx>::zeroed();
-    let flags = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT;
-    // SAFETY: the path is NUL-terminated and the buffer has the type that the call fills.
-    let result = unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, mask, found.as_mut_ptr()) };
-    // SAFETY: the buffer was zeroed, which is valid for its integers.
-    (result == 0).then(|| unsafe { found.assume_init() })
+    statx(&path, libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT, mask).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn line_of_mountinfo_is_parsed_or_rejected() {
-        let line = b"65 64 0:41 / /mnt/x rw,nosuid - fuse.sshfs a:/b rw,user_id=0";
-        assert_eq!(parse_line(line), Some((65, DeviceNumber { major: 0, minor: 41 })));
-        for line in [&b""[..], b"65", b"65 64", b"65 64 41 /", b"x 64 0:41"] {
-            assert_eq!(parse_line(line), None);
-        }
-    }
 
     #[test]
     fn device_of_a_directory_is_that_of_stat() {

@@ -42,7 +42,7 @@ impl Proc {
     }
 
     fn found(&self, suspects: &[Suspect]) -> Vec<BlockedTasks> {
-        let limits = Limits { tasks: 1000, until: Instant::now() + Duration::from_secs(60) };
+        let limits = ScanLimits { tasks: 1000, until: Instant::now() + Duration::from_secs(60) };
         let found = blocked_tasks(&self.0, suspects, 4_000_000, &limits);
         found.into_iter().map(|tasks| tasks.found().cloned().unwrap()).collect()
     }
@@ -156,13 +156,13 @@ fn scan_beyond_its_limits_is_incomplete() {
         proc.task(pid, pid, "x", 'S', "request_wait_answer", "0 0x3", STUCK);
     }
     let suspects = [suspect(41, 58, Family::Fuse, true)];
-    let limits = Limits { tasks: 5, until: Instant::now() + Duration::from_secs(60) };
+    let limits = ScanLimits { tasks: 5, until: Instant::now() + Duration::from_secs(60) };
     let found = blocked_tasks(&proc.0, &suspects, 4_000_000, &limits);
     assert!(
         matches!(&found[0], Observation::Found(tasks) if !tasks.complete && tasks.count == 5),
         "{found:?}"
     );
-    let limits = Limits { tasks: 1000, until: Instant::now() };
+    let limits = ScanLimits { tasks: 1000, until: Instant::now() };
     let found = blocked_tasks(&proc.0, &suspects, 4_000_000, &limits);
     assert!(
         matches!(&found[0], Observation::Found(tasks) if !tasks.complete && tasks.count == 0),
