@@ -162,73 +162,64 @@ mod tests {
 
     const HALF: Duration = Duration::from_millis(500);
 
+    /// The event has at least these fields.
+    fn assert_fields(event: Event, fields: &Value) {
+        let (priority, text) = messages::line(&event);
+        let message =
+            Message { time: SystemTime::UNIX_EPOCH, priority, text: text.clone(), event: Some(event) };
+        let parsed = parse(&message);
+        assert_eq!((&parsed["message"], &parsed["time"]), (&json!(text), &json!("1970-01-01T00:00:00.000Z")));
+        for (field, value) in fields.as_object().unwrap() {
+            assert_eq!(&parsed[field], value, "{field} in {parsed}");
+        }
+    }
+
     #[test]
-    fn each_event_has_its_fields() {
-        let hung = failure(Reason::Hung, None, 3.0);
-        let stale = failure(Reason::Stale, Some(Errno::ESTALE), 0.0);
+    fn events_of_the_mount_table_have_the_mount() {
+        let mounted = json!({"event": "mounted", "mountpoint": "/x", "fstype": "fuse.sshfs", "device": "host:/dir",
+            "device_number": "0:42", "options": "rw", "super_options": "rw", "read_only": false});
+        assert_fields(Event::Mounted { mount: sshfs() }, &mounted);
+        let unmounted =
+            json!({"event": "unmounted", "state": "hung", "reason": "hung", "lasted_seconds": 0.5});
+        let health = Health::Dead(failure(Reason::Hung, None, 3.0));
+        assert_fields(Event::Unmounted { mount: sshfs(), health, lasted: HALF }, &unmounted);
         let before = mount("/x", "fuse.sshfs", "host:/dir", "rw,noatime", "rw");
+        let remounted = json!({"event": "remounted", "options": "rw", "before_options": "rw,noatime"});
+        assert_fields(Event::Remounted { mount: sshfs(), before }, &remounted);
+        let moved = json!({"event": "moved", "from": "/old"});
+        assert_fields(Event::Moved { mount: sshfs(), from: "/old".into() }, &moved);
+    }
+
+    #[test]
+    fn events_of_health_have_its_details() {
+        let stale = failure(Reason::Stale, Some(Errno::ESTALE), 0.0);
+        let failed = json!({"event": "failed", "state": "failed", "reason": "stale", "errno": "ESTALE",
+            "call": "statfs", "priority": "error"});
+        assert_fields(Event::Failed { mount: sshfs(), failure: stale }, &failed);
+        let hung = failure(Reason::Hung, None, 3.0);
+        let failing =
+            json!({"event": "still_failing", "state": "hung", "waited_seconds": 3.0, "lasted_seconds": 0.5});
+        assert_fields(Event::StillFailing { mount: sshfs(), failure: hung, lasted: HALF }, &failing);
+        let recovered = json!({"event": "recovered", "state": "ok", "was": "hung", "took_seconds": 0.5});
+        assert_fields(Event::Recovered { mount: sshfs(), lasted: HALF, took: HALF, was: "hung" }, &recovered);
+        let slow = json!({"event": "slow", "state": "slow", "slow_after_seconds": 0.5});
+        assert_fields(Event::Slow { mount: sshfs(), took: HALF, slow_after: HALF }, &slow);
+        let denied = json!({"event": "denied", "state": "denied", "errno": "EACCES", "call": "statx"});
+        assert_fields(Event::Denied { mount: sshfs(), errno: Errno::EACCES, call: Call::Statx }, &denied);
+        let run = json!({"event": "run", "mounts": 5, "dead": 1, "unjudged": 2, "took_seconds": 0.5});
+        assert_fields(Event::Run { mounts: 5, dead: 1, unjudged: 2, took: HALF }, &run);
+    }
+
+    #[test]
+    fn events_of_expected_mounts_have_the_requirement() {
         let what = "nfs4 from nas:/x".to_owned();
         let expected = Arc::new(Expected::new("/m".into(), what, "fstab:4".into(), |_| false));
-        for (event, fields) in [
-            (
-                Event::Mounted { mount: sshfs() },
-                json!({"event": "mounted", "mountpoint": "/x", "fstype": "fuse.sshfs", "device": "host:/dir",
-                       "device_number": "0:42", "options": "rw", "super_options": "rw", "read_only": false}),
-            ),
-            (
-                Event::Unmounted { mount: sshfs(), health: Health::Dead(hung.clone()), lasted: HALF },
-                json!({"event": "unmounted", "state": "hung", "reason": "hung", "lasted_seconds": 0.5}),
-            ),
-            (
-                Event::Remounted { mount: sshfs(), before },
-                json!({"event": "remounted", "options": "rw", "before_options": "rw,noatime"}),
-            ),
-            (Event::Moved { mount: sshfs(), from: "/old".into() }, json!({"event": "moved", "from": "/old"})),
-            (
-                Event::Failed { mount: sshfs(), failure: stale },
-                json!({"event": "failed", "state": "failed", "reason": "stale", "errno": "ESTALE",
-                       "call": "statfs", "priority": "error"}),
-            ),
-            (
-                Event::StillFailing { mount: sshfs(), failure: hung, lasted: HALF },
-                json!({"event": "still_failing", "state": "hung", "waited_seconds": 3.0, "lasted_seconds": 0.5}),
-            ),
-            (
-                Event::Recovered { mount: sshfs(), lasted: HALF, took: HALF, was: "hung" },
-                json!({"event": "recovered", "state": "ok", "was": "hung", "took_seconds": 0.5}),
-            ),
-            (
-                Event::Slow { mount: sshfs(), took: HALF, slow_after: HALF },
-                json!({"event": "slow", "state": "slow", "slow_after_seconds": 0.5}),
-            ),
-            (
-                Event::Denied { mount: sshfs(), errno: Errno::EACCES, call: Call::Statx },
-                json!({"event": "denied", "state": "denied", "errno": "EACCES", "call": "statx"}),
-            ),
-            (
-                Event::Missing { expected: Arc::clone(&expected), containing_mount: Some(sshfs()) },
-                json!({"event": "missing", "state": "missing", "mountpoint": "/m", "lies_in": "/x",
-                       "expected": "nfs4 from nas:/x, required by fstab:4"}),
-            ),
-            (
-                Event::Found { expected, mount: sshfs(), lasted: HALF },
-                json!({"event": "found", "was": "missing", "device": "host:/dir", "lasted_seconds": 0.5}),
-            ),
-            (
-                Event::Run { mounts: 5, dead: 1, unjudged: 2, took: HALF },
-                json!({"event": "run", "mounts": 5, "dead": 1, "unjudged": 2, "took_seconds": 0.5}),
-            ),
-        ] {
-            let (priority, text) = messages::line(&event);
-            let message =
-                Message { time: SystemTime::UNIX_EPOCH, priority, text: text.clone(), event: Some(event) };
-            let parsed = parse(&message);
-            assert_eq!(parsed["message"], text);
-            assert_eq!(parsed["time"], "1970-01-01T00:00:00.000Z");
-            for (field, value) in fields.as_object().unwrap() {
-                assert_eq!(&parsed[field], value, "{field} in {parsed}");
-            }
-        }
+        let missing = json!({"event": "missing", "state": "missing", "mountpoint": "/m", "lies_in": "/x",
+            "expected": "nfs4 from nas:/x, required by fstab:4"});
+        let containing_mount = Some(sshfs());
+        assert_fields(Event::Missing { expected: Arc::clone(&expected), containing_mount }, &missing);
+        let found = json!({"event": "found", "was": "missing", "device": "host:/dir", "lasted_seconds": 0.5});
+        assert_fields(Event::Found { expected, mount: sshfs(), lasted: HALF }, &found);
     }
 
     #[test]
