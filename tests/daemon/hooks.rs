@@ -97,7 +97,7 @@ fn hung_hook_is_killed_and_delays_no_other_hook() {
 }
 
 #[test]
-fn a_single_run_waits_for_its_hooks() {
+fn single_run_waits_for_its_hooks() {
     run_isolated(test_name!(), |lab| {
         let path = lab.mount_fuse("a");
         lab.set_fault("errno EIO", &path);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const BROWSER_LIMIT: Duration = Duration::from_secs(180);
 
 #[test]
-fn a_hang_appears_on_the_open_page() {
+fn hang_appears_on_the_open_page() {
     if !browser::is_installed() {
         return skip_test(test_name!(), "needs chromium");
     }
