@@ -3,13 +3,10 @@
 use mount_status_monitor::cli::{Exit, Invocation, command, parse};
 use mount_status_monitor::config::{CheckConfig, CheckOutput, ClientConfig, Config};
 use mount_status_monitor::monitor::ProbeSettings;
-use mount_status_monitor::output::Facility;
-use mount_status_monitor::output::LogFormat;
-use mount_status_monitor::output::SyslogTarget;
 use mount_status_monitor::output::http::SocketChoice;
 use mount_status_monitor::output::http_client::Credentials;
-use mount_status_monitor::render::PROCESS_NAME;
-use mount_status_monitor::render::Priority;
+use mount_status_monitor::output::{Facility, LogFormat, SyslogTarget};
+use mount_status_monitor::render::{PROCESS_NAME, Priority};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;

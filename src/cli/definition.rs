@@ -12,7 +12,6 @@ use clap_complete::Shell;
 use std::path::PathBuf;
 
 /// The whole command line.
-#[must_use]
 pub fn command() -> Command {
     let grouped = |(heading, options): &(&'static str, &'static [ConfigOption])| {
         let heading = *heading;

@@ -24,7 +24,6 @@ pub enum Page {
 }
 
 /// The page as roff.
-#[must_use]
 pub fn page(page: Page) -> String {
     let roff = match page {
         Page::Program => program(),

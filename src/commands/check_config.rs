@@ -3,9 +3,8 @@
 use super::{fail, mount_namespace, print};
 use crate::config::{Config, EffectiveOption, Rule, to_toml};
 use crate::monitor::{Expected, ProbeSettings};
-use crate::render::HumanDuration;
-use crate::render::PROCESS_NAME;
 use crate::render::escape::escape_os;
+use crate::render::{HumanDuration, PROCESS_NAME};
 use platform::{Mount, MountTable};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -15,7 +14,6 @@ use std::process::ExitCode;
 const MAX_OPTION_WIDTH: usize = 60;
 
 /// Prints the configuration and warnings about it. Mistakes were reported when it was loaded.
-#[must_use]
 pub fn check_config(config: &Config, mountpoint: Option<&Path>) -> ExitCode {
     run(config, mountpoint).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
 }

@@ -6,7 +6,6 @@ use super::{Config, EffectiveOption, options};
 const MAX_LISTED: usize = 8;
 
 /// For example `timeout 3 -> 5s, rules changed`. Empty if nothing has changed.
-#[must_use]
 pub fn changes(before: &Config, after: &Config) -> String {
     let value = |option: &EffectiveOption| option.value.clone().unwrap_or_else(|| "unset".to_owned());
     let mut changes: Vec<String> = changed_options(before, after)

@@ -27,7 +27,6 @@ pub enum CheckOutput {
 
 impl CheckConfig {
     /// How this mount is probed: a time limit on the command line overrides every rule.
-    #[must_use]
     pub fn settings_for(&self, mount: &Mount) -> ProbeSettings {
         let config = &self.config;
         let is_argument = |key: &str| config.origin(key) == &Origin::CommandLine;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// A file, and a line of it if the line is known.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Location {
     pub file: PathBuf,
     /// From 1.

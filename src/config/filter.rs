@@ -20,7 +20,6 @@ pub struct Filter {
 }
 
 impl Filter {
-    #[must_use]
     pub fn admits(&self, mount: &Mount) -> bool {
         let (path, fstype) = (mount.mountpoint.as_os_str().as_bytes(), mount.fstype.as_bytes());
         let admits = |include: &Option<Regex>, exclude: &Option<Regex>, name| {

@@ -21,7 +21,6 @@ pub(super) struct Entry {
 }
 
 /// The entries whose mounts must exist. Invalid lines are skipped, as mount(8) does.
-#[must_use]
 pub(super) fn required_entries(text: &[u8]) -> Vec<Entry> {
     let lines = text.split(|&byte| byte == b'\n').zip(1..);
     lines.filter_map(|(text, line)| entry(text, line)).collect()

@@ -125,7 +125,6 @@ impl Config {
     }
 
     /// How this mount is probed, or None if it is not watched.
-    #[must_use]
     pub fn policy(&self, mount: &Mount) -> Option<ProbeSettings> {
         let is_excluded =
             !self.filter.admits(mount) || self.rules.rule_for(mount).is_some_and(|rule| rule.exclude);
@@ -133,19 +132,16 @@ impl Config {
     }
 
     /// How this mount is probed if it is watched.
-    #[must_use]
     pub fn settings_for(&self, mount: &Mount) -> ProbeSettings {
         self.rules.rule_for(mount).map_or(self.settings, |rule| rule.settings(self.settings))
     }
 
     /// Where the value of an option was set.
-    #[must_use]
     pub fn origin(&self, key: &str) -> &Origin {
         self.options.iter().find(|option| option.key == key).map_or(&Origin::Default, |option| &option.origin)
     }
 
     /// Valid values that are probably mistakes, one line each.
-    #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let ProbeSettings { timeout, slow_after, .. } = self.settings;
         let never_slow = (slow_after > timeout)

@@ -41,12 +41,10 @@ pub enum OptionValue {
 
 impl ConfigOption {
     /// The long flag, without `--`.
-    #[must_use]
     pub fn flag(&self) -> String {
         self.key.replace('_', "-")
     }
 
-    #[must_use]
     pub fn help_with_default(&self) -> String {
         self.default.map_or(self.help.to_owned(), |default| format!("{} [default: {default}]", self.help))
     }

@@ -6,7 +6,6 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 /// The absolute path of an argument, without `.` and `..`. Symbolic links are not followed: that could hang.
-#[must_use]
 pub fn resolve(current_directory: &Path, argument: &Path) -> PathBuf {
     let mut path = PathBuf::from("/");
     for component in current_directory.join(argument).components() {

@@ -84,7 +84,6 @@ pub const ALERTMANAGER: &[Key] = &[
     key("ca_file", "FILE", "As in [[hook]]."),
 ];
 
-#[must_use]
 pub fn names(keys: &[Key]) -> Vec<&'static str> {
     keys.iter().map(|key| key.name).collect()
 }

@@ -86,7 +86,6 @@ impl ConfigReloader {
     }
 
     /// The next result, if there is one. Never waits.
-    #[must_use]
     pub fn next_result(&self) -> Option<ReloadResult> {
         self.results.try_recv().ok()
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// One `[[rule]]`.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Rule {
     pub location: Location,
     /// Its lines as in the file.
@@ -31,7 +31,6 @@ pub struct Rule {
 }
 
 impl Rule {
-    #[must_use]
     pub fn matches(&self, mount: &Mount) -> bool {
         self.matches_path(&mount.mountpoint) && self.matches_ignoring_path(mount)
     }
@@ -47,7 +46,6 @@ impl Rule {
     }
 
     /// The settings for mounts of this rule. `defaults` are those for mounts without a rule.
-    #[must_use]
     pub fn settings(&self, defaults: ProbeSettings) -> ProbeSettings {
         let timeout = self.timeout.unwrap_or(defaults.timeout);
         ProbeSettings {
@@ -64,7 +62,6 @@ pub struct Rules(Arc<[Rule]>);
 
 impl Rules {
     /// The rule that applies to this mount.
-    #[must_use]
     pub fn rule_for(&self, mount: &Mount) -> Option<&Rule> {
         self.0.iter().find(|rule| rule.matches(mount))
     }
@@ -75,7 +72,6 @@ impl Rules {
     }
 
     /// The severity of an event, and the hooks that get it, if not all.
-    #[must_use]
     pub fn route(&self, event: &Event) -> (Severity, Option<&[String]>) {
         let rule = match (event, event.mount()) {
             // A mount that is found goes where the report that it is missing went.
@@ -92,8 +88,7 @@ impl Rules {
         self.0.iter()
     }
 
-    /// Rules that have no effect on the mounts of `table`, one line each.
-    #[must_use]
+    /// Rules that are probably mistakes, given the mounts of `table`; one line each.
     pub fn warnings(&self, table: &MountTable, defaults: ProbeSettings) -> Vec<String> {
         let mut is_used = vec![false; self.0.len()];
         // For each rule an earlier rule that matches a mount of it.
@@ -143,20 +138,7 @@ mod tests {
     }
 
     fn rule(line: usize) -> Rule {
-        Rule {
-            location: Location { file: "/etc/c.toml".into(), line: Some(line) },
-            source: Vec::new(),
-            mountpoint: None,
-            fstype: None,
-            device: None,
-            poll_interval: None,
-            timeout: None,
-            slow_after: None,
-            exclude: false,
-            expected: false,
-            severity: Severity::Critical,
-            hooks: None,
-        }
+        Rule { location: Location { file: "/etc/c.toml".into(), line: Some(line) }, ..Rule::default() }
     }
 
     #[test]

@@ -16,7 +16,6 @@ pub struct ConfigSource {
 }
 
 impl ConfigSource {
-    #[must_use]
     pub fn new(file: Option<PathBuf>, arguments: Vec<(&'static ConfigOption, OptionValue)>) -> ConfigSource {
         let directory = std::env::current_dir().unwrap_or_else(|_| "/".into());
         ConfigSource { file, arguments, directory }
