@@ -169,6 +169,58 @@ fn reminder_pause(n: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitor::ProbeSettings;
+
+    fn entry() -> MountEntry {
+        let mount = Arc::new(crate::monitor::testing::mount(1, "/a"));
+        MountEntry::new(Time::default(), mount, ProbeSettings::default(), Duration::ZERO, 0)
+    }
+
+    fn at(seconds: u64) -> Time {
+        Time::after_start(Duration::from_secs(seconds))
+    }
+
+    fn name(event: Option<Event>) -> Option<&'static str> {
+        event.map(|event| event.name())
+    }
+
+    #[test]
+    fn each_reason_of_a_failure_is_reported_once() {
+        let (mut reports, entry) = (Reports::default(), entry());
+        let mut fail = |errno| name(reports.on_dead(at(0), &entry, &Failure::error(Call::Statfs, errno)));
+        // The entry's health stays pending, so each failure counts as new.
+        assert_eq!(fail(Errno::EIO), Some("failed"));
+        assert_eq!(fail(Errno::ESTALE), Some("still_failing"));
+        assert_eq!(name(reports.on_alive(at(9), &entry, false, Duration::ZERO)), Some("recovered"));
+        assert_eq!(name(reports.on_alive(at(9), &entry, false, Duration::ZERO)), None);
+    }
+
+    #[test]
+    fn slowness_is_reported_at_most_once_per_interval() {
+        let (mut reports, entry) = (Reports::default(), entry());
+        let mut respond =
+            |seconds, is_slow| name(reports.on_alive(at(seconds), &entry, is_slow, Duration::from_secs(2)));
+        assert_eq!(respond(0, true), Some("slow"));
+        assert_eq!(respond(1, true), None);
+        assert_eq!(respond(2, false), Some("recovered"));
+        assert_eq!(respond(599, true), None);
+        assert_eq!(respond(600, true), Some("slow"));
+    }
+
+    #[test]
+    fn blocked_mount_is_not_reported() {
+        let (mut reports, entry) = (Reports::default(), entry());
+        let blocked = Failure::hung(Call::Identify, Duration::ZERO, Some("/".into()));
+        assert_eq!(name(reports.on_dead(at(0), &entry, &blocked)), None);
+        assert_eq!(name(reports.on_alive(at(1), &entry, false, Duration::ZERO)), None);
+    }
+
+    #[test]
+    fn refusal_is_reported_once() {
+        let (mut reports, entry) = (Reports::default(), entry());
+        assert_eq!(name(reports.on_denied(&entry, Call::Statfs, Errno::EACCES)), Some("denied"));
+        assert_eq!(name(reports.on_denied(&entry, Call::Statfs, Errno::EACCES)), None);
+    }
 
     #[test]
     fn reminders_back_off_to_an_hour() {

@@ -21,41 +21,23 @@ impl Monitor {
             }
         }
         match classification {
-            Classification::Inconclusive => self.on_inconclusive(now, ended),
-            Classification::WrongMount | Classification::Hidden => {
-                self.on_wrong_mount(now, ended, classification == Classification::Hidden);
-            }
+            Classification::Inconclusive => return self.on_inconclusive(now, ended),
+            Classification::WrongMount => return self.on_wrong_mount(now, ended, false),
+            Classification::Hidden => return self.on_wrong_mount(now, ended, true),
             Classification::TooLate => {
                 self.scheduler.settle_in_run(key);
-                self.retry_after_hang(now, key, superblock);
+                return self.retry_after_hang(now, key, superblock);
             }
-            Classification::Alive(usage) => {
-                if is_current {
-                    self.on_alive(now, key, usage, took);
-                }
-                self.on_superblock_response(now, ended);
-            }
-            Classification::Failed(call, errno) => {
-                if is_current {
-                    self.on_failed(now, key, call, errno);
-                }
-                self.on_superblock_response(now, ended);
-            }
-            Classification::Denied(call, errno) => {
-                if is_current {
-                    self.on_denied(now, key, call, errno);
-                }
-                self.on_superblock_response(now, ended);
-            }
+            _ if !is_current => {}
+            Classification::Alive(usage) => self.on_alive(now, key, usage, took),
+            Classification::Failed(call, errno) => self.on_failed(now, key, call, errno),
+            Classification::Denied(call, errno) => self.on_denied(now, key, call, errno),
         }
-    }
-
-    /// A superblock responds: if it was hung, all its other mounts are probed.
-    fn on_superblock_response(&mut self, now: Time, ended: EndedProbe) {
-        if self.scheduler.on_superblock_response(ended.superblock) {
-            for key in self.registry.members(ended.superblock).to_vec() {
-                if key != ended.key {
-                    self.request_probe(now, key);
+        if self.scheduler.on_superblock_response(superblock) {
+            // It was hung: what its other mounts do is not known.
+            for other in self.registry.members(superblock).to_vec() {
+                if other != key {
+                    self.request_probe(now, other);
                 }
             }
         }

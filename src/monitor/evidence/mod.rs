@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Superblocks about which evidence is collected at a time. A burst of more is one dead server, and these say so.
+/// Superblocks about which evidence is collected at a time. A burst of more is one dead server, for which these suffice.
 const MAX_COLLECTING: usize = 512;
 /// A suspect superblock is not examined again within this time: some storage is always late.
 const SUSPECT_INTERVAL: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
 /// The least that makes sense: a round trip around the world.
 const MIN_SERVER_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// Why evidence is wanted.
+/// Why evidence is collected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Occasion {
     /// A probe has waited for half of its time; it is judged after this long.
@@ -54,7 +54,7 @@ struct Collection {
 }
 
 impl EvidencePolicy {
-    /// Begins a collection if this occasion needs one; returns how long servers may be waited for.
+    /// Starts a collection if this occasion needs one; returns how long servers may be waited for.
     pub(super) fn begin(
         &mut self,
         now: Time,
@@ -82,7 +82,7 @@ impl EvidencePolicy {
         Some(server_timeout(occasion))
     }
 
-    /// No more is found by the collection.
+    /// The collection has ended.
     pub(super) fn end(&mut self, superblock: DeviceNumber) {
         if let Some(collection) = self.superblocks.get_mut(&superblock)
             && std::mem::take(&mut collection.is_running)

@@ -190,3 +190,65 @@ impl Registry {
         std::mem::take(&mut self.has_hang_ended)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::testing::mount;
+    use crate::monitor::{Failure, ProbeSettings};
+    use platform::Call;
+    use std::time::Duration;
+
+    /// Watches mounts with these ids, parents and paths; each has a superblock of its own.
+    fn registry(mounts: &[(u32, u32, &str)]) -> Registry {
+        let entry = |&(id, parent, path): &(u32, u32, &str)| Mount { parent, ..mount(u64::from(id), path) };
+        let table = MountTable::new(mounts.iter().map(entry).map(Arc::new).collect());
+        let mut registry = Registry::default();
+        registry.replace_table(table.clone());
+        for mount in &table {
+            let settings = ProbeSettings::default();
+            registry.insert(MountEntry::new(Time::default(), Arc::clone(mount), settings, Duration::ZERO, 0));
+        }
+        registry
+    }
+
+    fn set_hung(registry: &mut Registry, key: u64) {
+        let failure = Failure::hung(Call::Statfs, Duration::ZERO, None);
+        registry.set_health(Time::default(), MountKey(key), Health::Dead(failure));
+    }
+
+    #[test]
+    fn hung_ancestor_is_the_outermost() {
+        let mut registry = registry(&[(1, 0, "/"), (2, 1, "/a"), (3, 2, "/a/b"), (4, 3, "/a/b/c")]);
+        assert_eq!(registry.hung_ancestor(MountKey(4)), None);
+        for key in [2, 3, 4] {
+            set_hung(&mut registry, key);
+        }
+        assert_eq!(registry.hung_ancestor(MountKey(4)), Some(Path::new("/a")));
+        assert_eq!(registry.hung_ancestor(MountKey(2)), None);
+    }
+
+    #[test]
+    fn loop_of_parents_ends() {
+        let registry = registry(&[(1, 2, "/a"), (2, 1, "/b")]);
+        assert!(registry.ancestors(MountKey(1)).count() <= 2);
+    }
+
+    #[test]
+    fn members_are_the_visible_mounts() {
+        let registry = registry(&[(1, 0, "/"), (2, 1, "/a"), (3, 2, "/a")]);
+        let members = |minor| registry.members(DeviceNumber { major: 0, minor });
+        assert!(members(2).is_empty());
+        assert_eq!(members(3), [MountKey(3)]);
+    }
+
+    #[test]
+    fn end_of_a_hang_is_returned_once() {
+        let mut registry = registry(&[(1, 0, "/")]);
+        set_hung(&mut registry, 1);
+        assert!(!registry.take_hang_ended());
+        registry.remove(MountKey(1));
+        assert!(registry.take_hang_ended());
+        assert!(!registry.take_hang_ended());
+    }
+}
