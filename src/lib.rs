@@ -45,7 +45,8 @@
 //! | how a mount is probed | `platform/src/linux/probe.rs`, `platform/src/probing.rs` |
 //! | the words of a log line | `src/render/messages.rs`; about the daemon itself: `src/render/notices.rs` |
 //! | a metric | `src/render/metrics/families.rs` |
-//! | a field of JSON | `src/render/json.rs`, `src/render/document.rs`, `contrib/openapi.json` |
+//! | a field of JSON | `src/render/json/`, `contrib/openapi.json` |
+//! | the status page | `src/render/page/`; the server: `src/output/http/` |
 //! | a flag or config key | `src/config/options.rs` |
 //! | a setting of rules | `src/config/rules.rs`, `src/config/rule_reader.rs` |
 //! | an output | a folder in `src/output/`, started in `src/output/dispatcher.rs` |

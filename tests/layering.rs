@@ -170,6 +170,15 @@ fn the_daemon_forbids_unsafe_code() {
 }
 
 #[test]
+fn map_in_lib_names_existing_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let map = fs::read_to_string(root.join("src/lib.rs")).expect("it is there");
+    let names = map.split('`').filter(|name| name.contains('/') && !name.contains(char::is_whitespace));
+    let missing: Vec<&str> = names.filter(|name| !root.join(name).exists()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
 fn forbidden_tokens_and_long_files_are_reported() {
     for (name, line) in [
         ("src/children/prober/pool/mod.rs", "    let now = Instant::now();"),
