@@ -49,7 +49,7 @@ fn defaults_match_the_contract() {
 
 #[test]
 fn metrics_options_set_gateway_and_text_file() {
-    assert!(daemon("").metrics.is_empty());
+    assert_eq!(daemon("").metrics, Default::default());
     let metrics = daemon(
         "--prometheus-push-gateway push:9091 --push-delete-on-exit --push-token-file /t --push-ca-file ca.pem \
          --textfile /dev/m.prom", // never on storage that may hang

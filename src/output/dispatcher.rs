@@ -252,9 +252,7 @@ impl Dispatcher {
     pub fn finish_single_run(&self, snapshot: &Arc<Snapshot>) {
         self.update_alerts(snapshot);
         let (metrics, log) = (&self.config.metrics, self.reporter.log_fn());
-        if !metrics.is_empty() {
-            Exporters::export_once(metrics, &self.new_renderer(), snapshot, SINGLE_RUN_EXPORT_TIMEOUT, &log);
-        }
+        Exporters::export_once(metrics, &self.new_renderer(), snapshot, SINGLE_RUN_EXPORT_TIMEOUT, &log);
         let deadline = Instant::now() + SINGLE_RUN_HOOKS_TIMEOUT;
         let is_done = self.hooks.wait_until_idle(SINGLE_RUN_HOOKS_TIMEOUT)
             & self.alertmanager.wait_until_idle(deadline.saturating_duration_since(Instant::now()));

@@ -21,22 +21,14 @@ use tokio::runtime::Runtime;
 /// Which exporters there are.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct MetricsSettings {
-    /// The push gateway.
     pub push: Option<PushSettings>,
     /// The absolute path of a file for node_exporter.
     pub textfile: Option<PathBuf>,
 }
 
 impl MetricsSettings {
-    /// Whether there is no exporter.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.push.is_none() && self.textfile.is_none()
-    }
-
     /// The sources of metrics that these exporters and the sinks are.
-    #[must_use]
-    pub fn sources<'a>(&self, sinks: impl Iterator<Item = &'a Sink>) -> MetricSources {
+    pub(super) fn sources<'a>(&self, sinks: impl Iterator<Item = &'a Sink>) -> MetricSources {
         let push = self.push.as_ref().map(|_| Arc::new(PushCounters::default()));
         MetricSources { sinks: sinks.cloned().collect(), push, ..MetricSources::default() }
     }
@@ -73,14 +65,14 @@ pub(super) enum ExportError {
 
 /// The running exporters.
 #[derive(Debug, Default)]
-pub struct Exporters(Vec<(Arc<Signals>, WorkerThread)>);
+pub(super) struct Exporters(Vec<(Arc<Signals>, WorkerThread)>);
 
 impl Exporters {
     /// Starts a thread for each exporter.
     ///
     /// # Errors
     /// A thread could not be started. Gateways and files that fail are logged and tried again.
-    pub fn start(
+    pub(super) fn start(
         settings: &MetricsSettings,
         renderer: &Arc<Renderer>,
         state: &SharedState,
@@ -97,21 +89,20 @@ impl Exporters {
     }
 
     /// Whether all threads have ended.
-    #[must_use]
-    pub fn have_ended(&self) -> bool {
+    pub(super) fn have_ended(&self) -> bool {
         self.0.iter().all(|(_, thread)| thread.has_ended())
     }
 
     /// Stops all exporters, and waits for their ends at most so long. A push is cancelled, the group in the gateway is
     /// deleted if that is configured, and a file is written to its end.
-    pub fn stop(&self, timeout: Duration) {
+    pub(super) fn stop(&self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         self.0.iter().for_each(|(signals, _)| signals.stop());
         self.0.iter().for_each(|(_, thread)| thread.wait(deadline));
     }
 
     /// Exports one snapshot, for a single run of the daemon. Failures are logged.
-    pub fn export_once(
+    pub(super) fn export_once(
         settings: &MetricsSettings,
         renderer: &Arc<Renderer>,
         snapshot: &Arc<Snapshot>,

@@ -16,15 +16,15 @@ const MIN_START_SHIFT: Duration = Duration::from_secs(1);
 
 /// Outputs with statistics.
 #[derive(Clone, Debug, Default)]
-pub struct MetricSources {
+pub(super) struct MetricSources {
     /// Sinks of messages.
-    pub sinks: Vec<Sink>,
+    pub(super) sinks: Vec<Sink>,
     /// The push gateway, if there is one.
-    pub push: Option<Arc<PushCounters>>,
+    pub(super) push: Option<Arc<PushCounters>>,
     /// Hooks, if there are any.
-    pub hooks: Option<Hooks>,
+    pub(super) hooks: Option<Hooks>,
     /// The sender of alerts, if there is one.
-    pub alertmanager: Option<AlertmanagerClient>,
+    pub(super) alertmanager: Option<AlertmanagerClient>,
 }
 
 impl MetricSources {
@@ -41,33 +41,30 @@ impl MetricSources {
 
 /// Renders snapshots as metrics. The only state is the start time of the process.
 #[derive(Debug, Default)]
-pub struct Renderer {
+pub(super) struct Renderer {
     sources: MetricSources,
     started: Mutex<Option<Duration>>,
 }
 
 impl Renderer {
     /// With the statistics of these outputs.
-    #[must_use]
-    pub fn new(sources: MetricSources) -> Renderer {
+    pub(super) fn new(sources: MetricSources) -> Renderer {
         Renderer { sources, started: Mutex::default() }
     }
 
     /// All families.
-    #[must_use]
-    pub fn render(&self, snapshot: &Snapshot) -> Vec<u8> {
+    pub(super) fn render(&self, snapshot: &Snapshot) -> Vec<u8> {
         let process = platform::process_stats().map(|stats| self.with_steady_start(stats));
         metrics::render(snapshot, &MetricInputs { process, ..self.sources.read() })
     }
 
     /// Without the metrics of the process: a gateway keeps them after its end.
-    #[must_use]
-    pub fn render_for_push(&self, snapshot: &Snapshot) -> Vec<u8> {
+    pub(super) fn render_for_push(&self, snapshot: &Snapshot) -> Vec<u8> {
         metrics::render(snapshot, &self.sources.read())
     }
 
     /// The counters of the push gateway, if there is one.
-    pub(crate) fn push_counters(&self) -> Option<&PushCounters> {
+    pub(super) fn push_counters(&self) -> Option<&PushCounters> {
         self.sources.push.as_deref()
     }
 

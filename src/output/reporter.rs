@@ -1,8 +1,8 @@
 //! Log lines: each message goes to standard error and syslog, which have a queue and a thread each.
 
-use super::stderr::StderrWriter;
+use super::stderr::{SharedFormat, StderrWriter};
 use super::syslog::{SyslogSettings, SyslogWriter};
-use super::{Facility, LogFormat, SharedFormat, Sink, SyslogTarget};
+use super::{Facility, LogFormat, Sink, SyslogTarget};
 use crate::monitor::Event;
 use crate::render::{Message, Priority, Severity, escape, messages};
 use std::io;

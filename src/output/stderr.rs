@@ -34,7 +34,7 @@ impl FromStr for LogFormat {
 
 /// A format that can change while the sink runs.
 #[derive(Clone, Debug)]
-pub struct SharedFormat(Arc<AtomicBool>);
+pub(super) struct SharedFormat(Arc<AtomicBool>);
 
 impl From<LogFormat> for SharedFormat {
     fn from(format: LogFormat) -> SharedFormat {
@@ -44,7 +44,7 @@ impl From<LogFormat> for SharedFormat {
 
 impl SharedFormat {
     /// Takes effect with the next message.
-    pub fn set(&self, format: LogFormat) {
+    pub(super) fn set(&self, format: LogFormat) {
         self.0.store(format == LogFormat::Json, Ordering::Relaxed);
     }
 
@@ -65,13 +65,14 @@ pub struct StderrWriter {
 
 impl StderrWriter {
     /// Writes to the standard error of this process.
-    pub fn new(format: SharedFormat) -> io::Result<StderrWriter> {
-        Ok(StderrWriter::to_file(io::stderr().as_fd().try_clone_to_owned()?.into(), format))
+    pub(super) fn new(format: SharedFormat) -> io::Result<StderrWriter> {
+        let file = io::stderr().as_fd().try_clone_to_owned()?.into();
+        Ok(StderrWriter { file, format, with_priority: false, rest: Vec::new() })
     }
 
     /// Writes to this file, pipe or socket instead.
     #[must_use]
-    pub fn to_file(file: File, format: impl Into<SharedFormat>) -> StderrWriter {
+    pub fn to_file(file: File, format: LogFormat) -> StderrWriter {
         StderrWriter { file, format: format.into(), with_priority: false, rest: Vec::new() }
     }
 

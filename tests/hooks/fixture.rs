@@ -2,8 +2,7 @@
 
 use crate::common::{slack, wait_until};
 use mount_status_monitor::monitor::{Event, Failure, Reason};
-use mount_status_monitor::output::hooks::settings::EVENTS;
-use mount_status_monitor::output::hooks::{Hook, HookAction, HookSettings, Hooks};
+use mount_status_monitor::output::hooks::{EVENTS, Hook, HookAction, HookSettings, Hooks};
 use mount_status_monitor::render::metrics::HookStats;
 use mount_status_monitor::render::{Message, Priority, messages};
 use platform::{DeviceNumber, Mount, MountKey};

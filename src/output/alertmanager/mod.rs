@@ -8,7 +8,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use settings::{ALERTMANAGER, AlertmanagerSettings, DEFAULT_REFRESH};
+pub use settings::{ALERTMANAGER, AlertmanagerSettings};
 
 use super::LogFn;
 use super::http_client::{CachedClient, backoff, host_name};

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// The name by which rules route to Alertmanager; hooks cannot have it.
 pub const ALERTMANAGER: &str = "alertmanager";
 /// The default time between two requests that an alert still fires; the same as Prometheus's.
-pub const DEFAULT_REFRESH: Duration = Duration::from_secs(60);
+const DEFAULT_REFRESH: Duration = Duration::from_secs(60);
 /// Shorter refreshes would flood Alertmanager.
 const MIN_REFRESH: Duration = Duration::from_secs(1);
 /// With longer refreshes the alerts of a daemon that died would stay for hours.

@@ -19,12 +19,12 @@ mod payload;
 mod post;
 mod queue;
 mod runners;
-pub mod settings;
+mod settings;
 mod shutdown;
 mod worker;
 
 pub use queue::{MAX_RUNNING, MAX_WAITING};
-pub use settings::{Hook, HookAction, HookSettings};
+pub use settings::{EVENTS, Hook, HookAction, HookSettings};
 
 use super::LogFn;
 use super::worker_thread::WorkerThread;

@@ -24,13 +24,13 @@ pub const EVENTS: [&str; 12] = [
     "run",
 ];
 /// The default selection: what an operator has to act on, and its end.
-pub const DEFAULT_EVENTS: [&str; 4] = ["failed", "recovered", "missing", "found"];
+const DEFAULT_EVENTS: [&str; 4] = ["failed", "recovered", "missing", "found"];
 /// The default timeout of a run.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A longer run would delay later events of its mount too much.
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Each hook may have its processes, its queue and its thread for lookups.
-pub const MAX_HOOKS: usize = 16;
+pub(super) const MAX_HOOKS: usize = 16;
 /// Names are labels of metrics and part of log lines.
 const MAX_NAME: usize = 64;
 
@@ -85,9 +85,7 @@ impl HookSettings {
         Ok(HookSettings { hooks })
     }
 
-    /// Whether there are no hooks.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.hooks.is_empty()
     }
 }

@@ -5,7 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The error for a URL with a user or a password.
-pub const NO_PASSWORD: &str = "a URL cannot hold a password, which everybody could read: write it to a file";
+pub(crate) const NO_PASSWORD: &str =
+    "a URL cannot hold a password, which everybody could read: write it to a file";
 
 /// `host:port` or a URL, which may have a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,14 +42,12 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    #[must_use]
-    pub const fn url(&self) -> &Url {
+    pub(crate) const fn url(&self) -> &Url {
         &self.0
     }
 
     /// The URL with these segments appended to its path, escaped where necessary.
-    #[must_use]
-    pub fn below(&self, segments: &[&str]) -> Url {
+    pub(crate) fn below(&self, segments: &[&str]) -> Url {
         let mut url = self.0.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(segments);
@@ -57,14 +56,12 @@ impl Address {
     }
 
     /// Whether it has a query (what follows `?`).
-    #[must_use]
-    pub fn has_query(&self) -> bool {
+    pub(crate) fn has_query(&self) -> bool {
         self.0.query().is_some()
     }
 
     /// Scheme, host and port. The rest may be a secret.
-    #[must_use]
-    pub fn origin(&self) -> String {
+    pub(crate) fn origin(&self) -> String {
         self.0.origin().ascii_serialization()
     }
 }

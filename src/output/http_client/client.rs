@@ -30,7 +30,7 @@ const MAX_ERROR_BODY: usize = 200;
 
 /// A client of one server. Clones share the HTTP client and the blocking thread.
 #[derive(Clone, Debug)]
-pub struct CachedClient {
+pub(crate) struct CachedClient {
     access: Access,
     cached: Arc<Mutex<Option<Cached>>>,
     /// For the one blocking thread that the client may use at a time.
@@ -47,13 +47,13 @@ struct Cached {
 
 /// Why a request failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RequestError {
+pub(crate) struct RequestError {
     /// The reason, without the address of the server.
-    pub text: String,
+    pub(crate) text: String,
     /// There was no response in time.
-    pub timed_out: bool,
+    pub(crate) timed_out: bool,
     /// The same request may succeed later.
-    pub retryable: bool,
+    pub(crate) retryable: bool,
 }
 
 impl RequestError {
@@ -80,7 +80,6 @@ impl RequestError {
 }
 
 impl CachedClient {
-    #[must_use]
     pub(crate) fn new(access: Access) -> CachedClient {
         CachedClient { access, cached: Arc::default(), blocking_permit: Arc::new(Semaphore::new(1)) }
     }

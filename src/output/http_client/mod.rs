@@ -4,8 +4,9 @@
 mod address;
 mod client;
 
-pub use address::{Address, NO_PASSWORD};
-pub use client::{CachedClient, RequestError};
+pub use address::Address;
+pub(super) use address::NO_PASSWORD;
+pub(super) use client::{CachedClient, RequestError};
 
 use crate::backoff::Backoff;
 use std::path::PathBuf;

@@ -25,7 +25,7 @@ const DELETE_TIMEOUT: Duration = Duration::from_millis(350);
 
 /// The statistics of one gateway, shared by its exporter and the renderer of metrics.
 #[derive(Debug, Default)]
-pub struct PushCounters(Mutex<PushStats>);
+pub(super) struct PushCounters(Mutex<PushStats>);
 
 impl PushCounters {
     pub(super) fn stats(&self) -> PushStats {
