@@ -30,7 +30,8 @@ impl CheckConfig {
     pub fn settings_for(&self, mount: &Mount) -> ProbeSettings {
         let config = &self.config;
         let is_argument = |key: &str| config.origin(key) == &Origin::CommandLine;
-        let mut settings = config.settings_for(mount);
+        let rule = config.rules.rule_for(mount);
+        let mut settings = rule.map_or(config.settings, |rule| rule.settings(config.settings));
         if is_argument("timeout") {
             settings.timeout = config.settings.timeout;
         }

@@ -126,14 +126,13 @@ impl Config {
 
     /// How this mount is probed, or None if it is not watched.
     pub fn policy(&self, mount: &Mount) -> Option<ProbeSettings> {
-        let is_excluded =
-            !self.filter.admits(mount) || self.rules.rule_for(mount).is_some_and(|rule| rule.exclude);
-        (!is_excluded).then(|| self.settings_for(mount))
-    }
-
-    /// How this mount is probed if it is watched.
-    pub fn settings_for(&self, mount: &Mount) -> ProbeSettings {
-        self.rules.rule_for(mount).map_or(self.settings, |rule| rule.settings(self.settings))
+        if !self.filter.admits(mount) {
+            return None;
+        }
+        match self.rules.rule_for(mount) {
+            None => Some(self.settings),
+            Some(rule) => (!rule.exclude).then(|| rule.settings(self.settings)),
+        }
     }
 
     /// Where the value of an option was set.
