@@ -120,7 +120,7 @@ impl Outputs {
         &self.state
     }
 
-    /// Stops every output but the reporter, after the reports that wait. Returns within [`STOP_TIMEOUT`]; what hangs is
+    /// Stops every output but the reporter, after the reports that wait. Returns within `STOP_TIMEOUT`; what hangs is
     /// left behind.
     pub fn stop(self) {
         self.queue.lock().is_stopping = true;

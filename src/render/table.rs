@@ -40,7 +40,7 @@ struct Row {
     evidence: String,
 }
 
-/// The table and its summary: missing mounts, dead ones, and so on by [`rows::health_rank`] and path.
+/// The table and its summary: missing mounts, dead ones, and so on by `rows::health_rank` and path.
 #[must_use]
 pub fn table(status: &Status, now: Time, style: Style) -> String {
     let mut sorted: Vec<&MountStatus> = status.mounts.iter().collect();

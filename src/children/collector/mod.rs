@@ -9,7 +9,7 @@
 //!
 //! * [`CollectorHandle`] lives in the daemon's event loop: it starts a collector when there is something to collect,
 //!   never blocks, reads no clock, and abandons a collector that does not finish in time.
-//! * [`process`] is the child; `server_checks` and `server_check` contact servers, whose addresses `endpoint` knows.
+//! * `process` is the child; `server_checks` and `server_check` contact servers, whose addresses `endpoint` knows.
 //!
 //! The monitor requests evidence before a mount is reported as dead, so that the report is complete but not later.
 

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! * [`Pool`] lives in the daemon's event loop; it never blocks and reads no clock. `handle` is one of its probers.
-//! * [`process`] is the main thread of the child, `worker_pool` its other threads.
+//! * `process` is the main thread of the child, `worker_pool` its other threads.
 //! * `wire` defines the messages, many to a packet.
 //!
 //! A hung call cannot be cancelled, only left behind: the whole prober is *abandoned*, replaced and killed. The kernel

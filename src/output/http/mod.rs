@@ -85,7 +85,7 @@ impl Server {
         self.bind_failed.load(Ordering::Relaxed)
     }
 
-    /// Stops it and removes its socket; waits for at most [`limits::STOP_TIMEOUT`].
+    /// Stops it and removes its socket; waits for at most `limits::STOP_TIMEOUT`.
     pub fn stop(self) {
         let _ = self.stop.send(());
         let _ = self.stopped.recv_timeout(limits::STOP_TIMEOUT);
