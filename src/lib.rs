@@ -46,6 +46,7 @@
 //! | the words of a log line | `src/render/messages.rs`; about the daemon itself: `src/render/notices.rs` |
 //! | a metric | `src/render/metrics/families.rs` |
 //! | a field of JSON | `src/render/json/`, `contrib/openapi.json` |
+//! | the table of `check` | `src/render/table.rs`; cells and order, also of the page: `src/render/rows.rs` |
 //! | the status page | `src/render/page/`; the server: `src/output/http/` |
 //! | a flag or config key | `src/config/options.rs` |
 //! | a setting of rules | `src/config/rules.rs`, `src/config/rule_reader.rs` |

@@ -2,7 +2,7 @@
 
 use super::escape::escape_os;
 use super::evidence::evidence_lines;
-use super::messages::{cause, consequence, requirement};
+use super::messages::{cause, consequence, requirement, source};
 use super::rows;
 use super::status_summary::mounts;
 use super::timestamp::{clock, rfc3339};
@@ -129,8 +129,10 @@ impl StatusPage<'_> {
     }
 
     fn dead_mounts(&self, count: usize) -> String {
-        let dead = self.snapshot.status.mounts.iter().filter(|mount| mount.health.failure().is_some());
-        let mut html: String = dead.take(MAX_DETAILED).map(|mount| self.dead_mount(mount)).collect();
+        let mounts = self.snapshot.status.mounts.iter();
+        let mut dead: Vec<&MountStatus> = mounts.filter(|mount| mount.health.failure().is_some()).collect();
+        rows::sort(&mut dead);
+        let mut html: String = dead.iter().take(MAX_DETAILED).map(|mount| self.dead_mount(mount)).collect();
         if let Some(more @ 1..) = count.checked_sub(MAX_DETAILED) {
             html += &format!("<li class=\"more\">and {more} more at the top of the table</li>");
         }
@@ -140,24 +142,22 @@ impl StatusPage<'_> {
     fn dead_mount(&self, status: &MountStatus) -> String {
         let Some(failure) = status.health.failure() else { return String::new() };
         let mount = &status.mount;
-        let evidence = failure.evidence.as_ref().map_or_else(String::new, |record| {
-            evidence_lines(failure, &record.evidence, MAX_NAMED_TASKS).join("; ")
-        });
+        let evidence = match &failure.evidence {
+            Some(record) => evidence_lines(failure, &record.evidence, MAX_NAMED_TASKS).join("; "),
+            None => String::new(),
+        };
+        let evidence = match evidence.as_str() {
+            "" => String::new(),
+            text => format!("<span class=\"evidence\">{}</span>", Html(text)),
+        };
         format!(
-            "<li>{}<span class=\"path\">{}</span><span class=\"what\"><b>{}: {}</b> · {} · {}{}{}{}</span></li>",
+            "<li>{}<span class=\"path\">{}</span><span class=\"what\"><b>{}: {}</b> · {} · {}{evidence}</span></li>",
             badge(status),
             Html(&escape_os(&mount.mountpoint)),
             failure.reason.as_str(),
             Html(&cause(failure)),
             self.since(status.since),
-            Html(&escape_os(&mount.fstype)),
-            if mount.device.is_empty() { "" } else { " from " },
-            Html(&escape_os(&mount.device)),
-            if evidence.is_empty() {
-                evidence
-            } else {
-                format!("<span class=\"evidence\">{}</span>", Html(&evidence))
-            },
+            Html(&source(mount)),
         )
     }
 
