@@ -23,13 +23,10 @@ pub(crate) const DEFAULT_LIMIT: Duration = Duration::from_secs(90);
 /// The tests measure times, so only a few run at once, however many threads the test runner has.
 const MAX_CONCURRENT: usize = 2;
 
-/// The name by which the test binary runs only the enclosing test function.
-macro_rules! test_name {
-    () => {{
-        fn here() {}
-        let path = std::any::type_name_of_val(&here).trim_end_matches("::here");
-        path.split_once("::").expect("a path starts with its crate").1
-    }};
+/// The name of the test function that contains the closure of this type: `CRATE::MODULE::TEST::{{closure}}`.
+pub(crate) fn test_name<Closure>() -> &'static str {
+    let path = std::any::type_name::<Closure>().trim_end_matches("::{{closure}}");
+    path.split_once("::").expect("a path starts with its crate").1
 }
 
 /// Runs the test in new namespaces with an empty directory, or skips it where that is not possible.
@@ -46,12 +43,16 @@ pub(crate) fn run_in_namespaces(limit: Duration, name: &str, needs_fuse: bool, t
 /// Reports a skipped test, for which `libtest` has no result.
 pub(crate) fn skip_test(name: &str, reason: &str) {
     let line = format!("SKIPPED {name}: {reason}\n");
-    // Written directly: libtest hides the output of `eprintln!` of a test that passes.
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    print_directly(&line);
     if let Some(path) = std::env::var_os(SKIP_LOG_VARIABLE) {
         let mut log = OpenOptions::new().create(true).append(true).open(path).expect("open the skip log");
         log.write_all(line.as_bytes()).expect("write the skip log");
     }
+}
+
+/// Not with `eprintln!`, whose output libtest hides when the test passes.
+fn print_directly(line: &str) {
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 fn check_requirements(needs_fuse: bool) -> Result<(), String> {
@@ -117,8 +118,14 @@ fn run_again(limit: Duration, name: &str) {
         // Bounded, in case a process outside of the namespace holds the other end.
         let text = output.recv_timeout(Duration::from_secs(5)).unwrap_or_default();
         ran |= text.contains("1 passed");
-        // Indented, so that the inner test result is not counted as a second one.
-        text.lines().for_each(|line| println!("    | {line}"));
+        for line in text.lines() {
+            if line.starts_with("SKIPPED ") {
+                print_directly(&format!("{line}\n"));
+            } else {
+                // Indented, so that the inner test result is not counted as a second one.
+                println!("    | {line}");
+            }
+        }
     }
     let _ = std::fs::remove_dir(&root);
     match result {

@@ -1,6 +1,6 @@
 //! The environment of one test: a private tmpfs, a FUSE server with fault injection, and helpers that make mounts.
 
-use super::isolation::{DEFAULT_LIMIT, run_in_namespaces};
+use super::isolation::{DEFAULT_LIMIT, run_in_namespaces, skip_test, test_name};
 use super::{Daemon, FaultServer, Lines, ms, wait_until};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::ops::Range;
@@ -12,28 +12,35 @@ use std::time::Duration;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mount_status_monitor");
 
-/// Runs a test with FUSE mounts in its own namespaces, or skips it where that is not possible.
-pub(crate) fn run_isolated(name: &str, test: impl FnOnce(&mut Lab)) {
-    run_isolated_for(DEFAULT_LIMIT, name, test);
+/// Runs a closure of a test function with FUSE mounts in its own namespaces, or skips it where that is not possible.
+pub(crate) fn run_isolated<F: FnOnce(&mut Lab)>(test: F) {
+    run_isolated_for(DEFAULT_LIMIT, test);
 }
 
 /// The same for a test that may take longer.
-pub(crate) fn run_isolated_for(limit: Duration, name: &str, test: impl FnOnce(&mut Lab)) {
-    run_in_namespaces(limit, name, true, |root| test(&mut Lab::new(root)));
+pub(crate) fn run_isolated_for<F: FnOnce(&mut Lab)>(limit: Duration, test: F) {
+    let name = test_name::<F>();
+    run_in_namespaces(limit, name, true, |root| test(&mut Lab::new(name, root)));
 }
 
 pub(crate) struct Lab {
+    test: &'static str,
     root: PathBuf,
     server: Option<FaultServer>,
 }
 
 impl Lab {
-    fn new(root: &Path) -> Lab {
+    fn new(test: &'static str, root: &Path) -> Lab {
         mount(Some("lab"), root, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).expect("tmpfs mounts");
         for directory in ["m", "run"] {
             std::fs::create_dir(root.join(directory)).expect("create a directory");
         }
-        Lab { root: root.to_owned(), server: None }
+        Lab { test, root: root.to_owned(), server: None }
+    }
+
+    /// Reports that the test is skipped; it must return then.
+    pub(crate) fn skip(&self, reason: &str) {
+        skip_test(self.test, reason);
     }
 
     /// A path below the directory that [`Lab::start_daemon`] watches.

@@ -1,16 +1,14 @@
 //! The harness of the tests that run the real daemon on real mounts: a private mount and process namespace for each
 //! test, a FUSE server with fault injection, and the daemon with its log lines.
 
-#[macro_use]
-mod isolation;
 mod daemon;
+pub(crate) mod isolation;
 mod lab;
 mod lines;
 mod process;
 mod server;
 
 pub(crate) use daemon::{CommandOutput, Daemon};
-pub(crate) use isolation::skip_test;
 pub(crate) use lab::{Lab, run_isolated, run_isolated_for};
 pub(crate) use lines::Lines;
 pub(crate) use process::{Process, count_threads_stuck_in_fuse};

@@ -7,7 +7,7 @@ const BINDS: usize = 50;
 
 #[test]
 fn binds_of_a_hung_file_system_cost_one_thread() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse("origin");
         for n in 0..BINDS {
             lab.bind_mount(&path, &lab.mount_point(format!("bind{n}")));

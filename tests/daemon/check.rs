@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 #[test]
 fn check_prints_a_table() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(3);
         lab.set_fault("errno ESTALE", &mounts[1]);
         let result = check(lab, &[]);
@@ -25,7 +25,7 @@ fn check_prints_a_table() {
 
 #[test]
 fn check_prints_json() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(3);
         lab.set_fault("errno ESTALE", &mounts[0]);
         lab.set_fault("mute", &mounts[1]);
@@ -46,7 +46,7 @@ fn check_prints_json() {
 
 #[test]
 fn check_prints_one_nagios_line() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(3);
         let healthy = check(lab, &["--nagios"]);
         healthy.assert_code(0);
@@ -70,7 +70,7 @@ fn check_prints_one_nagios_line() {
 
 #[test]
 fn hung_mount_does_not_hang_check() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(2);
         lab.set_fault("mute", &mounts[0]);
         let result = check(lab, &[]);
@@ -88,7 +88,7 @@ fn hung_mount_does_not_hang_check() {
 
 #[test]
 fn path_that_is_no_mount_point_is_a_usage_error() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuse("a");
         for path in [lab.scratch_path("nowhere"), lab.mount_point("a/file")] {
             let result = check(lab, &[utf8(&path)]);

@@ -32,7 +32,7 @@ fn daemon(lab: &Lab, config: &Path) -> Daemon {
 
 #[test]
 fn changed_file_takes_effect_at_once() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse("a");
         let file = config(lab, "timeout = \"20s\"\npoll_interval = \"500ms\"\n");
         let daemon = daemon(lab, &file);
@@ -48,7 +48,7 @@ fn changed_file_takes_effect_at_once() {
 
 #[test]
 fn running_probe_keeps_its_deadline() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse("a");
         let file = config(lab, "timeout = \"4s\"\npoll_interval = \"500ms\"\n");
         let daemon = daemon(lab, &file);
@@ -67,7 +67,7 @@ fn running_probe_keeps_its_deadline() {
 
 #[test]
 fn invalid_file_is_reported_and_keeps_the_old_configuration() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse("a");
         let file = config(lab, "timeout = \"400ms\"\npoll_interval = \"300ms\"\n");
         let daemon = daemon(lab, &file);
@@ -106,7 +106,7 @@ fn invalid_file_is_reported_and_keeps_the_old_configuration() {
 
 #[test]
 fn invalid_file_at_the_start_is_one_line_and_status_2() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let file = config(lab, "[[rule]]\nfstype = \"nfs4\"\ntimeuot = 5\n");
         let run = CommandOutput::run(
             lab.daemon_command(&["--config", file.to_str().unwrap(), "--once-only"]),
@@ -129,7 +129,7 @@ fn invalid_file_at_the_start_is_one_line_and_status_2() {
 
 #[test]
 fn changed_rules_apply_to_present_mounts() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let (slow, quick, out) = (lab.mount_fuse("slow"), lab.mount_fuse("quick"), lab.mount_fuse("out"));
         let m = lab.mount_point("");
         let rules = |quick: &str| {
@@ -167,7 +167,7 @@ fn changed_rules_apply_to_present_mounts() {
 
 #[test]
 fn added_and_removed_drop_ins_are_reloaded() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuse("a");
         let file = config(lab, "timeout = 7\n");
         let daemon = daemon(lab, &file);
@@ -188,7 +188,7 @@ fn added_and_removed_drop_ins_are_reloaded() {
 
 #[test]
 fn dangling_drop_in_is_reported_until_it_is_removed() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuse("a");
         let file = config(lab, "timeout = 7\n");
         let daemon = daemon(lab, &file);
@@ -206,7 +206,7 @@ fn dangling_drop_in_is_reported_until_it_is_removed() {
 /// Kubernetes mounts a ConfigMap as a link through a link, and replaces only the latter.
 #[test]
 fn replaced_link_in_the_path_is_reloaded() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuse("a");
         let directory = lab.scratch_path("map");
         for (version, timeout) in [("1", 7), ("2", 8)] {
@@ -227,7 +227,7 @@ fn replaced_link_in_the_path_is_reloaded() {
 
 #[test]
 fn sighup_reloads_without_a_file() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuse("a");
         let daemon = lab.start_daemon(&[]);
         daemon.send_signal(Signal::SIGHUP);
@@ -238,7 +238,7 @@ fn sighup_reloads_without_a_file() {
 
 #[test]
 fn outputs_follow_the_configuration() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuse("a");
         let (one, two) = (lab.scratch_path("one.prom"), lab.scratch_path("two.prom"));
         let lines = |log: &str, prom: &Path, socket: &str| {
@@ -274,7 +274,7 @@ fn outputs_follow_the_configuration() {
 
 #[test]
 fn thousand_reloads_leak_nothing_and_lose_no_event() {
-    run_isolated_for(Duration::from_secs(240), test_name!(), |lab| {
+    run_isolated_for(Duration::from_secs(240), |lab| {
         let mounts = lab.mount_fuses(20);
         let lines = |n: usize| {
             format!(

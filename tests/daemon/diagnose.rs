@@ -9,7 +9,7 @@ use std::time::Instant;
 
 #[test]
 fn diagnosis_by_the_daemon_is_fresh_and_lists_next_steps() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(2);
         let socket = lab.scratch_path("socket").display().to_string();
         let mut arguments = vec!["--socket", &socket];
@@ -48,7 +48,7 @@ fn diagnosis_by_the_daemon_is_fresh_and_lists_next_steps() {
 
 #[test]
 fn direct_diagnosis_collects_evidence_without_hanging() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let outer = lab.mount_fuse("a");
         let inner = lab.mount_point("a/file");
         lab.bind_mount_file(&inner);

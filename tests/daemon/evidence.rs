@@ -1,7 +1,7 @@
 //! Evidence: what is logged and published about a dead mount, and that collecting it delays nothing.
 
 use crate::common::{
-    Daemon, Lines, Process, free_address, ms, run_isolated, run_isolated_for, skip_test, slack, wait_until,
+    Daemon, Lines, Process, free_address, ms, run_isolated, run_isolated_for, slack, wait_until,
 };
 use crate::http::{get, mount_json, start_with_http};
 use crate::{QUICK, QUICK_HANG};
@@ -51,7 +51,7 @@ fn wait_for_evidence(
 
 #[test]
 fn stopped_fuse_server_and_blocked_tasks_are_logged_with_the_failure() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse("a");
         mount_fusectl();
         let (daemon, address) = start_with_http(lab, PATIENT);
@@ -97,7 +97,7 @@ fn stopped_fuse_server_and_blocked_tasks_are_logged_with_the_failure() {
 
 #[test]
 fn blocked_tasks_are_assigned_to_their_mount() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(3);
         let (daemon, address) = start_with_http(lab, PATIENT);
         lab.set_faults("mute", 0..2);
@@ -123,7 +123,7 @@ fn blocked_tasks_are_assigned_to_their_mount() {
 
 #[test]
 fn ended_fuse_server_is_reported_as_gone() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse("a");
         let (daemon, address) = start_with_http(lab, QUICK);
         lab.set_fault("die", &path);
@@ -138,7 +138,7 @@ fn ended_fuse_server_is_reported_as_gone() {
 
 #[test]
 fn one_collector_serves_many_mounts_and_ends_after_recovery() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(40);
         let daemon = lab.start_daemon(PATIENT);
         assert_eq!(daemon.collector(), None, "nothing is dead");
@@ -170,7 +170,7 @@ fn collector_of(daemon: &Daemon) -> Process {
 
 #[test]
 fn stuck_collector_does_not_delay_detection() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(3);
         let daemon = lab.start_daemon(QUICK);
         lab.set_fault("errno EIO", &mounts[0]);
@@ -190,7 +190,7 @@ fn stuck_collector_does_not_delay_detection() {
 
 #[test]
 fn killed_collector_is_logged_and_replaced() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(2);
         let daemon = lab.start_daemon(QUICK);
         lab.set_fault("errno EIO", &mounts[0]);
@@ -205,7 +205,7 @@ fn killed_collector_is_logged_and_replaced() {
 
 #[test]
 fn evidence_for_an_ordinary_user_lists_what_needs_root() {
-    run_isolated_for(Duration::from_secs(120), test_name!(), |lab| {
+    run_isolated_for(Duration::from_secs(120), |lab| {
         let path = lab.mount_fuse("a");
         mount_fusectl();
         let address = free_address();
@@ -235,7 +235,7 @@ const TASKS: usize = 3000;
 
 #[test]
 fn many_tasks_do_not_delay_detection() {
-    run_isolated_for(Duration::from_secs(120), test_name!(), |lab| {
+    run_isolated_for(Duration::from_secs(120), |lab| {
         let wanted = std::env::var("MSM_TEST_TASKS").ok().and_then(|n| n.parse().ok()).unwrap_or(TASKS);
         let path = lab.mount_fuse("a");
         let (daemon, address) = start_with_http(lab, &["--timeout", "2", "--poll-interval", "1"]);
@@ -266,10 +266,10 @@ fn many_tasks_do_not_delay_detection() {
 /// mount, so a reader of these files (such as `ps`) blocks too.
 #[test]
 fn task_that_holds_its_mmap_lock_does_not_block_the_collector() {
-    if Command::new("perl").arg("-e1").status().is_err() {
-        return skip_test(test_name!(), "needs perl");
-    }
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
+        if Command::new("perl").arg("-e1").status().is_err() {
+            return lab.skip("needs perl");
+        }
         let path = lab.mount_fuse("a");
         let (daemon, address) = start_with_http(lab, PATIENT);
         let data = path.join("data");

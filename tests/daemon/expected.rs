@@ -9,7 +9,7 @@ fn rule(path: &std::path::Path, more: &str) -> String {
 
 #[test]
 fn expected_mount_is_missing_then_found_then_missing_again() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let (path, root) = (lab.mount_point("data"), display_path(lab.mount_point("").parent().unwrap()));
         let file = lab.write_file("config.toml", rule(&path, "fstype = \"tmpfs\"\n"));
         let daemon = lab.start_daemon(&["--config", utf8(&file)]);
@@ -41,7 +41,7 @@ fn expected_mount_is_missing_then_found_then_missing_again() {
 
 #[test]
 fn missing_mount_makes_a_single_run_fail() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuse("a");
         let (path, file) = (lab.mount_point("data"), lab.scratch_path("config.toml"));
         std::fs::write(&file, rule(&path, "")).unwrap();
@@ -71,7 +71,7 @@ fn missing_mount_makes_a_single_run_fail() {
 
 #[test]
 fn fstab_entries_are_expected_and_reloaded() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuse("a");
         let fstab = lab.scratch_path("fstab");
         let [needed, optional, lazy] = ["needed", "optional", "lazy"].map(|name| lab.mount_point(name));
@@ -108,7 +108,7 @@ fn fstab_entries_are_expected_and_reloaded() {
 
 #[test]
 fn clients_of_the_daemon_show_missing_mounts() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let alive = lab.mount_fuse("a");
         let (path, file, socket) =
             (lab.mount_point("data"), lab.scratch_path("config.toml"), lab.scratch_path("socket"));

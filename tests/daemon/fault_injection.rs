@@ -14,7 +14,7 @@ const FEW_RUNS: std::time::Duration = ms(3500);
 
 #[test]
 fn killed_prober_is_logged_and_replaced() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(5);
         let daemon = lab.start_daemon(QUICK);
         let prober = daemon.prober();
@@ -34,7 +34,7 @@ fn killed_prober_is_logged_and_replaced() {
 /// All probes exceed their timeout, but no thread is confirmed to be stuck in a call.
 #[test]
 fn stopped_prober_is_logged_and_replaced() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(5);
         let daemon = lab.start_daemon(QUICK);
         let prober = daemon.prober();
@@ -51,7 +51,7 @@ fn stopped_prober_is_logged_and_replaced() {
 
 #[test]
 fn suspended_daemon_reports_no_hang() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(5);
         let daemon = lab.start_daemon(QUICK);
         for stopped in [ms(3000), ms(700)] {
@@ -71,7 +71,7 @@ fn suspended_daemon_reports_no_hang() {
 
 #[test]
 fn lack_of_descriptors_reports_no_hang() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(5);
         let daemon = lab.start_daemon(QUICK);
         assert_no_hang_under_limit(lab, daemon, &mounts[0], 0, ["--nofile=3:", "--nofile=1024:"]);
@@ -80,7 +80,7 @@ fn lack_of_descriptors_reports_no_hang() {
 
 #[test]
 fn lack_of_processes_reports_no_hang() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(5);
         let daemon = Daemon::start(lab.daemon_command_as(UNUSED_USER, QUICK));
         assert_no_hang_under_limit(lab, daemon, &mounts[0], UNUSED_USER, ["--nproc=1:", "--nproc=4096:"]);

@@ -8,7 +8,7 @@ const OTHER_USER: u32 = 2000;
 
 #[test]
 fn root_detects_a_hang_of_a_users_mount() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse_with("a", &format!("owner={OWNER}"));
         let daemon = lab.start_daemon(QUICK);
         daemon.wait_for_line("Checked 1 mount; 0 are dead", ms(2000));
@@ -24,7 +24,7 @@ fn root_detects_a_hang_of_a_users_mount() {
 
 #[test]
 fn other_user_is_denied_without_an_alarm() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse_with("a", &format!("owner={OWNER}"));
         lab.set_fault("mute", &path);
         let result = run_once_as(lab, OTHER_USER);
@@ -36,7 +36,7 @@ fn other_user_is_denied_without_an_alarm() {
 
 #[test]
 fn owner_detects_a_hang_of_the_own_mount() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse_with("a", &format!("owner={OWNER}"));
         lab.set_fault("mute", &path);
         let result = run_once_as(lab, OWNER);

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 #[test]
 fn hang_and_recovery_are_logged() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(5);
         let daemon = lab.start_daemon(QUICK);
         lab.set_fault("mute", &mounts[1]);
@@ -24,7 +24,7 @@ fn hang_and_recovery_are_logged() {
 /// Requests that the server has read stay unanswered, as after a restart that lost its state.
 #[test]
 fn recovery_is_detected_while_the_old_probe_stays_pending() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse("a");
         let daemon = lab.start_daemon(QUICK);
         lab.fuse_server().freeze();
@@ -37,7 +37,7 @@ fn recovery_is_detected_while_the_old_probe_stays_pending() {
 
 #[test]
 fn new_mount_that_hangs_is_logged_after_the_timeout() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuse("healthy");
         let daemon = lab.start_daemon(&["--timeout", "500ms", "--poll-interval", "60"]);
         let path = lab.mount_fuse_with("mute", "allow_other mute");
@@ -51,7 +51,7 @@ fn new_mount_that_hangs_is_logged_after_the_timeout() {
 
 #[test]
 fn hang_that_ends_in_an_error_is_logged_once() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse("a");
         let daemon = lab.start_daemon(QUICK);
         lab.set_fault("soft 1500 EIO", &path);
@@ -68,7 +68,7 @@ fn hang_that_ends_in_an_error_is_logged_once() {
 
 #[test]
 fn slow_mount_is_logged_and_not_dead() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse("a");
         let daemon = lab.start_daemon(&["--timeout", "10", "--slow-after", "400ms", "--poll-interval", "1"]);
         lab.set_fault("delay 700", &path);
@@ -84,7 +84,7 @@ fn slow_mount_is_logged_and_not_dead() {
 
 #[test]
 fn dead_fuse_server_is_disconnected_until_it_is_mounted_again() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse("a");
         let daemon = lab.start_daemon(QUICK);
         lab.set_fault("die", &path);
@@ -102,7 +102,7 @@ fn dead_fuse_server_is_disconnected_until_it_is_mounted_again() {
 /// The server was stopped before it read the request, so the prober can be killed and does not keep the mount busy.
 #[test]
 fn hung_mount_can_be_unmounted_after_the_timeout() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse("a");
         let daemon = lab.start_daemon(&["--timeout", "500ms", "--poll-interval", "10"]);
         lab.fuse_server().freeze();
@@ -122,7 +122,7 @@ fn hung_mount_can_be_unmounted_after_the_timeout() {
 /// The server has read the request and never responds, so the prober cannot be killed.
 #[test]
 fn stranded_prober_does_not_delay_stop_or_start() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(3);
         lab.set_fault("mute", &mounts[0]);
         let first = lab.start_daemon(QUICK);
@@ -141,7 +141,7 @@ fn stranded_prober_does_not_delay_stop_or_start() {
 /// Both probes were abandoned with the same prober, which ends only when both mounts respond.
 #[test]
 fn recovery_is_detected_while_another_mount_hangs() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(3);
         let daemon = lab.start_daemon(QUICK);
         lab.set_faults("mute", 0..2);
@@ -159,7 +159,7 @@ fn recovery_is_detected_while_another_mount_hangs() {
 
 #[test]
 fn unmount_of_a_hung_mount_is_logged() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse("a");
         lab.set_fault("mute", &path);
         let daemon = lab.start_daemon(QUICK);
@@ -175,7 +175,7 @@ fn unmount_of_a_hung_mount_is_logged() {
 /// A mount below a hung mount counts as dead, but only the mount that needs repair is logged.
 #[test]
 fn mount_below_a_hung_mount_is_dead_without_a_log_line() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let outer = lab.mount_fuse("a");
         let inner = lab.mount_point("a/file");
         // The test file system has only files to mount on.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 #[test]
 fn fault_server_injects_each_fault() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse_with("a b\\c\nd", "allow_other subtype=fault fsname=nowhere:/x");
         assert_eq!(stat_exit_code(&path), Some(0));
         assert!(
@@ -38,7 +38,7 @@ fn fault_server_injects_each_fault() {
 
 #[test]
 fn one_fault_server_serves_a_thousand_mounts() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(1000);
         lab.set_faults("mute", 0..999);
         assert_eq!(stat_exit_code(&mounts[999]), Some(0));
@@ -52,7 +52,7 @@ fn one_fault_server_serves_a_thousand_mounts() {
 
 #[test]
 fn stopped_or_uninitialized_server_hangs_its_clients() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse("stopped");
         lab.fuse_server().freeze();
         assert_eq!(stat_exit_code(&path), None);
@@ -65,7 +65,7 @@ fn stopped_or_uninitialized_server_hangs_its_clients() {
 
 #[test]
 fn command_output_is_captured_completely() {
-    run_isolated(test_name!(), |_| {
+    run_isolated(|_| {
         let mut command = Command::new("sh");
         command.args(["-c", "echo out; echo err >&2; exit 3"]);
         let result = CommandOutput::run(command, ms(1000));

@@ -28,7 +28,7 @@ fn lines(log: &Path) -> Vec<String> {
 
 #[test]
 fn rules_select_hooks_and_severity() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let (loud, quiet) = (lab.mount_fuse("loud"), lab.mount_fuse("quiet"));
         let (page, paged) = hook(lab, "page", "");
         let (mail, mailed) = hook(lab, "mail", "");
@@ -75,7 +75,7 @@ fn rules_select_hooks_and_severity() {
 
 #[test]
 fn hung_hook_is_killed_and_delays_no_other_hook() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(5);
         let (stuck, called) = hook(lab, "stuck", "trap '' TERM; while :; do sleep 100; done");
         let (fine, events) = hook(lab, "fine", "");
@@ -98,7 +98,7 @@ fn hung_hook_is_killed_and_delays_no_other_hook() {
 
 #[test]
 fn single_run_waits_for_its_hooks() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse("a");
         lab.set_fault("errno EIO", &path);
         let (page, paged) = hook(lab, "page", "");

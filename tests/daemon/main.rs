@@ -7,7 +7,6 @@
 #![forbid(unsafe_code)]
 
 #[path = "../common/mod.rs"]
-#[macro_use]
 mod common;
 
 mod binds;

@@ -10,7 +10,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 
 #[test]
 fn exactly_the_hung_mounts_are_logged_in_time() {
-    run_isolated_for(Duration::from_secs(180), test_name!(), |lab| {
+    run_isolated_for(Duration::from_secs(180), |lab| {
         let mounts = lab.mount_fuses(MOUNTS);
         let daemon = lab.start_daemon(&["--timeout", "1", "--poll-interval", "2"]);
         daemon.wait_for_line(&format!("Checked {MOUNTS} mounts; 0 are dead"), ms(5000));

@@ -13,7 +13,7 @@ const PATIENT: &[&str] = &["--timeout", "500ms", "--poll-interval", "60"];
 
 #[test]
 fn mount_and_unmount_are_logged() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let daemon = lab.start_daemon(PATIENT);
         let path = lab.mount_fuse_with("a", "allow_other subtype=sshfs fsname=host:/dir");
         daemon.wait_for_line(
@@ -29,7 +29,7 @@ fn mount_and_unmount_are_logged() {
 
 #[test]
 fn new_mount_is_probed_at_once() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let daemon = lab.start_daemon(PATIENT);
         let path = lab.mount_fuse_with("a", "allow_other mute");
         daemon.wait_for_failure(&path, "hung", ms(1000));
@@ -39,7 +39,7 @@ fn new_mount_is_probed_at_once() {
 
 #[test]
 fn read_only_remount_is_logged() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_point("a");
         lab.mount_tmpfs(&path);
         let daemon = lab.start_daemon(PATIENT);
@@ -53,7 +53,7 @@ fn read_only_remount_is_logged() {
 
 #[test]
 fn move_is_logged_as_one_event() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let from = lab.mount_point("a");
         let to = lab.mount_point("b");
         lab.mount_tmpfs(&from);
@@ -71,7 +71,7 @@ fn move_is_logged_as_one_event() {
 
 #[test]
 fn hidden_mount_is_not_probed_until_it_is_visible() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse("a");
         let daemon = lab.start_daemon(QUICK);
         lab.mount_tmpfs_over(&path);
@@ -90,7 +90,7 @@ fn hidden_mount_is_not_probed_until_it_is_visible() {
 
 #[test]
 fn excluded_mounts_are_not_logged() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let daemon = lab.start_daemon(PATIENT);
         lab.mount_tmpfs(&lab.scratch_path("unwatched"));
         let path = lab.mount_point("a");
@@ -103,7 +103,7 @@ fn excluded_mounts_are_not_logged() {
 
 #[test]
 fn many_changes_end_in_the_right_state() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let daemon = lab.start_daemon(PATIENT);
         let path = lab.mount_point("a");
         for _ in 0..200 {

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 #[test]
 fn healthy_mounts_exit_0() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(5);
         let result = run_once(lab, &["--timeout", "10"]);
         result.assert_code(0);
@@ -18,7 +18,7 @@ fn healthy_mounts_exit_0() {
 
 #[test]
 fn hung_mount_is_logged_after_the_timeout_and_exits_1() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(5);
         lab.set_fault("mute", &mounts[2]);
         let syslog = lab.read_syslog();
@@ -40,7 +40,7 @@ fn hung_mount_is_logged_after_the_timeout_and_exits_1() {
 
 #[test]
 fn errors_are_logged_at_once_with_their_reason() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(9);
         let faults = [
             ("errno EIO", "io_error"),
@@ -70,7 +70,7 @@ fn errors_are_logged_at_once_with_their_reason() {
 
 #[test]
 fn hung_statfs_is_a_hang() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse("a");
         lab.set_fault("statfs_mute", &path);
         assert_hung(lab, &path);
@@ -79,7 +79,7 @@ fn hung_statfs_is_a_hang() {
 
 #[test]
 fn cached_attributes_do_not_hide_a_hang() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse_with("a", "allow_other attr_ttl=3600");
         let status = Command::new("stat").arg(&path).stdout(Stdio::null()).status();
         assert!(status.expect("stat runs").success());
@@ -90,7 +90,7 @@ fn cached_attributes_do_not_hide_a_hang() {
 
 #[test]
 fn uninitialized_fuse_mount_is_hung() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse_with("a", "allow_other noinit");
         assert_hung(lab, &path);
     });
@@ -98,7 +98,7 @@ fn uninitialized_fuse_mount_is_hung() {
 
 #[test]
 fn no_mounts_exit_0() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let result = run_once(lab, &[]);
         result.assert_code(0);
         result.assert_stderr_contains("Checked 0 mounts; 0 are dead");

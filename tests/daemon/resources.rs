@@ -1,6 +1,6 @@
 //! Resource use: descriptors, threads, wake-ups and memory.
 
-use crate::common::{ms, pause, run_isolated, run_isolated_for, skip_test, wait_until};
+use crate::common::{ms, pause, run_isolated, run_isolated_for, wait_until};
 use std::time::Duration;
 
 const CYCLES: usize = 200;
@@ -12,7 +12,7 @@ const PROBER_KIB: u64 = 4 * 1024;
 
 #[test]
 fn descriptors_threads_and_processes_do_not_grow() {
-    run_isolated_for(Duration::from_secs(180), test_name!(), |lab| {
+    run_isolated_for(Duration::from_secs(180), |lab| {
         let mounts = lab.mount_fuses(5);
         let daemon = lab.start_daemon(&["--timeout", "300ms", "--poll-interval", "500ms"]);
         daemon.wait_for_line("Checked 5 mounts; 0 are dead", ms(2000));
@@ -43,7 +43,7 @@ fn descriptors_threads_and_processes_do_not_grow() {
 
 #[test]
 fn no_wakeups_between_runs() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(5);
         let _read = lab.read_syslog();
         let daemon = lab.start_daemon(&["--poll-interval", "20"]);
@@ -61,10 +61,10 @@ fn no_wakeups_between_runs() {
 
 #[test]
 fn memory_with_thirty_mounts_is_bounded() {
-    if cfg!(debug_assertions) {
-        return skip_test(test_name!(), "a debug build is larger; run with --release");
-    }
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
+        if cfg!(debug_assertions) {
+            return lab.skip("a debug build is larger; run with --release");
+        }
         let mounts = lab.mount_fuses(30);
         let daemon = lab.start_daemon(&["--timeout", "500ms", "--poll-interval", "500ms"]);
         pause(ms(2000));
@@ -80,10 +80,10 @@ fn memory_with_thirty_mounts_is_bounded() {
 
 #[test]
 fn memory_with_http_clients_is_bounded() {
-    if cfg!(debug_assertions) {
-        return skip_test(test_name!(), "a debug build is larger; run with --release");
-    }
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
+        if cfg!(debug_assertions) {
+            return lab.skip("a debug build is larger; run with --release");
+        }
         lab.mount_fuses(30);
         let (daemon, address) =
             crate::http::start_with_http(lab, &["--timeout", "500ms", "--poll-interval", "500ms"]);

@@ -1,16 +1,16 @@
 //! A real rsyslogd receives the messages over all three transports, and again after its restart.
 
-use crate::common::{Lab, free_port, ms, run_isolated, skip_test, wait_until};
+use crate::common::{Lab, free_port, ms, run_isolated, wait_until};
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 #[test]
 fn rsyslogd_receives_messages_by_socket_udp_and_tcp() {
-    if !Path::new("/usr/sbin/rsyslogd").exists() {
-        return skip_test(test_name!(), "rsyslogd is not installed");
-    }
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
+        if !Path::new("/usr/sbin/rsyslogd").exists() {
+            return lab.skip("rsyslogd is not installed");
+        }
         let udp = UdpSocket::bind("127.0.0.1:0").and_then(|s| s.local_addr()).expect("a free port").port();
         let tcp = free_port();
         let (socket, log) = (lab.scratch_path("log"), lab.scratch_path("messages"));

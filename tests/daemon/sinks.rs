@@ -12,7 +12,7 @@ const CYCLES: usize = 300;
 
 #[test]
 fn unread_syslog_does_not_delay_detection() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse("a");
         let _unread = lab.bind_syslog();
         let daemon = lab.start_daemon(QUICK);
@@ -25,7 +25,7 @@ fn unread_syslog_does_not_delay_detection() {
 
 #[test]
 fn unread_stderr_does_not_delay_detection() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse("a");
         let syslog = lab.read_syslog();
         let (daemon, unread) = spawn_with_stderr_pipe(lab);
@@ -49,7 +49,7 @@ fn unread_stderr_does_not_delay_detection() {
 
 #[test]
 fn syslog_is_reconnected_after_a_restart() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let socket = lab.bind_syslog();
         let first = Lines::from_socket(socket.try_clone().expect("duplicate the socket"));
         let daemon = lab.start_daemon(&["--poll-interval", "500ms"]);
@@ -68,7 +68,7 @@ fn syslog_is_reconnected_after_a_restart() {
 
 #[test]
 fn missing_syslog_at_start_is_a_warning_and_retried() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let daemon = lab.start_daemon(&["--poll-interval", "500ms"]);
         daemon.wait_for_line("syslog (unix:", ms(1000));
         let syslog = lab.read_syslog();
@@ -79,7 +79,7 @@ fn missing_syslog_at_start_is_a_warning_and_retried() {
 
 #[test]
 fn closed_stderr_does_not_end_the_daemon() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse("a");
         let syslog = lab.read_syslog();
         let (daemon, stderr) = spawn_with_stderr_pipe(lab);

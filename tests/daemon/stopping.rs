@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 #[test]
 fn sigterm_and_sigint_stop_daemon_and_probers() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(5);
         for signal in [Signal::SIGTERM, Signal::SIGINT] {
             let daemon = lab.start_daemon(QUICK);
@@ -20,7 +20,7 @@ fn sigterm_and_sigint_stop_daemon_and_probers() {
 
 #[test]
 fn hung_mounts_do_not_delay_stop() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(20);
         lab.set_faults("mute", 0..20);
         let daemon = lab.start_daemon(QUICK);
@@ -31,7 +31,7 @@ fn hung_mounts_do_not_delay_stop() {
 
 #[test]
 fn first_run_in_progress_does_not_delay_stop() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(20);
         lab.fuse_server().freeze();
         let daemon = Daemon::spawn(lab.daemon_command(&["--timeout", "20"]));
@@ -44,7 +44,7 @@ fn first_run_in_progress_does_not_delay_stop() {
 
 #[test]
 fn probers_end_when_the_daemon_is_killed() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(5);
         let daemon = lab.start_daemon(QUICK);
         let children = daemon.process.descendants();

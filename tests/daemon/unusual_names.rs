@@ -19,7 +19,7 @@ const ODD: &[&[u8]] = &[
 
 #[test]
 fn unusual_names_are_logged_on_one_line() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let paths = odd_mounts(lab);
         let daemon = lab.start_daemon(QUICK);
         for path in &paths {
@@ -48,7 +48,7 @@ fn unusual_names_are_logged_on_one_line() {
 
 #[test]
 fn unusual_names_are_correct_in_check_output() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let paths = odd_mounts(lab);
         lab.set_fault("errno EIO", &paths[1]);
         let result = check(lab, &["--json"]);
@@ -71,7 +71,7 @@ fn unusual_names_are_correct_in_check_output() {
 
 #[test]
 fn mount_point_of_maximum_length_is_probed() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mut name = PathBuf::new();
         while lab.mount_point(&name).as_os_str().len() + 250 < 4095 {
             name.push("n".repeat(240));

@@ -198,7 +198,7 @@ fn many_failures_are_logged_in_few_lines() {
 
 #[test]
 fn many_runs_leak_no_descriptors_threads_or_processes() {
-    run_isolated(test_name!(), |_| {
+    run_isolated(|_| {
         let this_process = Process(std::process::id());
         let hooks = HookFixture::start(vec![hook("page", command(&["/bin/cat"]), LONG)]);
         let run = |n: usize| {

@@ -6,7 +6,7 @@ use mount_status_monitor::render::Priority;
 
 #[test]
 fn unkillable_commands_are_left_behind_and_bounded() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse("0");
         lab.set_fault("mute", &path);
         let path_text = path.to_str().expect("plain");
@@ -50,7 +50,7 @@ fn unkillable_commands_are_left_behind_and_bounded() {
 
 #[test]
 fn program_on_hung_storage_delays_no_other_hook() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         // The file system does not respond even to its first request, so the lookup of the program hangs.
         let path = lab.mount_fuse_with("0", "allow_other noinit");
         let program = path.join("program");

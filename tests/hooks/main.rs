@@ -6,7 +6,6 @@
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 #[path = "../common/mod.rs"]
-#[macro_use]
 #[allow(dead_code, unused_imports)] // other tests use the rest of it
 mod common;
 #[path = "../prometheus/fake.rs"]

@@ -1,6 +1,6 @@
 //! The sender of alerts and a real Alertmanager: alerts fire there for as long as their problem lasts.
 
-use crate::common::{Lab, free_port, ms, run_isolated, run_isolated_for, skip_test, wait_until};
+use crate::common::{Lab, free_port, ms, run_isolated, run_isolated_for, wait_until};
 use crate::fake::{Behaviour, FakeServer, Request};
 use crate::peer::{ALERTMANAGER, Peer, first_missing, start_alertmanager};
 use crate::{QUICK, with};
@@ -19,10 +19,10 @@ const LIMIT: Duration = Duration::from_secs(180);
 
 #[test]
 fn alert_fires_is_refreshed_and_resolved_in_alertmanager() {
-    if let Some(reason) = first_missing(&[ALERTMANAGER]) {
-        return skip_test(test_name!(), &reason);
-    }
-    run_isolated_for(LIMIT, test_name!(), |lab| {
+    run_isolated_for(LIMIT, |lab| {
+        if let Some(reason) = first_missing(&[ALERTMANAGER]) {
+            return lab.skip(&reason);
+        }
         let port = free_port();
         let alertmanager = start_alertmanager(lab, port);
         let sender = Sender::start(lab, port);
@@ -77,7 +77,7 @@ fn alert_fires_is_refreshed_and_resolved_in_alertmanager() {
 /// Failures from before the reload are sent too.
 #[test]
 fn alertmanager_added_by_reload_receives_current_alerts() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let dead = lab.mount_fuse("dead");
         let gone = lab.mount_point("gone");
         lab.set_fault("errno EIO", &dead);
@@ -101,10 +101,10 @@ fn alertmanager_added_by_reload_receives_current_alerts() {
 
 #[test]
 fn alertmanager_that_returns_gets_what_fires_by_then() {
-    if let Some(reason) = first_missing(&[ALERTMANAGER]) {
-        return skip_test(test_name!(), &reason);
-    }
-    run_isolated_for(LIMIT, test_name!(), |lab| {
+    run_isolated_for(LIMIT, |lab| {
+        if let Some(reason) = first_missing(&[ALERTMANAGER]) {
+            return lab.skip(&reason);
+        }
         let port = free_port();
         let sender = Sender::start(lab, port);
         sender.update(vec![dead("/mnt/x", Reason::Hung), dead("/mnt/y", Reason::Hung)]);

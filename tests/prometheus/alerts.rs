@@ -1,6 +1,6 @@
 //! End to end: a mount hangs, Prometheus fires the alert from `contrib/`, and Alertmanager receives it.
 
-use crate::common::{Lab, display_path, free_port, ms, run_isolated_for, skip_test};
+use crate::common::{Lab, display_path, free_port, ms, run_isolated_for};
 use crate::peer::{ALERTMANAGER, Peer, first_missing, start_alertmanager};
 use crate::{QUICK, QUICK_HANG, with};
 use std::time::Duration;
@@ -12,10 +12,10 @@ const ALERT_LIMIT: Duration = Duration::from_secs(40);
 #[test]
 fn hang_fires_the_alert_and_reaches_alertmanager() {
     let programs = ["prometheus", ALERTMANAGER, "prometheus-node-exporter"];
-    if let Some(reason) = first_missing(&programs) {
-        return skip_test(test_name!(), &reason);
-    }
-    run_isolated_for(Duration::from_secs(180), test_name!(), |lab| {
+    run_isolated_for(Duration::from_secs(180), |lab| {
+        if let Some(reason) = first_missing(&programs) {
+            return lab.skip(&reason);
+        }
         let mounts = lab.mount_fuses(3);
         let port = free_port();
         let daemon = lab.start_daemon(&with(QUICK, &["--listen-address", &format!("127.0.0.1:{port}")]));

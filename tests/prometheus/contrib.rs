@@ -1,6 +1,7 @@
 //! Validates `contrib/` with the tools of Prometheus, and its metric names against the program.
 
-use crate::common::{CommandOutput, ms, run_isolated, skip_test, utf8};
+use crate::common::isolation::skip_test;
+use crate::common::{CommandOutput, ms, run_isolated, utf8};
 use crate::peer::{first_missing, run};
 use mount_status_monitor::render::metrics::FAMILIES;
 use std::collections::BTreeSet;
@@ -24,10 +25,10 @@ fn may_be_absent(family: &str) -> bool {
 
 #[test]
 fn promtool_accepts_the_metrics() {
-    if let Some(reason) = first_missing(&["promtool"]) {
-        return skip_test(test_name!(), &reason);
-    }
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
+        if let Some(reason) = first_missing(&["promtool"]) {
+            return lab.skip(&reason);
+        }
         let mounts = lab.mount_fuses(3);
         lab.set_fault("errno ESTALE", &mounts[1]);
         let file = lab.scratch_path("m.prom");
@@ -53,7 +54,7 @@ fn promtool_accepts_the_metrics() {
 #[test]
 fn promtool_accepts_rules_and_configuration() {
     if let Some(reason) = first_missing(&["promtool"]) {
-        return skip_test(test_name!(), &reason);
+        return skip_test("contrib::promtool_accepts_rules_and_configuration", &reason);
     }
     for arguments in [
         ["check", "rules", "mount_status_monitor.rules.yml"],
@@ -68,7 +69,7 @@ fn promtool_accepts_rules_and_configuration() {
 #[test]
 fn amtool_accepts_the_configuration() {
     if let Some(reason) = first_missing(&["amtool"]) {
-        return skip_test(test_name!(), &reason);
+        return skip_test("contrib::amtool_accepts_the_configuration", &reason);
     }
     let (is_ok, output) = run("amtool", &["check-config", "alertmanager.yml"], &contrib("prometheus"), b"");
     assert!(is_ok && output.contains("SUCCESS"), "{output}");

@@ -1,6 +1,6 @@
 //! Pushing to a real push gateway.
 
-use crate::common::{Lab, free_port, ms, run_isolated, skip_test, utf8, wait_until};
+use crate::common::{Lab, free_port, ms, run_isolated, utf8, wait_until};
 use crate::peer::{Peer, first_missing, run};
 use crate::{QUICK, with};
 use std::path::PathBuf;
@@ -18,10 +18,10 @@ basic_auth_users:
 
 #[test]
 fn gateway_has_the_gauges_and_the_group_is_deleted_on_request() {
-    if let Some(reason) = first_missing(&[GATEWAY]) {
-        return skip_test(test_name!(), &reason);
-    }
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
+        if let Some(reason) = first_missing(&[GATEWAY]) {
+            return lab.skip(&reason);
+        }
         let mounts = lab.mount_fuses(3);
         lab.set_fault("errno EIO", &mounts[0]);
         let gateway = start(lab, &[]);
@@ -53,10 +53,10 @@ fn gateway_has_the_gauges_and_the_group_is_deleted_on_request() {
 
 #[test]
 fn gateway_with_private_ca_and_password_accepts_pushes() {
-    if let Some(reason) = first_missing(&[GATEWAY, "openssl"]) {
-        return skip_test(test_name!(), &reason);
-    }
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
+        if let Some(reason) = first_missing(&[GATEWAY, "openssl"]) {
+            return lab.skip(&reason);
+        }
         lab.mount_fuses(2);
         let authority = certificates(lab);
         let web = lab.write_file("web.yml", WEB_CONFIG);

@@ -10,7 +10,7 @@ const GROUP: &str = "/metrics/job/mount_status_monitor/instance";
 
 #[test]
 fn all_metrics_are_pushed_after_each_run() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(3);
         let fake = FakeServer::start(Behaviour::Accept);
         let user = lab.write_file("user", "me:secret\n");
@@ -38,7 +38,7 @@ fn all_metrics_are_pushed_after_each_run() {
 
 #[test]
 fn failure_and_recovery_are_pushed_within_a_second() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(3);
         let fake = FakeServer::start(Behaviour::Accept);
         let daemon = start_pushing(lab, &fake.address, &[]);
@@ -63,62 +63,68 @@ fn failure_and_recovery_are_pushed_within_a_second() {
 
 #[test]
 fn silent_gateway_does_not_delay_the_daemon() {
-    assert_no_delay(test_name!(), || FakeServer::start(Behaviour::Silent).address, None);
+    run_isolated(|lab| assert_no_delay(lab, &FakeServer::start(Behaviour::Silent).address, None));
 }
 
 #[test]
 fn slow_gateway_does_not_delay_the_daemon() {
-    assert_no_delay(test_name!(), || FakeServer::start(Behaviour::Slow(ms(5000))).address, None);
+    run_isolated(|lab| assert_no_delay(lab, &FakeServer::start(Behaviour::Slow(ms(5000))).address, None));
 }
 
 #[test]
 fn closed_port_does_not_delay_the_daemon() {
-    assert_no_delay(test_name!(), || format!("127.0.0.1:{}", free_port()), Some("Connection refused"));
-}
-
-#[test]
-fn unresolvable_gateway_does_not_delay_the_daemon() {
-    assert_no_delay(test_name!(), || "gateway.invalid:9091".into(), Some("http://gateway.invalid:9091/"));
-}
-
-#[test]
-fn rejected_push_does_not_delay_the_daemon() {
-    assert_no_delay(
-        test_name!(),
-        || FakeServer::start(Behaviour::Reject).address,
-        Some("400 Bad Request: not like this"),
-    );
-}
-
-#[test]
-fn redirect_is_a_failed_push() {
-    assert_no_delay(test_name!(), || FakeServer::start(Behaviour::Redirect).address, Some("302 Found"));
-}
-
-fn assert_no_delay(name: &str, address: impl Fn() -> String, message: Option<&str>) {
-    run_isolated(name, |lab| {
-        let mounts = lab.mount_fuses(3);
-        let daemon = start_pushing(lab, &address(), &["--push-delete-on-exit"]);
-        if let Some(message) = message {
-            let line = daemon.wait_for_line("Cannot push metrics to http://", ms(5000));
-            assert!(line.text.contains(message), "{}", line.text);
-        }
-        daemon.skip_earlier_lines();
-        lab.set_fault("mute", &mounts[0]);
-        daemon.wait_for_failure(&mounts[0], "hung", QUICK_HANG);
-        let runs = || daemon.stderr.all().iter().filter(|line| line.text.contains("Checked ")).count();
-        let before = runs();
-        pause(ms(4000));
-        assert!(runs() >= before + 3, "{} runs in 4 s\n{}", runs() - before, daemon.transcript());
-        let warnings = daemon.stderr.all().iter().filter(|l| l.text.contains("Cannot push")).count();
-        assert!(warnings <= 1, "{}", daemon.transcript());
-        daemon.stop();
+    run_isolated(|lab| {
+        assert_no_delay(lab, &format!("127.0.0.1:{}", free_port()), Some("Connection refused"));
     });
 }
 
 #[test]
+fn unresolvable_gateway_does_not_delay_the_daemon() {
+    run_isolated(|lab| {
+        assert_no_delay(lab, "gateway.invalid:9091", Some("http://gateway.invalid:9091/"));
+    });
+}
+
+#[test]
+fn rejected_push_does_not_delay_the_daemon() {
+    run_isolated(|lab| {
+        assert_no_delay(
+            lab,
+            &FakeServer::start(Behaviour::Reject).address,
+            Some("400 Bad Request: not like this"),
+        )
+    });
+}
+
+#[test]
+fn redirect_is_a_failed_push() {
+    run_isolated(|lab| {
+        assert_no_delay(lab, &FakeServer::start(Behaviour::Redirect).address, Some("302 Found"))
+    });
+}
+
+fn assert_no_delay(lab: &mut Lab, address: &str, message: Option<&str>) {
+    let mounts = lab.mount_fuses(3);
+    let daemon = start_pushing(lab, address, &["--push-delete-on-exit"]);
+    if let Some(message) = message {
+        let line = daemon.wait_for_line("Cannot push metrics to http://", ms(5000));
+        assert!(line.text.contains(message), "{}", line.text);
+    }
+    daemon.skip_earlier_lines();
+    lab.set_fault("mute", &mounts[0]);
+    daemon.wait_for_failure(&mounts[0], "hung", QUICK_HANG);
+    let runs = || daemon.stderr.all().iter().filter(|line| line.text.contains("Checked ")).count();
+    let before = runs();
+    pause(ms(4000));
+    assert!(runs() >= before + 3, "{} runs in 4 s\n{}", runs() - before, daemon.transcript());
+    let warnings = daemon.stderr.all().iter().filter(|l| l.text.contains("Cannot push")).count();
+    assert!(warnings <= 1, "{}", daemon.transcript());
+    daemon.stop();
+}
+
+#[test]
 fn recovered_gateway_is_logged_and_used() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(1);
         let fake = FakeServer::start(Behaviour::Reject);
         let daemon = start_pushing(lab, &fake.address, &[]);
@@ -140,7 +146,7 @@ fn recovered_gateway_is_logged_and_used() {
 /// Stopping cancels the pending push and still deletes the group.
 #[test]
 fn stop_during_a_push_deletes_the_group() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(1);
         let fake = FakeServer::start(Behaviour::Slow(ms(60_000)));
         let daemon = start_pushing(lab, &fake.address, &["--push-delete-on-exit"]);
@@ -154,7 +160,7 @@ fn stop_during_a_push_deletes_the_group() {
 
 #[test]
 fn export_threads_exist_only_when_configured() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(1);
         let daemon = lab.start_daemon(QUICK);
         assert_eq!(export_threads(&daemon), Vec::<String>::new());

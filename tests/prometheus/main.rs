@@ -4,7 +4,6 @@
 #![forbid(unsafe_code)]
 
 #[path = "../common/mod.rs"]
-#[macro_use]
 #[allow(dead_code, unused_imports)] // used by other test binaries
 mod common;
 

@@ -5,7 +5,7 @@ use crate::fake::{Behaviour, FakeServer};
 
 #[test]
 fn single_run_pushes_and_writes_once() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(3);
         lab.set_fault("errno EIO", &mounts[0]);
         let (fake, file) = (FakeServer::start(Behaviour::Accept), lab.scratch_path("m.prom"));
@@ -33,7 +33,7 @@ fn single_run_pushes_and_writes_once() {
 
 #[test]
 fn single_run_does_not_wait_for_the_gateway() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(3);
         for (address, message) in [
             (FakeServer::start(Behaviour::Silent).address, ": no response in time"),

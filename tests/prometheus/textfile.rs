@@ -1,7 +1,7 @@
 //! The textfile, and a real node_exporter that serves it.
 
 use crate::common::{
-    CommandOutput, Lab, display_path, free_port, ms, pause, run_isolated, skip_test, slack, utf8, wait_until,
+    CommandOutput, Lab, display_path, free_port, ms, pause, run_isolated, slack, utf8, wait_until,
 };
 use crate::peer::{Peer, first_missing};
 use crate::{QUICK, QUICK_HANG, with};
@@ -12,10 +12,10 @@ const EXPORTER: &str = "prometheus-node-exporter";
 
 #[test]
 fn node_exporter_serves_the_textfile() {
-    if let Some(reason) = first_missing(&[EXPORTER]) {
-        return skip_test(test_name!(), &reason);
-    }
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
+        if let Some(reason) = first_missing(&[EXPORTER]) {
+            return lab.skip(&reason);
+        }
         let mounts = lab.mount_fuses(3);
         let (directory, file) = create_directory(lab);
         let exporter = start_exporter(lab, &directory);
@@ -51,7 +51,7 @@ fn start_exporter(lab: &Lab, directory: &Path) -> Peer {
 
 #[test]
 fn textfile_is_replaced_atomically_and_world_readable() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(3);
         let (directory, file) = create_directory(lab);
         let mut command = std::process::Command::new("sh");
@@ -80,7 +80,7 @@ fn textfile_is_replaced_atomically_and_world_readable() {
 
 #[test]
 fn textfile_on_a_watched_mount_is_refused() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mount = lab.mount_fuse("a");
         lab.set_fault("mute", &mount);
         let file = mount.join("deep/m.prom");
@@ -98,7 +98,7 @@ fn textfile_on_a_watched_mount_is_refused() {
 
 #[test]
 fn mount_over_the_textfile_directory_stops_writing() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let directory = lab.mount_point("metrics");
         std::fs::create_dir(&directory).expect("create a directory");
         let file = directory.join("m.prom");
@@ -118,7 +118,7 @@ fn mount_over_the_textfile_directory_stops_writing() {
 
 #[test]
 fn missing_textfile_directory_is_logged_once_and_retried() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let directory = lab.scratch_path("later");
         let file = directory.join("mounts.txt");
         let daemon = lab.start_daemon(&with(QUICK, &["--textfile", utf8(&file)]));

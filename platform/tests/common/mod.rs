@@ -1,12 +1,12 @@
 //! Tests that mount, each in its own namespaces; where that is not possible they are skipped.
-#![allow(dead_code, unused_imports, unused_macros)] // no test binary uses all of it
+#![allow(dead_code, unused_imports)] // no test binary uses all of it
 
 #[path = "../../../tests/common/isolation.rs"]
 mod isolation;
 #[path = "../../../tests/common/process.rs"]
 mod process;
 
-use isolation::{DEFAULT_LIMIT, run_in_namespaces, skip_test};
+use isolation::{DEFAULT_LIMIT, run_in_namespaces, skip_test, test_name};
 use mio::event::Source;
 use mio::{Events, Interest, Poll, Token};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -29,8 +29,7 @@ static RUNNING: OnceLock<&str> = OnceLock::new();
 
 /// Runs `body`, a closure in the calling test, in new mount and process namespaces with an empty tmpfs.
 pub(crate) fn in_namespace<F: FnOnce(&Path)>(body: F) {
-    // The type is called `CRATE::TEST::{{closure}}`.
-    let name = std::any::type_name::<F>().rsplit("::").nth(1).expect("a closure of a function");
+    let name = test_name::<F>();
     run_in_namespaces(DEFAULT_LIMIT, name, false, |root| {
         RUNNING.get_or_init(|| name);
         tmpfs_on(root);

@@ -11,7 +11,7 @@ use std::process::Command;
 
 #[test]
 fn status_shows_what_the_daemon_knows() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(3);
         let (daemon, socket) = start_with_socket(lab);
         lab.set_fault("errno ESTALE", &mounts[1]);
@@ -40,7 +40,7 @@ fn status_shows_what_the_daemon_knows() {
 
 #[test]
 fn check_queries_the_daemon_unless_direct() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(3);
         let (daemon, socket) = start_with_socket(lab);
         // The daemon watches only the mounts of the lab; a direct check would find more.
@@ -69,7 +69,7 @@ fn check_queries_the_daemon_unless_direct() {
 
 #[test]
 fn unresponsive_daemon_does_not_delay_clients() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(1);
         let (daemon, socket) = start_with_socket(lab);
         daemon.send_signal(nix::sys::signal::Signal::SIGSTOP);
@@ -85,7 +85,7 @@ fn unresponsive_daemon_does_not_delay_clients() {
 
 #[test]
 fn watch_shows_events_as_they_happen() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(2);
         let (daemon, socket) = start_with_socket(lab);
         let (text, json) = (start_watch(&socket, &[]), start_watch(&socket, &["--json"]));
@@ -112,7 +112,7 @@ fn watch_shows_events_as_they_happen() {
 
 #[test]
 fn watch_works_without_a_daemon() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mut command = monitor_command();
         command.args(["watch", "--json", "--socket"]).arg(lab.scratch_path("no-daemon"));
         let watch = Daemon::spawn(command);

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 #[test]
 fn hang_is_streamed_at_once_and_events_can_be_resumed() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(2);
         let (daemon, address) = start_with_http(lab, QUICK);
         let lines = open_event_stream(address, "/api/v1/events");
@@ -45,7 +45,7 @@ fn hang_is_streamed_at_once_and_events_can_be_resumed() {
 
 #[test]
 fn snapshot_events_are_sent_on_request_only() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(1);
         let (daemon, address) = start_with_http(lab, QUICK);
         let plain = open_event_stream(address, "/api/v1/events");
@@ -61,7 +61,7 @@ fn snapshot_events_are_sent_on_request_only() {
 
 #[test]
 fn event_clients_are_limited_and_their_slots_reused() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(1);
         let (daemon, address) = start_with_http(lab, QUICK);
         let clients: Vec<std::net::TcpStream> = (0..64)

@@ -13,7 +13,7 @@ const SCRAPE: Duration = ms(500);
 
 #[test]
 fn ten_thousand_connections_do_not_delay_scrapes() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
         setrlimit(Resource::RLIMIT_NOFILE, hard.min(12_000), hard).expect("raise the soft limit");
         let mounts = lab.mount_fuses(2);
@@ -41,7 +41,7 @@ fn ten_thousand_connections_do_not_delay_scrapes() {
 
 #[test]
 fn slow_headers_time_out_and_do_not_delay_scrapes() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(2);
         let (daemon, address) = start_with_http(lab, QUICK);
         let start = Instant::now();
@@ -72,7 +72,7 @@ fn slow_headers_time_out_and_do_not_delay_scrapes() {
 
 #[test]
 fn malformed_requests_are_rejected() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(1);
         let (daemon, address) = start_with_http(lab, QUICK);
         let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(100_000));
@@ -103,7 +103,7 @@ fn malformed_requests_are_rejected() {
 /// Clients that send many requests and read no response.
 #[test]
 fn clients_that_do_not_read_do_not_delay_scrapes() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(200);
         let (daemon, address) = start_with_http(lab, QUICK);
         let not_reading: Vec<TcpStream> = (0..300)
@@ -126,7 +126,7 @@ fn clients_that_do_not_read_do_not_delay_scrapes() {
 
 #[test]
 fn lack_of_descriptors_does_not_make_the_listener_spin() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(1);
         let address = crate::common::free_address();
         let inner = lab.daemon_command(&["--listen-address", &address.to_string(), "--poll-interval", "60"]);

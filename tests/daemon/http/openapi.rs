@@ -7,7 +7,7 @@ use serde_json::Value;
 
 #[test]
 fn responses_match_the_openapi_document() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(4);
         lab.set_fault("errno ESTALE", &mounts[0]);
         let (daemon, address) = start_with_http(lab, QUICK);

@@ -2,7 +2,7 @@
 
 use super::browser::{self, Browser};
 use super::{PUBLISH_LIMIT, get, start_with_http};
-use crate::common::{display_path, ms, run_isolated, run_isolated_for, skip_test, slack, wait_until};
+use crate::common::{display_path, ms, run_isolated, run_isolated_for, slack, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ const BROWSER_LIMIT: Duration = Duration::from_secs(180);
 
 #[test]
 fn hang_appears_on_the_open_page() {
-    if !browser::is_installed() {
-        return skip_test(test_name!(), "needs chromium");
-    }
-    run_isolated_for(BROWSER_LIMIT, test_name!(), |lab| {
+    run_isolated_for(BROWSER_LIMIT, |lab| {
+        if !browser::is_installed() {
+            return lab.skip("needs chromium");
+        }
         let mounts = lab.mount_fuses(3);
         let odd = lab.mount_fuse_with("<img src=x onerror=alert(1)>", "allow_other");
         let (daemon, address) = start_with_http(lab, QUICK);
@@ -67,10 +67,10 @@ fn hang_appears_on_the_open_page() {
 
 #[test]
 fn page_works_without_javascript() {
-    if !browser::is_installed() {
-        return skip_test(test_name!(), "needs chromium");
-    }
-    run_isolated_for(BROWSER_LIMIT, test_name!(), |lab| {
+    run_isolated_for(BROWSER_LIMIT, |lab| {
+        if !browser::is_installed() {
+            return lab.skip("needs chromium");
+        }
         let mounts = lab.mount_fuses(3);
         lab.set_fault("errno ESTALE", &mounts[2]);
         let (daemon, address) = start_with_http(lab, QUICK);
@@ -90,10 +90,10 @@ fn page_works_without_javascript() {
 
 #[test]
 fn two_thousand_mounts_are_paged() {
-    if !browser::is_installed() {
-        return skip_test(test_name!(), "needs chromium");
-    }
-    run_isolated_for(BROWSER_LIMIT, test_name!(), |lab| {
+    run_isolated_for(BROWSER_LIMIT, |lab| {
+        if !browser::is_installed() {
+            return lab.skip("needs chromium");
+        }
         let mounts = lab.mount_fuses(2000);
         let (daemon, address) = start_with_http(lab, &["--poll-interval", "2"]);
         let page = get(address, "/");
@@ -117,7 +117,7 @@ fn two_thousand_mounts_are_paged() {
 
 #[test]
 fn page_runs_no_other_script() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuse_with("<script>alert(1)", "allow_other");
         let (daemon, address) = start_with_http(lab, QUICK);
         let page = get(address, "/?q=%22%3E%3Cscript%3E");

@@ -9,7 +9,7 @@ use std::net::TcpListener;
 
 #[test]
 fn every_route_has_its_status_type_and_content() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(3);
         let (daemon, address) = start_with_http(lab, QUICK);
         for (target, status, kind, text) in [
@@ -55,7 +55,7 @@ fn every_route_has_its_status_type_and_content() {
 
 #[test]
 fn stranded_prober_is_published_at_once() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let path = lab.mount_fuse("a");
         lab.set_fault("mute", &path);
         // The next run, which would also publish it, is a minute away.
@@ -69,7 +69,7 @@ fn stranded_prober_is_published_at_once() {
 
 #[test]
 fn other_methods_and_bodies_are_rejected() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(1);
         let (daemon, address) = start_with_http(lab, QUICK);
         let head = send(address, "HEAD /-/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -87,7 +87,7 @@ fn other_methods_and_bodies_are_rejected() {
 
 #[test]
 fn responses_are_compressed_on_request() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(3);
         let (daemon, address) = start_with_http(lab, &["--poll-interval", "60"]);
         for target in ["/metrics", "/api/v1/mounts"] {
@@ -109,7 +109,7 @@ fn responses_are_compressed_on_request() {
 
 #[test]
 fn hang_and_recovery_are_published() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(3);
         let (daemon, address) = start_with_http(lab, QUICK);
         lab.set_fault("mute", &mounts[1]);
@@ -130,7 +130,7 @@ fn hang_and_recovery_are_published() {
 
 #[test]
 fn not_ready_before_the_first_run_is_complete() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let mounts = lab.mount_fuses(2);
         lab.set_fault("mute", &mounts[0]);
         let address = crate::common::free_address();
@@ -147,7 +147,7 @@ fn not_ready_before_the_first_run_is_complete() {
 
 #[test]
 fn port_in_use_is_a_warning_and_retried() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(1);
         let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = taken.local_addr().expect("the socket is bound").to_string();
@@ -172,7 +172,7 @@ const THREADS_WITHOUT_HTTP: usize = 5;
 
 #[test]
 fn http_thread_exists_only_with_a_listener() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(1);
         let daemon = lab.start_daemon(&["--listen-address", "off", "--socket", "off"]);
         let before = daemon.process.thread_count();
@@ -186,7 +186,7 @@ fn http_thread_exists_only_with_a_listener() {
 
 #[test]
 fn idle_http_server_does_not_wake_up() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(5);
         let _read = lab.read_syslog();
         let (daemon, address) = start_with_http(lab, &["--poll-interval", "20"]);

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 
 #[test]
 fn socket_exists_while_the_daemon_runs() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(2);
         let path = lab.scratch_path("socket");
         let daemon = lab.start_daemon(&["--socket", utf8(&path)]);
@@ -23,7 +23,7 @@ fn socket_exists_while_the_daemon_runs() {
 
 #[test]
 fn stale_socket_is_replaced() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(1);
         let path = lab.scratch_path("socket");
         drop(UnixListener::bind(&path).expect("bind a socket"));
@@ -38,7 +38,7 @@ fn stale_socket_is_replaced() {
 
 #[test]
 fn foreign_files_and_sockets_are_kept() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         lab.mount_fuses(1);
         let (taken, file) = (lab.scratch_path("socket"), lab.scratch_path("file"));
         let _listener = UnixListener::bind(&taken).expect("bind a socket");

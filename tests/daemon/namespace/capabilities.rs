@@ -25,7 +25,7 @@ fn daemonset_has_exactly_the_required_capabilities() {
 
 #[test]
 fn three_capabilities_suffice() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let inner = lab.mount_fuse("a");
         let container = Container::with(lab, &[&inner]);
         let daemon = Daemon::start(with_capabilities(&NEEDED, &container.command(lab, QUICK)));
@@ -41,7 +41,7 @@ fn three_capabilities_suffice() {
 
 #[test]
 fn missing_capability_is_named_in_the_error() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let container = Container::with(lab, &[]);
         for missing in NEEDED {
             let left: Vec<&str> = NEEDED.into_iter().filter(|name| *name != missing).collect();
@@ -60,7 +60,7 @@ fn missing_capability_is_named_in_the_error() {
 
 #[test]
 fn setuid_and_setgid_allow_probing_users_fuse_mounts() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let inner = lab.mount_fuse_with("a", "owner=1000");
         let container = Container::with(lab, &[&inner]);
         let command = container.command(lab, &["--once-only", "--timeout", "5"]);
@@ -76,7 +76,7 @@ fn setuid_and_setgid_allow_probing_users_fuse_mounts() {
 
 #[test]
 fn dac_read_search_allows_probing_in_closed_directories() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let container = Container::with(lab, &[]);
         let closed = container.mount_point(7);
         let inside = closed.join("x");
@@ -98,7 +98,7 @@ fn dac_read_search_allows_probing_in_closed_directories() {
 
 #[test]
 fn file_that_is_no_mount_namespace_is_a_usage_error() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let container = Container::with(lab, &[]);
         let link = lab.scratch_path("link");
         std::os::unix::fs::symlink(container.file(), &link).expect("create a link");

@@ -25,7 +25,7 @@ fn connection(mount: &Path) -> PathBuf {
 
 #[test]
 fn end_of_the_container_ends_the_daemon_at_once() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let inner = lab.mount_fuse("a");
         let connection = connection(&inner);
         let container = Container::with(lab, &[&inner]);
@@ -46,7 +46,7 @@ fn end_of_the_container_ends_the_daemon_at_once() {
 
 #[test]
 fn stranded_prober_does_not_delay_the_end_of_the_namespace() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let inner = lab.mount_fuse("a");
         let container = Container::with(lab, &[&inner]);
         let daemon = container.daemon(lab, QUICK);
@@ -61,7 +61,7 @@ fn stranded_prober_does_not_delay_the_end_of_the_namespace() {
 
 #[test]
 fn process_that_leaves_its_namespace_ends_the_daemon() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         // When stdin is closed, the process moves to another mount namespace.
         let mut process = Command::new("unshare")
             .args(["--mount", "--", "sh", "-c", "echo ready; read line; exec unshare --mount sleep 600"])
@@ -104,7 +104,7 @@ fn mounted_on(lab: &Lab, mount: &Path, file: &Path) -> Container {
 
 #[test]
 fn namespace_file_ends_with_its_bind_mount() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let inner = lab.mount_fuse("a");
         let connection = connection(&inner);
         let file = lab.write_file("namespace", "");
@@ -130,7 +130,7 @@ fn namespace_file_ends_with_its_bind_mount() {
 
 #[test]
 fn single_run_fails_when_the_namespace_ends() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let inner = lab.mount_fuse("a");
         let container = Container::with(lab, &[&inner]);
         lab.set_fault("mute", &inner);
@@ -157,7 +157,7 @@ fn single_run_fails_when_the_namespace_ends() {
 
 #[test]
 fn namespace_that_has_ended_is_a_usage_error() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let container = Container::with(lab, &[]);
         let command = container.command(lab, &["--once-only", "--syslog", "off"]);
         let file = container.file();

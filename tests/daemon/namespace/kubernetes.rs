@@ -87,7 +87,7 @@ fn daemonset_watches_storage_types_only() {
 /// Uses the arguments of the manifest, with another namespace, port and socket.
 #[test]
 fn daemonset_arguments_and_capabilities_watch_the_node() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let inner = lab.mount_fuse("a");
         let node = Container::with(lab, &[&inner]);
         let address = free_address();

@@ -6,13 +6,13 @@ mod end;
 mod kubernetes;
 mod oci;
 
-use crate::common::{CommandOutput, display_path, ms, run_isolated, skip_test, wait_until};
+use crate::common::{CommandOutput, display_path, ms, run_isolated, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use container::Container;
 
 #[test]
 fn hang_in_another_namespace_is_logged() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let inner = lab.mount_fuse("a");
         let container = Container::with(lab, &[&inner]);
         let path = container.mount_point(0);
@@ -42,7 +42,7 @@ fn hang_in_another_namespace_is_logged() {
 
 #[test]
 fn only_changes_of_the_watched_namespace_are_logged() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let container = Container::with(lab, &[]);
         let daemon = container.daemon(lab, &["--timeout", "500ms", "--poll-interval", "60"]);
         daemon.wait_for_line("Checked 0 mounts; 0 are dead", ms(2000));
@@ -63,10 +63,10 @@ fn only_changes_of_the_watched_namespace_are_logged() {
 
 #[test]
 fn immediate_remount_is_detected_as_a_new_mount() {
-    if !has_namespace_ids() {
-        return skip_test(test_name!(), "before Linux 6.11 a mount of another namespace has no unique id");
-    }
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
+        if !has_namespace_ids() {
+            return lab.skip("before Linux 6.11 a mount of another namespace has no unique id");
+        }
         let container = Container::with(lab, &[]);
         let daemon = container.daemon(lab, &["--poll-interval", "60"]);
         let path = display_path(&container.mount_point(7));
@@ -82,7 +82,7 @@ fn immediate_remount_is_detected_as_a_new_mount() {
 
 #[test]
 fn fuse_mount_in_another_namespace_is_probed_as_its_owner() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let inner = lab.mount_fuse_with("a", "owner=1000");
         let container = Container::with(lab, &[&inner]);
         let daemon = container.daemon(lab, QUICK);
@@ -96,7 +96,7 @@ fn fuse_mount_in_another_namespace_is_probed_as_its_owner() {
 
 #[test]
 fn namespace_of_a_chrooted_process_is_watched_as_a_whole() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let container = Container::with(lab, &[]);
         let root = container.mount_point(7);
         container.run(&["mkdir", &display_path(&root)]);
@@ -115,7 +115,7 @@ fn namespace_of_a_chrooted_process_is_watched_as_a_whole() {
 
 #[test]
 fn single_run_and_check_work_in_another_namespace() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let inner = [lab.mount_fuse("a"), lab.mount_fuse("b")];
         let container = Container::with(lab, &[&inner[0], &inner[1]]);
         lab.set_fault("mute", &inner[1]);
@@ -158,7 +158,7 @@ fn has_namespace_ids() -> bool {
 
 #[test]
 fn textfile_path_is_resolved_in_the_own_namespace() {
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
         let inner = lab.mount_fuse("a");
         let container = Container::with(lab, &[&inner]);
         // A local directory here, a FUSE mount in the container.

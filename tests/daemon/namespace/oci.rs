@@ -3,7 +3,7 @@
 
 use super::Container;
 use super::kubernetes::{container, required_capabilities, words};
-use crate::common::{Daemon, Lab, free_address, ms, run_isolated, skip_test, wait_until};
+use crate::common::{Daemon, Lab, free_address, ms, run_isolated, wait_until};
 use crate::http::get;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -15,10 +15,10 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_mount_status_monitor");
 
 #[test]
 fn runc_container_watches_the_node() {
-    if Command::new("runc").arg("--version").stdout(Stdio::null()).status().is_err() {
-        return skip_test(test_name!(), "needs runc(8)");
-    }
-    run_isolated(test_name!(), |lab| {
+    run_isolated(|lab| {
+        if Command::new("runc").arg("--version").stdout(Stdio::null()).status().is_err() {
+            return lab.skip("needs runc(8)");
+        }
         let inner = lab.mount_fuse("a");
         let node = Container::with(lab, &[&inner]);
         let address = free_address();
