@@ -196,8 +196,8 @@ fn each_mistake_is_one_line_that_says_what_to_do() {
         ("check --no-such", "monitor: unknown option --no-such; see --help"),
         ("check --json --nagios", "MOUNTS UNKNOWN - --json cannot be used with --nagios"),
         ("check --nagios --timeout x", "MOUNTS UNKNOWN - --timeout: write a number of seconds"),
-        ("diagnose", "<MOUNTPOINT> is missing; see --help"),
-        ("completions tcsh", "invalid value 'tcsh' for <SHELL>: use bash, "),
+        ("diagnose", "monitor: MOUNTPOINT is missing; see --help"),
+        ("completions tcsh", "invalid value 'tcsh' for SHELL: use one of bash, "),
         ("--timeout 3 check", "write the options after the command: '--timeout <TIME>' is before 'check'"),
     ] {
         let exit = parsed(line).unwrap_err();

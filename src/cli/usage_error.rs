@@ -34,6 +34,8 @@ pub(super) fn exit(problems: &[String], arguments: &[OsString]) -> Exit {
 fn message(error: &clap::Error, arguments: &[OsString]) -> String {
     let context = |kind| context(error, kind);
     let argument = context(ContextKind::InvalidArg).unwrap_or_default();
+    let name =
+        if argument.starts_with('-') { &argument } else { argument.trim_matches(['<', '>', '[', ']', '.']) };
     let first = arguments.get(1).and_then(|word| word.to_str());
     match error.kind() {
         ErrorKind::UnknownArgument if argument.starts_with('-') => {
@@ -46,10 +48,10 @@ fn message(error: &clap::Error, arguments: &[OsString]) -> String {
         }
         ErrorKind::InvalidValue => match context(ContextKind::InvalidValue).filter(|value| !value.is_empty())
         {
-            None => format!("{argument} needs a value"),
+            None => format!("{name} needs a value"),
             Some(value) => {
                 let valid = context(ContextKind::ValidValue).unwrap_or_default();
-                format!("invalid value '{value}' for {argument}: use {valid}")
+                format!("invalid value '{value}' for {name}: use one of {valid}")
             }
         },
         ErrorKind::TooManyValues => format!("{argument} takes no value"),
@@ -65,7 +67,7 @@ fn message(error: &clap::Error, arguments: &[OsString]) -> String {
                 None => format!("{argument} cannot be used with {prior}"),
             }
         }
-        ErrorKind::MissingRequiredArgument => format!("{argument} is missing; see --help"),
+        ErrorKind::MissingRequiredArgument => format!("{name} is missing; see --help"),
         kind => format!("{kind}; see --help"),
     }
 }
