@@ -208,7 +208,7 @@ fn stderr_without_reads_does_not_block() {
     let (reader, writer) = std::io::pipe().unwrap();
     let output = StderrWriter::to_file(OwnedFd::from(writer).into(), LogFormat::Text);
     let sink = Sink::start("stderr", output).unwrap();
-    let reporter = Reporter::over(vec![(sink, Priority::Info)]);
+    let reporter = Reporter::with_sinks(vec![(sink, Priority::Info)]);
     flood(&reporter);
     let started = Instant::now();
     assert!(!reporter.close(Duration::from_millis(50)), "the sink still blocks");
@@ -225,7 +225,7 @@ fn messages_to_closed_stderr_are_counted_as_dropped() {
     drop(reader);
     let sink =
         Sink::start("stderr", StderrWriter::to_file(OwnedFd::from(writer).into(), LogFormat::Text)).unwrap();
-    let reporter = Reporter::over(vec![(sink.clone(), Priority::Info)]);
+    let reporter = Reporter::with_sinks(vec![(sink.clone(), Priority::Info)]);
     log_line(&reporter, "one");
     log_line(&reporter, "two");
     assert!(reporter.close(TIMEOUT));
@@ -236,7 +236,7 @@ fn messages_to_closed_stderr_are_counted_as_dropped() {
 fn messages_above_the_rate_are_dropped_and_reported() {
     let (sender, written) = channel();
     let sink = Sink::start("test", Forward(sender)).unwrap();
-    let reporter = Reporter::over(vec![(sink.clone(), Priority::Info)]);
+    let reporter = Reporter::with_sinks(vec![(sink.clone(), Priority::Info)]);
     let now = SystemTime::now();
     let mut offered = 0;
     while sink.written_total() + sink.dropped_total() < 25_000 {
@@ -258,7 +258,7 @@ fn messages_above_the_rate_are_dropped_and_reported() {
 fn sink_receives_only_its_level() {
     let (sender, written) = channel();
     let sink = Sink::start("test", Forward(sender)).unwrap();
-    let reporter = Reporter::over(vec![(sink, Priority::Notice)]);
+    let reporter = Reporter::with_sinks(vec![(sink, Priority::Notice)]);
     for priority in Priority::ALL {
         reporter.notice(SystemTime::now(), priority, priority.as_str());
     }
@@ -275,7 +275,7 @@ fn failing_sink_does_not_delay_the_close() {
         }
     }
     let sink = Sink::start("broken", Broken).unwrap();
-    let reporter = Reporter::over(vec![(sink.clone(), Priority::Info)]);
+    let reporter = Reporter::with_sinks(vec![(sink.clone(), Priority::Info)]);
     log_line(&reporter, "one");
     log_line(&reporter, "two");
     let started = Instant::now();
@@ -297,7 +297,7 @@ fn syslog(target: SyslogTarget) -> (Reporter, Receiver<(Priority, String)>) {
     let (sender, logged) = channel();
     let log = Arc::new(move |priority, text: &str| drop(sender.send((priority, text.to_owned()))));
     let output = SyslogWriter::new(SyslogSettings::new(target, Facility::LOG_DAEMON), log);
-    (Reporter::over(vec![(Sink::start("syslog", output).unwrap(), Priority::Info)]), logged)
+    (Reporter::with_sinks(vec![(Sink::start("syslog", output).unwrap(), Priority::Info)]), logged)
 }
 
 fn log_line(reporter: &Reporter, text: &str) {

@@ -6,7 +6,7 @@ use crate::config::{CheckConfig, CheckOutput, Config, NO_MOUNT_LEFT, select};
 use crate::daemon::{Daemon, EventHandler, Options, RunMode, RunResult};
 use crate::monitor::{Expected, Status, Time};
 use crate::output::Report;
-use crate::render::{PROCESS_NAME, Priority, StatusSummary, json, nagios, table};
+use crate::render::{PROCESS_NAME, Priority, json, nagios, table};
 use platform::{MountKey, MountNamespace};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -123,5 +123,5 @@ fn print_result(output: CheckOutput, result: &RunResult) -> anyhow::Result<u8> {
         }
         CheckOutput::Table => print(&table::table(status, at, terminal::style()))?,
     }
-    Ok(StatusSummary::of(status).exit_status())
+    Ok(result.exit_status())
 }

@@ -5,7 +5,7 @@ use crate::cli::USAGE_ERROR;
 use crate::config::{Config, ConfigReloader, ConfigSource};
 use crate::daemon::{Daemon, EventHandler, Options, RunMode, RunResult};
 use crate::output::{Dispatcher, Outputs, Report, Reporter};
-use crate::render::{Priority, StatusSummary, table};
+use crate::render::{Priority, table};
 use anyhow::Context as _;
 use platform::MountNamespace;
 use platform::service::ServiceManager;
@@ -123,7 +123,7 @@ fn watch(
 }
 
 fn once_status(ended: &RunResult) -> u8 {
-    match StatusSummary::of(&ended.snapshot.status).exit_status() {
+    match ended.exit_status() {
         0 if ended.interrupted => USAGE_ERROR,
         status => status,
     }

@@ -81,8 +81,8 @@ pub struct Daemon<'a> {
     namespace: NamespaceWatch,
     /// The monitor's, at the end of the last turn.
     health_revision: u64,
-    /// The first run is complete.
-    has_run: bool,
+    /// Mounts that the last run could not judge; `None` before the first run is complete.
+    unjudged: Option<usize>,
     interrupted: bool,
     namespace_ended: bool,
     stall_logged_at: Option<Time>,
@@ -142,7 +142,7 @@ impl<'a> Daemon<'a> {
             reloader: None,
             namespace,
             health_revision: 0,
-            has_run: false,
+            unjudged: None,
             interrupted: false,
             namespace_ended: false,
             stall_logged_at: None,
@@ -215,14 +215,15 @@ impl<'a> Daemon<'a> {
     fn is_done(&self, mode: &RunMode<'_>) -> bool {
         match mode {
             RunMode::Watch => false,
-            RunMode::Once(_) => self.has_run,
-            RunMode::Explain => self.has_run && !self.monitor.is_collecting(),
+            RunMode::Once(_) => self.unjudged.is_some(),
+            RunMode::Explain => self.unjudged.is_some() && !self.monitor.is_collecting(),
         }
     }
 
     fn finish(mut self, now: Time) -> RunResult {
         let result = RunResult {
             snapshot: self.snapshot(now),
+            unjudged: self.unjudged.unwrap_or(0),
             interrupted: self.interrupted,
             namespace_ended: self.namespace_ended,
         };
@@ -299,8 +300,8 @@ impl<'a> Daemon<'a> {
             }
             Effect::Report(event) => {
                 self.mark_changed();
-                if let Event::Run { .. } = event {
-                    self.has_run = true;
+                if let Event::Run { unjudged, .. } = event {
+                    self.unjudged = Some(unjudged);
                     self.snapshot_throttle.mark_changed_now(now); // what readers wait for
                     self.namespace.schedule_check(now); // for kernels that do not signal its end
                 }

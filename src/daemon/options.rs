@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::monitor::{MonitorConfig, ProbeSettings, Status, Time};
 use crate::output::{Outputs, Report};
-use crate::render::Snapshot;
+use crate::render::{Snapshot, StatusSummary};
 use platform::MountNamespace;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -75,8 +75,19 @@ pub enum RunMode<'a> {
 
 pub struct RunResult {
     pub snapshot: Arc<Snapshot>,
+    /// Mounts that the last run could not judge. Those that appeared during the run are pending, but none of them.
+    pub(super) unjudged: usize,
     /// Ended by a signal.
     pub interrupted: bool,
     /// The watched mount namespace has ended.
     pub namespace_ended: bool,
+}
+
+impl RunResult {
+    /// As [`StatusSummary::exit_status`].
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        let summary = StatusSummary::of(&self.snapshot.status);
+        StatusSummary { pending: self.unjudged, ..summary }.exit_status()
+    }
 }

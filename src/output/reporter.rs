@@ -101,9 +101,9 @@ impl Reporter {
         }
     }
 
-    /// A reporter with these sinks, each with the least important priority that it gets.
+    /// Each sink with the least important priority that it gets.
     #[must_use]
-    pub fn over(sinks: Vec<(Sink, Priority)>) -> Reporter {
+    pub fn with_sinks(sinks: Vec<(Sink, Priority)>) -> Reporter {
         let sinks = sinks.into_iter().map(|(sink, level)| (sink, Level::new(Some(level)))).collect();
         Reporter { sinks, format: None, syslog: None }
     }
