@@ -1,12 +1,14 @@
 //! The target and the outcome of a probe, as plain data.
 
 use crate::{Errno, FsKind, Mount, MountKey};
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Everything that a probe needs to know about its mount.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Target {
     /// The mount point.
+    #[serde(with = "path_bytes")]
     pub path: PathBuf,
     pub kind: FsKind,
     /// The identity that the path must lead to.
@@ -30,8 +32,24 @@ impl Target {
     }
 }
 
+/// Serializes a path as bytes: serde has only UTF-8 paths.
+mod path_bytes {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::{Path, PathBuf};
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(path.as_os_str().as_bytes())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        <&[u8]>::deserialize(deserializer).map(|bytes| OsStr::from_bytes(bytes).into())
+    }
+}
+
 /// A system call of a probe, in the order in which they are made.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Call {
     /// `statx(AT_STATX_DONT_SYNC)` for the mount id; Linux only.
     Identify,
@@ -52,7 +70,7 @@ impl Call {
 }
 
 /// The response of `statfs`, in blocks of `block_size` bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct Usage {
     pub block_size: u64,
     pub blocks: u64,
@@ -78,7 +96,7 @@ impl Usage {
 }
 
 /// How a probe ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ProbeOutcome {
     Alive(Usage),
     Failed {

@@ -2,11 +2,12 @@
 
 use super::ProbeId;
 use super::pool::ProberClass;
-use super::wire;
+use super::wire::Request;
 use crate::children::child::ChildHandle;
 use crate::children::codec::PacketQueue;
 use crate::monitor::Time;
 use platform::Target;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -70,19 +71,19 @@ impl ProberHandle {
     }
 
     pub(super) fn probe(&mut self, probe: ProbeId, target: &Target) {
-        wire::encode_probe(self.process.outgoing.packet_with_room(wire::MAX_REQUEST), probe, target);
+        self.process.outgoing.push(&Request::Probe(probe, Cow::Borrowed(target)));
         self.held += 1;
     }
 
     /// Requests what has become of a probe. The deadline is set when the request is sent.
     pub(super) fn confirm(&mut self, probe: ProbeId) {
-        wire::encode_confirm(self.process.outgoing.packet_with_room(wire::MAX_REQUEST), probe);
+        self.process.outgoing.push(&Request::Confirm(probe));
         self.new_confirms.push(probe);
     }
 
     /// Requests the position of a probe, without a deadline.
     pub(super) fn locate(&mut self, probe: ProbeId) {
-        wire::encode_locate(self.process.outgoing.packet_with_room(wire::MAX_REQUEST), probe);
+        self.process.outgoing.push(&Request::Locate(probe));
     }
 
     /// Sets the deadline of the new confirmations and returns their probes.

@@ -1,29 +1,20 @@
-//! The messages between the daemon and a prober: a tag, then its fields.
+//! The messages between the daemon and a prober.
 
 use super::ProbeId;
-use crate::children::codec::{
-    Decoder, Malformed, decode_messages, encode_bytes, encode_choice, encode_duration, encode_u32, encode_u64,
-};
-use platform::process::MAX_PACKET;
-use platform::{Call, Errno, FsKind, MountKey, ProbeOutcome, Target, Usage};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use platform::{Call, Errno, ProbeOutcome, Target};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// `PATH_MAX` of Linux with its NUL: no system call takes a longer path.
 pub(super) const MAX_PATH: usize = 4096;
-/// Upper bound of a request's size: a probe with the longest path.
-pub(super) const MAX_REQUEST: usize = MAX_PATH + 64;
 /// Upper bound of a reply's size.
 pub(super) const MAX_REPLY: usize = 128;
 
-const _: () = assert!(MAX_REQUEST < MAX_PACKET && MAX_REPLY < MAX_PACKET);
-
 /// From the daemon.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Request {
-    Probe(ProbeId, Target),
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) enum Request<'a> {
+    Probe(ProbeId, Cow<'a, Target>),
     /// Report what has become of this probe: `Stuck` or `NotStarted`, or nothing if a response was sent.
     Confirm(ProbeId),
     /// Report the thread of this probe: `Stuck`, or nothing if no thread works on it.
@@ -31,7 +22,7 @@ pub(super) enum Request {
 }
 
 /// From a prober.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
     /// The prober is ready.
     Ready,
@@ -53,172 +44,107 @@ pub(super) enum Reply {
     ThreadsFailed(Errno),
 }
 
-mod tag {
-    pub(super) const PROBE: u8 = 1;
-    pub(super) const CONFIRM: u8 = 2;
-    pub(super) const LOCATE: u8 = 3;
-    pub(super) const READY: u8 = 65;
-    pub(super) const ALIVE: u8 = 66;
-    pub(super) const FAILED: u8 = 67;
-    pub(super) const WRONG_MOUNT: u8 = 68;
-    pub(super) const STUCK: u8 = 69;
-    pub(super) const NOT_STARTED: u8 = 70;
-    pub(super) const THREADS_FAILED: u8 = 71;
-}
-
-const FLAGS: [bool; 2] = [false, true];
-const CALLS: [Call; 3] = [Call::Identify, Call::Statx, Call::Statfs];
-const KINDS: [FsKind; 4] = [FsKind::Network, FsKind::Fuse, FsKind::Autofs, FsKind::Local];
-
-/// The path must be shorter than [`MAX_PATH`].
-pub(super) fn encode_probe(packet: &mut Vec<u8>, probe: ProbeId, target: &Target) {
-    let path = target.path.as_os_str().as_bytes();
-    debug_assert!(path.len() < MAX_PATH);
-    packet.push(tag::PROBE);
-    encode_u64(packet, probe.0);
-    encode_choice(packet, &KINDS, &target.kind);
-    encode_u64(packet, target.key.0);
-    encode_u32(packet, target.id);
-    encode_choice(packet, &FLAGS, &target.owner.is_some());
-    let (uid, gid) = target.owner.unwrap_or_default();
-    encode_u32(packet, uid);
-    encode_u32(packet, gid);
-    encode_bytes(packet, path);
-}
-
-pub(super) fn encode_confirm(packet: &mut Vec<u8>, probe: ProbeId) {
-    packet.push(tag::CONFIRM);
-    encode_u64(packet, probe.0);
-}
-
-pub(super) fn encode_locate(packet: &mut Vec<u8>, probe: ProbeId) {
-    packet.push(tag::LOCATE);
-    encode_u64(packet, probe.0);
-}
-
-pub(super) fn encode_reply(packet: &mut Vec<u8>, reply: &Reply) {
-    match *reply {
-        Reply::Ready => packet.push(tag::READY),
-        Reply::Response { probe, outcome, took } => {
-            packet.push(match outcome {
-                ProbeOutcome::Alive(_) => tag::ALIVE,
-                ProbeOutcome::Failed { .. } => tag::FAILED,
-                ProbeOutcome::WrongMount => tag::WRONG_MOUNT,
-            });
-            encode_u64(packet, probe.0);
-            encode_duration(packet, took);
-            match outcome {
-                ProbeOutcome::Alive(usage) => encode_usage(packet, &usage),
-                ProbeOutcome::Failed { call, errno } => {
-                    encode_choice(packet, &CALLS, &call);
-                    encode_errno(packet, errno);
-                }
-                ProbeOutcome::WrongMount => {}
-            }
-        }
-        Reply::Stuck { probe, call, elapsed, tid } => {
-            packet.push(tag::STUCK);
-            encode_u64(packet, probe.0);
-            encode_choice(packet, &CALLS, &call);
-            encode_duration(packet, elapsed);
-            encode_u32(packet, tid);
-        }
-        Reply::NotStarted(probe) => {
-            packet.push(tag::NOT_STARTED);
-            encode_u64(packet, probe.0);
-        }
-        Reply::ThreadsFailed(errno) => {
-            packet.push(tag::THREADS_FAILED);
-            encode_errno(packet, errno);
-        }
-    }
-}
-
-fn encode_errno(packet: &mut Vec<u8>, errno: Errno) {
-    encode_u32(packet, errno.0.cast_unsigned());
-}
-
-fn encode_usage(packet: &mut Vec<u8>, usage: &Usage) {
-    let Usage { block_size, blocks, free, available, files, files_free, read_only } = *usage;
-    for number in [block_size, blocks, free, available, files, files_free] {
-        encode_u64(packet, number);
-    }
-    encode_choice(packet, &FLAGS, &read_only);
-}
-
-pub(super) fn decode_requests(packet: &[u8]) -> impl Iterator<Item = Result<Request, Malformed>> {
-    decode_messages(packet, decode_request)
-}
-
-pub(super) fn decode_replies(packet: &[u8]) -> impl Iterator<Item = Result<Reply, Malformed>> {
-    decode_messages(packet, decode_reply)
-}
-
-fn decode_request(decoder: &mut Decoder<'_>) -> Result<Request, Malformed> {
-    match decoder.u8()? {
-        tag::PROBE => {
-            let probe = decode_id(decoder)?;
-            let kind = decoder.choice(&KINDS)?;
-            let key = MountKey(decoder.u64()?);
-            let id = decoder.u32()?;
-            let has_owner = decoder.choice(&FLAGS)?;
-            let owner = (decoder.u32()?, decoder.u32()?);
-            let path = PathBuf::from(OsStr::from_bytes(decoder.bytes()?));
-            Ok(Request::Probe(probe, Target { path, kind, key, id, owner: has_owner.then_some(owner) }))
-        }
-        tag::CONFIRM => decode_id(decoder).map(Request::Confirm),
-        tag::LOCATE => decode_id(decoder).map(Request::Locate),
-        _ => Err(Malformed),
-    }
-}
-
-fn decode_reply(decoder: &mut Decoder<'_>) -> Result<Reply, Malformed> {
-    match decoder.u8()? {
-        tag::READY => Ok(Reply::Ready),
-        tag @ (tag::ALIVE | tag::FAILED | tag::WRONG_MOUNT) => {
-            let probe = decode_id(decoder)?;
-            let took = decoder.duration()?;
-            let outcome = match tag {
-                tag::ALIVE => ProbeOutcome::Alive(decode_usage(decoder)?),
-                tag::FAILED => {
-                    ProbeOutcome::Failed { call: decoder.choice(&CALLS)?, errno: decode_errno(decoder)? }
-                }
-                _ => ProbeOutcome::WrongMount,
-            };
-            Ok(Reply::Response { probe, outcome, took })
-        }
-        tag::STUCK => Ok(Reply::Stuck {
-            probe: decode_id(decoder)?,
-            call: decoder.choice(&CALLS)?,
-            elapsed: decoder.duration()?,
-            tid: decoder.u32()?,
-        }),
-        tag::NOT_STARTED => decode_id(decoder).map(Reply::NotStarted),
-        tag::THREADS_FAILED => decode_errno(decoder).map(Reply::ThreadsFailed),
-        _ => Err(Malformed),
-    }
-}
-
-fn decode_id(decoder: &mut Decoder<'_>) -> Result<ProbeId, Malformed> {
-    decoder.u64().map(ProbeId)
-}
-
-fn decode_errno(decoder: &mut Decoder<'_>) -> Result<Errno, Malformed> {
-    decoder.u32().map(|number| Errno(number.cast_signed()))
-}
-
-fn decode_usage(decoder: &mut Decoder<'_>) -> Result<Usage, Malformed> {
-    Ok(Usage {
-        block_size: decoder.u64()?,
-        blocks: decoder.u64()?,
-        free: decoder.u64()?,
-        available: decoder.u64()?,
-        files: decoder.u64()?,
-        files_free: decoder.u64()?,
-        read_only: decoder.choice(&FLAGS)?,
-    })
-}
-
 #[cfg(test)]
-#[path = "wire_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+    use crate::children::codec::{Malformed, PacketQueue, decode, encode};
+    use platform::process::MAX_PACKET;
+    use platform::{FsKind, MountKey, Usage};
+    use proptest::prelude::*;
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
+    const CALLS: [Call; 3] = [Call::Identify, Call::Statx, Call::Statfs];
+    const KINDS: [FsKind; 4] = [FsKind::Network, FsKind::Fuse, FsKind::Autofs, FsKind::Local];
+
+    fn outcome() -> impl Strategy<Value = ProbeOutcome> {
+        let alive = (any::<[u64; 6]>(), any::<bool>()).prop_map(|(n, read_only)| {
+            let [block_size, blocks, free, available, files, files_free] = n;
+            ProbeOutcome::Alive(Usage { block_size, blocks, free, available, files, files_free, read_only })
+        });
+        let failed = (prop::sample::select(&CALLS), any::<i32>())
+            .prop_map(|(call, errno)| ProbeOutcome::Failed { call, errno: Errno(errno) });
+        prop_oneof![alive, failed, Just(ProbeOutcome::WrongMount)]
+    }
+
+    fn id() -> impl Strategy<Value = ProbeId> {
+        any::<u64>().prop_map(ProbeId)
+    }
+
+    fn reply() -> impl Strategy<Value = Reply> {
+        let duration = || any::<u64>().prop_map(Duration::from_nanos);
+        let stuck = (id(), prop::sample::select(&CALLS), duration(), any::<u32>());
+        prop_oneof![
+            Just(Reply::Ready),
+            (id(), outcome(), duration()).prop_map(|(probe, outcome, took)| Reply::Response {
+                probe,
+                outcome,
+                took
+            }),
+            stuck.prop_map(|(probe, call, elapsed, tid)| Reply::Stuck { probe, call, elapsed, tid }),
+            id().prop_map(Reply::NotStarted),
+            any::<i32>().prop_map(|errno| Reply::ThreadsFailed(Errno(errno))),
+        ]
+    }
+
+    fn target() -> impl Strategy<Value = Target> {
+        let path = prop::collection::vec(any::<u8>(), 0..MAX_PATH);
+        let kind = prop::sample::select(&KINDS);
+        (path, kind, any::<u64>(), any::<u32>(), any::<Option<(u32, u32)>>()).prop_map(
+            |(path, kind, key, id, owner)| {
+                let path = OsString::from_vec(path).into();
+                Target { path, kind, key: MountKey(key), id, owner }
+            },
+        )
+    }
+
+    fn request() -> impl Strategy<Value = Request<'static>> {
+        prop_oneof![
+            (id(), target()).prop_map(|(id, target)| Request::Probe(id, Cow::Owned(target))),
+            id().prop_map(Request::Confirm),
+            id().prop_map(Request::Locate),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn requests_are_decoded_as_encoded(requests in prop::collection::vec(request(), 0..40)) {
+            let (mut queue, mut decoded) = (PacketQueue::default(), Vec::new());
+            requests.iter().for_each(|request| queue.push(request));
+            while let Some(packet) = queue.first() {
+                prop_assert!(packet.len() <= MAX_PACKET);
+                let messages: Result<Vec<Request>, Malformed> = decode(packet).collect();
+                decoded.extend(messages.expect("valid messages"));
+                queue.remove_first();
+            }
+            prop_assert_eq!(decoded, requests);
+        }
+
+        #[test]
+        fn replies_are_decoded_as_encoded(replies in prop::collection::vec(reply(), 0..32)) {
+            let mut packet = Vec::new();
+            for reply in &replies {
+                let before = packet.len();
+                encode(&mut packet, reply);
+                prop_assert!(packet.len() - before <= MAX_REPLY);
+            }
+            let decoded: Result<Vec<Reply>, Malformed> = decode(&packet).collect();
+            prop_assert_eq!(decoded, Ok(replies));
+        }
+
+        #[test]
+        fn any_bytes_are_decoded_or_malformed(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+            prop_assert!(decode::<Request>(&bytes).count() <= bytes.len());
+            prop_assert!(decode::<Reply>(&bytes).count() <= bytes.len());
+        }
+
+        #[test]
+        fn truncated_packet_is_malformed(reply in reply(), cut in any::<prop::sample::Index>()) {
+            let mut packet = Vec::new();
+            encode(&mut packet, &reply);
+            packet.truncate(cut.index(packet.len()));
+            let decoded: Result<Vec<Reply>, Malformed> = decode(&packet).collect();
+            prop_assert_eq!(decoded, if packet.is_empty() { Ok(Vec::new()) } else { Err(Malformed) });
+        }
+    }
+}

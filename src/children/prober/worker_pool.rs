@@ -3,7 +3,8 @@
 //! probe waits behind a hung mount.
 
 use super::ProbeId;
-use super::wire::{self, Reply};
+use super::wire::{MAX_REPLY, Reply};
+use crate::children::codec::encode;
 use crate::children::daemon_channel;
 use platform::process::{self, MAX_PACKET};
 use platform::{Call, Errno, ProbeOutcome, Target, probe};
@@ -246,10 +247,10 @@ impl Shared {
 
     /// Queues a reply, which is sent when the packet is full or no probe waits.
     fn queue_reply<'a>(&'a self, mut state: MutexGuard<'a, State>, reply: &Reply) -> MutexGuard<'a, State> {
-        if state.replies.len() + wire::MAX_REPLY > MAX_PACKET {
+        if state.replies.len() + MAX_REPLY > MAX_PACKET {
             state = self.flush(state);
         }
-        wire::encode_reply(&mut state.replies, reply);
+        encode(&mut state.replies, reply);
         state
     }
 
