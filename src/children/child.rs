@@ -1,6 +1,6 @@
-//! A child of the daemon as the event loop sees it: its process, its channel and the packets still to be sent. When
-//! it is started, what it is told and when it is killed is decided by its users, `prober::Pool` and
-//! `collector::CollectorHandle`.
+//! A child of the daemon as the event loop sees it: its process, its channel and the packets still to be sent. Its
+//! users, `prober::Pool` and `collector::CollectorHandle`, decide when it is started, what it is sent and when it is
+//! killed.
 
 use super::codec::PacketQueue;
 use mio::event::Source;

@@ -16,7 +16,7 @@ pub(super) struct DaemonChannel {
 impl DaemonChannel {
     /// Makes this process a child of this role: see [`process::init_child`].
     pub(super) fn init(role: ChildRole) -> DaemonChannel {
-        // A thread that panics would silently lose its work; the end of the process tells the daemon.
+        // A thread that panics would silently lose its work; the end of the process informs the daemon.
         std::panic::set_hook(Box::new(|_| exit_with_error()));
         match process::init_child(role) {
             Ok(channel) => DaemonChannel { channel, buffer: vec![0; MAX_PACKET] },

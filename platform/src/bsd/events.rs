@@ -17,9 +17,9 @@ pub(crate) const VQ_UPDATE: u32 = 0x100;
 
 /// The requested events on macOS. All bits are named, because the systems interpret an empty mask in different ways.
 #[cfg(target_os = "macos")]
-pub(crate) const WANTED_ON_MACOS: u32 = WANTED_ON_FREEBSD | VQ_UPDATE;
+pub(crate) const MACOS_EVENTS: u32 = FREEBSD_EVENTS | VQ_UPDATE;
 /// The requested events on FreeBSD.
-pub(crate) const WANTED_ON_FREEBSD: u32 = VQ_MOUNT | VQ_UNMOUNT | VQ_NOTRESP | VQ_DEAD;
+pub(crate) const FREEBSD_EVENTS: u32 = VQ_MOUNT | VQ_UNMOUNT | VQ_NOTRESP | VQ_DEAD;
 
 /// What this mask means. Unknown bits count as a change, because reading the table once too often costs little.
 pub(crate) fn changes_of(mask: u32) -> Changes {

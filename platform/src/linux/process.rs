@@ -41,9 +41,6 @@ impl Channel {
     }
 
     /// Sends the rest of an accepted packet: none here, where packets are never sent in part.
-    ///
-    /// # Errors
-    /// None.
     pub fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -215,7 +215,7 @@ struct Pair<'a> {
 }
 
 impl UniqueIds {
-    /// Tries the calls: versions do not tell, because calls are back-ported, and filtered by sandboxes.
+    /// Tries the calls, because versions are no indication: calls are back-ported, and filtered by sandboxes.
     fn detect(namespace: u64) -> Option<UniqueIds> {
         let mut statmount = Statmount::new(namespace);
         statmount.old_id(first_id(namespace).ok()??).ok()?;

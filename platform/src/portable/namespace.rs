@@ -18,8 +18,6 @@ impl MountNamespace {
         Err(io::Error::new(io::ErrorKind::Unsupported, "mount namespaces are not supported on this system"))
     }
 
-    /// # Errors
-    /// Never called.
     pub fn watch(&self) -> io::Result<MountWatch> {
         match self.0 {}
     }
@@ -38,8 +36,6 @@ impl MountNamespace {
         match self.0 {}
     }
 
-    /// # Errors
-    /// Never called.
     pub fn try_clone_fd(&self) -> io::Result<File> {
         match self.0 {}
     }

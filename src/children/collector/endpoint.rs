@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt as _;
 
-/// The port where no option names one. A client of version 3 asks the server's port mapper, which answers this one.
+/// The default port. Clients of version 3 use the server's port mapper, which normally returns the same.
 const NFS_PORT: u16 = 2049;
 const SMB_PORT: u16 = 445;
 

@@ -1,4 +1,4 @@
-//! The collector process, which looks for evidence.
+//! The collector process.
 //!
 //! Its main thread reads what is available at once, one thread scans all tasks for all requests together, and each
 //! server is contacted in a thread of its own. Everything is bounded; if something gets stuck all the same, the daemon

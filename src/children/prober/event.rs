@@ -17,7 +17,7 @@ pub enum PoolEvent {
         took: Duration,
     },
     /// The reply to `confirm` and `locate`: a thread of the prober `pid` is in this call. `elapsed` is the time since
-    /// the thread began with the probe; `tid` is 0 if the thread does not run yet.
+    /// the thread started with the probe; `tid` is 0 if the thread does not run yet.
     Stuck {
         probe: ProbeId,
         call: Call,

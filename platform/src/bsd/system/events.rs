@@ -11,9 +11,9 @@ use std::ptr::{null, null_mut};
 use std::time::Duration;
 
 #[cfg(target_os = "freebsd")]
-use crate::bsd::events::WANTED_ON_FREEBSD as WANTED;
+use crate::bsd::events::FREEBSD_EVENTS as REQUESTED_EVENTS;
 #[cfg(target_os = "macos")]
-use crate::bsd::events::WANTED_ON_MACOS as WANTED;
+use crate::bsd::events::MACOS_EVENTS as REQUESTED_EVENTS;
 
 /// How often the table is read without events of the kernel.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
@@ -81,12 +81,12 @@ fn queue() -> io::Result<OwnedFd> {
     let queue = unsafe { OwnedFd::from_raw_fd(queue) };
     // SAFETY: integer arguments only.
     checked(unsafe { libc::fcntl(queue.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) })?;
-    let mut wanted = empty_event();
-    wanted.filter = libc::EVFILT_FS;
-    wanted.flags = libc::EV_ADD | libc::EV_CLEAR;
-    wanted.fflags = WANTED;
+    let mut request = empty_event();
+    request.filter = libc::EVFILT_FS;
+    request.flags = libc::EV_ADD | libc::EV_CLEAR;
+    request.fflags = REQUESTED_EVENTS;
     // SAFETY: one change that outlives the call, room for no events.
-    checked(unsafe { libc::kevent(queue.as_raw_fd(), &raw const wanted, 1, null_mut(), 0, null()) })?;
+    checked(unsafe { libc::kevent(queue.as_raw_fd(), &raw const request, 1, null_mut(), 0, null()) })?;
     Ok(queue)
 }
 

@@ -48,9 +48,6 @@ impl FileWatch {
     }
 
     /// Whether anything happened since the last call; never blocks.
-    ///
-    /// # Errors
-    /// None.
     pub fn take_changed(&mut self) -> io::Result<bool> {
         /// The kernel merges the events of a file, so more are rare.
         const MAX_EVENTS: usize = 256;

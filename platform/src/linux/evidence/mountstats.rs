@@ -56,17 +56,17 @@ fn parse(text: &[u8]) -> HashMap<Mounted, Traffic> {
 
 /// `server:/export mounted on /mnt with fstype nfs4 statvers=1.1`; blanks in names are escaped.
 fn mounted_on(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut words = line.split(|&byte| byte == b' ');
-    Some((words.next()?, words.nth(2)?))
+    let mut fields = line.split(|&byte| byte == b' ');
+    Some((fields.next()?, fields.nth(2)?))
 }
 
 /// `xprt: tcp PORT BINDS CONNECTS CONNECT_TIME IDLE SENDS RECEIVES …`; UDP has no times.
 fn transport(line: &str) -> Option<Traffic> {
-    let mut words = line.trim().strip_prefix("xprt:")?.split_ascii_whitespace();
-    let kind = words.next()?;
+    let mut fields = line.trim().strip_prefix("xprt:")?.split_ascii_whitespace();
+    let kind = fields.next()?;
     // Printed as signed numbers: an unknown idle time may be negative.
-    let number = |word: &str| Some(u64::try_from(word.parse::<i64>().ok()?).unwrap_or(0));
-    let numbers: Vec<u64> = words.map_while(number).collect();
+    let number = |field: &str| Some(u64::try_from(field.parse::<i64>().ok()?).unwrap_or(0));
+    let numbers: Vec<u64> = fields.map_while(number).collect();
     let (idle, sent, received) = match kind {
         "tcp" | "rdma" | "local" => (*numbers.get(4)?, *numbers.get(5)?, *numbers.get(6)?),
         "udp" => (0, *numbers.get(2)?, *numbers.get(3)?),

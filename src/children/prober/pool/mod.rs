@@ -32,8 +32,8 @@ const STRANDED_AFTER: Duration = Duration::from_millis(500);
 /// Probers that are not active. Each takes about 215 KiB, and 37 KiB for each stuck thread: even with many hung mounts
 /// some tens of megabytes.
 const MAX_STRANDED_PROBERS: usize = 16;
-/// The threads of a stranded prober end one by one, but its socket only with the last. So often they are looked at, if
-/// it holds more than one probe.
+/// How often the threads of a stranded prober with more than one probe are checked: they end one by one, but the socket
+/// closes only with the last.
 const THREAD_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The above, the active ones, and some that are being killed for not responding.
 const MAX_PROBERS: usize = MAX_STRANDED_PROBERS + ProberClass::ALL.len() + 4;

@@ -81,10 +81,10 @@ const MMAP: i64 = libc::SYS_mmap2 as i64;
 /// The descriptor that a system call works on, from the text of proc_pid_syscall(5): the fifth argument of `mmap`, the first
 /// of the others. A larger number is a path or a constant.
 pub(super) fn file_of(call: &str) -> Option<u32> {
-    let mut words = call.split_ascii_whitespace();
-    let number: i64 = words.next()?.parse().ok().filter(|&number| number >= 0)?;
+    let mut fields = call.split_ascii_whitespace();
+    let number: i64 = fields.next()?.parse().ok().filter(|&number| number >= 0)?;
     let is_map = number == MMAP;
-    let argument = words.nth(if is_map { 4 } else { 0 })?.strip_prefix("0x")?;
+    let argument = fields.nth(if is_map { 4 } else { 0 })?.strip_prefix("0x")?;
     let value = u32::from_str_radix(argument, 16).ok()?;
     // The default of `fs.nr_open`.
     (value < 1 << 20).then_some(value)
