@@ -57,6 +57,7 @@ pub fn blocked_tasks(
     let complete = scan.inspect_all(proc, limits);
     if !scan.candidates.is_empty() {
         let recheck_at = (started + RECHECK_DELAY).min(limits.until);
+        #[allow(clippy::disallowed_methods)] // there is no event to wait for, and the collector may block
         std::thread::sleep(recheck_at.saturating_duration_since(Instant::now()));
         scan.recheck(limits);
     }
