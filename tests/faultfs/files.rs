@@ -120,7 +120,7 @@ impl Files {
         let keep = |request| self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner).push(request);
         // The receiver lives as long as the process.
         let later = |pending, delay, errno| {
-            drop(self.later.send(DelayedReply { at: Instant::now() + delay, pending, errno }))
+            let _ = self.later.send(DelayedReply { at: Instant::now() + delay, pending, errno });
         };
         match behaviour {
             Behaviour::Reply => request.reply(),

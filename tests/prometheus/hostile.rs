@@ -88,18 +88,15 @@ fn unresolvable_gateway_does_not_delay_the_daemon() {
 #[test]
 fn rejected_push_does_not_delay_the_daemon() {
     run_isolated(|lab| {
-        assert_no_delay(
-            lab,
-            &FakeServer::start(Behaviour::Reject).address,
-            Some("400 Bad Request: not like this"),
-        )
+        let gateway = FakeServer::start(Behaviour::Reject);
+        assert_no_delay(lab, &gateway.address, Some("400 Bad Request: not like this"));
     });
 }
 
 #[test]
 fn redirect_is_a_failed_push() {
     run_isolated(|lab| {
-        assert_no_delay(lab, &FakeServer::start(Behaviour::Redirect).address, Some("302 Found"))
+        assert_no_delay(lab, &FakeServer::start(Behaviour::Redirect).address, Some("302 Found"));
     });
 }
 

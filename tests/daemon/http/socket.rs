@@ -48,7 +48,7 @@ fn foreign_files_and_sockets_are_kept() {
             (&file, "Address already in use"),
             (&lab.scratch_path("nowhere/socket"), "No such file or directory"),
         ] {
-            let daemon = lab.start_daemon(&[QUICK, &["--socket", utf8(&path)]].concat());
+            let daemon = lab.start_daemon(&[QUICK, &["--socket", utf8(path)]].concat());
             daemon.wait_for_line(&format!("Cannot listen on {}: {problem}", display_path(path)), ms(1000));
             daemon.wait_for_line("Checked 1 mount", ms(3000));
             daemon.stop();

@@ -104,14 +104,14 @@ fn file_that_is_no_mount_namespace_is_a_usage_error() {
         std::os::unix::fs::symlink(container.file(), &link).expect("create a link");
         let fifo = lab.scratch_path("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a fifo");
-        let plain = |path: &std::path::Path| utf8(&path).to_owned();
+        let text = |path| utf8(path).to_owned();
         for (file, message) in [
             ("/no/such".to_owned(), "No such file or directory"),
             ("/etc".to_owned(), "it is not a mount namespace"),
             ("/dev/null".to_owned(), "it is not a mount namespace"),
-            (plain(&fifo), "it is not a mount namespace"),
+            (text(&fifo), "it is not a mount namespace"),
             (container.file().replace("mnt", "net"), "it is not a mount namespace"),
-            (plain(&link), "it has to be the file of a process (/proc/PID/ns/mnt) or"),
+            (text(&link), "it has to be the file of a process (/proc/PID/ns/mnt) or"),
         ] {
             let result = CommandOutput::run(
                 lab.daemon_command(&["--once-only", "--syslog", "off", "--mount-namespace", &file]),
