@@ -1,11 +1,10 @@
 //! Commands: what they get, how they are ended, and that a bad one delays no other hook.
 
 use crate::common::{Process, ms, run_isolated, slack, wait_until};
-use crate::fixture::{HookFixture, command, failure, hook, script};
+use crate::fixture::{HookFixture, command, failure_event, hook, script};
 use mount_status_monitor::output::hooks::{MAX_RUNNING, MAX_WAITING};
 use mount_status_monitor::render::Priority;
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -71,7 +70,7 @@ fn only_selected_hooks_run() {
     let mut run = hook("run", action.clone(), LONG);
     run.events = vec!["run"];
     let hooks = HookFixture::start(vec![hook("a", action.clone(), LONG), hook("b", action, LONG), run]);
-    let event = failure(Path::new("/mnt/x"));
+    let event = failure_event("/mnt/x");
     hooks.handle.offer(&event, Some(&["b".to_owned(), "run".to_owned()]), "info");
     hooks.handle.offer(&event, Some(&[]), "info");
     hooks.wait_until_idle(ms(5000));
@@ -125,7 +124,7 @@ fn hung_hook_delays_no_other_hook_and_its_queue_is_bounded() {
     let begun = Instant::now();
     let many = 3 * MAX_WAITING;
     for n in 0..many {
-        hooks.handle.offer(&failure(Path::new(&format!("/mnt/{n}"))), Some(&only_hung), "critical");
+        hooks.handle.offer(&failure_event(&format!("/mnt/{n}")), Some(&only_hung), "critical");
     }
     assert!(begun.elapsed() < ms(1000) + slack(), "offering took {:?}", begun.elapsed());
     hooks.offer_failure("/mnt/x");

@@ -1,11 +1,11 @@
 //! Running hooks, what they have logged, and events for them.
 
 use crate::common::{slack, wait_until};
-use mount_status_monitor::monitor::{Event, Failure, Reason};
+use crate::samples::{failure, nfs_mount};
+use mount_status_monitor::monitor::{Event, Reason};
 use mount_status_monitor::output::hooks::{EVENTS, Hook, HookAction, HookSettings, Hooks};
 use mount_status_monitor::render::metrics::HookStats;
 use mount_status_monitor::render::{Message, Priority, messages};
-use platform::{DeviceNumber, Mount, MountKey};
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -28,7 +28,7 @@ impl HookFixture {
 
     /// Offers the event that this mount is hung.
     pub(crate) fn offer_failure(&self, path: &str) {
-        self.handle.offer(&failure(Path::new(path)), None, "critical");
+        self.handle.offer(&failure_event(path), None, "critical");
     }
 
     /// Waits for a logged line with this prefix.
@@ -81,28 +81,8 @@ pub(crate) fn command(words: &[&str]) -> HookAction {
     HookAction::command(words.iter().map(OsString::from).collect()).unwrap()
 }
 
-pub(crate) fn failure(path: &Path) -> Arc<Message> {
-    let mount = Mount {
-        key: MountKey(1),
-        id: 1,
-        parent: 0,
-        device_number: DeviceNumber { major: 0, minor: 42 },
-        root: "/".into(),
-        mountpoint: path.into(),
-        fstype: "nfs4".into(),
-        device: "host:/dir".into(),
-        options: "rw".into(),
-        super_options: "rw".into(),
-    };
-    let failure = Failure {
-        reason: Reason::Hung,
-        errno: None,
-        call: None,
-        waited: Duration::from_secs(3),
-        blocked_by: None,
-        evidence: None,
-    };
-    let event = Event::Failed { mount: Arc::new(mount), failure };
+pub(crate) fn failure_event(path: &str) -> Arc<Message> {
+    let event = Event::Failed { mount: nfs_mount(path), failure: failure(Reason::Hung) };
     let (priority, text) = messages::line(&event);
     Arc::new(Message { time: SystemTime::now(), priority, text, event: Some(event) })
 }

@@ -11,6 +11,8 @@ mod common;
 #[path = "../prometheus/fake.rs"]
 #[allow(dead_code)]
 mod fake;
+#[path = "../common/samples.rs"]
+mod samples;
 
 mod commands;
 mod fixture;

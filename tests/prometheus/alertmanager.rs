@@ -3,13 +3,13 @@
 use crate::common::{Lab, free_port, ms, run_isolated, run_isolated_for, wait_until};
 use crate::fake::{Behaviour, FakeServer, Request};
 use crate::peer::{ALERTMANAGER, Peer, first_missing, start_alertmanager};
+use crate::samples::{failure, nfs_mount};
 use crate::{QUICK, with};
 use mount_status_monitor::cli::{Invocation, parse};
 use mount_status_monitor::config::Config;
-use mount_status_monitor::monitor::{Failure, Health, MountStatus, ProbeSettings, Reason, Status, Time};
+use mount_status_monitor::monitor::{Health, MountStatus, ProbeSettings, Reason, Status, Time};
 use mount_status_monitor::output::alertmanager::AlertmanagerClient;
 use mount_status_monitor::render::{Priority, Snapshot};
-use platform::{DeviceNumber, Mount, MountKey};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex};
@@ -197,27 +197,10 @@ impl Sender {
     }
 }
 
-fn mount(path: &str) -> Arc<Mount> {
-    Arc::new(Mount {
-        key: MountKey(1),
-        id: 1,
-        parent: 0,
-        device_number: DeviceNumber { major: 0, minor: 42 },
-        root: "/".into(),
-        mountpoint: path.into(),
-        fstype: "nfs4".into(),
-        device: "host:/dir".into(),
-        options: "rw".into(),
-        super_options: "rw".into(),
-    })
-}
-
 fn dead(path: &str, reason: Reason) -> MountStatus {
-    let waited = Duration::from_secs(3);
-    let failure = Failure { reason, errno: None, call: None, waited, blocked_by: None, evidence: None };
     MountStatus {
-        mount: mount(path),
-        health: Health::Dead(failure),
+        mount: nfs_mount(path),
+        health: Health::Dead(failure(reason)),
         since: Time::default(),
         last_response: None,
         waiting_since: None,

@@ -6,6 +6,8 @@
 #[path = "../common/mod.rs"]
 #[allow(dead_code, unused_imports)] // used by other test binaries
 mod common;
+#[path = "../common/samples.rs"]
+mod samples;
 
 mod alertmanager;
 mod alerts;

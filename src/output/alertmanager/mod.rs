@@ -18,8 +18,6 @@ use crate::config::Config;
 use crate::monitor::Event;
 use crate::render::metrics::AlertmanagerStats;
 use crate::render::{Priority, Snapshot};
-use reqwest::Method;
-use reqwest::header::HeaderValue;
 use set::{AlertSet, EXPIRES_AFTER_REFRESHES};
 use std::fmt;
 use std::io;
@@ -217,10 +215,9 @@ impl Worker {
         {
             let expires_at = SystemTime::now() + settings.refresh * EXPIRES_AFTER_REFRESHES;
             let body = alert::payload(&batch, &settings, &host_name(), expires_at);
-            let body = Some((HeaderValue::from_static("application/json"), body));
             let url = settings.url.below(&["api", "v2", "alerts"]);
             let sent = tokio::select! {
-                sent = client.send(Method::POST, url, body, REQUEST_TIMEOUT) => sent,
+                sent = client.post_json(url, body, REQUEST_TIMEOUT) => sent,
                 () = shared.signals.stopped() => return,
             };
             let server = settings.url.origin();

@@ -4,8 +4,6 @@ use super::outcome::{HookOutcome, HookResult};
 use super::payload::Payload;
 use super::shutdown::Shutdown;
 use crate::output::http_client::{Address, CachedClient, RequestError, backoff};
-use reqwest::Method;
-use reqwest::header::HeaderValue;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
@@ -34,9 +32,8 @@ async fn send(url: &Address, client: &CachedClient, payload: &Payload, timeout: 
     let mut backoff = backoff(FIRST_RETRY, MAX_RETRY);
     let mut attempts = 1;
     loop {
-        let body = Some((HeaderValue::from_static("application/json"), object.clone()));
         let remaining = deadline.saturating_duration_since(Instant::now());
-        let Err(error) = client.send(Method::POST, url.url().clone(), body, remaining).await else {
+        let Err(error) = client.post_json(url.url().clone(), object.clone(), remaining).await else {
             return HookResult::ok();
         };
         let now = Instant::now();

@@ -8,7 +8,7 @@
 use super::{Access, Credentials};
 use crate::render::escape::escape_os;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Certificate, Client, Method, Response, Url, redirect};
 use std::error::Error as _;
 use std::fs::File;
@@ -84,7 +84,17 @@ impl CachedClient {
         CachedClient { access, cached: Arc::default(), blocking_permit: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Sends a request, and waits for the status of the response at most until the timeout.
+    /// Sends a POST request with a JSON body; see [`CachedClient::send`].
+    pub(crate) async fn post_json(
+        &self,
+        url: Url,
+        body: Vec<u8>,
+        timeout: Duration,
+    ) -> Result<(), RequestError> {
+        self.send(Method::POST, url, Some(("application/json", body)), timeout).await
+    }
+
+    /// Sends a request, whose body has a content type, and waits for the status of the response.
     ///
     /// # Errors
     /// Anything but a status of success.
@@ -92,7 +102,7 @@ impl CachedClient {
         &self,
         method: Method,
         url: Url,
-        body: Option<(HeaderValue, Vec<u8>)>,
+        body: Option<(&str, Vec<u8>)>,
         timeout: Duration,
     ) -> Result<(), RequestError> {
         let deadline = Instant::now() + timeout;

@@ -9,7 +9,6 @@ use super::http_client::CachedClient;
 use super::metrics::Renderer;
 use crate::render::Snapshot;
 use crate::render::metrics::{CONTENT_TYPE, PushStats};
-use reqwest::header::HeaderValue;
 use reqwest::{Method, Url};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -57,7 +56,7 @@ impl PushExporter {
 
     /// Replaces everything in the group.
     async fn push(&self, snapshot: &Snapshot) -> Result<(), String> {
-        let body = (HeaderValue::from_static(CONTENT_TYPE), self.renderer.render_for_push(snapshot));
+        let body = (CONTENT_TYPE, self.renderer.render_for_push(snapshot));
         let sent = self.client.send(Method::PUT, self.group()?, Some(body), PUSH_TIMEOUT).await;
         sent.map_err(|error| error.text)
     }
