@@ -146,33 +146,39 @@ mod tests {
     const NOTHING: &[String] = &[];
 
     /// A notifier, and the manager's end of its socket.
-    struct Lab(ServiceNotifier, UnixDatagram);
+    struct Fixture {
+        notifier: ServiceNotifier,
+        manager: UnixDatagram,
+    }
 
-    impl Lab {
-        fn new(watchdog: Option<Duration>) -> Lab {
-            let (ours, theirs) = UnixDatagram::pair().unwrap();
-            theirs.set_nonblocking(true).unwrap();
-            Lab(ServiceNotifier::new(Some(ServiceManager::new(ours, watchdog).unwrap())), theirs)
+    impl Fixture {
+        fn new(watchdog: Option<Duration>) -> Fixture {
+            let (ours, manager) = UnixDatagram::pair().unwrap();
+            manager.set_nonblocking(true).unwrap();
+            let service = ServiceManager::new(ours, watchdog).unwrap();
+            Fixture { notifier: ServiceNotifier::new(Some(service)), manager }
         }
 
         /// After READY and the status line `a` at 0.
-        fn ready(watchdog: Option<Duration>) -> Lab {
-            let mut lab = Lab::new(watchdog);
-            lab.0.ready();
-            lab.send(0, "a");
-            lab
+        fn ready(watchdog: Option<Duration>) -> Fixture {
+            let mut fixture = Fixture::new(watchdog);
+            fixture.notifier.ready();
+            fixture.send(0, "a");
+            fixture
         }
 
         /// What the manager receives when what is due at that time is sent.
         fn send(&mut self, ms: u64, status: &str) -> Vec<String> {
-            self.0.send_due(at(ms), || (status.to_owned(), Duration::ZERO)).expect("the manager is there");
+            self.notifier
+                .send_due(at(ms), || (status.to_owned(), Duration::ZERO))
+                .expect("the manager is there");
             self.received()
         }
 
         fn received(&self) -> Vec<String> {
             let mut buffer = [0; 4096];
             std::iter::from_fn(|| {
-                let length = self.1.recv(&mut buffer).ok()?;
+                let length = self.manager.recv(&mut buffer).ok()?;
                 Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
             })
             .collect()
@@ -192,72 +198,75 @@ mod tests {
 
     #[test]
     fn nothing_is_sent_before_the_daemon_is_ready() {
-        let mut lab = Lab::new(None);
-        assert_eq!(lab.send(0, "a"), NOTHING);
-        assert_eq!(lab.0.next_deadline(), None);
-        lab.0.ready();
-        assert_eq!(lab.0.next_deadline(), Some(at(0)));
-        assert_eq!(lab.send(5, "a"), ["READY=1", "STATUS=a"]);
-        assert_eq!(lab.0.next_deadline(), None);
+        let mut fixture = Fixture::new(None);
+        assert_eq!(fixture.send(0, "a"), NOTHING);
+        assert_eq!(fixture.notifier.next_deadline(), None);
+        fixture.notifier.ready();
+        assert_eq!(fixture.notifier.next_deadline(), Some(at(0)));
+        assert_eq!(fixture.send(5, "a"), ["READY=1", "STATUS=a"]);
+        assert_eq!(fixture.notifier.next_deadline(), None);
     }
 
     #[test]
     fn changed_status_is_sent_at_most_once_per_interval() {
-        let mut lab = Lab::ready(None);
-        lab.0.mark_changed();
-        assert_eq!(lab.send(10, "b"), NOTHING);
-        assert_eq!(lab.0.next_deadline(), Some(at(1_000)));
-        assert_eq!(lab.send(1_000, "b"), ["STATUS=b"]);
-        lab.0.mark_changed();
-        assert_eq!(lab.send(3_000, "b"), NOTHING);
-        assert_eq!(lab.0.next_deadline(), None);
+        let mut fixture = Fixture::ready(None);
+        fixture.notifier.mark_changed();
+        assert_eq!(fixture.send(10, "b"), NOTHING);
+        assert_eq!(fixture.notifier.next_deadline(), Some(at(1_000)));
+        assert_eq!(fixture.send(1_000, "b"), ["STATUS=b"]);
+        fixture.notifier.mark_changed();
+        assert_eq!(fixture.send(3_000, "b"), NOTHING);
+        assert_eq!(fixture.notifier.next_deadline(), None);
     }
 
     #[test]
     fn signs_of_life_are_sent_at_half_of_the_watchdog_timeout() {
-        let mut lab = Lab::new(Some(Duration::from_secs(30)));
-        assert_eq!(lab.0.next_deadline(), Some(at(0)));
-        assert_eq!(lab.send(1, "a"), ["WATCHDOG=1"]);
-        assert_eq!(lab.0.next_deadline(), Some(at(15_001)));
-        assert_eq!(lab.send(9_000, "a"), NOTHING);
-        assert_eq!(lab.send(15_001, "a"), ["WATCHDOG=1"]);
+        let mut fixture = Fixture::new(Some(Duration::from_secs(30)));
+        assert_eq!(fixture.notifier.next_deadline(), Some(at(0)));
+        assert_eq!(fixture.send(1, "a"), ["WATCHDOG=1"]);
+        assert_eq!(fixture.notifier.next_deadline(), Some(at(15_001)));
+        assert_eq!(fixture.send(9_000, "a"), NOTHING);
+        assert_eq!(fixture.send(15_001, "a"), ["WATCHDOG=1"]);
     }
 
     #[test]
     fn reload_has_the_time_of_its_request() {
-        let mut lab = Lab::ready(None);
-        lab.0.reloading(123);
-        lab.0.ready();
-        assert_eq!(lab.send(1, "a"), ["RELOADING=1\nMONOTONIC_USEC=123", "READY=1"]);
+        let mut fixture = Fixture::ready(None);
+        fixture.notifier.reloading(123);
+        fixture.notifier.ready();
+        assert_eq!(fixture.send(1, "a"), ["RELOADING=1\nMONOTONIC_USEC=123", "READY=1"]);
     }
 
     #[test]
     fn stopping_is_sent_at_once_and_alone() {
-        let mut lab = Lab::ready(None);
-        lab.0.mark_changed();
-        lab.0.stopping();
-        assert_eq!(lab.send(1, "a"), ["STOPPING=1\nSTATUS=Stopping"]);
+        let mut fixture = Fixture::ready(None);
+        fixture.notifier.mark_changed();
+        fixture.notifier.stopping();
+        assert_eq!(fixture.send(1, "a"), ["STOPPING=1\nSTATUS=Stopping"]);
     }
 
     /// Process 1 hangs on a mount and does not read.
     #[test]
     fn manager_that_does_not_read_gets_the_last_state_only() {
-        let mut lab = Lab::ready(Some(Duration::from_secs(30)));
-        while lab.0.manager.as_ref().unwrap().send("X=1").is_ok() {}
+        let mut fixture = Fixture::ready(Some(Duration::from_secs(30)));
+        while fixture.notifier.manager.as_ref().unwrap().send("X=1").is_ok() {}
         for n in 1..=100 {
-            lab.0.reloading(n);
-            lab.0.ready();
-            lab.0.send_due(at(20_000 + n), || ("b".into(), Duration::ZERO)).expect("being busy is no error");
+            fixture.notifier.reloading(n);
+            fixture.notifier.ready();
+            fixture
+                .notifier
+                .send_due(at(20_000 + n), || ("b".into(), Duration::ZERO))
+                .expect("being busy is no error");
         }
-        assert_eq!(lab.0.next_deadline(), Some(at(21_001)), "it is tried again, but not at once");
-        lab.received();
+        assert_eq!(fixture.notifier.next_deadline(), Some(at(21_001)), "it is tried again, but not at once");
+        fixture.received();
         let expected = ["WATCHDOG=1", "RELOADING=1\nMONOTONIC_USEC=100", "READY=1", "STATUS=b"];
-        assert_eq!(lab.send(22_000, "b"), expected);
+        assert_eq!(fixture.send(22_000, "b"), expected);
     }
 
     #[test]
     fn manager_that_is_gone_is_one_error() {
-        let Lab(mut notifier, manager) = Lab::new(None);
+        let Fixture { mut notifier, manager } = Fixture::new(None);
         drop(manager);
         notifier.ready();
         let mut send = |ms| notifier.send_due(at(ms), || ("a".into(), Duration::ZERO));
