@@ -119,7 +119,7 @@ fn print_result(output: CheckOutput, result: &RunResult) -> anyhow::Result<u8> {
             return Ok(state.exit_status());
         }
         CheckOutput::Json => {
-            print(&format!("{}\n", json::status(status, at, SystemTime::now(), None)))?;
+            print(&format!("{}\n", json::status(&result.snapshot, None)))?;
         }
         CheckOutput::Table => print(&table::table(status, at, terminal::style()))?,
     }

@@ -81,9 +81,9 @@ fn diagnose_directly(config: &DiagnoseConfig, path: &Path) -> anyhow::Result<u8>
     let status = result.snapshot.status.mounts.iter().find(|status| status.mount.key == wanted);
     let status = status.with_context(|| format!("{} has disappeared", escape_os(path)))?;
     if config.json {
-        print(&format!("{}\n", diagnosis::json(status, result.snapshot.at, SystemTime::now())))?;
+        print(&format!("{}\n", diagnosis::json(status, &result.snapshot)))?;
     } else {
-        print(&diagnosis::text(status, result.snapshot.at, SystemTime::now()))?;
+        print(&diagnosis::text(status, &result.snapshot))?;
     }
     Ok(diagnosis::exit_status(status))
 }

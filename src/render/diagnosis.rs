@@ -1,16 +1,16 @@
 //! The output of `diagnose`: everything known about one mount, and the next steps.
 
-use super::HumanDuration;
 use super::escape::{escape, escape_os};
 use super::evidence::{evidence_lines, needs_root};
 use super::json::{self, MountObject};
 use super::messages::{cause, source};
 use super::next_steps::{NextStep, next_steps};
 use super::timestamp::clock;
-use crate::monitor::{Failure, Health, MountStatus, Time};
+use super::{HumanDuration, Snapshot};
+use crate::monitor::{Failure, Health, MountStatus};
 use platform::evidence::{Evidence, Observation, StuckThread};
 use serde::Serialize;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// Columns of a paragraph.
 const COLUMNS: usize = 100;
@@ -27,12 +27,12 @@ pub fn exit_status(status: &MountStatus) -> u8 {
     }
 }
 
-/// For people. `wall` is the wall-clock time at `now`.
+/// For people: `status` is a mount of the snapshot.
 #[must_use]
-pub fn text(status: &MountStatus, now: Time, wall: SystemTime) -> String {
+pub fn text(status: &MountStatus, snapshot: &Snapshot) -> String {
     let mount = &status.mount;
     // A time, not an age: the status may be older than the output.
-    let since = clock(wall.checked_sub(now.since(status.since)).unwrap_or(wall));
+    let since = clock(snapshot.wall_at(status.since));
     let mut text = format!("{} {}\n", escape_os(&mount.mountpoint), state(status, &since));
     let about = format!(
         "{}; device number {}; mount options {}; superblock options {}",
@@ -64,14 +64,14 @@ pub fn text(status: &MountStatus, now: Time, wall: SystemTime) -> String {
 
 /// For programs: the mount as in the status document, and the next steps.
 #[must_use]
-pub fn json(status: &MountStatus, now: Time, wall: SystemTime) -> String {
+pub fn json(status: &MountStatus, snapshot: &Snapshot) -> String {
     #[derive(Serialize)]
     struct Diagnosis<'a> {
         mount: MountObject<'a>,
         next_steps: Vec<NextStep>,
     }
     let steps = status.health.failure().map(|failure| next_steps(&status.mount, failure));
-    let mount = MountObject::new(status, now, wall);
+    let mount = MountObject::new(status, snapshot);
     json::to_line(&Diagnosis { mount, next_steps: steps.unwrap_or_default() })
 }
 
@@ -170,10 +170,14 @@ fn paragraph(first: &str, next: &str, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::Reason;
+    use crate::monitor::{Reason, Status};
     use crate::render::evidence::tests::{of_nfs, with};
-    use crate::render::samples::{at, failure, mount, status_of};
+    use crate::render::samples::{at, failure, mount, snapshot, status_of};
     use platform::evidence::ServerResponse;
+
+    fn at_68_seconds() -> Snapshot {
+        Snapshot { at: at(68.0), ..snapshot(Status::default()) }
+    }
 
     fn hung() -> MountStatus {
         let mut evidence = of_nfs(ServerResponse::Refused);
@@ -189,7 +193,7 @@ mod tests {
 
     #[test]
     fn text_has_evidence_and_next_steps() {
-        let text = text(&hung(), at(68.0), SystemTime::UNIX_EPOCH + Duration::from_secs(100));
+        let text = text(&hung(), &at_68_seconds());
         let expected = "\
 /mnt/a b has been dead since 1970-01-01 00:00:40 UTC (hung: no response in 3s)
   nfs4 from server:/export; device number 0:42; mount options rw,relatime; superblock options
@@ -213,8 +217,7 @@ Evidence
 
     #[test]
     fn json_has_evidence_and_next_steps() {
-        let parsed: serde_json::Value =
-            serde_json::from_str(&json(&hung(), at(68.0), SystemTime::UNIX_EPOCH)).unwrap();
+        let parsed: serde_json::Value = serde_json::from_str(&json(&hung(), &at_68_seconds())).unwrap();
         assert_eq!(parsed["mount"]["evidence"]["server"]["answer"], "refused");
         assert_eq!(parsed["next_steps"][1]["command"], "umount -f '/mnt/a b'");
         assert_eq!(parsed["next_steps"][0]["command"], serde_json::Value::Null);
@@ -224,11 +227,10 @@ Evidence
     fn healthy_mount_has_no_next_steps() {
         let healthy = status_of(mount("/", "ext4", "/dev/sda1", "rw", "rw"), Health::Ok);
         assert!(
-            text(&healthy, at(12.0), SystemTime::UNIX_EPOCH)
-                .starts_with("/ is ok: responds in 3ms\n  ext4 from /dev/sda1;")
+            text(&healthy, &at_68_seconds()).starts_with("/ is ok: responds in 3ms\n  ext4 from /dev/sda1;")
         );
         assert_eq!((exit_status(&healthy), exit_status(&hung())), (0, 1));
         assert_eq!(exit_status(&status_of(healthy.mount.clone(), Health::Pending)), 2);
-        assert!(json(&healthy, at(12.0), SystemTime::UNIX_EPOCH).ends_with("\"next_steps\":[]}"));
+        assert!(json(&healthy, &at_68_seconds()).ends_with("\"next_steps\":[]}"));
     }
 }

@@ -6,7 +6,7 @@ use super::response;
 use crate::monitor::{ExpectedStatus, Health, MountStatus, Status};
 use crate::output::SharedState;
 use crate::render::escape::escape_os;
-use crate::render::json::{self, DaemonInfo};
+use crate::render::json;
 use crate::render::table::{self, Style};
 use crate::render::{Snapshot, StatusSummary, diagnosis, nagios};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -22,14 +22,7 @@ const JSON: &str = "application/json";
 
 /// The JSON document of a snapshot.
 pub(super) fn render_document(state: &SharedState, snapshot: &Snapshot) -> String {
-    let daemon = DaemonInfo {
-        serial: snapshot.serial,
-        last_event: state.events().last(),
-        settings: snapshot.settings,
-        probers: snapshot.probers,
-        probers_stranded: snapshot.probers_stranded,
-    };
-    json::status(&snapshot.status, snapshot.at, snapshot.wall, Some(daemon))
+    json::status(snapshot, Some(state.events().last()))
 }
 
 /// The response without parameters: rendered once for all clients.
@@ -156,7 +149,7 @@ impl MountsQuery {
     }
 
     fn respond(&self, state: &SharedState, snapshot: &Snapshot) -> Response {
-        let (status, at, wall) = (&snapshot.status, snapshot.at, snapshot.wall);
+        let status = &snapshot.status;
         if self.has_fresh_evidence {
             let dead = status.mounts.iter().filter(|mount| mount.health.failure().is_some());
             state.request_evidence(dead.map(|mount| mount.mount.mountpoint.clone()));
@@ -164,7 +157,7 @@ impl MountsQuery {
         let text = |text: &str| response::text(StatusCode::OK, text);
         let (exit_status, response) = match self.format {
             Format::Json => (exit_status(snapshot), response::body(render_document(state, snapshot), JSON)),
-            Format::Table => (exit_status(snapshot), text(&table::table(status, at, self.style))),
+            Format::Table => (exit_status(snapshot), text(&table::table(status, snapshot.at, self.style))),
             Format::Nagios => {
                 let (plugin_state, line) = nagios::line(status);
                 (plugin_state.exit_status(), text(&line))
@@ -174,9 +167,9 @@ impl MountsQuery {
                     return response::text(StatusCode::NOT_FOUND, "the mount is not in a requested state");
                 };
                 let response = if self.format == Format::Diagnosis {
-                    text(&diagnosis::text(mount, at, wall))
+                    text(&diagnosis::text(mount, snapshot))
                 } else {
-                    response::body(diagnosis::json(mount, at, wall), JSON)
+                    response::body(diagnosis::json(mount, snapshot), JSON)
                 };
                 (diagnosis::exit_status(mount), response)
             }

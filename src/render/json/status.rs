@@ -2,34 +2,18 @@
 
 use super::evidence::EvidenceObject;
 use super::{name, seconds, to_line};
-use crate::monitor::{ExpectedStatus, Health, MountStatus, ProbeSettings, Status, Time};
+use crate::monitor::{ExpectedStatus, Health, MountStatus, Time};
 use crate::render::messages::{cause, consequence};
 use crate::render::timestamp::rfc3339;
-use crate::render::{StatusSummary, rows};
+use crate::render::{Snapshot, StatusSummary, rows};
 use serde::Serialize;
-use std::time::SystemTime;
 
-/// What only a running daemon knows.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct DaemonInfo {
-    /// The number of the snapshot.
-    pub serial: u64,
-    /// The number of the last event.
-    pub last_event: u64,
-    /// The settings of mounts without a rule.
-    pub settings: ProbeSettings,
-    /// Prober processes, stranded ones included.
-    pub probers: usize,
-    /// Prober processes that were killed and have not exited.
-    pub probers_stranded: usize,
-}
-
-/// The document in one line. `wall` is the wall-clock time at `now`.
+/// The document in one line. A daemon gives the number of its `last_event`; a single run has none.
 #[must_use]
-pub fn status(status: &Status, now: Time, wall: SystemTime, daemon: Option<DaemonInfo>) -> String {
-    let summary = StatusSummary::of(status);
+pub fn status(snapshot: &Snapshot, last_event: Option<u64>) -> String {
+    let (status, summary) = (&snapshot.status, StatusSummary::of(&snapshot.status));
     to_line(&Document {
-        time: rfc3339(wall),
+        time: rfc3339(snapshot.wall),
         total: summary.total,
         dead: summary.dead,
         slow: summary.slow,
@@ -39,16 +23,11 @@ pub fn status(status: &Status, now: Time, wall: SystemTime, daemon: Option<Daemo
         missing: summary.missing,
         last_run: status
             .last_run
-            .map(|run| Run { time: rfc3339(wall_at(run.at, now, wall)), took_seconds: seconds(run.took) }),
-        daemon: daemon.map(|daemon| DaemonObject::new(&daemon, status, now, wall)),
-        mounts: status.mounts.iter().map(|mount| MountObject::new(mount, now, wall)).collect(),
-        expected: status.expected.iter().map(|mount| ExpectedObject::new(mount, now, wall)).collect(),
+            .map(|run| Run { time: rfc3339(snapshot.wall_at(run.at)), took_seconds: seconds(run.took) }),
+        daemon: last_event.map(|last_event| DaemonObject::new(snapshot, last_event)),
+        mounts: status.mounts.iter().map(|mount| MountObject::new(mount, snapshot)).collect(),
+        expected: status.expected.iter().map(|mount| ExpectedObject::new(mount, snapshot)).collect(),
     })
-}
-
-/// The wall-clock time at `moment`, if it is `wall` at `now`.
-fn wall_at(moment: Time, now: Time, wall: SystemTime) -> SystemTime {
-    wall.checked_sub(now.since(moment)).unwrap_or(wall)
 }
 
 #[derive(Serialize)]
@@ -78,7 +57,7 @@ struct ExpectedObject<'a> {
 }
 
 impl<'a> ExpectedObject<'a> {
-    fn new(status: &'a ExpectedStatus, now: Time, wall: SystemTime) -> ExpectedObject<'a> {
+    fn new(status: &'a ExpectedStatus, snapshot: &Snapshot) -> ExpectedObject<'a> {
         let expected = &status.expected;
         let since = status.missing_since;
         ExpectedObject {
@@ -86,7 +65,7 @@ impl<'a> ExpectedObject<'a> {
             what: &expected.what,
             origin: &expected.origin,
             missing: since.is_some(),
-            since: since.map(|since| rfc3339(wall_at(since, now, wall))),
+            since: since.map(|since| rfc3339(snapshot.wall_at(since))),
             why: since.map(|_| consequence(expected, status.containing_mount.as_deref())),
         }
     }
@@ -114,18 +93,18 @@ struct DaemonObject {
 }
 
 impl DaemonObject {
-    fn new(info: &DaemonInfo, status: &Status, now: Time, wall: SystemTime) -> DaemonObject {
+    fn new(snapshot: &Snapshot, last_event: u64) -> DaemonObject {
         DaemonObject {
             version: env!("CARGO_PKG_VERSION"),
-            started: rfc3339(wall_at(Time::default(), now, wall)),
-            serial: info.serial,
-            last_event: info.last_event,
-            probes_in_flight: status.in_flight,
-            probers: info.probers,
-            probers_stranded: info.probers_stranded,
-            poll_interval_seconds: seconds(info.settings.poll_interval),
-            timeout_seconds: seconds(info.settings.timeout),
-            slow_after_seconds: seconds(info.settings.slow_after),
+            started: rfc3339(snapshot.wall_at(Time::default())),
+            serial: snapshot.serial,
+            last_event,
+            probes_in_flight: snapshot.status.in_flight,
+            probers: snapshot.probers,
+            probers_stranded: snapshot.probers_stranded,
+            poll_interval_seconds: seconds(snapshot.settings.poll_interval),
+            timeout_seconds: seconds(snapshot.settings.timeout),
+            slow_after_seconds: seconds(snapshot.settings.slow_after),
         }
     }
 }
@@ -154,7 +133,7 @@ pub(in crate::render) struct MountObject<'a> {
 }
 
 impl<'a> MountObject<'a> {
-    pub(in crate::render) fn new(status: &'a MountStatus, now: Time, wall: SystemTime) -> MountObject<'a> {
+    pub(in crate::render) fn new(status: &'a MountStatus, snapshot: &Snapshot) -> MountObject<'a> {
         let (mount, failure) = (&status.mount, status.health.failure());
         let errno = match &status.health {
             Health::Denied(errno) => Some(*errno),
@@ -169,18 +148,18 @@ impl<'a> MountObject<'a> {
             device: name(&mount.device),
             device_number: mount.device_number.to_string(),
             state: status.health.as_str(),
-            since: rfc3339(wall_at(status.since, now, wall)),
+            since: rfc3339(snapshot.wall_at(status.since)),
             reason: failure.map(|failure| failure.reason.as_str()),
             errno: errno.map(platform::Errno::name),
             behind: failure.and_then(|failure| failure.blocked_by.as_ref()).map(name),
             why: failure.map(cause),
             evidence: failure.and_then(|failure| {
-                let time = failure.evidence.as_ref().map(|record| wall_at(record.at, now, wall));
+                let time = failure.evidence.as_ref().map(|record| snapshot.wall_at(record.at));
                 EvidenceObject::of(failure, time)
             }),
-            last_answer: status.last_response.map(|response| rfc3339(wall_at(response.at, now, wall))),
+            last_answer: status.last_response.map(|response| rfc3339(snapshot.wall_at(response.at))),
             latency_seconds: response.map(|response| seconds(response.took)),
-            waiting_seconds: status.waiting_since.map(|since| seconds(now.since(since))),
+            waiting_seconds: status.waiting_since.map(|since| seconds(snapshot.at.since(since))),
             use_percent: rows::use_percent(status).map(|percent| (percent * 10.0).round() / 10.0),
             size_bytes: usage.map(|usage| usage.blocks.saturating_mul(usage.block_size)),
             available_bytes: usage.map(|usage| usage.available.saturating_mul(usage.block_size)),
@@ -192,15 +171,14 @@ impl<'a> MountObject<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::samples::at;
+    use crate::render::samples::{self, at};
     use crate::render::table::tests::sample;
-    use std::time::Duration;
 
     #[test]
     fn document_has_counts_and_mounts() {
-        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
-        let parsed: serde_json::Value =
-            serde_json::from_str(&status(&sample(), at(12.0), wall, None)).unwrap();
+        let snapshot = Snapshot { at: at(12.0), ..samples::snapshot(sample()) };
+        let parsed: serde_json::Value = serde_json::from_str(&status(&snapshot, None)).unwrap();
+        assert_eq!(parsed["daemon"], serde_json::Value::Null);
         assert_eq!((&parsed["total"], &parsed["dead"]), (&6.into(), &2.into()));
         assert_eq!(parsed["time"], "1970-01-01T00:01:40.000Z");
         let expected = serde_json::json!({
