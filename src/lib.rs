@@ -14,12 +14,12 @@
 //!                                                    stderr, syslog, HTTP, push, text file, hooks, Alertmanager
 //! ```
 //!
-//! **The promise**: storage may hang in ways that nothing can interrupt; the monitor may not. So this process makes no call
-//! that touches a watched file system, and the event loop waits for no output. What may hang lives in child processes
-//! (prober, collector), which can be abandoned, and in threads of the outputs.
+//! **The promise**: storage may hang in ways that nothing can interrupt; the monitor may not. So this process makes
+//! no call that touches a watched file system, and the event loop waits for no output. What may hang lives in child
+//! processes (prober, collector), which can be abandoned, and in threads of the outputs.
 //!
-//! Data flows one way: inputs, decisions, effects, outputs. Time is an argument and decisions are data. The configuration
-//! is an input like any other. Metrics and alerts are derived from snapshots of the state.
+//! Data flows one way: inputs, decisions, effects, outputs. Time is an argument and decisions are data. The
+//! configuration is an input like any other. Metrics and alerts are derived from snapshots of the state.
 //!
 //! # Reading order
 //! 1. [`monitor`]: what is decided, and when.
@@ -32,9 +32,10 @@
 //! 8. `platform` (its own crate): the operating system.
 //!
 //! # Layers
-//! `platform` knows nothing of the rest and is the only home of `unsafe`, libc and `cfg(target_os)`. `monitor` uses plain data
-//! of `platform`; `children` and `render` use those of `monitor`; `output` uses `render` and `config`; `daemon` uses all of
-//! these; only `main`, `commands` and `cli` know the command line. `tests/layering.rs` checks it.
+//! `platform` knows nothing of the rest and is the only home of `unsafe`, libc and `cfg(target_os)`. `monitor` uses
+//! plain data of `platform`; `children` and `render` use those of `monitor`; `output` uses `render` and `config`;
+//! `daemon` uses all of these; only `main`, `commands` and `cli` know the command line. `tests/layering.rs` checks
+//! it.
 //!
 //! # Where to change
 //!

@@ -1,4 +1,5 @@
-//! The program itself on the mounts of this machine, on any operating system. Hanging storage is tested in `tests/daemon`.
+//! The program itself on the mounts of this machine, on any operating system. Hanging storage is tested in
+//! `tests/daemon`.
 
 #![forbid(unsafe_code)]
 

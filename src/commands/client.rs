@@ -1,5 +1,5 @@
-//! HTTP to the daemon over its Unix socket. HTTP 1.0 is enough: a response ends with the connection and needs no decoding.
-//! A daemon that is stopped or stuck costs a limited time.
+//! HTTP to the daemon over its Unix socket. HTTP 1.0 is enough: a response ends with the connection and needs no
+//! decoding. A daemon that is stopped or stuck costs a limited time.
 
 use super::print;
 use super::terminal;
@@ -167,8 +167,8 @@ impl EventStream {
     }
 }
 
-/// Runs it on a thread: connecting to a stopped daemon with a full queue would wait for ever, and so would a socket on a
-/// file system that hangs.
+/// Runs it on a thread: connecting to a stopped daemon with a full queue would wait for ever, and so would a socket
+/// on a file system that hangs.
 fn with_timeout<T: Send + 'static>(
     request: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {

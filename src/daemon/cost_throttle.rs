@@ -1,4 +1,4 @@
-//! When something that costs more the more mounts there are is made anew: soon after a change, but so seldom that it takes
+//! When to renew a result whose cost grows with the number of mounts: soon after a change, but so rarely that it takes
 //! only a small share of a core.
 
 use crate::monitor::Time;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 pub(super) struct CostThrottle {
     min_interval: Duration,
-    /// The interval in units of the cost.
+    /// The interval is at least this many times the cost.
     cost_factor: u32,
     is_outdated: bool,
     not_before: Time,
@@ -35,7 +35,7 @@ impl CostThrottle {
         self.next_deadline().is_some_and(|at| at <= now)
     }
 
-    /// It was made anew.
+    /// The result was renewed.
     pub(super) fn finish(&mut self, now: Time, cost: Duration) {
         self.is_outdated = false;
         self.not_before = now + self.min_interval.max(cost.saturating_mul(self.cost_factor));

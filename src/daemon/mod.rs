@@ -1,9 +1,9 @@
-//! The event loop. It waits for the mount table, the child processes, signals and the next deadline; passes what happened
-//! to the monitor (`inputs`); and executes the monitor's effects. Nothing it calls touches a watched file system, and
-//! nothing it calls waits for an output.
+//! The event loop. It waits for the mount table, the child processes, signals and the next deadline; passes what
+//! happened to the monitor (`inputs`); and executes the monitor's effects. Nothing it calls touches a watched file
+//! system, and nothing it calls waits for an output.
 //!
-//! A turn: wait, read the clock once, read everything that is readable, and only then judge deadlines. So a response that
-//! has already arrived is never too late.
+//! A turn: wait, read the clock once, read everything that is readable, and only then judge deadlines. So a response
+//! that has already arrived is never too late.
 
 mod clock;
 mod cost_throttle;
@@ -89,8 +89,8 @@ pub struct Daemon<'a> {
 }
 
 impl<'a> Daemon<'a> {
-    /// Opens everything that can fail at the start. The mount table is watched before it is first read, so that no change
-    /// is missed.
+    /// Opens everything that can fail at the start. The mount table is watched before it is first read, so that no
+    /// change is missed.
     ///
     /// # Errors
     /// The event queue, a signal handler or the mount table cannot be opened.
@@ -155,7 +155,8 @@ impl<'a> Daemon<'a> {
         Arc::clone(&self.waker)
     }
 
-    /// Makes it a service: SIGHUP reloads the configuration instead of ending it, and the service manager is notified.
+    /// Makes it a service: SIGHUP reloads the configuration instead of ending it, and the service manager is
+    /// notified.
     #[must_use]
     pub fn with_service(mut self, reloader: ConfigReloader, manager: Option<ServiceManager>) -> Daemon<'a> {
         self.reloader = Some(reloader);
@@ -229,8 +230,8 @@ impl<'a> Daemon<'a> {
         };
         self.pool.shutdown();
         self.collector.shutdown();
-        // The process ends: freeing thousands of mounts one by one would only cost time. But an open table keeps the mounts
-        // of a namespace that has ended.
+        // The process ends: freeing thousands of mounts one by one would only cost time. But an open table keeps the
+        // mounts of a namespace that has ended.
         std::mem::forget(self.monitor);
         if !self.namespace_ended {
             std::mem::forget(self.table_reader);

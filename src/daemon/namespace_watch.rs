@@ -6,8 +6,8 @@ use platform::MountNamespace;
 use std::io;
 use std::time::Duration;
 
-/// A namespace that is mounted somewhere is searched in our own mount table when that changes, in a storm of changes not
-/// more often than this.
+/// A namespace that is kept by a bind mount is searched in our own mount table when that changes, but not more often
+/// than this.
 const MIN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) struct NamespaceWatch {
@@ -42,7 +42,8 @@ impl NamespaceWatch {
         }
     }
 
-    /// Returns the namespace if it has ended. The caller must drop it and all that was made of it: they keep its mounts.
+    /// Returns the namespace if it has ended. The caller must drop it and all that was made of it: they keep its
+    /// mounts.
     pub(super) fn check(&mut self, now: Time) -> Option<MountNamespace> {
         self.check_at.take_if(|at| *at <= now)?;
         self.checked_at = Some(now);

@@ -1,6 +1,6 @@
-//! Notifications for the service manager (sd_notify): ready, reloading, stopping, the watchdog's sign of life and a status
-//! line. Sent by the loop itself, which is what they vouch for. Sending never waits: what the manager does not take now is
-//! pending.
+//! Notifications for the service manager (sd_notify): ready, reloading, stopping, the watchdog's sign of life and a
+//! status line. The event loop sends them itself, so they prove that it runs. Sending never waits: what the manager
+//! does not accept now stays pending.
 
 use super::cost_throttle::CostThrottle;
 use crate::monitor::Time;
@@ -91,7 +91,8 @@ impl ServiceNotifier {
     /// Sends what is due. `status` makes the status line and says how long that took.
     ///
     /// # Errors
-    /// The first failure in a row. A manager that is busy or hangs is none: it gets what is pending when it reads again.
+    /// The first failure in a row. A manager that is busy or hangs is none: it gets what is pending when it reads
+    /// again.
     pub(super) fn send_due(
         &mut self,
         now: Time,

@@ -1,5 +1,5 @@
-//! Starts, reconfigures and stops each output, and passes reports and snapshots on to them. Each output has a queue or a
-//! thread of its own, so nothing here waits for one.
+//! Starts, reconfigures and stops each output, and passes reports and snapshots on to them. Each output has a queue
+//! or a thread of its own, so nothing here waits for one.
 
 use super::alertmanager::AlertmanagerClient;
 use super::bad_mounts::BadMountsList;
@@ -26,8 +26,8 @@ const HOOKS_STOP_TIMEOUT: Duration = Duration::from_millis(300);
 const SINGLE_RUN_EXPORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A single run waits this long for its hooks and alerts: cron would let a script run on as long.
 const SINGLE_RUN_HOOKS_TIMEOUT: Duration = Duration::from_secs(5);
-/// Exporters that were replaced and still hang, as on a text file on dead storage. With so many of them, changed settings
-/// wait for the next start.
+/// Exporters that were replaced and still hang, as on a text file on dead storage. With so many of them, changed
+/// settings wait for the next start.
 const MAX_HANGING_EXPORTERS: usize = 4;
 /// Warnings about rules that are logged one by one; the rest are counted.
 const MAX_RULE_WARNINGS: usize = 20;

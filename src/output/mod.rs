@@ -1,6 +1,6 @@
-//! Where rendered text goes: standard error, syslog, HTTP, push gateway, text file, hooks, Alertmanager. Each output has a
-//! bounded queue and a thread of its own, so that one that blocks delays no other. The event loop reaches all of them
-//! through [`Outputs`].
+//! Where rendered text goes: standard error, syslog, HTTP, push gateway, text file, hooks, Alertmanager. Each output
+//! has a bounded queue and a thread of its own, so that one that blocks delays no other. The event loop reaches all
+//! of them through [`Outputs`].
 
 pub mod alertmanager;
 mod bad_mounts;

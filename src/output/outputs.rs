@@ -13,8 +13,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-/// Reports in the queue. The thread only moves them to other queues, so this has to hold one turn of the event loop: ten
-/// thousand mounts that appear at once.
+/// Reports in the queue. The thread only moves them to other queues, so this has to hold one turn of the event loop:
+/// ten thousand mounts that appear at once.
 const MAX_QUEUED: usize = 32_768;
 /// Memory of the reports in the queue: their mounts may have the longest paths.
 const MAX_QUEUED_BYTES: usize = 32 << 20;
@@ -157,7 +157,8 @@ struct Queue {
 }
 
 impl OutputQueue {
-    /// Waits for the next item, a snapshot only after everything that was reported before it. Ends with [`Item::Stop`].
+    /// Waits for the next item, a snapshot only after everything that was reported before it. Ends with
+    /// [`Item::Stop`].
     pub(super) fn next(&self) -> Item {
         let is_empty = |queue: &mut Queue| queue.is_empty();
         let waited = self.changed.wait_while(self.lock(), is_empty);

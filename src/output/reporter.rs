@@ -86,8 +86,8 @@ impl Reporter {
         Ok(Reporter { sinks, format: Some(format), syslog: Some(target) })
     }
 
-    /// Applies settings, also to messages that still wait. The threads stay, so that one that hangs is not left behind
-    /// by each change.
+    /// Applies settings, also to messages that still wait. The threads stay, so that one that hangs is not left
+    /// behind by each change.
     pub fn reconfigure(&self, settings: &ReportSettings) {
         let levels = [Some(settings.log_level), settings.syslog_level()];
         for ((_, level), wanted) in self.sinks.iter().zip(levels) {
@@ -117,8 +117,8 @@ impl Reporter {
         self.send(Message { time, priority, text, event: Some(event.clone()) })
     }
 
-    /// Logs a line about the daemon itself. Names in it are escaped already; what else would break the line is escaped
-    /// here.
+    /// Logs a line about the daemon itself. Names in it are escaped already; what else would break the line is
+    /// escaped here.
     pub fn notice(&self, time: SystemTime, priority: Priority, text: &str) {
         self.send(Message { time, priority, text: escape::one_line(text).into_owned(), event: None });
     }
