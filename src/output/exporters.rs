@@ -14,7 +14,7 @@ use crate::render::{Priority, Snapshot};
 use std::io;
 use std::mem::{Discriminant, discriminant};
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
@@ -65,7 +65,14 @@ pub(super) enum ExportError {
 
 /// The running exporters.
 #[derive(Debug, Default)]
-pub(super) struct Exporters(Vec<(Arc<Signals>, WorkerThread)>);
+pub(super) struct Exporters(Vec<ExporterThread>);
+
+#[derive(Debug)]
+struct ExporterThread {
+    name: &'static str,
+    signals: Arc<Signals>,
+    thread: WorkerThread,
+}
 
 impl Exporters {
     /// Starts a thread for each exporter.
@@ -78,27 +85,7 @@ impl Exporters {
         state: &SharedState,
         log: &LogFn,
     ) -> io::Result<Exporters> {
-        let mut threads = Vec::new();
-        if let Some(push) = &settings.push {
-            threads.push(Worker::start(PushExporter::new(push, renderer), state, log)?);
-        }
-        if let Some(path) = &settings.textfile {
-            threads.push(Worker::start(TextFileExporter::new(path, renderer), state, log)?);
-        }
-        Ok(Exporters(threads))
-    }
-
-    /// Whether all threads have ended.
-    pub(super) fn have_ended(&self) -> bool {
-        self.0.iter().all(|(_, thread)| thread.has_ended())
-    }
-
-    /// Stops all exporters, and waits for their ends at most so long. A push is cancelled, the group in the gateway is
-    /// deleted if that is configured, and a file is written to its end.
-    pub(super) fn stop(&self, timeout: Duration) {
-        let deadline = Instant::now() + timeout;
-        self.0.iter().for_each(|(signals, _)| signals.stop());
-        self.0.iter().for_each(|(_, thread)| thread.wait(deadline));
+        Exporters::start_threads(settings, renderer, state, log, false)
     }
 
     /// Exports one snapshot, for a single run of the daemon. Failures are logged.
@@ -110,35 +97,53 @@ impl Exporters {
         log: &LogFn,
     ) {
         let deadline = Instant::now() + timeout;
-        let push = settings.push.as_ref().map(|push| start_once(PushExporter::new(push, renderer), snapshot));
-        let textfile = settings.textfile.as_ref();
-        let textfile = textfile.map(|path| start_once(TextFileExporter::new(path, renderer), snapshot));
-        for started in push.into_iter().chain(textfile) {
-            let text = match started {
-                Ok((exported, timeout_line)) => exported
-                    .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-                    .unwrap_or(Some(timeout_line)),
-                Err(error) => Some(format!("Cannot start a thread for metrics: {error}")),
-            };
-            if let Some(text) = text {
-                log(Priority::Warning, &text);
+        let state = SharedState::new();
+        state.publish(Arc::clone(snapshot));
+        match Exporters::start_threads(settings, renderer, &state, log, true) {
+            Ok(exporters) => {
+                for ExporterThread { name, thread, .. } in &exporters.0 {
+                    thread.wait(deadline);
+                    if !thread.has_ended() {
+                        log(
+                            Priority::Warning,
+                            &format!("Cannot export metrics ({name}): no response in time"),
+                        );
+                    }
+                }
             }
+            Err(error) => log(Priority::Warning, &format!("Cannot start a thread for metrics: {error}")),
         }
     }
-}
 
-/// The channel gets the line to log, if the export fails. The second value is the line if there is no result in time.
-type OnceResult = (mpsc::Receiver<Option<String>>, String);
+    fn start_threads(
+        settings: &MetricsSettings,
+        renderer: &Arc<Renderer>,
+        state: &SharedState,
+        log: &LogFn,
+        is_single_run: bool,
+    ) -> io::Result<Exporters> {
+        let mut threads = Vec::new();
+        if let Some(push) = &settings.push {
+            threads.push(Worker::start(PushExporter::new(push, renderer), state, log, is_single_run)?);
+        }
+        if let Some(path) = &settings.textfile {
+            threads.push(Worker::start(TextFileExporter::new(path, renderer), state, log, is_single_run)?);
+        }
+        Ok(Exporters(threads))
+    }
 
-fn start_once<E: Exporter>(mut exporter: E, snapshot: &Arc<Snapshot>) -> io::Result<OnceResult> {
-    let (result, exported) = mpsc::channel();
-    let timeout_line = exporter.failure_line(&ExportError::Failed("no response in time".to_owned()));
-    let snapshot = Arc::clone(snapshot);
-    WorkerThread::start(E::NAME, WorkerThread::runtime(1)?, move |runtime| {
-        let error = runtime.block_on(exporter.export(&snapshot)).err();
-        let _ = result.send(error.map(|error| exporter.failure_line(&error)));
-    })?;
-    Ok((exported, timeout_line))
+    /// Whether all threads have ended.
+    pub(super) fn have_ended(&self) -> bool {
+        self.0.iter().all(|exporter| exporter.thread.has_ended())
+    }
+
+    /// Stops all exporters, and waits for their ends at most so long. A push is cancelled, the group in the gateway is
+    /// deleted if that is configured, and a file is written to its end.
+    pub(super) fn stop(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        self.0.iter().for_each(|exporter| exporter.signals.stop());
+        self.0.iter().for_each(|exporter| exporter.thread.wait(deadline));
+    }
 }
 
 /// The task of an exporter's thread.
@@ -147,6 +152,8 @@ struct Worker<E> {
     state: SharedState,
     log: LogFn,
     signals: Arc<Signals>,
+    /// Whether the thread ends after one export.
+    is_single_run: bool,
     gate: PublishGate,
     backoff: Option<Backoff<Instant>>,
     not_before: Instant,
@@ -155,7 +162,12 @@ struct Worker<E> {
 }
 
 impl<E: Exporter> Worker<E> {
-    fn start(exporter: E, state: &SharedState, log: &LogFn) -> io::Result<(Arc<Signals>, WorkerThread)> {
+    fn start(
+        exporter: E,
+        state: &SharedState,
+        log: &LogFn,
+        is_single_run: bool,
+    ) -> io::Result<ExporterThread> {
         let signals = Arc::new(Signals::default());
         let worker = Worker {
             backoff: E::RETRY_PAUSES.map(|(first, max)| backoff(first, max)),
@@ -163,6 +175,7 @@ impl<E: Exporter> Worker<E> {
             state: state.clone(),
             log: Arc::clone(log),
             signals: Arc::clone(&signals),
+            is_single_run,
             gate: PublishGate::default(),
             not_before: Instant::now(),
             logged: None,
@@ -170,7 +183,7 @@ impl<E: Exporter> Worker<E> {
         let run = |runtime: &Runtime| runtime.block_on(worker.run());
         let thread = WorkerThread::start(E::NAME, WorkerThread::runtime(1)?, run)?;
         state.subscribe(&signals, Signals::wake);
-        Ok((signals, thread))
+        Ok(ExporterThread { name: E::NAME, signals, thread })
     }
 
     async fn run(mut self) {
@@ -181,6 +194,9 @@ impl<E: Exporter> Worker<E> {
                 result = self.exporter.export(&snapshot) => self.on_exported(begun, &snapshot, result),
                 () = signals.stopped() => break,
             }
+            if self.is_single_run {
+                return;
+            }
         }
         if let Some(text) = self.exporter.close().await {
             (self.log)(Priority::Warning, &text);
@@ -190,7 +206,7 @@ impl<E: Exporter> Worker<E> {
     /// Waits for a snapshot that has to be exported; none when the daemon stops.
     async fn next_snapshot(&self) -> Option<Arc<Snapshot>> {
         while !self.signals.is_stopping() {
-            match self.state.latest().filter(|snapshot| self.gate.is_due(snapshot)) {
+            match self.state.latest().filter(|latest| self.is_single_run || self.gate.is_due(latest)) {
                 None => self.signals.woken(None).await,
                 Some(snapshot) if self.not_before <= Instant::now() => return Some(snapshot),
                 Some(_) => self.signals.woken(Some(self.not_before)).await,
@@ -221,9 +237,10 @@ impl<E: Exporter> Worker<E> {
         let kind = Some(discriminant(&error));
         if std::mem::replace(&mut self.logged, kind) != kind {
             let hint = match (&error, &self.backoff) {
-                (ExportError::Failed(_), Some(_)) => "; trying again",
-                (ExportError::Failed(_), None) => "; trying again after each run",
                 (ExportError::Refused(_), _) => "",
+                _ if self.is_single_run => "",
+                (_, Some(_)) => "; trying again",
+                (_, None) => "; trying again after each run",
             };
             (self.log)(Priority::Warning, &format!("{}{hint}", self.exporter.failure_line(&error)));
         }
