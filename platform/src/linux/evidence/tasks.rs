@@ -57,8 +57,12 @@ pub fn blocked_tasks(
     let complete = scan.inspect_all(proc, limits);
     if !scan.candidates.is_empty() {
         let recheck_at = (started + RECHECK_DELAY).min(limits.until);
-        #[allow(clippy::disallowed_methods)] // there is no event to wait for, and the collector may block
-        std::thread::sleep(recheck_at.saturating_duration_since(Instant::now()));
+        // Repeated, because park_timeout may return early.
+        while let Some(left) =
+            recheck_at.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+        {
+            std::thread::park_timeout(left);
+        }
         scan.recheck(limits);
     }
     let mut found: Vec<BlockedTasks> =
