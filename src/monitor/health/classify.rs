@@ -32,16 +32,16 @@ pub(crate) enum Classification {
 /// What else decides, beside the outcome.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Context {
-    pub(crate) is_dead: bool,
+    is_dead: bool,
     /// The mount counts as hung, and this response took longer than its timeout.
-    pub(crate) is_late: bool,
+    is_late: bool,
     /// Inconclusive outcomes since the last good one, and wrong mounts in a row, before this outcome.
     inconclusive: u32,
     wrong_mount: u32,
 }
 
 pub(crate) fn classify(outcome: &ProbeOutcome, context: Context) -> Classification {
-    let is_repeated = |before: u32, limit: u32| before + 1 >= limit;
+    let is_repeated = |before: u32, limit: u32| before >= limit - 1;
     match *outcome {
         ProbeOutcome::Alive(_) if context.is_late => Classification::TooLate,
         ProbeOutcome::Alive(usage) => Classification::Alive(Some(usage)),
@@ -102,7 +102,7 @@ impl ResponseHistory {
                 self.last_response = Some(LastResponse { at: now, took, usage: None });
             }
             Classification::Denied(..) => self.wrong_mount = 0,
-            Classification::WrongMount => self.wrong_mount += 1,
+            Classification::WrongMount => self.wrong_mount = self.wrong_mount.saturating_add(1),
             Classification::Inconclusive => self.inconclusive += 1,
             Classification::Hidden | Classification::TooLate => {}
         }
