@@ -21,8 +21,9 @@ impl Monitor {
         }
     }
 
-    pub(super) fn collect_for_reminder(&mut self, now: Time, superblock: DeviceNumber) {
-        if let Some(key) = self.dead_member(superblock) {
+    /// A reminder about a mount is near.
+    pub(super) fn collect_for_reminder(&mut self, now: Time, key: MountKey) {
+        if self.registry.get(key).is_some_and(MountEntry::is_dead_itself) {
             self.collect(now, key, Occasion::Reminder, None);
         }
     }
@@ -64,7 +65,8 @@ impl Monitor {
 
     /// A part of the evidence was found.
     pub(super) fn on_evidence_found(&mut self, now: Time, superblock: DeviceNumber, evidence: Evidence) {
-        if self.scheduler.is_probed(superblock) || self.dead_member(superblock).is_some() {
+        let is_dead = |&key: &MountKey| self.registry.get(key).is_some_and(MountEntry::is_dead_itself);
+        if self.scheduler.is_probed(superblock) || self.registry.members(superblock).iter().any(is_dead) {
             let record = self.evidence.add(now, superblock, evidence);
             self.registry.set_evidence(superblock, &record);
         }
@@ -80,12 +82,6 @@ impl Monitor {
         if let Some(record) = self.evidence.update_complete(superblock) {
             self.registry.set_evidence(superblock, &record);
         }
-    }
-
-    /// A mount of the superblock that is dead by itself.
-    fn dead_member(&self, superblock: DeviceNumber) -> Option<MountKey> {
-        let mut members = self.registry.members(superblock).iter().copied();
-        members.find(|&key| self.registry.get(key).is_some_and(MountEntry::is_dead_itself))
     }
 
     /// The kernel says that a server does not respond, or does again: its mounts are probed at once. A hung superblock

@@ -49,7 +49,7 @@ pub use time::Time;
 use counters::CounterTable;
 use evidence::EvidencePolicy;
 use expected::ExpectedMounts;
-use platform::{DeviceNumber, MountKey, MountTable};
+use platform::{MountKey, MountTable};
 use registry::Registry;
 use reports::Reports;
 use scheduler::{Due, Scheduler};
@@ -135,8 +135,8 @@ impl Monitor {
         while let Some((key, dead_since)) = self.reports.pop_due_reminder(now) {
             self.remind(now, key, dead_since);
         }
-        while let Some(superblock) = self.evidence.pop_due(now) {
-            self.collect_for_reminder(now, superblock);
+        while let Some(key) = self.evidence.pop_due(now) {
+            self.collect_for_reminder(now, key);
         }
         if self.expected.take_recheck(now) {
             self.doubt_table(TableDoubt::Contradicted);
@@ -226,9 +226,9 @@ impl Monitor {
     }
 
     /// Plans the next reminder about a dead mount, and the collection of evidence before it.
-    fn plan_reminder(&mut self, now: Time, key: MountKey, superblock: DeviceNumber) {
+    fn plan_reminder(&mut self, now: Time, key: MountKey) {
         if let Some(at) = self.reports.plan_reminder(now, key) {
-            self.evidence.plan_for_reminder(superblock, now, at);
+            self.evidence.plan_for_reminder(now, key, at);
         }
     }
 

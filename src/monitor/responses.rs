@@ -121,7 +121,7 @@ impl Monitor {
         self.registry.set_health(now, key, Health::Dead(failure));
         let Some(event) = event else { return };
         let is_new = matches!(event, Event::Failed { .. });
-        self.plan_reminder(now, key, superblock);
+        self.plan_reminder(now, key);
         self.report(event);
         if is_new {
             self.collect(now, key, Occasion::Death, None);
@@ -133,7 +133,7 @@ impl Monitor {
         let Some(entry) = self.registry.get(key) else { return };
         let Some(failure) = entry.health().failure().cloned() else { return };
         let (mount, lasted) = (entry.mount().clone(), now - dead_since);
-        self.plan_reminder(now, key, mount.device_number);
+        self.plan_reminder(now, key);
         self.report(Event::StillFailing { mount, failure, lasted });
     }
 }

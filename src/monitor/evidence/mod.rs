@@ -8,8 +8,8 @@ pub use record::{EvidenceRecord, server_name};
 
 use super::Time;
 use super::timers::Timers;
-use platform::DeviceNumber;
 use platform::evidence::Evidence;
+use platform::{DeviceNumber, MountKey};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +42,8 @@ pub(super) struct EvidencePolicy {
     superblocks: FxHashMap<DeviceNumber, Collection>,
     /// How many of them are being examined.
     collecting: usize,
-    reminders: Timers<DeviceNumber>,
+    /// When evidence for the next reminder about a mount is to be collected.
+    reminders: Timers<MountKey>,
 }
 
 /// The evidence about one superblock.
@@ -69,7 +70,7 @@ impl EvidencePolicy {
         let is_known = match occasion {
             Occasion::Suspect(_) => started_within(SUSPECT_INTERVAL),
             Occasion::Death => self.recent_record(now, superblock).is_some(),
-            Occasion::Reminder => false,
+            Occasion::Reminder => started_within(BEFORE_REMINDER),
             Occasion::Request => started_within(REQUEST_INTERVAL),
         };
         let is_running = known.is_some_and(|collection| collection.is_running);
@@ -142,16 +143,15 @@ impl EvidencePolicy {
     pub(super) fn forget(&mut self, superblock: DeviceNumber) {
         self.end(superblock);
         self.superblocks.remove(&superblock);
-        self.reminders.cancel(superblock);
     }
 
-    /// A reminder about a mount of the superblock is planned.
-    pub(super) fn plan_for_reminder(&mut self, superblock: DeviceNumber, now: Time, reminder: Time) {
-        self.reminders.set(superblock, now + reminder.since(now).saturating_sub(BEFORE_REMINDER));
+    /// A reminder about a mount is planned.
+    pub(super) fn plan_for_reminder(&mut self, now: Time, key: MountKey, reminder: Time) {
+        self.reminders.set(key, now + reminder.since(now).saturating_sub(BEFORE_REMINDER));
     }
 
-    /// Takes a superblock about which a reminder is near.
-    pub(super) fn pop_due(&mut self, now: Time) -> Option<DeviceNumber> {
+    /// Takes a mount about which a reminder is near.
+    pub(super) fn pop_due(&mut self, now: Time) -> Option<MountKey> {
         self.reminders.pop_due(now)
     }
 
@@ -203,6 +203,20 @@ mod tests {
         policy.forget(DeviceNumber { major: 0, minor: 0 });
         assert!(policy.begin(at(0), SUPERBLOCK, Occasion::Death).is_none(), "it is running");
         assert!(policy.begin(at(0), DeviceNumber { major: 1, minor: 0 }, Occasion::Death).is_some());
+    }
+
+    #[test]
+    fn each_reminder_has_its_own_collection() {
+        let mut policy = EvidencePolicy::default();
+        for (key, reminder) in [(1, 60), (2, 50), (1, 70)] {
+            policy.plan_for_reminder(at(0), MountKey(key), at(reminder));
+        }
+        assert_eq!(policy.pop_due(at(46)), Some(MountKey(2)));
+        assert_eq!(policy.pop_due(at(65)), None);
+        assert_eq!(policy.pop_due(at(66)), Some(MountKey(1)));
+        assert!(policy.begin(at(66), SUPERBLOCK, Occasion::Reminder).is_some());
+        policy.end(SUPERBLOCK);
+        assert!(policy.begin(at(69), SUPERBLOCK, Occasion::Reminder).is_none(), "it is recent");
     }
 
     #[test]
