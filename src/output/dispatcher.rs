@@ -126,7 +126,7 @@ impl Dispatcher {
 
     fn publish(&mut self, snapshot: Arc<Snapshot>) {
         self.state.publish(Arc::clone(&snapshot));
-        self.update_alerts(&snapshot);
+        self.alertmanager.update(&snapshot, &self.config);
         let last_run = snapshot.status.last_run.map(|run| run.at);
         if last_run == self.last_run {
             return;
@@ -134,12 +134,6 @@ impl Dispatcher {
         self.last_run = last_run;
         if let Some(list) = &self.bad_mounts {
             list.print(snapshot.wall, &snapshot.status);
-        }
-    }
-
-    fn update_alerts(&self, snapshot: &Arc<Snapshot>) {
-        if let Err(error) = self.alertmanager.update(snapshot, &self.config) {
-            self.notice(Priority::Error, &format!("Cannot start a thread for Alertmanager: {error}"));
         }
     }
 
@@ -172,7 +166,7 @@ impl Dispatcher {
             self.notice(Priority::Warning, &warning);
         }
         if let Some(snapshot) = self.state.latest() {
-            self.update_alerts(&snapshot);
+            self.alertmanager.update(&snapshot, &self.config);
         }
         if let Err(error) = self.hooks.reconfigure(&self.config.hooks) {
             self.notice(Priority::Error, &format!("Cannot start a thread for hooks: {error}"));
@@ -250,7 +244,7 @@ impl Dispatcher {
 
     /// Sends the result of a single run to Alertmanager and the exporters, and waits for hooks.
     pub fn finish_single_run(&self, snapshot: &Arc<Snapshot>) {
-        self.update_alerts(snapshot);
+        self.alertmanager.update(snapshot, &self.config);
         let (metrics, log) = (&self.config.metrics, self.reporter.log_fn());
         Exporters::export_once(metrics, &self.new_renderer(), snapshot, SINGLE_RUN_EXPORT_TIMEOUT, &log);
         let deadline = Instant::now() + SINGLE_RUN_HOOKS_TIMEOUT;

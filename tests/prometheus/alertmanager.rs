@@ -189,7 +189,7 @@ impl Sender {
             probers: 0,
             probers_stranded: 0,
         };
-        self.client.update(&Arc::new(snapshot), &self.config).expect("a thread can be started");
+        self.client.update(&Arc::new(snapshot), &self.config);
     }
 
     fn log(&self) -> Vec<(Priority, String)> {

@@ -34,10 +34,7 @@ const MAX_RETRY: Duration = Duration::from_secs(30);
 
 /// The sender of alerts. Clones share one thread, which starts when an Alertmanager is first configured.
 #[derive(Clone)]
-pub struct AlertmanagerClient {
-    shared: Arc<Shared>,
-    thread: Arc<Mutex<Option<WorkerThread>>>,
-}
+pub struct AlertmanagerClient(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
@@ -48,6 +45,8 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
+    thread: Option<WorkerThread>,
+    is_start_failure_logged: bool,
     /// The newest update that the thread has not applied.
     update: Option<(Arc<Snapshot>, Arc<Config>)>,
     is_configured: bool,
@@ -60,37 +59,36 @@ impl AlertmanagerClient {
     #[must_use]
     pub fn new(log: LogFn) -> AlertmanagerClient {
         let (signals, idle) = (Signals::default(), Condvar::new());
-        let shared = Shared { state: Mutex::default(), signals, idle, log };
-        AlertmanagerClient { shared: Arc::new(shared), thread: Arc::default() }
+        AlertmanagerClient(Arc::new(Shared { state: Mutex::default(), signals, idle, log }))
     }
 
     /// Makes the alerts those of this snapshot and configuration. Never blocks: an update that the thread has not
     /// applied yet is replaced.
-    ///
-    /// # Errors
-    /// The thread could not be started.
-    pub fn update(&self, snapshot: &Arc<Snapshot>, config: &Arc<Config>) -> io::Result<()> {
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        if thread.is_none() {
-            if config.alertmanager.is_none() {
-                return Ok(());
+    pub fn update(&self, snapshot: &Arc<Snapshot>, config: &Arc<Config>) {
+        let mut state = self.0.lock();
+        if state.thread.is_none() && config.alertmanager.is_some() {
+            match Worker::start(&self.0) {
+                Ok(thread) => state.thread = Some(thread),
+                Err(error) if !std::mem::replace(&mut state.is_start_failure_logged, true) => {
+                    drop(state);
+                    let text = format!("Cannot start a thread for Alertmanager: {error}; trying again");
+                    return (self.0.log)(Priority::Error, &text);
+                }
+                Err(_) => return,
             }
-            let worker = Worker::new(&self.shared);
-            let run = |runtime: &Runtime| runtime.block_on(worker.run());
-            *thread = Some(WorkerThread::start("alertmanager", WorkerThread::runtime(1)?, run)?);
         }
-        let mut state = self.shared.lock();
-        state.update = Some((Arc::clone(snapshot), Arc::clone(config)));
-        state.is_configured = config.alertmanager.is_some();
-        state.is_idle = false;
-        self.shared.signals.wake();
-        Ok(())
+        if state.thread.is_some() {
+            state.update = Some((Arc::clone(snapshot), Arc::clone(config)));
+            state.is_configured = config.alertmanager.is_some();
+            state.is_idle = false;
+            self.0.signals.wake();
+        }
     }
 
     /// Counts for metrics; none without an Alertmanager.
     #[must_use]
     pub fn counters(&self) -> Option<AlertmanagerStats> {
-        let state = self.shared.lock();
+        let state = self.0.lock();
         state.is_configured.then_some(state.stats)
     }
 
@@ -98,15 +96,16 @@ impl AlertmanagerClient {
     #[must_use]
     pub fn wait_until_idle(&self, timeout: Duration) -> bool {
         let is_busy = |state: &mut State| state.is_configured && !state.is_idle;
-        let waited = self.shared.idle.wait_timeout_while(self.shared.lock(), timeout, is_busy);
+        let waited = self.0.idle.wait_timeout_while(self.0.lock(), timeout, is_busy);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// Stops the thread, and waits for its end at most until the timeout. Alerts are not resolved: they expire, or the
     /// next daemon goes on with them.
     pub fn stop(&self, timeout: Duration) {
-        self.shared.signals.stop();
-        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        self.0.signals.stop();
+        let thread = self.0.lock().thread.take();
+        if let Some(thread) = thread {
             thread.wait(Instant::now() + timeout);
         }
     }
@@ -139,14 +138,16 @@ struct Target {
 }
 
 impl Worker {
-    fn new(shared: &Arc<Shared>) -> Worker {
-        Worker {
+    fn start(shared: &Arc<Shared>) -> io::Result<WorkerThread> {
+        let worker = Worker {
             shared: Arc::clone(shared),
             target: None,
             alerts: AlertSet::default(),
             backoff: backoff(FIRST_RETRY, MAX_RETRY),
             is_overflow_logged: false,
-        }
+        };
+        let run = |runtime: &Runtime| runtime.block_on(worker.run());
+        WorkerThread::start("alertmanager", WorkerThread::runtime(1)?, run)
     }
 
     async fn run(mut self) {

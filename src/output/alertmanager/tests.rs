@@ -116,9 +116,10 @@ fn alert_fires_is_refreshed_and_resolved_with_the_same_labels() {
     assert_eq!(alert["startsAt"], "1970-01-01T00:16:40.000Z");
     assert!(!is_resolved(&alert));
 
-    // Another reason does not make another alert, and no change is not sent.
+    // Another reason or severity does not make another alert, and no change is not sent.
     assert_eq!(simulation.alerts.next_due(REFRESH), Some(simulation.now() + REFRESH));
     simulation.wait(5);
+    simulation.severity = Some(Severity::Info);
     simulation.update(vec![dead(1, Reason::IoError)]);
     let changed = simulation.only_alert();
     assert_eq!((&changed["labels"], &changed["startsAt"]), (&labels, &alert["startsAt"]));
