@@ -32,10 +32,7 @@ fn hang_appears_on_the_open_page() {
         });
         assert!(line.at.elapsed() < PUBLISH_LIMIT + slack());
         let dead = browser.value("document.getElementById('dead-list').textContent");
-        assert!(
-            dead.contains(&display_path(&mounts[1])) && dead.contains("hung: no response in 5"),
-            "{dead}"
-        );
+        assert!(dead.contains(&display_path(&mounts[1])) && dead.contains("hung: no response in "), "{dead}");
         assert!(browser.value("document.querySelector('tbody tr').textContent").starts_with("hung"));
         assert!(
             browser
