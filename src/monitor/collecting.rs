@@ -42,12 +42,12 @@ impl Monitor {
         let Some(entry) = self.registry.get(key) else { return };
         let (mount, superblock) = (Arc::clone(entry.mount()), entry.superblock());
         let is_hung = probe.is_some() || entry.health().is_hung();
-        let Some(patience) = self.evidence.begin(now, superblock, occasion) else { return };
+        let Some(server_timeout) = self.evidence.begin(now, superblock, occasion) else { return };
         self.update_complete(superblock);
         let members = self.registry.members(superblock).iter().filter_map(|&key| self.registry.get(key));
         let mount_ids = members.map(|entry| entry.mount().id).collect();
         let alone = is_hung && self.is_alone(&mount);
-        self.effects.push_back(Effect::CollectEvidence { mount, mount_ids, probe, alone, patience });
+        self.effects.push_back(Effect::CollectEvidence { mount, mount_ids, probe, alone, server_timeout });
     }
 
     /// Is no other file system of its family hung? Tasks that wait in the family's code then wait for this one: no task

@@ -85,7 +85,7 @@ pub enum Effect {
         /// It is hung, and no other file system of its family is.
         alone: bool,
         /// How long its server may be waited for.
-        patience: Duration,
+        server_timeout: Duration,
     },
     Report(Event),
 }
