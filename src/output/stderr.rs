@@ -12,10 +12,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The format of messages on standard error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LogFormat {
-    /// The log line.
     Text,
     /// One JSON object per line.
     Json,
@@ -64,7 +62,6 @@ pub struct StderrWriter {
 }
 
 impl StderrWriter {
-    /// Writes to the standard error of this process.
     pub(super) fn new(format: SharedFormat) -> io::Result<StderrWriter> {
         let file = io::stderr().as_fd().try_clone_to_owned()?.into();
         Ok(StderrWriter { file, format, with_priority: false, rest: Vec::new() })

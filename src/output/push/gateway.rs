@@ -15,11 +15,9 @@ const JOB: &str = "mount_status_monitor";
 /// The push gateway, and what is done with it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PushSettings {
-    /// Its address.
     pub gateway: Gateway,
     /// Whether the group is deleted at a clean stop.
     pub delete_on_exit: bool,
-    /// Credentials and trusted certificates.
     pub access: Access,
 }
 

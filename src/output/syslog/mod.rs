@@ -31,7 +31,6 @@ const MAX_ADDRESSES: usize = 4;
 pub struct SyslogSettings(Arc<Mutex<(SyslogTarget, Facility)>>);
 
 impl SyslogSettings {
-    /// The initial settings.
     #[must_use]
     pub fn new(target: SyslogTarget, facility: Facility) -> SyslogSettings {
         SyslogSettings(Arc::new(Mutex::new((target, facility))))
@@ -54,7 +53,6 @@ impl fmt::Debug for SyslogSettings {
     }
 }
 
-/// Writes messages to syslog.
 pub struct SyslogWriter {
     settings: SyslogSettings,
     target: SyslogTarget,

@@ -5,14 +5,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Where syslog messages go.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SyslogTarget {
     /// The local daemon, at its standard sockets.
     Local,
-    /// No syslog.
     Off,
-    /// A Unix socket.
     Unix(PathBuf),
     /// `HOST:PORT`, as UDP datagrams.
     Udp(String),

@@ -1,9 +1,9 @@
 //! A file for node_exporter's textfile collector as an exporter.
 
-mod place;
+mod refusal;
 mod write;
 
-pub use place::refusal;
+pub use refusal::refusal;
 
 use super::exporters::{ExportError, Exporter};
 use super::metrics::Renderer;
@@ -43,7 +43,7 @@ impl Exporter for TextFileExporter {
 
     /// Blocks: this is the only task of its thread.
     async fn export(&mut self, snapshot: &Snapshot) -> Result<(), ExportError> {
-        match place::refusal_now(&self.path, &snapshot.status) {
+        match refusal::refusal_by_status(&self.path, &snapshot.status) {
             Some(reason) => Err(ExportError::Refused(reason)),
             None => write::replace(&self.path, &self.renderer.render(snapshot)).map_err(ExportError::Failed),
         }

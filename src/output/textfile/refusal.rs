@@ -21,7 +21,7 @@ pub fn refusal(table: &MountTable, is_watched: impl Fn(&Mount) -> bool, path: &P
 
 /// The same by a status of the monitor. The watched mounts may be those of another namespace with other paths, so the
 /// path is looked up in the table of our own; file systems are compared by device number.
-pub(super) fn refusal_now(path: &Path, status: &Status) -> Option<String> {
+pub(super) fn refusal_by_status(path: &Path, status: &Status) -> Option<String> {
     let visible = status.mounts.iter().filter(|mount| mount.health != Health::Hidden);
     let hanging: HashSet<DeviceNumber> =
         visible.filter(|known| may_hang(&known.mount)).map(|known| known.mount.device_number).collect();
