@@ -214,7 +214,7 @@ impl Monitor {
     /// When the last of the ancestors that have not responded yet has to respond.
     pub(super) fn pending_ancestor_deadline(&self, now: Time, key: MountKey) -> Option<Time> {
         let ancestors = self.registry.ancestors(key);
-        let deadlines = ancestors.filter_map(|entry| self.scheduler.overdue_deadline(entry.key()));
+        let deadlines = ancestors.filter_map(|entry| self.scheduler.past_grace_deadline(entry.key()));
         deadlines.map(|deadline| deadline.max(now)).max()
     }
 }

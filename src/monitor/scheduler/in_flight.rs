@@ -50,7 +50,7 @@ struct ActiveProbe {
 enum Phase {
     InWindow,
     /// Waits longer than the grace.
-    Overdue,
+    PastGrace,
     /// Past its deadline; its prober is to confirm that it is stuck.
     Confirming,
     /// Its prober is to be killed.
@@ -125,7 +125,7 @@ impl InFlight {
     fn on_timer(&mut self, now: Time, id: ProbeId) -> Option<DueProbe> {
         let probe = self.probes.get_mut(&id).filter(|probe| probe.is_pending())?;
         if probe.phase == Phase::InWindow {
-            probe.phase = Phase::Overdue;
+            probe.phase = Phase::PastGrace;
             self.in_window -= 1;
         }
         let is_suspect = probe.suspect_at.take_if(|at| *at <= now).is_some();
@@ -149,7 +149,7 @@ impl InFlight {
         let probe = self.probes.remove(&id)?;
         match probe.phase {
             Phase::InWindow => self.in_window -= 1,
-            Phase::Overdue | Phase::Confirming => self.timers.cancel(id),
+            Phase::PastGrace | Phase::Confirming => self.timers.cancel(id),
             Phase::Abandoned | Phase::Stranded => self.abandoned -= 1,
         }
         Some(probe.subject)
@@ -164,7 +164,7 @@ impl InFlight {
     /// Waits longer for a probe that is past its deadline.
     pub(crate) fn postpone(&mut self, id: ProbeId, deadline: Time) {
         let Some(probe) = self.probes.get_mut(&id) else { return };
-        (probe.phase, probe.deadline) = (Phase::Overdue, deadline);
+        (probe.phase, probe.deadline) = (Phase::PastGrace, deadline);
         self.timers.set(id, deadline);
     }
 
@@ -185,10 +185,10 @@ impl InFlight {
     /// This process did not run for that long, which is no delay of the probes.
     pub(crate) fn extend_deadlines(&mut self, lost: Duration) {
         for (id, probe) in &mut self.probes {
-            if matches!(probe.phase, Phase::InWindow | Phase::Overdue) {
+            if matches!(probe.phase, Phase::InWindow | Phase::PastGrace) {
                 probe.deadline = probe.deadline + lost;
                 probe.suspect_at = probe.suspect_at.map(|at| at + lost);
-                if probe.phase == Phase::Overdue {
+                if probe.phase == Phase::PastGrace {
                     self.timers.set(*id, probe.next_deadline());
                 }
             }
@@ -205,9 +205,10 @@ impl InFlight {
     }
 
     /// The deadline of a pending probe that waits longer than the grace.
-    pub(super) fn overdue_deadline(&self, id: ProbeId) -> Option<Time> {
-        let is_overdue = |probe: &&ActiveProbe| matches!(probe.phase, Phase::Overdue | Phase::Confirming);
-        self.probes.get(&id).filter(is_overdue).map(|probe| probe.deadline)
+    pub(super) fn past_grace_deadline(&self, id: ProbeId) -> Option<Time> {
+        let is_past_grace =
+            |probe: &&ActiveProbe| matches!(probe.phase, Phase::PastGrace | Phase::Confirming);
+        self.probes.get(&id).filter(is_past_grace).map(|probe| probe.deadline)
     }
 
     /// When a probe started, moved by extended deadlines.

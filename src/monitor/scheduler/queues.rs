@@ -175,8 +175,8 @@ impl Scheduler {
     }
 
     /// The deadline of a mount's probe, if that waits longer than most.
-    pub(crate) fn overdue_deadline(&self, key: MountKey) -> Option<Time> {
-        self.probes.overdue_deadline(self.active_probe(key)?)
+    pub(crate) fn past_grace_deadline(&self, key: MountKey) -> Option<Time> {
+        self.probes.past_grace_deadline(self.active_probe(key)?)
     }
 
     pub(crate) fn waiting_since(&self, key: MountKey) -> Option<Time> {
