@@ -29,7 +29,7 @@ impl Fnv {
 }
 
 /// The key of the mount with this id and mount point. For 100,000 mounts, the probability that two share a key is below
-/// one to a billion.
+/// one in a billion.
 pub(crate) fn key_of(fsid: [i32; 2], mountpoint: &[u8]) -> MountKey {
     let [first, second] = fsid.map(i32::to_le_bytes);
     MountKey(Fnv::new().add(&first).add(&second).add(mountpoint).0)
