@@ -1,6 +1,5 @@
 //! One entry of the mount table, as every system can describe it. Names are bytes; nothing here assumes UTF-8.
 
-use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -10,11 +9,11 @@ use std::time::Duration;
 /// The identity of a mount for as long as it exists: the kernel's unique 64-bit id where there is one (Linux 6.8,
 /// `statmount(2)`), else the reusable id of the mount table. The ranges do not overlap: unique ids start above 2^31.
 /// On macOS and FreeBSD it is a hash of the file system's id and the mount point.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct MountKey(pub u64);
 
 /// The device number of a superblock (`major:minor`). All mounts with the same number show the same file system.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct DeviceNumber {
     /// 0 for file systems without a block device (NFS, FUSE, tmpfs, …).
     pub major: u32,
@@ -34,7 +33,7 @@ impl fmt::Debug for DeviceNumber {
 }
 
 /// How a file system has to be probed; see `probe`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum FsKind {
     /// Storage behind a network (NFS, SMB, Ceph, …): only `statfs` is never answered from a cache.
     Network,

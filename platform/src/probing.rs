@@ -1,14 +1,12 @@
 //! The target and the outcome of a probe, as plain data.
 
 use crate::{Errno, FsKind, Mount, MountKey};
-use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Everything that a probe needs to know about its mount.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Target {
     /// The mount point.
-    #[serde(with = "path_bytes")]
     pub path: PathBuf,
     pub kind: FsKind,
     /// The identity that the path must lead to.
@@ -32,24 +30,8 @@ impl Target {
     }
 }
 
-/// Serializes a path as bytes: serde has only UTF-8 paths.
-mod path_bytes {
-    use serde::{Deserialize, Deserializer, Serializer};
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
-    use std::path::{Path, PathBuf};
-
-    pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(path.as_os_str().as_bytes())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-        <&[u8]>::deserialize(deserializer).map(|bytes| OsStr::from_bytes(bytes).into())
-    }
-}
-
 /// A system call of a probe, in the order in which they are made.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Call {
     /// `statx(AT_STATX_DONT_SYNC)` for the mount id; Linux only.
     Identify,
@@ -70,7 +52,7 @@ impl Call {
 }
 
 /// The response of `statfs`, in blocks of `block_size` bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Usage {
     pub block_size: u64,
     pub blocks: u64,
@@ -96,7 +78,7 @@ impl Usage {
 }
 
 /// How a probe ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProbeOutcome {
     Alive(Usage),
     Failed {

@@ -148,7 +148,7 @@ mod tests {
         let mut poll = Poll::new().unwrap();
         let mut handle = spawn(&poll, "/bin/cat");
         wait_until_closed(&mut poll, &mut handle);
-        handle.outgoing.push(&1_u8);
+        handle.outgoing.packet_with_room(1).push(1);
         handle.flush(poll.registry()).unwrap();
         assert!(handle.outgoing.is_empty());
     }
@@ -158,7 +158,7 @@ mod tests {
         let mut poll = Poll::new().unwrap();
         let mut handle = spawn(&poll, "/usr/bin/yes");
         for _ in 0..100 {
-            handle.outgoing.push(&"x".repeat(MAX_PACKET / 2));
+            handle.outgoing.packet_with_room(MAX_PACKET).extend(vec![1; MAX_PACKET]);
         }
         handle.flush(poll.registry()).unwrap();
         assert!(!handle.outgoing.is_empty() && handle.waits_for_room);

@@ -1,11 +1,10 @@
-//! How messages between the daemon and its children become packets: in the format of `postcard`, many messages to a
-//! packet. Both ends are the same program, so there is no version. A packet that is malformed ends the connection.
+//! How messages between the daemon and its children become packets: binary fields in little-endian order, many
+//! messages to a packet. Both ends are the same program, so there is no version. Decoding never panics; a packet that
+//! is malformed ends the connection.
 
 use platform::process::MAX_PACKET;
-use postcard::ser_flavors::Flavor;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// A packet that the other end of this version does not send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,24 +15,12 @@ pub(super) struct Malformed;
 pub(super) struct PacketQueue(VecDeque<Vec<u8>>);
 
 impl PacketQueue {
-    /// Adds a message to the last packet, or to a new one if there is no room. A message that exceeds a packet is
-    /// dropped; all are much shorter.
-    pub(super) fn push(&mut self, message: &impl Serialize) {
-        if self.0.is_empty() {
+    /// The last packet, or a new one, with room for `size` more bytes.
+    pub(super) fn packet_with_room(&mut self, size: usize) -> &mut Vec<u8> {
+        if self.0.back().is_none_or(|last| last.len() + size > MAX_PACKET) {
             self.0.push_back(Vec::new());
         }
-        let packet = self.0.back_mut().expect("a packet was added if there was none");
-        let length = packet.len();
-        encode(packet, message);
-        if packet.len() > MAX_PACKET {
-            let message = packet.split_off(length);
-            if length == 0 {
-                self.0.pop_back();
-            }
-            if message.len() <= MAX_PACKET {
-                self.0.push_back(message);
-            }
-        }
+        self.0.back_mut().expect("a packet was pushed if there was none")
     }
 
     pub(super) fn first(&self) -> Option<&[u8]> {
@@ -58,36 +45,85 @@ impl PacketQueue {
     }
 }
 
-/// Appends a message to a packet.
-pub(super) fn encode(packet: &mut Vec<u8>, message: &impl Serialize) {
-    struct Append<'a>(&'a mut Vec<u8>);
-    impl Flavor for Append<'_> {
-        type Output = ();
-        fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-            self.0.push(byte);
-            Ok(())
-        }
-        fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-            self.0.extend_from_slice(bytes);
-            Ok(())
-        }
-        fn finalize(self) -> postcard::Result<()> {
-            Ok(())
-        }
-    }
-    postcard::serialize_with_flavor(message, Append(packet)).expect("messages are plain data");
+pub(super) fn encode_u32(packet: &mut Vec<u8>, value: u32) {
+    packet.extend_from_slice(&value.to_le_bytes());
+}
+
+pub(super) fn encode_u64(packet: &mut Vec<u8>, value: u64) {
+    packet.extend_from_slice(&value.to_le_bytes());
+}
+
+/// In nanoseconds, which is enough for 584 years.
+pub(super) fn encode_duration(packet: &mut Vec<u8>, value: Duration) {
+    encode_u64(packet, u64::try_from(value.as_nanos()).unwrap_or(u64::MAX));
+}
+
+/// The length (32 bits), then the bytes.
+pub(super) fn encode_bytes(packet: &mut Vec<u8>, bytes: &[u8]) {
+    encode_u32(packet, u32::try_from(bytes.len()).expect("no packet is that long"));
+    packet.extend_from_slice(bytes);
+}
+
+/// One of a fixed list of values, as its index.
+pub(super) fn encode_choice<T: PartialEq>(packet: &mut Vec<u8>, choices: &[T], value: &T) {
+    let index = choices.iter().position(|choice| choice == value);
+    packet.push(index.map_or(u8::MAX, |index| index as u8));
 }
 
 /// The messages of a packet, up to the first that is malformed.
-pub(super) fn decode<T: DeserializeOwned>(mut packet: &[u8]) -> impl Iterator<Item = Result<T, Malformed>> {
+pub(super) fn decode_messages<T>(
+    packet: &[u8],
+    decode: impl Fn(&mut Decoder<'_>) -> Result<T, Malformed>,
+) -> impl Iterator<Item = Result<T, Malformed>> {
+    let mut decoder = Decoder(packet);
     std::iter::from_fn(move || {
-        if packet.is_empty() {
+        if decoder.0.is_empty() {
             return None;
         }
-        let message = postcard::take_from_bytes(packet);
-        packet = message.as_ref().map_or(&[], |(_, rest)| rest);
-        Some(message.map(|(message, _)| message).map_err(|_| Malformed))
+        let message = decode(&mut decoder);
+        if message.is_err() {
+            decoder.0 = &[];
+        }
+        Some(message)
     })
+}
+
+/// The rest of a packet, from which fields are taken.
+pub(super) struct Decoder<'a>(&'a [u8]);
+
+impl<'a> Decoder<'a> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (bytes, rest) = self.0.split_first_chunk().ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(*bytes)
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8, Malformed> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, Malformed> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, Malformed> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub(super) fn duration(&mut self) -> Result<Duration, Malformed> {
+        self.u64().map(Duration::from_nanos)
+    }
+
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
+        let length = usize::try_from(self.u32()?).map_err(|_| Malformed)?;
+        let (bytes, rest) = self.0.split_at_checked(length).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    pub(super) fn choice<T: Copy>(&mut self, choices: &[T]) -> Result<T, Malformed> {
+        choices.get(usize::from(self.u8()?)).copied().ok_or(Malformed)
+    }
 }
 
 #[cfg(test)]
@@ -97,21 +133,22 @@ mod tests {
     #[test]
     fn messages_fill_packets_up_to_the_limit() {
         let mut queue = PacketQueue::default();
-        let message = "x".repeat(MAX_PACKET / 2 - 3); // and three bytes of length
-        (0..5).for_each(|_| queue.push(&message));
-        queue.push(&"x".repeat(MAX_PACKET));
+        for _ in 0..5 {
+            queue.packet_with_room(MAX_PACKET / 2).extend(vec![1; MAX_PACKET / 2]);
+        }
         assert_eq!(
             queue.0.iter().map(Vec::len).collect::<Vec<_>>(),
             [MAX_PACKET, MAX_PACKET, MAX_PACKET / 2]
         );
-        let decoded: Result<Vec<String>, Malformed> = decode(queue.first().unwrap()).collect();
-        assert_eq!(decoded, Ok(vec![message.clone(), message]));
     }
 
     #[test]
-    fn message_beyond_the_limit_is_dropped() {
-        let mut queue = PacketQueue::default();
-        queue.push(&"x".repeat(MAX_PACKET));
-        assert!(queue.is_empty());
+    fn length_beyond_the_packet_is_malformed() {
+        let mut packet = Vec::new();
+        encode_bytes(&mut packet, b"ab");
+        packet.pop();
+        let decoded: Vec<_> =
+            decode_messages(&packet, |decoder| decoder.bytes().map(<[u8]>::to_vec)).collect();
+        assert_eq!(decoded, [Err(Malformed)]);
     }
 }

@@ -1,9 +1,8 @@
 //! The collector as the daemon sees it: at most one works at a time, started when there is something to collect and
 //! ended after a while without work. Called from the event loop; never blocks and reads no clock.
 
-use super::wire::{CollectRequest, EvidenceKind, Reply, Request};
+use super::wire::{self, CollectRequest, EvidenceKind, Reply, Request};
 use crate::children::child::{ChildHandle, Received};
-use crate::children::codec::{Malformed, decode};
 use crate::monitor::Time;
 use mio::{Registry, Token};
 use platform::evidence::Evidence;
@@ -128,7 +127,7 @@ impl CollectorHandle {
             let requests = std::mem::take(&mut self.requests);
             match &mut self.active {
                 Some(active) => {
-                    requests.iter().for_each(|request| active.process.outgoing.push(request));
+                    requests.iter().for_each(|request| wire::encode(&mut active.process.outgoing, request));
                 }
                 None => self.end_requests(),
             }
@@ -165,13 +164,10 @@ impl CollectorHandle {
     pub fn handle_ready(&mut self, now: Time) {
         while let Some(active) = &mut self.active {
             match active.process.receive(&mut self.buffer) {
-                Received::Packet(length) => {
-                    let replies: Result<Vec<Reply>, Malformed> = decode(&self.buffer[..length]).collect();
-                    match replies {
-                        Ok(replies) => replies.into_iter().for_each(|reply| self.handle_reply(reply)),
-                        Err(Malformed) => self.on_died(now),
-                    }
-                }
+                Received::Packet(length) => match wire::decode(&self.buffer[..length]) {
+                    Ok(replies) => replies.into_iter().for_each(|reply| self.handle_reply(reply)),
+                    Err(_) => self.on_died(now),
+                },
                 Received::Nothing => return,
                 Received::Closed | Received::ProtocolError => self.on_died(now),
             }

@@ -5,8 +5,8 @@
 //! abandons the whole process.
 
 use super::server_checks::ServerChecks;
-use super::wire::{CollectRequest, EvidenceKind, Reply, Request};
-use crate::children::codec::{Malformed, PacketQueue, decode};
+use super::wire::{self, CollectRequest, EvidenceKind, Reply, Request};
+use crate::children::codec::PacketQueue;
 use crate::children::daemon_channel::{self, DaemonChannel, exit_with_error};
 use platform::DeviceNumber;
 use platform::collect::{
@@ -47,12 +47,12 @@ pub(in crate::children) fn run() -> ! {
         let mut requests = Vec::new();
         channel.wait(None);
         while let Some(packet) = channel.receive() {
-            for request in decode(packet) {
-                match request {
-                    Ok(Request::Collect(request)) => requests.push(request),
-                    Ok(Request::InspectThread { device, pid, tid }) => inspect_thread(device, pid, tid),
-                    Err(Malformed) => exit_with_error(),
-                }
+            match wire::decode(packet) {
+                Ok(messages) => messages.into_iter().for_each(|message| match message {
+                    Request::Collect(request) => requests.push(request),
+                    Request::InspectThread { device, pid, tid } => inspect_thread(device, pid, tid),
+                }),
+                Err(_) => exit_with_error(),
             }
         }
         for request in &requests {
@@ -73,7 +73,7 @@ fn reply(device: DeviceNumber, kind: EvidenceKind, evidence: Evidence) -> Reply 
 
 fn send_replies(replies: impl IntoIterator<Item = Reply>) {
     let mut packets = PacketQueue::default();
-    replies.into_iter().for_each(|reply| packets.push(&reply));
+    replies.into_iter().for_each(|reply| wire::encode(&mut packets, &reply));
     while let Some(packet) = packets.first() {
         daemon_channel::send(packet);
         packets.remove_first();

@@ -1,7 +1,9 @@
-//! The messages between the daemon and a collector.
+//! The messages between the daemon and a collector: JSON values, because evidence is deeply nested and rare.
 
 use super::endpoint::{ServerEndpoint, endpoint_of};
+use crate::children::codec::{Malformed, PacketQueue, decode_messages, encode_bytes};
 use platform::evidence::{Evidence, Family, Suspect};
+use platform::process::MAX_PACKET;
 use platform::{DeviceNumber, Mount};
 use serde::{Deserialize, Serialize};
 use std::os::unix::ffi::OsStrExt as _;
@@ -91,10 +93,24 @@ pub(super) struct Reply {
     pub(super) evidence: Evidence,
 }
 
+/// Queues a message. One that exceeds a packet is dropped; all are much shorter.
+pub(super) fn encode<T: Serialize>(packets: &mut PacketQueue, message: &T) {
+    let json = serde_json::to_vec(message).expect("numbers, strings and lists are valid JSON");
+    let size = size_of::<u32>() + json.len();
+    if size <= MAX_PACKET {
+        encode_bytes(packets.packet_with_room(size), &json);
+    }
+}
+
+/// The messages of a packet.
+pub(super) fn decode<T: for<'a> Deserialize<'a>>(packet: &[u8]) -> Result<Vec<T>, Malformed> {
+    decode_messages(packet, |decoder| serde_json::from_slice(decoder.bytes()?).map_err(|_| Malformed))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::children::codec::{PacketQueue, decode};
     use crate::monitor::testing::mount;
 
     #[test]
@@ -108,10 +124,11 @@ mod tests {
             })
             .collect();
         let mut queue = PacketQueue::default();
-        requests.iter().for_each(|request| queue.push(request));
+        requests.iter().for_each(|request| encode(&mut queue, request));
         let (mut packets, mut decoded) = (0, Vec::new());
         while let Some(packet) = queue.first() {
-            decoded.extend(decode::<Request>(packet).map(|request| request.expect("valid")));
+            assert!(packet.len() <= MAX_PACKET);
+            decoded.extend(decode::<Request>(packet).unwrap());
             queue.remove_first();
             packets += 1;
         }
@@ -120,10 +137,13 @@ mod tests {
     }
 
     #[test]
-    fn invalid_packets_are_malformed() {
-        for packet in [&b"x"[..], b"{}", b"\xff\xfe", b"\x00\xff\xff\xff\xff\xff\xff"] {
-            assert!(decode::<Request>(packet).any(|request| request.is_err()), "{packet:?}");
+    fn invalid_json_is_malformed() {
+        for json in [&b"x"[..], b"{}", b"{\"Collect\":{}}", b"\xff\xfe", b"[[[[[[["] {
+            let mut packet = Vec::new();
+            encode_bytes(&mut packet, json);
+            assert_eq!(decode::<Request>(&packet), Err(Malformed), "{json:?}");
         }
-        assert_eq!(decode::<Request>(b"").count(), 0);
+        assert_eq!(decode::<Request>(b"x"), Err(Malformed));
+        assert_eq!(decode::<Request>(b""), Ok(Vec::new()));
     }
 }

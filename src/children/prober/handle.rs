@@ -2,12 +2,11 @@
 
 use super::ProbeId;
 use super::pool::ProberClass;
-use super::wire::Request;
+use super::wire;
 use crate::children::child::ChildHandle;
 use crate::children::codec::PacketQueue;
 use crate::monitor::Time;
 use platform::Target;
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -71,19 +70,19 @@ impl ProberHandle {
     }
 
     pub(super) fn probe(&mut self, probe: ProbeId, target: &Target) {
-        self.process.outgoing.push(&Request::Probe(probe, Cow::Borrowed(target)));
+        wire::encode_probe(self.process.outgoing.packet_with_room(wire::MAX_REQUEST), probe, target);
         self.held += 1;
     }
 
     /// Requests what has become of a probe. The deadline is set when the request is sent.
     pub(super) fn confirm(&mut self, probe: ProbeId) {
-        self.process.outgoing.push(&Request::Confirm(probe));
+        wire::encode_confirm(self.process.outgoing.packet_with_room(wire::MAX_REQUEST), probe);
         self.new_confirms.push(probe);
     }
 
     /// Requests the position of a probe, without a deadline.
     pub(super) fn locate(&mut self, probe: ProbeId) {
-        self.process.outgoing.push(&Request::Locate(probe));
+        wire::encode_locate(self.process.outgoing.packet_with_room(wire::MAX_REQUEST), probe);
     }
 
     /// Sets the deadline of the new confirmations and returns their probes.

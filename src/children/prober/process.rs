@@ -5,9 +5,9 @@
 //! hung mounts are known to be hung after some tens of milliseconds. When the daemon closes its end of the socket, the
 //! process ends at once, whatever its threads do.
 
-use super::wire::{Reply, Request};
+use super::wire::{self, Reply, Request};
 use super::worker_pool::WorkerPool;
-use crate::children::codec::{Malformed, decode};
+use crate::children::codec::Malformed;
 use crate::children::daemon_channel::{DaemonChannel, exit_with_error};
 use platform::process::{ChildRole, drop_startup_pages};
 use std::time::{Duration, Instant};
@@ -48,9 +48,9 @@ pub(in crate::children) fn run(role: ChildRole) -> ! {
 
 fn handle_packet(packet: &[u8], workers: &WorkerPool) {
     let (mut probes, mut confirms, mut locates) = (Vec::new(), Vec::new(), Vec::new());
-    for request in decode(packet) {
+    for request in wire::decode_requests(packet) {
         match request {
-            Ok(Request::Probe(probe, target)) => probes.push((probe, target.into_owned())),
+            Ok(Request::Probe(probe, target)) => probes.push((probe, target)),
             Ok(Request::Confirm(probe)) => confirms.push(probe),
             Ok(Request::Locate(probe)) => locates.push(probe),
             Err(Malformed) => exit_with_error(),

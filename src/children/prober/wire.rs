@@ -1,20 +1,29 @@
-//! The messages between the daemon and a prober.
+//! The messages between the daemon and a prober: a tag, then its fields.
 
 use super::ProbeId;
-use platform::{Call, Errno, ProbeOutcome, Target};
-use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
+use crate::children::codec::{
+    Decoder, Malformed, decode_messages, encode_bytes, encode_choice, encode_duration, encode_u32, encode_u64,
+};
+use platform::process::MAX_PACKET;
+use platform::{Call, Errno, FsKind, MountKey, ProbeOutcome, Target, Usage};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// `PATH_MAX` of Linux with its NUL: no system call takes a longer path.
 pub(super) const MAX_PATH: usize = 4096;
+/// Upper bound of a request's size: a probe with the longest path.
+pub(super) const MAX_REQUEST: usize = MAX_PATH + 64;
 /// Upper bound of a reply's size.
 pub(super) const MAX_REPLY: usize = 128;
 
+const _: () = assert!(MAX_REQUEST < MAX_PACKET && MAX_REPLY < MAX_PACKET);
+
 /// From the daemon.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) enum Request<'a> {
-    Probe(ProbeId, Cow<'a, Target>),
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Request {
+    Probe(ProbeId, Target),
     /// Report what has become of this probe: `Stuck` or `NotStarted`, or nothing if a response was sent.
     Confirm(ProbeId),
     /// Report the thread of this probe: `Stuck`, or nothing if no thread works on it.
@@ -22,7 +31,7 @@ pub(super) enum Request<'a> {
 }
 
 /// From a prober.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Reply {
     /// The prober is ready.
     Ready,
@@ -44,67 +53,172 @@ pub(super) enum Reply {
     ThreadsFailed(Errno),
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::children::codec::{Malformed, decode, encode};
-    use platform::{FsKind, MountKey, Usage};
-    use proptest::prelude::*;
-    use serde::de::DeserializeOwned;
-    use std::ffi::OsString;
-    use std::fmt::Debug;
-    use std::os::unix::ffi::OsStringExt;
+mod tag {
+    pub(super) const PROBE: u8 = 1;
+    pub(super) const CONFIRM: u8 = 2;
+    pub(super) const LOCATE: u8 = 3;
+    pub(super) const READY: u8 = 65;
+    pub(super) const ALIVE: u8 = 66;
+    pub(super) const FAILED: u8 = 67;
+    pub(super) const WRONG_MOUNT: u8 = 68;
+    pub(super) const STUCK: u8 = 69;
+    pub(super) const NOT_STARTED: u8 = 70;
+    pub(super) const THREADS_FAILED: u8 = 71;
+}
 
-    fn assert_round_trip<T: Serialize + DeserializeOwned + PartialEq + Debug>(messages: &[T]) {
-        let mut packet = Vec::new();
-        messages.iter().for_each(|message| encode(&mut packet, message));
-        let decoded: Result<Vec<T>, Malformed> = decode(&packet).collect();
-        assert_eq!(decoded.as_deref(), Ok(messages));
-    }
+const FLAGS: [bool; 2] = [false, true];
+const CALLS: [Call; 3] = [Call::Identify, Call::Statx, Call::Statfs];
+const KINDS: [FsKind; 4] = [FsKind::Network, FsKind::Fuse, FsKind::Autofs, FsKind::Local];
 
-    /// The largest values, so that the variable-length format needs the most bytes.
-    fn replies() -> [Reply; 6] {
-        let (probe, took) = (ProbeId(u64::MAX), Duration::MAX);
-        let [block_size, blocks, free, available, files, files_free] = [u64::MAX; 6];
-        let usage = Usage { block_size, blocks, free, available, files, files_free, read_only: true };
-        let failed = ProbeOutcome::Failed { call: Call::Statfs, errno: Errno(i32::MIN) };
-        [
-            Reply::Ready,
-            Reply::Response { probe, outcome: ProbeOutcome::Alive(usage), took },
-            Reply::Response { probe, outcome: failed, took },
-            Reply::Stuck { probe, call: Call::Statx, elapsed: took, tid: u32::MAX },
-            Reply::NotStarted(probe),
-            Reply::ThreadsFailed(Errno::EAGAIN),
-        ]
-    }
+/// The path must be shorter than [`MAX_PATH`].
+pub(super) fn encode_probe(packet: &mut Vec<u8>, probe: ProbeId, target: &Target) {
+    let path = target.path.as_os_str().as_bytes();
+    debug_assert!(path.len() < MAX_PATH);
+    packet.push(tag::PROBE);
+    encode_u64(packet, probe.0);
+    encode_choice(packet, &KINDS, &target.kind);
+    encode_u64(packet, target.key.0);
+    encode_u32(packet, target.id);
+    encode_choice(packet, &FLAGS, &target.owner.is_some());
+    let (uid, gid) = target.owner.unwrap_or_default();
+    encode_u32(packet, uid);
+    encode_u32(packet, gid);
+    encode_bytes(packet, path);
+}
 
-    #[test]
-    fn messages_are_decoded_as_encoded_with_any_bytes_in_a_path() {
-        let path = OsString::from_vec((0..=255).cycle().take(MAX_PATH - 1).collect()).into();
-        let owner = Some((u32::MAX, 0));
-        let target = Target { path, kind: FsKind::Fuse, key: MountKey(u64::MAX), id: u32::MAX, owner };
-        let probe = Request::Probe(ProbeId(1), Cow::Owned(target));
-        assert_round_trip(&[probe, Request::Confirm(ProbeId(2)), Request::Locate(ProbeId(3))]);
-        assert_round_trip(&replies());
-    }
+pub(super) fn encode_confirm(packet: &mut Vec<u8>, probe: ProbeId) {
+    packet.push(tag::CONFIRM);
+    encode_u64(packet, probe.0);
+}
 
-    #[test]
-    fn replies_have_a_bounded_size_and_are_malformed_if_truncated() {
-        for reply in replies() {
-            let mut packet = Vec::new();
-            encode(&mut packet, &reply);
-            assert!(packet.len() <= MAX_REPLY, "{reply:?}: {} bytes", packet.len());
-            while packet.pop().is_some() && !packet.is_empty() {
-                assert_eq!(decode::<Reply>(&packet).collect::<Vec<_>>(), [Err(Malformed)], "{reply:?}");
+pub(super) fn encode_locate(packet: &mut Vec<u8>, probe: ProbeId) {
+    packet.push(tag::LOCATE);
+    encode_u64(packet, probe.0);
+}
+
+pub(super) fn encode_reply(packet: &mut Vec<u8>, reply: &Reply) {
+    match *reply {
+        Reply::Ready => packet.push(tag::READY),
+        Reply::Response { probe, outcome, took } => {
+            packet.push(match outcome {
+                ProbeOutcome::Alive(_) => tag::ALIVE,
+                ProbeOutcome::Failed { .. } => tag::FAILED,
+                ProbeOutcome::WrongMount => tag::WRONG_MOUNT,
+            });
+            encode_u64(packet, probe.0);
+            encode_duration(packet, took);
+            match outcome {
+                ProbeOutcome::Alive(usage) => encode_usage(packet, &usage),
+                ProbeOutcome::Failed { call, errno } => {
+                    encode_choice(packet, &CALLS, &call);
+                    encode_errno(packet, errno);
+                }
+                ProbeOutcome::WrongMount => {}
             }
         }
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_decoded_or_malformed(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
-            prop_assert!(decode::<Request>(&bytes).count() <= bytes.len());
-            prop_assert!(decode::<Reply>(&bytes).count() <= bytes.len());
+        Reply::Stuck { probe, call, elapsed, tid } => {
+            packet.push(tag::STUCK);
+            encode_u64(packet, probe.0);
+            encode_choice(packet, &CALLS, &call);
+            encode_duration(packet, elapsed);
+            encode_u32(packet, tid);
+        }
+        Reply::NotStarted(probe) => {
+            packet.push(tag::NOT_STARTED);
+            encode_u64(packet, probe.0);
+        }
+        Reply::ThreadsFailed(errno) => {
+            packet.push(tag::THREADS_FAILED);
+            encode_errno(packet, errno);
         }
     }
 }
+
+fn encode_errno(packet: &mut Vec<u8>, errno: Errno) {
+    encode_u32(packet, errno.0.cast_unsigned());
+}
+
+fn encode_usage(packet: &mut Vec<u8>, usage: &Usage) {
+    let Usage { block_size, blocks, free, available, files, files_free, read_only } = *usage;
+    for number in [block_size, blocks, free, available, files, files_free] {
+        encode_u64(packet, number);
+    }
+    encode_choice(packet, &FLAGS, &read_only);
+}
+
+pub(super) fn decode_requests(packet: &[u8]) -> impl Iterator<Item = Result<Request, Malformed>> {
+    decode_messages(packet, decode_request)
+}
+
+pub(super) fn decode_replies(packet: &[u8]) -> impl Iterator<Item = Result<Reply, Malformed>> {
+    decode_messages(packet, decode_reply)
+}
+
+fn decode_request(decoder: &mut Decoder<'_>) -> Result<Request, Malformed> {
+    match decoder.u8()? {
+        tag::PROBE => {
+            let probe = decode_id(decoder)?;
+            let kind = decoder.choice(&KINDS)?;
+            let key = MountKey(decoder.u64()?);
+            let id = decoder.u32()?;
+            let has_owner = decoder.choice(&FLAGS)?;
+            let owner = (decoder.u32()?, decoder.u32()?);
+            let path = PathBuf::from(OsStr::from_bytes(decoder.bytes()?));
+            Ok(Request::Probe(probe, Target { path, kind, key, id, owner: has_owner.then_some(owner) }))
+        }
+        tag::CONFIRM => decode_id(decoder).map(Request::Confirm),
+        tag::LOCATE => decode_id(decoder).map(Request::Locate),
+        _ => Err(Malformed),
+    }
+}
+
+fn decode_reply(decoder: &mut Decoder<'_>) -> Result<Reply, Malformed> {
+    match decoder.u8()? {
+        tag::READY => Ok(Reply::Ready),
+        tag @ (tag::ALIVE | tag::FAILED | tag::WRONG_MOUNT) => {
+            let probe = decode_id(decoder)?;
+            let took = decoder.duration()?;
+            let outcome = match tag {
+                tag::ALIVE => ProbeOutcome::Alive(decode_usage(decoder)?),
+                tag::FAILED => {
+                    ProbeOutcome::Failed { call: decoder.choice(&CALLS)?, errno: decode_errno(decoder)? }
+                }
+                _ => ProbeOutcome::WrongMount,
+            };
+            Ok(Reply::Response { probe, outcome, took })
+        }
+        tag::STUCK => Ok(Reply::Stuck {
+            probe: decode_id(decoder)?,
+            call: decoder.choice(&CALLS)?,
+            elapsed: decoder.duration()?,
+            tid: decoder.u32()?,
+        }),
+        tag::NOT_STARTED => decode_id(decoder).map(Reply::NotStarted),
+        tag::THREADS_FAILED => decode_errno(decoder).map(Reply::ThreadsFailed),
+        _ => Err(Malformed),
+    }
+}
+
+fn decode_id(decoder: &mut Decoder<'_>) -> Result<ProbeId, Malformed> {
+    decoder.u64().map(ProbeId)
+}
+
+fn decode_errno(decoder: &mut Decoder<'_>) -> Result<Errno, Malformed> {
+    decoder.u32().map(|number| Errno(number.cast_signed()))
+}
+
+fn decode_usage(decoder: &mut Decoder<'_>) -> Result<Usage, Malformed> {
+    Ok(Usage {
+        block_size: decoder.u64()?,
+        blocks: decoder.u64()?,
+        free: decoder.u64()?,
+        available: decoder.u64()?,
+        files: decoder.u64()?,
+        files_free: decoder.u64()?,
+        read_only: decoder.choice(&FLAGS)?,
+    })
+}
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;

@@ -3,8 +3,7 @@
 //! probe waits behind a hung mount.
 
 use super::ProbeId;
-use super::wire::{MAX_REPLY, Reply};
-use crate::children::codec::encode;
+use super::wire::{self, Reply};
 use crate::children::daemon_channel;
 use platform::process::{self, MAX_PACKET};
 use platform::{Call, Errno, ProbeOutcome, Target, probe};
@@ -247,10 +246,10 @@ impl Shared {
 
     /// Queues a reply, which is sent when the packet is full or no probe waits.
     fn queue_reply<'a>(&'a self, mut state: MutexGuard<'a, State>, reply: &Reply) -> MutexGuard<'a, State> {
-        if state.replies.len() + MAX_REPLY > MAX_PACKET {
+        if state.replies.len() + wire::MAX_REPLY > MAX_PACKET {
             state = self.flush(state);
         }
-        encode(&mut state.replies, reply);
+        wire::encode_reply(&mut state.replies, reply);
         state
     }
 

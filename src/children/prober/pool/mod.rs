@@ -9,8 +9,7 @@ mod lifecycle;
 mod replies;
 
 use super::handle::{CONFIRM_TIMEOUT, Phase, ProberHandle};
-use super::wire::{MAX_PATH, Request};
-use super::{PoolEvent, ProbeId, ProberNotice};
+use super::{PoolEvent, ProbeId, ProberNotice, wire};
 use crate::backoff::Backoff;
 use crate::children::codec::PacketQueue;
 use crate::monitor::Time;
@@ -19,7 +18,6 @@ use platform::probe::is_current_user;
 use platform::process::{Child, ChildRole, Launcher, MAX_PACKET};
 use platform::{Call, Errno, ProbeOutcome, Target};
 use rustc_hash::FxHashMap;
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
@@ -180,7 +178,7 @@ impl Pool {
 
     /// Starts a probe, which is sent by [`Pool::flush`].
     pub fn start(&mut self, probe: ProbeId, target: &Target) {
-        if target.path.as_os_str().len() >= MAX_PATH {
+        if target.path.as_os_str().len() >= wire::MAX_PATH {
             let outcome = ProbeOutcome::Failed { call: Call::Identify, errno: Errno::ENAMETOOLONG };
             self.events.push_back(PoolEvent::Responded { probe, outcome, took: Duration::ZERO });
             return;
@@ -193,7 +191,10 @@ impl Pool {
         let class_state = &mut self.classes[class as usize];
         match class_state.active.and_then(|slot| self.probers[slot].as_mut()) {
             Some(prober) => prober.probe(probe, target),
-            None => class_state.waiting.push(&Request::Probe(probe, Cow::Borrowed(target))),
+            None => {
+                let packet = class_state.waiting.packet_with_room(wire::MAX_REQUEST);
+                wire::encode_probe(packet, probe, target);
+            }
         }
         let started = Probe {
             class,

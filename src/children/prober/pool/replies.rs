@@ -2,9 +2,8 @@
 
 use super::{Pool, ProbeState, THREADS_LOG_INTERVAL};
 use crate::children::child::Received;
-use crate::children::codec::decode;
 use crate::children::prober::handle::ProberHandle;
-use crate::children::prober::wire::Reply;
+use crate::children::prober::wire::{self, Reply};
 use crate::children::prober::{PoolEvent, ProbeId, ProberNotice};
 use crate::monitor::Time;
 use platform::Errno;
@@ -18,7 +17,7 @@ impl Pool {
         let received = loop {
             match prober.process.receive(&mut buffer) {
                 Received::Packet(length) => {
-                    let valid = decode(&buffer[..length]).all(|reply| {
+                    let valid = wire::decode_replies(&buffer[..length]).all(|reply| {
                         reply.map(|reply| self.handle_reply(now, slot, &mut prober, reply)).is_ok()
                     });
                     if !valid {

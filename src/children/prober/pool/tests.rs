@@ -66,7 +66,7 @@ fn abandoned_probe_that_was_not_sent_is_freed_at_once() {
 #[test]
 fn path_that_is_too_long_fails_without_a_prober() {
     let mut pool = pool();
-    pool.start(ProbeId(1), &target(&"x".repeat(MAX_PATH), None));
+    pool.start(ProbeId(1), &target(&"x".repeat(wire::MAX_PATH), None));
     let outcome = ProbeOutcome::Failed { call: Call::Identify, errno: Errno::ENAMETOOLONG };
     let response = PoolEvent::Responded { probe: ProbeId(1), outcome, took: Duration::ZERO };
     assert_eq!(events(&mut pool), [response]);
