@@ -2,7 +2,7 @@
 
 use super::{Expected, Failure, Health};
 use platform::{Call, Errno, Mount};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,6 +122,15 @@ impl Event {
             | Event::Denied { mount, .. }
             | Event::Found { mount, .. } => Some(mount),
             Event::Missing { .. } | Event::Run { .. } => None,
+        }
+    }
+
+    /// Where the mount is or should be, if the event is about one.
+    #[must_use]
+    pub fn mountpoint(&self) -> Option<&Path> {
+        match self {
+            Event::Missing { expected, .. } | Event::Found { expected, .. } => Some(&expected.mountpoint),
+            _ => self.mount().map(|mount| mount.mountpoint.as_path()),
         }
     }
 }

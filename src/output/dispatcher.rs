@@ -7,7 +7,7 @@ use super::exporters::Exporters;
 use super::hooks::Hooks;
 use super::http::{self, Server};
 use super::outputs::{Item, OutputQueue, Report};
-use super::{Reporter, SharedState};
+use super::{Reporter, SharedState, lock};
 use crate::config::{Config, NO_MOUNT_LEFT, ReloadResult, changes, options_for_next_start};
 use crate::monitor::{Event, Time};
 use crate::output::metrics::{MetricSources, Renderer};
@@ -15,7 +15,7 @@ use crate::render::{Priority, Snapshot};
 use anyhow::Context as _;
 use platform::MountTable;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 /// A stop waits this long for the push gateway: a push is given up, a group is deleted by then or stays.
@@ -200,7 +200,7 @@ impl Dispatcher {
 
     fn start_exporters(&mut self) -> io::Result<()> {
         let (metrics, renderer) = (&self.config.metrics, self.new_renderer());
-        *self.renderer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&renderer);
+        *lock(&self.renderer) = Arc::clone(&renderer);
         self.exporters = Exporters::start(metrics, &renderer, &self.state, &self.reporter.log_fn())?;
         Ok(())
     }
@@ -234,7 +234,7 @@ impl Dispatcher {
         let warn = Box::new(move |text: &str| log(Priority::Warning, text));
         let renderer = Arc::clone(&self.renderer);
         let render: http::Renderer = Arc::new(move |snapshot| {
-            let renderer = Arc::clone(&renderer.lock().unwrap_or_else(PoisonError::into_inner));
+            let renderer = Arc::clone(&lock(&renderer));
             renderer.render(snapshot)
         });
         let before = self.server.take();

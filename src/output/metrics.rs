@@ -1,21 +1,21 @@
 //! Metrics for HTTP, the push gateway and the text file: collects the statistics of the outputs and renders them with a
 //! snapshot.
 
-use super::Sink;
 use super::alertmanager::AlertmanagerClient;
 use super::hooks::Hooks;
 use super::push::PushCounters;
+use super::{Sink, lock};
 use crate::render::Snapshot;
 use crate::render::metrics::{self, MetricInputs};
 use platform::ProcessStats;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A smaller shift of the start time is the clock being slewed, not a restart of the process.
 const MIN_START_SHIFT: Duration = Duration::from_secs(1);
 
 /// Outputs with statistics.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct MetricSources {
     /// Sinks of messages.
     pub(super) sinks: Vec<Sink>,
@@ -40,7 +40,7 @@ impl MetricSources {
 }
 
 /// Renders snapshots as metrics. The only state is the start time of the process.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Renderer {
     sources: MetricSources,
     started: Mutex<Option<Duration>>,
@@ -69,7 +69,7 @@ impl Renderer {
     }
 
     fn with_steady_start(&self, stats: ProcessStats) -> ProcessStats {
-        let mut known = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.started);
         let started = known.filter(|known| known.abs_diff(stats.started) < MIN_START_SHIFT);
         let started = *known.insert(started.unwrap_or(stats.started));
         ProcessStats { started, ..stats }

@@ -32,3 +32,10 @@ pub use sink::Sink;
 pub use state::SharedState;
 pub use stderr::LogFormat;
 pub use syslog::SyslogTarget;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A panic of another thread does not matter: no thread leaves these values half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,12 +1,12 @@
 //! What the HTTP server and the exporters read: the latest snapshot and the last events. And how they reach the event
 //! loop: to see that it turns, and to request evidence.
 
-use super::EventLog;
+use super::{EventLog, lock};
 use crate::render::{Message, Snapshot};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// Mount points about which evidence can be requested between two turns of the loop.
 const MAX_EVIDENCE_REQUESTS: usize = 64;
@@ -112,10 +112,6 @@ impl SharedState {
     fn notify_subscribers(&self) {
         lock(&self.0.subscribers).retain(|subscriber| subscriber());
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for SharedState {

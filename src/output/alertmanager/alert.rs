@@ -1,13 +1,12 @@
 //! Alerts: which problems of a snapshot they are for, and their form in Alertmanager's API version 2.
 
 use super::settings::AlertmanagerSettings;
-use crate::monitor::{Event, Health, MountStatus, Reason};
+use crate::monitor::{Event, Health, MountStatus, Reason, Time};
 use crate::render::escape::escape_os;
 use crate::render::timestamp::rfc3339;
 use crate::render::{Severity, Snapshot, messages};
-use serde::Serialize;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -25,7 +24,7 @@ enum AlertKind {
 }
 
 /// What identifies an alert of this machine.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct AlertLabels {
     kind: AlertKind,
     mountpoint: String,
@@ -46,64 +45,61 @@ pub(super) struct Alert {
     pub(super) description: String,
     pub(super) started: SystemTime,
     pub(super) ended: Option<SystemTime>,
-}
-
-/// A problem in a snapshot.
-pub(super) struct Problem {
-    /// The event that reports it.
-    pub(super) event: Event,
-    labels: AlertLabels,
-    reason: Option<Reason>,
-    since: SystemTime,
     /// False for a mount that cannot be reached because an ancestor is hung: the ancestor has an alert. This one does
     /// not begin, but goes on if it fires already.
     pub(super) can_begin: bool,
 }
 
-pub(super) fn problems(snapshot: &Snapshot) -> impl Iterator<Item = Problem> {
+/// The problems in a snapshot: the event that reports each, and its time.
+pub(super) fn problems(snapshot: &Snapshot) -> impl Iterator<Item = (Event, Time)> {
     let of_mount = |status: &MountStatus| {
         let mount = Arc::clone(&status.mount);
-        let (kind, reason, can_begin, event) = match &status.health {
-            Health::Dead(failure) => {
-                let event = Event::Failed { mount, failure: failure.clone() };
-                (AlertKind::Dead, Some(failure.reason), failure.blocked_by.is_none(), event)
-            }
+        let event = match &status.health {
+            Health::Dead(failure) => Event::Failed { mount, failure: failure.clone() },
             Health::Slow => {
                 let took = status.last_response.map_or(Duration::ZERO, |response| response.took);
-                let event = Event::Slow { mount, took, slow_after: status.settings.slow_after };
-                (AlertKind::Slow, None, true, event)
+                Event::Slow { mount, took, slow_after: status.settings.slow_after }
             }
             Health::Pending | Health::Ok | Health::Denied(_) | Health::Hidden => return None,
         };
-        let name = |name: &OsStr| escape_os(name).into_owned();
-        let (device, fstype) = (name(&status.mount.device), name(&status.mount.fstype));
-        let mountpoint = name(status.mount.mountpoint.as_os_str());
-        let labels = AlertLabels { kind, mountpoint, device, fstype };
-        Some(Problem { event, labels, reason, since: snapshot.wall_at(status.since), can_begin })
+        Some((event, status.since))
     };
     let missing = snapshot.status.expected.iter().filter_map(|status| {
-        let since = snapshot.wall_at(status.missing_since?);
         let (expected, containing_mount) = (Arc::clone(&status.expected), status.containing_mount.clone());
-        let mountpoint = escape_os(&expected.mountpoint).into_owned();
-        let (device, fstype) = (String::new(), String::new());
-        let labels = AlertLabels { kind: AlertKind::Missing, mountpoint, device, fstype };
-        let event = Event::Missing { expected, containing_mount };
-        Some(Problem { event, labels, reason: None, since, can_begin: true })
+        Some((Event::Missing { expected, containing_mount }, status.missing_since?))
     });
     snapshot.status.mounts.iter().filter_map(of_mount).chain(missing)
 }
 
 impl Alert {
-    pub(super) fn new(problem: Problem, severity: Severity) -> Alert {
-        let Problem { event, labels, reason, since, can_begin: _ } = problem;
-        let (name, severity) = match (labels.kind, reason) {
-            (AlertKind::Dead, Some(Reason::Hung)) => ("MountHung", severity),
-            (AlertKind::Dead, _) => ("MountFailed", severity),
-            (AlertKind::Slow, _) => ("MountSlow", severity.max(Severity::Warning)), // less serious than dead
-            (AlertKind::Missing, _) => ("ExpectedMountMissing", severity),
+    pub(super) fn new(problem: &Event, severity: Severity, started: SystemTime) -> Alert {
+        let (kind, failure, name, severity) = match problem {
+            Event::Failed { failure, .. } if failure.reason == Reason::Hung => {
+                (AlertKind::Dead, Some(failure), "MountHung", severity)
+            }
+            Event::Failed { failure, .. } => (AlertKind::Dead, Some(failure), "MountFailed", severity),
+            // Less serious than dead.
+            Event::Slow { .. } => (AlertKind::Slow, None, "MountSlow", severity.max(Severity::Warning)),
+            _ => (AlertKind::Missing, None, "ExpectedMountMissing", severity),
         };
-        let (labels, (_, description)) = (Arc::new(labels), messages::line(&event));
-        Alert { labels, name, severity, reason, description, started: since, ended: None }
+        let label = |value| escape_os(value).into_owned();
+        let mount = problem.mount();
+        let labels = AlertLabels {
+            kind,
+            mountpoint: problem.mountpoint().map(|path| label(path.as_os_str())).unwrap_or_default(),
+            device: mount.map(|mount| label(&mount.device)).unwrap_or_default(),
+            fstype: mount.map(|mount| label(&mount.fstype)).unwrap_or_default(),
+        };
+        Alert {
+            labels: Arc::new(labels),
+            name,
+            severity,
+            reason: failure.map(|failure| failure.reason),
+            description: messages::line(problem).1,
+            started,
+            ended: None,
+            can_begin: failure.is_none_or(|failure| failure.blocked_by.is_none()),
+        }
     }
 
     pub(super) const fn is_firing(&self) -> bool {
@@ -116,56 +112,43 @@ impl Alert {
         FIXED_COST + mountpoint.len() + device.len() + fstype.len() + self.description.len()
     }
 
-    fn summary(&self, host: &str) -> String {
-        let mountpoint = &self.labels.mountpoint;
-        match (self.labels.kind, self.reason) {
-            (AlertKind::Missing, _) => format!("{mountpoint} on {host} is not mounted"),
-            (AlertKind::Slow, _) => format!("{mountpoint} on {host} is slow"),
-            (AlertKind::Dead, Some(Reason::Hung) | None) => format!("{mountpoint} on {host} hangs"),
-            (AlertKind::Dead, Some(reason)) => format!("{mountpoint} on {host} fails: {}", reason.as_str()),
+    /// An alert that fires ends at `expires_at` unless it is sent again before.
+    fn payload(&self, settings: &AlertmanagerSettings, host: &str, expires_at: SystemTime) -> Value {
+        let AlertLabels { kind, mountpoint, device, fstype } = &*self.labels;
+        let mut labels = BTreeMap::from([
+            ("instance", host),
+            ("job", JOB),
+            ("alertname", self.name),
+            ("severity", self.severity.as_str()),
+            ("mountpoint", mountpoint),
+            ("device", device),
+            ("fstype", fstype),
+        ]);
+        labels.extend(settings.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        labels.retain(|_, value| !value.is_empty()); // an empty label is the same as none
+        let problem = match (kind, self.reason) {
+            (AlertKind::Missing, _) => "is not mounted".to_owned(),
+            (AlertKind::Slow, _) => "is slow".to_owned(),
+            (AlertKind::Dead, Some(Reason::Hung) | None) => "hangs".to_owned(),
+            (AlertKind::Dead, Some(reason)) => format!("fails: {}", reason.as_str()),
+        };
+        let summary = format!("{mountpoint} on {host} {problem}");
+        let mut annotations = json!({"summary": summary, "description": self.description});
+        if let Some(reason) = self.reason {
+            annotations["reason"] = reason.as_str().into();
         }
+        let (starts_at, ends_at) = (rfc3339(self.started), rfc3339(self.ended.unwrap_or(expires_at)));
+        json!({"labels": labels, "annotations": annotations, "startsAt": starts_at, "endsAt": ends_at})
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct AlertPayload<'a> {
-    labels: BTreeMap<&'a str, &'a str>,
-    annotations: BTreeMap<&'static str, &'a str>,
-    starts_at: String,
-    ends_at: String,
-}
-
-/// The body of a request. Alerts that fire end at `expires_at` unless they are sent again before.
+/// The body of a request.
 pub(super) fn payload(
     alerts: &[Alert],
     settings: &AlertmanagerSettings,
     host: &str,
     expires_at: SystemTime,
 ) -> Vec<u8> {
-    let summaries: Vec<String> = alerts.iter().map(|alert| alert.summary(host)).collect();
-    let mut payloads = Vec::with_capacity(alerts.len());
-    for (alert, summary) in alerts.iter().zip(&summaries) {
-        let mut labels = BTreeMap::from([
-            ("instance", host),
-            ("job", JOB),
-            ("alertname", alert.name),
-            ("severity", alert.severity.as_str()),
-            ("mountpoint", &alert.labels.mountpoint),
-            ("device", &alert.labels.device),
-            ("fstype", &alert.labels.fstype),
-        ]);
-        labels.extend(settings.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        labels.retain(|_, value| !value.is_empty()); // an empty label is the same as none
-        let mut annotations =
-            BTreeMap::from([("summary", summary.as_str()), ("description", &alert.description)]);
-        annotations.extend(alert.reason.map(|reason| ("reason", reason.as_str())));
-        payloads.push(AlertPayload {
-            labels,
-            annotations,
-            starts_at: rfc3339(alert.started),
-            ends_at: rfc3339(alert.ended.unwrap_or(expires_at)),
-        });
-    }
-    serde_json::to_vec(&payloads).expect("strings make JSON")
+    let alerts: Value = alerts.iter().map(|alert| alert.payload(settings, host, expires_at)).collect();
+    alerts.to_string().into_bytes()
 }

@@ -10,18 +10,17 @@ mod tests;
 
 pub use settings::{ALERTMANAGER, AlertmanagerSettings};
 
-use super::LogFn;
 use super::http_client::{CachedClient, backoff, host_name};
 use super::worker_thread::{Signals, WorkerThread};
+use super::{LogFn, lock};
 use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::monitor::Event;
 use crate::render::metrics::AlertmanagerStats;
 use crate::render::{Priority, Snapshot};
 use set::{AlertSet, EXPIRES_AFTER_REFRESHES};
-use std::fmt;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::Runtime;
 
@@ -65,7 +64,7 @@ impl AlertmanagerClient {
     /// Makes the alerts those of this snapshot and configuration. Never blocks: an update that the thread has not
     /// applied yet is replaced.
     pub fn update(&self, snapshot: &Arc<Snapshot>, config: &Arc<Config>) {
-        let mut state = self.0.lock();
+        let mut state = lock(&self.0.state);
         if state.thread.is_none() && config.alertmanager.is_some() {
             match Worker::start(&self.0) {
                 Ok(thread) => state.thread = Some(thread),
@@ -88,7 +87,7 @@ impl AlertmanagerClient {
     /// Counts for metrics; none without an Alertmanager.
     #[must_use]
     pub fn counters(&self) -> Option<AlertmanagerStats> {
-        let state = self.0.lock();
+        let state = lock(&self.0.state);
         state.is_configured.then_some(state.stats)
     }
 
@@ -96,7 +95,7 @@ impl AlertmanagerClient {
     #[must_use]
     pub fn wait_until_idle(&self, timeout: Duration) -> bool {
         let is_busy = |state: &mut State| state.is_configured && !state.is_idle;
-        let waited = self.0.idle.wait_timeout_while(self.0.lock(), timeout, is_busy);
+        let waited = self.0.idle.wait_timeout_while(lock(&self.0.state), timeout, is_busy);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
@@ -104,37 +103,19 @@ impl AlertmanagerClient {
     /// next daemon goes on with them.
     pub fn stop(&self, timeout: Duration) {
         self.0.signals.stop();
-        let thread = self.0.lock().thread.take();
+        let thread = lock(&self.0.state).thread.take();
         if let Some(thread) = thread {
             thread.wait(Instant::now() + timeout);
         }
     }
 }
 
-impl fmt::Debug for AlertmanagerClient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AlertmanagerClient").field("counters", &self.counters()).finish_non_exhaustive()
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 struct Worker {
     shared: Arc<Shared>,
-    target: Option<Target>,
+    target: Option<(AlertmanagerSettings, CachedClient)>,
     alerts: AlertSet,
     backoff: Backoff<Instant>,
     is_overflow_logged: bool,
-}
-
-#[derive(Clone)]
-struct Target {
-    settings: AlertmanagerSettings,
-    client: CachedClient,
 }
 
 impl Worker {
@@ -153,7 +134,7 @@ impl Worker {
     async fn run(mut self) {
         while !self.shared.signals.is_stopping() {
             self.apply_update();
-            let due = self.target.as_ref().and_then(|target| self.alerts.next_due(target.settings.refresh));
+            let due = self.target.as_ref().and_then(|(settings, _)| self.alerts.next_due(settings.refresh));
             let due = due.map(|due| self.backoff.retry_at().map_or(due, |retry_at| due.max(retry_at)));
             if due.is_some_and(|due| due <= Instant::now()) {
                 self.send_due().await;
@@ -165,21 +146,21 @@ impl Worker {
 
     /// Takes the newest snapshot and configuration, if there are new ones.
     fn apply_update(&mut self) {
-        let update = self.shared.lock().update.take();
+        let update = lock(&self.shared.state).update.take();
         let mut dropped = 0;
         if let Some((snapshot, config)) = update {
             self.set_target(config.alertmanager.as_ref());
             if self.target.is_some() {
                 let route = |event: &Event| {
-                    let (severity, hooks) = config.rules.route(event);
-                    let is_for_alertmanager =
-                        hooks.is_none_or(|names| names.iter().any(|name| name == ALERTMANAGER));
-                    is_for_alertmanager.then_some(severity)
+                    let (severity, names) = config.rules.route(event);
+                    names
+                        .is_none_or(|names| names.iter().any(|name| name == ALERTMANAGER))
+                        .then_some(severity)
                 };
                 dropped = self.alerts.update(Instant::now(), &snapshot, route);
             }
         }
-        let mut state = self.shared.lock();
+        let mut state = lock(&self.shared.state);
         state.stats.dropped += dropped;
         state.stats.firing = self.alerts.firing();
         state.is_idle = state.update.is_none() && !self.alerts.has_unsent();
@@ -191,7 +172,7 @@ impl Worker {
     }
 
     fn set_target(&mut self, settings: Option<&AlertmanagerSettings>) {
-        let before = self.target.as_ref().map(|target| &target.settings);
+        let before = self.target.as_ref().map(|(settings, _)| settings);
         if before == settings {
             return;
         }
@@ -203,29 +184,31 @@ impl Worker {
             self.alerts.mark_all_unsent(Instant::now());
         }
         let client = CachedClient::new(settings.access.clone());
-        self.target = Some(Target { settings: settings.clone(), client });
+        self.target = Some((settings.clone(), client));
         self.backoff.reset();
     }
 
     /// Sends everything that is due, in one or more requests, unless one fails.
     async fn send_due(&mut self) {
-        let shared = Arc::clone(&self.shared);
         let round_start = Instant::now();
-        while let Some(Target { settings, client }) = self.target.clone()
-            && let Some(batch) = self.alerts.next_batch(round_start, Instant::now(), settings.refresh)
-        {
+        let Some((settings, client)) = self.target.clone() else { return };
+        let server = settings.url.origin();
+        loop {
+            let batch = self.alerts.next_batch(round_start, Instant::now(), settings.refresh);
+            if batch.is_empty() {
+                return;
+            }
             let expires_at = SystemTime::now() + settings.refresh * EXPIRES_AFTER_REFRESHES;
             let body = alert::payload(&batch, &settings, &host_name(), expires_at);
             let url = settings.url.below(&["api", "v2", "alerts"]);
             let sent = tokio::select! {
                 sent = client.post_json(url, body, REQUEST_TIMEOUT) => sent,
-                () = shared.signals.stopped() => return,
+                () = self.shared.signals.stopped() => return,
             };
-            let server = settings.url.origin();
             match sent {
                 Ok(()) => {
                     self.alerts.on_accepted(round_start, &batch);
-                    let mut state = shared.lock();
+                    let mut state = lock(&self.shared.state);
                     state.stats.accepted += 1;
                     state.stats.last_success = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
                     drop(state);
@@ -234,12 +217,11 @@ impl Worker {
                     }
                 }
                 Err(error) => {
-                    self.shared.lock().stats.failed += 1;
+                    lock(&self.shared.state).stats.failed += 1;
                     if !self.backoff.is_failing() {
-                        let text = format!(
-                            "Cannot send alerts to Alertmanager {server}: {}; trying again",
-                            error.text
-                        );
+                        let why = error.text;
+                        let text =
+                            format!("Cannot send alerts to Alertmanager {server}: {why}; trying again");
                         self.log(Priority::Warning, &text);
                     }
                     self.backoff.next(Instant::now());

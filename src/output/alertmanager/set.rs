@@ -3,12 +3,12 @@
 //! An alert keeps the name and the severity with which it began, even if the reason changes: both are labels, and an
 //! alert with other labels is another alert.
 
-use super::alert::{Alert, AlertLabels, Problem, problems};
+use super::alert::{Alert, AlertLabels, problems};
 use crate::monitor::Event;
 use crate::render::{Severity, Snapshot};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// Alerts at the same time: one for every mount of a machine with ten thousand.
 pub(super) const MAX_ALERTS: usize = 10_000;
@@ -25,13 +25,6 @@ pub(super) const EXPIRES_AFTER_REFRESHES: u32 = 4;
 #[derive(Debug, Default)]
 pub(super) struct AlertSet {
     entries: BTreeMap<Arc<AlertLabels>, Entry>,
-    bytes: usize,
-    /// When the first of the changes that are not sent yet was made.
-    changed_at: Option<Instant>,
-    /// When the firing alert that was refreshed least recently was accepted.
-    oldest_accepted_at: Option<Instant>,
-    /// Number of the last update.
-    update: u64,
     /// Problems of the last update for which there was no room.
     overflow: u64,
 }
@@ -39,12 +32,13 @@ pub(super) struct AlertSet {
 #[derive(Debug)]
 struct Entry {
     alert: Alert,
-    /// Number of the last update that had its problem.
-    seen: u64,
-    is_unsent: bool,
+    /// When the change was made that is not sent yet.
+    unsent_since: Option<Instant>,
     accepted_at: Option<Instant>,
     /// Until when Alertmanager may have the alert, by what was ever sent, accepted or not.
     expires_at: Option<Instant>,
+    /// Whether the last update had its problem.
+    is_current: bool,
 }
 
 impl AlertSet {
@@ -56,121 +50,93 @@ impl AlertSet {
         snapshot: &Snapshot,
         route: impl Fn(&Event) -> Option<Severity>,
     ) -> u64 {
-        self.update += 1;
+        let mut bytes = 0;
+        for entry in self.entries.values_mut() {
+            entry.is_current = false;
+            bytes += entry.alert.cost();
+        }
         let mut overflow = 0_u64;
-        for problem in problems(snapshot) {
-            if let Some(severity) = route(&problem.event)
-                && !self.fire(now, problem, severity)
-            {
-                overflow += 1;
+        for (problem, since) in problems(snapshot) {
+            if let Some(severity) = route(&problem) {
+                let alert = Alert::new(&problem, severity, snapshot.wall_at(since));
+                overflow += u64::from(!self.fire(now, alert, &mut bytes));
             }
         }
-        self.resolve_unseen(now, snapshot.wall);
+        self.entries.retain(|_, entry| {
+            if entry.is_current || !entry.alert.is_firing() {
+                return true;
+            }
+            entry.alert.ended = Some(snapshot.wall.max(entry.alert.started));
+            entry.unsent_since.get_or_insert(now);
+            entry.expires_at.is_some() // otherwise Alertmanager never heard of it
+        });
         overflow.saturating_sub(std::mem::replace(&mut self.overflow, overflow))
     }
 
     /// Begins an alert or updates one that fires. Returns false if there is no room for it.
-    fn fire(&mut self, now: Instant, problem: Problem, severity: Severity) -> bool {
-        let (seen, can_begin) = (self.update, problem.can_begin);
-        let alert = Alert::new(problem, severity);
-        let entry = self.entries.get_mut(&alert.labels);
-        let is_firing = entry.as_ref().is_some_and(|entry| entry.alert.is_firing());
-        if !is_firing && !can_begin {
-            return true;
-        }
-        let Some(entry) = entry else {
-            let fits = self.entries.len() < MAX_ALERTS && self.bytes + alert.cost() <= MAX_BYTES;
-            if fits {
-                self.bytes += alert.cost();
-                let labels = Arc::clone(&alert.labels);
-                let entry = Entry { alert, seen, is_unsent: true, accepted_at: None, expires_at: None };
+    fn fire(&mut self, now: Instant, alert: Alert, bytes: &mut usize) -> bool {
+        let has_room = self.entries.len() < MAX_ALERTS && *bytes + alert.cost() <= MAX_BYTES;
+        match self.entries.get_mut(&alert.labels) {
+            Some(entry) if alert.can_begin || entry.alert.is_firing() => {
+                let before = &entry.alert;
+                // If the end of the alert is not accepted yet, it is taken back: with another name or severity, the
+                // alert would stay in Alertmanager beside this one.
+                if !before.is_firing() || before.reason != alert.reason {
+                    entry.unsent_since.get_or_insert(now);
+                }
+                *bytes = *bytes - before.cost() + alert.cost();
+                let started = if before.is_firing() { before.started } else { alert.started };
+                entry.alert = Alert { name: before.name, severity: before.severity, started, ..alert };
+                entry.is_current = true;
+                true
+            }
+            None if alert.can_begin && has_room => {
+                *bytes += alert.cost();
+                let (labels, unsent_since) = (Arc::clone(&alert.labels), Some(now));
+                let entry =
+                    Entry { alert, unsent_since, accepted_at: None, expires_at: None, is_current: true };
                 self.entries.insert(labels, entry);
-                self.changed_at.get_or_insert(now);
+                true
             }
-            return fits;
-        };
-        entry.seen = seen;
-        // If the end of the alert is not accepted yet, it is taken back: with another name or severity, the alert would
-        // stay in Alertmanager beside this one.
-        let before = &entry.alert;
-        if !is_firing || before.reason != alert.reason {
-            entry.is_unsent = true;
-            self.changed_at.get_or_insert(now);
+            _ => !alert.can_begin,
         }
-        self.bytes = self.bytes - before.cost() + alert.cost();
-        let started = if is_firing { before.started } else { alert.started };
-        entry.alert = Alert { name: before.name, severity: before.severity, started, ..alert };
-        true
-    }
-
-    /// Resolves the alerts whose problem was not in the last update.
-    fn resolve_unseen(&mut self, now: Instant, wall: SystemTime) {
-        let AlertSet { entries, bytes, changed_at, update, .. } = self;
-        entries.retain(|_, entry| {
-            if !entry.alert.is_firing() || entry.seen == *update {
-                return true;
-            }
-            let is_known = entry.expires_at.is_some();
-            if is_known {
-                entry.alert.ended = Some(wall.max(entry.alert.started));
-                entry.is_unsent = true;
-                changed_at.get_or_insert(now);
-            } else {
-                *bytes -= entry.alert.cost(); // Alertmanager never heard of it
-            }
-            is_known
-        });
     }
 
     pub(super) fn firing(&self) -> usize {
         self.entries.values().filter(|entry| entry.alert.is_firing()).count()
     }
 
-    pub(super) const fn has_unsent(&self) -> bool {
-        self.changed_at.is_some()
+    pub(super) fn has_unsent(&self) -> bool {
+        self.entries.values().any(|entry| entry.unsent_since.is_some())
     }
 
     /// Sends all that fires anew, to an Alertmanager that knows nothing.
     pub(super) fn mark_all_unsent(&mut self, now: Instant) {
         self.entries.retain(|_, entry| entry.alert.is_firing());
-        self.bytes = self.entries.values().map(|entry| entry.alert.cost()).sum();
         for entry in self.entries.values_mut() {
-            (entry.is_unsent, entry.accepted_at, entry.expires_at) = (true, None, None);
+            (entry.unsent_since, entry.accepted_at, entry.expires_at) = (Some(now), None, None);
         }
-        self.oldest_accepted_at = None;
-        self.changed_at = (!self.entries.is_empty()).then_some(now);
     }
 
     /// When something has to be sent.
     pub(super) fn next_due(&self, refresh: Duration) -> Option<Instant> {
-        let changed = self.changed_at.map(|at| at + COALESCE_TIME);
-        let refresh = self.oldest_accepted_at.map(|at| at + refresh);
-        changed.into_iter().chain(refresh).min()
+        let due = |entry: &Entry| {
+            let changed = entry.unsent_since.map(|at| at + COALESCE_TIME);
+            changed.into_iter().chain(entry.accepted_at.map(|at| at + refresh))
+        };
+        self.entries.values().flat_map(due).min()
     }
 
     /// The alerts of the next request of a round that began at `round_start`: those that changed, and those that have
-    /// to be refreshed soon. None when the round is over.
-    pub(super) fn next_batch(
-        &mut self,
-        round_start: Instant,
-        now: Instant,
-        refresh: Duration,
-    ) -> Option<Vec<Alert>> {
-        let AlertSet { entries, bytes, .. } = self;
-        entries.retain(|_, entry| {
-            // Alertmanager has ended it by itself.
-            let is_over =
-                !entry.alert.is_firing() && entry.expires_at.is_none_or(|expires| expires <= round_start);
-            if is_over {
-                *bytes -= entry.alert.cost();
-            }
-            !is_over
-        });
-        let mut batch = Vec::new();
-        let mut batch_bytes = 0;
-        for entry in entries.values_mut() {
+    /// to be refreshed soon. Empty when the round is over.
+    pub(super) fn next_batch(&mut self, round_start: Instant, now: Instant, refresh: Duration) -> Vec<Alert> {
+        // Others have ended in Alertmanager by themselves.
+        let may_exist = |entry: &Entry| entry.expires_at.is_some_and(|expires_at| expires_at > round_start);
+        self.entries.retain(|_, entry| entry.alert.is_firing() || may_exist(entry));
+        let (mut batch, mut batch_bytes) = (Vec::new(), 0);
+        for entry in self.entries.values_mut() {
             let is_old = entry.accepted_at.is_some_and(|at| at + refresh / 2 <= round_start);
-            if !entry.is_unsent && !is_old {
+            if entry.unsent_since.is_none() && !is_old {
                 continue;
             }
             batch_bytes += entry.alert.cost();
@@ -182,22 +148,16 @@ impl AlertSet {
             }
             batch.push(entry.alert.clone());
         }
-        if batch.is_empty() {
-            self.changed_at = None;
-            self.oldest_accepted_at = self.entries.values().filter_map(|entry| entry.accepted_at).min();
-            return None;
-        }
-        Some(batch)
+        batch
     }
 
     /// Records that the batch was accepted.
     pub(super) fn on_accepted(&mut self, now: Instant, batch: &[Alert]) {
         for alert in batch {
-            let Some(entry) = self.entries.get_mut(&alert.labels) else { continue };
-            (entry.is_unsent, entry.accepted_at) = (false, Some(now));
-            if !entry.alert.is_firing() {
-                self.bytes -= entry.alert.cost();
+            if !alert.is_firing() {
                 self.entries.remove(&alert.labels);
+            } else if let Some(entry) = self.entries.get_mut(&alert.labels) {
+                (entry.unsent_since, entry.accepted_at) = (None, Some(now));
             }
         }
     }

@@ -64,18 +64,14 @@ impl Payload {
 
     /// The mount point, or the name of the event, for log lines.
     pub(super) fn subject(&self) -> String {
-        match (self.mountpoint(), &self.message.event) {
-            (Some(path), _) => escape_os(path).into_owned(),
-            (None, event) => event.as_ref().map_or("", Event::name).to_owned(),
+        match self.mountpoint() {
+            Some(path) => escape_os(path).into_owned(),
+            None => self.message.event.as_ref().map_or("", Event::name).to_owned(),
         }
     }
 
-    /// Where the mount of the event is or should be.
     pub(super) fn mountpoint(&self) -> Option<&Path> {
-        match self.message.event.as_ref()? {
-            Event::Missing { expected, .. } | Event::Found { expected, .. } => Some(&expected.mountpoint),
-            event => event.mount().map(|mount| mount.mountpoint.as_path()),
-        }
+        self.message.event.as_ref()?.mountpoint()
     }
 }
 
