@@ -55,7 +55,7 @@ impl ConfigBuilder {
 fn unknown_hooks(builder: &ConfigBuilder) -> Vec<Diagnostic> {
     let config = &builder.config;
     let is_known = |name: &String| {
-        config.hooks.hooks.iter().any(|hook| hook.name == *name)
+        config.hooks.iter().any(|hook| hook.name == *name)
             || (name == ALERTMANAGER && config.alertmanager.is_some())
     };
     let mut diagnostics = Vec::new();
@@ -141,6 +141,9 @@ mod tests {
     #[test]
     fn invalid_text_and_excess_are_one_mistake() {
         let many_rules = "[[rule]]\nfstype = \"x\"\n".repeat(1001);
+        let hook = |name: &str| format!("[[hook]]\nname = \"{name}\"\ncommand = [\"/bin/x\"]\n");
+        let same_hooks = hook("h").repeat(2).into_bytes();
+        let many_hooks: String = (0..17).map(|n| hook(&n.to_string())).collect();
         let long_key = format!("{} = 1\n", "k".repeat(100_000));
         let long_key_problem = format!("1: unknown key {}", "k".repeat(64));
         for (text, problem) in [
@@ -158,6 +161,8 @@ mod tests {
                 "3: [alertmanager] labels: a must be a text in quotes, not an integer",
             ),
             (b"[[rule]]\nfstype = \"nfs\"\nhook = \"page\"\n", "1: [[rule]] hook: there is no hook page"),
+            (&same_hooks, "4: [[hook]] name: the hook at 1 has the name h, too"),
+            (many_hooks.as_bytes(), "17 hooks are more than 16"),
             (many_rules.as_bytes(), "2001: [[rule]] more than 1000 rules"),
             (long_key.as_bytes(), &long_key_problem),
         ] {

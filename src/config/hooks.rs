@@ -4,7 +4,7 @@ use super::diagnostic::Location;
 use super::reference::{self, names};
 use super::toml_table::{TomlTable, text, texts, time};
 use crate::output::alertmanager::AlertmanagerSettings;
-use crate::output::hooks::{Hook, HookAction, HookSettings};
+use crate::output::hooks::{Hook, HookAction, MAX_HOOKS};
 use crate::output::http_client::{Access, Credentials};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -40,9 +40,12 @@ impl HookReader {
 
     /// # Errors
     /// There are too many hooks.
-    pub(super) fn into_settings(self) -> Result<(HookSettings, Option<AlertmanagerSettings>), String> {
+    pub(super) fn into_settings(self) -> Result<(Vec<Hook>, Option<AlertmanagerSettings>), String> {
+        if self.hooks.len() > MAX_HOOKS {
+            return Err(format!("{} hooks are more than {MAX_HOOKS}", self.hooks.len()));
+        }
         let hooks = self.hooks.into_iter().map(|(hook, _)| hook).collect();
-        Ok((HookSettings::new(hooks)?, self.alertmanager.map(|(alertmanager, _)| alertmanager)))
+        Ok((hooks, self.alertmanager.map(|(alertmanager, _)| alertmanager)))
     }
 }
 

@@ -41,7 +41,7 @@ use crate::monitor::{Expected, ProbeSettings};
 use crate::output::ReportSettings;
 use crate::output::alertmanager::AlertmanagerSettings;
 use crate::output::exporters::MetricsSettings;
-use crate::output::hooks::HookSettings;
+use crate::output::hooks::Hook;
 use crate::output::http::HttpSettings;
 use crate::output::textfile;
 use crate::render::escape::escape_os;
@@ -63,7 +63,7 @@ pub struct Config {
     pub print_bad_mounts: bool,
     /// Push gateway and text file.
     pub metrics: MetricsSettings,
-    pub hooks: HookSettings,
+    pub hooks: Vec<Hook>,
     pub alertmanager: Option<AlertmanagerSettings>,
     pub http: HttpSettings,
     /// A file that names the mount namespace to watch, if it is not our own.

@@ -3,7 +3,7 @@
 use crate::common::{slack, wait_until};
 use crate::samples::{failure, nfs_mount};
 use mount_status_monitor::monitor::{Event, Reason};
-use mount_status_monitor::output::hooks::{EVENTS, Hook, HookAction, HookSettings, Hooks};
+use mount_status_monitor::output::hooks::{EVENTS, Hook, HookAction, Hooks};
 use mount_status_monitor::render::metrics::HookStats;
 use mount_status_monitor::render::{Message, Priority, messages};
 use std::ffi::OsString;
@@ -22,7 +22,7 @@ impl HookFixture {
         let logged = Arc::clone(&lines);
         let log =
             Arc::new(move |priority, text: &str| logged.lock().unwrap().push((priority, text.to_owned())));
-        let handle = Hooks::start(&HookSettings::new(hooks).unwrap(), log).unwrap();
+        let handle = Hooks::start(&hooks, log).unwrap();
         HookFixture { handle, lines }
     }
 

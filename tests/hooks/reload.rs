@@ -2,7 +2,6 @@
 
 use crate::common::{ms, wait_until};
 use crate::fixture::{HookFixture, command, hook, script};
-use mount_status_monitor::output::hooks::HookSettings;
 
 #[test]
 fn hook_with_the_same_name_keeps_its_queue_and_counters() {
@@ -19,7 +18,7 @@ fn hook_with_the_same_name_keeps_its_queue_and_counters() {
     });
     let quick = hook("kept", command(&["/bin/true"]), ms(5000));
     let new = hook("new", command(&["/bin/true"]), ms(5000));
-    hooks.handle.reconfigure(&HookSettings::new(vec![new, quick]).unwrap()).unwrap();
+    hooks.handle.reconfigure(&[new, quick]).unwrap();
     hooks.wait_for_line("2 events were dropped with the hooks that were removed", ms(1000));
     assert_eq!(hooks.stats("kept").waiting, 2, "the first event of this mount is still running");
     std::fs::write(&file, "").unwrap();
@@ -35,13 +34,13 @@ fn hook_with_the_same_name_keeps_its_queue_and_counters() {
 fn hooks_can_be_added_and_removed() {
     let hooks = HookFixture::start(vec![]);
     hooks.offer_failure("/mnt/x");
-    let page = || HookSettings::new(vec![hook("page", command(&["/bin/true"]), ms(5000))]).unwrap();
+    let page = [hook("page", command(&["/bin/true"]), ms(5000))];
     for n in 1..50 {
-        hooks.handle.reconfigure(&page()).unwrap();
+        hooks.handle.reconfigure(&page).unwrap();
         hooks.offer_failure("/mnt/x");
         hooks.wait_until_idle(ms(5000));
         assert_eq!(hooks.runs("page", "ok"), 1, "round {n}");
-        hooks.handle.reconfigure(&HookSettings::default()).unwrap();
+        hooks.handle.reconfigure(&[]).unwrap();
         assert!(hooks.handle.counters().is_empty());
     }
     hooks.handle.stop(ms(500));

@@ -4,13 +4,14 @@
 use super::outcome::{HookOutcome, HookResult};
 use super::payload::Payload;
 use super::shutdown::Shutdown;
+use crate::output::lock;
 use crate::render::escape::escape;
 use platform::command::{self, Pipes, RunningCommand};
 use platform::process::ExitStatus;
 use std::ffi::OsString;
 use std::io;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
@@ -155,7 +156,7 @@ async fn read_output(mut output: pipe::Receiver, tail: &OutputTail) -> io::Resul
 }
 
 /// The end of a command's output.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct OutputTail {
     bytes: Mutex<Vec<u8>>,
     is_complete: Notify,
@@ -163,7 +164,7 @@ struct OutputTail {
 
 impl OutputTail {
     fn add(&self, bytes: &[u8]) {
-        let mut tail = self.lock();
+        let mut tail = lock(&self.bytes);
         tail.extend_from_slice(bytes);
         // With room for blank lines after the last one.
         let surplus = tail.len().saturating_sub(4 * MAX_LAST_LINE);
@@ -172,14 +173,10 @@ impl OutputTail {
 
     /// The last line that is not blank, escaped.
     fn last_line(&self) -> String {
-        let tail = self.lock();
+        let tail = lock(&self.bytes);
         let mut lines = tail.split(|byte| *byte == b'\n' || *byte == b'\r').map(<[u8]>::trim_ascii);
         let line = lines.rfind(|line| !line.is_empty()).unwrap_or_default();
         escape(&line[..line.len().min(MAX_LAST_LINE)]).into_owned()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -200,7 +197,7 @@ mod tests {
             tail.add(&[b'x'; 100]);
         }
         assert_eq!(tail.last_line().len(), MAX_LAST_LINE);
-        assert!(tail.lock().len() <= 4 * MAX_LAST_LINE);
+        assert!(lock(&tail.bytes).len() <= 4 * MAX_LAST_LINE);
     }
 
     #[test]

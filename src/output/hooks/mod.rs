@@ -21,28 +21,44 @@ mod queue;
 mod runners;
 mod settings;
 mod shutdown;
-mod worker;
 
 pub use queue::{MAX_RUNNING, MAX_WAITING};
-pub use settings::{EVENTS, Hook, HookAction, HookSettings};
+pub use settings::{EVENTS, Hook, HookAction, MAX_HOOKS};
 
-use super::LogFn;
-use super::worker_thread::WorkerThread;
-use crate::render::Message;
+use super::worker_thread::{Signals, WorkerThread};
+use super::{LogFn, lock};
 use crate::render::metrics::HookStats;
+use crate::render::{Message, Priority};
 use payload::Payload;
-use std::fmt;
+use runners::{HookRunners, Job, LogLine};
+use shutdown::Shutdown;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use worker::Shared;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
 /// The handle of all hooks. Clones share them.
 #[derive(Clone)]
-pub struct Hooks {
-    shared: Arc<Shared>,
+pub struct Hooks(Arc<Shared>);
+
+/// Shared by the thread and the handles.
+struct Shared {
+    state: Mutex<State>,
+    signals: Signals,
+    /// A child of this process has exited.
+    child_exited: Notify,
+    shutdown: Shutdown,
+    /// Notified when everything may be done.
+    idle: Condvar,
+    log: LogFn,
+}
+
+#[derive(Default)]
+struct State {
+    runners: HookRunners,
     /// None before there were hooks, and after the stop.
-    thread: Arc<Mutex<Option<WorkerThread>>>,
+    thread: Option<WorkerThread>,
 }
 
 impl Hooks {
@@ -50,18 +66,30 @@ impl Hooks {
     ///
     /// # Errors
     /// The thread or its event queue could not be created.
-    pub fn start(settings: &HookSettings, log: LogFn) -> io::Result<Hooks> {
-        let hooks = Hooks { shared: Arc::new(Shared::new(log)), thread: Arc::default() };
-        hooks.reconfigure(settings)?;
-        Ok(hooks)
+    pub fn start(hooks: &[Hook], log: LogFn) -> io::Result<Hooks> {
+        let handle = Hooks(Arc::new(Shared {
+            state: Mutex::default(),
+            signals: Signals::default(),
+            child_exited: Notify::new(),
+            shutdown: Shutdown::default(),
+            idle: Condvar::new(),
+            log,
+        }));
+        handle.reconfigure(hooks)?;
+        Ok(handle)
     }
 
     /// Queues an event for the hooks that want it; never blocks. `selected` are the names that a rule has selected;
     /// none for all.
     pub fn offer(&self, message: &Arc<Message>, selected: Option<&[String]>, severity: &'static str) {
-        if let Some(event) = &message.event {
-            let payload = Payload { message: Arc::clone(message), severity };
-            self.shared.offer(event.name(), &payload, selected);
+        let Some(event) = &message.event else { return };
+        let payload = Payload { message: Arc::clone(message), severity };
+        let mut state = lock(&self.0.state);
+        if !self.0.shutdown.has_begun() {
+            let lines = state.runners.offer(event.name(), &payload, selected, Instant::now());
+            drop(state);
+            self.0.log_all(lines);
+            self.0.signals.wake();
         }
     }
 
@@ -69,45 +97,125 @@ impl Hooks {
     ///
     /// # Errors
     /// As [`Hooks::start`], if there were no hooks before.
-    pub fn reconfigure(&self, settings: &HookSettings) -> io::Result<()> {
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        if thread.is_none() && !settings.is_empty() {
-            *thread = Some(worker::start(&self.shared)?);
+    pub fn reconfigure(&self, hooks: &[Hook]) -> io::Result<()> {
+        let mut state = lock(&self.0.state);
+        if state.thread.is_none() && !hooks.is_empty() {
+            state.thread = Some(Shared::start(&self.0)?);
         }
-        self.shared.reconfigure(settings);
+        let dropped = state.runners.reconfigure(hooks);
+        drop(state);
+        if dropped > 0 {
+            let text = format!("{dropped} events were dropped with the hooks that were removed");
+            (self.0.log)(Priority::Notice, &text);
+        }
+        self.0.signals.wake();
         Ok(())
     }
 
     /// The statistics of each hook, in the order of the configuration.
     #[must_use]
     pub fn counters(&self) -> Vec<HookStats> {
-        self.shared.stats()
+        lock(&self.0.state).runners.stats()
     }
 
     /// Waits until everything that was offered has run, for a single run of the daemon. Returns false at the timeout.
     #[must_use]
     pub fn wait_until_idle(&self, timeout: Duration) -> bool {
-        self.shared.wait_until_idle(timeout)
+        let is_busy = |state: &mut State| !state.runners.is_idle();
+        let waited = self.0.idle.wait_timeout_while(lock(&self.0.state), timeout, is_busy);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// Drops what waits and stops what runs, without waiting. Commands may exit by themselves, then get SIGTERM, then
-    /// SIGKILL, all within the timeout.
-    pub fn begin_stop(&self, timeout: Duration) {
-        let _ = self.shared.begin_stop(timeout);
+    /// SIGKILL, all within the timeout. Returns its end, which later calls do not change.
+    pub fn begin_stop(&self, timeout: Duration) -> Instant {
+        let mut state = lock(&self.0.state);
+        state.runners.clear();
+        let stop_by = self.0.shutdown.begin(timeout);
+        drop(state);
+        self.0.signals.wake();
+        stop_by
     }
 
-    /// [`Hooks::begin_stop`], then waits for the end of the thread until the deadline of the first such call.
+    /// [`Hooks::begin_stop`], then waits for the end of the thread.
     pub fn stop(&self, timeout: Duration) {
-        let stop_by = self.shared.begin_stop(timeout);
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let stop_by = self.begin_stop(timeout);
+        let thread = lock(&self.0.state).thread.take();
         if let Some(thread) = thread {
             thread.wait(stop_by);
         }
     }
 }
 
-impl fmt::Debug for Hooks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hooks").field("counters", &self.counters()).finish_non_exhaustive()
+/// The thread: starts the runs that may start, and records and logs their results.
+impl Shared {
+    fn start(shared: &Arc<Shared>) -> io::Result<WorkerThread> {
+        let runtime = WorkerThread::runtime(MAX_HOOKS)?; // each may look up a name
+        let mut child_signals = {
+            let _context = runtime.enter();
+            signal(SignalKind::child())?
+        };
+        let (shared, reaper) = (Arc::clone(shared), Arc::clone(shared));
+        WorkerThread::start("hooks", runtime, move |runtime| {
+            runtime.spawn(async move {
+                while child_signals.recv().await.is_some() {
+                    reaper.reap();
+                }
+            });
+            runtime.block_on(async {
+                while let Some(next_summary) = shared.run_due() {
+                    shared.signals.woken(next_summary).await;
+                }
+            });
+        })
+    }
+
+    /// Starts the runs that may start, and logs what is due. Returns when it is due again without being woken, or none
+    /// at the end.
+    fn run_due(self: &Arc<Shared>) -> Option<Option<Instant>> {
+        let mut state = lock(&self.state);
+        let jobs: Vec<Job> = std::iter::from_fn(|| state.runners.next_job()).collect();
+        let lines = state.runners.take_due_lines(Instant::now());
+        let next_summary = state.runners.next_summary();
+        let is_over = self.shutdown.has_begun() && state.runners.running() == 0;
+        drop(state);
+        self.log_all(lines);
+        for job in jobs {
+            tokio::spawn(Arc::clone(self).execute(job));
+        }
+        self.idle.notify_all();
+        (!is_over).then_some(next_summary)
+    }
+
+    async fn execute(self: Arc<Shared>, job: Job) {
+        let (payload, timeout) = (&job.payload, job.hook.timeout);
+        let result = match &job.hook.action {
+            HookAction::Command(arguments) => {
+                command::run(arguments, payload, timeout, &self.child_exited, &self.shutdown).await
+            }
+            HookAction::Post { url, .. } => {
+                post::run(url, &job.client, payload, timeout, &self.shutdown).await
+            }
+        };
+        let line = lock(&self.state).runners.finish(&job, result, Instant::now());
+        self.log_all(line);
+        self.reap(); // it may have exited before it was in the list
+        self.signals.wake();
+    }
+
+    /// Called when a child has exited.
+    fn reap(&self) {
+        let lines = lock(&self.state).runners.reap_unkilled();
+        self.child_exited.notify_waiters();
+        if !lines.is_empty() {
+            self.log_all(lines);
+            self.signals.wake();
+        }
+    }
+
+    fn log_all(&self, lines: impl IntoIterator<Item = LogLine>) {
+        for (priority, text) in lines {
+            (self.log)(priority, &text);
+        }
     }
 }

@@ -15,18 +15,8 @@ pub(super) enum HookOutcome {
 }
 
 impl HookOutcome {
-    pub(super) const ALL: [HookOutcome; 4] =
-        [HookOutcome::Ok, HookOutcome::Failed, HookOutcome::Timeout, HookOutcome::Dropped];
-
-    /// The value of the label `outcome`.
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            HookOutcome::Ok => "ok",
-            HookOutcome::Failed => "failed",
-            HookOutcome::Timeout => "timeout",
-            HookOutcome::Dropped => "dropped",
-        }
-    }
+    /// The values of the label `outcome`, in the order of the variants.
+    pub(super) const LABELS: [&str; 4] = ["ok", "failed", "timeout", "dropped"];
 }
 
 /// The result of one run.

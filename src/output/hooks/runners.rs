@@ -4,7 +4,7 @@ use super::log_limiter::LogLimiter;
 use super::outcome::{HookOutcome, HookResult};
 use super::payload::Payload;
 use super::queue::{MAX_RUNNING, MountScope, Queue};
-use super::settings::{Hook, HookSettings};
+use super::settings::Hook;
 use crate::output::http_client::CachedClient;
 use crate::render::Priority;
 use crate::render::metrics::HookStats;
@@ -25,12 +25,10 @@ struct HookRunner {
     hook: Arc<Hook>,
     client: CachedClient,
     queue: Queue,
-    outcomes: [u64; HookOutcome::ALL.len()],
+    outcomes: [u64; HookOutcome::LABELS.len()],
     unkilled: usize,
     failures: LogLimiter,
     drops: LogLimiter,
-    /// Dropped events that have to be logged.
-    unlogged_drops: u32,
     is_block_logged: bool,
 }
 
@@ -62,9 +60,9 @@ pub(super) struct HookRunners {
 impl HookRunners {
     /// A hook that keeps its name keeps its queue and its counters. Returns the number of events dropped with removed
     /// hooks.
-    pub(super) fn reconfigure(&mut self, settings: &HookSettings) -> usize {
+    pub(super) fn reconfigure(&mut self, hooks: &[Hook]) -> usize {
         let mut before = std::mem::take(&mut self.runners);
-        for hook in &settings.hooks {
+        for hook in hooks {
             let index = before.iter().position(|runner| runner.hook.name == hook.name);
             let runner = match index.map(|index| before.swap_remove(index)) {
                 Some(runner) if *runner.hook == *hook => runner,
@@ -83,21 +81,27 @@ impl HookRunners {
     }
 
     /// Puts an event into the queues of the hooks that have selected it. `selected` are the names that a rule has
-    /// selected; none for all.
+    /// selected; none for all. Returns the lines to log.
     pub(super) fn offer(
         &mut self,
         event: &str,
         payload: &Payload,
         selected: Option<&[String]>,
         now: Instant,
-    ) {
+    ) -> Vec<LogLine> {
+        let mut lines = Vec::new();
         for runner in &mut self.runners {
             let is_selected = selected.is_none_or(|names| names.contains(&runner.hook.name));
-            if is_selected && runner.hook.wants(event) && !runner.queue.push(payload.clone()) {
+            if is_selected && runner.hook.events.contains(&event) && !runner.queue.push(payload.clone()) {
                 runner.count(HookOutcome::Dropped, 1);
-                runner.unlogged_drops += u32::from(runner.drops.admit(now));
+                if runner.drops.admit(now) {
+                    let name = &runner.hook.name;
+                    let text = format!("Hook {name}: an event was dropped, too many are waiting");
+                    lines.push((Priority::Warning, text));
+                }
             }
         }
+        lines
     }
 
     /// The next run that may start.
@@ -130,8 +134,8 @@ impl HookRunners {
         let line = match outcome {
             HookOutcome::Ok => (Priority::Debug, format!("Hook {name} is done for {subject}")),
             _ => {
-                let text = format!("Hook {name} failed for {subject} ({}): {text}", outcome.as_str());
-                (Priority::Warning, text)
+                let label = HookOutcome::LABELS[outcome as usize];
+                (Priority::Warning, format!("Hook {name} failed for {subject} ({label}): {text}"))
             }
         };
         is_logged.then_some(line)
@@ -156,16 +160,12 @@ impl HookRunners {
         lines
     }
 
-    /// The lines that are due: dropped events, summaries, and hooks that have been blocked.
+    /// The lines that are due: summaries, and hooks that have been blocked.
     pub(super) fn take_due_lines(&mut self, now: Instant) -> Vec<LogLine> {
         let mut lines = Vec::new();
         let are_too_many = self.unkilled.len() >= MAX_UNKILLED;
         for runner in &mut self.runners {
             let name = &runner.hook.name;
-            for _ in 0..std::mem::take(&mut runner.unlogged_drops) {
-                let text = format!("Hook {name}: an event was dropped, too many are waiting");
-                lines.push((Priority::Warning, text));
-            }
             let summaries =
                 [(&mut runner.failures, "runs failed"), (&mut runner.drops, "events were dropped")];
             for (limiter, what) in summaries {
@@ -195,9 +195,7 @@ impl HookRunners {
     pub(super) fn stats(&self) -> Vec<HookStats> {
         let stats = |runner: &HookRunner| HookStats {
             name: runner.hook.name.clone(),
-            runs: HookOutcome::ALL
-                .map(|outcome| (outcome.as_str(), runner.outcomes[outcome as usize]))
-                .into(),
+            runs: HookOutcome::LABELS.into_iter().zip(runner.outcomes).collect(),
             waiting: runner.queue.waiting(),
             left: runner.unkilled as u64,
         };
@@ -237,7 +235,6 @@ impl HookRunner {
             unkilled: 0,
             failures: LogLimiter::default(),
             drops: LogLimiter::default(),
-            unlogged_drops: 0,
             is_block_logged: false,
         }
     }

@@ -3,7 +3,6 @@
 use crate::output::alertmanager::ALERTMANAGER;
 use crate::output::http_client::{Access, Address};
 use std::ffi::OsString;
-use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
@@ -30,64 +29,29 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A longer run would delay later events of its mount too much.
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Each hook may have its processes, its queue and its thread for lookups.
-pub(super) const MAX_HOOKS: usize = 16;
+pub const MAX_HOOKS: usize = 16;
 /// Names are labels of metrics and part of log lines.
 const MAX_NAME: usize = 64;
-
-/// All hooks.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct HookSettings {
-    /// Their names are unique.
-    pub hooks: Vec<Hook>,
-}
 
 /// A command or a request for each event of some kinds.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Hook {
-    /// The name in rules, log lines and metrics.
+    /// The name in rules, log lines and metrics; unique.
     pub name: String,
     /// The names of the selected events.
     pub events: Vec<&'static str>,
-    /// What is run.
     pub action: HookAction,
     /// The timeout of one run.
     pub timeout: Duration,
 }
 
 /// What a hook runs.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum HookAction {
     /// A program, by its absolute path, and its arguments. No shell.
     Command(Vec<OsString>),
     /// A POST request with the event.
-    Post {
-        /// The URL.
-        url: Address,
-        /// Credentials and trusted certificates.
-        access: Access,
-    },
-}
-
-impl HookSettings {
-    /// Checks that there are not too many hooks and that their names are unique.
-    ///
-    /// # Errors
-    /// A description of the mistake.
-    pub fn new(hooks: Vec<Hook>) -> Result<HookSettings, String> {
-        if hooks.len() > MAX_HOOKS {
-            return Err(format!("{} hooks are more than {MAX_HOOKS}", hooks.len()));
-        }
-        for (index, hook) in hooks.iter().enumerate() {
-            if hooks[..index].iter().any(|other| other.name == hook.name) {
-                return Err(format!("the name {} is used twice", hook.name));
-            }
-        }
-        Ok(HookSettings { hooks })
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.hooks.is_empty()
-    }
+    Post { url: Address, access: Access },
 }
 
 impl Hook {
@@ -113,7 +77,11 @@ impl Hook {
         let events = match events {
             None => DEFAULT_EVENTS.to_vec(),
             Some([]) => return Err("events is empty, so the hook would never run".to_owned()),
-            Some(names) => names.iter().map(|name| event(name)).collect::<Result<_, _>>()?,
+            Some(names) => {
+                let event = |name: &String| EVENTS.into_iter().find(|event| event == name);
+                let unknown = |name| format!("there is no event {name:?}; there are {}", EVENTS.join(" "));
+                names.iter().map(|name| event(name).ok_or_else(|| unknown(name))).collect::<Result<_, _>>()?
+            }
         };
         let timeout = timeout.unwrap_or(DEFAULT_TIMEOUT);
         if timeout.is_zero() || timeout > MAX_TIMEOUT {
@@ -121,16 +89,6 @@ impl Hook {
         }
         Ok(Hook { name: name.to_owned(), events, action, timeout })
     }
-
-    /// Whether events of this name are selected.
-    pub(super) fn wants(&self, event: &str) -> bool {
-        self.events.contains(&event)
-    }
-}
-
-fn event(name: &str) -> Result<&'static str, String> {
-    let found = EVENTS.into_iter().find(|event| *event == name);
-    found.ok_or_else(|| format!("there is no event {name:?}; there are {}", EVENTS.join(" ")))
 }
 
 impl HookAction {
@@ -170,18 +128,6 @@ impl HookAction {
     }
 }
 
-/// Without the path of the URL: with chats it is a secret.
-impl fmt::Debug for HookAction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            HookAction::Command(arguments) => f.debug_tuple("Command").field(arguments).finish(),
-            HookAction::Post { url, access } => {
-                f.debug_struct("Post").field("url", &url.origin()).field("access", access).finish()
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,7 +142,7 @@ mod tests {
         let hook = Hook::new("page", None, action.clone(), None).unwrap();
         assert_eq!((hook.events.as_slice(), hook.timeout), (&DEFAULT_EVENTS[..], DEFAULT_TIMEOUT));
         let slow = ["slow".to_owned()];
-        assert!(Hook::new("page", Some(&slow), action.clone(), None).unwrap().wants("slow"));
+        assert!(Hook::new("page", Some(&slow), action.clone(), None).unwrap().events == ["slow"]);
         for (name, events, timeout, expected) in [
             ("", None, None, "1 to 64 letters"),
             ("a b", None, None, "\"a b\""),
@@ -215,10 +161,6 @@ mod tests {
             let error = command(words).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
-        let hooks = vec![hook.clone(), hook.clone()];
-        assert!(HookSettings::new(hooks).unwrap_err().contains("page is used twice"));
-        let many = (0..17).map(|n| Hook { name: n.to_string(), ..hook.clone() }).collect();
-        assert!(HookSettings::new(many).unwrap_err().contains("more than 16"));
     }
 
     #[test]

@@ -1,51 +1,48 @@
 //! When running hooks have to end because the daemon stops.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
-#[derive(Debug)]
+#[derive(Default)]
 pub(super) struct Shutdown(watch::Sender<Option<Deadlines>>);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 struct Deadlines {
     terminate_at: Instant,
     kill_at: Instant,
+    end: Instant,
 }
 
 impl Shutdown {
-    pub(super) fn new() -> Shutdown {
-        Shutdown(watch::Sender::new(None))
+    /// Runs may end by themselves for half of the timeout, and after SIGTERM for another quarter. Returns the end of
+    /// the timeout of the first call; later ones change nothing.
+    pub(super) fn begin(&self, timeout: Duration) -> Instant {
+        let now = Instant::now();
+        let (terminate_at, kill_at, end) = (now + timeout / 2, now + timeout * 3 / 4, now + timeout);
+        self.0.send_modify(|deadlines| {
+            deadlines.get_or_insert(Deadlines { terminate_at, kill_at, end });
+        });
+        self.0.borrow().map_or(end, |deadlines| deadlines.end)
     }
 
-    /// Runs may end by themselves for half of the timeout, and after SIGTERM for another quarter.
-    pub(super) fn begin(&self, timeout: Duration) {
-        let now = Instant::now();
-        let deadlines = Deadlines { terminate_at: now + timeout / 2, kill_at: now + timeout * 3 / 4 };
-        self.0.send_if_modified(|current| {
-            let is_first = current.is_none();
-            current.get_or_insert(deadlines);
-            is_first
-        });
+    pub(super) fn has_begun(&self) -> bool {
+        self.0.borrow().is_some()
     }
 
     /// Returns when runs have to be terminated.
     pub(super) async fn terminate(&self) {
-        sleep_until(self.deadlines().await.terminate_at).await;
+        sleep_until(self.deadlines().await.terminate_at.into()).await;
     }
 
     /// Returns when runs have to be killed.
     pub(super) async fn kill(&self) {
-        sleep_until(self.deadlines().await.kill_at).await;
+        sleep_until(self.deadlines().await.kill_at.into()).await;
     }
 
     async fn deadlines(&self) -> Deadlines {
         let mut receiver = self.0.subscribe();
-        loop {
-            if let Some(deadlines) = *receiver.borrow_and_update() {
-                return deadlines;
-            }
-            let _ = receiver.changed().await; // the sender is `self`, so it exists
-        }
+        let deadlines = receiver.wait_for(Option::is_some).await.expect("the sender is self");
+        deadlines.expect("it was waited for")
     }
 }
