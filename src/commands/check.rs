@@ -39,7 +39,7 @@ fn query_daemon(config: &CheckConfig) -> Option<anyhow::Result<u8>> {
 /// Probes the mounts in a run of its own.
 fn probe(mut config: CheckConfig) -> anyhow::Result<u8> {
     let with_expected = Config::clone(&config.config).with_expected_mounts();
-    config.config = with_expected.map(Arc::new).map_err(|problem| anyhow::anyhow!("{problem}"))?;
+    config.config = with_expected.map(Arc::new).map_err(anyhow::Error::msg)?;
     let warn = |text: &str| {
         if config.output == CheckOutput::Table {
             eprintln!("{PROCESS_NAME}: {text}");

@@ -91,8 +91,7 @@ fn watch_standalone(json: bool, config: Arc<Config>) -> anyhow::Result<()> {
             sink.offer(Arc::new(Message { time, priority, text, event: Some(event) }));
         }
     };
-    let config =
-        Config::clone(&config).with_expected_mounts().map_err(|problem| anyhow::anyhow!("{problem}"))?;
+    let config = Config::clone(&config).with_expected_mounts().map_err(anyhow::Error::msg)?;
     let namespace = mount_namespace::open(config.mount_namespace.as_deref())?;
     let options = Options::new(&Arc::new(config), namespace);
     Daemon::new(options, EventHandler::Callback(&mut handle))?.run(RunMode::Watch)?;

@@ -1,33 +1,33 @@
 //! Merges the layers of the configuration into one validated [`Config`]: defaults, then the files in their order, then
 //! the command line. The last layer that sets an option counts.
 
-use super::diagnostic::{Diagnostic, Location, Origin};
+use super::location::Origin;
 use super::options::{ConfigOption, OptionValue, options};
-use super::{Config, EffectiveOption, resolve};
-use crate::output::exporters::MetricsSettings;
+use super::{Config, EffectiveOption};
 use crate::output::http::SocketChoice;
-use crate::output::http_client::{Access, Credentials};
+use crate::output::http_client::Access;
 use crate::output::push::{Gateway, PushSettings};
-use crate::render::escape::escape_os;
-use std::path::{Path, PathBuf};
+use crate::render::escape::{escape_os, one_line};
+use std::path::PathBuf;
 
 /// The values set so far.
 #[derive(Debug, Default)]
 pub(super) struct ConfigBuilder {
     pub(super) config: Config,
+    /// Relative paths start here.
+    pub(super) directory: PathBuf,
     pub(super) push_gateway: Option<Gateway>,
     pub(super) push_delete_on_exit: bool,
-    pub(super) push_user_file: Option<PathBuf>,
-    pub(super) push_token_file: Option<PathBuf>,
-    pub(super) push_ca_file: Option<PathBuf>,
-    pub(super) diagnostics: Vec<Diagnostic>,
+    pub(super) push_access: Access,
+    /// One line for each mistake.
+    pub(super) problems: Vec<String>,
 }
 
 impl ConfigBuilder {
     /// All options have their defaults. `file` is the main configuration file.
-    pub(super) fn new(file: PathBuf) -> ConfigBuilder {
-        let mut builder =
-            ConfigBuilder { config: Config { file, ..Config::default() }, ..Default::default() };
+    pub(super) fn new(file: PathBuf, directory: PathBuf) -> ConfigBuilder {
+        let config = Config { file, ..Config::default() };
+        let mut builder = ConfigBuilder { config, directory, ..Default::default() };
         for option in options() {
             let mut value = option.value_name.is_none().then(|| "false".to_owned());
             if let Some(default) = option.default {
@@ -62,34 +62,23 @@ impl ConfigBuilder {
     pub(super) fn set_arguments(&mut self, arguments: &[(&ConfigOption, OptionValue)]) {
         for (option, value) in arguments {
             if let Err(text) = self.set(option, value, Origin::CommandLine) {
-                let text = format!("--{}: {text}", option.flag());
-                self.diagnostics.push(Diagnostic { location: None, text });
+                self.problems.push(one_line(&format!("--{}: {text}", option.flag())).into_owned());
             }
         }
     }
 
-    /// The configuration, if no layer has a mistake. Relative paths start from `directory`.
-    pub(super) fn build(mut self, directory: &Path) -> Result<Config, Vec<Diagnostic>> {
+    /// The configuration, or the mistakes of all layers.
+    pub(super) fn build(mut self) -> Result<Config, Vec<String>> {
         self.check_push_options();
-        if !self.diagnostics.is_empty() {
-            return Err(self.diagnostics);
+        if !self.problems.is_empty() {
+            return Err(self.problems);
         }
         let mut config = self.config;
-        let absolute = |path: PathBuf| directory.join(path);
-        let credentials = match (self.push_user_file, self.push_token_file) {
-            (Some(path), _) => Credentials::User(absolute(path)),
-            (None, Some(path)) => Credentials::Token(absolute(path)),
-            (None, None) => Credentials::None,
-        };
-        config.metrics = MetricsSettings {
-            push: self.push_gateway.map(|gateway| PushSettings {
-                gateway,
-                delete_on_exit: self.push_delete_on_exit,
-                access: Access { credentials, ca_file: self.push_ca_file.map(absolute) },
-            }),
-            textfile: config.metrics.textfile.map(|path| resolve(directory, &path)),
-        };
-        config.fstab = config.fstab.map(absolute);
+        config.metrics.push = self.push_gateway.map(|gateway| PushSettings {
+            gateway,
+            delete_on_exit: self.push_delete_on_exit,
+            access: self.push_access,
+        });
         if config.origin("slow_after") == &Origin::Default {
             config.settings.slow_after = config.settings.slow_after.min(config.settings.timeout);
         }
@@ -108,19 +97,18 @@ impl ConfigBuilder {
                 self.report_conflict("push_delete_on_exit", "cannot be used with", "once_only");
             }
         }
-        if self.push_user_file.is_some() && self.push_token_file.is_some() {
+        let is_set = |key| self.config.origin(key) != &Origin::Default;
+        if is_set("push_user_file") && is_set("push_token_file") {
             self.report_conflict("push_user_file", "cannot be used with", "push_token_file");
         }
         if self.push_gateway.is_some() {
             return;
         }
-        for (key, is_set) in [
-            ("push_delete_on_exit", self.push_delete_on_exit),
-            ("push_user_file", self.push_user_file.is_some()),
-            ("push_token_file", self.push_token_file.is_some()),
-            ("push_ca_file", self.push_ca_file.is_some()),
-        ] {
-            if is_set {
+        if self.push_delete_on_exit {
+            self.report_conflict("push_delete_on_exit", "needs", "prometheus_push_gateway");
+        }
+        for key in ["push_user_file", "push_token_file", "push_ca_file"] {
+            if self.config.origin(key) != &Origin::Default {
                 self.report_conflict(key, "needs", "prometheus_push_gateway");
             }
         }
@@ -128,32 +116,28 @@ impl ConfigBuilder {
 
     /// Reports `key` at the place where it was set.
     fn report_conflict(&mut self, key: &str, relation: &str, other: &str) {
-        let diagnostic = match self.config.origin(key) {
-            Origin::File(location) => Diagnostic {
-                location: Some(Location::clone(location)),
-                text: format!("{key} {relation} {other}"),
-            },
+        self.problems.push(match self.config.origin(key) {
+            Origin::File(location) => location.problem(&format!("{key} {relation} {other}")),
             Origin::Default | Origin::CommandLine => {
-                Diagnostic { location: None, text: format!("--{key} {relation} --{other}").replace('_', "-") }
+                format!("--{key} {relation} --{other}").replace('_', "-")
             }
-        };
-        self.diagnostics.push(diagnostic);
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Location;
 
     /// Each option with its value and layer.
     fn build(values: &[(&str, OptionValue, Origin)]) -> Result<Config, Vec<String>> {
-        let mut builder = ConfigBuilder::new("/c".into());
+        let mut builder = ConfigBuilder::new("/c".into(), "/here".into());
         for (key, value, origin) in values {
             let option = options().find(|option| option.key == *key).unwrap();
             builder.set(option, value, origin.clone()).unwrap();
         }
-        let lines = |problems: Vec<Diagnostic>| problems.iter().map(Diagnostic::to_string).collect();
-        builder.build(Path::new("/here")).map_err(lines)
+        builder.build()
     }
 
     fn in_file(line: usize) -> Origin {

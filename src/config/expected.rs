@@ -2,7 +2,7 @@
 
 use super::files::{self, unreadable};
 use super::globs::Globs;
-use super::{Diagnostic, Rules, fstab};
+use super::{Rules, fstab};
 use crate::monitor::Expected;
 use crate::render::escape::escape_os;
 use platform::Mount;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// All expected mounts. A rule takes precedence over an fstab entry with the same mount point.
-pub(super) fn expected_mounts(rules: &Rules, fstab: Option<&Path>) -> Result<Vec<Arc<Expected>>, Diagnostic> {
+pub(super) fn expected_mounts(rules: &Rules, fstab: Option<&Path>) -> Result<Vec<Arc<Expected>>, String> {
     let mut all = from_rules(rules);
     if let Some(path) = fstab {
         all.extend(from_fstab(path).map_err(|error| unreadable(path, &error))?);

@@ -1,9 +1,10 @@
 //! Reads options, `[[rule]]`, `[[hook]]` and `[alertmanager]` from the configuration files.
 
+use super::Config;
 use super::builder::ConfigBuilder;
-use super::diagnostic::{Diagnostic, Origin};
 use super::files;
 use super::hooks::HookReader;
+use super::location::Origin;
 use super::options::options;
 use super::rule_reader::RuleReader;
 use super::toml_table::{TomlDocument, TomlTable, option_value};
@@ -18,12 +19,12 @@ impl ConfigBuilder {
     /// reported.
     pub(super) fn read_files(&mut self, path: &Path, required: bool) {
         let (mut rules, mut hooks) = (RuleReader::default(), HookReader::default());
-        for (path, text) in files::read_all(path, required, &mut self.diagnostics) {
+        for (path, text) in files::read_all(path, required, &mut self.problems) {
             let document = TomlDocument::new(&path, &text);
             if let Some(table) = document.parse() {
                 self.read_document(table, &mut rules, &mut hooks);
             }
-            self.diagnostics.extend(document.into_diagnostics());
+            self.problems.extend(document.into_problems());
             self.config.files.push(path);
         }
         self.config.rules = rules.into_rules();
@@ -31,10 +32,9 @@ impl ConfigBuilder {
             Ok((hooks, alertmanager)) => {
                 (self.config.hooks, self.config.alertmanager) = (hooks, alertmanager);
             }
-            Err(text) => self.diagnostics.push(Diagnostic::in_file(path, text)),
+            Err(text) => self.problems.push(files::problem(path, &text)),
         }
-        let unknown_hooks = unknown_hooks(self);
-        self.diagnostics.extend(unknown_hooks);
+        self.check_hooks_of_rules();
     }
 
     fn read_document(&mut self, mut table: TomlTable<'_>, rules: &mut RuleReader, hooks: &mut HookReader) {
@@ -49,28 +49,26 @@ impl ConfigBuilder {
         let known: Vec<&str> = options().map(|option| option.key).chain(TABLES).collect();
         table.report_unknown_keys(&known);
     }
-}
 
-/// Rules that name a hook that does not exist would silence their mounts.
-fn unknown_hooks(builder: &ConfigBuilder) -> Vec<Diagnostic> {
-    let config = &builder.config;
-    let is_known = |name: &String| {
-        config.hooks.iter().any(|hook| hook.name == *name)
-            || (name == ALERTMANAGER && config.alertmanager.is_some())
-    };
-    let mut diagnostics = Vec::new();
-    for rule in config.rules.iter() {
-        if let Some(name) = rule.hooks.iter().flatten().find(|name| !is_known(name)) {
-            let text = format!("[[rule]] hook: there is no hook {name}");
-            diagnostics.push(Diagnostic { location: Some(rule.location.clone()), text });
+    /// Rules that name a hook that does not exist would silence their mounts.
+    fn check_hooks_of_rules(&mut self) {
+        let Config { hooks, alertmanager, rules, .. } = &self.config;
+        let is_known = |name: &String| {
+            hooks.iter().any(|hook| hook.name == *name)
+                || (name == ALERTMANAGER && alertmanager.is_some())
+        };
+        for rule in rules.iter() {
+            if let Some(name) = rule.hooks.iter().flatten().find(|name| !is_known(name)) {
+                let text = format!("[[rule]] hook: there is no hook {name}");
+                self.problems.push(rule.location.problem(&text));
+            }
         }
     }
-    diagnostics
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
     use proptest::prelude::*;
     use std::fs;
 
@@ -79,11 +77,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.toml");
         fs::write(&path, text).unwrap();
-        let mut builder = ConfigBuilder::new(path.clone());
+        let mut builder = ConfigBuilder::new(path.clone(), folder.path().into());
         builder.read_files(&path, true);
         let prefix = format!("{}:", path.display());
-        let shorten = |problem: &Diagnostic| problem.to_string().replace(&prefix, "");
-        builder.build(folder.path()).map_err(|problems| problems.iter().map(shorten).collect())
+        let shorten = |problem: &String| problem.replace(&prefix, "");
+        builder.build().map_err(|problems| problems.iter().map(shorten).collect())
     }
 
     #[test]
@@ -185,9 +183,9 @@ mod tests {
         fs::create_dir(folder.path().join("conf.d")).unwrap();
         let drop_in = folder.path().join("conf.d/10-site.toml");
         fs::write(&drop_in, "timeout = 0.5\nonce_only = false\nexpect_fstab = false\n").unwrap();
-        let mut builder = ConfigBuilder::new(path.clone());
+        let mut builder = ConfigBuilder::new(path.clone(), folder.path().into());
         builder.read_files(&path, true);
-        let config = builder.build(folder.path()).unwrap();
+        let config = builder.build().unwrap();
         assert_eq!((config.settings.timeout.as_millis(), config.once_only, config.fstab), (500, false, None));
         assert_eq!(config.settings.slow_after, config.settings.timeout, "the default is at most the timeout");
         assert_eq!(config.files, [path, drop_in]);

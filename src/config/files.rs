@@ -1,6 +1,6 @@
 //! The configuration files: the main file, and the drop-ins `conf.d/*.toml` beside it.
 
-use super::diagnostic::Diagnostic;
+use super::location::Location;
 use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
@@ -50,31 +50,27 @@ fn metadata(path: &Path) -> Option<Metadata> {
 
 /// Path and text of every file that exists, in the order in which they apply. The main file may be missing unless it
 /// is `required`.
-pub(super) fn read_all(
-    path: &Path,
-    required: bool,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Vec<(PathBuf, String)> {
+pub(super) fn read_all(path: &Path, required: bool, problems: &mut Vec<String>) -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
-    for (path, required) in candidates(path, required, diagnostics) {
+    for (path, required) in candidates(path, required, problems) {
         match read_text(&path) {
             Ok(text) => files.push((path, text)),
             Err(error) if error.kind() == ErrorKind::NotFound && !required => {}
-            Err(error) => diagnostics.push(unreadable(&path, &error)),
+            Err(error) => problems.push(unreadable(&path, &error)),
         }
     }
     files
 }
 
 /// The main file and the drop-ins, each with whether it must exist.
-fn candidates(path: &Path, required: bool, diagnostics: &mut Vec<Diagnostic>) -> Vec<(PathBuf, bool)> {
+fn candidates(path: &Path, required: bool, problems: &mut Vec<String>) -> Vec<(PathBuf, bool)> {
     let mut candidates = vec![(path.to_path_buf(), required)];
     let directory = path.parent().unwrap_or(Path::new("/")).join(DROP_IN_DIRECTORY);
     let entries = match fs::read_dir(&directory) {
         Ok(entries) => entries,
         Err(error) => {
             if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
-                diagnostics.push(unreadable(&directory, &error));
+                problems.push(unreadable(&directory, &error));
             }
             return candidates;
         }
@@ -86,8 +82,7 @@ fn candidates(path: &Path, required: bool, diagnostics: &mut Vec<Diagnostic>) ->
         .take(MAX_DROP_INS + 1)
         .collect();
     if drop_ins.len() > MAX_DROP_INS {
-        diagnostics
-            .push(Diagnostic::in_file(directory, format!("more than {MAX_DROP_INS} files end in .toml")));
+        problems.push(problem(&directory, &format!("more than {MAX_DROP_INS} files end in .toml")));
         drop_ins.clear();
     }
     drop_ins.sort_unstable();
@@ -121,9 +116,14 @@ fn invalid(text: String) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, text)
 }
 
-pub(super) fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> String {
     // Without the number of the error: its text says the same.
     let text = error.to_string();
     let reason = text.split(" (os error").next().unwrap_or(&text);
-    Diagnostic::in_file(path, format!("cannot read this file: {reason}"))
+    problem(path, &format!("cannot read this file: {reason}"))
+}
+
+/// A line about the file as a whole.
+pub(super) fn problem(file: &Path, text: &str) -> String {
+    Location { file: file.to_path_buf(), line: None }.problem(text)
 }

@@ -1,6 +1,6 @@
 //! Reads `[[hook]]` and `[alertmanager]` from the configuration files.
 
-use super::diagnostic::Location;
+use super::location::Location;
 use super::reference::{self, names};
 use super::toml_table::{TomlTable, text, texts, time};
 use crate::output::alertmanager::AlertmanagerSettings;
@@ -38,8 +38,6 @@ impl HookReader {
         }
     }
 
-    /// # Errors
-    /// There are too many hooks.
     pub(super) fn into_settings(self) -> Result<(Vec<Hook>, Option<AlertmanagerSettings>), String> {
         if self.hooks.len() > MAX_HOOKS {
             return Err(format!("{} hooks are more than {MAX_HOOKS}", self.hooks.len()));

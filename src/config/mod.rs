@@ -6,7 +6,6 @@
 mod builder;
 mod changes;
 mod commands;
-mod diagnostic;
 mod expected;
 mod file_reader;
 mod files;
@@ -14,6 +13,7 @@ mod filter;
 mod fstab;
 mod globs;
 mod hooks;
+mod location;
 mod options;
 mod paths;
 pub mod reference;
@@ -26,9 +26,9 @@ mod values;
 
 pub use changes::{changes, options_for_next_start};
 pub use commands::{CheckConfig, CheckOutput, ClientConfig, DiagnoseConfig};
-pub use diagnostic::{Diagnostic, Location, Origin};
 pub use files::FileFingerprint;
 pub use filter::{Filter, NO_MOUNT_LEFT};
+pub use location::{Location, Origin};
 pub(crate) use options::OPTION_GROUPS;
 pub use options::{ConfigOption, OptionValue, options};
 pub use paths::{resolve, select};
@@ -114,10 +114,7 @@ pub(crate) fn to_toml(value: &str) -> String {
 
 impl Config {
     /// Adds the expected mounts of rules and of the fstab, which is read now.
-    ///
-    /// # Errors
-    /// If the fstab cannot be read.
-    pub fn with_expected_mounts(mut self) -> Result<Config, Diagnostic> {
+    pub fn with_expected_mounts(mut self) -> Result<Config, String> {
         // Taken first, so that a change while the fstab is read is seen as a change.
         self.fingerprints.extend(self.fstab.as_deref().map(files::fingerprint));
         self.expected = expected::expected_mounts(&self.rules, self.fstab.as_deref())?;

@@ -4,19 +4,20 @@
 use super::builder::ConfigBuilder;
 use super::filter::DEFAULT_FS_TYPES_EXCLUDE;
 use super::fstab::FSTAB;
-use super::values::{duration, facility, listen_address, name_regex, socket_choice};
+use super::resolve;
+use super::values::{FACILITY_HELP, duration, facility, listen_address, name_regex, socket_choice};
 use crate::output::http::DEFAULT_SOCKET;
+use crate::output::http_client::Credentials;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Parses a value and stores it. The error text does not name the option.
+/// Parses and stores a value. The error text does not name the option.
 type SetOption = fn(&mut ConfigBuilder, &OptionValue) -> Result<(), String>;
 
 /// An option of the daemon. Its key in files has underscores where the flag has dashes.
 #[derive(Debug)]
 pub struct ConfigOption {
     pub key: &'static str,
-    /// One letter as an alternative to the long flag.
     pub short: Option<char>,
     /// A placeholder for the value. Options without a value are true or false.
     pub value_name: Option<&'static str>,
@@ -49,6 +50,10 @@ impl ConfigOption {
         self.default.map_or(self.help.to_owned(), |default| format!("{} [default: {default}]", self.help))
     }
 
+    const fn help(self, help: &'static str) -> ConfigOption {
+        ConfigOption { help, ..self }
+    }
+
     const fn default(self, default: &'static str) -> ConfigOption {
         ConfigOption { default: Some(default), ..self }
     }
@@ -62,22 +67,22 @@ impl ConfigOption {
     }
 }
 
-const fn flag(key: &'static str, set: SetOption, help: &'static str) -> ConfigOption {
+const fn flag(key: &'static str, set: SetOption) -> ConfigOption {
     ConfigOption {
         key,
         short: None,
         value_name: None,
         has_optional_value: false,
         default: None,
-        help,
+        help: "",
         is_reloadable: true,
         is_for_check: false,
         set,
     }
 }
 
-const fn value(key: &'static str, name: &'static str, set: SetOption, help: &'static str) -> ConfigOption {
-    ConfigOption { value_name: Some(name), ..flag(key, set, help) }
+const fn value(key: &'static str, name: &'static str, set: SetOption) -> ConfigOption {
+    ConfigOption { value_name: Some(name), ..flag(key, set) }
 }
 
 impl OptionValue {
@@ -94,12 +99,18 @@ impl OptionValue {
         self.store(target, |text| parse(text).map(Some))
     }
 
-    fn store_path(&self, target: &mut Option<PathBuf>) -> Result<(), String> {
+    /// Relative paths start from `directory`.
+    fn store_path<T>(
+        &self,
+        directory: &Path,
+        target: &mut T,
+        make: impl FnOnce(PathBuf) -> T,
+    ) -> Result<(), String> {
         let path = self.text()?;
         if path.is_empty() {
             return Err("must not be empty".to_owned());
         }
-        *target = Some(path.into());
+        *target = make(directory.join(path));
         Ok(())
     }
 
@@ -133,187 +144,126 @@ pub fn options() -> impl Iterator<Item = &'static ConfigOption> {
 }
 
 const PROBING: &[ConfigOption] = &[
-    value(
-        "poll_interval",
-        "TIME",
-        |builder, value| value.store(&mut builder.config.settings.poll_interval, duration),
-        "Time between two probes of a mount, in seconds or with a unit (500ms, 2m, 1h30m)",
-    )
-    .default("60"),
-    value(
-        "timeout",
-        "TIME",
-        |builder, value| value.store(&mut builder.config.settings.timeout, duration),
-        "A mount without a response within this time is hung (seconds, or 500ms, 2m, 1h30m)",
-    )
-    .default("3")
-    .also_for_check(),
-    value(
-        "slow_after",
-        "TIME",
-        |builder, value| value.store(&mut builder.config.settings.slow_after, duration),
-        "A mount that needs more than this time to respond is slow (seconds, or 500ms, 2m, 1h30m)",
-    )
-    .default("1")
-    .also_for_check(),
+    value("poll_interval", "TIME", |it, value| value.store(&mut it.config.settings.poll_interval, duration))
+        .help("Time between two probes of a mount, in seconds or with a unit (500ms, 2m, 1h30m)")
+        .default("60"),
+    value("timeout", "TIME", |it, value| value.store(&mut it.config.settings.timeout, duration))
+        .help("A mount without a response within this time is hung (seconds, or 500ms, 2m, 1h30m)")
+        .default("3")
+        .also_for_check(),
+    value("slow_after", "TIME", |it, value| value.store(&mut it.config.settings.slow_after, duration))
+        .help("A mount that needs more than this time to respond is slow (seconds, or 500ms, 2m, 1h30m)")
+        .default("1")
+        .also_for_check(),
     ConfigOption {
         short: Some('1'),
-        ..flag(
-            "once_only",
-            |builder, value| value.store_flag(&mut builder.config.once_only),
-            "Probe every mount once, then exit",
-        )
-        .fixed_at_start()
+        ..flag("once_only", |it, value| value.store_flag(&mut it.config.once_only))
+            .help("Probe every mount once, then exit")
+            .fixed_at_start()
     },
 ];
 
 const MOUNTS: &[ConfigOption] = &[
-    value(
-        "mount_points_include",
-        "REGEX",
-        |builder, value| value.store_some(&mut builder.config.filter.mount_points_include, name_regex),
-        "Watch only mount points that match this regular expression",
-    )
+    value("mount_points_include", "REGEX", |it, value| {
+        value.store_some(&mut it.config.filter.mount_points_include, name_regex)
+    })
+    .help("Watch only mount points that match this regular expression")
     .also_for_check(),
-    value(
-        "mount_points_exclude",
-        "REGEX",
-        |builder, value| value.store_some(&mut builder.config.filter.mount_points_exclude, name_regex),
-        "Do not watch mount points that match this regular expression",
-    )
+    value("mount_points_exclude", "REGEX", |it, value| {
+        value.store_some(&mut it.config.filter.mount_points_exclude, name_regex)
+    })
+    .help("Do not watch mount points that match this regular expression")
     .also_for_check(),
-    value(
-        "fs_types_include",
-        "REGEX",
-        |builder, value| value.store_some(&mut builder.config.filter.fs_types_include, name_regex),
-        "Watch only file system types that match this regular expression",
-    )
+    value("fs_types_include", "REGEX", |it, value| {
+        value.store_some(&mut it.config.filter.fs_types_include, name_regex)
+    })
+    .help("Watch only file system types that match this regular expression")
     .also_for_check(),
-    value(
-        "fs_types_exclude",
-        "REGEX",
-        |builder, value| value.store_some(&mut builder.config.filter.fs_types_exclude, name_regex),
-        "Do not watch file system types that match this regular expression",
-    )
+    value("fs_types_exclude", "REGEX", |it, value| {
+        value.store_some(&mut it.config.filter.fs_types_exclude, name_regex)
+    })
+    .help("Do not watch file system types that match this regular expression")
     .default(DEFAULT_FS_TYPES_EXCLUDE)
     .also_for_check(),
     ConfigOption {
         has_optional_value: true,
-        ..value(
-            "expect_fstab",
-            "FILE",
-            |builder, value| match value {
-                OptionValue::Flag(on) => {
-                    builder.config.fstab = on.then(|| FSTAB.into());
-                    Ok(())
-                }
-                OptionValue::Text(_) => value.store_path(&mut builder.config.fstab),
-            },
+        ..value("expect_fstab", "FILE", |it, value| {
+            if let OptionValue::Flag(on) = value {
+                it.config.fstab = on.then(|| FSTAB.into());
+                return Ok(());
+            }
+            value.store_path(&it.directory, &mut it.config.fstab, Some)
+        })
+        .help(
             "Report mounts of /etc/fstab, or of another FILE in its format, that are missing; entries with noauto, \
              nofail or x-systemd.automount may be missing",
         )
     },
-    value(
-        "mount_namespace",
-        "FILE",
-        |builder, value| value.store_path(&mut builder.config.mount_namespace),
-        "Watch the mounts of this mount namespace: that of a process (/proc/PID/ns/mnt), or one mounted on a file",
-    )
+    value("mount_namespace", "FILE", |it, value| {
+        value.store_path(Path::new(""), &mut it.config.mount_namespace, Some)
+    })
+    .help("Watch the mounts of this mount namespace: that of a process (/proc/PID/ns/mnt), or one mounted on a file")
     .fixed_at_start()
     .also_for_check(),
 ];
 
 const MESSAGES: &[ConfigOption] = &[
-    value(
-        "syslog",
-        "TARGET",
-        |builder, value| value.store(&mut builder.config.report.syslog, str::parse),
-        "Where to send syslog messages: local, off, unix:PATH, udp://HOST:PORT or tcp://HOST:PORT",
-    )
-    .default("local"),
-    value(
-        "syslog_facility",
-        "FACILITY",
-        |builder, value| value.store(&mut builder.config.report.syslog_facility, facility),
-        "Facility of syslog messages: daemon, user, auth, authpriv, cron, syslog, kern, mail, lpr, news, uucp, ftp, ntp, \
-         audit, alert, clock_daemon or local0 to local7",
-    )
+    value("syslog", "TARGET", |it, value| value.store(&mut it.config.report.syslog, str::parse))
+        .help("Where to send syslog messages: local, off, unix:PATH, udp://HOST:PORT or tcp://HOST:PORT")
+        .default("local"),
+    value("syslog_facility", "FACILITY", |it, value| {
+        value.store(&mut it.config.report.syslog_facility, facility)
+    })
+    .help(FACILITY_HELP)
     .default("daemon"),
-    value(
-        "log_level",
-        "LEVEL",
-        |builder, value| value.store(&mut builder.config.report.log_level, str::parse),
-        "Least severe level printed on standard error: error, warning, notice, info or debug",
-    )
-    .default("info"),
-    value(
-        "log_format",
-        "FORMAT",
-        |builder, value| value.store(&mut builder.config.report.log_format, str::parse),
-        "Format of messages on standard error: text or json",
-    )
-    .default("text"),
-    flag(
-        "print_bad_mounts",
-        |builder, value| value.store_flag(&mut builder.config.print_bad_mounts),
-        "Print dead mount points on standard output after each run, one per line",
-    )
-    .fixed_at_start(),
+    value("log_level", "LEVEL", |it, value| value.store(&mut it.config.report.log_level, str::parse))
+        .help("Least severe level printed on standard error: error, warning, notice, info or debug")
+        .default("info"),
+    value("log_format", "FORMAT", |it, value| value.store(&mut it.config.report.log_format, str::parse))
+        .help("Format of messages on standard error: text or json")
+        .default("text"),
+    flag("print_bad_mounts", |it, value| value.store_flag(&mut it.config.print_bad_mounts))
+        .help("Print dead mount points on standard output after each run, one per line")
+        .fixed_at_start(),
 ];
 
 const HTTP: &[ConfigOption] = &[
-    value(
-        "listen_address",
-        "ADDR",
-        |builder, value| value.store(&mut builder.config.http.listen, listen_address),
-        "Serve the status page, metrics and API on this address and port, or off",
-    )
-    .default("127.0.0.1:9817"),
-    value(
-        "socket",
-        "PATH",
-        |builder, value| value.store(&mut builder.config.http.socket, socket_choice),
-        "Serve the same on this Unix socket, or off; without this option it is no error if the default socket cannot be \
-         created",
-    )
-    .default(DEFAULT_SOCKET),
+    value("listen_address", "ADDR", |it, value| value.store(&mut it.config.http.listen, listen_address))
+        .help("Serve the status page, metrics and API on this address and port, or off")
+        .default("127.0.0.1:9817"),
+    value("socket", "PATH", |it, value| value.store(&mut it.config.http.socket, socket_choice))
+        .help(
+            "Serve the same on this Unix socket, or off; without this option it is no error if the default socket \
+             cannot be created",
+        )
+        .default(DEFAULT_SOCKET),
 ];
 
 const METRICS: &[ConfigOption] = &[
-    value(
-        "prometheus_push_gateway",
-        "URL",
-        |builder, value| value.store_some(&mut builder.push_gateway, str::parse),
-        "Push metrics to this gateway (host:port or a URL) after each run and when a mount fails or recovers; with \
-         --once-only before the exit",
-    ),
-    flag(
-        "push_delete_on_exit",
-        |builder, value| value.store_flag(&mut builder.push_delete_on_exit),
-        "Delete the pushed metrics when the daemon stops",
-    ),
-    value(
-        "push_user_file",
-        "FILE",
-        |builder, value| value.store_path(&mut builder.push_user_file),
-        "File with USER:PASSWORD for the push gateway, read before each push",
-    ),
-    value(
-        "push_token_file",
-        "FILE",
-        |builder, value| value.store_path(&mut builder.push_token_file),
-        "File with a bearer token for the push gateway, read before each push",
-    ),
-    value(
-        "push_ca_file",
-        "FILE",
-        |builder, value| value.store_path(&mut builder.push_ca_file),
-        "PEM file with the certificates to trust for the push gateway, instead of those of the system",
-    ),
-    value(
-        "textfile",
-        "PATH",
-        |builder, value| value.store_path(&mut builder.config.metrics.textfile),
+    value("prometheus_push_gateway", "URL", |it, value| value.store_some(&mut it.push_gateway, str::parse))
+        .help(
+            "Push metrics to this gateway (host:port or a URL) after each run and when a mount fails or recovers; with \
+             --once-only before the exit",
+        ),
+    flag("push_delete_on_exit", |it, value| value.store_flag(&mut it.push_delete_on_exit))
+        .help("Delete the pushed metrics when the daemon stops"),
+    value("push_user_file", "FILE", |it, value| {
+        value.store_path(&it.directory, &mut it.push_access.credentials, Credentials::User)
+    })
+    .help("File with USER:PASSWORD for the push gateway, read before each push"),
+    value("push_token_file", "FILE", |it, value| {
+        value.store_path(&it.directory, &mut it.push_access.credentials, Credentials::Token)
+    })
+    .help("File with a bearer token for the push gateway, read before each push"),
+    value("push_ca_file", "FILE", |it, value| {
+        value.store_path(&it.directory, &mut it.push_access.ca_file, Some)
+    })
+    .help("PEM file with the certificates to trust for the push gateway, instead of those of the system"),
+    value("textfile", "PATH", |it, value| {
+        let clean = |path: PathBuf| Some(resolve(Path::new("/"), &path));
+        value.store_path(&it.directory, &mut it.config.metrics.textfile, clean)
+    })
+    .help(
         "Write metrics to this file (its name ends in .prom) for node_exporter's textfile collector; it must not be on a \
          watched network or FUSE mount",
     ),

@@ -208,11 +208,10 @@ impl Worker {
 mod tests {
     use super::*;
     use crate::config::builder::ConfigBuilder;
-    use std::path::Path;
 
     fn config(file: PathBuf) -> Config {
         let fingerprints = files::fingerprints(&file);
-        let config = ConfigBuilder::new(file).build(Path::new("/")).unwrap();
+        let config = ConfigBuilder::new(file, "/".into()).build().unwrap();
         Config { fingerprints, ..config }
     }
 

@@ -1,7 +1,7 @@
 //! `[[rule]]`: exceptions for some mounts. Only the first rule that matches a mount applies to it.
 
-use super::diagnostic::Location;
 use super::globs::Globs;
+use super::location::Location;
 use crate::monitor::{Event, ProbeSettings};
 use crate::render::Severity;
 use platform::{Mount, MountTable};

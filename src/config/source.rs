@@ -2,7 +2,7 @@
 
 use super::builder::ConfigBuilder;
 use super::options::{ConfigOption, OptionValue};
-use super::{Config, DEFAULT_CONFIG, Diagnostic, files};
+use super::{Config, DEFAULT_CONFIG, files};
 use std::path::{Path, PathBuf};
 
 /// The options of a command line, kept for loading the files again.
@@ -21,29 +21,20 @@ impl ConfigSource {
         ConfigSource { file, arguments, directory }
     }
 
-    /// The configuration of the daemon.
-    ///
-    /// # Errors
-    /// One line for each mistake.
+    /// The configuration of the daemon, or one line for each mistake.
     pub fn load(&self) -> Result<Config, Vec<String>> {
-        let config =
-            self.load_options()?.with_expected_mounts().map_err(|problem| vec![problem.to_string()])?;
+        let config = self.load_options()?.with_expected_mounts().map_err(|problem| vec![problem])?;
         config.textfile_problem().map_or(Ok(config), |problem| Err(vec![problem]))
     }
 
     /// The configuration without the expected mounts, for commands that may not need them.
-    ///
-    /// # Errors
-    /// One line for each mistake.
     pub fn load_options(&self) -> Result<Config, Vec<String>> {
         let path = self.directory.join(self.file.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG)));
-        let mut builder = ConfigBuilder::new(path.clone());
+        let mut builder = ConfigBuilder::new(path.clone(), self.directory.clone());
         // Taken first, so that a change while the files are read is seen as a change.
         builder.config.fingerprints = files::fingerprints(&path);
         builder.read_files(&path, self.file.is_some());
         builder.set_arguments(&self.arguments);
-        builder
-            .build(&self.directory)
-            .map_err(|problems| problems.iter().map(Diagnostic::to_string).collect())
+        builder.build()
     }
 }

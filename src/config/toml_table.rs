@@ -1,7 +1,7 @@
 //! Reads a TOML document key by key and reports every mistake with its line. serde would stop at the first mistake and
 //! does not know lines.
 
-use super::diagnostic::{Diagnostic, Location};
+use super::location::Location;
 use super::options::{OptionValue, options};
 use super::values::duration;
 use crate::render::escape::one_line;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 /// Mistakes reported for one file: a file in another format would have thousands.
-const MAX_DIAGNOSTICS: usize = 20;
+const MAX_PROBLEMS: usize = 20;
 /// Characters shown of an unknown key. Longer keys get no suggestion, which costs time for each character.
 const MAX_KEY: usize = 64;
 
@@ -21,13 +21,14 @@ pub(super) struct TomlDocument<'d> {
     text: &'d str,
     /// Offsets of the line ends.
     line_ends: Vec<usize>,
-    diagnostics: RefCell<Vec<Diagnostic>>,
+    /// With their lines.
+    problems: RefCell<Vec<(usize, String)>>,
 }
 
 impl<'d> TomlDocument<'d> {
     pub(super) fn new(file: &'d Path, text: &'d str) -> TomlDocument<'d> {
         let line_ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(offset, _)| offset);
-        TomlDocument { file, text, line_ends: line_ends.collect(), diagnostics: RefCell::default() }
+        TomlDocument { file, text, line_ends: line_ends.collect(), problems: RefCell::default() }
     }
 
     /// The outermost table, or None if the text is not TOML.
@@ -36,23 +37,23 @@ impl<'d> TomlDocument<'d> {
             Ok(table) => Some(TomlTable::new(self, String::new(), 1, table.into_inner())),
             Err(error) => {
                 let offset = error.span().map_or(0, |span| span.start);
-                self.report(self.line_at(offset), format!("not valid TOML: {}", error.message()));
+                self.report(self.line_at(offset), &format!("not valid TOML: {}", error.message()));
                 None
             }
         }
     }
 
     /// The mistakes in the order of their lines.
-    pub(super) fn into_diagnostics(self) -> Vec<Diagnostic> {
-        let mut diagnostics = self.diagnostics.into_inner();
-        diagnostics.sort_by_key(|diagnostic| diagnostic.location.as_ref().and_then(|location| location.line));
-        diagnostics
+    pub(super) fn into_problems(self) -> impl Iterator<Item = String> {
+        let mut problems = self.problems.into_inner();
+        problems.sort_by_key(|(line, _)| *line);
+        problems.into_iter().map(|(_, text)| text)
     }
 
-    fn report(&self, line: usize, text: String) {
-        let mut diagnostics = self.diagnostics.borrow_mut();
-        if diagnostics.len() < MAX_DIAGNOSTICS {
-            diagnostics.push(Diagnostic { location: Some(self.location(line)), text });
+    fn report(&self, line: usize, text: &str) {
+        let mut problems = self.problems.borrow_mut();
+        if problems.len() < MAX_PROBLEMS {
+            problems.push((line, self.location(line).problem(text)));
         }
     }
 
@@ -189,7 +190,7 @@ impl<'d> TomlTable<'d> {
     fn report_line(&self, line: usize, text: &str) {
         self.has_mistakes.set(true);
         let separator = if self.name.is_empty() { "" } else { " " };
-        self.document.report(line, format!("{}{separator}{text}", self.name));
+        self.document.report(line, &format!("{}{separator}{text}", self.name));
     }
 }
 

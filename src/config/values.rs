@@ -89,10 +89,11 @@ pub(super) fn socket_choice(text: &str) -> Result<SocketChoice, String> {
     }
 }
 
+pub(super) const FACILITY_HELP: &str = "Facility of syslog messages: daemon, user, auth, authpriv, cron, syslog, kern, \
+    mail, lpr, news, uucp, ftp, ntp, audit, alert, clock_daemon or local0 to local7";
+
 pub(super) fn facility(name: &str) -> Result<Facility, String> {
-    const HELP: &str = "use daemon, user, auth, authpriv, cron, syslog, kern, mail, lpr, news, uucp, ftp, ntp, audit, \
-                        alert, clock_daemon or local0 to local7";
-    name.parse().map_err(|()| HELP.to_owned())
+    name.parse().map_err(|()| FACILITY_HELP.replace("Facility of syslog messages:", "use"))
 }
 
 #[cfg(test)]

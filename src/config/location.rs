@@ -1,4 +1,4 @@
-//! Mistakes in the configuration and where they are.
+//! Places in the configuration.
 
 use crate::render::escape::{escape_os, one_line};
 use std::fmt;
@@ -10,6 +10,13 @@ pub struct Location {
     pub file: PathBuf,
     /// From 1.
     pub line: Option<usize>,
+}
+
+impl Location {
+    /// One line that says what is wrong here and what to do.
+    pub(super) fn problem(&self, text: &str) -> String {
+        format!("{self}: {}", one_line(text))
+    }
 }
 
 impl fmt::Display for Location {
@@ -34,29 +41,5 @@ impl fmt::Display for Origin {
             Origin::File(location) => location.fmt(f),
             Origin::CommandLine => f.write_str("command line"),
         }
-    }
-}
-
-/// One mistake, shown as one line.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Diagnostic {
-    /// None for mistakes on the command line.
-    pub location: Option<Location>,
-    /// What is wrong and what to do.
-    pub text: String,
-}
-
-impl Diagnostic {
-    pub(super) fn in_file(file: impl Into<PathBuf>, text: impl Into<String>) -> Diagnostic {
-        Diagnostic { location: Some(Location { file: file.into(), line: None }), text: text.into() }
-    }
-}
-
-impl fmt::Display for Diagnostic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(location) = &self.location {
-            write!(f, "{location}: ")?;
-        }
-        write!(f, "{}", one_line(&self.text))
     }
 }
