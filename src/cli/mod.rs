@@ -55,10 +55,8 @@ impl Exit {
     }
 }
 
-/// Parses a command line, starting with the program name, and loads the configuration files.
-///
-/// # Errors
-/// Mistakes, and the output of `--help`, `--version`, `man` and `completions`.
+/// Parses a command line, starting with the program name, and loads the configuration files. Help, the version, manual
+/// pages and completions are errors, too.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Exit> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let fail = |problems: Vec<String>| usage_error::exit(&problems, &arguments);

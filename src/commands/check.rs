@@ -14,7 +14,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-#[must_use]
 pub fn check(config: CheckConfig) -> ExitCode {
     let output = config.output;
     match query_daemon(&config).unwrap_or_else(|| probe(config)) {

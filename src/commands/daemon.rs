@@ -20,7 +20,6 @@ const NAMESPACE_ENDED: u8 = 3;
 const LOG_CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Watches until it is stopped, or runs once.
-#[must_use]
 pub fn daemon(
     config: Arc<Config>,
     source: ConfigSource,

@@ -22,7 +22,6 @@ const EVIDENCE_MAX_AGE: Duration = Duration::from_secs(5);
 /// How often the daemon is queried meanwhile.
 const QUERY_INTERVAL: Duration = Duration::from_millis(150);
 
-#[must_use]
 pub fn diagnose(config: &DiagnoseConfig) -> ExitCode {
     let path = mount_namespace::resolve(&config.config, &config.mountpoint);
     let result = match query_daemon(config, &path) {

@@ -25,7 +25,6 @@ use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 
 /// Prints the result of the command line itself: help, the version, a manual page or errors.
-#[must_use]
 pub fn exit(exit: &Exit) -> ExitCode {
     let _ = io::stderr().write_all(exit.stderr.as_bytes()); // fails if standard error is closed
     match print(&exit.stdout) {

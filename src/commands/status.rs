@@ -4,7 +4,6 @@ use super::{client, fail};
 use crate::config::{CheckOutput, ClientConfig};
 use std::process::ExitCode;
 
-#[must_use]
 pub fn status(config: &ClientConfig) -> ExitCode {
     let output = if config.json { CheckOutput::Json } else { CheckOutput::Table };
     let result = match client::get(&config.socket, &client::mounts_target(output, &[])) {

@@ -21,7 +21,6 @@ const RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
 /// The last events must be written within this.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 
-#[must_use]
 pub fn watch(client: &ClientConfig, config: Arc<Config>) -> ExitCode {
     let result = match EventStream::open(&client.socket, None) {
         Ok(events) => follow(client, events),

@@ -18,10 +18,8 @@ pub fn resolve(current_directory: &Path, argument: &Path) -> PathBuf {
     path
 }
 
-/// The admitted mounts at these mount points (see [`resolve`]), or all admitted mounts if `mountpoints` is empty.
-///
-/// # Errors
-/// One line for each mount point without an admitted mount.
+/// The admitted mounts at these mount points (see [`resolve`]), or all admitted mounts if `mountpoints` is empty. The
+/// error has one line for each mount point without an admitted mount.
 pub fn select(
     table: &MountTable,
     mountpoints: &[PathBuf],

@@ -42,11 +42,8 @@ pub struct ConfigReloader {
 }
 
 impl ConfigReloader {
-    /// Watches the files of `config`, which was just loaded. Each result wakes `loop_waker`.
-    ///
-    /// # Errors
-    /// If no thread or no event queue can be created. If the files cannot be watched, `warn` is called and they are
-    /// read only on request.
+    /// Watches the files of `config`, which was just loaded. Each result wakes `loop_waker`. If the files cannot be
+    /// watched, `warn` is called and they are read only on request.
     pub fn start(
         config: &Config,
         load: LoadFn,

@@ -91,9 +91,6 @@ pub struct Daemon<'a> {
 impl<'a> Daemon<'a> {
     /// Opens everything that can fail at the start. The mount table is watched before it is first read, so that no
     /// change is missed.
-    ///
-    /// # Errors
-    /// The event queue, a signal handler or the mount table cannot be opened.
     pub fn new(options: Options, handler: EventHandler<'a>) -> anyhow::Result<Daemon<'a>> {
         std::env::set_current_dir("/").context("cannot change to the directory /")?; // keeps no directory busy
         let poll = Poll::new().context("cannot create an event queue")?;
@@ -150,24 +147,20 @@ impl<'a> Daemon<'a> {
     }
 
     /// For other threads.
-    #[must_use]
     pub fn waker(&self) -> Arc<Waker> {
         Arc::clone(&self.waker)
     }
 
     /// Makes it a service: SIGHUP reloads the configuration instead of ending it, and the service manager is
     /// notified.
-    #[must_use]
     pub fn with_service(mut self, reloader: ConfigReloader, manager: Option<ServiceManager>) -> Daemon<'a> {
         self.reloader = Some(reloader);
         self.service_manager = ServiceNotifier::new(manager);
         self
     }
 
-    /// Runs until a signal arrives or the mode says that it is done.
-    ///
-    /// # Errors
-    /// The first reading of the mount table or the event queue fails. Everything else is reported and survived.
+    /// Runs until a signal arrives or the mode says that it is done. Failures of anything but the event queue and the
+    /// first reading of the mount table are reported and survived.
     pub fn run(mut self, mut mode: RunMode<'_>) -> anyhow::Result<RunResult> {
         let mut events = Events::with_capacity(MAX_EVENTS_PER_TURN);
         let mut now = self.read_first_table(&mode)?;

@@ -17,8 +17,6 @@ pub(super) struct NamespaceWatch {
 }
 
 impl NamespaceWatch {
-    /// # Errors
-    /// Its end cannot be waited for.
     pub(super) fn new(
         mut namespace: Option<MountNamespace>,
         registry: &Registry,

@@ -21,7 +21,6 @@ pub struct Options {
 
 impl Options {
     /// All mounts that the configuration does not exclude.
-    #[must_use]
     pub fn new(config: &Arc<Config>, namespace: Option<MountNamespace>) -> Options {
         Options { monitor: monitor_config(config), settings: config.settings, namespace, seed: 0 }
     }
@@ -85,7 +84,6 @@ pub struct RunResult {
 
 impl RunResult {
     /// As [`StatusSummary::exit_status`].
-    #[must_use]
     pub fn exit_status(&self) -> u8 {
         let summary = StatusSummary::of(&self.snapshot.status);
         StatusSummary { pending: self.unjudged, ..summary }.exit_status()

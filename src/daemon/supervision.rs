@@ -88,11 +88,8 @@ impl ServiceNotifier {
         [state, status, self.watchdog_due].into_iter().flatten().min()
     }
 
-    /// Sends what is due. `status` makes the status line and says how long that took.
-    ///
-    /// # Errors
-    /// The first failure in a row. A manager that is busy or hangs is none: it gets what is pending when it reads
-    /// again.
+    /// Sends what is due. `status` makes the status line and says how long that took. Only the first failure in a row
+    /// is an error. A manager that is busy or hangs is none: it gets what is pending when it reads again.
     pub(super) fn send_due(
         &mut self,
         now: Time,

@@ -131,7 +131,6 @@ impl ReadThrottle {
     }
 
     /// When the next reading is due.
-    #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
         self.refresh_at.into_iter().chain(self.full_at).min()
     }

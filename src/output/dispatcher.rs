@@ -54,9 +54,6 @@ pub struct Dispatcher {
 
 impl Dispatcher {
     /// With log lines and hooks only, for a single run.
-    ///
-    /// # Errors
-    /// The system has no thread left.
     pub fn new(config: Arc<Config>, reporter: Reporter) -> anyhow::Result<Dispatcher> {
         let hooks =
             Hooks::start(&config.hooks, reporter.log_fn()).context("cannot start a thread for hooks")?;

@@ -47,13 +47,11 @@ impl EventLog {
     }
 
     /// The number of the newest event; 0 before the first.
-    #[must_use]
     pub fn last(&self) -> u64 {
         self.lock().last
     }
 
     /// Up to `limit` events after number `after`, oldest first, and how many were dropped before them.
-    #[must_use]
     pub fn after(&self, after: u64, limit: usize) -> (Vec<SequencedEvent>, Missed) {
         let ring = self.lock();
         let first = ring.last + 1 - ring.events.len() as u64;

@@ -75,10 +75,8 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Starts every output of this configuration; `reporter` is one of them. `table` serves warnings about rules.
-    ///
-    /// # Errors
-    /// The system has no thread left. An output that cannot be reached is logged and tried again.
+    /// Starts every output of this configuration; `reporter` is one of them. `table` serves warnings about rules. An
+    /// output that cannot be reached is logged and tried again.
     pub fn start(config: Arc<Config>, reporter: Reporter, table: &MountTable) -> anyhow::Result<Outputs> {
         let mut dispatcher = Dispatcher::new(config, reporter)?;
         dispatcher.start(table)?;

@@ -72,9 +72,6 @@ impl Level {
 
 impl Reporter {
     /// Starts the sinks. One that cannot be reached is logged on the others and tried again.
-    ///
-    /// # Errors
-    /// The system has no thread left.
     pub fn start(settings: &ReportSettings) -> io::Result<Reporter> {
         let format = SharedFormat::from(settings.log_format);
         let stderr = Sink::start("stderr", StderrWriter::new(format.clone())?)?;
@@ -102,7 +99,6 @@ impl Reporter {
     }
 
     /// Each sink with the least important priority that it gets.
-    #[must_use]
     pub fn with_sinks(sinks: Vec<(Sink, Priority)>) -> Reporter {
         let sinks = sinks.into_iter().map(|(sink, level)| (sink, Level::new(Some(level)))).collect();
         Reporter { sinks, format: None, syslog: None }
@@ -123,7 +119,6 @@ impl Reporter {
         self.send(Message { time, priority, text: escape::one_line(text).into_owned(), event: None });
     }
 
-    #[must_use]
     pub fn log_fn(&self) -> LogFn {
         let reporter = self.clone();
         Arc::new(move |priority, text: &str| reporter.notice(SystemTime::now(), priority, text))

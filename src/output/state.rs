@@ -30,18 +30,15 @@ struct Shared {
 }
 
 impl SharedState {
-    #[must_use]
     pub fn new() -> SharedState {
         SharedState::default()
     }
 
     /// The last snapshot; `None` before the first mount table was read.
-    #[must_use]
     pub fn latest(&self) -> Option<Arc<Snapshot>> {
         lock(&self.0.latest).clone()
     }
 
-    #[must_use]
     pub fn events(&self) -> &EventLog {
         &self.0.events
     }
@@ -60,7 +57,6 @@ impl SharedState {
 
     /// Turns of the event loop so far. [`SharedState::wake_loop`] makes an idle loop turn; if the number does not
     /// grow then, the loop is stuck.
-    #[must_use]
     pub fn turns(&self) -> u64 {
         self.0.turns.load(Ordering::Acquire)
     }
