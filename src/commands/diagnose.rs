@@ -1,13 +1,13 @@
 //! `diagnose`: everything about one mount, from the running daemon, which has seen more, or by probing it here.
 
 use super::{client, fail, mount_namespace, print};
-use crate::config::DiagnoseConfig;
+use crate::config::{DiagnoseConfig, not_a_mount_point};
 use crate::daemon::{Daemon, EventHandler, Options, RunMode};
 use crate::output::Report;
 use crate::render::escape::escape_os;
 use crate::render::{diagnosis, timestamp};
 use anyhow::Context as _;
-use platform::{Mount, MountKey, MountTable};
+use platform::MountKey;
 use std::collections::HashSet;
 use std::path::Path;
 use std::process::ExitCode;
@@ -34,16 +34,17 @@ pub fn diagnose(config: &DiagnoseConfig) -> ExitCode {
 /// `None` if there is no daemon or it does not watch this mount.
 fn query_daemon(config: &DiagnoseConfig, path: &Path) -> Option<client::Response> {
     let socket = config.socket.as_deref()?;
-    let get = |parameters: &str| client::get(socket, &client::mount_target(path, parameters)).ok();
+    let get =
+        |parameters: &[(&str, &str)]| client::get(socket, &client::target(&[path.into()], parameters)).ok();
     let fresh_after = timestamp::rfc3339(SystemTime::now() - EVIDENCE_MAX_AGE);
-    let mut response = get("&evidence=fresh")?;
+    let mut response = get(&[("evidence", "fresh")])?;
     let end = Instant::now() + EVIDENCE_TIMEOUT;
     while response.status == 200 && is_incomplete(&response.body, &fresh_after) && Instant::now() < end {
         thread::park_timeout(QUERY_INTERVAL);
-        response = get("")?;
+        response = get(&[])?;
     }
-    let format = if config.json { "&format=diagnosis-json" } else { "&format=diagnosis" };
-    get(format).filter(|response| response.status == 200)
+    let format = if config.json { "diagnosis-json" } else { "diagnosis" };
+    get(&[("format", format)]).filter(|response| response.status == 200)
 }
 
 /// The mount has not been judged, or it is dead and fresh evidence is still to come.
@@ -64,8 +65,10 @@ fn diagnose_directly(config: &DiagnoseConfig, path: &Path) -> anyhow::Result<u8>
     let namespace = mount_namespace::open(config.config.mount_namespace.as_deref())?;
     let table = mount_namespace::table(namespace.as_ref())?;
     let topmost = table.iter().rfind(|mount| mount.mountpoint == path);
-    let wanted = topmost.with_context(|| describe_missing(&table, path))?.key;
-    let probed: HashSet<MountKey> = mounts_of_path(&table, path).map(|mount| mount.key).collect();
+    let wanted = topmost.with_context(|| not_a_mount_point(&table, path, "diagnose"))?.key;
+    // The path leads through these mounts: any of them may be what hangs.
+    let on_path = table.iter().filter(|mount| path.starts_with(&mount.mountpoint));
+    let probed: HashSet<MountKey> = on_path.map(|mount| mount.key).collect();
     let mut options = Options::new(&config.config, namespace);
     options.monitor.expected = Vec::new();
     let config_of_mounts = Arc::clone(&config.config);
@@ -85,17 +88,4 @@ fn diagnose_directly(config: &DiagnoseConfig, path: &Path) -> anyhow::Result<u8>
         print(&diagnosis::text(status, &result.snapshot))?;
     }
     Ok(diagnosis::exit_status(status))
-}
-
-/// The mounts that the path leads through: any of them may be what hangs.
-fn mounts_of_path<'a>(table: &'a MountTable, path: &Path) -> impl Iterator<Item = &'a Mount> {
-    table.iter().map(|mount| &**mount).filter(move |mount| path.starts_with(&mount.mountpoint))
-}
-
-fn describe_missing(table: &MountTable, path: &Path) -> String {
-    let containing = mounts_of_path(table, path).max_by_key(|mount| mount.mountpoint.as_os_str().len());
-    let advice = containing.map_or_else(String::new, |mount| {
-        format!("; it is inside the mount {}, diagnose that one", escape_os(&mount.mountpoint))
-    });
-    format!("{} is not a mount point (links are not followed){advice}", escape_os(path))
 }

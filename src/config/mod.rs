@@ -31,7 +31,7 @@ pub use filter::{Filter, NO_MOUNT_LEFT};
 pub use location::{Location, Origin};
 pub(crate) use options::OPTION_GROUPS;
 pub use options::{ConfigOption, OptionValue, options};
-pub use paths::{resolve, select};
+pub use paths::{not_a_mount_point, resolve, select};
 pub(crate) use platform::DEFAULT_CONFIG;
 pub use reloader::{ConfigReloader, LoadFn, ReloadResult};
 pub use rules::{Rule, Rules};

@@ -41,12 +41,17 @@ fn problem_with(table: &MountTable, path: &Path, admits: &impl Fn(&Mount) -> boo
             format!("{} is excluded by the include and exclude options or a rule", escape_os(path))
         });
     }
+    Some(not_a_mount_point(table, path, "check"))
+}
+
+/// The error for a path where no mount is, with what to do in its place.
+pub fn not_a_mount_point(table: &MountTable, path: &Path, command: &str) -> String {
     let ancestors = table.iter().map(|mount| &mount.mountpoint).filter(|mount| path.starts_with(mount));
     let advice = match ancestors.max_by_key(|mount| mount.as_os_str().len()) {
-        Some(mount) => format!("it is inside the mount {}, check that one", escape_os(mount)),
+        Some(mount) => format!("it is inside the mount {}, {command} that one", escape_os(mount)),
         None => "no mount contains it".to_owned(),
     };
-    Some(format!("{} is not a mount point (links are not followed); {advice}", escape_os(path)))
+    format!("{} is not a mount point (links are not followed); {advice}", escape_os(path))
 }
 
 #[cfg(test)]
