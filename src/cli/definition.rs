@@ -11,10 +11,8 @@ use clap::{Arg, ArgAction, Command, value_parser};
 use clap_complete::Shell;
 use std::path::PathBuf;
 
-/// The whole command line.
 pub fn command() -> Command {
-    let grouped = |(heading, options): &(&'static str, &'static [ConfigOption])| {
-        let heading = *heading;
+    let grouped = |&(heading, options): &(&'static str, &'static [ConfigOption])| {
         options.iter().map(move |option| option_argument(option).help_heading(heading))
     };
     Command::new(PROCESS_NAME)
@@ -38,7 +36,14 @@ pub fn command() -> Command {
                 .help("With --check-config: show which rule and values apply to this mount point, and why"),
         ])
         .args(OPTION_GROUPS.iter().flat_map(grouped))
-        .subcommands([check(), status(), watch(), diagnose(), man(), completions()])
+        .subcommands([
+            check(),
+            query("status", "Show the mounts as the running daemon knows them", STATUS),
+            query("watch", "Print events as they happen, one per line", WATCH),
+            diagnose(),
+            man(),
+            completions(),
+        ])
 }
 
 fn check() -> Command {
@@ -46,12 +51,7 @@ fn check() -> Command {
         .about("Probe mounts once and show the result; never hangs")
         .after_long_help(CHECK)
         .args([
-            Arg::new("mountpoint")
-                .value_name("MOUNTPOINT")
-                .num_args(0..)
-                .action(ArgAction::Append)
-                .value_parser(value_parser!(PathBuf))
-                .help("Check only these mount points [default: all]"),
+            mountpoint().num_args(0..).action(ArgAction::Append).help("Check only these mount points [default: all]"),
             flag("json").conflicts_with("nagios").help("Print one JSON document"),
             flag("nagios").help("Print one line with performance data, as a monitoring plugin"),
             flag("direct")
@@ -61,20 +61,9 @@ fn check() -> Command {
         .args(options().filter(|option| option.is_for_check).map(option_argument))
 }
 
-fn status() -> Command {
-    Command::new("status")
-        .about("Show the mounts as the running daemon knows them")
-        .after_long_help(STATUS)
-        .arg(json())
-        .args(daemon_arguments())
-}
-
-fn watch() -> Command {
-    Command::new("watch")
-        .about("Print events as they happen, one per line")
-        .after_long_help(WATCH)
-        .arg(json())
-        .args(daemon_arguments())
+/// A command that shows what the daemon knows.
+fn query(name: &'static str, about: &'static str, after_help: &'static str) -> Command {
+    Command::new(name).about(about).after_long_help(after_help).arg(json()).args(daemon_arguments())
 }
 
 fn diagnose() -> Command {
@@ -82,11 +71,7 @@ fn diagnose() -> Command {
         .about("Show why a mount is dead, which tasks wait for it and what can be done; never touches the mount itself")
         .after_long_help(DIAGNOSE)
         .args([
-            Arg::new("mountpoint")
-                .value_name("MOUNTPOINT")
-                .required(true)
-                .value_parser(value_parser!(PathBuf))
-                .help("The mount point"),
+            mountpoint().required(true).help("The mount point"),
             json(),
             flag("direct").help("Inspect the mount without the daemon, even if one is running"),
         ])
@@ -124,6 +109,10 @@ fn daemon_arguments() -> [Arg; 2] {
     ]
 }
 
+fn mountpoint() -> Arg {
+    Arg::new("mountpoint").value_name("MOUNTPOINT").value_parser(value_parser!(PathBuf))
+}
+
 fn json() -> Arg {
     flag("json").help("Print JSON")
 }
@@ -137,11 +126,8 @@ fn file_argument(id: &'static str, value_name: &'static str) -> Arg {
 }
 
 fn option_argument(option: &'static ConfigOption) -> Arg {
-    let argument = Arg::new(option.key).long(option.flag()).help(option.help_with_default());
-    let argument = match option.short {
-        Some(short) => argument.short(short),
-        None => argument,
-    };
+    let argument =
+        Arg::new(option.key).long(option.flag()).short(option.short).help(option.help_with_default());
     let Some(name) = option.value_name else { return argument.action(ArgAction::SetTrue) };
     let argument = argument.value_name(name).value_parser(ValueParser::os_string());
     if option.has_optional_value {

@@ -14,7 +14,6 @@ use crate::render::metrics::FAMILIES;
 use clap::Command;
 use roff::{Inline, Roff, bold, italic, roman};
 
-/// The manual pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Page {
     /// `mount_status_monitor(8)`
@@ -23,7 +22,6 @@ pub enum Page {
     File,
 }
 
-/// The page as roff.
 pub fn page(page: Page) -> String {
     let roff = match page {
         Page::Program => program(),
@@ -120,7 +118,6 @@ fn start(name: &str, number: &str, about: &str) -> Roff {
     roff
 }
 
-/// The arguments of a command in the order of their definition.
 fn arguments(roff: &mut Roff, command: &Command) {
     for argument in command.get_arguments() {
         let mut tag: Vec<Inline> = Vec::new();

@@ -22,15 +22,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The exit status of a wrong command line or configuration.
 pub const USAGE_ERROR: u8 = 2;
 
-/// A command with its settings.
 #[derive(Debug)]
 pub enum Invocation {
     /// Run the daemon. The source loads the configuration again.
     Daemon(Arc<Config>, ConfigSource),
-    /// Show the configuration, or explain it for one mount point.
     CheckConfig(Arc<Config>, Option<PathBuf>),
     Check(CheckConfig),
     Status(ClientConfig),

@@ -11,7 +11,6 @@ use std::ffi::OsString;
 /// Names less similar than this are not suggested.
 const MIN_SIMILARITY: f64 = 0.7;
 
-/// The output for an error of clap.
 pub(super) fn exit_for(error: &clap::Error, arguments: &[OsString]) -> Exit {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::success(error.render().to_string()),
@@ -73,17 +72,16 @@ fn message(error: &clap::Error, arguments: &[OsString]) -> String {
 }
 
 fn unknown_option(option: &str, similar: Option<String>, command: Option<&str>) -> String {
-    let is_this = |flag: String, short: Option<char>| {
-        option.strip_prefix("--") == Some(&flag)
-            || short.is_some_and(|short| option.strip_prefix('-') == Some(&short.to_string()))
-    };
-    let is_of_daemon = options().any(|known| is_this(known.flag(), known.short));
-    match command {
-        Some(command) if is_of_daemon => format!("{option} is an option of the daemon, not of {command}"),
-        _ => match similar {
-            Some(similar) => format!("unknown option {option}; did you mean {similar}?"),
-            None => format!("unknown option {option}; see --help"),
-        },
+    let is_of_daemon = options().any(|known| {
+        option == format!("--{}", known.flag())
+            || known.short.is_some_and(|short| option == format!("-{short}"))
+    });
+    match (command, similar) {
+        (Some(command), _) if is_of_daemon => {
+            format!("{option} is an option of the daemon, not of {command}")
+        }
+        (_, Some(similar)) => format!("unknown option {option}; did you mean {similar}?"),
+        (_, None) => format!("unknown option {option}; see --help"),
     }
 }
 

@@ -35,7 +35,6 @@ fn query_daemon(config: &CheckConfig) -> Option<anyhow::Result<u8>> {
     (response.status == 200).then(|| response.print(config.output == CheckOutput::Json))
 }
 
-/// Probes the mounts in a run of its own.
 fn probe(mut config: CheckConfig) -> anyhow::Result<u8> {
     let with_expected = Config::clone(&config.config).with_expected_mounts();
     config.config = with_expected.map(Arc::new).map_err(anyhow::Error::msg)?;
@@ -78,7 +77,6 @@ fn run(daemon: Daemon<'_>, output: CheckOutput) -> anyhow::Result<RunResult> {
     daemon.run(RunMode::Once(Some(&mut on_progress)))
 }
 
-/// The named mount points; empty for all.
 fn mountpoints(config: &CheckConfig) -> Vec<PathBuf> {
     let resolve = |path: &PathBuf| mount_namespace::resolve(&config.config, path);
     config.mountpoints.iter().map(resolve).collect()
@@ -108,7 +106,6 @@ fn selected(config: &CheckConfig, namespace: Option<&MountNamespace>) -> anyhow:
     }
 }
 
-/// Returns the exit status.
 fn print_result(output: CheckOutput, result: &RunResult) -> anyhow::Result<u8> {
     let (status, at) = (&result.snapshot.status, result.snapshot.at);
     match output {

@@ -14,12 +14,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Exit status: the watched mount namespace has ended.
 const NAMESPACE_ENDED: u8 = 3;
 /// A stop waits this long for log lines: what the other outputs leave of the second that it may take.
 const LOG_CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Watches until it is stopped, or runs once.
 pub fn daemon(
     config: Arc<Config>,
     source: ConfigSource,
@@ -45,7 +43,10 @@ pub fn daemon(
     reporter.close(LOG_CLOSE_TIMEOUT);
     match result {
         Ok(ended) if ended.namespace_ended => ExitCode::from(NAMESPACE_ENDED),
-        Ok(ended) if once_only => ExitCode::from(once_status(&ended)),
+        Ok(ended) if once_only => match ended.exit_status() {
+            0 if ended.interrupted => ExitCode::from(USAGE_ERROR),
+            status => ExitCode::from(status),
+        },
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
@@ -119,11 +120,4 @@ fn watch(
     let result = run();
     outputs.stop();
     result
-}
-
-fn once_status(ended: &RunResult) -> u8 {
-    match ended.exit_status() {
-        0 if ended.interrupted => USAGE_ERROR,
-        status => status,
-    }
 }

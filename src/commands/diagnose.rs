@@ -19,7 +19,6 @@ use std::time::{Duration, Instant, SystemTime};
 const EVIDENCE_TIMEOUT: Duration = Duration::from_secs(6);
 /// Evidence of this age is fresh: the daemon does not collect it again so soon.
 const EVIDENCE_MAX_AGE: Duration = Duration::from_secs(5);
-/// How often the daemon is queried meanwhile.
 const QUERY_INTERVAL: Duration = Duration::from_millis(150);
 
 pub fn diagnose(config: &DiagnoseConfig) -> ExitCode {

@@ -37,7 +37,6 @@ pub fn exit(exit: &Exit) -> ExitCode {
     }
 }
 
-/// Prints an error and returns its exit status.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
     let _ = writeln!(io::stderr(), "{PROCESS_NAME}: {error:#}"); // fails if standard error is closed
     ExitCode::from(USAGE_ERROR)

@@ -7,7 +7,6 @@ use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Stderr, Write, stderr, stdout};
 use std::os::fd::AsFd;
 
-/// For terminals of unknown width.
 const DEFAULT_WIDTH: usize = 80;
 
 /// The style of a table on standard output: coloured and limited to its width on a terminal, else plain.
@@ -19,7 +18,6 @@ pub(super) fn style() -> Style {
     Style { width: Some(width(stdout())), colours: wants_colours(no_color.as_deref(), term.as_deref()) }
 }
 
-/// See <https://no-color.org>.
 fn wants_colours(no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
     no_color.is_none_or(OsStr::is_empty) && term.is_some_and(|term| !term.is_empty() && term != "dumb")
 }
@@ -40,12 +38,10 @@ impl TerminalProgress {
         TerminalProgress(stderr().is_terminal().then(|| Progress::new(stderr())))
     }
 
-    /// Whether `show` has an effect.
     pub(super) const fn is_shown(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Draws the current progress.
     pub(super) fn show(&mut self, status: &Status, now: Time) {
         let Some(progress) = &mut self.0 else { return };
         if progress.show(progress::line(status, now, width(stderr()))).is_err() {

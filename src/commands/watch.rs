@@ -16,9 +16,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-/// Between two attempts to reach a daemon that has ended.
 const RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
-/// The last events must be written within this.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 
 pub fn watch(client: &ClientConfig, config: Arc<Config>) -> ExitCode {

@@ -10,7 +10,6 @@ use crate::output::push::{Gateway, PushSettings};
 use crate::render::escape::{escape_os, one_line};
 use std::path::PathBuf;
 
-/// The values set so far.
 #[derive(Debug, Default)]
 pub(super) struct ConfigBuilder {
     pub(super) config: Config,
@@ -58,7 +57,6 @@ impl ConfigBuilder {
         Ok(())
     }
 
-    /// Sets the options of the command line.
     pub(super) fn set_arguments(&mut self, arguments: &[(&ConfigOption, OptionValue)]) {
         for (option, value) in arguments {
             if let Err(text) = self.set(option, value, Origin::CommandLine) {
@@ -130,7 +128,6 @@ mod tests {
     use super::*;
     use crate::config::Location;
 
-    /// Each option with its value and layer.
     fn build(values: &[(&str, OptionValue, Origin)]) -> Result<Config, Vec<String>> {
         let mut builder = ConfigBuilder::new("/c".into(), "/here".into());
         for (key, value, origin) in values {

@@ -2,7 +2,6 @@
 
 use super::{Config, EffectiveOption, options};
 
-/// Changes listed in one line; further ones are counted.
 const MAX_LISTED: usize = 8;
 
 /// For example `timeout 3 -> 5s, rules changed`. Empty if nothing has changed.

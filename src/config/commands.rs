@@ -6,7 +6,6 @@ use platform::Mount;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Settings of `check`.
 #[derive(Clone, Debug)]
 pub struct CheckConfig {
     pub config: Arc<Config>,
@@ -17,7 +16,6 @@ pub struct CheckConfig {
     pub socket: Option<PathBuf>,
 }
 
-/// Output format of `check`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CheckOutput {
     Table,
@@ -44,18 +42,14 @@ impl CheckConfig {
     }
 }
 
-/// Settings of `status` and `watch`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClientConfig {
     pub json: bool,
-    /// The socket of the daemon.
     pub socket: PathBuf,
 }
 
-/// Settings of `diagnose`.
 #[derive(Clone, Debug)]
 pub struct DiagnoseConfig {
-    /// As written on the command line.
     pub mountpoint: PathBuf,
     pub json: bool,
     /// The socket of a daemon that may answer, unless `--direct` is given.

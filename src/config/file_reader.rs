@@ -11,7 +11,6 @@ use super::toml_table::{TomlDocument, TomlTable, option_value};
 use crate::output::alertmanager::ALERTMANAGER;
 use std::path::Path;
 
-/// The tables in the outermost table.
 const TABLES: [&str; 3] = ["rule", "hook", "alertmanager"];
 
 impl ConfigBuilder {

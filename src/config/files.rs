@@ -30,7 +30,6 @@ pub type FileFingerprint = (PathBuf, Option<Metadata>);
 /// Device, inode, size, and the times of modification and change in nanoseconds.
 type Metadata = (u64, u64, u64, i64, i64);
 
-/// The fingerprints of all files.
 pub(super) fn fingerprints(path: &Path) -> Vec<FileFingerprint> {
     candidates(path, false, &mut Vec::new()).iter().map(|(path, _)| fingerprint(path)).collect()
 }

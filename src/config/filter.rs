@@ -7,7 +7,6 @@ use std::os::unix::ffi::OsStrExt;
 /// Default of `fs_types_exclude`: an automount trigger is not a mount of storage.
 pub(super) const DEFAULT_FS_TYPES_EXCLUDE: &str = "^autofs$";
 
-/// Reported if the [`Filter`] admits no mount.
 pub const NO_MOUNT_LEFT: &str = "the include and exclude options leave no mount";
 
 /// Selects the mounts to watch. It uses the mount table only, so an excluded mount is never touched.

@@ -6,12 +6,10 @@ use std::path::PathBuf;
 
 pub(super) const FSTAB: &str = "/etc/fstab";
 
-/// Options of mounts that may be missing.
 const OPTIONAL: &[&str] = &["noauto", "nofail", "x-systemd.automount", "comment=systemd.automount"];
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Entry {
-    /// Its line, from 1.
     pub(super) line: usize,
     pub(super) mountpoint: PathBuf,
     /// As in the file, for example `auto`.

@@ -13,14 +13,13 @@ pub(super) const MAX_GLOBS: usize = 4000;
 const MAX_GLOB: usize = 4096;
 /// Memory of one compiled glob. Ordinary ones take a few KiB; repeated `{a,b}` would take any amount.
 const MAX_COMPILED_GLOB: usize = 1 << 20;
-/// Characters with a meaning in globs.
 const SPECIAL: [char; 5] = ['*', '?', '[', '{', '\\'];
 
 /// Globs of which one has to match. In paths `*` does not match `/`; `**` does.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Globs(Vec<NamedGlob>);
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct NamedGlob {
     text: String,
     /// Length of the part before the first special character. Comparing it first rejects most names quickly.
@@ -65,12 +64,6 @@ impl NamedGlob {
 impl PartialEq for NamedGlob {
     fn eq(&self, other: &NamedGlob) -> bool {
         self.text == other.text
-    }
-}
-
-impl fmt::Debug for NamedGlob {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.text.fmt(f)
     }
 }
 

@@ -10,7 +10,6 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use toml::de::DeValue;
 
-/// The hooks of all files.
 #[derive(Default)]
 pub(super) struct HookReader {
     hooks: Vec<(Hook, Location)>,
@@ -18,7 +17,6 @@ pub(super) struct HookReader {
 }
 
 impl HookReader {
-    /// Reads every `[[hook]]` and the `[alertmanager]` of a document.
     pub(super) fn read(&mut self, document: &mut TomlTable<'_>) {
         for mut table in document.take_tables("hook") {
             let Some(hook) = hook(&mut table) else { continue };

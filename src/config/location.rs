@@ -26,7 +26,6 @@ impl fmt::Display for Location {
     }
 }
 
-/// Where the value of an option was set.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
     Default,

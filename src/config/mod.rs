@@ -53,9 +53,7 @@ use std::sync::Arc;
 /// The validated configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// How mounts without a rule are probed.
     pub settings: ProbeSettings,
-    /// Which mounts are watched.
     pub filter: Filter,
     /// Standard error and syslog.
     pub report: ReportSettings,
@@ -75,7 +73,6 @@ pub struct Config {
     pub expected: Vec<Arc<Expected>>,
     /// The main configuration file, which may not exist.
     pub file: PathBuf,
-    /// The files that were read.
     pub files: Vec<PathBuf>,
     /// Fingerprints of the files from before they were read.
     pub fingerprints: Vec<FileFingerprint>,
@@ -83,7 +80,6 @@ pub struct Config {
     pub options: Vec<EffectiveOption>,
 }
 
-/// The value of an option and its origin.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EffectiveOption {
     pub key: &'static str,
@@ -132,7 +128,6 @@ impl Config {
         }
     }
 
-    /// Where the value of an option was set.
     pub fn origin(&self, key: &str) -> &Origin {
         self.options.iter().find(|option| option.key == key).map_or(&Origin::Default, |option| &option.origin)
     }

@@ -28,12 +28,10 @@ pub struct ConfigOption {
     pub help: &'static str,
     /// False if a change takes effect only at the next start.
     pub is_reloadable: bool,
-    /// The command `check` has this option, too.
     pub is_for_check: bool,
     pub(super) set: SetOption,
 }
 
-/// The value of an option before it is parsed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum OptionValue {
     Flag(bool),
@@ -41,7 +39,6 @@ pub enum OptionValue {
 }
 
 impl ConfigOption {
-    /// The long flag, without `--`.
     pub fn flag(&self) -> String {
         self.key.replace('_', "-")
     }
@@ -138,7 +135,6 @@ impl From<&str> for OptionValue {
 pub(crate) const OPTION_GROUPS: &[(&str, &[ConfigOption])] =
     &[("Probing", PROBING), ("Mounts", MOUNTS), ("Messages", MESSAGES), ("HTTP", HTTP), ("Metrics", METRICS)];
 
-/// All options.
 pub fn options() -> impl Iterator<Item = &'static ConfigOption> {
     OPTION_GROUPS.iter().flat_map(|(_, options)| *options)
 }

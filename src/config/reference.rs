@@ -4,7 +4,6 @@
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
     pub name: &'static str,
-    /// Placeholder for the value.
     pub value: &'static str,
     pub help: &'static str,
 }

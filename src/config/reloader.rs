@@ -23,12 +23,10 @@ const MAX_PENDING_RESULTS: usize = 1;
 /// Reads the configuration. The error has one line for each mistake.
 pub type LoadFn = Box<dyn Fn() -> Result<Config, Vec<String>> + Send>;
 
-/// The result of reading the files again.
 #[derive(Debug)]
 pub struct ReloadResult {
     /// [`ConfigReloader::request_reload`] was called; otherwise the files have changed.
     pub requested: bool,
-    /// The new configuration, or one line for each mistake.
     pub result: Result<Arc<Config>, Vec<String>>,
 }
 
@@ -101,7 +99,6 @@ struct Worker {
     load: LoadFn,
     file: PathBuf,
     fstab: Option<PathBuf>,
-    /// Those of the files when they were last read.
     fingerprints: Vec<FileFingerprint>,
     requests: Receiver<()>,
     results: SyncSender<ReloadResult>,
@@ -152,7 +149,6 @@ impl Worker {
         }
     }
 
-    /// Reads the files if that was requested or if they have changed.
     fn reload(&mut self, requested: bool) -> Option<Result<Arc<Config>, Vec<String>>> {
         // The watch is set before the files are read, so that no later change is missed.
         self.update_watch();

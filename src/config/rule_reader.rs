@@ -9,7 +9,6 @@ use toml::de::DeValue;
 /// Rules in all files. Each new mount is compared with all of them, also when thousands of mounts appear at once.
 const MAX_RULES: usize = 1000;
 
-/// The rules of all files in their order.
 #[derive(Default)]
 pub(super) struct RuleReader {
     rules: Vec<Rule>,
@@ -17,7 +16,6 @@ pub(super) struct RuleReader {
 }
 
 impl RuleReader {
-    /// Reads every `[[rule]]` of a document.
     pub(super) fn read(&mut self, document: &mut TomlTable<'_>) {
         for mut table in document.take_tables("rule") {
             if self.rules.len() == MAX_RULES {

@@ -10,11 +10,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One `[[rule]]`.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Rule {
     pub location: Location,
-    /// Its lines as in the file.
     pub source: Vec<String>,
     /// All globs that are set have to match.
     pub mountpoint: Option<Globs>,
@@ -56,12 +54,10 @@ impl Rule {
     }
 }
 
-/// All rules in their order.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Rules(Arc<[Rule]>);
 
 impl Rules {
-    /// The rule that applies to this mount.
     pub fn rule_for(&self, mount: &Mount) -> Option<&Rule> {
         self.0.iter().find(|rule| rule.matches(mount))
     }

@@ -15,13 +15,11 @@ const MAX_PROBLEMS: usize = 20;
 /// Characters shown of an unknown key. Longer keys get no suggestion, which costs time for each character.
 const MAX_KEY: usize = 64;
 
-/// A document and the mistakes found in it.
 pub(super) struct TomlDocument<'d> {
     file: &'d Path,
     text: &'d str,
     /// Offsets of the line ends.
     line_ends: Vec<usize>,
-    /// With their lines.
     problems: RefCell<Vec<(usize, String)>>,
 }
 
@@ -43,7 +41,6 @@ impl<'d> TomlDocument<'d> {
         }
     }
 
-    /// The mistakes in the order of their lines.
     pub(super) fn into_problems(self) -> impl Iterator<Item = String> {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|(line, _)| *line);
@@ -73,7 +70,6 @@ pub(super) struct TomlTable<'d> {
     name: String,
     line: usize,
     table: DeTable<'d>,
-    /// The keys that were taken, with their values as in the file.
     source: Vec<String>,
     has_mistakes: Cell<bool>,
 }
@@ -87,7 +83,6 @@ impl<'d> TomlTable<'d> {
         self.document.location(self.line)
     }
 
-    /// Where the value of a key is.
     pub(super) fn location_of(&self, key: &str) -> Option<Location> {
         let offset = self.table.get(key)?.span().start;
         Some(self.document.location(self.document.line_at(offset)))
@@ -136,7 +131,6 @@ impl<'d> TomlTable<'d> {
         texts
     }
 
-    /// Another value than a table is reported.
     fn subtable(&self, name: &str, offset: usize, value: DeValue<'d>) -> Option<TomlTable<'d>> {
         match value {
             DeValue::Table(table) => {
@@ -168,17 +162,14 @@ impl<'d> TomlTable<'d> {
         }
     }
 
-    /// The lines of the keys that were taken, as in the file.
     pub(super) fn into_source(self) -> Vec<String> {
         self.source
     }
 
-    /// A mistake in this table was reported.
     pub(super) fn has_mistakes(&self) -> bool {
         self.has_mistakes.get()
     }
 
-    /// Reports a mistake in the table as a whole.
     pub(super) fn report(&self, text: impl AsRef<str>) {
         self.report_line(self.line, text.as_ref());
     }
@@ -198,7 +189,6 @@ pub(super) fn text(value: &DeValue<'_>) -> Result<String, String> {
     value.as_str().map(str::to_owned).ok_or_else(|| must_be("a text in quotes", value))
 }
 
-/// One text or a list of texts.
 pub(super) fn texts(value: &DeValue<'_>) -> Result<Vec<String>, String> {
     match value {
         DeValue::String(text) => Ok(vec![text.to_string()]),

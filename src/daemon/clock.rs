@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 /// system). Then every deadline is extended by the time that was lost.
 const STALL_THRESHOLD: Duration = Duration::from_millis(500);
 
-/// Monotonic time since the daemon started.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     start: Instant,

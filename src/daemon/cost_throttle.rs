@@ -35,7 +35,6 @@ impl CostThrottle {
         self.next_deadline().is_some_and(|at| at <= now)
     }
 
-    /// The result was renewed.
     pub(super) fn finish(&mut self, now: Time, cost: Duration) {
         self.is_outdated = false;
         self.not_before = now + self.min_interval.max(cost.saturating_mul(self.cost_factor));

@@ -93,7 +93,6 @@ impl Daemon<'_> {
         }
     }
 
-    /// Returns true if the monitor got a table.
     pub(super) fn read_table_if_due(&mut self, now: Time) -> bool {
         if let Some(doubt) = self.monitor.take_table_doubt() {
             self.table_reader.on_doubt(now, doubt);

@@ -14,7 +14,7 @@ mod options;
 mod supervision;
 mod table_reader;
 
-pub use options::{EventHandler, Options, ProgressCallback, RunMode, RunResult};
+pub use options::{EventHandler, Options, RunMode, RunResult};
 pub use table_reader::{ReadKind, ReadThrottle};
 
 use crate::children::collector::{CollectRequest, CollectorHandle};
@@ -56,10 +56,8 @@ const MAX_EVENTS_PER_TURN: usize = 64;
 const MIN_SNAPSHOT_INTERVAL: Duration = Duration::from_millis(200);
 /// Snapshots take at most one part in twenty of a core.
 const SNAPSHOT_COST_FACTOR: u32 = 20;
-/// How often progress is shown.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The event loop and everything that it owns.
 pub struct Daemon<'a> {
     poll: Poll,
     clock: Clock,
@@ -105,8 +103,8 @@ impl<'a> Daemon<'a> {
                 .with_context(|| format!("cannot open {table} ({})", platform::MOUNT_TABLE_HINT))?,
             Some(namespace) => namespace.watch().context("cannot open the table of the mount namespace")?,
         };
-        let mut table_reader = TableReader::new(mount_watch);
-        table_reader.register(poll.registry(), MOUNTS).context("cannot wait for mounts")?;
+        let table_reader =
+            TableReader::new(mount_watch, poll.registry(), MOUNTS).context("cannot wait for mounts")?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).context("cannot create a waker")?);
         if let Some(outputs) = handler.outputs() {
             outputs.state().set_waker(Arc::clone(&waker));
@@ -146,7 +144,6 @@ impl<'a> Daemon<'a> {
         })
     }
 
-    /// For other threads.
     pub fn waker(&self) -> Arc<Waker> {
         Arc::clone(&self.waker)
     }
@@ -339,7 +336,6 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    /// The snapshot and the status line are out of date.
     fn mark_changed(&mut self) {
         self.snapshot_throttle.mark_changed();
         self.service_manager.mark_changed();

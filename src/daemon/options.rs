@@ -8,7 +8,6 @@ use platform::MountNamespace;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Which mounts are watched, and how.
 pub struct Options {
     pub monitor: MonitorConfig,
     /// For mounts without a rule, as snapshots show them.
@@ -35,7 +34,6 @@ pub(super) fn monitor_config(config: &Arc<Config>) -> MonitorConfig {
     }
 }
 
-/// What gets the loop's reports.
 pub enum EventHandler<'a> {
     /// Gets snapshots and configurations, too.
     Outputs(&'a Outputs),
@@ -60,14 +58,10 @@ impl EventHandler<'_> {
     }
 }
 
-/// Called a few times a second while a single run waits for mounts.
-pub type ProgressCallback<'a> = &'a mut dyn FnMut(&Status, Time);
-
 pub enum RunMode<'a> {
-    /// Until a signal.
     Watch,
-    /// Until every mount has been judged once.
-    Once(Option<ProgressCallback<'a>>),
+    /// Until every mount has been judged once. The callback is called a few times a second meanwhile.
+    Once(Option<&'a mut dyn FnMut(&Status, Time)>),
     /// The same, and until the evidence about dead mounts is complete.
     Explain,
 }
@@ -76,14 +70,11 @@ pub struct RunResult {
     pub snapshot: Arc<Snapshot>,
     /// Mounts that the last run could not judge. Those that appeared during the run are pending, but none of them.
     pub(super) unjudged: usize,
-    /// Ended by a signal.
     pub interrupted: bool,
-    /// The watched mount namespace has ended.
     pub namespace_ended: bool,
 }
 
 impl RunResult {
-    /// As [`StatusSummary::exit_status`].
     pub fn exit_status(&self) -> u8 {
         let summary = StatusSummary::of(&self.snapshot.status);
         StatusSummary { pending: self.unjudged, ..summary }.exit_status()

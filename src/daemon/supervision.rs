@@ -8,11 +8,9 @@ use platform::service::ServiceManager;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-/// Between two status lines.
 const MIN_STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// With very many mounts the status line costs milliseconds: at most one part in a hundred of a core.
 const STATUS_COST_FACTOR: u32 = 100;
-/// After the manager did not take a message.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Signs of life for each watchdog timeout: one may be late.
 const SIGNS_PER_WATCHDOG: u32 = 2;
@@ -22,7 +20,6 @@ pub(super) struct ServiceNotifier {
     watchdog_due: Option<Time>,
     /// States that the manager does not know yet, by [`State`]. A newer message of one replaces it.
     pending: [Option<String>; 3],
-    /// The last status line that was sent.
     status: String,
     status_throttle: CostThrottle,
     send_not_before: Time,
@@ -76,7 +73,6 @@ impl ServiceNotifier {
         self.pending[state as usize] = Some(message);
     }
 
-    /// The status line may be out of date.
     pub(super) fn mark_changed(&mut self) {
         self.status_throttle.mark_changed();
     }
@@ -143,7 +139,6 @@ mod tests {
 
     const NOTHING: &[String] = &[];
 
-    /// A notifier, and the manager's end of its socket.
     struct Fixture {
         notifier: ServiceNotifier,
         manager: UnixDatagram,

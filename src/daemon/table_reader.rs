@@ -22,7 +22,6 @@ const SCHEDULED_COST_FACTOR: u32 = 10_000;
 /// A failed reading counts as this expensive: the next attempt follows after nine times as long.
 const FAILED_READ_COST: Duration = Duration::from_millis(100);
 
-/// The mount table and the schedule of its readings.
 pub(super) struct TableReader {
     watch: MountWatch,
     throttle: ReadThrottle,
@@ -30,13 +29,9 @@ pub(super) struct TableReader {
 }
 
 impl TableReader {
-    pub(super) fn new(watch: MountWatch) -> TableReader {
-        TableReader { watch, throttle: ReadThrottle::default(), is_failing: false }
-    }
-
-    /// To be called before the first reading, so that no change in between is missed.
-    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(&mut self.watch, token, Interest::READABLE)
+    pub(super) fn new(mut watch: MountWatch, registry: &Registry, token: Token) -> io::Result<TableReader> {
+        registry.register(&mut watch, token, Interest::READABLE)?;
+        Ok(TableReader { watch, throttle: ReadThrottle::default(), is_failing: false })
     }
 
     /// Reads the whole table at the start, when a failure is fatal.
@@ -46,7 +41,6 @@ impl TableReader {
         Ok(table)
     }
 
-    /// The watch is readable: returns what changed.
     pub(super) fn on_readable(&mut self, now: Time) -> Changes {
         let changes = self.watch.take_changes();
         if changes.table {
@@ -55,7 +49,6 @@ impl TableReader {
         changes
     }
 
-    /// The monitor doubts the table.
     pub(super) fn on_doubt(&mut self, now: Time, doubt: TableDoubt) {
         self.throttle.on_doubt(now, doubt);
     }
@@ -95,10 +88,8 @@ impl TableReader {
     }
 }
 
-/// How to read the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ReadKind {
-    /// Everything.
     Full,
     /// What an event announced, in the cheapest way.
     Refresh,
@@ -115,7 +106,6 @@ pub struct ReadThrottle {
 }
 
 impl ReadThrottle {
-    /// The kernel announced a change.
     pub fn request_refresh(&mut self, now: Time) {
         self.refresh_at.get_or_insert(now.max(self.cooldown_until));
     }
@@ -130,7 +120,6 @@ impl ReadThrottle {
         }
     }
 
-    /// When the next reading is due.
     pub fn next_deadline(&self) -> Option<Time> {
         self.refresh_at.into_iter().chain(self.full_at).min()
     }

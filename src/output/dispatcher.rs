@@ -29,7 +29,6 @@ const SINGLE_RUN_HOOKS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Exporters that were replaced and still hang, as on a text file on dead storage. With so many of them, changed
 /// settings wait for the next start.
 const MAX_HANGING_EXPORTERS: usize = 4;
-/// Warnings about rules that are logged one by one; the rest are counted.
 const MAX_RULE_WARNINGS: usize = 20;
 
 /// Owns all outputs. [`Outputs`](super::Outputs) runs it on a thread; a single run of the daemon calls it directly.
@@ -41,14 +40,12 @@ pub struct Dispatcher {
     alertmanager: AlertmanagerClient,
     server: Option<Server>,
     exporters: Exporters,
-    /// Stopped, and not ended yet.
     replaced_exporters: Vec<Exporters>,
     /// Shared with the HTTP server, which renders metrics with the present one.
     renderer: Arc<Mutex<Arc<Renderer>>>,
     bad_mounts: Option<BadMountsList>,
     /// The end of the last run whose snapshot was published.
     last_run: Option<Time>,
-    /// The last configuration was refused.
     config_refused: bool,
 }
 
@@ -74,7 +71,6 @@ impl Dispatcher {
         })
     }
 
-    /// Starts the other outputs.
     pub(super) fn start(&mut self, table: &MountTable) -> anyhow::Result<()> {
         if self.config.print_bad_mounts {
             let list = BadMountsList::start().context("cannot start a thread for standard output")?;
@@ -90,7 +86,6 @@ impl Dispatcher {
         &self.state
     }
 
-    /// Distributes what is in the queue until [`Item::Stop`].
     pub(super) fn run(mut self, queue: &OutputQueue) {
         loop {
             match queue.next() {

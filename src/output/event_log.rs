@@ -17,10 +17,6 @@ pub struct SequencedEvent {
     pub message: Arc<Message>,
 }
 
-/// Events that were dropped before they were read.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Missed(pub u64);
-
 #[derive(Debug, Default)]
 pub struct EventLog(Mutex<Ring>);
 
@@ -28,12 +24,10 @@ pub struct EventLog(Mutex<Ring>);
 struct Ring {
     events: VecDeque<Arc<Message>>,
     bytes: usize,
-    /// The number of the newest event.
     last: u64,
 }
 
 impl EventLog {
-    /// Drops the oldest events when there are too many.
     pub fn add(&self, message: Arc<Message>) {
         let mut ring = self.lock();
         ring.last += 1;
@@ -52,7 +46,7 @@ impl EventLog {
     }
 
     /// Up to `limit` events after number `after`, oldest first, and how many were dropped before them.
-    pub fn after(&self, after: u64, limit: usize) -> (Vec<SequencedEvent>, Missed) {
+    pub fn after(&self, after: u64, limit: usize) -> (Vec<SequencedEvent>, u64) {
         let ring = self.lock();
         let first = ring.last + 1 - ring.events.len() as u64;
         let next = after.saturating_add(1);
@@ -61,7 +55,7 @@ impl EventLog {
         let numbered = (first..).zip(&ring.events).skip(skip).take(limit);
         let events =
             numbered.map(|(number, message)| SequencedEvent { number, message: Arc::clone(message) });
-        (events.collect(), Missed(missed))
+        (events.collect(), missed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {
@@ -82,7 +76,7 @@ mod tests {
 
     fn numbers(log: &EventLog, after: u64) -> (Vec<u64>, u64) {
         let (found, missed) = log.after(after, usize::MAX);
-        (found.iter().map(|event| event.number).collect(), missed.0)
+        (found.iter().map(|event| event.number).collect(), missed)
     }
 
     #[test]

@@ -14,16 +14,11 @@ use std::time::Duration;
 /// A smaller shift of the start time is the clock being slewed, not a restart of the process.
 const MIN_START_SHIFT: Duration = Duration::from_secs(1);
 
-/// Outputs with statistics.
 #[derive(Clone, Default)]
 pub(super) struct MetricSources {
-    /// Sinks of messages.
     pub(super) sinks: Vec<Sink>,
-    /// The push gateway, if there is one.
     pub(super) push: Option<Arc<PushCounters>>,
-    /// Hooks, if there are any.
     pub(super) hooks: Option<Hooks>,
-    /// The sender of alerts, if there is one.
     pub(super) alertmanager: Option<AlertmanagerClient>,
 }
 
@@ -47,12 +42,10 @@ pub(super) struct Renderer {
 }
 
 impl Renderer {
-    /// With the statistics of these outputs.
     pub(super) fn new(sources: MetricSources) -> Renderer {
         Renderer { sources, started: Mutex::default() }
     }
 
-    /// All families.
     pub(super) fn render(&self, snapshot: &Snapshot) -> Vec<u8> {
         let process = platform::process_stats().map(|stats| self.with_steady_start(stats));
         metrics::render(snapshot, &MetricInputs { process, ..self.sources.read() })
@@ -63,7 +56,6 @@ impl Renderer {
         metrics::render(snapshot, &self.sources.read())
     }
 
-    /// The counters of the push gateway, if there is one.
     pub(super) fn push_counters(&self) -> Option<&PushCounters> {
         self.sources.push.as_deref()
     }

@@ -25,7 +25,6 @@ const KEPT_CAPACITY: usize = 64;
 /// A clean stop waits this long for the outputs: within the second that it may take in all.
 const STOP_TIMEOUT: Duration = Duration::from_millis(650);
 
-/// What the event loop reports.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Report {
     Event(Event),
@@ -54,7 +53,6 @@ impl Report {
     }
 }
 
-/// What the thread has to do next.
 #[derive(Debug)]
 pub(super) enum Item {
     Report(SystemTime, Report),
@@ -66,8 +64,6 @@ pub(super) enum Item {
     Stop,
 }
 
-/// Handle of all outputs.
-#[derive(Debug)]
 pub struct Outputs {
     queue: Arc<OutputQueue>,
     state: SharedState,
@@ -149,7 +145,6 @@ struct Queue {
     items: VecDeque<Item>,
     bytes: usize,
     snapshot: Option<Arc<Snapshot>>,
-    /// Since the last report that fitted.
     dropped: u64,
     is_stopping: bool,
 }

@@ -18,7 +18,6 @@ pub type LogFn = Arc<dyn Fn(Priority, &str) + Send + Sync>;
 
 #[derive(Clone, Debug)]
 pub struct ReportSettings {
-    /// The least important priority that standard error gets.
     pub log_level: Priority,
     pub log_format: LogFormat,
     pub syslog: SyslogTarget,
@@ -51,23 +50,10 @@ pub struct Reporter {
 }
 
 /// The least important priority that a sink gets, if any; can change while the sink is in use.
-#[derive(Clone, Debug)]
-struct Level(Arc<AtomicU8>);
+type Level = Arc<AtomicU8>;
 
-impl Level {
-    fn new(level: Option<Priority>) -> Level {
-        let new = Level(Arc::default());
-        new.set(level);
-        new
-    }
-
-    fn set(&self, level: Option<Priority>) {
-        self.0.store(level.map_or(0, Priority::number), Ordering::Relaxed);
-    }
-
-    fn admits(&self, priority: Priority) -> bool {
-        priority.number() <= self.0.load(Ordering::Relaxed)
-    }
+fn level(priority: Option<Priority>) -> Level {
+    Arc::new(priority.map_or(0, Priority::number).into())
 }
 
 impl Reporter {
@@ -75,11 +61,12 @@ impl Reporter {
     pub fn start(settings: &ReportSettings) -> io::Result<Reporter> {
         let format = SharedFormat::from(settings.log_format);
         let stderr = Sink::start("stderr", StderrWriter::new(format.clone())?)?;
-        let level = Level::new(Some(settings.log_level));
-        let others = Reporter { sinks: vec![(stderr.clone(), level.clone())], format: None, syslog: None };
+        let log_level = level(Some(settings.log_level));
+        let others =
+            Reporter { sinks: vec![(stderr.clone(), log_level.clone())], format: None, syslog: None };
         let target = SyslogSettings::new(settings.syslog.clone(), settings.syslog_facility);
         let syslog = Sink::start("syslog", SyslogWriter::new(target.clone(), others.log_fn()))?;
-        let sinks = vec![(stderr, level), (syslog, Level::new(settings.syslog_level()))];
+        let sinks = vec![(stderr, log_level), (syslog, level(settings.syslog_level()))];
         Ok(Reporter { sinks, format: Some(format), syslog: Some(target) })
     }
 
@@ -88,7 +75,7 @@ impl Reporter {
     pub fn reconfigure(&self, settings: &ReportSettings) {
         let levels = [Some(settings.log_level), settings.syslog_level()];
         for ((_, level), wanted) in self.sinks.iter().zip(levels) {
-            level.set(wanted);
+            level.store(wanted.map_or(0, Priority::number), Ordering::Relaxed);
         }
         if let (Some(format), Some(syslog)) = (&self.format, &self.syslog) {
             format.set(settings.log_format);
@@ -100,7 +87,7 @@ impl Reporter {
 
     /// Each sink with the least important priority that it gets.
     pub fn with_sinks(sinks: Vec<(Sink, Priority)>) -> Reporter {
-        let sinks = sinks.into_iter().map(|(sink, level)| (sink, Level::new(Some(level)))).collect();
+        let sinks = sinks.into_iter().map(|(sink, priority)| (sink, level(Some(priority)))).collect();
         Reporter { sinks, format: None, syslog: None }
     }
 
@@ -135,14 +122,14 @@ impl Reporter {
         self.sinks.iter().filter(|(sink, _)| !sink.close(left())).count() == 0
     }
 
-    /// For their counters.
     pub fn sinks(&self) -> impl Iterator<Item = &Sink> {
         self.sinks.iter().map(|(sink, _)| sink)
     }
 
     fn send(&self, message: Message) -> Arc<Message> {
         let message = Arc::new(message);
-        for (sink, _) in self.sinks.iter().filter(|(_, level)| level.admits(message.priority)) {
+        let is_admitted = |level: &Level| message.priority.number() <= level.load(Ordering::Relaxed);
+        for (sink, _) in self.sinks.iter().filter(|(_, level)| is_admitted(level)) {
             sink.offer(Arc::clone(&message));
         }
         message

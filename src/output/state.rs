@@ -3,7 +3,6 @@
 
 use super::{EventLog, lock};
 use crate::render::{Message, Snapshot};
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -23,7 +22,6 @@ struct Shared {
     latest: Mutex<Option<Arc<Snapshot>>>,
     events: EventLog,
     subscribers: Mutex<Vec<Subscriber>>,
-    /// Turns of the event loop.
     turns: AtomicU64,
     waker: OnceLock<Arc<mio::Waker>>,
     evidence_requests: Mutex<Vec<PathBuf>>,
@@ -80,17 +78,14 @@ impl SharedState {
         self.wake_loop();
     }
 
-    /// For the event loop.
     pub(crate) fn take_evidence_requests(&self) -> Vec<PathBuf> {
         std::mem::take(&mut *lock(&self.0.evidence_requests))
     }
 
-    /// For the event loop: how to wake it.
     pub(crate) fn set_waker(&self, waker: Arc<mio::Waker>) {
         let _ = self.0.waker.set(waker); // there is one loop
     }
 
-    /// For the event loop: it has turned.
     pub(crate) fn tick(&self) {
         self.0.turns.fetch_add(1, Ordering::Release);
     }
@@ -107,11 +102,5 @@ impl SharedState {
 
     fn notify_subscribers(&self) {
         lock(&self.0.subscribers).retain(|subscriber| subscriber());
-    }
-}
-
-impl fmt::Debug for SharedState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SharedState").field("turns", &self.turns()).finish_non_exhaustive()
     }
 }

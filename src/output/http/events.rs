@@ -2,7 +2,7 @@
 //! one costs nothing; it misses the oldest events and learns how many.
 
 use super::limits::{EVENTS_AT_ONCE, HEARTBEAT_INTERVAL};
-use crate::output::{Missed, SharedState};
+use crate::output::SharedState;
 use crate::render::json;
 use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
@@ -111,7 +111,7 @@ impl EventStream {
 
     fn read(&mut self) -> String {
         let mut text = String::new();
-        let (events, Missed(missed)) = self.state.events().after(self.last, EVENTS_AT_ONCE);
+        let (events, missed) = self.state.events().after(self.last, EVENTS_AT_ONCE);
         if missed > 0 {
             let number = self.last + missed;
             text += &format!("event: missed\nid: {number}\ndata: {{\"missed\":{missed}}}\n\n");
