@@ -53,8 +53,7 @@ impl ConfigBuilder {
     fn check_hooks_of_rules(&mut self) {
         let Config { hooks, alertmanager, rules, .. } = &self.config;
         let is_known = |name: &String| {
-            hooks.iter().any(|hook| hook.name == *name)
-                || (name == ALERTMANAGER && alertmanager.is_some())
+            hooks.iter().any(|hook| hook.name == *name) || (name == ALERTMANAGER && alertmanager.is_some())
         };
         for rule in rules.iter() {
             if let Some(name) = rule.hooks.iter().flatten().find(|name| !is_known(name)) {

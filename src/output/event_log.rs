@@ -1,9 +1,10 @@
 //! The last events in a ring. A reader keeps the number of the last event that it got and reads those after it; one
 //! that is too slow misses the oldest and learns how many.
 
+use super::lock;
 use crate::render::Message;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Room for the failures of some thousand mounts that die together.
 const MAX_EVENTS: usize = 4096;
@@ -29,7 +30,7 @@ struct Ring {
 
 impl EventLog {
     pub fn add(&self, message: Arc<Message>) {
-        let mut ring = self.lock();
+        let mut ring = lock(&self.0);
         ring.last += 1;
         ring.bytes += message.cost();
         ring.events.push_back(message);
@@ -42,12 +43,12 @@ impl EventLog {
 
     /// The number of the newest event; 0 before the first.
     pub fn last(&self) -> u64 {
-        self.lock().last
+        lock(&self.0).last
     }
 
     /// Up to `limit` events after number `after`, oldest first, and how many were dropped before them.
     pub fn after(&self, after: u64, limit: usize) -> (Vec<SequencedEvent>, u64) {
-        let ring = self.lock();
+        let ring = lock(&self.0);
         let first = ring.last + 1 - ring.events.len() as u64;
         let next = after.saturating_add(1);
         let missed = first.saturating_sub(next).min(ring.last);
@@ -56,10 +57,6 @@ impl EventLog {
         let events =
             numbered.map(|(number, message)| SequencedEvent { number, message: Arc::clone(message) });
         (events.collect(), missed)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Ring> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
