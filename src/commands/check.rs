@@ -1,6 +1,6 @@
 //! `check`: one run, printed. The running daemon responds if it can; otherwise the mounts are probed here.
 
-use super::terminal::{self, TerminalProgress};
+use super::terminal::{self, Progress};
 use super::{client, fail, mount_namespace, print};
 use crate::config::{CheckConfig, CheckOutput, Config, NO_MOUNT_LEFT, select};
 use crate::daemon::{Daemon, EventHandler, Options, RunMode, RunResult};
@@ -69,10 +69,9 @@ fn probe(mut config: CheckConfig) -> anyhow::Result<u8> {
 }
 
 fn run(daemon: Daemon<'_>, output: CheckOutput) -> anyhow::Result<RunResult> {
-    let mut progress = TerminalProgress::new();
-    if output == CheckOutput::Nagios || !progress.is_shown() {
+    let Some(mut progress) = Progress::on_stderr().filter(|_| output != CheckOutput::Nagios) else {
         return daemon.run(RunMode::Once(None));
-    }
+    };
     let mut on_progress = |status: &Status, now: Time| progress.show(status, now);
     daemon.run(RunMode::Once(Some(&mut on_progress)))
 }

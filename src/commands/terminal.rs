@@ -29,32 +29,21 @@ fn width(terminal: impl AsFd) -> usize {
     }
 }
 
-/// The progress of a check on standard error, if that is a terminal.
-#[derive(Debug)]
-pub(super) struct TerminalProgress(Option<Progress<Stderr>>);
+/// The progress of a check on standard error, if that is a terminal: one line, redrawn in place and erased when this is
+/// dropped.
+pub(super) struct Progress<W: Write> {
+    terminal: W,
+    shown: Option<String>,
+}
 
-impl TerminalProgress {
-    pub(super) fn new() -> TerminalProgress {
-        TerminalProgress(stderr().is_terminal().then(|| Progress::new(stderr())))
-    }
-
-    pub(super) const fn is_shown(&self) -> bool {
-        self.0.is_some()
+impl Progress<Stderr> {
+    pub(super) fn on_stderr() -> Option<Progress<Stderr>> {
+        stderr().is_terminal().then(|| Progress::new(stderr()))
     }
 
     pub(super) fn show(&mut self, status: &Status, now: Time) {
-        let Some(progress) = &mut self.0 else { return };
-        if progress.show(progress::line(status, now, width(stderr()))).is_err() {
-            self.0 = None; // the terminal is gone
-        }
+        let _ = self.draw(progress::line(status, now, width(stderr()))); // the terminal may be gone
     }
-}
-
-/// One line, redrawn in place and erased when it is dropped.
-#[derive(Debug)]
-struct Progress<W: Write> {
-    terminal: W,
-    shown: Option<String>,
 }
 
 impl<W: Write> Progress<W> {
@@ -63,7 +52,7 @@ impl<W: Write> Progress<W> {
     }
 
     /// Replaces the line; none erases it.
-    fn show(&mut self, line: Option<String>) -> io::Result<()> {
+    fn draw(&mut self, line: Option<String>) -> io::Result<()> {
         if line == self.shown {
             return Ok(());
         }
@@ -75,7 +64,7 @@ impl<W: Write> Progress<W> {
 
 impl<W: Write> Drop for Progress<W> {
     fn drop(&mut self) {
-        let _ = self.show(None); // the terminal may be gone
+        let _ = self.draw(None); // the terminal may be gone
     }
 }
 
@@ -102,7 +91,7 @@ mod tests {
         let mut terminal = Vec::new();
         let mut progress = Progress::new(&mut terminal);
         for line in ["one", "one", "two"] {
-            progress.show(Some(line.to_owned())).unwrap();
+            progress.draw(Some(line.to_owned())).unwrap();
         }
         drop(progress);
         assert_eq!(terminal, b"\rone\x1b[K\rtwo\x1b[K\r\x1b[K");

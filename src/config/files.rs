@@ -27,8 +27,8 @@ pub(super) fn watched_paths(path: &Path) -> Vec<PathBuf> {
 /// A file and its metadata, None if it cannot be read. It differs after every change of the file.
 pub type FileFingerprint = (PathBuf, Option<Metadata>);
 
-/// Device, inode, size, and the times of modification and change in nanoseconds.
-type Metadata = (u64, u64, u64, i64, i64);
+/// Device, inode, size, and the times of modification and change in seconds and nanoseconds.
+type Metadata = (u64, u64, u64, [i64; 4]);
 
 pub(super) fn fingerprints(path: &Path) -> Vec<FileFingerprint> {
     candidates(path, false, &mut Vec::new()).iter().map(|(path, _)| fingerprint(path)).collect()
@@ -42,9 +42,8 @@ pub(super) fn fingerprint(path: &Path) -> FileFingerprint {
 #[allow(clippy::disallowed_methods)] // our own file, at the start or on the reloading thread
 fn metadata(path: &Path) -> Option<Metadata> {
     let file = fs::metadata(path).ok()?;
-    let nanoseconds = |seconds: i64, rest: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(rest);
-    let modified = nanoseconds(file.mtime(), file.mtime_nsec());
-    Some((file.dev(), file.ino(), file.size(), modified, nanoseconds(file.ctime(), file.ctime_nsec())))
+    let times = [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()];
+    Some((file.dev(), file.ino(), file.size(), times))
 }
 
 /// Path and text of every file that exists, in the order in which they apply. The main file may be missing unless it

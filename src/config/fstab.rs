@@ -49,24 +49,19 @@ fn entry(text: &[u8], line: usize) -> Option<Entry> {
 }
 
 /// Decodes octal escapes such as `\040`.
-fn unescape(field: &[u8]) -> Vec<u8> {
+fn unescape(mut field: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&byte, after)) = rest.split_first() {
-        let number = (byte == b'\\').then(|| octal(after.get(..3)?)).flatten();
-        decoded.push(number.unwrap_or(byte));
-        rest = if number.is_some() { &after[3..] } else { after };
+    while let [first, others @ ..] = field {
+        let (byte, rest) = match field {
+            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', rest @ ..] => {
+                (((a - b'0') << 6) | ((b - b'0') << 3) | (c - b'0'), rest)
+            }
+            _ => (*first, others),
+        };
+        decoded.push(byte);
+        field = rest;
     }
     decoded
-}
-
-fn octal(digits: &[u8]) -> Option<u8> {
-    let digit = |&byte: &u8| matches!(byte, b'0'..=b'7').then(|| u16::from(byte - b'0'));
-    let mut number = 0;
-    for byte in digits {
-        number = number * 8 + digit(byte)?;
-    }
-    u8::try_from(number).ok()
 }
 
 #[cfg(test)]

@@ -14,32 +14,27 @@ const FLOOD_PAUSE: Duration = Duration::from_secs(10);
 pub(super) struct KernelLogWatch {
     registry: Registry,
     token: Token,
-    state: State,
-}
-
-enum State {
-    Closed,
-    Open(KernelLog),
-    /// Read again at that time.
-    Flooded(KernelLog, Time),
+    log: Option<KernelLog>,
+    flooded_until: Option<Time>,
     /// There is none, or this user may not read it: not tried again.
-    Unreadable,
+    is_unreadable: bool,
 }
 
 impl KernelLogWatch {
     pub(super) fn new(registry: Registry, token: Token) -> KernelLogWatch {
-        KernelLogWatch { registry, token, state: State::Closed }
+        KernelLogWatch { registry, token, log: None, flooded_until: None, is_unreadable: false }
     }
 
     /// Opens or closes the log as this mount table needs it.
     pub(super) fn set_table(&mut self, table: &MountTable) {
-        let is_needed = || table.iter().any(|mount| server_name(mount).is_some());
-        match self.state {
-            State::Closed if is_needed() => {
-                self.state = self.open().map_or(State::Unreadable, State::Open);
-            }
-            State::Open(_) | State::Flooded(..) if !is_needed() => self.state = State::Closed,
-            _ => {}
+        if self.is_unreadable {
+            return;
+        }
+        if !table.iter().any(|mount| server_name(mount).is_some()) {
+            (self.log, self.flooded_until) = (None, None);
+        } else if self.log.is_none() {
+            self.log = self.open().ok();
+            self.is_unreadable = self.log.is_none();
         }
     }
 
@@ -50,13 +45,13 @@ impl KernelLogWatch {
     }
 
     pub(super) fn read(&mut self, now: Time) -> Vec<Input> {
-        let State::Open(log) = &mut self.state else { return Vec::new() };
+        let Some(log) = self.log.as_mut().filter(|_| self.flooded_until.is_none()) else {
+            return Vec::new();
+        };
         let (hints, is_complete) = log.read_hints();
         if !is_complete {
             let _ = log.deregister(&self.registry); // an error only means useless wake-ups
-            if let State::Open(log) = std::mem::replace(&mut self.state, State::Closed) {
-                self.state = State::Flooded(log, now + FLOOD_PAUSE);
-            }
+            self.flooded_until = Some(now + FLOOD_PAUSE);
         }
         let input =
             |hint: ServerStatusHint| Input::ServerStatusHint { server: hint.server, responds: hint.responds };
@@ -64,16 +59,16 @@ impl KernelLogWatch {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        if let State::Flooded(_, until) = &self.state { Some(*until) } else { None }
+        self.flooded_until
     }
 
     pub(super) fn handle_deadline(&mut self, now: Time) {
-        if self.next_deadline().is_some_and(|until| until <= now)
-            && let State::Flooded(mut log, _) = std::mem::replace(&mut self.state, State::Unreadable)
+        if self.flooded_until.take_if(|until| *until <= now).is_some()
+            && let Some(log) = &mut self.log
         {
             log.skip_to_end();
-            if log.register(&self.registry, self.token).is_ok() {
-                self.state = State::Open(log);
+            if log.register(&self.registry, self.token).is_err() {
+                (self.log, self.is_unreadable) = (None, true);
             }
         }
     }

@@ -160,11 +160,13 @@ mod tests {
             fixture
         }
 
+        fn send_due(&mut self, ms: u64, status: &str) -> io::Result<()> {
+            self.notifier.send_due(at(ms), || (status.to_owned(), Duration::ZERO))
+        }
+
         /// What the manager receives when what is due at that time is sent.
         fn send(&mut self, ms: u64, status: &str) -> Vec<String> {
-            self.notifier
-                .send_due(at(ms), || (status.to_owned(), Duration::ZERO))
-                .expect("the manager is there");
+            self.send_due(ms, status).expect("the manager is there");
             self.received()
         }
 
@@ -176,6 +178,10 @@ mod tests {
             })
             .collect()
         }
+
+        fn next(&self) -> Option<Time> {
+            self.notifier.next_deadline()
+        }
     }
 
     fn at(ms: u64) -> Time {
@@ -183,21 +189,17 @@ mod tests {
     }
 
     #[test]
-    fn without_a_manager_nothing_is_due() {
+    fn nothing_is_due_without_a_manager_or_before_the_daemon_is_ready() {
         let mut notifier = ServiceNotifier::new(None);
         notifier.ready();
         assert_eq!(notifier.next_deadline(), None);
-    }
-
-    #[test]
-    fn nothing_is_sent_before_the_daemon_is_ready() {
         let mut fixture = Fixture::new(None);
         assert_eq!(fixture.send(0, "a"), NOTHING);
-        assert_eq!(fixture.notifier.next_deadline(), None);
+        assert_eq!(fixture.next(), None);
         fixture.notifier.ready();
-        assert_eq!(fixture.notifier.next_deadline(), Some(at(0)));
+        assert_eq!(fixture.next(), Some(at(0)));
         assert_eq!(fixture.send(5, "a"), ["READY=1", "STATUS=a"]);
-        assert_eq!(fixture.notifier.next_deadline(), None);
+        assert_eq!(fixture.next(), None);
     }
 
     #[test]
@@ -205,37 +207,32 @@ mod tests {
         let mut fixture = Fixture::ready(None);
         fixture.notifier.mark_changed();
         assert_eq!(fixture.send(10, "b"), NOTHING);
-        assert_eq!(fixture.notifier.next_deadline(), Some(at(1_000)));
+        assert_eq!(fixture.next(), Some(at(1_000)));
         assert_eq!(fixture.send(1_000, "b"), ["STATUS=b"]);
         fixture.notifier.mark_changed();
         assert_eq!(fixture.send(3_000, "b"), NOTHING);
-        assert_eq!(fixture.notifier.next_deadline(), None);
+        assert_eq!(fixture.next(), None);
     }
 
     #[test]
     fn signs_of_life_are_sent_at_half_of_the_watchdog_timeout() {
         let mut fixture = Fixture::new(Some(Duration::from_secs(30)));
-        assert_eq!(fixture.notifier.next_deadline(), Some(at(0)));
+        assert_eq!(fixture.next(), Some(at(0)));
         assert_eq!(fixture.send(1, "a"), ["WATCHDOG=1"]);
-        assert_eq!(fixture.notifier.next_deadline(), Some(at(15_001)));
+        assert_eq!(fixture.next(), Some(at(15_001)));
         assert_eq!(fixture.send(9_000, "a"), NOTHING);
         assert_eq!(fixture.send(15_001, "a"), ["WATCHDOG=1"]);
     }
 
     #[test]
-    fn reload_has_the_time_of_its_request() {
+    fn reload_has_the_time_of_its_request_and_stopping_is_sent_at_once_and_alone() {
         let mut fixture = Fixture::ready(None);
         fixture.notifier.reloading(123);
         fixture.notifier.ready();
         assert_eq!(fixture.send(1, "a"), ["RELOADING=1\nMONOTONIC_USEC=123", "READY=1"]);
-    }
-
-    #[test]
-    fn stopping_is_sent_at_once_and_alone() {
-        let mut fixture = Fixture::ready(None);
         fixture.notifier.mark_changed();
         fixture.notifier.stopping();
-        assert_eq!(fixture.send(1, "a"), ["STOPPING=1\nSTATUS=Stopping"]);
+        assert_eq!(fixture.send(2, "a"), ["STOPPING=1\nSTATUS=Stopping"]);
     }
 
     /// Process 1 hangs on a mount and does not read.
@@ -246,12 +243,9 @@ mod tests {
         for n in 1..=100 {
             fixture.notifier.reloading(n);
             fixture.notifier.ready();
-            fixture
-                .notifier
-                .send_due(at(20_000 + n), || ("b".into(), Duration::ZERO))
-                .expect("being busy is no error");
+            fixture.send_due(20_000 + n, "b").expect("being busy is no error");
         }
-        assert_eq!(fixture.notifier.next_deadline(), Some(at(21_001)), "it is tried again, but not at once");
+        assert_eq!(fixture.next(), Some(at(21_001)), "it is tried again, but not at once");
         fixture.received();
         let expected = ["WATCHDOG=1", "RELOADING=1\nMONOTONIC_USEC=100", "READY=1", "STATUS=b"];
         assert_eq!(fixture.send(22_000, "b"), expected);
@@ -259,12 +253,11 @@ mod tests {
 
     #[test]
     fn manager_that_is_gone_is_one_error() {
-        let Fixture { mut notifier, manager } = Fixture::new(None);
-        drop(manager);
-        notifier.ready();
-        let mut send = |ms| notifier.send_due(at(ms), || ("a".into(), Duration::ZERO));
-        assert!(send(0).is_err());
-        assert!(send(1_000).is_ok());
-        assert_eq!(notifier.next_deadline(), Some(at(2_000)));
+        let mut fixture = Fixture::new(None);
+        fixture.manager = UnixDatagram::unbound().unwrap();
+        fixture.notifier.ready();
+        assert!(fixture.send_due(0, "a").is_err());
+        assert!(fixture.send_due(1_000, "a").is_ok());
+        assert_eq!(fixture.next(), Some(at(2_000)));
     }
 }

@@ -2,14 +2,14 @@
 //! [`Outputs::stop`].
 
 use super::dispatcher::Dispatcher;
-use super::{Reporter, SharedState};
+use super::{Reporter, SharedState, lock};
 use crate::config::{Config, ReloadResult};
 use crate::monitor::Event;
 use crate::render::{Priority, Snapshot, event_cost};
 use anyhow::Context as _;
 use platform::MountTable;
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -92,21 +92,18 @@ impl Outputs {
     }
 
     pub fn report(&self, time: SystemTime, report: Report) {
-        self.queue.lock().add_report(time, report);
-        self.queue.changed.notify_one();
+        self.queue.update(|queue| queue.add_report(time, report));
     }
 
     /// Replaces a snapshot that is still waiting.
     pub fn publish(&self, snapshot: Arc<Snapshot>) {
-        self.queue.lock().snapshot = Some(snapshot);
-        self.queue.changed.notify_one();
+        self.queue.update(|queue| queue.snapshot = Some(snapshot));
     }
 
     /// Applies a configuration, or logs why it was refused. `table` is the present one.
     pub fn reconfigure(&self, result: ReloadResult, table: MountTable) {
         // Not limited here: the reloader has one result at a time and pauses between them.
-        self.queue.lock().items.push_back(Item::Reconfigure(result, table));
-        self.queue.changed.notify_one();
+        self.queue.update(|queue| queue.items.push_back(Item::Reconfigure(result, table)));
     }
 
     /// Through which the HTTP server reaches the event loop.
@@ -117,8 +114,7 @@ impl Outputs {
     /// Stops every output but the reporter, after the reports that wait. Returns within `STOP_TIMEOUT`; what hangs is
     /// left behind.
     pub fn stop(self) {
-        self.queue.lock().is_stopping = true;
-        self.queue.changed.notify_one();
+        self.queue.update(|queue| queue.is_stopping = true);
         let _ = self.ended.recv_timeout(STOP_TIMEOUT); // nothing is sent: the other end is dropped, or time is up
     }
 }
@@ -153,13 +149,13 @@ impl OutputQueue {
     /// Waits for the next item, a snapshot only after everything that was reported before it. Ends with
     /// [`Item::Stop`].
     pub(super) fn next(&self) -> Item {
-        let is_empty = |queue: &mut Queue| queue.is_empty();
-        let waited = self.changed.wait_while(self.lock(), is_empty);
+        let waited = self.changed.wait_while(lock(&self.queue), |queue| queue.is_empty());
         waited.unwrap_or_else(PoisonError::into_inner).take_next()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn update(&self, change: impl FnOnce(&mut Queue)) {
+        change(&mut lock(&self.queue));
+        self.changed.notify_one();
     }
 }
 
@@ -249,10 +245,12 @@ mod tests {
     #[test]
     fn snapshot_follows_earlier_reports_and_only_the_latest_is_delivered() {
         let queue = OutputQueue::default();
-        queue.lock().snapshot = Some(snapshot(1));
-        queue.lock().add_report(SystemTime::UNIX_EPOCH, appeared("/"));
-        queue.lock().snapshot = Some(snapshot(2));
-        queue.lock().is_stopping = true;
+        queue.update(|queue| {
+            queue.snapshot = Some(snapshot(1));
+            queue.add_report(SystemTime::UNIX_EPOCH, appeared("/"));
+            queue.snapshot = Some(snapshot(2));
+            queue.is_stopping = true;
+        });
         assert!(matches!(queue.next(), Item::Report(..)));
         assert!(matches!(queue.next(), Item::Publish(snapshot) if snapshot.serial == 2));
         assert!(matches!(queue.next(), Item::Stop));
