@@ -106,17 +106,17 @@ fn selected(config: &CheckConfig, namespace: Option<&MountNamespace>) -> anyhow:
 }
 
 fn print_result(output: CheckOutput, result: &RunResult) -> anyhow::Result<u8> {
-    let (status, at) = (&result.snapshot.status, result.snapshot.at);
-    match output {
+    let snapshot = &result.snapshot;
+    let (text, exit_status) = match output {
         CheckOutput::Nagios => {
-            let (state, line) = nagios::line(status);
-            print(&format!("{line}\n"))?;
-            return Ok(state.exit_status());
+            let (state, line) = nagios::line(&snapshot.status);
+            (line + "\n", state.exit_status())
         }
-        CheckOutput::Json => {
-            print(&format!("{}\n", json::status(&result.snapshot, None)))?;
+        CheckOutput::Json => (json::status(snapshot, None) + "\n", result.exit_status()),
+        CheckOutput::Table => {
+            (table::table(&snapshot.status, snapshot.at, terminal::style()), result.exit_status())
         }
-        CheckOutput::Table => print(&table::table(status, at, terminal::style()))?,
-    }
-    Ok(result.exit_status())
+    };
+    print(&text)?;
+    Ok(exit_status)
 }

@@ -22,18 +22,14 @@ fn is_local(table: &MountTable, file: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::testing::mount;
-    use platform::Mount;
-    use std::sync::Arc;
+    use crate::config::testing::mount;
 
     #[test]
     fn machine_id_is_read_only_from_local_file_systems() {
-        let of_type =
-            |key, path: &str, fstype: &str| Arc::new(Mount { fstype: fstype.into(), ..mount(key, path) });
-        let local = MountTable::new(vec![of_type(1, "/", "ext4"), of_type(2, "/home", "nfs4")]);
+        let local = MountTable::new(vec![mount(1, "/", "ext4"), mount(2, "/home", "nfs4")]);
         assert!(is_local(&local, Path::new(MACHINE_ID)));
         assert!(!is_local(&local, Path::new("/home/machine-id")));
-        assert!(!is_local(&MountTable::new(vec![of_type(1, "/", "nfs4")]), Path::new(MACHINE_ID)));
+        assert!(!is_local(&MountTable::new(vec![mount(1, "/", "nfs4")]), Path::new(MACHINE_ID)));
         assert!(!is_local(&MountTable::default(), Path::new(MACHINE_ID)));
     }
 }

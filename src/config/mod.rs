@@ -155,21 +155,10 @@ impl Config {
 
 #[cfg(test)]
 pub(crate) mod testing {
-    use platform::{DeviceNumber, Mount, MountKey};
+    use platform::Mount;
     use std::sync::Arc;
 
     pub(crate) fn mount(key: u64, path: &str, fstype: &str) -> Arc<Mount> {
-        Arc::new(Mount {
-            key: MountKey(key),
-            id: 1,
-            parent: 0,
-            device_number: DeviceNumber { major: 0, minor: 1 },
-            root: "/".into(),
-            mountpoint: path.into(),
-            fstype: fstype.into(),
-            device: "d".into(),
-            options: "rw".into(),
-            super_options: "rw".into(),
-        })
+        Arc::new(Mount { fstype: fstype.into(), ..crate::monitor::testing::mount(key, path) })
     }
 }

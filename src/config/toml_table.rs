@@ -20,7 +20,8 @@ pub(super) struct TomlDocument<'d> {
     text: &'d str,
     /// Offsets of the line ends.
     line_ends: Vec<usize>,
-    problems: RefCell<Vec<(usize, String)>>,
+    /// With their lines.
+    problems: RefCell<Vec<(Option<usize>, String)>>,
 }
 
 impl<'d> TomlDocument<'d> {
@@ -32,10 +33,10 @@ impl<'d> TomlDocument<'d> {
     /// The outermost table, or None if the text is not TOML.
     pub(super) fn parse(&self) -> Option<TomlTable<'_>> {
         match DeTable::parse(self.text) {
-            Ok(table) => Some(TomlTable::new(self, String::new(), 1, table.into_inner())),
+            Ok(table) => Some(TomlTable::new(self, String::new(), 0, table.into_inner())),
             Err(error) => {
                 let offset = error.span().map_or(0, |span| span.start);
-                self.report(self.line_at(offset), &format!("not valid TOML: {}", error.message()));
+                self.report(offset, &format!("not valid TOML: {}", error.message()));
                 None
             }
         }
@@ -47,19 +48,16 @@ impl<'d> TomlDocument<'d> {
         problems.into_iter().map(|(_, text)| text)
     }
 
-    fn report(&self, line: usize, text: &str) {
-        let mut problems = self.problems.borrow_mut();
+    fn report(&self, offset: usize, text: &str) {
+        let (mut problems, location) = (self.problems.borrow_mut(), self.location(offset));
         if problems.len() < MAX_PROBLEMS {
-            problems.push((line, self.location(line).problem(text)));
+            problems.push((location.line, location.problem(text)));
         }
     }
 
-    fn location(&self, line: usize) -> Location {
+    fn location(&self, offset: usize) -> Location {
+        let line = 1 + self.line_ends.partition_point(|&end| end < offset);
         Location { file: self.file.to_path_buf(), line: Some(line) }
-    }
-
-    fn line_at(&self, offset: usize) -> usize {
-        1 + self.line_ends.partition_point(|&end| end < offset)
     }
 }
 
@@ -68,24 +66,23 @@ pub(super) struct TomlTable<'d> {
     document: &'d TomlDocument<'d>,
     /// As in the file, `[[rule]]`; empty for the outermost table.
     name: String,
-    line: usize,
+    offset: usize,
     table: DeTable<'d>,
     source: Vec<String>,
     has_mistakes: Cell<bool>,
 }
 
 impl<'d> TomlTable<'d> {
-    fn new(document: &'d TomlDocument<'d>, name: String, line: usize, table: DeTable<'d>) -> TomlTable<'d> {
-        TomlTable { document, name, line, table, source: Vec::new(), has_mistakes: Cell::new(false) }
+    fn new(document: &'d TomlDocument<'d>, name: String, offset: usize, table: DeTable<'d>) -> TomlTable<'d> {
+        TomlTable { document, name, offset, table, source: Vec::new(), has_mistakes: Cell::new(false) }
     }
 
     pub(super) fn location(&self) -> Location {
-        self.document.location(self.line)
+        self.document.location(self.offset)
     }
 
     pub(super) fn location_of(&self, key: &str) -> Option<Location> {
-        let offset = self.table.get(key)?.span().start;
-        Some(self.document.location(self.document.line_at(offset)))
+        Some(self.document.location(self.table.get(key)?.span().start))
     }
 
     /// Takes out a key and parses its value. A wrong value is reported and counts as absent.
@@ -133,9 +130,7 @@ impl<'d> TomlTable<'d> {
 
     fn subtable(&self, name: &str, offset: usize, value: DeValue<'d>) -> Option<TomlTable<'d>> {
         match value {
-            DeValue::Table(table) => {
-                Some(TomlTable::new(self.document, name.to_owned(), self.document.line_at(offset), table))
-            }
+            DeValue::Table(table) => Some(TomlTable::new(self.document, name.to_owned(), offset, table)),
             value => {
                 self.report_at(offset, format!("{name} {}", must_be("a table", &value)));
                 None
@@ -171,17 +166,13 @@ impl<'d> TomlTable<'d> {
     }
 
     pub(super) fn report(&self, text: impl AsRef<str>) {
-        self.report_line(self.line, text.as_ref());
+        self.report_at(self.offset, text);
     }
 
-    fn report_at(&self, offset: usize, text: String) {
-        self.report_line(self.document.line_at(offset), &text);
-    }
-
-    fn report_line(&self, line: usize, text: &str) {
+    fn report_at(&self, offset: usize, text: impl AsRef<str>) {
         self.has_mistakes.set(true);
         let separator = if self.name.is_empty() { "" } else { " " };
-        self.document.report(line, &format!("{}{separator}{text}", self.name));
+        self.document.report(offset, &format!("{}{separator}{}", self.name, text.as_ref()));
     }
 }
 

@@ -120,11 +120,9 @@ impl Dispatcher {
         self.state.publish(Arc::clone(&snapshot));
         self.alertmanager.update(&snapshot, &self.config);
         let last_run = snapshot.status.last_run.map(|run| run.at);
-        if last_run == self.last_run {
-            return;
-        }
-        self.last_run = last_run;
-        if let Some(list) = &self.bad_mounts {
+        if std::mem::replace(&mut self.last_run, last_run) != last_run
+            && let Some(list) = &self.bad_mounts
+        {
             list.print(snapshot.wall, &snapshot.status);
         }
     }
