@@ -296,7 +296,7 @@ impl SinkWriter for Forward {
 fn syslog(target: SyslogTarget) -> (Reporter, Receiver<(Priority, String)>) {
     let (sender, logged) = channel();
     let log = Arc::new(move |priority, text: &str| drop(sender.send((priority, text.to_owned()))));
-    let output = SyslogWriter::new(SyslogSettings::new(target, Facility::LOG_DAEMON), log);
+    let output = SyslogWriter::new(SyslogSettings::new((target, Facility::LOG_DAEMON).into()), log);
     (Reporter::with_sinks(vec![(Sink::start("syslog", output).unwrap(), Priority::Info)]), logged)
 }
 

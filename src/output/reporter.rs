@@ -2,12 +2,12 @@
 
 use super::stderr::{SharedFormat, StderrWriter};
 use super::syslog::{SyslogSettings, SyslogWriter};
-use super::{Facility, LogFormat, Sink, SyslogTarget};
+use super::{Facility, LogFormat, Sink, SyslogTarget, lock};
 use crate::monitor::Event;
 use crate::render::{Message, Priority, Severity, escape, messages};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 /// What syslog gets: all but [`Priority::Debug`].
@@ -59,12 +59,12 @@ fn level(priority: Option<Priority>) -> Level {
 impl Reporter {
     /// Starts the sinks. One that cannot be reached is logged on the others and tried again.
     pub fn start(settings: &ReportSettings) -> io::Result<Reporter> {
-        let format = SharedFormat::from(settings.log_format);
+        let format = SharedFormat::new(Mutex::new(settings.log_format));
         let stderr = Sink::start("stderr", StderrWriter::new(format.clone())?)?;
         let log_level = level(Some(settings.log_level));
         let others =
             Reporter { sinks: vec![(stderr.clone(), log_level.clone())], format: None, syslog: None };
-        let target = SyslogSettings::new(settings.syslog.clone(), settings.syslog_facility);
+        let target = SyslogSettings::new(Mutex::new((settings.syslog.clone(), settings.syslog_facility)));
         let syslog = Sink::start("syslog", SyslogWriter::new(target.clone(), others.log_fn()))?;
         let sinks = vec![(stderr, log_level), (syslog, level(settings.syslog_level()))];
         Ok(Reporter { sinks, format: Some(format), syslog: Some(target) })
@@ -78,8 +78,9 @@ impl Reporter {
             level.store(wanted.map_or(0, Priority::number), Ordering::Relaxed);
         }
         if let (Some(format), Some(syslog)) = (&self.format, &self.syslog) {
-            format.set(settings.log_format);
-            if syslog.set(settings.syslog.clone(), settings.syslog_facility) {
+            *lock(format) = settings.log_format;
+            let target = (settings.syslog.clone(), settings.syslog_facility);
+            if std::mem::replace(&mut *lock(syslog), target).0 != settings.syslog {
                 self.sinks().for_each(Sink::retry_now); // the old target may have failed for long
             }
         }

@@ -1,19 +1,22 @@
 //! A sink: one thread that writes messages, and a bounded queue before it. The thread may block for ever; nothing waits
 //! for it. Messages that do not fit are dropped, counted, and reported when the sink accepts messages again.
 
+use super::lock;
 use super::token_bucket::TokenBucket;
 use crate::backoff::Backoff;
 use crate::render::{Message, Priority};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Queued messages: the burst that the token bucket allows.
 const MAX_QUEUED: usize = 10_000;
 /// Memory of queued messages. Ordinary ones take less than 1 KiB; very long paths fill this before [`MAX_QUEUED`].
 const MAX_QUEUED_BYTES: usize = 4 << 20;
+/// More than a report of dropped messages takes.
+const MAX_REPORT_COST: usize = 1 << 10;
 /// Reports of dropped messages are messages themselves, so they are limited.
 const DROP_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// The first pause after a failed write.
@@ -47,7 +50,7 @@ pub struct Sink {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
@@ -55,13 +58,14 @@ struct Shared {
     written_total: AtomicU64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
-    queue: VecDeque<Entry>,
+    queue: VecDeque<Arc<Message>>,
     bytes: usize,
-    /// Messages dropped since the last one that was queued, and the time of the last of them.
+    /// Messages dropped since the last report, and the time of the last of them.
     dropped: u64,
-    dropped_at: SystemTime,
+    dropped_at: Option<SystemTime>,
+    reported_at: Option<Instant>,
     bucket: TokenBucket,
     is_closing: bool,
     retry_now: bool,
@@ -70,49 +74,49 @@ struct State {
     has_given_up: bool,
 }
 
-#[derive(Debug)]
-struct Entry {
-    message: Arc<Message>,
-    dropped_before: u64,
+impl State {
+    fn push(&mut self, message: Arc<Message>) {
+        self.bytes += message.cost();
+        self.queue.push_back(message);
+    }
+
+    /// Queues a report of dropped messages, if there are any and it is due.
+    fn report_drops(&mut self) {
+        if self.report_due_in().is_some_and(|wait| wait.is_zero() || self.is_closing) {
+            self.reported_at = Some(Instant::now());
+            let text = format!("{} messages were dropped", std::mem::take(&mut self.dropped));
+            let time = self.dropped_at.unwrap_or(SystemTime::UNIX_EPOCH);
+            self.push(Arc::new(Message { time, priority: Priority::Warning, text, event: None }));
+        }
+    }
+
+    /// None if no message was dropped.
+    fn report_due_in(&self) -> Option<Duration> {
+        let wait = self.reported_at.map(|at| DROP_REPORT_INTERVAL.saturating_sub(at.elapsed()));
+        (self.dropped > 0).then(|| wait.unwrap_or_default())
+    }
 }
 
 impl Sink {
     /// Starts the thread of a sink. `name` is its label in metrics.
     pub fn start(name: &'static str, writer: impl SinkWriter) -> io::Result<Sink> {
-        let state = State {
-            queue: VecDeque::new(),
-            bytes: 0,
-            dropped: 0,
-            dropped_at: SystemTime::UNIX_EPOCH,
-            bucket: TokenBucket::full(),
-            is_closing: false,
-            retry_now: false,
-            has_ended: false,
-            has_given_up: false,
-        };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-            dropped_total: AtomicU64::new(0),
-            written_total: AtomicU64::new(0),
-        });
-        let worker = Worker { shared: Arc::clone(&shared), unreported_drops: 0, drops_reported_at: None };
+        let shared = Arc::new(Shared::default());
+        let worker = Worker(Arc::clone(&shared));
         std::thread::Builder::new().name(format!("sink-{name}")).spawn(move || worker.run(writer))?;
         Ok(Sink { name, shared })
     }
 
     /// Queues a message; never blocks. It is dropped if the queue is full or there are too many messages.
     pub fn offer(&self, message: Arc<Message>) {
-        let cost = message.cost();
-        let mut state = self.shared.lock();
-        let fits = state.queue.len() < MAX_QUEUED && state.bytes + cost <= MAX_QUEUED_BYTES;
+        let mut state = lock(&self.shared.state);
+        let bytes = state.bytes + message.cost() + MAX_REPORT_COST;
+        let fits = state.queue.len() < MAX_QUEUED && bytes <= MAX_QUEUED_BYTES;
         if fits && !state.has_ended && state.bucket.take(message.time) {
-            state.bytes += cost;
-            let dropped_before = std::mem::take(&mut state.dropped);
-            state.queue.push_back(Entry { message, dropped_before });
+            state.report_drops(); // before the first message after them
+            state.push(message);
         } else {
             state.dropped += 1;
-            state.dropped_at = message.time;
+            state.dropped_at = Some(message.time);
             self.shared.dropped_total.fetch_add(1, Ordering::Relaxed);
         }
         drop(state);
@@ -140,19 +144,19 @@ impl Sink {
     /// Messages and bytes in the queue.
     #[must_use]
     pub fn queued(&self) -> (usize, usize) {
-        let state = self.shared.lock();
+        let state = lock(&self.shared.state);
         (state.queue.len(), state.bytes)
     }
 
     /// Ends a pause after a failure: the cause may be gone.
     pub fn retry_now(&self) {
-        self.shared.lock().retry_now = true;
+        lock(&self.shared.state).retry_now = true;
         self.shared.changed.notify_all();
     }
 
     /// Makes the thread write what is queued and end.
     pub fn finish(&self) {
-        self.shared.lock().is_closing = true;
+        lock(&self.shared.state).is_closing = true;
         self.shared.changed.notify_all();
     }
 
@@ -161,42 +165,32 @@ impl Sink {
     pub fn close(&self, timeout: Duration) -> bool {
         self.finish();
         let is_running = |state: &mut State| !state.has_ended;
-        let waited = self.shared.changed.wait_timeout_while(self.shared.lock(), timeout, is_running);
+        let waited = self.shared.changed.wait_timeout_while(lock(&self.shared.state), timeout, is_running);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.has_ended && !state.has_given_up
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The thread's side.
-struct Worker {
-    shared: Arc<Shared>,
-    unreported_drops: u64,
-    drops_reported_at: Option<Instant>,
-}
+struct Worker(Arc<Shared>);
 
 impl Worker {
-    fn run(mut self, mut writer: impl SinkWriter) {
+    fn run(self, mut writer: impl SinkWriter) {
         writer.open();
         let mut backoff = Backoff::new(FIRST_RETRY, MAX_RETRY);
         while let Some(message) = self.next() {
             loop {
                 match writer.write(&message) {
                     Delivery::Done => {
-                        self.shared.written_total.fetch_add(1, Ordering::Relaxed);
+                        self.0.written_total.fetch_add(1, Ordering::Relaxed);
                         backoff.reset();
                         break;
                     }
                     Delivery::Lost => {
-                        self.shared.dropped_total.fetch_add(1, Ordering::Relaxed);
+                        self.0.dropped_total.fetch_add(1, Ordering::Relaxed);
                         break;
                     }
-                    Delivery::Retry if self.shared.lock().is_closing => return self.give_up(),
+                    Delivery::Retry if lock(&self.0.state).is_closing => return self.give_up(),
                     Delivery::Retry => {
                         if self.pause(backoff.next(Instant::now())) {
                             backoff.reset();
@@ -208,59 +202,37 @@ impl Worker {
     }
 
     /// Waits for the next message, which may be a report of dropped ones. None at the end.
-    fn next(&mut self) -> Option<Arc<Message>> {
-        let shared = Arc::clone(&self.shared);
-        let mut state = shared.lock();
+    fn next(&self) -> Option<Arc<Message>> {
+        let mut state = lock(&self.0.state);
         loop {
-            if let Some(mut entry) = state.queue.pop_front() {
-                self.unreported_drops += std::mem::take(&mut entry.dropped_before);
-                if self.unreported_drops > 0 && self.until_drop_report().is_zero() {
-                    let report = self.drop_report(entry.message.time);
-                    state.queue.push_front(entry);
-                    return Some(report);
-                }
-                state.bytes -= entry.message.cost();
-                return Some(entry.message);
+            if state.queue.is_empty() {
+                state.report_drops();
             }
-            self.unreported_drops += std::mem::take(&mut state.dropped);
-            let wait = self.until_drop_report();
-            if self.unreported_drops > 0 && (wait.is_zero() || state.is_closing) {
-                return Some(self.drop_report(state.dropped_at));
+            if let Some(message) = state.queue.pop_front() {
+                state.bytes -= message.cost();
+                return Some(message);
             }
             if state.is_closing {
                 return None;
             }
-            state = if self.unreported_drops > 0 {
-                shared.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
-            } else {
-                shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
-            };
+            let wait = state.report_due_in().unwrap_or(Duration::MAX);
+            state = self.0.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     /// Drops what is left when the sink is closed and cannot be written.
     fn give_up(&self) {
-        let mut state = self.shared.lock();
+        let mut state = lock(&self.0.state);
         let left = state.queue.len() as u64 + 1;
         state.queue.clear();
         (state.bytes, state.has_given_up) = (0, true);
-        self.shared.dropped_total.fetch_add(left, Ordering::Relaxed);
-    }
-
-    fn until_drop_report(&self) -> Duration {
-        self.drops_reported_at.map_or(Duration::ZERO, |at| DROP_REPORT_INTERVAL.saturating_sub(at.elapsed()))
-    }
-
-    fn drop_report(&mut self, time: SystemTime) -> Arc<Message> {
-        self.drops_reported_at = Some(Instant::now());
-        let text = format!("{} messages were dropped", std::mem::take(&mut self.unreported_drops));
-        Arc::new(Message { time, priority: Priority::Warning, text, event: None })
+        self.0.dropped_total.fetch_add(left, Ordering::Relaxed);
     }
 
     /// Waits, but not beyond [`Sink::finish`] and [`Sink::retry_now`]. Returns whether the latter was called.
     fn pause(&self, pause: Duration) -> bool {
         let may_wait = |state: &mut State| !state.is_closing && !state.retry_now;
-        let waited = self.shared.changed.wait_timeout_while(self.shared.lock(), pause, may_wait);
+        let waited = self.0.changed.wait_timeout_while(lock(&self.0.state), pause, may_wait);
         std::mem::take(&mut waited.unwrap_or_else(PoisonError::into_inner).0.retry_now)
     }
 }
@@ -268,7 +240,7 @@ impl Worker {
 /// Also when the thread panics, nothing waits for it any longer.
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.shared.lock().has_ended = true;
-        self.shared.changed.notify_all();
+        lock(&self.0.state).has_ended = true;
+        self.0.changed.notify_all();
     }
 }

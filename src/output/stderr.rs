@@ -1,5 +1,6 @@
 //! Standard error as a sink: text or JSON, one write per line, with the prefix `<N>` if journald reads it.
 
+use super::lock;
 use super::sink::{Delivery, SinkWriter};
 use crate::render::Message;
 use crate::render::json;
@@ -9,8 +10,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LogFormat {
@@ -30,26 +30,8 @@ impl FromStr for LogFormat {
     }
 }
 
-/// A format that can change while the sink runs.
-#[derive(Clone, Debug)]
-pub(super) struct SharedFormat(Arc<AtomicBool>);
-
-impl From<LogFormat> for SharedFormat {
-    fn from(format: LogFormat) -> SharedFormat {
-        SharedFormat(Arc::new(AtomicBool::new(format == LogFormat::Json)))
-    }
-}
-
-impl SharedFormat {
-    /// Takes effect with the next message.
-    pub(super) fn set(&self, format: LogFormat) {
-        self.0.store(format == LogFormat::Json, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> LogFormat {
-        if self.0.load(Ordering::Relaxed) { LogFormat::Json } else { LogFormat::Text }
-    }
-}
+/// Can change while the sink runs.
+pub(super) type SharedFormat = Arc<Mutex<LogFormat>>;
 
 /// Writes to a descriptor of its own, so that a write that blocks holds no lock of the standard library.
 #[derive(Debug)]
@@ -70,7 +52,7 @@ impl StderrWriter {
     /// Writes to this file, pipe or socket instead.
     #[must_use]
     pub fn to_file(file: File, format: LogFormat) -> StderrWriter {
-        StderrWriter { file, format: format.into(), with_priority: false, rest: Vec::new() }
+        StderrWriter { file, format: Arc::new(Mutex::new(format)), with_priority: false, rest: Vec::new() }
     }
 
     fn render(&self, message: &Message) -> Vec<u8> {
@@ -78,7 +60,7 @@ impl StderrWriter {
         if self.with_priority {
             line.extend_from_slice(format!("<{}>", message.priority.number()).as_bytes());
         }
-        match self.format.get() {
+        match *lock(&self.format) {
             LogFormat::Text => line.extend_from_slice(message.text.as_bytes()),
             LogFormat::Json => line.extend_from_slice(json::event(message).as_bytes()),
         }
@@ -159,7 +141,7 @@ mod tests {
         assert_eq!(stderr.write(&message("one")), Delivery::Done);
         stderr.with_priority = true;
         assert_eq!(stderr.write(&message("two")), Delivery::Done);
-        stderr.format.set(LogFormat::Json);
+        *lock(&stderr.format) = LogFormat::Json;
         assert_eq!(stderr.write(&message("three")), Delivery::Done);
         drop(stderr);
         let mut all = String::new();

@@ -14,11 +14,14 @@ pub(super) struct TokenBucket {
     filled_at: Option<SystemTime>,
 }
 
-impl TokenBucket {
-    pub(super) const fn full() -> TokenBucket {
+/// A full one.
+impl Default for TokenBucket {
+    fn default() -> TokenBucket {
         TokenBucket { tokens: BURST, filled_at: None }
     }
+}
 
+impl TokenBucket {
     /// Takes a token for a message of this time, if there is one. A clock that is set back adds none, and the bucket
     /// is filled from the new time on.
     pub(super) fn take(&mut self, time: SystemTime) -> bool {
@@ -39,7 +42,7 @@ mod tests {
 
     #[test]
     fn burst_is_followed_by_the_rate_when_the_clock_is_set_back_too() {
-        let mut bucket = TokenBucket::full();
+        let mut bucket = TokenBucket::default();
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         let taken = |bucket: &mut TokenBucket, time| (0..20_000).filter(|_| bucket.take(time)).count();
         assert_eq!(taken(&mut bucket, start), 10_000);

@@ -9,15 +9,14 @@ mod target;
 
 pub use target::SyslogTarget;
 
-use super::LogFn;
 use super::sink::{Delivery, SinkWriter};
+use super::{LogFn, lock};
 use crate::render::{Message, Priority};
 use packet::{Packet, severity};
 use platform::Errno;
-use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use syslog::{Error, Facility, LogFormat as _, Logger, LoggerBackend};
 
@@ -26,32 +25,8 @@ const IO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 4;
 
-/// Settings that can change while the sink runs.
-#[derive(Clone)]
-pub struct SyslogSettings(Arc<Mutex<(SyslogTarget, Facility)>>);
-
-impl SyslogSettings {
-    #[must_use]
-    pub fn new(target: SyslogTarget, facility: Facility) -> SyslogSettings {
-        SyslogSettings(Arc::new(Mutex::new((target, facility))))
-    }
-
-    /// Takes effect with the next message. Returns whether the target is another one.
-    pub fn set(&self, target: SyslogTarget, facility: Facility) -> bool {
-        let mut settings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *settings, (target.clone(), facility)).0 != target
-    }
-
-    fn get(&self) -> (SyslogTarget, Facility) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl fmt::Debug for SyslogSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("SyslogSettings").field(&self.get().0).finish()
-    }
-}
+/// Can change while the sink runs.
+pub type SyslogSettings = Arc<Mutex<(SyslogTarget, Facility)>>;
 
 pub struct SyslogWriter {
     settings: SyslogSettings,
@@ -66,12 +41,12 @@ impl SyslogWriter {
     /// Connects later, in the sink's thread. Failures and recoveries are logged by `log`.
     #[must_use]
     pub fn new(settings: SyslogSettings, log: LogFn) -> SyslogWriter {
-        let (target, facility) = settings.get();
+        let (target, facility) = lock(&settings).clone();
         SyslogWriter { settings, target, facility, log, logger: None, is_failure_logged: false }
     }
 
     fn reload_settings(&mut self) {
-        let (target, facility) = self.settings.get();
+        let (target, facility) = lock(&self.settings).clone();
         if target != self.target || facility as u8 != self.facility as u8 {
             self.disconnect();
             (self.target, self.facility, self.is_failure_logged) = (target, facility, false);
@@ -105,12 +80,6 @@ impl SyslogWriter {
             (self.log)(Priority::Warning, &text);
         }
     }
-
-    fn on_success(&mut self) {
-        if std::mem::replace(&mut self.is_failure_logged, false) {
-            (self.log)(Priority::Notice, &format!("syslog ({}): connected again", self.target));
-        }
-    }
 }
 
 impl SinkWriter for SyslogWriter {
@@ -141,7 +110,9 @@ impl SinkWriter for SyslogWriter {
         }
         match sent {
             Ok(()) => {
-                self.on_success();
+                if std::mem::replace(&mut self.is_failure_logged, false) {
+                    (self.log)(Priority::Notice, &format!("syslog ({}): connected again", self.target));
+                }
                 Delivery::Done
             }
             Err(_) if is_too_long(&sent) => Delivery::Lost,
