@@ -191,7 +191,7 @@ impl Dispatcher {
     fn start_exporters(&mut self) -> io::Result<()> {
         let (metrics, renderer) = (&self.config.metrics, self.new_renderer());
         *lock(&self.renderer) = Arc::clone(&renderer);
-        self.exporters = Exporters::start(metrics, &renderer, &self.state, &self.reporter.log_fn())?;
+        self.exporters = Exporters::start(metrics, &renderer, &self.state, &self.reporter.log_fn(), false)?;
         Ok(())
     }
 
@@ -199,7 +199,8 @@ impl Dispatcher {
         Arc::new(Renderer::new(MetricSources {
             hooks: Some(self.hooks.clone()),
             alertmanager: Some(self.alertmanager.clone()),
-            ..self.config.metrics.sources(self.reporter.sinks())
+            sinks: self.reporter.sinks().cloned().collect(),
+            push: self.config.metrics.push.as_ref().map(|_| Mutex::default()),
         }))
     }
 

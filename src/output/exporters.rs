@@ -1,16 +1,16 @@
 //! Exporters send metrics after each run and when a mount dies or recovers: to a push gateway and to a text file. Each
 //! has a thread of its own, which may block.
 
-use super::LogFn;
 use super::http_client::backoff;
-use super::metrics::{MetricSources, Renderer};
-use super::publish_gate::PublishGate;
-use super::push::{PushCounters, PushExporter, PushSettings};
+use super::metrics::Renderer;
+use super::push::{PushExporter, PushSettings};
 use super::textfile::TextFileExporter;
 use super::worker_thread::{Signals, WorkerThread};
-use super::{SharedState, Sink};
+use super::{LogFn, SharedState};
 use crate::backoff::Backoff;
+use crate::monitor::Time;
 use crate::render::{Priority, Snapshot};
+use platform::MountKey;
 use std::io;
 use std::mem::{Discriminant, discriminant};
 use std::path::PathBuf;
@@ -24,14 +24,6 @@ pub struct MetricsSettings {
     pub push: Option<PushSettings>,
     /// The absolute path of a file for node_exporter.
     pub textfile: Option<PathBuf>,
-}
-
-impl MetricsSettings {
-    /// The sources of metrics that these exporters and the sinks are.
-    pub(super) fn sources<'a>(&self, sinks: impl Iterator<Item = &'a Sink>) -> MetricSources {
-        let push = self.push.as_ref().map(|_| Arc::new(PushCounters::default()));
-        MetricSources { sinks: sinks.cloned().collect(), push, ..MetricSources::default() }
-    }
 }
 
 /// Writes metrics to one place. All methods run in the exporter's thread.
@@ -49,14 +41,12 @@ pub(super) trait Exporter: Send + 'static {
     fn close(&mut self) -> impl Future<Output = Option<String>> {
         std::future::ready(None)
     }
-    /// The log line of a failure, without the hint about the next attempt.
-    fn failure_line(&self, error: &ExportError) -> String;
     /// The log line of the first success after failures.
     fn recovery_line(&self) -> String;
 }
 
-/// Why metrics were not exported. Each kind is logged once, when it begins.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Why metrics were not exported, as a log line without a hint about the next attempt. Each kind is logged once, when
+/// it begins.
 pub(super) enum ExportError {
     Failed(String),
     /// The destination must not be written now.
@@ -64,10 +54,9 @@ pub(super) enum ExportError {
 }
 
 /// The running exporters.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Exporters(Vec<ExporterThread>);
 
-#[derive(Debug)]
 struct ExporterThread {
     name: &'static str,
     signals: Arc<Signals>,
@@ -75,19 +64,6 @@ struct ExporterThread {
 }
 
 impl Exporters {
-    /// Starts a thread for each exporter.
-    ///
-    /// # Errors
-    /// A thread could not be started. Gateways and files that fail are logged and tried again.
-    pub(super) fn start(
-        settings: &MetricsSettings,
-        renderer: &Arc<Renderer>,
-        state: &SharedState,
-        log: &LogFn,
-    ) -> io::Result<Exporters> {
-        Exporters::start_threads(settings, renderer, state, log, false)
-    }
-
     /// Exports one snapshot, for a single run of the daemon. Failures are logged.
     pub(super) fn export_once(
         settings: &MetricsSettings,
@@ -99,15 +75,13 @@ impl Exporters {
         let deadline = Instant::now() + timeout;
         let state = SharedState::new();
         state.publish(Arc::clone(snapshot));
-        match Exporters::start_threads(settings, renderer, &state, log, true) {
+        match Exporters::start(settings, renderer, &state, log, true) {
             Ok(exporters) => {
                 for ExporterThread { name, thread, .. } in &exporters.0 {
                     thread.wait(deadline);
                     if !thread.has_ended() {
-                        log(
-                            Priority::Warning,
-                            &format!("Cannot export metrics ({name}): no response in time"),
-                        );
+                        let text = format!("Cannot export metrics ({name}): no response in time");
+                        log(Priority::Warning, &text);
                     }
                 }
             }
@@ -115,7 +89,8 @@ impl Exporters {
         }
     }
 
-    fn start_threads(
+    /// Starts a thread for each exporter. In a single run each ends after one export.
+    pub(super) fn start(
         settings: &MetricsSettings,
         renderer: &Arc<Renderer>,
         state: &SharedState,
@@ -152,13 +127,24 @@ struct Worker<E> {
     state: SharedState,
     log: LogFn,
     signals: Arc<Signals>,
-    /// Whether the thread ends after one export.
     is_single_run: bool,
-    gate: PublishGate,
+    /// The key of the last snapshot that needs no further export.
+    done: Option<SnapshotKey>,
     backoff: Option<Backoff<Instant>>,
     not_before: Instant,
     /// The kind of the failure that was logged and lasts.
     logged: Option<Discriminant<ExportError>>,
+}
+
+/// What makes a snapshot worth exporting if it changes: the end of the last run, and which mounts are dead.
+type SnapshotKey = (Option<Time>, Vec<MountKey>);
+
+/// None while nothing is known: before the first run is complete, only dead mounts are.
+fn key(snapshot: &Snapshot) -> Option<SnapshotKey> {
+    let status = &snapshot.status;
+    let dead = status.mounts.iter().filter(|mount| mount.health.failure().is_some());
+    let key = (status.last_run.map(|run| run.at), dead.map(|mount| mount.mount.key).collect());
+    (status.last_run.is_some() || status.dead > 0).then_some(key)
 }
 
 impl<E: Exporter> Worker<E> {
@@ -176,7 +162,7 @@ impl<E: Exporter> Worker<E> {
             log: Arc::clone(log),
             signals: Arc::clone(&signals),
             is_single_run,
-            gate: PublishGate::default(),
+            done: None,
             not_before: Instant::now(),
             logged: None,
         };
@@ -206,7 +192,7 @@ impl<E: Exporter> Worker<E> {
     /// Waits for a snapshot that has to be exported; none when the daemon stops.
     async fn next_snapshot(&self) -> Option<Arc<Snapshot>> {
         while !self.signals.is_stopping() {
-            match self.state.latest().filter(|latest| self.is_single_run || self.gate.is_due(latest)) {
+            match self.state.latest().filter(|latest| self.is_single_run || self.is_due(latest)) {
                 None => self.signals.woken(None).await,
                 Some(snapshot) if self.not_before <= Instant::now() => return Some(snapshot),
                 Some(_) => self.signals.woken(Some(self.not_before)).await,
@@ -215,10 +201,15 @@ impl<E: Exporter> Worker<E> {
         None
     }
 
+    fn is_due(&self, snapshot: &Snapshot) -> bool {
+        let key = key(snapshot);
+        key.is_some() && key != self.done
+    }
+
     fn on_exported(&mut self, begun: Instant, snapshot: &Snapshot, result: Result<(), ExportError>) {
         self.not_before = begun + E::MIN_INTERVAL;
         let Err(error) = result else {
-            self.gate.mark_done(snapshot);
+            self.done = key(snapshot);
             if let Some(backoff) = &mut self.backoff {
                 backoff.reset();
             }
@@ -232,17 +223,18 @@ impl<E: Exporter> Worker<E> {
                 let now = Instant::now();
                 self.not_before = now + backoff.next(now);
             }
-            None => self.gate.mark_done(snapshot),
+            None => self.done = key(snapshot),
         }
         let kind = Some(discriminant(&error));
         if std::mem::replace(&mut self.logged, kind) != kind {
+            let (ExportError::Failed(line) | ExportError::Refused(line)) = &error;
             let hint = match (&error, &self.backoff) {
                 (ExportError::Refused(_), _) => "",
                 _ if self.is_single_run => "",
                 (_, Some(_)) => "; trying again",
                 (_, None) => "; trying again after each run",
             };
-            (self.log)(Priority::Warning, &format!("{}{hint}", self.exporter.failure_line(&error)));
+            (self.log)(Priority::Warning, &format!("{line}{hint}"));
         }
     }
 }

@@ -3,21 +3,20 @@
 
 use super::alertmanager::AlertmanagerClient;
 use super::hooks::Hooks;
-use super::push::PushCounters;
 use super::{Sink, lock};
 use crate::render::Snapshot;
-use crate::render::metrics::{self, MetricInputs};
+use crate::render::metrics::{self, MetricInputs, PushStats};
 use platform::ProcessStats;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// A smaller shift of the start time is the clock being slewed, not a restart of the process.
 const MIN_START_SHIFT: Duration = Duration::from_secs(1);
 
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct MetricSources {
     pub(super) sinks: Vec<Sink>,
-    pub(super) push: Option<Arc<PushCounters>>,
+    pub(super) push: Option<Mutex<PushStats>>,
     pub(super) hooks: Option<Hooks>,
     pub(super) alertmanager: Option<AlertmanagerClient>,
 }
@@ -26,7 +25,7 @@ impl MetricSources {
     fn read(&self) -> MetricInputs {
         MetricInputs {
             dropped_messages: self.sinks.iter().map(|sink| (sink.name(), sink.dropped_total())).collect(),
-            push: self.push.as_ref().map(|push| push.stats()),
+            push: self.push.as_ref().map(|push| *lock(push)),
             hooks: self.hooks.as_ref().map(Hooks::counters).unwrap_or_default(),
             alertmanager: self.alertmanager.as_ref().and_then(AlertmanagerClient::counters),
             process: None,
@@ -56,8 +55,8 @@ impl Renderer {
         metrics::render(snapshot, &self.sources.read())
     }
 
-    pub(super) fn push_counters(&self) -> Option<&PushCounters> {
-        self.sources.push.as_deref()
+    pub(super) fn push_counters(&self) -> Option<&Mutex<PushStats>> {
+        self.sources.push.as_ref()
     }
 
     fn with_steady_start(&self, stats: ProcessStats) -> ProcessStats {
@@ -76,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_push_has_all_families_but_those_of_the_process() {
-        let push = Some(Arc::new(PushCounters::default()));
+        let push = Some(Mutex::default());
         let renderer = Renderer::new(MetricSources { push, ..MetricSources::default() });
         let snapshot = samples::snapshot(Status::default());
         let pushed = String::from_utf8(renderer.render_for_push(&snapshot)).unwrap();

@@ -12,7 +12,6 @@ pub mod http;
 pub mod http_client;
 mod metrics;
 mod outputs;
-mod publish_gate;
 pub mod push;
 mod reporter;
 pub mod sink;

@@ -6,16 +6,19 @@
 //! holds one thread, not a growing number.
 
 use super::{Access, Credentials};
+use crate::output::lock;
 use crate::render::escape::escape_os;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Certificate, Client, Method, Response, Url, redirect};
 use std::error::Error as _;
 use std::fs::File;
 use std::io::Read as _;
 use std::net::ToSocketAddrs as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -28,7 +31,7 @@ const MAX_FILE: u64 = 1 << 20;
 /// This much of the body of an error response is shown.
 const MAX_ERROR_BODY: usize = 200;
 
-/// A client of one server. Clones share the HTTP client and the blocking thread.
+/// A client of one server, all of whose URLs have the same scheme. Clones share the HTTP client and the blocking thread.
 #[derive(Clone, Debug)]
 pub(crate) struct CachedClient {
     access: Access,
@@ -37,13 +40,8 @@ pub(crate) struct CachedClient {
     blocking_permit: Arc<Semaphore>,
 }
 
-/// An HTTP client, and what it was made for.
-#[derive(Clone, Debug)]
-struct Cached {
-    client: Client,
-    trusted: Option<Vec<u8>>,
-    is_encrypted: bool,
-}
+/// An HTTP client, and the certificates that it was made for.
+type Cached = (Client, Option<Vec<u8>>);
 
 /// Why a request failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -106,16 +104,14 @@ impl CachedClient {
         timeout: Duration,
     ) -> Result<(), RequestError> {
         let deadline = Instant::now() + timeout;
-        let (client, secret) = timeout_at(deadline, self.prepare(url.scheme() == "https"))
+        let (client, authorization) = timeout_at(deadline, self.prepare(url.scheme() == "https"))
             .await
             .map_err(|_| RequestError::timeout(timeout))??;
         let remaining = deadline.saturating_duration_since(Instant::now());
         let mut request = client.request(method, url).timeout(remaining);
-        request = match secret {
-            Secret::None => request,
-            Secret::User(user, password) => request.basic_auth(user, Some(password)),
-            Secret::Token(token) => request.bearer_auth(token),
-        };
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
         if let Some((content_type, body)) = body {
             request = request.header(CONTENT_TYPE, content_type).body(body);
         }
@@ -132,32 +128,32 @@ impl CachedClient {
         Err(RequestError { text, timed_out: false, retryable })
     }
 
-    /// Reads the files, and makes an HTTP client if the cached one does not fit.
-    async fn prepare(&self, is_encrypted: bool) -> Result<(Client, Secret), RequestError> {
-        let cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let cached = cached.filter(|cached| cached.is_encrypted == is_encrypted);
-        if let Some(cached) = &cached
+    /// Reads the files, and makes an HTTP client if the certificates are others than those of the cached one. Returns
+    /// it with the value of the header `Authorization`.
+    async fn prepare(&self, is_encrypted: bool) -> Result<(Client, Option<String>), RequestError> {
+        let cached = lock(&self.cached).clone();
+        if let Some((client, _)) = &cached
             && self.access == Access::default()
         {
-            return Ok((cached.client.clone(), Secret::None));
+            return Ok((client.clone(), None));
         }
         let permit = Arc::clone(&self.blocking_permit).acquire_owned().await;
         let (access, blocking_permit) = (self.access.clone(), Arc::clone(&self.blocking_permit));
         let prepared = spawn_blocking(move || {
             let _permit = permit;
-            let secret = Secret::read(&access.credentials)?;
+            let authorization = read_authorization(&access.credentials)?;
             let trusted = access.ca_file.as_deref().map(read).transpose()?;
-            if let Some(cached) = cached.filter(|cached| cached.trusted == trusted) {
-                return Ok((cached, secret));
-            }
-            let client = build(&access, trusted.as_deref(), is_encrypted, BlockingResolver(blocking_permit))?;
-            Ok((Cached { client, trusted, is_encrypted }, secret))
+            let client = match cached.filter(|(_, before)| *before == trusted) {
+                Some((client, _)) => client,
+                None => build(&access, trusted.as_deref(), is_encrypted, BlockingResolver(blocking_permit))?,
+            };
+            Ok(((client, trusted), authorization))
         });
         let prepared = prepared.await.unwrap_or_else(|_| Err("the request was cancelled".to_owned()));
-        let (cached, secret) = prepared.map_err(RequestError::local)?;
-        let client = cached.client.clone();
-        *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = Some(cached);
-        Ok((client, secret))
+        let (cached, authorization) = prepared.map_err(RequestError::local)?;
+        let client = cached.0.clone();
+        *lock(&self.cached) = Some(cached);
+        Ok((client, authorization))
     }
 }
 
@@ -232,27 +228,18 @@ fn root_cause(error: &reqwest::Error) -> String {
     cause.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// The contents of a file of credentials.
-enum Secret {
-    None,
-    User(String, String),
-    Token(String),
-}
-
-impl Secret {
-    fn read(credentials: &Credentials) -> Result<Secret, String> {
-        Ok(match credentials {
-            Credentials::None => Secret::None,
-            Credentials::User(path) => {
-                let line = read_line(path)?;
-                let (user, password) = line
-                    .split_once(':')
-                    .ok_or_else(|| format!("{} does not hold USER:PASSWORD", escape_os(path)))?;
-                Secret::User(user.to_owned(), password.to_owned())
+fn read_authorization(credentials: &Credentials) -> Result<Option<String>, String> {
+    Ok(match credentials {
+        Credentials::None => None,
+        Credentials::User(path) => {
+            let line = read_line(path)?;
+            if !line.contains(':') {
+                return Err(format!("{} does not hold USER:PASSWORD", escape_os(path)));
             }
-            Credentials::Token(path) => Secret::Token(read_line(path)?),
-        })
-    }
+            Some(format!("Basic {}", STANDARD.encode(line)))
+        }
+        Credentials::Token(path) => Some(format!("Bearer {}", read_line(path)?)),
+    })
 }
 
 fn read_line(path: &Path) -> Result<String, String> {

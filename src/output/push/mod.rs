@@ -6,11 +6,12 @@ pub use gateway::{Gateway, PushSettings};
 
 use super::exporters::{ExportError, Exporter};
 use super::http_client::CachedClient;
+use super::lock;
 use super::metrics::Renderer;
 use crate::render::Snapshot;
-use crate::render::metrics::{CONTENT_TYPE, PushStats};
+use crate::render::metrics::CONTENT_TYPE;
 use reqwest::{Method, Url};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// The first pause after a failed push: the gateway may be restarting.
@@ -21,20 +22,6 @@ const MAX_RETRY: Duration = Duration::from_secs(60);
 const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
 /// The group is deleted while the daemon stops, which may take a second in all.
 const DELETE_TIMEOUT: Duration = Duration::from_millis(350);
-
-/// The statistics of one gateway, shared by its exporter and the renderer of metrics.
-#[derive(Debug, Default)]
-pub(super) struct PushCounters(Mutex<PushStats>);
-
-impl PushCounters {
-    pub(super) fn stats(&self) -> PushStats {
-        *self.lock()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, PushStats> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 pub(super) struct PushExporter {
     settings: PushSettings,
@@ -54,16 +41,13 @@ impl PushExporter {
         Ok(self.settings.gateway.group(&instance))
     }
 
-    /// Replaces everything in the group.
-    async fn push(&self, snapshot: &Snapshot) -> Result<(), String> {
-        let body = (CONTENT_TYPE, self.renderer.render_for_push(snapshot));
-        let sent = self.client.send(Method::PUT, self.group()?, Some(body), PUSH_TIMEOUT).await;
-        sent.map_err(|error| error.text)
-    }
-
-    async fn delete(&self) -> Result<(), String> {
-        let sent = self.client.send(Method::DELETE, self.group()?, None, DELETE_TIMEOUT).await;
-        sent.map_err(|error| error.text)
+    async fn send(
+        &self,
+        method: Method,
+        body: Option<(&str, Vec<u8>)>,
+        timeout: Duration,
+    ) -> Result<(), String> {
+        self.client.send(method, self.group()?, body, timeout).await.map_err(|error| error.text)
     }
 }
 
@@ -74,28 +58,25 @@ impl Exporter for PushExporter {
     const RETRY_PAUSES: Option<(Duration, Duration)> = Some((FIRST_RETRY, MAX_RETRY));
 
     async fn export(&mut self, snapshot: &Snapshot) -> Result<(), ExportError> {
-        let result = self.push(snapshot).await;
+        let body = (CONTENT_TYPE, self.renderer.render_for_push(snapshot));
+        let result = self.send(Method::PUT, Some(body), PUSH_TIMEOUT).await; // replaces everything in the group
         if let Some(counters) = self.renderer.push_counters() {
-            let mut stats = counters.lock();
+            let mut stats = lock(counters);
             match result {
                 Ok(()) => stats.last_success = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
                 Err(_) => stats.failures += 1,
             }
         }
-        result.map_err(ExportError::Failed)
+        let describe = |error| format!("Cannot push metrics to {}: {error}", self.settings.gateway);
+        result.map_err(|error| ExportError::Failed(describe(error)))
     }
 
     async fn close(&mut self) -> Option<String> {
         if !self.settings.delete_on_exit {
             return None;
         }
-        let error = self.delete().await.err()?;
+        let error = self.send(Method::DELETE, None, DELETE_TIMEOUT).await.err()?;
         Some(format!("Cannot delete what was pushed to {}: {error}", self.settings.gateway))
-    }
-
-    fn failure_line(&self, error: &ExportError) -> String {
-        let (ExportError::Failed(error) | ExportError::Refused(error)) = error;
-        format!("Cannot push metrics to {}: {error}", self.settings.gateway)
     }
 
     fn recovery_line(&self) -> String {

@@ -43,18 +43,12 @@ impl Exporter for TextFileExporter {
 
     /// Blocks: this is the only task of its thread.
     async fn export(&mut self, snapshot: &Snapshot) -> Result<(), ExportError> {
-        match refusal::refusal_by_status(&self.path, &snapshot.status) {
-            Some(reason) => Err(ExportError::Refused(reason)),
-            None => write::replace(&self.path, &self.renderer.render(snapshot)).map_err(ExportError::Failed),
-        }
-    }
-
-    fn failure_line(&self, error: &ExportError) -> String {
         let path = escape_os(&self.path);
-        match error {
-            ExportError::Failed(error) => format!("Cannot write {path}: {error}"),
-            ExportError::Refused(reason) => format!("{path} is not written any more: {reason}"),
+        if let Some(reason) = refusal::refusal_by_status(&self.path, &snapshot.status) {
+            return Err(ExportError::Refused(format!("{path} is not written any more: {reason}")));
         }
+        write::replace(&self.path, &self.renderer.render(snapshot))
+            .map_err(|error| ExportError::Failed(format!("Cannot write {path}: {error}")))
     }
 
     fn recovery_line(&self) -> String {
