@@ -1,5 +1,4 @@
-//! The manual pages `mount_status_monitor(8)` and `mount_status_monitor.toml(5)`, generated from the definition of the
-//! command line, the keys of the configuration file and the metrics.
+//! The manual pages, generated from the definition of the command line, the keys of the files and the metrics.
 
 use super::command;
 use super::help_text::{DAEMON_EXAMPLES, DAEMON_EXIT_STATUS};

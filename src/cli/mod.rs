@@ -1,5 +1,4 @@
-//! The command line: its definition for clap, its errors, and the manual pages. The options of the daemon come from the
-//! table in `config/options.rs`.
+//! The command line and the manual pages. The options of the daemon come from the table in `config/options.rs`.
 
 mod definition;
 mod help_text;
@@ -52,8 +51,7 @@ impl Exit {
     }
 }
 
-/// Parses a command line, starting with the program name, and loads the configuration files. Help, the version, manual
-/// pages and completions are errors, too.
+/// Parses a command line with the program name, and loads the configuration files. Text to print is an error, too.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Exit> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let fail = |problems: Vec<String>| usage_error::exit(&problems, &arguments);
@@ -66,7 +64,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         Some(("status", matches)) => status(matches).map_err(fail),
         Some(("watch", matches)) => watch(matches).map_err(fail),
         Some(("diagnose", matches)) => diagnose(matches).map_err(fail),
-        Some(("man", matches)) => Err(Exit::success(manual_page(matches))),
+        Some(("man", matches)) => {
+            Err(Exit::success(manual::page(match value::<String>(matches, "section") {
+                Some(section) if section == "5" => Page::File,
+                _ => Page::Program,
+            })))
+        }
         Some((_, matches)) => Err(Exit::success(completions(matches))),
     }
 }
@@ -102,7 +105,7 @@ fn check(matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
 }
 
 fn diagnose(matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
-    let config = daemon_source(matches).load_options()?;
+    let config = daemon_config(matches)?;
     Ok(Invocation::Diagnose(DiagnoseConfig {
         mountpoint: value(matches, "mountpoint").unwrap_or_default(),
         json: matches.get_flag("json"),
@@ -112,13 +115,13 @@ fn diagnose(matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
 }
 
 fn watch(matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
-    let config = daemon_source(matches).load_options()?;
+    let config = daemon_config(matches)?;
     Ok(Invocation::Watch(client_config(matches, &config), Arc::new(config)))
 }
 
 /// Mistakes in the default configuration file do not matter here: the daemon may run with an earlier version of it.
 fn status(matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
-    let config = match daemon_source(matches).load_options() {
+    let config = match daemon_config(matches) {
         Err(problems) if matches.contains_id("config") => return Err(problems),
         config => config.unwrap_or_default(),
     };
@@ -129,20 +132,15 @@ fn client_config(matches: &ArgMatches, config: &Config) -> ClientConfig {
     ClientConfig { json: matches.get_flag("json"), socket: socket(matches, config) }
 }
 
-/// The configuration files of the daemon that a command talks to.
-fn daemon_source(matches: &ArgMatches) -> ConfigSource {
-    ConfigSource::new(value(matches, "config"), Vec::new())
+/// The configuration of the daemon that a command talks to.
+fn daemon_config(matches: &ArgMatches) -> Result<Config, Vec<String>> {
+    ConfigSource::new(value(matches, "config"), Vec::new()).load_options()
 }
 
 /// The socket of the daemon: that of the command line or that of its configuration.
 fn socket(matches: &ArgMatches, config: &Config) -> PathBuf {
     let configured = || config.http.socket.path().map_or_else(|| DEFAULT_SOCKET.into(), PathBuf::from);
     value(matches, "socket").unwrap_or_else(configured)
-}
-
-fn manual_page(matches: &ArgMatches) -> String {
-    let section: Option<String> = value(matches, "section");
-    manual::page(if section.as_deref() == Some("5") { Page::File } else { Page::Program })
 }
 
 fn completions(matches: &ArgMatches) -> String {

@@ -29,8 +29,7 @@ fn width(terminal: impl AsFd) -> usize {
     }
 }
 
-/// The progress of a check on standard error, if that is a terminal: one line, redrawn in place and erased when this is
-/// dropped.
+/// The progress of a check: one line, redrawn in place and erased when this is dropped.
 pub(super) struct Progress<W: Write> {
     terminal: W,
     shown: Option<String>,

@@ -14,8 +14,7 @@ use std::path::Path;
 const TABLES: [&str; 3] = ["rule", "hook", "alertmanager"];
 
 impl ConfigBuilder {
-    /// Reads the main file, which may be missing unless it is `required`, and the drop-ins beside it. All mistakes are
-    /// reported.
+    /// Reads the main file, which may be missing unless it is `required`, and the drop-ins beside it.
     pub(super) fn read_files(&mut self, path: &Path, required: bool) {
         let (mut rules, mut hooks) = (RuleReader::default(), HookReader::default());
         for (path, text) in files::read_all(path, required, &mut self.problems) {

@@ -46,8 +46,7 @@ fn metadata(path: &Path) -> Option<Metadata> {
     Some((file.dev(), file.ino(), file.size(), times))
 }
 
-/// Path and text of every file that exists, in the order in which they apply. The main file may be missing unless it
-/// is `required`.
+/// Path and text of every file, in the order in which they apply. Only the main file may be missing, unless `required`.
 pub(super) fn read_all(path: &Path, required: bool, problems: &mut Vec<String>) -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
     for (path, required) in candidates(path, required, problems) {

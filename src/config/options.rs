@@ -1,5 +1,4 @@
-//! The options of the daemon: one table for the command line, the configuration file, the manual pages and
-//! `--check-config`.
+//! The options of the daemon: one table for the command line, the files, the manual pages and `--check-config`.
 
 use super::builder::ConfigBuilder;
 use super::filter::DEFAULT_FS_TYPES_EXCLUDE;

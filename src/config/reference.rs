@@ -1,5 +1,4 @@
-//! The keys of `[[rule]]`, `[[hook]]` and `[alertmanager]`: the manual page is made from this, and other keys are
-//! errors.
+//! The keys of `[[rule]]`, `[[hook]]` and `[alertmanager]`, for the manual page and for finding unknown keys.
 
 #[derive(Clone, Copy, Debug)]
 pub struct Key {

@@ -1,5 +1,4 @@
-//! When to renew a result whose cost grows with the number of mounts: soon after a change, but so rarely that it takes
-//! only a small share of a core.
+//! When to renew a result whose cost grows with the number of mounts, so that it takes a small share of a core.
 
 use crate::monitor::Time;
 use std::time::Duration;

@@ -148,8 +148,7 @@ impl<'a> Daemon<'a> {
         Arc::clone(&self.waker)
     }
 
-    /// Makes it a service: SIGHUP reloads the configuration instead of ending it, and the service manager is
-    /// notified.
+    /// SIGHUP reloads the configuration instead of ending the loop, and the service manager is notified.
     pub fn with_service(mut self, reloader: ConfigReloader, manager: Option<ServiceManager>) -> Daemon<'a> {
         self.reloader = Some(reloader);
         self.service_manager = ServiceNotifier::new(manager);

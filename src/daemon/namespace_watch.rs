@@ -6,8 +6,7 @@ use platform::MountNamespace;
 use std::io;
 use std::time::Duration;
 
-/// A namespace that is kept by a bind mount is searched in our own mount table when that changes, but not more often
-/// than this.
+/// How often a namespace kept by a bind mount is searched in our own mount table, which may change all the time.
 const MIN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) struct NamespaceWatch {
@@ -40,8 +39,7 @@ impl NamespaceWatch {
         }
     }
 
-    /// Returns the namespace if it has ended. The caller must drop it and all that was made of it: they keep its
-    /// mounts.
+    /// Returns the namespace if it has ended. All that was made of it must be dropped, too: it keeps its mounts.
     pub(super) fn check(&mut self, now: Time) -> Option<MountNamespace> {
         self.check_at.take_if(|at| *at <= now)?;
         self.checked_at = Some(now);

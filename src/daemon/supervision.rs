@@ -5,6 +5,7 @@
 use super::cost_throttle::CostThrottle;
 use crate::monitor::Time;
 use platform::service::ServiceManager;
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ const SIGNS_PER_WATCHDOG: u32 = 2;
 pub(super) struct ServiceNotifier {
     manager: Option<ServiceManager>,
     watchdog_due: Option<Time>,
-    /// States that the manager does not know yet, by [`State`]. A newer message of one replaces it.
-    pending: [Option<String>; 3],
+    /// States that the manager does not know yet. A newer message of one replaces it.
+    pending: BTreeMap<State, String>,
     status: String,
     status_throttle: CostThrottle,
     send_not_before: Time,
@@ -28,7 +29,7 @@ pub(super) struct ServiceNotifier {
 }
 
 /// In the order in which they are sent.
-#[derive(Clone, Copy)]
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum State {
     Reloading,
     Ready,
@@ -42,7 +43,7 @@ impl ServiceNotifier {
         ServiceNotifier {
             manager,
             watchdog_due,
-            pending: Default::default(),
+            pending: BTreeMap::new(),
             status: String::new(),
             status_throttle: CostThrottle::new(MIN_STATUS_INTERVAL, STATUS_COST_FACTOR),
             send_not_before: Time::default(),
@@ -52,25 +53,21 @@ impl ServiceNotifier {
 
     /// At the start, and when a reload is over, whether the configuration was applied or refused.
     pub(super) fn ready(&mut self) {
-        self.set(State::Ready, "READY=1".to_owned());
+        self.pending.insert(State::Ready, "READY=1".to_owned());
         self.status_throttle.mark_changed();
     }
 
     /// The manager recognises its own request by the time.
     pub(super) fn reloading(&mut self, monotonic_usec: u64) {
-        self.set(State::Reloading, format!("RELOADING=1\nMONOTONIC_USEC={monotonic_usec}"));
+        let message = format!("RELOADING=1\nMONOTONIC_USEC={monotonic_usec}");
+        self.pending.insert(State::Reloading, message);
     }
 
     /// Sent once, at once: the daemon does not wait for it.
     pub(super) fn stopping(&mut self) {
-        self.pending = Default::default();
-        self.set(State::Stopping, "STOPPING=1\nSTATUS=Stopping".to_owned());
+        self.pending = [(State::Stopping, "STOPPING=1\nSTATUS=Stopping".to_owned())].into();
         self.status_throttle = CostThrottle::new(MIN_STATUS_INTERVAL, STATUS_COST_FACTOR);
         self.send_not_before = Time::default();
-    }
-
-    fn set(&mut self, state: State, message: String) {
-        self.pending[state as usize] = Some(message);
     }
 
     pub(super) fn mark_changed(&mut self) {
@@ -79,7 +76,7 @@ impl ServiceNotifier {
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
         self.manager.as_ref()?;
-        let state = self.pending.iter().any(Option::is_some).then_some(self.send_not_before);
+        let state = (!self.pending.is_empty()).then_some(self.send_not_before);
         let status = self.status_throttle.next_deadline().map(|at| at.max(self.send_not_before));
         [state, status, self.watchdog_due].into_iter().flatten().min()
     }
@@ -114,11 +111,9 @@ impl ServiceNotifier {
         if now < self.send_not_before {
             return Ok(());
         }
-        for pending in &mut self.pending {
-            if let Some(message) = pending {
-                manager.send(message)?;
-                *pending = None;
-            }
+        while let Some(pending) = self.pending.first_entry() {
+            manager.send(pending.get())?;
+            pending.remove();
         }
         if self.status_throttle.is_due(now) {
             let (status, cost) = status();

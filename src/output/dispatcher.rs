@@ -158,18 +158,15 @@ impl Dispatcher {
         if let Some(snapshot) = self.state.latest() {
             self.alertmanager.update(&snapshot, &self.config);
         }
-        if let Err(error) = self.hooks.reconfigure(&self.config.hooks) {
-            self.notice(Priority::Error, &format!("Cannot start a thread for hooks: {error}"));
-        }
+        self.report_failed_start("hooks", self.hooks.reconfigure(&self.config.hooks));
         if before.metrics != self.config.metrics {
             self.replace_exporters();
         }
         // A requested reload may follow the release of an address that was in use.
         let retry = requested && self.server.as_ref().is_some_and(Server::bind_failed);
-        if (before.http != self.config.http || retry)
-            && let Err(error) = self.start_server()
-        {
-            self.notice(Priority::Error, &format!("Cannot start a thread for HTTP: {error}"));
+        if before.http != self.config.http || retry {
+            let started = self.start_server();
+            self.report_failed_start("HTTP", started);
         }
         for key in options_for_next_start(&before, &self.config) {
             self.notice(Priority::Warning, &format!("{key} takes effect at the next start"));
@@ -214,8 +211,13 @@ impl Dispatcher {
         let before = std::mem::take(&mut self.exporters);
         before.stop(Duration::ZERO); // it ends by itself
         self.replaced_exporters.push(before);
-        if let Err(error) = self.start_exporters() {
-            self.notice(Priority::Error, &format!("Cannot start a thread for metrics: {error}"));
+        let started = self.start_exporters();
+        self.report_failed_start("metrics", started);
+    }
+
+    fn report_failed_start(&self, what: &str, started: io::Result<()>) {
+        if let Err(error) = started {
+            self.notice(Priority::Error, &format!("Cannot start a thread for {what}: {error}"));
         }
     }
 

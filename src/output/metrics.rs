@@ -1,5 +1,4 @@
-//! Metrics for HTTP, the push gateway and the text file: collects the statistics of the outputs and renders them with a
-//! snapshot.
+//! Metrics for HTTP, the push gateway and the text file: a snapshot and the statistics of the outputs.
 
 use super::alertmanager::AlertmanagerClient;
 use super::hooks::Hooks;

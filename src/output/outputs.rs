@@ -71,8 +71,7 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Starts every output of this configuration; `reporter` is one of them. `table` serves warnings about rules. An
-    /// output that cannot be reached is logged and tried again.
+    /// Starts every output. One that cannot be reached is logged and tried again.
     pub fn start(config: Arc<Config>, reporter: Reporter, table: &MountTable) -> anyhow::Result<Outputs> {
         let mut dispatcher = Dispatcher::new(config, reporter)?;
         dispatcher.start(table)?;
@@ -111,8 +110,7 @@ impl Outputs {
         &self.state
     }
 
-    /// Stops every output but the reporter, after the reports that wait. Returns within `STOP_TIMEOUT`; what hangs is
-    /// left behind.
+    /// Stops every output but the reporter, after the reports that wait. What hangs is left behind.
     pub fn stop(self) {
         self.queue.update(|queue| queue.is_stopping = true);
         let _ = self.ended.recv_timeout(STOP_TIMEOUT); // nothing is sent: the other end is dropped, or time is up
@@ -146,8 +144,7 @@ struct Queue {
 }
 
 impl OutputQueue {
-    /// Waits for the next item, a snapshot only after everything that was reported before it. Ends with
-    /// [`Item::Stop`].
+    /// Waits for the next item, a snapshot only after everything that was reported before it.
     pub(super) fn next(&self) -> Item {
         let waited = self.changed.wait_while(lock(&self.queue), |queue| queue.is_empty());
         waited.unwrap_or_else(PoisonError::into_inner).take_next()

@@ -101,8 +101,7 @@ impl Reporter {
         self.send(Message { time, priority, text, event: Some(event.clone()) })
     }
 
-    /// Logs a line about the daemon itself. Names in it are escaped already; what else would break the line is
-    /// escaped here.
+    /// Logs a line about the daemon itself. Names in it are escaped already.
     pub fn notice(&self, time: SystemTime, priority: Priority, text: &str) {
         self.send(Message { time, priority, text: escape::one_line(text).into_owned(), event: None });
     }
@@ -112,8 +111,7 @@ impl Reporter {
         Arc::new(move |priority, text: &str| reporter.notice(SystemTime::now(), priority, text))
     }
 
-    /// Lets the sinks write what they hold, for at most `limit` in all. True if everything was written; a sink that
-    /// hangs is left behind.
+    /// Lets the sinks write what they hold, for at most `limit` in all. True if everything was written.
     pub fn close(&self, limit: Duration) -> bool {
         let end = Instant::now() + limit;
         for (sink, _) in &self.sinks {

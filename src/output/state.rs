@@ -53,8 +53,7 @@ impl SharedState {
         subscribers.push(Box::new(move || weak.upgrade().map(|subscriber| notify(&subscriber)).is_some()));
     }
 
-    /// Turns of the event loop so far. [`SharedState::wake_loop`] makes an idle loop turn; if the number does not
-    /// grow then, the loop is stuck.
+    /// Turns of the event loop so far. If the number does not grow after [`SharedState::wake_loop`], it is stuck.
     pub fn turns(&self) -> u64 {
         self.0.turns.load(Ordering::Acquire)
     }
@@ -65,8 +64,7 @@ impl SharedState {
         }
     }
 
-    /// Requests fresh evidence about the dead mounts at these mount points. It comes with a later snapshot, if at
-    /// all.
+    /// Requests fresh evidence about these dead mounts, which may come with a later snapshot.
     pub fn request_evidence(&self, mountpoints: impl IntoIterator<Item = PathBuf>) {
         let mut requests = lock(&self.0.evidence_requests);
         for path in mountpoints {
