@@ -3,7 +3,7 @@
 #![cfg(target_os = "linux")] // the pages in contrib name its paths
 #![forbid(unsafe_code)]
 
-use mount_status_monitor::cli::manual::{Page, page};
+use mount_status_monitor::cli::manual;
 use mount_status_monitor::cli::{Invocation, command, parse};
 use mount_status_monitor::config::reference::{ALERTMANAGER, HOOK, Key, RULE};
 use mount_status_monitor::config::{Config, Origin, options};
@@ -81,23 +81,20 @@ fn uncommented_sample_is_valid_and_has_every_key() {
 /// `MSM_REWRITE=1 cargo test --test manual` updates the pages.
 #[test]
 fn pages_in_contrib_are_up_to_date() {
-    for (which, path) in [
-        (Page::Program, "contrib/man/mount_status_monitor.8"),
-        (Page::File, "contrib/man/mount_status_monitor.toml.5"),
+    for (page, path) in [
+        (manual::program(), "contrib/man/mount_status_monitor.8"),
+        (manual::file(), "contrib/man/mount_status_monitor.toml.5"),
     ] {
         if std::env::var_os("MSM_REWRITE").is_some() {
-            std::fs::write(in_repository(path), page(which)).expect("a page can be written");
+            std::fs::write(in_repository(path), &page).expect("a page can be written");
         }
-        assert!(
-            contents(path) == page(which),
-            "{path} is out of date: MSM_REWRITE=1 cargo test --test manual"
-        );
+        assert!(contents(path) == page, "{path} is out of date: MSM_REWRITE=1 cargo test --test manual");
     }
 }
 
 #[test]
 fn pages_name_all_options_commands_keys_and_metrics() {
-    let (program, file) = (plain(&page(Page::Program)), plain(&page(Page::File)));
+    let (program, file) = (plain(&manual::program()), plain(&manual::file()));
     for option in command().get_arguments() {
         let long = option.get_long().expect("every option has a long name");
         assert!(program.contains(&format!("--{long}")), "--{long} is not in the manual");
@@ -115,7 +112,7 @@ fn pages_name_all_options_commands_keys_and_metrics() {
     {
         let heading =
             if section.contains(' ') { format!(".SH \"{section}\"") } else { format!(".SH {section}") };
-        assert!(page(Page::Program).contains(&heading), "{section}");
+        assert!(manual::program().contains(&heading), "{section}");
     }
     for option in options() {
         assert!(
@@ -140,7 +137,7 @@ fn plain(roff: &str) -> String {
 
 #[test]
 fn pages_format_without_warnings() {
-    for which in [Page::Program, Page::File] {
+    for page in [manual::program(), manual::file()] {
         let groff = Command::new("groff")
             .args(["-ww", "-Wbreak", "-man", "-Tutf8", "-P", "-c"])
             .stdin(Stdio::piped())
@@ -150,10 +147,10 @@ fn pages_format_without_warnings() {
         let Ok(mut groff) = groff else {
             return skip("pages_format_without_warnings", "groff is not installed");
         };
-        groff.stdin.take().expect("piped").write_all(page(which).as_bytes()).expect("groff reads");
+        groff.stdin.take().expect("piped").write_all(page.as_bytes()).expect("groff reads");
         let output = groff.wait_with_output().expect("groff ends");
-        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{which:?}");
-        assert!(output.stdout.len() > 2000, "{which:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        assert!(output.stdout.len() > 2000);
     }
 }
 

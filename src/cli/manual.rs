@@ -13,23 +13,8 @@ use crate::render::metrics::FAMILIES;
 use clap::Command;
 use roff::{Inline, Roff, bold, italic, roman};
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Page {
-    /// `mount_status_monitor(8)`
-    Program,
-    /// `mount_status_monitor.toml(5)`
-    File,
-}
-
-pub fn page(page: Page) -> String {
-    let roff = match page {
-        Page::Program => program(),
-        Page::File => file(),
-    };
-    roff.replace('…', "...") // some formatters expect ASCII
-}
-
-fn program() -> String {
+/// The roff of `mount_status_monitor(8)`.
+pub fn program() -> String {
     let mut definition = command();
     definition.build(); // adds --help and --version
     let mut roff = start(PROCESS_NAME, "8", "watch every mount and report which are dead");
@@ -74,10 +59,11 @@ fn program() -> String {
     section(&mut roff, "EXAMPLES", DAEMON_EXAMPLES);
     let see_also = "mount_status_monitor.toml(5), mount(8), umount(8), nfs(5), fstab(5), systemd.service(5)";
     section(&mut roff, "SEE ALSO", see_also);
-    roff.to_roff()
+    ascii(&roff)
 }
 
-fn file() -> String {
+/// The roff of `mount_status_monitor.toml(5)`.
+pub fn file() -> String {
     let mut roff = start("mount_status_monitor.toml", "5", "configuration of mount_status_monitor");
     let synopsis = "  /etc/mount_status_monitor/config.toml\n  /etc/mount_status_monitor/conf.d/*.toml";
     section(&mut roff, "SYNOPSIS", synopsis);
@@ -105,7 +91,12 @@ fn file() -> String {
     }
     section(&mut roff, "EXAMPLE", FILE_EXAMPLE);
     section(&mut roff, "SEE ALSO", "mount_status_monitor(8), fstab(5)");
-    roff.to_roff()
+    ascii(&roff)
+}
+
+/// Some formatters expect ASCII.
+fn ascii(roff: &Roff) -> String {
+    roff.to_roff().replace('…', "...")
 }
 
 fn start(name: &str, number: &str, about: &str) -> Roff {

@@ -16,7 +16,6 @@ use crate::output::http::DEFAULT_SOCKET;
 use crate::render::PROCESS_NAME;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
-use manual::Page;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,10 +64,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         Some(("watch", matches)) => watch(matches).map_err(fail),
         Some(("diagnose", matches)) => diagnose(matches).map_err(fail),
         Some(("man", matches)) => {
-            Err(Exit::success(manual::page(match value::<String>(matches, "section") {
-                Some(section) if section == "5" => Page::File,
-                _ => Page::Program,
-            })))
+            let is_program = matches.get_one::<String>("section").is_some_and(|section| section == "8");
+            Err(Exit::success(if is_program { manual::program() } else { manual::file() }))
         }
         Some((_, matches)) => Err(Exit::success(completions(matches))),
     }

@@ -104,7 +104,6 @@ fn watch(
     manager: Option<ServiceManager>,
     reporter: &Reporter,
 ) -> anyhow::Result<RunResult> {
-    let load = Box::new(move || source.load());
     let seed = machine_seed::seed(&mount_namespace::table(None)?);
     let table = mount_namespace::table(namespace.as_ref())?;
     let options = Options { seed, ..Options::new(&config, namespace) };
@@ -113,7 +112,7 @@ fn watch(
         let daemon = Daemon::new(options, EventHandler::Outputs(&outputs))?;
         let log = reporter.log_fn();
         let warn = move |text: String| log(Priority::Warning, &text);
-        let reloader = ConfigReloader::start(&config, load, daemon.waker(), warn)
+        let reloader = ConfigReloader::start(&config, source, daemon.waker(), warn)
             .context("cannot start a thread for configuration")?;
         daemon.with_service(reloader, manager).run(RunMode::Watch)
     };

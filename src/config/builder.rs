@@ -174,15 +174,10 @@ mod tests {
 
     #[test]
     fn conflicts_are_reported_where_the_option_is_set() {
-        let (delete, once) =
-            (("push_delete_on_exit", OptionValue::Flag(true)), ("once_only", OptionValue::Flag(true)));
         let gateway = ("prometheus_push_gateway", OptionValue::from("h"), in_file(1));
-        let with = |delete_origin: Origin, once_origin: Origin| {
-            build(&[
-                gateway.clone(),
-                (delete.0, delete.1.clone(), delete_origin),
-                (once.0, once.1.clone(), once_origin),
-            ])
+        let flag = |key, origin| (key, OptionValue::Flag(true), origin);
+        let with = |delete, once| {
+            build(&[gateway.clone(), flag("push_delete_on_exit", delete), flag("once_only", once)])
         };
         let push = with(in_file(2), Origin::CommandLine).unwrap().metrics.push.unwrap();
         assert!(!push.delete_on_exit, "a single run with the file of the daemon deletes nothing");

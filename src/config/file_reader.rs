@@ -1,13 +1,11 @@
 //! Reads options, `[[rule]]`, `[[hook]]` and `[alertmanager]` from the configuration files.
 
-use super::Config;
 use super::builder::ConfigBuilder;
-use super::files;
 use super::hooks::HookReader;
 use super::location::Origin;
 use super::options::options;
-use super::rule_reader::RuleReader;
 use super::toml_table::{TomlDocument, TomlTable, option_value};
+use super::{Config, Rule, files, rule_reader};
 use crate::output::alertmanager::ALERTMANAGER;
 use std::path::Path;
 
@@ -16,7 +14,7 @@ const TABLES: [&str; 3] = ["rule", "hook", "alertmanager"];
 impl ConfigBuilder {
     /// Reads the main file, which may be missing unless it is `required`, and the drop-ins beside it.
     pub(super) fn read_files(&mut self, path: &Path, required: bool) {
-        let (mut rules, mut hooks) = (RuleReader::default(), HookReader::default());
+        let (mut rules, mut hooks) = (Vec::new(), HookReader::default());
         for (path, text) in files::read_all(path, required, &mut self.problems) {
             let document = TomlDocument::new(&path, &text);
             if let Some(table) = document.parse() {
@@ -25,7 +23,7 @@ impl ConfigBuilder {
             self.problems.extend(document.into_problems());
             self.config.files.push(path);
         }
-        self.config.rules = rules.into_rules();
+        self.config.rules = rules.into();
         match hooks.into_settings() {
             Ok((hooks, alertmanager)) => {
                 (self.config.hooks, self.config.alertmanager) = (hooks, alertmanager);
@@ -35,14 +33,14 @@ impl ConfigBuilder {
         self.check_hooks_of_rules();
     }
 
-    fn read_document(&mut self, mut table: TomlTable<'_>, rules: &mut RuleReader, hooks: &mut HookReader) {
+    fn read_document(&mut self, mut table: TomlTable<'_>, rules: &mut Vec<Rule>, hooks: &mut HookReader) {
         for option in options() {
             if let Some(location) = table.location_of(option.key) {
                 let origin = Origin::File(location);
                 table.take(option.key, |value| self.set(option, &option_value(value)?, origin));
             }
         }
-        rules.read(&mut table);
+        rule_reader::read(&mut table, rules);
         hooks.read(&mut table);
         let known: Vec<&str> = options().map(|option| option.key).chain(TABLES).collect();
         table.report_unknown_keys(&known);

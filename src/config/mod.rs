@@ -33,7 +33,7 @@ pub(crate) use options::OPTION_GROUPS;
 pub use options::{ConfigOption, OptionValue, options};
 pub use paths::{not_a_mount_point, resolve, select};
 pub(crate) use platform::DEFAULT_CONFIG;
-pub use reloader::{ConfigReloader, LoadFn, ReloadResult};
+pub use reloader::{ConfigReloader, ReloadResult};
 pub use rules::{Rule, Rules};
 pub use source::ConfigSource;
 

@@ -1,7 +1,7 @@
 //! Reads the configuration again on request and when its files change. This happens on a thread of its own: the files
 //! may lie on storage that hangs, and then only the reload hangs.
 
-use super::{Config, FileFingerprint, files};
+use super::{Config, ConfigSource, FileFingerprint, files};
 use mio::{Events, Interest, Poll, Token, Waker};
 use platform::FileWatch;
 use std::io;
@@ -19,9 +19,6 @@ const DEBOUNCE_INTERVAL: Duration = Duration::from_millis(200);
 const MAX_DEBOUNCE: Duration = Duration::from_secs(2);
 /// Results that wait for the event loop. The thread waits when it is full: a later read includes all changes.
 const MAX_PENDING_RESULTS: usize = 1;
-
-/// Reads the configuration. The error has one line for each mistake.
-pub type LoadFn = Box<dyn Fn() -> Result<Config, Vec<String>> + Send>;
 
 #[derive(Debug)]
 pub struct ReloadResult {
@@ -44,7 +41,7 @@ impl ConfigReloader {
     /// watched, `warn` is called and they are read only on request.
     pub fn start(
         config: &Config,
-        load: LoadFn,
+        source: ConfigSource,
         loop_waker: Arc<Waker>,
         warn: impl Fn(String) + Send + 'static,
     ) -> io::Result<ConfigReloader> {
@@ -55,7 +52,7 @@ impl ConfigReloader {
         let mut worker = Worker {
             poll,
             watch: None,
-            load,
+            source,
             file: config.file.clone(),
             fstab: config.fstab.clone(),
             fingerprints: config.fingerprints.clone(),
@@ -96,7 +93,7 @@ impl Drop for ConfigReloader {
 struct Worker {
     poll: Poll,
     watch: Option<FileWatch>,
-    load: LoadFn,
+    source: ConfigSource,
     file: PathBuf,
     fstab: Option<PathBuf>,
     fingerprints: Vec<FileFingerprint>,
@@ -157,7 +154,7 @@ impl Worker {
             return None;
         }
         self.fingerprints = fingerprints;
-        let mut result = (self.load)();
+        let mut result = self.source.load();
         if let Ok(config) = &result
             && config.fstab != self.fstab
         {
@@ -168,7 +165,7 @@ impl Worker {
             if fingerprints != self.fingerprints {
                 // The new fstab changed after it was read and before it was watched.
                 self.fingerprints = fingerprints;
-                result = (self.load)();
+                result = self.source.load();
             }
         }
         Some(result.map(Arc::new))
@@ -200,27 +197,19 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::builder::ConfigBuilder;
-
-    fn config(file: PathBuf) -> Config {
-        let fingerprints = files::fingerprints(&file);
-        let config = ConfigBuilder::new(file, "/".into()).build().unwrap();
-        Config { fingerprints, ..config }
-    }
 
     #[test]
     fn change_before_the_watch_starts_is_reloaded() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config.toml");
         std::fs::write(&file, "timeout = 1").unwrap();
-        let before = config(file.clone());
+        let source = ConfigSource::new(Some(file.clone()), Vec::new());
+        let before = source.load().unwrap();
         std::fs::write(&file, "timeout = 20").unwrap();
         let mut poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), REQUESTS).unwrap());
-        let load = Box::new(move || Ok(config(file.clone())));
-        let reloader = ConfigReloader::start(&before, load, waker, |_| {}).unwrap();
-        let mut events = Events::with_capacity(1);
-        poll.poll(&mut events, Some(Duration::from_secs(30))).unwrap();
+        let reloader = ConfigReloader::start(&before, source, waker, |_| {}).unwrap();
+        poll.poll(&mut Events::with_capacity(1), Some(Duration::from_secs(30))).unwrap();
         assert!(reloader.next_result().is_some_and(|reload| !reload.requested));
     }
 }

@@ -2,43 +2,36 @@
 
 use super::globs::{Globs, MAX_GLOBS};
 use super::reference;
-use super::rules::{Rule, Rules};
+use super::rules::Rule;
 use super::toml_table::{TomlTable, flag, text, texts, time};
 use toml::de::DeValue;
 
 /// Rules in all files. Each new mount is compared with all of them, also when thousands of mounts appear at once.
 const MAX_RULES: usize = 1000;
 
-#[derive(Default)]
-pub(super) struct RuleReader {
-    rules: Vec<Rule>,
-    globs: usize,
+/// Reads every `[[rule]]` of a document. `rules` are those of earlier ones.
+pub(super) fn read(document: &mut TomlTable<'_>, rules: &mut Vec<Rule>) {
+    let mut globs: usize = rules.iter().map(glob_count).sum();
+    for mut table in document.take_tables("rule") {
+        if rules.len() == MAX_RULES {
+            return table.report(format!("more than {MAX_RULES} rules"));
+        }
+        let mut rule = rule(&mut table);
+        table.report_unknown_keys(&reference::names(reference::RULE));
+        if !table.has_mistakes() {
+            check(&rule, &table); // otherwise the mistake may be in what seems to be absent
+        }
+        globs += glob_count(&rule);
+        if globs > MAX_GLOBS {
+            return table.report(format!("more than {MAX_GLOBS} globs in all rules"));
+        }
+        rule.source = table.into_source();
+        rules.push(rule);
+    }
 }
 
-impl RuleReader {
-    pub(super) fn read(&mut self, document: &mut TomlTable<'_>) {
-        for mut table in document.take_tables("rule") {
-            if self.rules.len() == MAX_RULES {
-                return table.report(format!("more than {MAX_RULES} rules"));
-            }
-            let mut rule = rule(&mut table);
-            table.report_unknown_keys(&reference::names(reference::RULE));
-            if !table.has_mistakes() {
-                check(&rule, &table); // otherwise the mistake may be in what seems to be absent
-            }
-            let globs = [&rule.mountpoint, &rule.fstype, &rule.device];
-            self.globs += globs.into_iter().flatten().map(Globs::count).sum::<usize>();
-            if self.globs > MAX_GLOBS {
-                return table.report(format!("more than {MAX_GLOBS} globs in all rules"));
-            }
-            rule.source = table.into_source();
-            self.rules.push(rule);
-        }
-    }
-
-    pub(super) fn into_rules(self) -> Rules {
-        self.rules.into()
-    }
+fn glob_count(rule: &Rule) -> usize {
+    [&rule.mountpoint, &rule.fstype, &rule.device].into_iter().flatten().map(Globs::count).sum()
 }
 
 fn rule(table: &mut TomlTable<'_>) -> Rule {
