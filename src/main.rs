@@ -19,7 +19,7 @@ fn main() -> ExitCode {
 }
 
 fn run_command() -> ExitCode {
-    match cli::parse(std::env::args_os()) {
+    let result = match cli::parse(std::env::args_os()) {
         // The service manager's variables are removed here, while there is no other thread.
         Ok(Invocation::Daemon(config, source)) => {
             commands::daemon(config, source, ServiceManager::from_env())
@@ -29,6 +29,7 @@ fn run_command() -> ExitCode {
         Ok(Invocation::Status(config)) => commands::status(&config),
         Ok(Invocation::Diagnose(config)) => commands::diagnose(&config),
         Ok(Invocation::Watch(client, config)) => commands::watch(&client, config),
-        Err(exit) => commands::exit(&exit),
-    }
+        Err(exit) => return commands::exit(&exit),
+    };
+    result.map_or_else(|error| commands::fail(&error), ExitCode::from)
 }

@@ -10,21 +10,19 @@ use crate::render::{PROCESS_NAME, Priority, json, nagios, table};
 use platform::{MountKey, MountNamespace};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-pub fn check(config: CheckConfig) -> ExitCode {
+pub fn check(config: CheckConfig) -> anyhow::Result<u8> {
     let output = config.output;
     match query_daemon(&config).unwrap_or_else(|| probe(config)) {
-        Ok(status) => ExitCode::from(status),
         Err(error) if output == CheckOutput::Nagios => {
             if let Err(error) = print(&format!("{}\n", nagios::unknown(&format!("{error:#}")))) {
                 let _ = fail(&error);
             }
-            ExitCode::from(nagios::State::Unknown.exit_status())
+            Ok(nagios::State::Unknown.exit_status())
         }
-        Err(error) => fail(&error),
+        result => result,
     }
 }
 

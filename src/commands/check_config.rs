@@ -1,6 +1,6 @@
 //! `--check-config`: shows the effective configuration, or explains it for one mount point.
 
-use super::{fail, mount_namespace, print};
+use super::{mount_namespace, print};
 use crate::config::{Config, EffectiveOption, Rule, to_toml};
 use crate::monitor::{Expected, ProbeSettings};
 use crate::render::escape::escape_os;
@@ -8,29 +8,24 @@ use crate::render::{HumanDuration, PROCESS_NAME};
 use platform::{Mount, MountTable};
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::ExitCode;
 
 /// Longer options do not move the column of the origins.
 const MAX_OPTION_WIDTH: usize = 60;
 
 /// Prints the configuration and warnings about it. Mistakes were reported when it was loaded.
-pub fn check_config(config: &Config, mountpoint: Option<&Path>) -> ExitCode {
-    run(config, mountpoint).map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
-}
-
-fn run(config: &Config, mountpoint: Option<&Path>) -> anyhow::Result<()> {
+pub fn check_config(config: &Config, mountpoint: Option<&Path>) -> anyhow::Result<u8> {
     let namespace = mount_namespace::open(config.mount_namespace.as_deref())?;
     let table = mount_namespace::table(namespace.as_ref())?;
     for warning in config.warnings().iter().chain(&config.rules.warnings(&table, config.settings)) {
         eprintln!("{PROCESS_NAME}: {warning}");
     }
     let mut text = String::new();
-    let written = match mountpoint {
-        None => write_overview(&mut text, config, &table),
-        Some(path) => write_explanation(&mut text, config, &table, &mount_namespace::resolve(config, path)),
-    };
-    written?;
-    print(&text)
+    match mountpoint {
+        None => write_overview(&mut text, config, &table)?,
+        Some(path) => write_explanation(&mut text, config, &table, &mount_namespace::resolve(config, path))?,
+    }
+    print(&text)?;
+    Ok(0)
 }
 
 fn write_overview(text: &mut String, config: &Config, table: &MountTable) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! The daemon, or a single run of it: starts and stops everything around the event loop.
 
-use super::{fail, machine_seed, mount_namespace, print};
+use super::{machine_seed, mount_namespace, print};
 use crate::cli::USAGE_ERROR;
 use crate::config::{Config, ConfigReloader, ConfigSource};
 use crate::daemon::{Daemon, EventHandler, Options, RunMode, RunResult};
@@ -10,7 +10,6 @@ use anyhow::Context as _;
 use platform::MountNamespace;
 use platform::service::ServiceManager;
 use std::io;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,13 +21,8 @@ pub fn daemon(
     config: Arc<Config>,
     source: ConfigSource,
     manager: io::Result<Option<ServiceManager>>,
-) -> ExitCode {
-    let reporter = match Reporter::start(&config.report) {
-        Ok(reporter) => reporter,
-        Err(error) => {
-            return fail(&anyhow::Error::new(error).context("cannot start a thread for messages"));
-        }
-    };
+) -> anyhow::Result<u8> {
+    let reporter = Reporter::start(&config.report).context("cannot start a thread for messages")?;
     let log = reporter.log_fn();
     let once_only = config.once_only;
     let manager = manager.unwrap_or_else(|error| {
@@ -41,15 +35,13 @@ pub fn daemon(
         log(Priority::Info, "Stopped");
     }
     reporter.close(LOG_CLOSE_TIMEOUT);
-    match result {
-        Ok(ended) if ended.namespace_ended => ExitCode::from(NAMESPACE_ENDED),
-        Ok(ended) if once_only => match ended.exit_status() {
-            0 if ended.interrupted => ExitCode::from(USAGE_ERROR),
-            status => ExitCode::from(status),
-        },
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
-    }
+    let ended = result?;
+    Ok(match ended.exit_status() {
+        _ if ended.namespace_ended => NAMESPACE_ENDED,
+        _ if !once_only => 0,
+        0 if ended.interrupted => USAGE_ERROR,
+        status => status,
+    })
 }
 
 fn run(

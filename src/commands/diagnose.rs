@@ -1,6 +1,6 @@
 //! `diagnose`: everything about one mount, from the running daemon, which has seen more, or by probing it here.
 
-use super::{client, fail, mount_namespace, print};
+use super::{client, mount_namespace, print};
 use crate::config::{DiagnoseConfig, not_a_mount_point};
 use crate::daemon::{Daemon, EventHandler, Options, RunMode};
 use crate::output::Report;
@@ -10,7 +10,6 @@ use anyhow::Context as _;
 use platform::MountKey;
 use std::collections::HashSet;
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -21,13 +20,12 @@ const EVIDENCE_TIMEOUT: Duration = Duration::from_secs(6);
 const EVIDENCE_MAX_AGE: Duration = Duration::from_secs(5);
 const QUERY_INTERVAL: Duration = Duration::from_millis(150);
 
-pub fn diagnose(config: &DiagnoseConfig) -> ExitCode {
+pub fn diagnose(config: &DiagnoseConfig) -> anyhow::Result<u8> {
     let path = mount_namespace::resolve(&config.config, &config.mountpoint);
-    let result = match query_daemon(config, &path) {
+    match query_daemon(config, &path) {
         Some(response) => response.print(config.json),
         None => diagnose_directly(config, &path),
-    };
-    result.map_or_else(|error| fail(&error), ExitCode::from)
+    }
 }
 
 /// `None` if there is no daemon or it does not watch this mount.

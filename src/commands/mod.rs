@@ -1,4 +1,4 @@
-//! One file per command, and what they share: printing and exit statuses.
+//! One file per command, and what they share: printing and exit statuses. Each returns its exit status.
 
 mod check;
 mod check_config;
@@ -27,14 +27,13 @@ use std::process::ExitCode;
 /// Prints the result of the command line itself: help, the version, a manual page or errors.
 pub fn exit(exit: &Exit) -> ExitCode {
     let _ = io::stderr().write_all(exit.stderr.as_bytes()); // fails if standard error is closed
-    match print(&exit.stdout) {
-        Err(error) if exit.status == 0 => fail(&error),
-        Err(error) => {
-            let _ = fail(&error);
-            ExitCode::from(exit.status)
+    if let Err(error) = print(&exit.stdout) {
+        let status = fail(&error);
+        if exit.status == 0 {
+            return status;
         }
-        Ok(()) => ExitCode::from(exit.status),
     }
+    ExitCode::from(exit.status)
 }
 
 pub fn fail(error: &anyhow::Error) -> ExitCode {

@@ -11,7 +11,6 @@ use crate::render::{Message, PROCESS_NAME, Priority, json, messages, timestamp};
 use anyhow::Context as _;
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -19,13 +18,13 @@ use std::time::{Duration, SystemTime};
 const RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 
-pub fn watch(client: &ClientConfig, config: Arc<Config>) -> ExitCode {
-    let result = match EventStream::open(&client.socket, None) {
+pub fn watch(client: &ClientConfig, config: Arc<Config>) -> anyhow::Result<u8> {
+    match EventStream::open(&client.socket, None) {
         Ok(events) => follow(client, events),
         Err(error) if client::is_absent(&error) => watch_standalone(client.json, config),
-        Err(error) => Err(client::describe(&client.socket, error)),
-    };
-    result.map_or_else(|error| fail(&error), |()| ExitCode::SUCCESS)
+        Err(error) => return Err(client::describe(&client.socket, error)),
+    }?;
+    Ok(0)
 }
 
 /// Prints events until the reader of standard output goes away; reconnects to a daemon that is restarted.

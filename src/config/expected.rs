@@ -4,10 +4,8 @@ use super::files::{self, unreadable};
 use super::globs::Globs;
 use super::{Rules, fstab};
 use crate::monitor::Expected;
-use crate::render::escape::escape_os;
 use platform::Mount;
 use std::collections::HashSet;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +13,8 @@ use std::sync::Arc;
 pub(super) fn expected_mounts(rules: &Rules, fstab: Option<&Path>) -> Result<Vec<Arc<Expected>>, String> {
     let mut all = from_rules(rules);
     if let Some(path) = fstab {
-        all.extend(from_fstab(path).map_err(|error| unreadable(path, &error))?);
+        let text = files::read_bytes(path).map_err(|error| unreadable(path, &error))?;
+        all.extend(fstab::expected(path, &text));
     }
     let mut seen: HashSet<PathBuf> = HashSet::new();
     all.retain(|expected| seen.insert(expected.mountpoint.clone()));
@@ -35,15 +34,4 @@ fn from_rules(rules: &Rules) -> Vec<Expected> {
         }
     }
     all
-}
-
-fn from_fstab(path: &Path) -> io::Result<Vec<Expected>> {
-    let text = files::read_bytes(path)?;
-    let expected = |entry: fstab::Entry| {
-        let description = format!("{} from {}", escape_os(&entry.fstype), escape_os(&entry.device));
-        let origin = format!("{}:{}", escape_os(path), entry.line);
-        // Any mount matches: the mount table has other names for types and devices (`auto`, `UUID=`).
-        Expected::new(entry.mountpoint, description, origin, |_| true)
-    };
-    Ok(fstab::required_entries(&text).into_iter().map(expected).collect())
 }

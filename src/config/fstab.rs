@@ -1,30 +1,22 @@
 //! Reads the expected mounts of `/etc/fstab`; see fstab(5).
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use crate::monitor::Expected;
+use crate::render::escape::escape_os;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 
 pub(super) const FSTAB: &str = "/etc/fstab";
 
 const OPTIONAL: &[&str] = &["noauto", "nofail", "x-systemd.automount", "comment=systemd.automount"];
 
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Entry {
-    pub(super) line: usize,
-    pub(super) mountpoint: PathBuf,
-    /// As in the file, for example `auto`.
-    pub(super) fstype: OsString,
-    /// As in the file: a path, `UUID=…` or `host:/export`.
-    pub(super) device: OsString,
-}
-
-/// The entries whose mounts must exist. Invalid lines are skipped, as mount(8) does.
-pub(super) fn required_entries(text: &[u8]) -> Vec<Entry> {
+/// The mounts that must exist. Invalid lines are skipped, as mount(8) does.
+pub(super) fn expected(path: &Path, text: &[u8]) -> Vec<Expected> {
     let lines = text.split(|&byte| byte == b'\n').zip(1..);
-    lines.filter_map(|(text, line)| entry(text, line)).collect()
+    lines.filter_map(|(text, line)| entry(text, format!("{}:{line}", escape_os(path)))).collect()
 }
 
-fn entry(text: &[u8], line: usize) -> Option<Entry> {
+fn entry(text: &[u8], origin: String) -> Option<Expected> {
     let mut fields = text.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
     let (device, mountpoint, fstype) = (fields.next()?, fields.next()?, fields.next()?);
     let options = fields.next().unwrap_or(b"defaults");
@@ -40,12 +32,10 @@ fn entry(text: &[u8], line: usize) -> Option<Entry> {
     while mountpoint.len() > 1 && mountpoint.ends_with(b"/") {
         mountpoint.pop();
     }
-    Some(Entry {
-        line,
-        mountpoint: OsString::from_vec(mountpoint).into(),
-        fstype: OsString::from_vec(fstype.to_vec()),
-        device: OsString::from_vec(unescape(device)),
-    })
+    let device = OsString::from_vec(unescape(device));
+    let description = format!("{} from {}", escape_os(OsStr::from_bytes(fstype)), escape_os(&device));
+    // Any mount matches: the mount table has other names for types and devices (`auto`, `UUID=`).
+    Some(Expected::new(OsString::from_vec(mountpoint).into(), description, origin, |_| true))
 }
 
 /// Decodes octal escapes such as `\040`.
@@ -87,19 +77,20 @@ mod tests {
             /dev/sdc1 relative ext4 defaults 0 0\n\
             odd /mnt/odd\\9 nofailing nofailure 0 0\n\
             last /last ext4 defaults 0 0";
+        let all = expected(Path::new("/f"), text);
         let found: Vec<_> =
-            required_entries(text).iter().map(|entry| (entry.line, entry.mountpoint.clone())).collect();
+            all.iter().map(|it| (it.origin.as_str(), it.mountpoint.to_str().unwrap())).collect();
         let wanted = [
-            (2, "/"),
-            (3, "/data"),
-            (4, "/srv/nas"),
-            (11, "/mnt/with space\ttab"),
-            (12, "/tmp"),
-            (16, "/mnt/odd\\9"),
-            (17, "/last"),
+            ("/f:2", "/"),
+            ("/f:3", "/data"),
+            ("/f:4", "/srv/nas"),
+            ("/f:11", "/mnt/with space\ttab"),
+            ("/f:12", "/tmp"),
+            ("/f:16", "/mnt/odd\\9"),
+            ("/f:17", "/last"),
         ];
-        assert_eq!(found, wanted.map(|(line, path)| (line, PathBuf::from(path))));
-        assert_eq!(required_entries(text)[3].device, "LABEL=with space");
-        assert_eq!(required_entries(b"\xff\xfe /mnt/\xff ext4 defaults 0 0").len(), 1);
+        assert_eq!(found, wanted);
+        assert_eq!(all[3].what, "ext4 from LABEL=with space");
+        assert_eq!(expected(Path::new("/f"), b"\xff\xfe /mnt/\xff ext4 defaults 0 0").len(), 1);
     }
 }

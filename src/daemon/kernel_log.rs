@@ -5,7 +5,6 @@ use mio::{Registry, Token};
 use platform::MountTable;
 use platform::collect::KernelLog;
 use platform::evidence::ServerStatusHint;
-use std::io;
 use std::time::Duration;
 
 /// After a flood of messages the log is not read for this long: what it says then is not about servers.
@@ -33,15 +32,10 @@ impl KernelLogWatch {
         if !table.iter().any(|mount| server_name(mount).is_some()) {
             (self.log, self.flooded_until) = (None, None);
         } else if self.log.is_none() {
-            self.log = self.open().ok();
+            let opened = KernelLog::open().ok();
+            self.log = opened.filter(|log| log.register(&self.registry, self.token).is_ok());
             self.is_unreadable = self.log.is_none();
         }
-    }
-
-    fn open(&self) -> io::Result<KernelLog> {
-        let log = KernelLog::open()?;
-        log.register(&self.registry, self.token)?;
-        Ok(log)
     }
 
     pub(super) fn read(&mut self, now: Time) -> Vec<Input> {

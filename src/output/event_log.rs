@@ -12,12 +12,6 @@ const MAX_EVENTS: usize = 4096;
 const MAX_BYTES: usize = 4 << 20;
 
 /// Numbers begin with 1 and have no gaps.
-#[derive(Clone, Debug)]
-pub struct SequencedEvent {
-    pub number: u64,
-    pub message: Arc<Message>,
-}
-
 #[derive(Debug, Default)]
 pub struct EventLog(Mutex<Ring>);
 
@@ -47,16 +41,14 @@ impl EventLog {
     }
 
     /// Up to `limit` events after number `after`, oldest first, and how many were dropped before them.
-    pub fn after(&self, after: u64, limit: usize) -> (Vec<SequencedEvent>, u64) {
+    pub fn after(&self, after: u64, limit: usize) -> (Vec<(u64, Arc<Message>)>, u64) {
         let ring = lock(&self.0);
         let first = ring.last + 1 - ring.events.len() as u64;
         let next = after.saturating_add(1);
         let missed = first.saturating_sub(next).min(ring.last);
         let skip = usize::try_from(next.saturating_sub(first)).unwrap_or(usize::MAX);
         let numbered = (first..).zip(&ring.events).skip(skip).take(limit);
-        let events =
-            numbered.map(|(number, message)| SequencedEvent { number, message: Arc::clone(message) });
-        (events.collect(), missed)
+        (numbered.map(|(number, message)| (number, Arc::clone(message))).collect(), missed)
     }
 }
 
@@ -73,7 +65,7 @@ mod tests {
 
     fn numbers(log: &EventLog, after: u64) -> (Vec<u64>, u64) {
         let (found, missed) = log.after(after, usize::MAX);
-        (found.iter().map(|event| event.number).collect(), missed)
+        (found.iter().map(|(number, _)| *number).collect(), missed)
     }
 
     #[test]
@@ -87,7 +79,7 @@ mod tests {
         assert_eq!(numbers(&log, 2), (vec![3], 0));
         assert_eq!(numbers(&log, 3), (vec![], 0));
         assert_eq!(numbers(&log, 99), (vec![], 0));
-        assert_eq!(log.after(0, 1).0[0].message.text, "a");
+        assert_eq!(log.after(0, 1).0[0].1.text, "a");
     }
 
     #[test]

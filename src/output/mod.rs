@@ -24,7 +24,7 @@ mod worker_thread;
 
 pub use ::syslog::Facility;
 pub use dispatcher::Dispatcher;
-pub use event_log::{EventLog, SequencedEvent};
+pub use event_log::EventLog;
 pub use outputs::{Outputs, Report};
 pub use reporter::{LogFn, ReportSettings, Reporter};
 pub use sink::Sink;

@@ -9,6 +9,7 @@ use crate::render::{Priority, Snapshot, event_cost};
 use anyhow::Context as _;
 use platform::MountTable;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -79,8 +80,11 @@ impl Outputs {
         let (end, ended) = mpsc::channel();
         let source = Arc::clone(&queue);
         let run = move || {
-            let _guard = ExitOnPanic;
-            dispatcher.run(&source);
+            let ended = catch_unwind(AssertUnwindSafe(|| dispatcher.run(&source)));
+            if ended.is_err() {
+                // A daemon without outputs is useless: it ends as if the event loop panicked, and is restarted.
+                std::process::exit(101);
+            }
             drop(end);
         };
         thread::Builder::new()
@@ -114,17 +118,6 @@ impl Outputs {
     pub fn stop(self) {
         self.queue.update(|queue| queue.is_stopping = true);
         let _ = self.ended.recv_timeout(STOP_TIMEOUT); // nothing is sent: the other end is dropped, or time is up
-    }
-}
-
-/// A daemon without outputs is useless: it ends as it would if the event loop panicked, and is restarted.
-struct ExitOnPanic;
-
-impl Drop for ExitOnPanic {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            std::process::exit(101);
-        }
     }
 }
 

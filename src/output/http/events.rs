@@ -116,9 +116,9 @@ impl EventStream {
             let number = self.last + missed;
             text += &format!("event: missed\nid: {number}\ndata: {{\"missed\":{missed}}}\n\n");
         }
-        for event in events {
-            text += &format!("id: {}\ndata: {}\n\n", event.number, json::event(&event.message));
-            self.last = event.number;
+        for (number, message) in events {
+            text += &format!("id: {number}\ndata: {}\n\n", json::event(&message));
+            self.last = number;
         }
         if let Some(sent) = self.serial
             && let Some(latest) = self.state.latest().filter(|latest| latest.serial > sent)

@@ -73,8 +73,8 @@ fn page(context: &RouteContext, filter: &str) -> Response {
     let Some(snapshot) = context.state.latest() else { return no_data() };
     let (events, _) = context.state.events().after(0, usize::MAX);
     // The script requests what comes after the last of these events.
-    let last_event = events.last().map_or(0, |event| event.number);
-    let events: Vec<_> = events.into_iter().map(|event| event.message).collect();
+    let last_event = events.last().map_or(0, |(number, _)| *number);
+    let events: Vec<_> = events.into_iter().map(|(_, message)| message).collect();
     let page = StatusPage { snapshot: &snapshot, events: &events, last_event, host: &HOST, filter };
     response::body(page.html(), "text/html; charset=utf-8")
 }
