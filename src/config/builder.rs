@@ -5,8 +5,8 @@ use super::location::Origin;
 use super::options::{ConfigOption, OptionValue, options};
 use super::{Config, EffectiveOption};
 use crate::output::http::SocketChoice;
-use crate::output::http_client::Access;
-use crate::output::push::{Gateway, PushSettings};
+use crate::output::http_client::{Access, Address};
+use crate::output::push::PushSettings;
 use crate::render::escape::{escape_os, one_line};
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ pub(super) struct ConfigBuilder {
     pub(super) config: Config,
     /// Relative paths start here.
     pub(super) directory: PathBuf,
-    pub(super) push_gateway: Option<Gateway>,
+    pub(super) push_gateway: Option<Address>,
     pub(super) push_delete_on_exit: bool,
     pub(super) push_access: Access,
     /// One line for each mistake.

@@ -7,6 +7,7 @@ use super::resolve;
 use super::values::{FACILITY_HELP, duration, facility, listen_address, name_regex, socket_choice};
 use crate::output::http::DEFAULT_SOCKET;
 use crate::output::http_client::Credentials;
+use crate::output::push::parse_gateway;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -235,7 +236,7 @@ const HTTP: &[ConfigOption] = &[
 ];
 
 const METRICS: &[ConfigOption] = &[
-    value("prometheus_push_gateway", "URL", |it, value| value.store_some(&mut it.push_gateway, str::parse))
+    value("prometheus_push_gateway", "URL", |it, value| value.store_some(&mut it.push_gateway, parse_gateway))
         .help(
             "Push metrics to this gateway (host:port or a URL) after each run and when a mount fails or recovers; with \
              --once-only before the exit",

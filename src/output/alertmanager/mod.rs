@@ -218,7 +218,7 @@ impl Worker {
                 }
                 Err(error) => {
                     lock(&self.shared.state).stats.failed += 1;
-                    if !self.backoff.is_failing() {
+                    if self.backoff.retry_at().is_none() {
                         let why = error.text;
                         let text =
                             format!("Cannot send alerts to Alertmanager {server}: {why}; trying again");

@@ -1,12 +1,8 @@
 //! Hooks: a command or a request for each event of some kinds.
 //!
-//! A command gets the event as one JSON object on its standard input (the object of JSON lines, with `host` and
-//! `severity`), and its most used fields as variables: `MSM_EVENT`, `MSM_TIME`, `MSM_PRIORITY`, `MSM_SEVERITY`,
-//! `MSM_HOST`, `MSM_MESSAGE`, `MSM_MOUNTPOINT`, `MSM_DEVICE`, `MSM_FSTYPE`, `MSM_STATE`, `MSM_REASON`, `MSM_ERRNO`,
-//! `MSM_BEHIND`, `MSM_WAS` and `MSM_LASTED_SECONDS`. All are always set and may be empty. `MSM_MOUNTPOINT` and
-//! `MSM_DEVICE` are the bytes of the kernel, the rest is escaped as in messages. There are also `PATH` and
-//! `LANG=C.UTF-8`, and no other variables. The command runs in `/`, in a session of its own, without a shell, as the
-//! user of the daemon. When it exits, processes that it has started may go on, but their output is not read.
+//! A command gets the event as one JSON object on its standard input and its most used fields as variables. It runs
+//! in `/`, in a session of its own, without a shell, as the user of the daemon. When it exits, processes that it has
+//! started may go on, but their output is not read.
 //!
 //! [`Hooks::offer`] only puts the event into queues. One thread starts commands without waiting for them; what may
 //! block (files of secrets, lookups of names) runs in other threads, one per hook. So a hook that hangs, fails or
@@ -27,10 +23,10 @@ pub use settings::{EVENTS, Hook, HookAction, MAX_HOOKS};
 
 use super::worker_thread::{Signals, WorkerThread};
 use super::{LogFn, lock};
+use crate::render::Message;
 use crate::render::metrics::HookStats;
-use crate::render::{Message, Priority};
 use payload::Payload;
-use runners::{HookRunners, Job, LogLine};
+use runners::{HookRunners, Job};
 use shutdown::Shutdown;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -51,10 +47,8 @@ struct Shared {
     shutdown: Shutdown,
     /// Notified when everything may be done.
     idle: Condvar,
-    log: LogFn,
 }
 
-#[derive(Default)]
 struct State {
     runners: HookRunners,
     /// None before there were hooks, and after the stop.
@@ -68,12 +62,11 @@ impl Hooks {
     /// The thread or its event queue could not be created.
     pub fn start(hooks: &[Hook], log: LogFn) -> io::Result<Hooks> {
         let handle = Hooks(Arc::new(Shared {
-            state: Mutex::default(),
+            state: Mutex::new(State { runners: HookRunners::new(log), thread: None }),
             signals: Signals::default(),
             child_exited: Notify::new(),
             shutdown: Shutdown::default(),
             idle: Condvar::new(),
-            log,
         }));
         handle.reconfigure(hooks)?;
         Ok(handle)
@@ -86,9 +79,8 @@ impl Hooks {
         let payload = Payload { message: Arc::clone(message), severity };
         let mut state = lock(&self.0.state);
         if !self.0.shutdown.has_begun() {
-            let lines = state.runners.offer(event.name(), &payload, selected, Instant::now());
+            state.runners.offer(event.name(), &payload, selected, Instant::now());
             drop(state);
-            self.0.log_all(lines);
             self.0.signals.wake();
         }
     }
@@ -102,12 +94,8 @@ impl Hooks {
         if state.thread.is_none() && !hooks.is_empty() {
             state.thread = Some(Shared::start(&self.0)?);
         }
-        let dropped = state.runners.reconfigure(hooks);
+        state.runners.reconfigure(hooks);
         drop(state);
-        if dropped > 0 {
-            let text = format!("{dropped} events were dropped with the hooks that were removed");
-            (self.0.log)(Priority::Notice, &text);
-        }
         self.0.signals.wake();
         Ok(())
     }
@@ -175,11 +163,10 @@ impl Shared {
     fn run_due(self: &Arc<Shared>) -> Option<Option<Instant>> {
         let mut state = lock(&self.state);
         let jobs: Vec<Job> = std::iter::from_fn(|| state.runners.next_job()).collect();
-        let lines = state.runners.take_due_lines(Instant::now());
+        state.runners.log_due(Instant::now());
         let next_summary = state.runners.next_summary();
         let is_over = self.shutdown.has_begun() && state.runners.running() == 0;
         drop(state);
-        self.log_all(lines);
         for job in jobs {
             tokio::spawn(Arc::clone(self).execute(job));
         }
@@ -197,25 +184,17 @@ impl Shared {
                 post::run(url, &job.client, payload, timeout, &self.shutdown).await
             }
         };
-        let line = lock(&self.state).runners.finish(&job, result, Instant::now());
-        self.log_all(line);
+        lock(&self.state).runners.finish(&job, result, Instant::now());
         self.reap(); // it may have exited before it was in the list
         self.signals.wake();
     }
 
     /// Called when a child has exited.
     fn reap(&self) {
-        let lines = lock(&self.state).runners.reap_unkilled();
+        let has_reaped = lock(&self.state).runners.reap_unkilled();
         self.child_exited.notify_waiters();
-        if !lines.is_empty() {
-            self.log_all(lines);
+        if has_reaped {
             self.signals.wake();
-        }
-    }
-
-    fn log_all(&self, lines: impl IntoIterator<Item = LogLine>) {
-        for (priority, text) in lines {
-            (self.log)(priority, &text);
         }
     }
 }

@@ -28,7 +28,8 @@ impl Payload {
         json::host_event(&self.message, &host_name(), self.severity)
     }
 
-    /// The variables of a command. All are always set, so that a script may be strict about unset ones.
+    /// The variables of a command; there are no others. All are always set, so that a script may be strict about unset
+    /// ones.
     pub(super) fn environment(&self) -> Vec<(&'static str, OsString)> {
         let record = EventRecord::new(&self.message);
         let text = |field: &str| -> OsString {

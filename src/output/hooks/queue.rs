@@ -13,15 +13,13 @@ const MAX_WAITING_BYTES: usize = 1 << 20;
 /// in half a minute, and a hook that hangs holds few processes.
 pub const MAX_RUNNING: usize = 4;
 
-/// The mount point that a run is about; runs of the same one do not overlap. Events without a mount share one scope.
-pub(super) type MountScope = Option<PathBuf>;
-
 /// The queue of one hook.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: VecDeque<Payload>,
     bytes: usize,
-    running: Vec<MountScope>,
+    /// The mount points that runs are about; those of the same one do not overlap, nor do those without one.
+    running: Vec<Option<PathBuf>>,
 }
 
 impl Queue {
@@ -37,20 +35,24 @@ impl Queue {
     }
 
     /// The next event that may run while this many commands could not be killed. It runs until [`Queue::finish`].
-    pub(super) fn next(&mut self, unkilled: usize) -> Option<(MountScope, Payload)> {
+    pub(super) fn next(&mut self, unkilled: usize) -> Option<Payload> {
         if self.running.len() + unkilled >= MAX_RUNNING {
             return None;
         }
-        let is_free = |payload: &Payload| !self.running.contains(&scope(payload));
+        let is_free = |payload: &Payload| self.run_of(payload).is_none();
         let payload = self.waiting.remove(self.waiting.iter().position(is_free)?)?;
         self.bytes -= payload.message.cost();
-        let scope = scope(&payload);
-        self.running.push(scope.clone());
-        Some((scope, payload))
+        self.running.push(payload.mountpoint().map(Path::to_path_buf));
+        Some(payload)
     }
 
-    pub(super) fn finish(&mut self, scope: &MountScope) {
-        if let Some(index) = self.running.iter().position(|running| running == scope) {
+    /// The index of a run that is about the same mount point.
+    fn run_of(&self, payload: &Payload) -> Option<usize> {
+        self.running.iter().position(|running| running.as_deref() == payload.mountpoint())
+    }
+
+    pub(super) fn finish(&mut self, payload: &Payload) {
+        if let Some(index) = self.run_of(payload) {
             self.running.swap_remove(index);
         }
     }
@@ -64,10 +66,6 @@ impl Queue {
         self.bytes = 0;
         std::mem::take(&mut self.waiting).len()
     }
-}
-
-fn scope(payload: &Payload) -> MountScope {
-    payload.mountpoint().map(Path::to_path_buf)
 }
 
 #[cfg(test)]
@@ -91,17 +89,17 @@ mod tests {
         for (path, text) in [("/a", "1"), ("/a", "2"), ("/b", "3"), ("/a", "4")] {
             assert!(queue.push(payload(path, text)));
         }
-        let next = |queue: &mut Queue| queue.next(0).map(|(_, payload)| payload.message.text.clone());
+        let next = |queue: &mut Queue| queue.next(0).map(|payload| payload.message.text.clone());
         assert_eq!(next(&mut queue).as_deref(), Some("1"));
         assert_eq!(next(&mut queue).as_deref(), Some("3"), "another mount does not wait");
         assert_eq!(next(&mut queue), None);
-        queue.finish(&Some("/b".into()));
+        queue.finish(&payload("/b", ""));
         assert_eq!(next(&mut queue), None);
-        queue.finish(&Some("/a".into()));
+        queue.finish(&payload("/a", ""));
         assert_eq!(next(&mut queue).as_deref(), Some("2"));
-        queue.finish(&Some("/a".into()));
+        queue.finish(&payload("/a", ""));
         assert_eq!(next(&mut queue).as_deref(), Some("4"));
-        queue.finish(&Some("/a".into()));
+        queue.finish(&payload("/a", ""));
         assert_eq!((queue.waiting(), queue.running.len(), queue.bytes), (0, 0, 0));
     }
 

@@ -1,10 +1,11 @@
-//! The configured hooks, each with its queue, its counters and its log limits. Pure but for the reaping of commands.
+//! The configured hooks, each with its queue, its counters and its log limits. Never blocks.
 
 use super::log_limiter::LogLimiter;
 use super::outcome::{HookOutcome, HookResult};
 use super::payload::Payload;
-use super::queue::{MAX_RUNNING, MountScope, Queue};
+use super::queue::{MAX_RUNNING, Queue};
 use super::settings::Hook;
+use crate::output::LogFn;
 use crate::output::http_client::CachedClient;
 use crate::render::Priority;
 use crate::render::metrics::HookStats;
@@ -15,10 +16,6 @@ use std::time::Instant;
 /// Commands of all hooks, removed ones included, that could not be killed: a process each.
 const MAX_UNKILLED: usize = 64;
 
-/// A line to log.
-pub(super) type LogLine = (Priority, String);
-
-/// One hook.
 struct HookRunner {
     /// Stays the same while the hook keeps its name.
     id: u64,
@@ -37,7 +34,6 @@ pub(super) struct Job {
     runner: u64,
     pub(super) hook: Arc<Hook>,
     pub(super) client: CachedClient,
-    scope: MountScope,
     pub(super) payload: Payload,
 }
 
@@ -48,8 +44,8 @@ struct Unkilled {
     command: RunningCommand,
 }
 
-#[derive(Default)]
 pub(super) struct HookRunners {
+    log: LogFn,
     runners: Vec<HookRunner>,
     unkilled: Vec<Unkilled>,
     /// Runs in progress, those of removed hooks included.
@@ -58,38 +54,44 @@ pub(super) struct HookRunners {
 }
 
 impl HookRunners {
-    /// A hook that keeps its name keeps its queue and its counters. Returns the number of events dropped with removed
-    /// hooks.
-    pub(super) fn reconfigure(&mut self, hooks: &[Hook]) -> usize {
+    pub(super) fn new(log: LogFn) -> HookRunners {
+        HookRunners { log, runners: Vec::new(), unkilled: Vec::new(), running: 0, last_id: 0 }
+    }
+
+    /// A hook that keeps its name keeps its queue and its counters.
+    pub(super) fn reconfigure(&mut self, hooks: &[Hook]) {
         let mut before = std::mem::take(&mut self.runners);
         for hook in hooks {
             let index = before.iter().position(|runner| runner.hook.name == hook.name);
-            let runner = match index.map(|index| before.swap_remove(index)) {
-                Some(runner) if *runner.hook == *hook => runner,
-                Some(runner) => {
-                    let client = CachedClient::new(hook.action.access());
-                    HookRunner { hook: Arc::new(hook.clone()), client, ..runner }
-                }
+            let mut runner = match index {
+                Some(index) => before.swap_remove(index),
                 None => {
                     self.last_id += 1;
                     HookRunner::new(self.last_id, hook)
                 }
             };
+            if *runner.hook != *hook {
+                runner.client = CachedClient::new(hook.action.access());
+                runner.hook = Arc::new(hook.clone());
+            }
             self.runners.push(runner);
         }
-        before.iter_mut().map(|runner| runner.queue.clear()).sum()
+        let dropped: usize = before.iter_mut().map(|runner| runner.queue.clear()).sum();
+        if dropped > 0 {
+            let text = format!("{dropped} events were dropped with the hooks that were removed");
+            (self.log)(Priority::Notice, &text);
+        }
     }
 
     /// Puts an event into the queues of the hooks that have selected it. `selected` are the names that a rule has
-    /// selected; none for all. Returns the lines to log.
+    /// selected; none for all.
     pub(super) fn offer(
         &mut self,
         event: &str,
         payload: &Payload,
         selected: Option<&[String]>,
         now: Instant,
-    ) -> Vec<LogLine> {
-        let mut lines = Vec::new();
+    ) {
         for runner in &mut self.runners {
             let is_selected = selected.is_none_or(|names| names.contains(&runner.hook.name));
             if is_selected && runner.hook.events.contains(&event) && !runner.queue.push(payload.clone()) {
@@ -97,11 +99,10 @@ impl HookRunners {
                 if runner.drops.admit(now) {
                     let name = &runner.hook.name;
                     let text = format!("Hook {name}: an event was dropped, too many are waiting");
-                    lines.push((Priority::Warning, text));
+                    (self.log)(Priority::Warning, &text);
                 }
             }
         }
-        lines
     }
 
     /// The next run that may start.
@@ -110,19 +111,20 @@ impl HookRunners {
             return None;
         }
         self.runners.iter_mut().find_map(|runner| {
-            let (scope, payload) = runner.queue.next(runner.unkilled)?;
+            let payload = runner.queue.next(runner.unkilled)?;
             self.running += 1;
             let (hook, client) = (Arc::clone(&runner.hook), runner.client.clone());
-            Some(Job { runner: runner.id, hook, client, scope, payload })
+            Some(Job { runner: runner.id, hook, client, payload })
         })
     }
 
-    /// Records the result of a run. Returns the line to log.
-    pub(super) fn finish(&mut self, job: &Job, result: HookResult, now: Instant) -> Option<LogLine> {
+    /// Records and logs the result of a run.
+    pub(super) fn finish(&mut self, job: &Job, result: HookResult, now: Instant) {
         self.running -= 1;
         let HookResult { outcome, text, unkilled } = result;
-        let is_logged = self.runner(job.runner).is_none_or(|runner| {
-            runner.queue.finish(&job.scope);
+        let runner = self.runners.iter_mut().find(|runner| runner.id == job.runner);
+        let is_logged = runner.is_none_or(|runner| {
+            runner.queue.finish(&job.payload);
             runner.count(outcome, 1);
             runner.unkilled += usize::from(unkilled.is_some());
             outcome == HookOutcome::Ok || runner.failures.admit(now)
@@ -131,20 +133,18 @@ impl HookRunners {
             self.unkilled.push(Unkilled { runner: job.runner, hook: Arc::clone(&job.hook), command });
         }
         let (name, subject) = (&job.hook.name, job.payload.subject());
-        let line = match outcome {
-            HookOutcome::Ok => (Priority::Debug, format!("Hook {name} is done for {subject}")),
-            _ => {
-                let label = HookOutcome::LABELS[outcome as usize];
-                (Priority::Warning, format!("Hook {name} failed for {subject} ({label}): {text}"))
-            }
-        };
-        is_logged.then_some(line)
+        if outcome == HookOutcome::Ok {
+            (self.log)(Priority::Debug, &format!("Hook {name} is done for {subject}"));
+        } else if is_logged {
+            let label = HookOutcome::LABELS[outcome as usize];
+            (self.log)(Priority::Warning, &format!("Hook {name} failed for {subject} ({label}): {text}"));
+        }
     }
 
-    /// Looks for commands that could not be killed and have exited by now. Returns the lines to log.
-    pub(super) fn reap_unkilled(&mut self) -> Vec<LogLine> {
-        let mut lines = Vec::new();
-        let HookRunners { runners, unkilled, .. } = self;
+    /// Looks for commands that could not be killed and have exited by now. Returns whether there were any.
+    pub(super) fn reap_unkilled(&mut self) -> bool {
+        let HookRunners { runners, unkilled, log, .. } = self;
+        let before = unkilled.len();
         unkilled.retain_mut(|unkilled| {
             let has_exited = unkilled.command.try_reap().is_some();
             if has_exited {
@@ -153,16 +153,15 @@ impl HookRunners {
                 }
                 let (pid, name) = (unkilled.command.pid(), &unkilled.hook.name);
                 let text = format!("Process {pid} of hook {name}, which could not be killed, has exited");
-                lines.push((Priority::Notice, text));
+                log(Priority::Notice, &text);
             }
             !has_exited
         });
-        lines
+        unkilled.len() < before
     }
 
-    /// The lines that are due: summaries, and hooks that have been blocked.
-    pub(super) fn take_due_lines(&mut self, now: Instant) -> Vec<LogLine> {
-        let mut lines = Vec::new();
+    /// Logs what is due: summaries, and hooks that have been blocked.
+    pub(super) fn log_due(&mut self, now: Instant) {
         let are_too_many = self.unkilled.len() >= MAX_UNKILLED;
         for runner in &mut self.runners {
             let name = &runner.hook.name;
@@ -171,7 +170,7 @@ impl HookRunners {
             for (limiter, what) in summaries {
                 if let Some(count) = limiter.take_summary(now) {
                     let text = format!("Hook {name}: {count} more {what} in the last minute");
-                    lines.push((Priority::Warning, text));
+                    (self.log)(Priority::Warning, &text);
                 }
             }
             let is_blocked = runner.unkilled >= MAX_RUNNING || are_too_many;
@@ -179,11 +178,10 @@ impl HookRunners {
                 let text = format!(
                     "Hook {name} is not started any more: too many commands of hooks cannot be killed"
                 );
-                lines.push((Priority::Error, text));
+                (self.log)(Priority::Error, &text);
             }
             runner.is_block_logged = is_blocked;
         }
-        lines
     }
 
     /// When the next summary is due.
@@ -202,7 +200,6 @@ impl HookRunners {
         self.runners.iter().map(stats).collect()
     }
 
-    /// Whether nothing waits and nothing runs.
     pub(super) fn is_idle(&self) -> bool {
         self.running == 0 && self.runners.iter().all(|runner| runner.queue.waiting() == 0)
     }
@@ -217,10 +214,6 @@ impl HookRunners {
             let dropped = runner.queue.clear();
             runner.count(HookOutcome::Dropped, dropped as u64);
         }
-    }
-
-    fn runner(&mut self, id: u64) -> Option<&mut HookRunner> {
-        self.runners.iter_mut().find(|runner| runner.id == id)
     }
 }
 

@@ -5,9 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use reqwest::Url;
 use std::ffi::OsStr;
-use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::str::FromStr;
 
 /// The job under which everything is pushed.
 const JOB: &str = "mount_status_monitor";
@@ -15,54 +13,36 @@ const JOB: &str = "mount_status_monitor";
 /// The push gateway, and what is done with it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PushSettings {
-    pub gateway: Gateway,
+    pub gateway: Address,
     /// Whether the group is deleted at a clean stop.
     pub delete_on_exit: bool,
     pub access: Access,
 }
 
-/// The address of a gateway: `host:port`, or a URL, which may have a path.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Gateway(Address);
+/// Parses the address of a gateway: `host:port`, or a URL, which may have a path.
+pub fn parse_gateway(text: &str) -> Result<Address, String> {
+    let address: Address = text.parse().map_err(|error| match error {
+        error if error == NO_PASSWORD => format!("{error}; use --push-user-file"),
+        error => error,
+    })?;
+    if address.has_query() { Err("a gateway has no query".to_owned()) } else { Ok(address) }
+}
 
-impl FromStr for Gateway {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Gateway, String> {
-        let address = text.parse::<Address>().map_err(|error| match error {
-            error if error == NO_PASSWORD => format!("{error}; use --push-user-file"),
-            error => error,
-        })?;
-        if address.has_query() {
-            return Err("a gateway has no query".to_owned());
+/// The URL of the group of this instance. Unusual names are written in base64: it is the only way for a slash and for
+/// an empty name.
+pub(super) fn group_url(gateway: &Address, instance: &OsStr) -> Url {
+    let bytes = instance.as_bytes();
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let dots = matches!(bytes, b"." | b"..");
+    let (label, value) = match bytes {
+        b"" => ("instance@base64", "=".to_owned()),
+        // Label values have to be UTF-8.
+        _ if dots || !bytes.iter().all(is_plain) => {
+            ("instance@base64", URL_SAFE.encode(instance.to_string_lossy().as_bytes()))
         }
-        Ok(Gateway(address))
-    }
-}
-
-impl fmt::Display for Gateway {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Gateway {
-    /// The URL of the group of this instance. Unusual names are written in base64: it is the only way for a slash and
-    /// for an empty name.
-    pub(super) fn group(&self, instance: &OsStr) -> Url {
-        let bytes = instance.as_bytes();
-        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        let dots = matches!(bytes, b"." | b"..");
-        let (label, value) = match bytes {
-            b"" => ("instance@base64", "=".to_owned()),
-            // Label values have to be UTF-8.
-            _ if dots || !bytes.iter().all(is_plain) => {
-                ("instance@base64", URL_SAFE.encode(instance.to_string_lossy().as_bytes()))
-            }
-            _ => ("instance", instance.to_string_lossy().into_owned()),
-        };
-        self.0.below(&["metrics", "job", JOB, label, &value])
-    }
+        _ => ("instance", instance.to_string_lossy().into_owned()),
+    };
+    gateway.below(&["metrics", "job", JOB, label, &value])
 }
 
 #[cfg(test)]
@@ -78,8 +58,8 @@ mod tests {
             ("http://p/", "http://p/metrics/job/mount_status_monitor/instance/h"),
             ("https://p:1/a/b/", "https://p:1/a/b/metrics/job/mount_status_monitor/instance/h"),
         ] {
-            let gateway: Gateway = text.parse().unwrap();
-            assert_eq!(gateway.group(OsStr::new("h")).as_str(), group, "{text}");
+            let gateway = parse_gateway(text).unwrap();
+            assert_eq!(group_url(&gateway, OsStr::new("h")).as_str(), group, "{text}");
         }
         for (text, expected) in [
             ("", "empty host"),
@@ -88,14 +68,14 @@ mod tests {
             ("http://p/?a", "no query"),
             ("host:port", "invalid port"),
         ] {
-            let error = text.parse::<Gateway>().unwrap_err();
+            let error = parse_gateway(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
         }
     }
 
     #[test]
     fn unusual_instance_is_written_in_base64() {
-        let gateway: Gateway = "p".parse().unwrap();
+        let gateway = parse_gateway("p").unwrap();
         for (bytes, end) in [
             (&b"web-1.example_x"[..], "/instance/web-1.example_x"),
             (b"", "/instance@base64/="),
@@ -105,7 +85,7 @@ mod tests {
             ("ü??".as_bytes(), "/instance@base64/w7w_Pw=="),
             (b"\xff", "/instance@base64/77-9"),
         ] {
-            let url = gateway.group(OsStr::from_bytes(bytes));
+            let url = group_url(&gateway, OsStr::from_bytes(bytes));
             assert!(url.as_str().ends_with(end), "{url}");
         }
     }

@@ -2,7 +2,7 @@
 
 mod gateway;
 
-pub use gateway::{Gateway, PushSettings};
+pub use gateway::{PushSettings, parse_gateway};
 
 use super::exporters::{ExportError, Exporter};
 use super::http_client::CachedClient;
@@ -38,7 +38,7 @@ impl PushExporter {
     /// The URL of the group, which depends on the machine's name; that may change.
     fn group(&self) -> Result<Url, String> {
         let instance = hostname::get().map_err(|error| format!("this machine has no name: {error}"))?;
-        Ok(self.settings.gateway.group(&instance))
+        Ok(gateway::group_url(&self.settings.gateway, &instance))
     }
 
     async fn send(

@@ -20,32 +20,27 @@ pub enum SyslogTarget {
 impl FromStr for SyslogTarget {
     type Err = String;
     fn from_str(text: &str) -> Result<SyslogTarget, String> {
-        match text {
-            "local" => return Ok(SyslogTarget::Local),
-            "off" => return Ok(SyslogTarget::Off),
-            _ => {}
-        }
-        if let Some(path) = text.strip_prefix("unix:") {
-            return match path {
-                path if path.starts_with('/') => Ok(SyslogTarget::Unix(path.into())),
-                _ => Err("unix: has to be followed by the absolute path of a socket".to_owned()),
-            };
-        }
-        let (kind, address): (fn(String) -> SyslogTarget, _) =
-            match (text.strip_prefix("udp://"), text.strip_prefix("tcp://")) {
-                (Some(address), _) => (SyslogTarget::Udp, address),
-                (_, Some(address)) => (SyslogTarget::Tcp, address),
-                (None, None) => {
-                    return Err("use local, off, unix:PATH, udp://HOST:PORT or tcp://HOST:PORT".to_owned());
+        let host_and_port =
+            |address: &str| match address.rsplit_once(':') {
+                Some((host, port)) if !host.is_empty() && port.parse().is_ok_and(|port: u16| port > 0) => {
+                    Ok(address.to_owned())
                 }
+                _ => Err("udp:// or tcp:// has to be followed by HOST:PORT, for example udp://loghost:514"
+                    .to_owned()),
             };
-        match address.rsplit_once(':') {
-            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => {
-                Ok(kind(address.to_owned()))
-            }
-            _ => {
-                Err("udp:// or tcp:// has to be followed by HOST:PORT, for example udp://loghost:514"
-                    .to_owned())
+        if let Some(path) = text.strip_prefix("unix:") {
+            let is_absolute = path.starts_with('/');
+            let path = is_absolute.then(|| SyslogTarget::Unix(path.into()));
+            path.ok_or_else(|| "unix: has to be followed by the absolute path of a socket".to_owned())
+        } else if let Some(address) = text.strip_prefix("udp://") {
+            host_and_port(address).map(SyslogTarget::Udp)
+        } else if let Some(address) = text.strip_prefix("tcp://") {
+            host_and_port(address).map(SyslogTarget::Tcp)
+        } else {
+            match text {
+                "local" => Ok(SyslogTarget::Local),
+                "off" => Ok(SyslogTarget::Off),
+                _ => Err("use local, off, unix:PATH, udp://HOST:PORT or tcp://HOST:PORT".to_owned()),
             }
         }
     }
@@ -79,17 +74,8 @@ mod tests {
             assert_eq!(text.parse(), Ok(target.clone()));
             assert_eq!(target.to_string(), text);
         }
-        for wrong in [
-            "",
-            "remote",
-            "unix:",
-            "unix:log",
-            "udp://",
-            "udp://host",
-            "tcp://:514",
-            "tcp://h:0",
-            "udp://h:x",
-        ] {
+        let wrong_ports = ["udp://", "udp://host", "tcp://:514", "tcp://h:0", "udp://h:x"];
+        for wrong in ["", "remote", "unix:", "unix:log"].into_iter().chain(wrong_ports) {
             assert!(wrong.parse::<SyslogTarget>().is_err(), "{wrong}");
         }
     }

@@ -19,8 +19,8 @@ const SUFFIX: &str = "prom";
 /// What is probably a mistake in the path.
 #[must_use]
 pub fn warning(path: &Path) -> Option<String> {
-    let is_read = path.extension().is_some_and(|suffix| suffix == SUFFIX);
-    (!is_read)
+    let is_ignored = path.extension().is_none_or(|suffix| suffix != SUFFIX);
+    is_ignored
         .then(|| format!("node_exporter reads only files that end in .{SUFFIX}, not {}", escape_os(path)))
 }
 
