@@ -207,8 +207,7 @@ fn run_child() {
 fn stderr_without_reads_does_not_block() {
     let (reader, writer) = std::io::pipe().unwrap();
     let output = StderrWriter::to_file(OwnedFd::from(writer).into(), LogFormat::Text);
-    let sink = Sink::start("stderr", output).unwrap();
-    let reporter = Reporter::with_sinks(vec![(sink, Priority::Info)]);
+    let (reporter, _) = reporter_with(output);
     flood(&reporter);
     let started = Instant::now();
     assert!(!reporter.close(Duration::from_millis(50)), "the sink still blocks");
@@ -223,9 +222,8 @@ fn stderr_without_reads_does_not_block() {
 fn messages_to_closed_stderr_are_counted_as_dropped() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let sink =
-        Sink::start("stderr", StderrWriter::to_file(OwnedFd::from(writer).into(), LogFormat::Text)).unwrap();
-    let reporter = Reporter::with_sinks(vec![(sink.clone(), Priority::Info)]);
+    let output = StderrWriter::to_file(OwnedFd::from(writer).into(), LogFormat::Text);
+    let (reporter, sink) = reporter_with(output);
     log_line(&reporter, "one");
     log_line(&reporter, "two");
     assert!(reporter.close(TIMEOUT));
@@ -235,8 +233,7 @@ fn messages_to_closed_stderr_are_counted_as_dropped() {
 #[test]
 fn messages_above_the_rate_are_dropped_and_reported() {
     let (sender, written) = channel();
-    let sink = Sink::start("test", Forward(sender)).unwrap();
-    let reporter = Reporter::with_sinks(vec![(sink.clone(), Priority::Info)]);
+    let (reporter, sink) = reporter_with(Forward(sender));
     let now = SystemTime::now();
     let mut offered = 0;
     while sink.written_total() + sink.dropped_total() < 25_000 {
@@ -274,8 +271,7 @@ fn failing_sink_does_not_delay_the_close() {
             Delivery::Retry
         }
     }
-    let sink = Sink::start("broken", Broken).unwrap();
-    let reporter = Reporter::with_sinks(vec![(sink.clone(), Priority::Info)]);
+    let (reporter, sink) = reporter_with(Broken);
     log_line(&reporter, "one");
     log_line(&reporter, "two");
     let started = Instant::now();
@@ -297,7 +293,12 @@ fn syslog(target: SyslogTarget) -> (Reporter, Receiver<(Priority, String)>) {
     let (sender, logged) = channel();
     let log = Arc::new(move |priority, text: &str| drop(sender.send((priority, text.to_owned()))));
     let output = SyslogWriter::new(SyslogSettings::new((target, Facility::LOG_DAEMON).into()), log);
-    (Reporter::with_sinks(vec![(Sink::start("syslog", output).unwrap(), Priority::Info)]), logged)
+    (reporter_with(output).0, logged)
+}
+
+fn reporter_with(writer: impl SinkWriter) -> (Reporter, Sink) {
+    let sink = Sink::start("test", writer).unwrap();
+    (Reporter::with_sinks(vec![(sink.clone(), Priority::Info)]), sink)
 }
 
 fn log_line(reporter: &Reporter, text: &str) {

@@ -124,25 +124,21 @@ impl Sink {
     }
 
     /// The label of this sink in metrics.
-    #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
     }
 
     /// Messages that were dropped or lost.
-    #[must_use]
     pub fn dropped_total(&self) -> u64 {
         self.shared.dropped_total.load(Ordering::Relaxed)
     }
 
     /// Messages that were written.
-    #[must_use]
     pub fn written_total(&self) -> u64 {
         self.shared.written_total.load(Ordering::Relaxed)
     }
 
     /// Messages and bytes in the queue.
-    #[must_use]
     pub fn queued(&self) -> (usize, usize) {
         let state = lock(&self.shared.state);
         (state.queue.len(), state.bytes)

@@ -50,7 +50,6 @@ impl StderrWriter {
     }
 
     /// Writes to this file, pipe or socket instead.
-    #[must_use]
     pub fn to_file(file: File, format: LogFormat) -> StderrWriter {
         StderrWriter { file, format: Arc::new(Mutex::new(format)), with_priority: false, rest: Vec::new() }
     }

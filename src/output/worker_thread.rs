@@ -1,8 +1,9 @@
 //! Threads of outputs that run asynchronous code: how they are started, woken and stopped.
 
+use super::lock;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Instant;
 use tokio::runtime::{Builder, Runtime};
@@ -37,16 +38,12 @@ impl WorkerThread {
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        self.ended().try_recv() == Err(mpsc::TryRecvError::Disconnected)
+        lock(&self.ended).try_recv() == Err(mpsc::TryRecvError::Disconnected)
     }
 
     /// Waits for the end of the thread, at most until the deadline.
     pub(super) fn wait(&self, deadline: Instant) {
-        let _ = self.ended().recv_timeout(deadline.saturating_duration_since(Instant::now()));
-    }
-
-    fn ended(&self) -> MutexGuard<'_, mpsc::Receiver<()>> {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+        let _ = lock(&self.ended).recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 }
 

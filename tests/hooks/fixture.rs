@@ -9,7 +9,7 @@ use mount_status_monitor::render::{Message, Priority, messages};
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) struct HookFixture {
     pub(crate) handle: Hooks,
@@ -29,6 +29,18 @@ impl HookFixture {
     /// Offers the event that this mount is hung.
     pub(crate) fn offer_failure(&self, path: &str) {
         self.handle.offer(&failure_event(path), None, "critical");
+    }
+
+    /// Offers this event for so many mounts: `/mnt/0` and so on.
+    pub(crate) fn offer_failures(&self, mounts: usize) {
+        (0..mounts).for_each(|n| self.offer_failure(&format!("/mnt/{n}")));
+    }
+
+    /// Stops the hooks, which must not take longer.
+    pub(crate) fn stop_within(&self, limit: Duration) {
+        let begun = Instant::now();
+        self.handle.stop(limit);
+        assert!(begun.elapsed() < limit + slack(), "{:?}", begun.elapsed());
     }
 
     /// Waits for a logged line with this prefix.

@@ -14,9 +14,7 @@ fn unkillable_commands_are_left_behind_and_bounded() {
             hook("stuck", command(&["/usr/bin/stat", "-f", path_text]), ms(300)),
             hook("page", command(&["/bin/true"]), ms(5000)),
         ]);
-        for n in 0..8 {
-            hooks.offer_failure(&format!("/mnt/{n}"));
-        }
+        hooks.offer_failures(8);
         let (_, text) = hooks.wait_for_line(
             "Hook stuck failed for /mnt/0 (timeout): it did not exit in 0.3s, and process ",
             ms(3000),

@@ -1,13 +1,13 @@
 //! Requests to servers that accept, are busy, refuse or do not respond.
 
-use crate::common::{ms, run_isolated, slack};
+use crate::common::{ms, run_isolated};
 use crate::fake::{Behaviour, FakeServer};
 use crate::fixture::{HookFixture, command, hook};
 use mount_status_monitor::output::hooks::{Hook, HookAction};
 use mount_status_monitor::output::http_client::{Access, Credentials};
 use nix::mount::{MsFlags, mount};
 use std::net::UdpSocket;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 fn post(name: &str, url: &str, credentials: Credentials, timeout: Duration) -> Hook {
     hook(name, HookAction::post(url, Access { credentials, ca_file: None }).unwrap(), timeout)
@@ -90,14 +90,10 @@ fn silent_server_delays_no_other_hook() {
         post("chat", &fake.address, Credentials::None, ms(1500)),
         hook("page", command(&["/bin/true"]), ms(5000)),
     ]);
-    for n in 0..10 {
-        hooks.offer_failure(&format!("/mnt/{n}"));
-    }
+    hooks.offer_failures(10);
     hooks.wait_for_line("Hook page is done for /mnt/9", ms(1000));
     hooks.wait_for_line("Hook chat failed for /mnt/0 (timeout): no response in 1.5", ms(2500));
-    let begun = Instant::now();
-    hooks.handle.stop(ms(400));
-    assert!(begun.elapsed() < ms(400) + slack());
+    hooks.stop_within(ms(400));
 }
 
 #[test]
@@ -117,18 +113,14 @@ fn hung_name_lookup_delays_no_other_hook() {
             post("chat", &fake.address, Credentials::None, ms(5000)),
             post("named", &format!("http://localhost:{}", port(&fake)), Credentials::None, ms(5000)),
         ]);
-        for n in 0..6 {
-            hooks.offer_failure(&format!("/mnt/{n}"));
-        }
+        hooks.offer_failures(6);
         hooks.wait_for_line("Hook one failed for /mnt/5 (timeout): no ", ms(3000));
         hooks.wait_for_line("Hook two failed for /mnt/5 (timeout): no ", ms(3000));
         assert_eq!((hooks.runs("chat", "ok"), hooks.runs("named", "ok")), (6, 6));
         // Each client has one thread for lookups, however many requests have timed out.
         let threads = crate::common::Process(std::process::id()).thread_count();
         assert!(threads < 20, "{threads}");
-        let begun = Instant::now();
-        hooks.handle.stop(ms(400));
-        assert!(begun.elapsed() < ms(400) + slack(), "a lookup is not waited for");
+        hooks.stop_within(ms(400));
     });
 }
 

@@ -55,7 +55,6 @@ struct State {
 }
 
 impl AlertmanagerClient {
-    #[must_use]
     pub fn new(log: LogFn) -> AlertmanagerClient {
         let (signals, idle) = (Signals::default(), Condvar::new());
         AlertmanagerClient(Arc::new(Shared { state: Mutex::default(), signals, idle, log }))
@@ -85,14 +84,12 @@ impl AlertmanagerClient {
     }
 
     /// Counts for metrics; none without an Alertmanager.
-    #[must_use]
     pub fn counters(&self) -> Option<AlertmanagerStats> {
         let state = lock(&self.0.state);
         state.is_configured.then_some(state.stats)
     }
 
     /// Waits until everything is sent, for a single run of the daemon. Returns false at the timeout.
-    #[must_use]
     pub fn wait_until_idle(&self, timeout: Duration) -> bool {
         let is_busy = |state: &mut State| state.is_configured && !state.is_idle;
         let waited = self.0.idle.wait_timeout_while(lock(&self.0.state), timeout, is_busy);

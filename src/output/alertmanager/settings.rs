@@ -33,9 +33,6 @@ pub struct AlertmanagerSettings {
 
 impl AlertmanagerSettings {
     /// Checks the settings; `refresh` defaults to [`DEFAULT_REFRESH`].
-    ///
-    /// # Errors
-    /// An invalid URL, or one with a password or a query; a label that is invalid or reserved; a refresh out of range.
     pub fn new(
         url: &str,
         access: Access,

@@ -9,14 +9,13 @@ use crate::render::escape::escape;
 use platform::command::{self, Pipes, RunningCommand};
 use platform::process::ExitStatus;
 use std::ffi::OsString;
-use std::io;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{self, Instant, sleep, timeout_at};
 
 /// From SIGTERM to SIGKILL.
 const KILL_AFTER: Duration = Duration::from_secs(1);
@@ -60,7 +59,7 @@ pub(super) async fn run(
     let result = match exited {
         Ok(status) => {
             // The last output has been written, but may not have been read.
-            let _ = timeout_at(Instant::now() + READ_PAUSE, tail.is_complete.notified()).await;
+            let _ = time::timeout(READ_PAUSE, tail.is_complete.notified()).await;
             result_of(status, &tail.last_line())
         }
         Err(mut result) => {
@@ -80,30 +79,23 @@ pub(super) async fn run(
 /// Returns whether the command has exited.
 async fn terminate(command: &mut RunningCommand, child_exited: &Notify, shutdown: &Shutdown) -> bool {
     command.terminate();
-    let exited = tokio::select! {
-        exited = timeout_at(
-            Instant::now() + KILL_AFTER,
-            wait_for_exit(command, child_exited, RunningCommand::try_reap_all),
-        ) => exited.is_ok(),
-        () = shutdown.kill() => false,
-    };
-    if exited {
-        return true;
+    tokio::select! {
+        _ = wait_for_exit(command, child_exited, RunningCommand::try_reap_all) => return true,
+        () = sleep(KILL_AFTER) => {}
+        () = shutdown.kill() => {}
     }
     command.kill();
-    let deadline = Instant::now() + EXIT_TIMEOUT;
-    timeout_at(deadline, wait_for_exit(command, child_exited, RunningCommand::try_reap)).await.is_ok()
+    time::timeout(EXIT_TIMEOUT, wait_for_exit(command, child_exited, RunningCommand::try_reap)).await.is_ok()
 }
 
 fn result_of(status: ExitStatus, last_line: &str) -> HookResult {
-    match status {
-        ExitStatus::Exited(0) => HookResult::ok(),
+    let text = match status {
+        ExitStatus::Exited(0) => return HookResult::ok(),
         // A script may exit with it as well, but then it has said what was not found.
-        ExitStatus::Exited(NOT_EXECUTED) if !last_line.is_empty() => {
-            HookResult::failed(with_last_line(format!("exit status {NOT_EXECUTED}"), last_line))
-        }
-        status => HookResult::failed(with_last_line(status.to_string(), last_line)),
-    }
+        ExitStatus::Exited(NOT_EXECUTED) if !last_line.is_empty() => format!("exit status {NOT_EXECUTED}"),
+        status => status.to_string(),
+    };
+    HookResult::failed(with_last_line(text, last_line))
 }
 
 fn with_last_line(text: String, last_line: &str) -> String {
@@ -126,33 +118,24 @@ async fn wait_for_exit(
 }
 
 /// Writes and reads at the same time: a command may want either first.
-async fn pump_io(mut input: pipe::Sender, object: String, output: pipe::Receiver, tail: Arc<OutputTail>) {
+async fn pump_io(mut input: pipe::Sender, object: String, mut output: pipe::Receiver, tail: Arc<OutputTail>) {
     let write = async {
         let _ = input.write_all(object.as_bytes()).await; // a command need not read it
         drop(input);
     };
     let read = async {
-        let _ = read_output(output, &tail).await;
+        let (mut buffer, mut burst) = (vec![0; 4 << 10], 0);
+        while let Ok(count @ 1..) = output.read(&mut buffer).await {
+            tail.add(&buffer[..count]);
+            burst += count;
+            if burst >= READ_BURST {
+                burst = 0;
+                sleep(READ_PAUSE).await;
+            }
+        }
         tail.is_complete.notify_one();
     };
     tokio::join!(write, read);
-}
-
-async fn read_output(mut output: pipe::Receiver, tail: &OutputTail) -> io::Result<()> {
-    let mut buffer = vec![0; 4 << 10];
-    let mut burst = 0;
-    loop {
-        let count = output.read(&mut buffer).await?;
-        if count == 0 {
-            return Ok(());
-        }
-        tail.add(&buffer[..count]);
-        burst += count;
-        if burst >= READ_BURST {
-            burst = 0;
-            sleep(READ_PAUSE).await;
-        }
-    }
 }
 
 /// The end of a command's output.

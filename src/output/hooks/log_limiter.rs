@@ -8,7 +8,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub(super) struct LogLimiter {
-    window_start: Option<Instant>,
+    window_end: Option<Instant>,
     logged: u32,
     suppressed: u64,
 }
@@ -17,8 +17,8 @@ impl LogLimiter {
     /// Whether a line may be logged; otherwise it is counted.
     pub(super) fn admit(&mut self, now: Instant) -> bool {
         // While a summary is due, it comes first.
-        if self.suppressed == 0 && self.window_end().is_none_or(|end| end <= now) {
-            (self.window_start, self.logged) = (Some(now), 0);
+        if self.suppressed == 0 && self.window_end.is_none_or(|end| end <= now) {
+            (self.window_end, self.logged) = (Some(now + WINDOW), 0);
         }
         let is_admitted = self.suppressed == 0 && self.logged < MAX_LINES;
         if is_admitted {
@@ -31,18 +31,14 @@ impl LogLimiter {
 
     /// When the summary of the suppressed lines is due, if there are any.
     pub(super) fn summary_at(&self) -> Option<Instant> {
-        self.window_end().filter(|_| self.suppressed > 0)
+        self.window_end.filter(|_| self.suppressed > 0)
     }
 
     /// The number of suppressed lines, if their summary is due.
     pub(super) fn take_summary(&mut self, now: Instant) -> Option<u64> {
         self.summary_at().filter(|at| *at <= now)?;
-        (self.window_start, self.logged) = (Some(now), 0);
+        (self.window_end, self.logged) = (Some(now + WINDOW), 0);
         Some(std::mem::take(&mut self.suppressed))
-    }
-
-    fn window_end(&self) -> Option<Instant> {
-        self.window_start.map(|start| start + WINDOW)
     }
 }
 

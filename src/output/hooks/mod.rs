@@ -57,9 +57,6 @@ struct State {
 
 impl Hooks {
     /// Starts the thread, if there are hooks. Results of hooks are logged.
-    ///
-    /// # Errors
-    /// The thread or its event queue could not be created.
     pub fn start(hooks: &[Hook], log: LogFn) -> io::Result<Hooks> {
         let handle = Hooks(Arc::new(Shared {
             state: Mutex::new(State { runners: HookRunners::new(log), thread: None }),
@@ -86,9 +83,6 @@ impl Hooks {
     }
 
     /// Applies other settings. A hook that keeps its name keeps its queue, its counters and its runs.
-    ///
-    /// # Errors
-    /// As [`Hooks::start`], if there were no hooks before.
     pub fn reconfigure(&self, hooks: &[Hook]) -> io::Result<()> {
         let mut state = lock(&self.0.state);
         if state.thread.is_none() && !hooks.is_empty() {
@@ -101,13 +95,11 @@ impl Hooks {
     }
 
     /// The statistics of each hook, in the order of the configuration.
-    #[must_use]
     pub fn counters(&self) -> Vec<HookStats> {
         lock(&self.0.state).runners.stats()
     }
 
     /// Waits until everything that was offered has run, for a single run of the daemon. Returns false at the timeout.
-    #[must_use]
     pub fn wait_until_idle(&self, timeout: Duration) -> bool {
         let is_busy = |state: &mut State| !state.runners.is_idle();
         let waited = self.0.idle.wait_timeout_while(lock(&self.0.state), timeout, is_busy);

@@ -56,9 +56,6 @@ pub enum HookAction {
 
 impl Hook {
     /// Checks the settings of a hook, and completes them with the defaults.
-    ///
-    /// # Errors
-    /// An invalid name, an unknown event, a timeout out of range.
     pub fn new(
         name: &str,
         events: Option<&[String]>,
@@ -93,9 +90,6 @@ impl Hook {
 
 impl HookAction {
     /// Checks a command. Whether the program exists is found out when it is started: looking for it could hang.
-    ///
-    /// # Errors
-    /// No program, a relative path, a NUL byte.
     pub fn command(arguments: Vec<OsString>) -> Result<HookAction, String> {
         let Some(program) = arguments.first() else {
             return Err("the command is empty".to_owned());
@@ -112,9 +106,6 @@ impl HookAction {
     }
 
     /// Checks the URL of a request.
-    ///
-    /// # Errors
-    /// An invalid URL, or one with a password.
     pub fn post(url: &str, access: Access) -> Result<HookAction, String> {
         let url = url.parse().map_err(|error| format!("invalid url: {error}"))?;
         Ok(HookAction::Post { url, access })

@@ -93,9 +93,6 @@ impl CachedClient {
     }
 
     /// Sends a request, whose body has a content type, and waits for the status of the response.
-    ///
-    /// # Errors
-    /// Anything but a status of success.
     pub(crate) async fn send(
         &self,
         method: Method,

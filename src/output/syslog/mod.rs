@@ -39,7 +39,6 @@ pub struct SyslogWriter {
 
 impl SyslogWriter {
     /// Connects later, in the sink's thread. Failures and recoveries are logged by `log`.
-    #[must_use]
     pub fn new(settings: SyslogSettings, log: LogFn) -> SyslogWriter {
         let (target, facility) = lock(&settings).clone();
         SyslogWriter { settings, target, facility, log, logger: None, is_failure_logged: false }

@@ -17,7 +17,6 @@ use std::time::Duration;
 const SUFFIX: &str = "prom";
 
 /// What is probably a mistake in the path.
-#[must_use]
 pub fn warning(path: &Path) -> Option<String> {
     let is_ignored = path.extension().is_none_or(|suffix| suffix != SUFFIX);
     is_ignored
