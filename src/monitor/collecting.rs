@@ -31,7 +31,7 @@ impl Monitor {
     /// Collects evidence about the dead among these mount points.
     pub(super) fn collect_on_request(&mut self, now: Time, mountpoints: &[PathBuf]) {
         let is_wanted =
-            |entry: &&MountEntry| entry.is_dead_itself() && mountpoints.contains(&entry.mount().mountpoint);
+            |entry: &&MountEntry| entry.is_dead_itself() && mountpoints.contains(&entry.mount.mountpoint);
         let keys: Vec<MountKey> = self.registry.entries().filter(is_wanted).map(MountEntry::key).collect();
         for key in keys {
             self.collect(now, key, Occasion::Request, None);
@@ -40,12 +40,12 @@ impl Monitor {
 
     pub(super) fn collect(&mut self, now: Time, key: MountKey, occasion: Occasion, probe: Option<ProbeId>) {
         let Some(entry) = self.registry.get(key) else { return };
-        let (mount, superblock) = (Arc::clone(entry.mount()), entry.superblock());
-        let is_hung = probe.is_some() || entry.health().is_hung();
+        let (mount, superblock) = (Arc::clone(&entry.mount), entry.superblock());
+        let is_hung = probe.is_some() || entry.health.is_hung();
         let Some(server_timeout) = self.evidence.begin(now, superblock, occasion) else { return };
         self.update_complete(superblock);
         let members = self.registry.members(superblock).iter().filter_map(|&key| self.registry.get(key));
-        let mount_ids = members.map(|entry| entry.mount().id).collect();
+        let mount_ids = members.map(|entry| entry.mount.id).collect();
         let alone = is_hung && self.is_alone(&mount);
         self.effects.push_back(Effect::CollectEvidence { mount, mount_ids, probe, alone, server_timeout });
     }
@@ -56,10 +56,10 @@ impl Monitor {
         let family = Family::from_fstype(mount.fstype.as_bytes());
         let is_same_family = |entry: &MountEntry| {
             entry.superblock() != mount.device_number
-                && Family::from_fstype(entry.mount().fstype.as_bytes()) == family
+                && Family::from_fstype(entry.mount.fstype.as_bytes()) == family
         };
-        let mut suspects = self.scheduler.probes().suspects().filter_map(|key| self.registry.get(key));
-        let mut hung = self.registry.entries().filter(|entry| entry.health().is_hung());
+        let mut suspects = self.scheduler.probes.suspects().filter_map(|key| self.registry.get(key));
+        let mut hung = self.registry.entries().filter(|entry| entry.health.is_hung());
         !suspects.any(is_same_family) && !hung.any(is_same_family)
     }
 
@@ -90,7 +90,7 @@ impl Monitor {
         if !self.hints.is_new(now, server, responds) {
             return;
         }
-        let is_of_server = |entry: &&MountEntry| server_name(entry.mount()) == Some(server);
+        let is_of_server = |entry: &&MountEntry| server_name(&entry.mount) == Some(server);
         let mounts: Vec<(MountKey, DeviceNumber)> = self
             .registry
             .ordered()
@@ -101,7 +101,7 @@ impl Monitor {
             if !self.scheduler.is_hung(superblock) {
                 self.request_probe(now, key);
             } else if responds && self.scheduler.can_retry(superblock) {
-                self.scheduler.set_timer(Due::Superblock(superblock), now);
+                self.scheduler.timers.set(Due::Superblock(superblock), now);
             }
         }
     }
@@ -110,7 +110,7 @@ impl Monitor {
     /// systems are probed.
     pub(super) fn on_server_stall(&mut self, now: Time) {
         if self.hints.is_new_stall(now) {
-            let network = self.registry.ordered().filter(|entry| entry.target().kind == FsKind::Network);
+            let network = self.registry.ordered().filter(|entry| entry.target.kind == FsKind::Network);
             let keys: Vec<MountKey> = network.map(MountEntry::key).collect();
             for key in keys {
                 self.request_probe(now, key);

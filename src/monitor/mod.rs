@@ -55,7 +55,7 @@ use reports::Reports;
 use scheduler::{Due, Scheduler};
 use server_hints::ServerHints;
 use std::collections::VecDeque;
-use std::fmt;
+use std::sync::Arc;
 
 /// The state machine. Feed it with [`Monitor::handle`], call [`Monitor::settle`], execute [`Monitor::next_effect`] until
 /// there is none, and come back at [`Monitor::next_deadline`] at the latest.
@@ -105,7 +105,7 @@ impl Monitor {
             Input::ProbeResponded { probe, outcome, took } => self.on_response(now, probe, &outcome, took),
             Input::ProbeStuck { probe, call, elapsed } => self.on_probe_stuck(now, probe, call, elapsed),
             Input::ProbeAborted { probe } => self.on_probe_aborted(now, probe),
-            Input::ProbeStranded { probe } => self.scheduler.probes_mut().strand(probe),
+            Input::ProbeStranded { probe } => self.scheduler.probes.strand(probe),
             Input::ProbeFreed { probe } => self.on_probe_freed(now, probe),
             Input::EvidenceFound { superblock, evidence } => {
                 self.on_evidence_found(now, superblock, *evidence);
@@ -115,25 +115,25 @@ impl Monitor {
             Input::ServerStatusHint { server, responds } => self.on_server_hint(now, &server, responds),
             Input::ServerNotResponding => self.on_server_stall(now),
             Input::Reconfigured(config) => self.reconfigure(now, config),
-            Input::Stalled(lost) => self.scheduler.probes_mut().extend_deadlines(lost),
+            Input::Stalled(lost) => self.scheduler.probes.extend_deadlines(lost),
         }
     }
 
     /// Does what is due by `now`. To be called when all inputs of one turn are in, so that responses that have arrived
     /// are handled before deadlines are judged.
     pub fn settle(&mut self, now: Time) {
-        while let Some(due) = self.scheduler.probes_mut().pop_due(now) {
+        while let Some(due) = self.scheduler.probes.pop_due(now) {
             self.on_probe_due(now, due);
         }
-        while let Some(due) = self.scheduler.pop_due(now) {
+        while let Some(due) = self.scheduler.timers.pop_due(now) {
             match due {
                 Due::Superblock(superblock) => self.on_superblock_due(now, superblock),
                 Due::Mount(key) => self.on_mount_due(now, key),
                 Due::Run => self.start_run(now),
             }
         }
-        while let Some((key, dead_since)) = self.reports.pop_due_reminder(now) {
-            self.remind(now, key, dead_since);
+        while let Some(key) = self.reports.pop_due_reminder(now) {
+            self.remind(now, key);
         }
         while let Some(key) = self.evidence.pop_due(now) {
             self.collect_for_reminder(now, key);
@@ -189,22 +189,22 @@ impl Monitor {
     #[must_use]
     pub fn status(&self) -> Status {
         let mut status = Status {
-            in_flight: self.scheduler.probes().len(),
+            in_flight: self.scheduler.probes.len(),
             last_run: self.last_run,
             counters: self.counters.counters().clone(),
             expected: self.expected.status(),
             ..Status::default()
         };
         for entry in self.registry.ordered() {
-            status.total += usize::from(!entry.is_hidden());
-            status.dead += usize::from(entry.health().failure().is_some());
+            status.total += usize::from(!entry.is_hidden);
+            status.dead += usize::from(entry.health.failure().is_some());
             status.mounts.push(MountStatus {
-                mount: entry.mount().clone(),
-                health: entry.health().clone(),
-                since: entry.since(),
-                last_response: entry.last_response(),
-                waiting_since: self.scheduler.waiting_since(entry.key()),
-                settings: *entry.settings(),
+                mount: Arc::clone(&entry.mount),
+                health: entry.health.clone(),
+                since: entry.since,
+                last_response: entry.history.last_response,
+                waiting_since: self.scheduler.waiting_since(entry),
+                settings: entry.settings,
             });
         }
         status
@@ -227,7 +227,8 @@ impl Monitor {
 
     /// Plans the next reminder about a dead mount, and the collection of evidence before it.
     fn plan_reminder(&mut self, now: Time, key: MountKey) {
-        if let Some(at) = self.reports.plan_reminder(now, key) {
+        let entry = self.registry.get(key);
+        if let Some(at) = entry.and_then(|entry| self.reports.plan_reminder(now, entry)) {
             self.evidence.plan_for_reminder(now, key, at);
         }
     }
@@ -240,14 +241,8 @@ impl Monitor {
         let Some((started_at, unjudged)) = self.scheduler.close_run() else { return };
         let took = now - started_at;
         self.last_run = Some(LastRun { at: now, took });
-        let visible = || self.registry.entries().filter(|entry| !entry.is_hidden());
-        let dead = visible().filter(|entry| entry.health().failure().is_some()).count();
+        let visible = || self.registry.entries().filter(|entry| !entry.is_hidden);
+        let dead = visible().filter(|entry| entry.health.failure().is_some()).count();
         self.report(Event::Run { mounts: visible().count(), dead, unjudged, took });
-    }
-}
-
-impl fmt::Debug for Monitor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Monitor").field("probes", &self.scheduler.probes().len()).finish_non_exhaustive()
     }
 }

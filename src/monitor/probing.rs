@@ -1,55 +1,67 @@
 //! Which probes are requested and started, and what follows when one is overdue or ends without a response.
 
 use super::registry::MountEntry;
-use super::scheduler::{Due, DueProbe, EndedProbe, ProbeSubject, Readiness};
+use super::scheduler::{Due, DueProbe, ProbeSubject, Readiness, Scheduler};
 use super::{Effect, Failure, Health, Monitor, ProbeId, Time};
 use platform::{Call, DeviceNumber, MountKey};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A hung mount below one that has not responded yet is judged this much later than that: one hang, one alarm.
 const ANCESTOR_GRACE: Duration = Duration::from_millis(20);
 
+/// A probe that ended.
+#[derive(Clone, Copy)]
+pub(super) struct EndedProbe {
+    pub(super) key: MountKey,
+    pub(super) superblock: DeviceNumber,
+    /// Did its mount still wait for it?
+    pub(super) is_current: bool,
+}
+
 impl Monitor {
     /// Probes a mount as soon as possible, unless that is already being done, or it is known to be hung.
     pub(super) fn request_probe(&mut self, now: Time, key: MountKey) {
-        let Some(entry) = self.registry.get(key).filter(|entry| !entry.is_hidden()) else { return };
+        let is_blocked = self.registry.hung_ancestor(key).is_some();
+        let Some(entry) = self.registry.get_mut(key).filter(|entry| !entry.is_hidden) else { return };
         let superblock = entry.superblock();
-        match self.scheduler.readiness(key, superblock) {
+        match self.scheduler.readiness(entry) {
             // The run waits for the response, unless it is about a known hang.
-            Readiness::Pending if !entry.health().is_hung() => return,
+            Readiness::Pending if !entry.health.is_hung() => return,
             Readiness::Pending | Readiness::Abandoned => {}
-            Readiness::PathHung => self.scheduler.ensure_timer(Due::Mount(key), now),
-            Readiness::Ready | Readiness::SuperblockHung { .. }
-                if self.registry.hung_ancestor(key).is_some() =>
-            {
+            Readiness::PathHung => self.scheduler.timers.set_if_none(Due::Mount(key), now),
+            Readiness::Ready | Readiness::SuperblockHung { .. } if is_blocked => {
                 return self.mark_blocked(now, key);
             }
             Readiness::SuperblockHung { call, waited } => {
-                if *entry.health() == Health::Pending {
+                self.scheduler.settle_in_run(entry);
+                if entry.health == Health::Pending {
                     self.set_dead(now, key, Failure::hung(call, waited, None));
                 }
                 if self.scheduler.can_retry(superblock) {
-                    self.scheduler.ensure_timer(Due::Superblock(superblock), now);
+                    self.scheduler.timers.set_if_none(Due::Superblock(superblock), now);
                 }
+                return;
             }
-            Readiness::Ready => return self.scheduler.enqueue(key, superblock),
+            Readiness::Ready => return self.scheduler.enqueue(entry),
         }
-        self.scheduler.settle_in_run(key);
+        self.scheduler.settle_in_run(entry);
     }
 
     /// Starts the probes for which the window has room.
     pub(super) fn start_ready(&mut self, now: Time) {
         while let Some(key) = self.scheduler.pop_ready() {
-            let Some(entry) = self.registry.get(key) else { continue };
-            let superblock = entry.superblock();
-            if self.registry.hung_ancestor(key).is_some() {
-                self.scheduler.skip(key, superblock);
+            let is_blocked = self.registry.hung_ancestor(key).is_some();
+            let entry = self.registry.get_mut(key).filter(|entry| entry.schedule.is_queued());
+            let Some(entry) = entry else { continue };
+            if is_blocked {
+                self.scheduler.skip(entry);
                 self.mark_blocked(now, key);
-            } else if let Some(probe) = self.scheduler.start(now, key, superblock, entry.settings()) {
-                self.counters.on_probe_started(entry.fstype_index());
-                let target = entry.target().clone();
-                self.effects.push_back(Effect::StartProbe { probe, target });
+            } else {
+                let probe = self.scheduler.start(now, entry);
+                self.counters.on_probe_started(entry.fstype_index);
+                self.effects.push_back(Effect::StartProbe { probe, target: Arc::clone(&entry.target) });
             }
         }
         while let Some(key) = self.scheduler.pop_unprobeable() {
@@ -59,26 +71,26 @@ impl Monitor {
 
     /// Leaves a mount unjudged for a while.
     pub(super) fn defer(&mut self, now: Time, key: MountKey) {
-        if let Some(entry) = self.registry.get(key) {
-            self.scheduler.defer(now, key, entry.superblock());
+        if let Some(entry) = self.registry.get_mut(key) {
+            self.scheduler.defer(now, entry);
         }
     }
 
     /// A mount's own interval is over, or a pause after its failure or a hang of its path.
     pub(super) fn on_mount_due(&mut self, now: Time, key: MountKey) {
-        let Some(entry) = self.registry.get(key) else { return };
-        let superblock = entry.superblock();
-        if entry.probe_interval() != self.scheduler.run_interval() {
-            self.scheduler.set_timer(Due::Mount(key), now + entry.probe_interval());
+        let is_blocked = self.registry.hung_ancestor(key).is_some();
+        let Some(entry) = self.registry.get_mut(key) else { return };
+        if entry.probe_interval != self.scheduler.run_interval() {
+            self.scheduler.timers.set(Due::Mount(key), now + entry.probe_interval);
         }
-        if entry.is_hidden() || !self.scheduler.can_retry_path(key) {
-            return self.request_probe(now, key);
+        if entry.is_hidden || self.scheduler.readiness(entry) != Readiness::PathHung {
+            self.request_probe(now, key);
+        } else if is_blocked {
+            entry.schedule.clear_path_hang(); // it is probed again when the ancestor responds
+            self.mark_blocked(now, key);
+        } else {
+            self.scheduler.enqueue(entry);
         }
-        if self.registry.hung_ancestor(key).is_none() {
-            return self.scheduler.enqueue(key, superblock);
-        }
-        self.scheduler.clear_path_hang(key); // it is probed again when the ancestor responds
-        self.mark_blocked(now, key);
     }
 
     /// Probes a hung superblock again by one of its mounts that can be reached.
@@ -87,10 +99,14 @@ impl Monitor {
             return;
         }
         let members = self.registry.members(superblock);
-        if let Some(&key) = members.iter().find(|&&key| self.registry.hung_ancestor(key).is_none()) {
-            self.scheduler.enqueue(key, superblock);
-        } else if let Some(entry) = members.first().and_then(|&key| self.registry.get(key)) {
-            self.scheduler.set_timer(Due::Superblock(superblock), now + entry.settings().poll_interval);
+        let reachable = members.iter().find(|&&key| self.registry.hung_ancestor(key).is_none());
+        let Some(&key) = reachable.or(members.first()) else { return };
+        let is_reachable = reachable.is_some();
+        let Some(entry) = self.registry.get_mut(key) else { return };
+        if is_reachable {
+            self.scheduler.enqueue(entry);
+        } else {
+            self.scheduler.timers.set(Due::Superblock(superblock), now + entry.settings.poll_interval);
         }
     }
 
@@ -98,14 +114,13 @@ impl Monitor {
     fn mark_blocked(&mut self, now: Time, key: MountKey) {
         let ancestor = self.registry.hung_ancestor(key).map(Path::to_path_buf);
         self.set_dead(now, key, Failure::hung(Call::Identify, Duration::ZERO, ancestor));
-        self.scheduler.settle_in_run(key);
     }
 
     /// Probes the mounts that a hung ancestor blocked, after a hang has ended.
     pub(super) fn reprobe_blocked(&mut self, now: Time) {
         let is_blocked = |entry: &&MountEntry| {
-            entry.health().failure().is_some_and(|failure| failure.blocked_by.is_some())
-                && !self.scheduler.is_path_hung(entry.key())
+            entry.health.failure().is_some_and(|failure| failure.blocked_by.is_some())
+                && !entry.schedule.is_path_hung()
         };
         let blocked: Vec<MountKey> =
             self.registry.entries().filter(is_blocked).map(MountEntry::key).collect();
@@ -125,9 +140,10 @@ impl Monitor {
 
     /// Removes a probe that ended.
     pub(super) fn end_probe(&mut self, id: ProbeId) -> Option<EndedProbe> {
-        let ended = self.scheduler.end(id)?;
-        self.forget_unused_superblock(ended.superblock);
-        Some(ended)
+        let ProbeSubject { key, superblock, .. } = self.scheduler.end(id)?;
+        let is_current = self.registry.get_mut(key).is_some_and(|entry| entry.schedule.end(id));
+        self.forget_unused_superblock(superblock);
+        Some(EndedProbe { key, superblock, is_current })
     }
 
     /// Forgets a superblock that has neither mounts nor a probe.
@@ -139,29 +155,22 @@ impl Monitor {
 
     /// A probe ended without a response: its mount is probed again, up to a limit.
     pub(super) fn on_probe_aborted(&mut self, now: Time, id: ProbeId) {
-        let Some(EndedProbe { key, superblock, is_current: true }) = self.end_probe(id) else { return };
-        if self.scheduler.count_aborted(key) {
-            self.defer(now, key);
-        } else {
-            self.scheduler.enqueue(key, superblock);
+        let Some(EndedProbe { key, is_current: true, .. }) = self.end_probe(id) else { return };
+        if let Some(entry) = self.registry.get_mut(key) {
+            self.scheduler.on_aborted(now, entry);
         }
     }
 
     /// An abandoned probe has ended: its mount can be probed again.
     pub(super) fn on_probe_freed(&mut self, now: Time, id: ProbeId) {
         if let Some(EndedProbe { key, superblock, .. }) = self.end_probe(id) {
-            self.retry_after_hang(now, key, superblock);
+            self.scheduler.retry_after_hang(now, superblock, self.registry.get(key));
         }
-    }
-
-    pub(super) fn retry_after_hang(&mut self, now: Time, key: MountKey, superblock: DeviceNumber) {
-        let settings = self.registry.get(key).map(MountEntry::settings);
-        self.scheduler.retry_after_hang(now, key, superblock, settings);
     }
 
     /// The prober confirms that an overdue probe is inside a call.
     pub(super) fn on_probe_stuck(&mut self, now: Time, id: ProbeId, call: Call, elapsed: Duration) {
-        let Some(subject) = self.scheduler.probes().confirming(id) else { return };
+        let Some(subject) = self.scheduler.probes.confirming(id) else { return };
         let ProbeSubject { key, superblock, timeout } = subject;
         let has_hung_ancestor = self.registry.hung_ancestor(key).is_some();
         let wait_until = if elapsed < timeout {
@@ -172,9 +181,9 @@ impl Monitor {
             self.pending_ancestor_deadline(now, key).map(|deadline| deadline + ANCESTOR_GRACE)
         };
         if let Some(deadline) = wait_until {
-            return self.scheduler.probes_mut().postpone(id, deadline);
+            return self.scheduler.probes.postpone(id, deadline);
         }
-        self.scheduler.probes_mut().abandon(id);
+        self.scheduler.probes.abandon(id);
         self.effects.push_back(Effect::AbandonProbe { probe: id });
         // Before the mount is reached, only its path is hung: its superblock is not, and the other mounts need not wait.
         if call == Call::Identify || has_hung_ancestor {
@@ -188,12 +197,10 @@ impl Monitor {
 
     fn on_path_hung(&mut self, now: Time, id: ProbeId, subject: ProbeSubject, elapsed: Duration) {
         let key = subject.key;
-        let Some(entry) = self.registry.get(key) else { return };
-        let is_full = subject.timeout >= entry.settings().timeout;
-        if self.scheduler.on_path_hung(now, id, key, elapsed, is_full) {
+        let Some(entry) = self.registry.get_mut(key) else { return };
+        if Scheduler::on_path_hung(now, id, subject, entry, elapsed) {
             let ancestor = self.registry.hung_ancestor(key).map(Path::to_path_buf);
             self.set_dead(now, key, Failure::hung(Call::Identify, elapsed, ancestor));
-            self.scheduler.settle_in_run(key);
         }
     }
 
@@ -201,20 +208,21 @@ impl Monitor {
         let superblock = subject.superblock;
         let members = self.registry.members(superblock).to_vec();
         let first = members.first().and_then(|&key| self.registry.get(key));
-        let is_full = first.is_none_or(|entry| subject.timeout >= entry.settings().timeout);
+        let is_full = first.is_none_or(|entry| subject.timeout >= entry.settings.timeout);
         self.scheduler.on_superblock_hung(now, superblock, call, elapsed, is_full);
         for key in members {
-            if self.registry.get(key).is_some_and(|entry| !entry.health().is_hung()) {
+            let Some(entry) = self.registry.get_mut(key) else { continue };
+            self.scheduler.on_member_hung(entry);
+            if !entry.health.is_hung() {
                 self.set_dead(now, key, Failure::hung(call, elapsed, None));
             }
-            self.scheduler.settle_in_run(key);
         }
     }
 
     /// When the last of the ancestors that have not responded yet has to respond.
     pub(super) fn pending_ancestor_deadline(&self, now: Time, key: MountKey) -> Option<Time> {
         let ancestors = self.registry.ancestors(key);
-        let deadlines = ancestors.filter_map(|entry| self.scheduler.past_grace_deadline(entry.key()));
+        let deadlines = ancestors.filter_map(|entry| self.scheduler.past_grace_deadline(entry));
         deadlines.map(|deadline| deadline.max(now)).max()
     }
 }

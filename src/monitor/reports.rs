@@ -5,7 +5,6 @@ use super::scheduler::doubled;
 use super::timers::Timers;
 use super::{Event, Failure, Time};
 use platform::{Call, Errno, MountKey};
-use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,14 +17,12 @@ const SLOW_REPORT_INTERVAL: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Default)]
 pub(super) struct Reports {
-    /// Only mounts about which something was reported.
-    mounts: FxHashMap<MountKey, Reported>,
     reminders: Timers<MountKey>,
 }
 
 /// What was reported about one mount.
 #[derive(Clone, Copy, Default, Debug)]
-struct Reported {
+pub(super) struct Reported {
     problem: Problem,
     /// That it cannot be checked, once and for all.
     is_denied: bool,
@@ -52,99 +49,88 @@ impl Reports {
     pub(super) fn on_alive(
         &mut self,
         now: Time,
-        entry: &MountEntry,
+        entry: &mut MountEntry,
         is_slow: bool,
         took: Duration,
     ) -> Option<Event> {
-        let key = entry.key();
-        let was_dead = entry.health().failure().is_some();
-        let before = self.mounts.get(&key).copied().unwrap_or_default();
+        let was_dead = entry.health.failure().is_some();
+        let before = entry.reported;
         let reports_slow = is_slow && !was_dead && now >= before.slow_again_at;
         let recovered = |was, since| {
-            Some(Event::Recovered { mount: Arc::clone(entry.mount()), lasted: now - since, took, was })
+            Some(Event::Recovered { mount: Arc::clone(&entry.mount), lasted: now - since, took, was })
         };
         let (problem, event) = match before.problem {
             Problem::Dead { since, .. } => {
-                self.reminders.cancel(key);
-                (Problem::None, recovered(if was_dead { entry.health().as_str() } else { "failed" }, since))
+                self.reminders.cancel(entry.key());
+                (Problem::None, recovered(if was_dead { entry.health.as_str() } else { "failed" }, since))
             }
             Problem::Slow if is_slow => return None,
-            Problem::Slow => (Problem::None, recovered("slow", entry.since())),
+            Problem::Slow => (Problem::None, recovered("slow", entry.since)),
             Problem::None if reports_slow => {
-                let slow_after = entry.settings().slow_after;
-                (Problem::Slow, Some(Event::Slow { mount: Arc::clone(entry.mount()), took, slow_after }))
+                let slow_after = entry.settings.slow_after;
+                (Problem::Slow, Some(Event::Slow { mount: Arc::clone(&entry.mount), took, slow_after }))
             }
             Problem::None => return None,
         };
         let slow_again_at =
             if matches!(problem, Problem::Slow) { now + SLOW_REPORT_INTERVAL } else { before.slow_again_at };
-        self.mounts.insert(key, Reported { problem, slow_again_at, ..before });
+        entry.reported = Reported { problem, slow_again_at, ..before };
         event
     }
 
     /// A mount is dead; its entry still has the health before. A mount that a hung ancestor blocks is not reported: the
     /// ancestor is. After a `Failed`, reminders follow.
-    pub(super) fn on_dead(&mut self, now: Time, entry: &MountEntry, failure: &Failure) -> Option<Event> {
+    pub(super) fn on_dead(now: Time, entry: &mut MountEntry, failure: &Failure) -> Option<Event> {
         if failure.blocked_by.is_some() {
-            if let Some(reported) = self.mounts.get_mut(&entry.key())
-                && matches!(reported.problem, Problem::Slow)
-            {
-                reported.problem = Problem::None;
+            if matches!(entry.reported.problem, Problem::Slow) {
+                entry.reported.problem = Problem::None;
             }
             return None;
         }
-        let reported = self.mounts.entry(entry.key()).or_default();
-        let was_dead = entry.health().failure().is_some();
+        let was_dead = entry.health.failure().is_some();
+        let since = if was_dead { entry.since } else { now };
         let reason = 1 << failure.reason as u8;
-        let (mount, failure) = (Arc::clone(entry.mount()), failure.clone());
-        if let Problem::Dead { since, reasons, .. } = &mut reported.problem {
+        let (mount, failure) = (Arc::clone(&entry.mount), failure.clone());
+        if let Problem::Dead { since, reasons, .. } = &mut entry.reported.problem {
             let is_new_reason = *reasons & reason == 0;
             *reasons |= reason;
             let lasted = now - *since;
             return (!was_dead || is_new_reason).then_some(Event::StillFailing { mount, failure, lasted });
         }
-        let since = if was_dead { entry.since() } else { now };
-        reported.problem = Problem::Dead { since, reasons: reason, reminders: 0 };
+        entry.reported.problem = Problem::Dead { since, reasons: reason, reminders: 0 };
         Some(Event::Failed { mount, failure })
     }
 
     /// The kernel refuses the probe. That is reported once, and again when it ends a reported failure.
-    pub(super) fn on_denied(&mut self, entry: &MountEntry, call: Call, errno: Errno) -> Option<Event> {
+    pub(super) fn on_denied(&mut self, entry: &mut MountEntry, call: Call, errno: Errno) -> Option<Event> {
         self.reminders.cancel(entry.key());
-        let reported = self.mounts.entry(entry.key()).or_default();
+        let event = Event::Denied { mount: Arc::clone(&entry.mount), errno, call };
+        let reported = &mut entry.reported;
         let was_denied = std::mem::replace(&mut reported.is_denied, true);
         let was_dead = matches!(reported.problem, Problem::Dead { .. });
         if was_dead {
             reported.problem = Problem::None;
         }
-        let event = Event::Denied { mount: Arc::clone(entry.mount()), errno, call };
         (!was_denied || was_dead).then_some(event)
     }
 
     /// Plans the next reminder about a dead mount unless one is planned, and returns when that is.
-    pub(super) fn plan_reminder(&mut self, now: Time, key: MountKey) -> Option<Time> {
-        if self.reminders.is_set(key) {
+    pub(super) fn plan_reminder(&mut self, now: Time, entry: &MountEntry) -> Option<Time> {
+        if self.reminders.is_set(entry.key()) {
             return None;
         }
-        let sent = match self.mounts.get(&key).map(|reported| reported.problem) {
-            Some(Problem::Dead { reminders, .. }) => reminders,
+        let sent = match entry.reported.problem {
+            Problem::Dead { reminders, .. } => reminders,
             _ => 0,
         };
         let at = now + reminder_pause(sent);
-        self.reminders.set(key, at);
+        self.reminders.set(entry.key(), at);
         Some(at)
     }
 
-    /// Takes a mount about which a reminder is due, and since when it is dead.
-    pub(super) fn pop_due_reminder(&mut self, now: Time) -> Option<(MountKey, Time)> {
-        let key = self.reminders.pop_due(now)?;
-        match &mut self.mounts.get_mut(&key)?.problem {
-            Problem::Dead { since, reminders, .. } => {
-                *reminders = reminders.saturating_add(1);
-                Some((key, *since))
-            }
-            Problem::None | Problem::Slow => None,
-        }
+    /// Takes a mount about which a reminder is due.
+    pub(super) fn pop_due_reminder(&mut self, now: Time) -> Option<MountKey> {
+        self.reminders.pop_due(now)
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
@@ -154,10 +140,14 @@ impl Reports {
     pub(super) fn stop_reminders(&mut self, key: MountKey) {
         self.reminders.cancel(key);
     }
+}
 
-    pub(super) fn forget(&mut self, key: MountKey) {
-        self.reminders.cancel(key);
-        self.mounts.remove(&key);
+impl Reported {
+    /// Counts a reminder; returns since when the mount was reported dead, if it still is.
+    pub(super) fn count_reminder(&mut self) -> Option<Time> {
+        let Problem::Dead { since, reminders, .. } = &mut self.problem else { return None };
+        *reminders = reminders.saturating_add(1);
+        Some(*since)
     }
 }
 
@@ -186,20 +176,20 @@ mod tests {
 
     #[test]
     fn each_reason_of_a_failure_is_reported_once() {
-        let (mut reports, entry) = (Reports::default(), entry());
-        let mut fail = |errno| name(reports.on_dead(at(0), &entry, &Failure::error(Call::Statfs, errno)));
+        let (mut reports, mut entry) = (Reports::default(), entry());
+        let mut fail = |errno| name(Reports::on_dead(at(0), &mut entry, &Failure::error(Call::Statfs, errno)));
         // The entry's health stays pending, so each failure counts as new.
         assert_eq!(fail(Errno::EIO), Some("failed"));
         assert_eq!(fail(Errno::ESTALE), Some("still_failing"));
-        assert_eq!(name(reports.on_alive(at(9), &entry, false, Duration::ZERO)), Some("recovered"));
-        assert_eq!(name(reports.on_alive(at(9), &entry, false, Duration::ZERO)), None);
+        assert_eq!(name(reports.on_alive(at(9), &mut entry, false, Duration::ZERO)), Some("recovered"));
+        assert_eq!(name(reports.on_alive(at(9), &mut entry, false, Duration::ZERO)), None);
     }
 
     #[test]
     fn slowness_is_reported_at_most_once_per_interval() {
-        let (mut reports, entry) = (Reports::default(), entry());
+        let (mut reports, mut entry) = (Reports::default(), entry());
         let mut respond =
-            |seconds, is_slow| name(reports.on_alive(at(seconds), &entry, is_slow, Duration::from_secs(2)));
+            |seconds, is_slow| name(reports.on_alive(at(seconds), &mut entry, is_slow, Duration::from_secs(2)));
         assert_eq!(respond(0, true), Some("slow"));
         assert_eq!(respond(1, true), None);
         assert_eq!(respond(2, false), Some("recovered"));
@@ -209,17 +199,17 @@ mod tests {
 
     #[test]
     fn blocked_mount_is_not_reported() {
-        let (mut reports, entry) = (Reports::default(), entry());
+        let (mut reports, mut entry) = (Reports::default(), entry());
         let blocked = Failure::hung(Call::Identify, Duration::ZERO, Some("/".into()));
-        assert_eq!(name(reports.on_dead(at(0), &entry, &blocked)), None);
-        assert_eq!(name(reports.on_alive(at(1), &entry, false, Duration::ZERO)), None);
+        assert_eq!(name(Reports::on_dead(at(0), &mut entry, &blocked)), None);
+        assert_eq!(name(reports.on_alive(at(1), &mut entry, false, Duration::ZERO)), None);
     }
 
     #[test]
     fn refusal_is_reported_once() {
-        let (mut reports, entry) = (Reports::default(), entry());
-        assert_eq!(name(reports.on_denied(&entry, Call::Statfs, Errno::EACCES)), Some("denied"));
-        assert_eq!(name(reports.on_denied(&entry, Call::Statfs, Errno::EACCES)), None);
+        let (mut reports, mut entry) = (Reports::default(), entry());
+        assert_eq!(name(reports.on_denied(&mut entry, Call::Statfs, Errno::EACCES)), Some("denied"));
+        assert_eq!(name(reports.on_denied(&mut entry, Call::Statfs, Errno::EACCES)), None);
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use super::evidence::Occasion;
 use super::health::{Classification, Context, classify};
-use super::registry::MountEntry;
-use super::scheduler::{Due, EndedProbe};
+use super::probing::EndedProbe;
+use super::reports::Reports;
+use super::scheduler::Due;
 use super::{Event, Failure, Health, Monitor, ProbeId, TableDoubt, Time};
 use platform::{Call, Errno, MountKey, ProbeOutcome, Usage};
+use std::sync::Arc;
 use std::time::Duration;
 
 impl Monitor {
@@ -13,20 +15,21 @@ impl Monitor {
     pub(super) fn on_response(&mut self, now: Time, id: ProbeId, outcome: &ProbeOutcome, took: Duration) {
         let Some(ended) = self.end_probe(id) else { return };
         let EndedProbe { key, superblock, is_current } = ended;
-        let mut classification = classify(outcome, Context::default());
-        if let Some(entry) = self.registry.get_mut(key) {
-            self.counters.on_response(entry.fstype_index(), outcome, took);
-            if is_current {
-                classification = entry.record_outcome(now, outcome, took);
-            }
+        let entry = self.registry.get_mut(key);
+        if let Some(entry) = &entry {
+            self.counters.on_response(entry.fstype_index, outcome, took);
         }
+        let classification = match entry {
+            Some(entry) if is_current => entry.record_outcome(now, outcome, took),
+            _ => classify(outcome, Context::default()),
+        };
         match classification {
             Classification::Inconclusive => return self.on_inconclusive(now, ended),
             Classification::WrongMount => return self.on_wrong_mount(now, ended, false),
             Classification::Hidden => return self.on_wrong_mount(now, ended, true),
             Classification::TooLate => {
-                self.scheduler.settle_in_run(key);
-                return self.retry_after_hang(now, key, superblock);
+                self.settle_in_run(key);
+                return self.scheduler.retry_after_hang(now, superblock, self.registry.get(key));
             }
             _ if !is_current => {}
             Classification::Alive(usage) => self.on_alive(now, key, usage, took),
@@ -44,30 +47,29 @@ impl Monitor {
     }
 
     fn on_alive(&mut self, now: Time, key: MountKey, usage: Option<Usage>, took: Duration) {
-        self.scheduler.on_response(key, true);
         let Some(entry) = self.registry.get_mut(key) else { return };
+        self.scheduler.on_response(entry, true);
         if usage.is_some_and(|usage| entry.is_new_contradiction(usage.read_only)) {
-            self.doubt_table(TableDoubt::Contradicted);
+            self.table_doubt = Some(TableDoubt::Contradicted);
         }
-        let Some(entry) = self.registry.get(key) else { return };
-        self.evidence.on_alive(entry.superblock(), entry.health().failure().is_some());
-        let is_slow = took > entry.settings().slow_after;
+        self.evidence.on_alive(entry.superblock(), entry.health.failure().is_some());
+        let is_slow = took > entry.settings.slow_after;
         let event = self.reports.on_alive(now, entry, is_slow, took);
         self.registry.set_health(now, key, if is_slow { Health::Slow } else { Health::Ok });
         self.report_all(event);
     }
 
     fn on_failed(&mut self, now: Time, key: MountKey, call: Call, errno: Errno) {
-        self.scheduler.on_response(key, false);
+        let Some(entry) = self.registry.get_mut(key) else { return };
+        self.scheduler.on_response(entry, false);
+        self.scheduler.retry_after_failure(now, entry);
         self.set_dead(now, key, Failure::error(call, errno));
-        if let Some(entry) = self.registry.get(key) {
-            self.scheduler.retry_after_failure(now, key, entry.settings());
-        }
     }
 
     fn on_denied(&mut self, now: Time, key: MountKey, call: Call, errno: Errno) {
-        self.scheduler.on_response(key, false);
-        let event = self.registry.get(key).and_then(|entry| self.reports.on_denied(entry, call, errno));
+        let Some(entry) = self.registry.get_mut(key) else { return };
+        self.scheduler.on_response(entry, false);
+        let event = self.reports.on_denied(entry, call, errno);
         self.registry.set_health(now, key, Health::Denied(errno));
         self.report_all(event);
     }
@@ -76,8 +78,8 @@ impl Monitor {
     fn on_inconclusive(&mut self, now: Time, ended: EndedProbe) {
         let EndedProbe { key, superblock, is_current } = ended;
         if self.scheduler.is_hung(superblock) {
-            self.scheduler.set_timer(Due::Superblock(superblock), now + self.first_pause(key));
-            self.scheduler.settle_in_run(key);
+            self.scheduler.timers.set(Due::Superblock(superblock), now + self.first_pause(key));
+            self.settle_in_run(key);
         } else if is_current {
             self.defer(now, key);
         }
@@ -89,7 +91,7 @@ impl Monitor {
         self.doubt_table(TableDoubt::Contradicted);
         let retry_at = now + self.first_pause(key);
         if self.scheduler.is_hung(superblock) {
-            self.scheduler.set_timer(Due::Superblock(superblock), retry_at);
+            self.scheduler.timers.set(Due::Superblock(superblock), retry_at);
         }
         if !is_current {
             return;
@@ -97,27 +99,34 @@ impl Monitor {
         if is_repeated {
             self.registry.set_health(now, key, Health::Hidden);
         } else {
-            self.scheduler.set_timer(Due::Mount(key), retry_at);
+            self.scheduler.timers.set(Due::Mount(key), retry_at);
         }
-        self.scheduler.settle_in_run(key);
+        self.settle_in_run(key);
     }
 
     fn first_pause(&self, key: MountKey) -> Duration {
-        self.scheduler.first_pause(self.registry.get(key).map(MountEntry::settings))
+        self.scheduler.first_pause(self.registry.get(key))
+    }
+
+    fn settle_in_run(&mut self, key: MountKey) {
+        if let Some(entry) = self.registry.get_mut(key) {
+            self.scheduler.settle_in_run(entry);
+        }
     }
 
     /// A mount is dead from now on, or as before.
     pub(super) fn set_dead(&mut self, now: Time, key: MountKey, mut failure: Failure) {
-        let Some(entry) = self.registry.get(key) else { return };
+        let Some(entry) = self.registry.get_mut(key) else { return };
+        self.scheduler.settle_in_run(entry);
         let superblock = entry.superblock();
         if failure.blocked_by.is_none() {
-            failure.evidence = match entry.health().failure() {
+            failure.evidence = match entry.health.failure() {
                 Some(_) => self.evidence.record(superblock),
                 None => self.evidence.recent_record(now, superblock),
             };
         }
-        self.counters.on_failure(entry.fstype_index(), failure.reason);
-        let event = self.reports.on_dead(now, entry, &failure);
+        self.counters.on_failure(entry.fstype_index, failure.reason);
+        let event = Reports::on_dead(now, entry, &failure);
         self.registry.set_health(now, key, Health::Dead(failure));
         let Some(event) = event else { return };
         let is_new = matches!(event, Event::Failed { .. });
@@ -129,10 +138,11 @@ impl Monitor {
     }
 
     /// Reports that a mount is still dead.
-    pub(super) fn remind(&mut self, now: Time, key: MountKey, dead_since: Time) {
-        let Some(entry) = self.registry.get(key) else { return };
-        let Some(failure) = entry.health().failure().cloned() else { return };
-        let (mount, lasted) = (entry.mount().clone(), now - dead_since);
+    pub(super) fn remind(&mut self, now: Time, key: MountKey) {
+        let Some(entry) = self.registry.get_mut(key) else { return };
+        let Some(dead_since) = entry.reported.count_reminder() else { return };
+        let Some(failure) = entry.health.failure().cloned() else { return };
+        let (mount, lasted) = (Arc::clone(&entry.mount), now - dead_since);
         self.plan_reminder(now, key);
         self.report(Event::StillFailing { mount, failure, lasted });
     }

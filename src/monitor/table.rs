@@ -1,7 +1,7 @@
 //! Changes of the mount table and of the configuration: mounts appear, disappear, change, move, become hidden or visible.
 
 use super::registry::{Change, MountEntry};
-use super::scheduler::idle_safe_interval;
+use super::scheduler::{Readiness, idle_safe_interval};
 use super::{Event, Health, Monitor, MonitorConfig, ProbeSettings, TableDoubt, Time};
 use platform::{Mount, MountKey, MountTable};
 use std::sync::Arc;
@@ -50,8 +50,8 @@ impl Monitor {
 
     fn on_unmounted(&mut self, now: Time, key: MountKey) {
         if let Some(entry) = self.forget(key) {
-            let (mount, lasted) = (Arc::clone(entry.mount()), now - entry.since());
-            self.report(Event::Unmounted { mount, health: entry.health().clone(), lasted });
+            let (mount, lasted) = (Arc::clone(&entry.mount), now - entry.since);
+            self.report(Event::Unmounted { mount, health: entry.health.clone(), lasted });
         }
     }
 
@@ -77,15 +77,15 @@ impl Monitor {
     fn watch(&mut self, now: Time, mount: Arc<Mount>, settings: ProbeSettings) {
         let interval = self.probe_interval(&mount, &settings);
         let fstype_index = self.counters.index_for(&mount.fstype);
-        self.scheduler.add_mount(now, mount.key, interval);
+        self.scheduler.set_mount_interval(now, mount.key, interval);
         self.registry.insert(MountEntry::new(now, mount, settings, interval, fstype_index));
     }
 
     /// Stops watching a mount. Its probe in flight continues.
     fn forget(&mut self, key: MountKey) -> Option<MountEntry> {
-        let entry = self.registry.remove(key)?;
-        self.scheduler.remove_mount(key, entry.superblock());
-        self.reports.forget(key);
+        let mut entry = self.registry.remove(key)?;
+        self.scheduler.remove_mount(&mut entry);
+        self.reports.stop_reminders(key);
         self.forget_unused_superblock(entry.superblock());
         Some(entry)
     }
@@ -99,12 +99,11 @@ impl Monitor {
 
     /// Hidden mounts are not probed; mounts that become visible are probed at once.
     fn update_visibility(&mut self, now: Time) {
-        for key in self.registry.visibility_changes() {
-            let Some(entry) = self.registry.get(key) else { continue };
-            let (superblock, is_hidden) = (entry.superblock(), !entry.is_hidden());
-            self.registry.set_hidden(now, key, is_hidden);
-            if is_hidden {
-                self.scheduler.withdraw(key, superblock);
+        for key in self.registry.update_visibility(now) {
+            let Some(entry) = self.registry.get_mut(key) else { continue };
+            if entry.is_hidden {
+                let superblock = entry.superblock();
+                self.scheduler.withdraw(entry);
                 self.reports.stop_reminders(key);
                 self.forget_unused_superblock(superblock);
             } else {
@@ -126,22 +125,17 @@ impl Monitor {
         let mounts: Vec<Arc<Mount>> = self.registry.table().iter().cloned().collect();
         for mount in mounts {
             let key = mount.key;
-            let settings = (self.policy)(&mount);
-            let is_watched = self.registry.get(key).is_some();
-            match (settings, is_watched) {
-                (Some(settings), true) => {
-                    let interval = self.probe_interval(&mount, &settings);
-                    if let Some(entry) = self.registry.get_mut(key) {
-                        entry.set_settings(settings, interval);
-                    }
-                    self.scheduler.set_mount_interval(now, key, interval);
-                }
-                (Some(settings), false) => {
-                    self.watch(now, mount, settings);
-                    self.request_probe(now, key);
-                }
-                (None, true) => drop(self.forget(key)),
-                (None, false) => {}
+            let Some(settings) = (self.policy)(&mount) else {
+                self.forget(key);
+                continue;
+            };
+            let interval = self.probe_interval(&mount, &settings);
+            if let Some(entry) = self.registry.get_mut(key) {
+                entry.set_settings(settings, interval);
+                self.scheduler.set_mount_interval(now, key, interval);
+            } else {
+                self.watch(now, mount, settings);
+                self.request_probe(now, key);
             }
         }
         self.expected.replace(config.expected);
@@ -157,14 +151,14 @@ impl Monitor {
         let run_interval = self.scheduler.run_interval();
         let keys: Vec<MountKey> = self.registry.table().iter().map(|mount| mount.key).collect();
         for key in keys {
-            let Some(entry) = self.registry.get(key).filter(|entry| !entry.is_hidden()) else { continue };
+            let Some(entry) = self.registry.get_mut(key).filter(|entry| !entry.is_hidden) else { continue };
             if is_new {
-                self.scheduler.expect_in_run(key);
+                self.scheduler.expect_in_run(entry);
             }
-            if entry.probe_interval() == run_interval || *entry.health() == Health::Pending {
+            if entry.probe_interval == run_interval || entry.health == Health::Pending {
                 self.request_probe(now, key);
-            } else if !self.scheduler.is_pending(key) {
-                self.scheduler.settle_in_run(key); // probed at its own interval: its present health counts
+            } else if self.scheduler.readiness(entry) != Readiness::Pending {
+                self.scheduler.settle_in_run(entry); // probed at its own interval: its present health counts
             }
         }
     }

@@ -32,6 +32,12 @@ impl<K: Copy + Ord + Hash> Timers<K> {
         }
     }
 
+    pub(super) fn set_if_none(&mut self, key: K, at: Time) {
+        if !self.is_set(key) {
+            self.set(key, at);
+        }
+    }
+
     pub(super) fn is_set(&self, key: K) -> bool {
         self.deadlines.contains_key(&key)
     }

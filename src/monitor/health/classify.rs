@@ -69,7 +69,7 @@ pub(crate) fn classify(outcome: &ProbeOutcome, context: Context) -> Classificati
 /// The responses of one mount so far, as far as they matter for the next.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct ResponseHistory {
-    last_response: Option<LastResponse>,
+    pub(crate) last_response: Option<LastResponse>,
     inconclusive: u32,
     wrong_mount: u32,
     /// `ST_RDONLY` of the last response that contradicted the table.
@@ -77,10 +77,6 @@ pub(crate) struct ResponseHistory {
 }
 
 impl ResponseHistory {
-    pub(crate) fn last_response(&self) -> Option<LastResponse> {
-        self.last_response
-    }
-
     /// Classifies the outcome of a probe and remembers it.
     pub(crate) fn record(
         &mut self,

@@ -1,30 +1,52 @@
 //! What is known of one watched mount.
 
 use crate::monitor::health::{Classification, ResponseHistory};
-use crate::monitor::{EvidenceRecord, Health, LastResponse, ProbeSettings, Time};
+use crate::monitor::reports::Reported;
+use crate::monitor::scheduler::MountSchedule;
+use crate::monitor::{EvidenceRecord, Health, ProbeSettings, Time};
 use platform::{DeviceNumber, Mount, MountKey, ProbeOutcome, Target};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A watched mount. All components can read the fields of [`Watched`], but only this file can change them. `scheduler`
+/// and `reports` keep what they know of the mount here, so that one lookup finds it; nothing else sees its fields.
 #[derive(Debug)]
 pub(crate) struct MountEntry {
-    mount: Arc<Mount>,
+    watched: Watched,
+    pub(crate) schedule: MountSchedule,
+    pub(crate) reported: Reported,
+}
+
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub(crate) mount: Arc<Mount>,
     /// What a probe needs of `mount`, made once.
-    target: Arc<Target>,
+    pub(crate) target: Arc<Target>,
     /// As the table says.
     is_read_only: bool,
-    fstype_index: usize,
-    settings: ProbeSettings,
-    probe_interval: Duration,
-    is_hidden: bool,
-    health: Health,
-    since: Time,
-    history: ResponseHistory,
+    /// Where its file system type is counted.
+    pub(crate) fstype_index: usize,
+    pub(crate) settings: ProbeSettings,
+    /// From one probe to the next while the mount responds: `settings.poll_interval`, or longer where that would keep
+    /// the mount from expiring.
+    pub(crate) probe_interval: Duration,
+    pub(crate) is_hidden: bool,
+    pub(crate) health: Health,
+    /// Since when that is its health; for a dead mount, since it died.
+    pub(crate) since: Time,
+    pub(crate) history: ResponseHistory,
+}
+
+impl Deref for MountEntry {
+    type Target = Watched;
+    fn deref(&self) -> &Watched {
+        &self.watched
+    }
 }
 
 impl MountEntry {
-    /// A visible mount. `probe_interval` is `settings.poll_interval`, or longer where that would keep the mount from
-    /// expiring; `fstype_index` is where its type is counted.
+    /// A visible mount.
     pub(crate) fn new(
         now: Time,
         mount: Arc<Mount>,
@@ -32,7 +54,7 @@ impl MountEntry {
         probe_interval: Duration,
         fstype_index: usize,
     ) -> MountEntry {
-        MountEntry {
+        let watched = Watched {
             target: Arc::new(Target::for_mount(&mount)),
             is_read_only: mount.read_only(),
             mount,
@@ -43,7 +65,8 @@ impl MountEntry {
             health: Health::Pending,
             since: now,
             history: ResponseHistory::default(),
-        }
+        };
+        MountEntry { watched, schedule: MountSchedule::default(), reported: Reported::default() }
     }
 
     pub(crate) fn key(&self) -> MountKey {
@@ -54,44 +77,6 @@ impl MountEntry {
         self.mount.device_number
     }
 
-    pub(crate) fn mount(&self) -> &Arc<Mount> {
-        &self.mount
-    }
-
-    pub(crate) fn target(&self) -> &Arc<Target> {
-        &self.target
-    }
-
-    pub(crate) fn fstype_index(&self) -> usize {
-        self.fstype_index
-    }
-
-    pub(crate) fn settings(&self) -> &ProbeSettings {
-        &self.settings
-    }
-
-    /// From one probe to the next while the mount responds.
-    pub(crate) fn probe_interval(&self) -> Duration {
-        self.probe_interval
-    }
-
-    pub(crate) fn is_hidden(&self) -> bool {
-        self.is_hidden
-    }
-
-    pub(crate) fn health(&self) -> &Health {
-        &self.health
-    }
-
-    /// Since when that is its health; for a dead mount, since it died.
-    pub(crate) fn since(&self) -> Time {
-        self.since
-    }
-
-    pub(crate) fn last_response(&self) -> Option<LastResponse> {
-        self.history.last_response()
-    }
-
     /// Classifies the outcome of a probe and remembers it.
     pub(crate) fn record_outcome(
         &mut self,
@@ -100,12 +85,14 @@ impl MountEntry {
         took: Duration,
     ) -> Classification {
         let is_late = self.health.is_hung() && took > self.settings.timeout;
-        self.history.record(now, outcome, took, self.health.failure().is_some(), is_late)
+        let is_dead = self.health.failure().is_some();
+        self.watched.history.record(now, outcome, took, is_dead, is_late)
     }
 
     /// Does `ST_RDONLY` of a response contradict the table, for the first time in this way?
     pub(crate) fn is_new_contradiction(&mut self, read_only: bool) -> bool {
-        self.history.is_new_contradiction(read_only, self.is_read_only)
+        let in_table = self.is_read_only;
+        self.watched.history.is_new_contradiction(read_only, in_table)
     }
 
     /// Is it dead, and no hung ancestor the cause?
@@ -115,34 +102,30 @@ impl MountEntry {
 
     /// Its options, path or device changed.
     pub(crate) fn set_mount(&mut self, mount: &Arc<Mount>) {
-        self.mount = Arc::clone(mount);
-        self.target = Arc::new(Target::for_mount(mount));
-        self.is_read_only = mount.read_only();
+        self.watched.mount = Arc::clone(mount);
+        self.watched.target = Arc::new(Target::for_mount(mount));
+        self.watched.is_read_only = mount.read_only();
     }
 
     pub(crate) fn set_settings(&mut self, settings: ProbeSettings, probe_interval: Duration) {
-        (self.settings, self.probe_interval) = (settings, probe_interval);
-    }
-
-    pub(super) fn hide(&mut self) {
-        (self.is_hidden, self.health) = (true, Health::Hidden);
+        (self.watched.settings, self.watched.probe_interval) = (settings, probe_interval);
     }
 
     pub(super) fn set_hidden(&mut self, is_hidden: bool) {
-        self.is_hidden = is_hidden;
+        self.watched.is_hidden = is_hidden;
     }
 
     /// Sets the health and returns the one before.
     pub(super) fn replace_health(&mut self, now: Time, health: Health) -> Health {
         let stays_dead = self.health.failure().is_some() && health.failure().is_some();
         if self.health != health && !stays_dead {
-            self.since = now;
+            self.watched.since = now;
         }
-        std::mem::replace(&mut self.health, health)
+        std::mem::replace(&mut self.watched.health, health)
     }
 
     pub(super) fn set_evidence(&mut self, record: &Arc<EvidenceRecord>) -> bool {
-        match &mut self.health {
+        match &mut self.watched.health {
             Health::Dead(failure) if failure.blocked_by.is_none() => {
                 failure.evidence = Some(Arc::clone(record));
                 true

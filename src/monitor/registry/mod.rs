@@ -76,8 +76,8 @@ impl Registry {
         if self.hung_mounts == 0 {
             return None;
         }
-        let outermost = self.ancestors(key).filter(|entry| entry.health().is_hung()).last();
-        outermost.map(|entry| entry.mount().mountpoint.as_path())
+        let outermost = self.ancestors(key).filter(|entry| entry.health.is_hung()).last();
+        outermost.map(|entry| entry.mount.mountpoint.as_path())
     }
 
     pub(super) fn get(&self, key: MountKey) -> Option<&MountEntry> {
@@ -102,7 +102,8 @@ impl Registry {
     pub(super) fn insert(&mut self, mut entry: MountEntry) {
         let key = entry.key();
         if self.hidden.contains(key) {
-            entry.hide();
+            entry.set_hidden(true);
+            entry.replace_health(entry.since, Health::Hidden);
         } else {
             self.join(key, entry.superblock());
         }
@@ -113,28 +114,27 @@ impl Registry {
     pub(super) fn remove(&mut self, key: MountKey) -> Option<MountEntry> {
         let entry = self.entries.remove(&key)?;
         self.leave(key, entry.superblock());
-        self.on_health_changed(entry.health(), &Health::Pending);
+        self.on_health_changed(&entry.health, &Health::Pending);
         Some(entry)
     }
 
-    /// Mounts that the last table hides or shows, and that are not yet marked so.
-    pub(super) fn visibility_changes(&self) -> Vec<MountKey> {
-        let is_changed = |entry: &&MountEntry| entry.is_hidden() != self.hidden.contains(entry.key());
-        self.entries.values().filter(is_changed).map(MountEntry::key).collect()
-    }
-
-    /// Marks a mount as hidden or visible.
-    pub(super) fn set_hidden(&mut self, now: Time, key: MountKey, is_hidden: bool) {
-        let Some(entry) = self.entries.get_mut(&key) else { return };
-        entry.set_hidden(is_hidden);
-        let superblock = entry.superblock();
-        if is_hidden {
-            self.leave(key, superblock);
-            self.set_health(now, key, Health::Hidden);
-        } else {
-            self.join(key, superblock);
-            self.set_health(now, key, Health::Pending);
+    /// Marks the mounts that the last table hides or shows, and returns them.
+    pub(super) fn update_visibility(&mut self, now: Time) -> Vec<MountKey> {
+        let is_changed = |entry: &&MountEntry| entry.is_hidden != self.hidden.contains(entry.key());
+        let changed: Vec<MountKey> = self.entries().filter(is_changed).map(MountEntry::key).collect();
+        for &key in &changed {
+            let Some(entry) = self.entries.get_mut(&key) else { continue };
+            let (is_hidden, superblock) = (!entry.is_hidden, entry.superblock());
+            entry.set_hidden(is_hidden);
+            if is_hidden {
+                self.leave(key, superblock);
+                self.set_health(now, key, Health::Hidden);
+            } else {
+                self.join(key, superblock);
+                self.set_health(now, key, Health::Pending);
+            }
         }
+        changed
     }
 
     fn join(&mut self, key: MountKey, superblock: DeviceNumber) {

@@ -1,8 +1,8 @@
 //! Hung superblocks, hung paths and failed mounts, and when they are probed again.
 
-use super::{Due, ProbeStatus, Scheduler, backoff};
-use crate::monitor::{ProbeId, ProbeSettings, Time};
-use platform::{Call, DeviceNumber, MountKey};
+use super::{Due, MountEntry, MountSchedule, ProbeStatus, ProbeSubject, Scheduler, delays};
+use crate::monitor::{ProbeId, Time};
+use platform::{Call, DeviceNumber};
 use std::time::Duration;
 
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,17 @@ pub(super) struct HangState {
     abandoned_at: Time,
 }
 
+impl MountSchedule {
+    pub(crate) fn is_path_hung(&self) -> bool {
+        self.path_hang.is_some()
+    }
+
+    /// The path's hang is that of an ancestor, which is retried instead.
+    pub(crate) fn clear_path_hang(&mut self) {
+        self.path_hang = None;
+    }
+}
+
 impl Scheduler {
     pub(crate) fn is_hung(&self, superblock: DeviceNumber) -> bool {
         self.superblocks.get(&superblock).is_some_and(|queue| queue.hang.is_some())
@@ -26,18 +37,8 @@ impl Scheduler {
         self.superblocks.get(&superblock).is_some_and(|queue| queue.hang.is_some() && queue.current.is_none())
     }
 
-    pub(crate) fn is_path_hung(&self, key: MountKey) -> bool {
-        self.mounts.get(&key).is_some_and(|mount| mount.path_hang.is_some())
-    }
-
-    /// Is this mount's path hung, and can it be retried?
-    pub(crate) fn can_retry_path(&self, key: MountKey) -> bool {
-        let mount = self.mounts.get(&key);
-        mount.is_some_and(|mount| mount.path_hang.is_some() && mount.status == ProbeStatus::Idle)
-    }
-
-    /// A probe proved that the superblock is hung; the mounts that wait for it are not probed. `is_full`: it waited
-    /// for the whole timeout.
+    /// A probe proved that the superblock is hung. `is_full`: it waited for the whole timeout. `on_member_hung` must
+    /// follow for each of its mounts.
     pub(crate) fn on_superblock_hung(
         &mut self,
         now: Time,
@@ -46,47 +47,46 @@ impl Scheduler {
         waited: Duration,
         is_full: bool,
     ) {
-        let Some(queue) = self.superblocks.get_mut(&superblock) else { return };
-        queue.hang = Some(HangState::next(queue.hang, now, call, waited, is_full));
-        for key in queue.waiting.drain(..) {
-            if let Some(mount) = self.mounts.get_mut(&key) {
-                // Probed again with the others, when the superblock responds.
-                (mount.status, mount.path_hang) = (ProbeStatus::Idle, None);
-            }
+        if let Some(queue) = self.superblocks.get_mut(&superblock) {
+            queue.hang = Some(HangState::next(queue.hang, now, call, waited, is_full));
+            queue.waiting.clear();
+        }
+    }
+
+    /// The superblock of a mount is hung. If the mount waits for its turn, it is probed again with the others, when the
+    /// superblock responds.
+    pub(crate) fn on_member_hung(&mut self, entry: &mut MountEntry) {
+        self.settle_in_run(entry);
+        if entry.schedule.is_queued() {
+            (entry.schedule.status, entry.schedule.path_hang) = (ProbeStatus::Idle, None);
         }
     }
 
     /// A probe proved that the path to its mount is hung. False if the mount does not wait for that probe any more.
     pub(crate) fn on_path_hung(
-        &mut self,
         now: Time,
         id: ProbeId,
-        key: MountKey,
+        subject: ProbeSubject,
+        entry: &mut MountEntry,
         waited: Duration,
-        is_full: bool,
     ) -> bool {
-        let mount = self.mounts.get_mut(&key).filter(|mount| mount.status == ProbeStatus::Active(id));
-        let Some(mount) = mount else { return false };
-        mount.path_hang = Some(HangState::next(mount.path_hang, now, Call::Identify, waited, is_full));
-        true
-    }
-
-    /// The path's hang is that of an ancestor, which is retried instead.
-    pub(crate) fn clear_path_hang(&mut self, key: MountKey) {
-        if let Some(mount) = self.mounts.get_mut(&key) {
-            mount.path_hang = None;
+        let is_full = subject.timeout >= entry.settings.timeout;
+        let schedule = &mut entry.schedule;
+        let is_current = schedule.status == ProbeStatus::Active(id);
+        if is_current {
+            schedule.path_hang =
+                Some(HangState::next(schedule.path_hang, now, Call::Identify, waited, is_full));
         }
+        is_current
     }
 
     /// The mount responded. `is_alive`: without an error.
-    pub(crate) fn on_response(&mut self, key: MountKey, is_alive: bool) {
-        if let Some(mount) = self.mounts.get_mut(&key) {
-            (mount.path_hang, mount.aborted) = (None, 0);
-            if is_alive {
-                mount.retries = 0;
-            }
-            self.run.settle(&mut mount.ticket);
+    pub(crate) fn on_response(&mut self, entry: &mut MountEntry, is_alive: bool) {
+        (entry.schedule.path_hang, entry.schedule.aborted) = (None, 0);
+        if is_alive {
+            entry.schedule.retries = 0;
         }
+        self.settle_in_run(entry);
     }
 
     /// A mount of the superblock responded. True if it was hung until now.
@@ -103,21 +103,23 @@ impl Scheduler {
     }
 
     /// Plans the retry of whatever is hung: when the pause since its probe was abandoned is over, so at once if that
-    /// was long ago. `settings` are those of the mount, if it still exists.
+    /// was long ago, or if the mount no longer exists.
     pub(crate) fn retry_after_hang(
         &mut self,
         now: Time,
-        key: MountKey,
         superblock: DeviceNumber,
-        settings: Option<&ProbeSettings>,
+        entry: Option<&MountEntry>,
     ) {
         let jitter = self.jitter;
         let retry_at = |hang: HangState| {
-            let pause = settings.map_or(Duration::ZERO, |settings| backoff::pause(hang.retries, settings));
-            now.max(hang.abandoned_at + jitter.shorten(pause, key.0, hang.retries))
+            let pause = entry.map_or(Duration::ZERO, |entry| {
+                let pause = delays::pause(hang.retries, &entry.settings);
+                jitter.shorten(pause, entry.key().0, hang.retries)
+            });
+            now.max(hang.abandoned_at + pause)
         };
-        if let Some(hang) = self.mounts.get(&key).and_then(|mount| mount.path_hang) {
-            self.timers.set(Due::Mount(key), retry_at(hang));
+        if let Some((entry, hang)) = entry.and_then(|entry| Some((entry, entry.schedule.path_hang?))) {
+            self.timers.set(Due::Mount(entry.key()), retry_at(hang));
         }
         if let Some(hang) = self.superblocks.get(&superblock).and_then(|queue| queue.hang) {
             self.timers.set(Due::Superblock(superblock), retry_at(hang));
@@ -125,16 +127,16 @@ impl Scheduler {
     }
 
     /// Plans the next probe of a failed mount.
-    pub(crate) fn retry_after_failure(&mut self, now: Time, key: MountKey, settings: &ProbeSettings) {
-        let Some(mount) = self.mounts.get_mut(&key) else { return };
-        let pause = self.jitter.shorten(backoff::pause(mount.retries, settings), key.0, mount.retries);
-        mount.retries = mount.retries.saturating_add(1);
+    pub(crate) fn retry_after_failure(&mut self, now: Time, entry: &mut MountEntry) {
+        let (key, n) = (entry.key(), entry.schedule.retries);
+        let pause = self.jitter.shorten(delays::pause(n, &entry.settings), key.0, n);
+        entry.schedule.retries = n.saturating_add(1);
         self.timers.set(Due::Mount(key), now + pause);
     }
 
     /// The pause before the first retry.
-    pub(crate) fn first_pause(&self, settings: Option<&ProbeSettings>) -> Duration {
-        settings.map_or(self.run_interval, |settings| backoff::pause(0, settings))
+    pub(crate) fn first_pause(&self, entry: Option<&MountEntry>) -> Duration {
+        entry.map_or(self.run_interval, |entry| delays::pause(0, &entry.settings))
     }
 }
 

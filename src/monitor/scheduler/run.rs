@@ -1,53 +1,80 @@
 //! A run probes every mount once. It is complete when each has responded or missed its deadline, so it never takes much
 //! longer than the timeout, whatever hangs.
 
+use super::{Due, MountEntry, Scheduler};
 use crate::monitor::Time;
+use std::time::Duration;
 
+/// The jitter's subject for the runs; no mount has this key.
+const RUNS: u64 = 0;
+
+/// The present run, or the last.
 #[derive(Debug, Default)]
 pub(super) struct Run {
     id: u64,
     is_open: bool,
     started_at: Time,
+    /// Mounts that it waits for.
     pending: usize,
     unjudged: usize,
+    /// Runs that were due so far, including those that became part of the one before.
+    count: u64,
+    last_due: Time,
 }
 
-/// A mount's place in a run that still waits for it.
-pub(super) type RunTicket = Option<u64>;
-
-impl Run {
-    /// Opens a run. False if the last one is still open: then the two are one.
-    pub(super) fn open(&mut self, now: Time) -> bool {
-        let opens = !self.is_open;
-        if opens {
-            *self = Run { id: self.id + 1, is_open: true, started_at: now, pending: 0, unjudged: 0 };
-        }
-        opens
+impl Scheduler {
+    pub(crate) fn run_interval(&self) -> Duration {
+        self.run_interval
     }
 
-    /// The run waits for one more mount.
-    pub(super) fn expect(&mut self) -> RunTicket {
-        self.pending += 1;
-        Some(self.id)
-    }
-
-    /// The run no longer waits for a mount.
-    pub(super) fn settle(&mut self, ticket: &mut RunTicket) {
-        if ticket.take() == Some(self.id) {
-            self.pending -= 1;
+    /// Sets the interval of the runs. The next is counted from the last, so that frequent reloads do not prevent runs.
+    pub(crate) fn set_run_interval(&mut self, now: Time, interval: Duration) {
+        if std::mem::replace(&mut self.run_interval, interval) != interval && self.run.count > 0 {
+            self.timers.set(Due::Run, self.next_run_at().max(now));
         }
     }
 
-    /// The run no longer waits for a mount, which could not be judged.
-    pub(super) fn settle_unjudged(&mut self, ticket: &mut RunTicket) {
-        self.unjudged += usize::from(ticket.is_some());
-        self.settle(ticket);
+    fn next_run_at(&self) -> Time {
+        let is_first = self.run.count <= 1;
+        let first_wait = || self.jitter.first_wait(self.run_interval, RUNS);
+        self.run.last_due + if is_first { first_wait() } else { self.run_interval }
     }
 
-    /// Closes the run if it waits for no mount any more; returns its start and how many mounts could not be judged.
-    pub(super) fn close_if_complete(&mut self) -> Option<(Time, usize)> {
-        let is_complete = self.is_open && self.pending == 0;
-        self.is_open &= !is_complete;
-        is_complete.then_some((self.started_at, self.unjudged))
+    /// Starts a run and plans the next. False if the last one is not complete: it goes on instead.
+    pub(crate) fn start_run(&mut self, now: Time) -> bool {
+        (self.run.count, self.run.last_due) = (self.run.count + 1, now);
+        self.timers.set(Due::Run, self.next_run_at());
+        let Run { id, is_open, count, last_due, .. } = self.run;
+        if !is_open {
+            let (id, is_open, started_at) = (id + 1, true, now);
+            self.run = Run { id, is_open, started_at, pending: 0, unjudged: 0, count, last_due };
+        }
+        !is_open
+    }
+
+    /// The new run waits for this mount.
+    pub(crate) fn expect_in_run(&mut self, entry: &mut MountEntry) {
+        self.run.pending += 1;
+        entry.schedule.expected_by_run = Some(self.run.id);
+    }
+
+    /// The run does not wait for this mount any more.
+    pub(crate) fn settle_in_run(&mut self, entry: &mut MountEntry) {
+        if entry.schedule.expected_by_run.take() == Some(self.run.id) {
+            self.run.pending -= 1;
+        }
+    }
+
+    /// The run does not wait for this mount any more, which could not be judged.
+    pub(super) fn settle_unjudged(&mut self, entry: &mut MountEntry) {
+        self.run.unjudged += usize::from(entry.schedule.expected_by_run.is_some());
+        self.settle_in_run(entry);
+    }
+
+    /// Ends the run if it is complete; returns its start and the number of mounts that could not be judged.
+    pub(crate) fn close_run(&mut self) -> Option<(Time, usize)> {
+        let is_complete = self.run.is_open && self.run.pending == 0;
+        self.run.is_open &= !is_complete;
+        is_complete.then_some((self.run.started_at, self.run.unjudged))
     }
 }
