@@ -26,38 +26,15 @@ const SUPERBLOCKS: u32 = 4;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Mount {
-        minor: u32,
-        excluded: bool,
-    },
-    /// Inside another mount.
-    Nest {
-        which: usize,
-        minor: u32,
-    },
-    /// On top of another mount.
-    Cover {
-        which: usize,
-        minor: u32,
-    },
-    Unmount {
-        which: usize,
-    },
-    Remount {
-        which: usize,
-        read_only: bool,
-    },
-    Move {
-        which: usize,
-    },
-    Fs {
-        minor: u32,
-        fs: FsBehavior,
-    },
+    Mount { minor: u32, excluded: bool },
+    MountInside { which: usize, minor: u32 },
+    MountOver { which: usize, minor: u32 },
+    Unmount { which: usize },
+    Remount { which: usize, read_only: bool },
+    Move { which: usize },
+    Fs { minor: u32, fs: FsBehavior },
     Announce,
-    Wait {
-        ms: u64,
-    },
+    Wait { ms: u64 },
 }
 
 fn fs() -> impl Strategy<Value = FsBehavior> {
@@ -98,8 +75,8 @@ fn tree_step() -> impl Strategy<Value = Step> {
     ];
     prop_oneof![
         2 => minor.clone().prop_map(|minor| Step::Mount { minor, excluded: false }),
-        3 => (any::<usize>(), minor.clone()).prop_map(|(which, minor)| Step::Nest { which, minor }),
-        2 => (any::<usize>(), minor.clone()).prop_map(|(which, minor)| Step::Cover { which, minor }),
+        3 => (any::<usize>(), minor.clone()).prop_map(|(which, minor)| Step::MountInside { which, minor }),
+        2 => (any::<usize>(), minor.clone()).prop_map(|(which, minor)| Step::MountOver { which, minor }),
         2 => any::<usize>().prop_map(|which| Step::Unmount { which }),
         4 => (minor, fs).prop_map(|(minor, fs)| Step::Fs { minor, fs }),
         4 => Just(Step::Announce),
@@ -189,11 +166,11 @@ fn apply(simulation: &mut Simulation, step: &Step, last_key: &mut u64) {
             let fstype = if *excluded { "excluded" } else { "fuse.x" };
             simulation.mount(*last_key, &format!("/m{last_key}"), fstype, *minor, 1);
         }
-        Step::Nest { which, minor } | Step::Cover { which, minor } => {
+        Step::MountInside { which, minor } | Step::MountOver { which, minor } => {
             let Some(on) = pick(simulation, *which) else { return };
             *last_key += 1;
             let mut path = simulation.mounts[&on].mountpoint.clone();
-            if matches!(step, Step::Nest { .. }) {
+            if matches!(step, Step::MountInside { .. }) {
                 path.push(format!("n{last_key}"));
             }
             let path = path.to_str().expect("plain names").to_owned();

@@ -151,7 +151,7 @@ impl Daemon<'_> {
             }
             PoolEvent::Aborted { probe } => Input::ProbeAborted { probe },
             PoolEvent::Freed { probe } => Input::ProbeFreed { probe },
-            PoolEvent::Stranded { probe } => Input::ProbeStranded { probe },
+            PoolEvent::Stranded { .. } => return None,
             PoolEvent::Notice(notice) => {
                 let (priority, text) = notices::of_prober(&notice);
                 self.notice(priority, text);

@@ -150,10 +150,7 @@ impl ExpectedMounts {
     pub(super) fn status(&self) -> Vec<ExpectedStatus> {
         let status = |mount: &ExpectedMount| ExpectedStatus {
             expected: Arc::clone(&mount.expected),
-            missing_since: match mount.presence {
-                Presence::Missing(since) => Some(since),
-                Presence::Present | Presence::Suspected(_) => None,
-            },
+            missing_since: if let Presence::Missing(since) = mount.presence { Some(since) } else { None },
             containing_mount: mount.containing_mount.clone(),
         };
         self.mounts.iter().map(status).collect()
@@ -163,33 +160,23 @@ impl ExpectedMounts {
 impl ExpectedMount {
     fn on_present(&mut self, now: Time, mount: Arc<Mount>) -> Option<Event> {
         self.containing_mount = None;
-        match std::mem::replace(&mut self.presence, Presence::Present) {
-            Presence::Missing(since) => {
-                Some(Event::Found { expected: Arc::clone(&self.expected), mount, lasted: now - since })
-            }
-            Presence::Present | Presence::Suspected(_) => None,
-        }
+        let Presence::Missing(since) = std::mem::replace(&mut self.presence, Presence::Present) else {
+            return None;
+        };
+        Some(Event::Found { expected: Arc::clone(&self.expected), mount, lasted: now - since })
     }
 
     fn on_absent(&mut self, now: Time, table: &MountTable, hidden: &HiddenMounts) -> Option<Event> {
-        match self.presence {
-            Presence::Present => {
-                self.presence = Presence::Suspected(now);
-                None
-            }
-            Presence::Suspected(since) if now >= since + RECHECK_DELAY => {
-                self.presence = Presence::Missing(since);
-                self.containing_mount = mount_containing(&self.expected.mountpoint, table, hidden);
-                let (expected, containing_mount) =
-                    (Arc::clone(&self.expected), self.containing_mount.clone());
-                Some(Event::Missing { expected, containing_mount })
-            }
-            Presence::Suspected(_) => None,
-            Presence::Missing(_) => {
-                self.containing_mount = mount_containing(&self.expected.mountpoint, table, hidden);
-                None
-            }
-        }
+        let before = self.presence;
+        self.presence = match before {
+            Presence::Present => Presence::Suspected(now),
+            Presence::Suspected(since) if now >= since + RECHECK_DELAY => Presence::Missing(since),
+            Presence::Suspected(_) | Presence::Missing(_) => before,
+        };
+        let Presence::Missing(_) = self.presence else { return None };
+        self.containing_mount = mount_containing(&self.expected.mountpoint, table, hidden);
+        let (expected, containing_mount) = (Arc::clone(&self.expected), self.containing_mount.clone());
+        (before != self.presence).then_some(Event::Missing { expected, containing_mount })
     }
 }
 

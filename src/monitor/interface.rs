@@ -1,6 +1,6 @@
 //! What goes into the monitor and what comes out.
 
-use super::{Event, MonitorConfig};
+use super::{Event, Expected};
 use platform::evidence::Evidence;
 use platform::{Call, DeviceNumber, Mount, MountTable, ProbeOutcome, Target};
 use std::path::PathBuf;
@@ -11,8 +11,39 @@ use std::time::Duration;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ProbeId(pub u64);
 
+/// How one mount is probed. The same for all mounts unless a rule says otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProbeSettings {
+    /// From one probe to the next.
+    pub poll_interval: Duration,
+    /// A mount without a response by then is hung.
+    pub timeout: Duration,
+    /// A response later than this is slow.
+    pub slow_after: Duration,
+}
+
+impl Default for ProbeSettings {
+    fn default() -> ProbeSettings {
+        ProbeSettings {
+            poll_interval: Duration::from_secs(60),
+            timeout: Duration::from_secs(3),
+            slow_after: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Which mounts are watched, and how: `None` for one that must not be touched.
+pub type Policy = Box<dyn Fn(&Mount) -> Option<ProbeSettings> + Send>;
+
+/// What the operator configures.
+pub struct MonitorConfig {
+    /// From one run to the next.
+    pub poll_interval: Duration,
+    pub policy: Policy,
+    pub expected: Vec<Arc<Expected>>,
+}
+
 /// Something that happened outside.
-#[derive(Debug)]
 pub enum Input {
     /// The mount table was read.
     TableUpdate(MountTable),
@@ -33,8 +64,6 @@ pub enum Input {
     },
     /// A probe ended without a response: its prober died, did not start or does not respond.
     ProbeAborted { probe: ProbeId },
-    /// The prober of an abandoned probe cannot be killed.
-    ProbeStranded { probe: ProbeId },
     /// An abandoned probe ended without a response: its mount can be probed again.
     ProbeFreed { probe: ProbeId },
     /// A part of the evidence about a superblock was found.

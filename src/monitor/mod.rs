@@ -14,7 +14,6 @@
 //! `responses`, `collecting`.
 
 mod collecting;
-mod config;
 mod counters;
 mod event;
 mod evidence;
@@ -34,13 +33,12 @@ pub mod testing;
 mod time;
 mod timers;
 
-pub use config::{MonitorConfig, Policy, ProbeSettings};
 pub use counters::{Counters, DURATION_BOUNDS, Durations, FsCounters};
 pub use event::Event;
 pub use evidence::{EvidenceRecord, server_name};
 pub use expected::{Expected, ExpectedStatus};
 pub use health::{Failure, Health, Reason};
-pub use interface::{Effect, Input, ProbeId, TableDoubt};
+pub use interface::{Effect, Input, MonitorConfig, Policy, ProbeId, ProbeSettings, TableDoubt};
 pub use registry::{Change, diff};
 pub(crate) use scheduler::splitmix64;
 pub use status::{LastResponse, LastRun, MountStatus, Status};
@@ -105,7 +103,6 @@ impl Monitor {
             Input::ProbeResponded { probe, outcome, took } => self.on_response(now, probe, &outcome, took),
             Input::ProbeStuck { probe, call, elapsed } => self.on_probe_stuck(now, probe, call, elapsed),
             Input::ProbeAborted { probe } => self.on_probe_aborted(now, probe),
-            Input::ProbeStranded { probe } => self.scheduler.probes.strand(probe),
             Input::ProbeFreed { probe } => self.on_probe_freed(now, probe),
             Input::EvidenceFound { superblock, evidence } => {
                 self.on_evidence_found(now, superblock, *evidence);

@@ -123,7 +123,7 @@ impl Reports {
             Problem::Dead { reminders, .. } => reminders,
             _ => 0,
         };
-        let at = now + reminder_pause(sent);
+        let at = now + doubled(FIRST_REMINDER, sent).min(MAX_REMINDER_PAUSE);
         self.reminders.set(entry.key(), at);
         Some(at)
     }
@@ -148,73 +148,5 @@ impl Reported {
         let Problem::Dead { since, reminders, .. } = &mut self.problem else { return None };
         *reminders = reminders.saturating_add(1);
         Some(*since)
-    }
-}
-
-/// The pause before reminder `n` (from 0).
-fn reminder_pause(n: u32) -> Duration {
-    doubled(FIRST_REMINDER, n).min(MAX_REMINDER_PAUSE)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::monitor::ProbeSettings;
-
-    fn entry() -> MountEntry {
-        let mount = Arc::new(crate::monitor::testing::mount(1, "/a"));
-        MountEntry::new(Time::default(), mount, ProbeSettings::default(), Duration::ZERO, 0)
-    }
-
-    fn at(seconds: u64) -> Time {
-        Time::after_start(Duration::from_secs(seconds))
-    }
-
-    fn name(event: Option<Event>) -> Option<&'static str> {
-        event.map(|event| event.name())
-    }
-
-    #[test]
-    fn each_reason_of_a_failure_is_reported_once() {
-        let (mut reports, mut entry) = (Reports::default(), entry());
-        let mut fail = |errno| name(Reports::on_dead(at(0), &mut entry, &Failure::error(Call::Statfs, errno)));
-        // The entry's health stays pending, so each failure counts as new.
-        assert_eq!(fail(Errno::EIO), Some("failed"));
-        assert_eq!(fail(Errno::ESTALE), Some("still_failing"));
-        assert_eq!(name(reports.on_alive(at(9), &mut entry, false, Duration::ZERO)), Some("recovered"));
-        assert_eq!(name(reports.on_alive(at(9), &mut entry, false, Duration::ZERO)), None);
-    }
-
-    #[test]
-    fn slowness_is_reported_at_most_once_per_interval() {
-        let (mut reports, mut entry) = (Reports::default(), entry());
-        let mut respond =
-            |seconds, is_slow| name(reports.on_alive(at(seconds), &mut entry, is_slow, Duration::from_secs(2)));
-        assert_eq!(respond(0, true), Some("slow"));
-        assert_eq!(respond(1, true), None);
-        assert_eq!(respond(2, false), Some("recovered"));
-        assert_eq!(respond(599, true), None);
-        assert_eq!(respond(600, true), Some("slow"));
-    }
-
-    #[test]
-    fn blocked_mount_is_not_reported() {
-        let (mut reports, mut entry) = (Reports::default(), entry());
-        let blocked = Failure::hung(Call::Identify, Duration::ZERO, Some("/".into()));
-        assert_eq!(name(Reports::on_dead(at(0), &mut entry, &blocked)), None);
-        assert_eq!(name(reports.on_alive(at(1), &mut entry, false, Duration::ZERO)), None);
-    }
-
-    #[test]
-    fn refusal_is_reported_once() {
-        let (mut reports, mut entry) = (Reports::default(), entry());
-        assert_eq!(name(reports.on_denied(&mut entry, Call::Statfs, Errno::EACCES)), Some("denied"));
-        assert_eq!(name(reports.on_denied(&mut entry, Call::Statfs, Errno::EACCES)), None);
-    }
-
-    #[test]
-    fn reminders_back_off_to_an_hour() {
-        let pauses = [0, 3, 6, 60].map(|n| reminder_pause(n).as_secs());
-        assert_eq!(pauses, [60, 480, 3600, 3600]);
     }
 }

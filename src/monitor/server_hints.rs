@@ -12,25 +12,19 @@ const STALL_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(super) struct ServerHints {
-    recent: Vec<Hint>,
+    /// When each server was said to respond, or not to.
+    recent: Vec<(Time, Vec<u8>, bool)>,
     last_stall: Option<Time>,
-}
-
-#[derive(Debug)]
-struct Hint {
-    server: Vec<u8>,
-    responds: bool,
-    at: Time,
 }
 
 impl ServerHints {
     /// Is this hint new? Then it is remembered.
     pub(super) fn is_new(&mut self, now: Time, server: &[u8], responds: bool) -> bool {
-        self.recent.retain(|hint| now.since(hint.at) < HINT_INTERVAL);
-        let is_known = self.recent.iter().any(|hint| hint.server == server && hint.responds == responds);
+        self.recent.retain(|(at, ..)| now.since(*at) < HINT_INTERVAL);
+        let is_known = self.recent.iter().any(|(_, name, state)| name == server && *state == responds);
         let is_new = !is_known && self.recent.len() < MAX_RECENT;
         if is_new {
-            self.recent.push(Hint { server: server.to_vec(), responds, at: now });
+            self.recent.push((now, server.to_vec(), responds));
         }
         is_new
     }
@@ -49,31 +43,13 @@ impl ServerHints {
 mod tests {
     use super::*;
 
-    fn at(ms: u64) -> Time {
-        Time::after_start(Duration::from_millis(ms))
-    }
-
     #[test]
-    fn repeated_hint_is_not_new_until_the_interval_is_over() {
+    fn remembered_servers_are_limited_until_the_interval_is_over() {
         let mut hints = ServerHints::default();
-        assert!(hints.is_new(at(0), b"a", false));
-        assert!(!hints.is_new(at(1_999), b"a", false));
-        assert!(hints.is_new(at(1_999), b"a", true), "another state");
-        assert!(hints.is_new(at(1_999), b"b", false), "another server");
-        assert!(hints.is_new(at(2_000), b"a", false));
-    }
-
-    #[test]
-    fn remembered_servers_are_limited() {
-        let mut hints = ServerHints::default();
-        let new = (0..100_u8).filter(|&server| hints.is_new(at(0), &[server], false)).count();
-        assert_eq!((new, hints.recent.len()), (MAX_RECENT, MAX_RECENT));
-    }
-
-    #[test]
-    fn repeated_stall_is_not_new_until_the_interval_is_over() {
-        let mut hints = ServerHints::default();
-        let new: Vec<bool> = [0, 999, 1_000].map(|ms| hints.is_new_stall(at(ms))).into();
-        assert_eq!(new, [true, false, true]);
+        let mut count_new = |ms| {
+            let now = Time::after_start(Duration::from_millis(ms));
+            (0..100_u8).filter(|&server| hints.is_new(now, &[server], false)).count()
+        };
+        assert_eq!([0, 1_999, 2_000].map(&mut count_new), [MAX_RECENT, 0, MAX_RECENT]);
     }
 }

@@ -1,11 +1,10 @@
 //! A point of the daemon's monotonic clock. Nothing in `monitor` reads a clock: time is an argument.
 
-use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
 /// Time since the daemon started (`CLOCK_MONOTONIC`; does not run while the machine is suspended).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub struct Time(Duration);
 
 impl Time {
@@ -38,11 +37,5 @@ impl Sub<Time> for Time {
     type Output = Duration;
     fn sub(self, earlier: Time) -> Duration {
         self.since(earlier)
-    }
-}
-
-impl fmt::Debug for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.0)
     }
 }

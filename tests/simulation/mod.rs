@@ -29,7 +29,6 @@ pub enum FsBehavior {
 }
 
 pub const QUICK: Duration = Duration::from_millis(1);
-const STRANDED_AFTER: Duration = Duration::from_millis(500);
 const COLLECTION_TIME: Duration = Duration::from_millis(500);
 
 struct ActiveProbe {
@@ -285,9 +284,7 @@ impl Simulation {
                 let Some(active) = self.probes.get_mut(&probe) else { return };
                 active.is_abandoned = true;
                 let fs = active.stuck_in.and_then(|(minor, _)| self.fs.get(&minor));
-                if fs == Some(&FsBehavior::Unkillable) {
-                    self.schedule(STRANDED_AFTER, Input::ProbeStranded { probe });
-                } else {
+                if fs != Some(&FsBehavior::Unkillable) {
                     self.schedule(QUICK, Input::ProbeFreed { probe });
                 }
             }
@@ -383,7 +380,7 @@ impl Simulation {
             | Input::ProbeFreed { probe } => {
                 self.probes.remove(probe)?;
             }
-            Input::ProbeStuck { probe, .. } | Input::ProbeStranded { probe } => {
+            Input::ProbeStuck { probe, .. } => {
                 self.probes.get(probe)?;
             }
             _ => {}

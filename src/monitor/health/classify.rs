@@ -146,20 +146,6 @@ mod tests {
     }
 
     #[test]
-    fn repeated_inconclusive_outcomes_count_as_failures_until_a_good_response() {
-        let mut history = ResponseHistory::default();
-        let mut record =
-            |outcome: ProbeOutcome| history.record(Time::default(), &outcome, Duration::ZERO, false, false);
-        let interrupted = Classification::Failed(Call::Statfs, Errno::EINTR);
-        for expected in [Classification::Inconclusive, Classification::Inconclusive, interrupted, interrupted]
-        {
-            assert_eq!(record(failed(Errno::EINTR)), expected);
-        }
-        record(ProbeOutcome::Alive(Usage::default()));
-        assert_eq!(record(failed(Errno::EINTR)), Classification::Inconclusive);
-    }
-
-    #[test]
     fn contradiction_is_new_once_for_each_flag() {
         let mut history = ResponseHistory::default();
         let new: Vec<bool> = [(true, false), (true, false), (false, false), (false, true), (false, true)]

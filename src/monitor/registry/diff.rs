@@ -21,52 +21,48 @@ pub enum Change {
 /// mount that was both moved and remounted is listed as both.
 #[must_use]
 pub fn diff(before: &MountTable, after: &MountTable) -> Vec<Change> {
-    let (mut disappeared, mut changed, mut appeared) = (Vec::new(), Vec::new(), Vec::new());
+    let mut changes = Vec::new();
     let (mut old, mut new) = (before.iter().peekable(), after.iter().peekable());
     loop {
         match (old.peek(), new.peek()) {
             (Some(a), Some(b)) if a.key == b.key => {
                 if !Arc::ptr_eq(a, b) && a != b {
-                    compare(a, b, &mut disappeared, &mut changed, &mut appeared);
+                    compare(a, b, &mut changes);
                 }
                 old.next();
                 new.next();
             }
             (Some(a), b) if b.is_none_or(|b| a.key < b.key) => {
-                disappeared.push(Change::Unmounted(Arc::clone(a)));
+                changes.push(Change::Unmounted(Arc::clone(a)));
                 old.next();
             }
             (_, Some(b)) => {
-                appeared.push(Change::Mounted(Arc::clone(b)));
+                changes.push(Change::Mounted(Arc::clone(b)));
                 new.next();
             }
             (_, None) => break,
         }
     }
-    disappeared.append(&mut changed);
-    disappeared.append(&mut appeared);
-    disappeared
+    changes.sort_by_key(|change| match change {
+        Change::Unmounted(_) => 0,
+        Change::Remounted { .. } | Change::Moved { .. } => 1,
+        Change::Mounted(_) => 2,
+    });
+    changes
 }
 
-fn compare(
-    a: &Arc<Mount>,
-    b: &Arc<Mount>,
-    disappeared: &mut Vec<Change>,
-    changed: &mut Vec<Change>,
-    appeared: &mut Vec<Change>,
-) {
+fn compare(a: &Arc<Mount>, b: &Arc<Mount>, changes: &mut Vec<Change>) {
+    let (before, after) = (|| Arc::clone(a), || Arc::clone(b));
     // Without unique ids a key can be reused at once: another superblock is another mount.
     if a.device_number != b.device_number {
-        disappeared.push(Change::Unmounted(Arc::clone(a)));
-        appeared.push(Change::Mounted(Arc::clone(b)));
-        return;
+        return changes.extend([Change::Unmounted(before()), Change::Mounted(after())]);
     }
     if (&a.mountpoint, a.parent, &a.root, a.id) != (&b.mountpoint, b.parent, &b.root, b.id) {
-        changed.push(Change::Moved { before: Arc::clone(a), after: Arc::clone(b) });
+        changes.push(Change::Moved { before: before(), after: after() });
     }
     if (&a.options, &a.super_options, &a.device, &a.fstype)
         != (&b.options, &b.super_options, &b.device, &b.fstype)
     {
-        changed.push(Change::Remounted { before: Arc::clone(a), after: Arc::clone(b) });
+        changes.push(Change::Remounted { before: before(), after: after() });
     }
 }

@@ -104,16 +104,8 @@ mod tests {
     use std::sync::Arc;
 
     fn hidden(mounts: &[(u32, u32, &str)]) -> Vec<u64> {
-        let table = MountTable::new(
-            mounts
-                .iter()
-                .map(|&(id, parent, path)| {
-                    let mut entry = mount(u64::from(id), path);
-                    (entry.id, entry.parent) = (id, parent);
-                    Arc::new(entry)
-                })
-                .collect(),
-        );
+        let mount = |&(id, parent, path)| Arc::new(Mount { parent, ..mount(u64::from(id), path) });
+        let table = MountTable::new(mounts.iter().map(mount).collect());
         let hidden = HiddenMounts::of(&table);
         let mut keys: Vec<u64> = hidden.0.iter().map(|key| key.0).collect();
         keys.sort_unstable();
@@ -121,33 +113,19 @@ mod tests {
     }
 
     #[test]
-    fn plain_tree_has_no_hidden_mount() {
-        assert_eq!(hidden(&[(1, 0, "/"), (2, 1, "/a"), (3, 2, "/a/b"), (4, 1, "/ab")]), [0u64; 0]);
-    }
-
-    #[test]
-    fn mount_on_the_same_directory_hides_the_earlier_one() {
-        assert_eq!(hidden(&[(1, 0, "/"), (2, 1, "/a"), (3, 2, "/a"), (4, 3, "/a")]), [2, 3]);
-    }
-
-    #[test]
-    fn mount_on_a_parent_directory_hides_the_mounts_in_it() {
-        assert_eq!(hidden(&[(1, 0, "/"), (2, 1, "/a/b"), (3, 1, "/a")]), [2]);
-    }
-
-    #[test]
-    fn mounts_below_a_hidden_mount_are_hidden() {
-        assert_eq!(hidden(&[(1, 0, "/"), (2, 1, "/a"), (3, 2, "/a/b"), (4, 2, "/a")]), [2, 3]);
-    }
-
-    #[test]
-    fn new_root_hides_the_old_root_and_its_mounts() {
-        assert_eq!(hidden(&[(1, 0, "/"), (2, 1, "/old"), (3, 1, "/"), (4, 3, "/new")]), [1, 2]);
-    }
-
-    #[test]
-    fn root_whose_parent_is_itself_or_unknown_is_visible() {
-        assert_eq!(hidden(&[(1, 1, "/"), (2, 1, "/a")]), [0u64; 0]);
-        assert_eq!(hidden(&[(7, 99, "/"), (8, 7, "/a")]), [0u64; 0]);
+    fn mounts_that_cannot_be_reached_are_hidden() {
+        let no_keys: &[u64] = &[];
+        let cases: &[(&str, &[(u32, u32, &str)], &[u64])] = &[
+            ("plain tree", &[(1, 0, "/"), (2, 1, "/a"), (3, 2, "/a/b"), (4, 1, "/ab")], no_keys),
+            ("same directory", &[(1, 0, "/"), (2, 1, "/a"), (3, 2, "/a"), (4, 3, "/a")], &[2, 3]),
+            ("directory above", &[(1, 0, "/"), (2, 1, "/a/b"), (3, 1, "/a")], &[2]),
+            ("in a hidden mount", &[(1, 0, "/"), (2, 1, "/a"), (3, 2, "/a/b"), (4, 2, "/a")], &[2, 3]),
+            ("new root", &[(1, 0, "/"), (2, 1, "/old"), (3, 1, "/"), (4, 3, "/new")], &[1, 2]),
+            ("root is its own parent", &[(1, 1, "/"), (2, 1, "/a")], no_keys),
+            ("unknown parent of the root", &[(7, 99, "/"), (8, 7, "/a")], no_keys),
+        ];
+        for (name, mounts, expected) in cases {
+            assert_eq!(hidden(mounts), *expected, "{name}");
+        }
     }
 }

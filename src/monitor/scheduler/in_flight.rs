@@ -55,8 +55,6 @@ enum Phase {
     Confirming,
     /// Its prober is to be killed.
     Abandoned,
-    /// Its prober cannot be killed.
-    Stranded,
 }
 
 /// What is due about a probe.
@@ -150,7 +148,7 @@ impl InFlight {
         match probe.phase {
             Phase::InWindow => self.in_window -= 1,
             Phase::PastGrace | Phase::Confirming => self.timers.cancel(id),
-            Phase::Abandoned | Phase::Stranded => self.abandoned -= 1,
+            Phase::Abandoned => self.abandoned -= 1,
         }
         Some(probe.subject)
     }
@@ -173,13 +171,6 @@ impl InFlight {
         probe.phase = Phase::Abandoned;
         self.timers.cancel(id);
         self.abandoned += 1;
-    }
-
-    /// An abandoned probe cannot be killed.
-    pub(crate) fn strand(&mut self, id: ProbeId) {
-        if let Some(probe) = self.probes.get_mut(&id).filter(|probe| probe.phase == Phase::Abandoned) {
-            probe.phase = Phase::Stranded;
-        }
     }
 
     /// This process did not run for that long, which is no delay of the probes.
@@ -226,7 +217,7 @@ impl InFlight {
 
 impl ActiveProbe {
     fn is_pending(&self) -> bool {
-        !matches!(self.phase, Phase::Abandoned | Phase::Stranded)
+        self.phase != Phase::Abandoned
     }
 
     /// When something is due about it if it does not end.
@@ -239,27 +230,17 @@ impl ActiveProbe {
 mod tests {
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
-
     fn at(ms: u64) -> Time {
         Time::after_start(Duration::from_millis(ms))
     }
 
     fn start(in_flight: &mut InFlight, key: u64) -> ProbeId {
         let superblock = DeviceNumber { major: 0, minor: 1 };
-        in_flight.start(at(0), ProbeSubject { key: MountKey(key), superblock, timeout: SECOND }, false)
-    }
-
-    #[test]
-    fn probe_becomes_suspect_at_half_time_and_is_confirmed_at_its_deadline() {
-        let mut in_flight = InFlight::default();
-        let id = start(&mut in_flight, 1);
-        assert_eq!(in_flight.pop_due(at(499)), None);
-        let mut due = |ms| in_flight.pop_due(at(ms)).map(|due| (due.id, due.remaining, due.is_suspect));
-        assert_eq!(due(500), Some((id, SECOND / 2, true)));
-        assert_eq!(due(1_000), Some((id, Duration::ZERO, false)));
-        assert_eq!(in_flight.next_deadline(), Some(at(6_000)));
-        assert!(in_flight.confirming(id).is_some());
+        in_flight.start(
+            at(0),
+            ProbeSubject { key: MountKey(key), superblock, timeout: Duration::from_secs(1) },
+            false,
+        )
     }
 
     #[test]
@@ -288,12 +269,16 @@ mod tests {
     }
 
     #[test]
-    fn stall_extends_deadlines() {
+    fn overdue_probe_is_confirmed_again_and_a_stall_extends_its_deadline() {
         let mut in_flight = InFlight::default();
         let id = start(&mut in_flight, 1);
-        in_flight.extend_deadlines(10 * SECOND);
-        assert_eq!(in_flight.pop_due(at(10_499)), None);
-        assert!(in_flight.pop_due(at(10_500)).is_some_and(|due| due.is_suspect));
-        assert_eq!(in_flight.waiting_since(id), Some(at(10_000)));
+        in_flight.extend_deadlines(Duration::from_secs(10));
+        assert_eq!((in_flight.pop_due(at(10_499)), in_flight.waiting_since(id)), (None, Some(at(10_000))));
+        let mut due = |ms| in_flight.pop_due(at(ms)).map(|due| (due.remaining.as_millis(), due.is_suspect));
+        assert_eq!(
+            [10_500, 11_000, 16_000].map(&mut due),
+            [Some((500, true)), Some((0, false)), Some((0, false))]
+        );
+        assert!(in_flight.confirming(id).is_some());
     }
 }
