@@ -4,12 +4,12 @@ use super::terminal::{self, Progress};
 use super::{client, fail, mount_namespace, print};
 use crate::config::{CheckConfig, CheckOutput, Config, NO_MOUNT_LEFT, select};
 use crate::daemon::{Daemon, EventHandler, Options, RunMode, RunResult};
-use crate::monitor::{Expected, Status, Time};
+use crate::monitor::{Status, Time};
 use crate::output::Report;
 use crate::render::{PROCESS_NAME, Priority, json, nagios, table};
 use platform::{MountKey, MountNamespace};
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -49,7 +49,8 @@ fn probe(mut config: CheckConfig) -> anyhow::Result<u8> {
         warn(NO_MOUNT_LEFT);
     }
     let mut options = Options::new(&config.config, namespace);
-    options.monitor.expected = selected_expected(&config);
+    let named = mountpoints(&config);
+    options.monitor.expected.retain(|it| named.is_empty() || named.contains(&it.mountpoint));
     let settings = config.clone();
     options.monitor.policy =
         Box::new(move |mount| selected.contains(&mount.key).then(|| settings.settings_for(mount)));
@@ -79,20 +80,13 @@ fn mountpoints(config: &CheckConfig) -> Vec<PathBuf> {
     config.mountpoints.iter().map(resolve).collect()
 }
 
-fn selected_expected(config: &CheckConfig) -> Vec<Arc<Expected>> {
-    let named = mountpoints(config);
-    let is_selected = |expected: &&Arc<Expected>| named.is_empty() || named.contains(&expected.mountpoint);
-    config.config.expected.iter().filter(is_selected).cloned().collect()
-}
-
 fn selected(config: &CheckConfig, namespace: Option<&MountNamespace>) -> anyhow::Result<HashSet<MountKey>> {
     let table = mount_namespace::table(namespace)?;
     let mut named = mountpoints(config);
     if !named.is_empty() {
         // An expected mount that is missing is a result of the check, not a wrong argument.
-        let is_mounted = |path: &Path| table.iter().any(|mount| mount.mountpoint == path);
-        let is_expected = |path: &Path| config.config.expected.iter().any(|it| it.mountpoint == path);
-        named.retain(|path| is_mounted(path) || !is_expected(path));
+        let is_expected = |path: &PathBuf| config.config.expected.iter().any(|it| it.mountpoint == *path);
+        named.retain(|path| table.iter().any(|mount| mount.mountpoint == *path) || !is_expected(path));
         if named.is_empty() {
             return Ok(HashSet::new());
         }

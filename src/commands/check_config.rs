@@ -94,7 +94,7 @@ fn write_mount(text: &mut String, config: &Config, mount: &Mount) -> anyhow::Res
         (escape_os(&mount.mountpoint), escape_os(&mount.fstype), escape_os(&mount.device));
     writeln!(text, "{path} ({fstype} from {device})")?;
     let mut matching = config.rules.iter().filter(|rule| rule.matches(mount));
-    let rule = matching.next();
+    let (rule, no_rule) = (matching.next(), Rule::default());
     match rule {
         None => writeln!(text, "  rule: none of {} matches", config.rules.iter().count())?,
         Some(rule) => {
@@ -109,20 +109,20 @@ fn write_mount(text: &mut String, config: &Config, mount: &Mount) -> anyhow::Res
         writeln!(text, "  {}", exclusion(config, mount))?;
         return Ok(());
     };
+    let rule = rule.unwrap_or(&no_rule);
     for (key, value, of_rule) in [
-        ("poll_interval", settings.poll_interval, rule.and_then(|rule| rule.poll_interval)),
-        ("timeout", settings.timeout, rule.and_then(|rule| rule.timeout)),
-        ("slow_after", settings.slow_after, rule.and_then(|rule| rule.slow_after)),
+        ("poll_interval", settings.poll_interval, rule.poll_interval),
+        ("timeout", settings.timeout, rule.timeout),
+        ("slow_after", settings.slow_after, rule.slow_after),
     ] {
-        let origin = match (rule, of_rule) {
-            (Some(rule), Some(_)) => format!("rule at {}", rule.location),
-            _ => config.origin(key).to_string(),
+        let origin = match of_rule {
+            Some(_) => format!("rule at {}", rule.location),
+            None => config.origin(key).to_string(),
         };
         writeln!(text, "  {key} = {}  # {origin}", to_toml(&HumanDuration(value).to_string()))?;
     }
-    let severity = rule.map(|rule| rule.severity).unwrap_or_default();
-    writeln!(text, "  severity = \"{}\"", severity.as_str())?;
-    match rule.and_then(|rule| rule.hooks.as_deref()) {
+    writeln!(text, "  severity = \"{}\"", rule.severity.as_str())?;
+    match rule.hooks.as_deref() {
         None => writeln!(text, "  hooks: all")?,
         Some([]) => writeln!(text, "  hooks: none")?,
         Some(names) => writeln!(text, "  hooks: {}", names.join(", "))?,
@@ -145,12 +145,7 @@ fn exclusion(config: &Config, mount: &Mount) -> String {
     }
 }
 
-fn summary(settings: &ProbeSettings) -> String {
-    let ProbeSettings { poll_interval, timeout, slow_after } = settings;
-    format!(
-        "every {}, timeout {}, slow after {}",
-        HumanDuration(*poll_interval),
-        HumanDuration(*timeout),
-        HumanDuration(*slow_after)
-    )
+fn summary(&ProbeSettings { poll_interval, timeout, slow_after }: &ProbeSettings) -> String {
+    let [interval, timeout, slow_after] = [poll_interval, timeout, slow_after].map(HumanDuration);
+    format!("every {interval}, timeout {timeout}, slow after {slow_after}")
 }

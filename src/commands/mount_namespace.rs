@@ -29,10 +29,7 @@ pub(super) fn table(namespace: Option<&MountNamespace>) -> anyhow::Result<MountT
 
 /// The mount point that an argument means. Our working directory is not one of another namespace.
 pub(super) fn resolve(config: &Config, path: &Path) -> PathBuf {
-    let directory = match config.mount_namespace {
-        None => std::env::current_dir().ok(),
-        Some(_) => None,
-    };
+    let directory = std::env::current_dir().ok().filter(|_| config.mount_namespace.is_none());
     resolve_from(directory.as_deref().unwrap_or(Path::new("/")), path)
 }
 

@@ -88,14 +88,6 @@ impl OptionValue {
         Ok(())
     }
 
-    fn store_some<T>(
-        &self,
-        target: &mut Option<T>,
-        parse: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Result<(), String> {
-        self.store(target, |text| parse(text).map(Some))
-    }
-
     /// Relative paths start from `directory`.
     fn store_path<T>(
         &self,
@@ -161,22 +153,22 @@ const PROBING: &[ConfigOption] = &[
 
 const MOUNTS: &[ConfigOption] = &[
     value("mount_points_include", "REGEX", |it, value| {
-        value.store_some(&mut it.config.filter.mount_points_include, name_regex)
+        value.store(&mut it.config.filter.mount_points_include, |text| name_regex(text).map(Some))
     })
     .help("Watch only mount points that match this regular expression")
     .also_for_check(),
     value("mount_points_exclude", "REGEX", |it, value| {
-        value.store_some(&mut it.config.filter.mount_points_exclude, name_regex)
+        value.store(&mut it.config.filter.mount_points_exclude, |text| name_regex(text).map(Some))
     })
     .help("Do not watch mount points that match this regular expression")
     .also_for_check(),
     value("fs_types_include", "REGEX", |it, value| {
-        value.store_some(&mut it.config.filter.fs_types_include, name_regex)
+        value.store(&mut it.config.filter.fs_types_include, |text| name_regex(text).map(Some))
     })
     .help("Watch only file system types that match this regular expression")
     .also_for_check(),
     value("fs_types_exclude", "REGEX", |it, value| {
-        value.store_some(&mut it.config.filter.fs_types_exclude, name_regex)
+        value.store(&mut it.config.filter.fs_types_exclude, |text| name_regex(text).map(Some))
     })
     .help("Do not watch file system types that match this regular expression")
     .default(DEFAULT_FS_TYPES_EXCLUDE)
@@ -191,8 +183,8 @@ const MOUNTS: &[ConfigOption] = &[
             value.store_path(&it.directory, &mut it.config.fstab, Some)
         })
         .help(
-            "Report mounts of /etc/fstab, or of another FILE in its format, that are missing; entries with noauto, \
-             nofail or x-systemd.automount may be missing",
+            "Report mounts of /etc/fstab, or of another FILE in its format, that are missing; entries with \
+             noauto, nofail or x-systemd.automount may be missing",
         )
     },
     value("mount_namespace", "FILE", |it, value| {
@@ -229,18 +221,20 @@ const HTTP: &[ConfigOption] = &[
         .default("127.0.0.1:9817"),
     value("socket", "PATH", |it, value| value.store(&mut it.config.http.socket, socket_choice))
         .help(
-            "Serve the same on this Unix socket, or off; without this option it is no error if the default socket \
-             cannot be created",
+            "Serve the same on this Unix socket, or off; without this option it is no error if the default \
+             socket cannot be created",
         )
         .default(DEFAULT_SOCKET),
 ];
 
 const METRICS: &[ConfigOption] = &[
-    value("prometheus_push_gateway", "URL", |it, value| value.store_some(&mut it.push_gateway, parse_gateway))
-        .help(
-            "Push metrics to this gateway (host:port or a URL) after each run and when a mount fails or recovers; with \
-             --once-only before the exit",
-        ),
+    value("prometheus_push_gateway", "URL", |it, value| {
+        value.store(&mut it.push_gateway, |text| parse_gateway(text).map(Some))
+    })
+    .help(
+        "Push metrics to this gateway (host:port or a URL) after each run and when a mount fails or \
+         recovers; with --once-only before the exit",
+    ),
     flag("push_delete_on_exit", |it, value| value.store_flag(&mut it.push_delete_on_exit))
         .help("Delete the pushed metrics when the daemon stops"),
     value("push_user_file", "FILE", |it, value| {
@@ -260,7 +254,7 @@ const METRICS: &[ConfigOption] = &[
         value.store_path(&it.directory, &mut it.config.metrics.textfile, clean)
     })
     .help(
-        "Write metrics to this file (its name ends in .prom) for node_exporter's textfile collector; it must not be on a \
-         watched network or FUSE mount",
+        "Write metrics to this file (its name ends in .prom) for node_exporter's textfile collector; it \
+         must not be on a watched network or FUSE mount",
     ),
 ];

@@ -48,27 +48,18 @@ mod tests {
         Time::after_start(Duration::from_millis(ms))
     }
 
-    fn throttle(cost: Duration) -> CostThrottle {
-        let mut throttle = CostThrottle::new(Duration::from_millis(200), 20);
-        throttle.mark_changed();
-        assert!(throttle.is_due(at(0)));
-        throttle.finish(at(0), cost);
-        assert_eq!(throttle.next_deadline(), None);
-        throttle.mark_changed();
-        throttle
-    }
-
     #[test]
-    fn changes_within_the_interval_are_delayed_to_its_end() {
-        let throttle = throttle(Duration::from_millis(1));
-        assert!(!throttle.is_due(at(199)) && throttle.is_due(at(200)));
-    }
-
-    #[test]
-    fn expensive_results_are_rare_but_urgent_changes_do_not_wait() {
-        let mut throttle = throttle(Duration::from_millis(50));
-        assert_eq!(throttle.next_deadline(), Some(at(1000)));
-        throttle.mark_changed_now(at(300));
-        assert!(throttle.is_due(at(300)));
+    fn changes_wait_for_the_interval_or_a_multiple_of_the_cost_unless_urgent() {
+        for (cost, due) in [(1, 200), (50, 1000)] {
+            let mut throttle = CostThrottle::new(Duration::from_millis(200), 20);
+            throttle.mark_changed();
+            assert!(throttle.is_due(at(0)));
+            throttle.finish(at(0), Duration::from_millis(cost));
+            assert_eq!(throttle.next_deadline(), None);
+            throttle.mark_changed();
+            assert!(!throttle.is_due(at(due - 1)) && throttle.is_due(at(due)));
+            throttle.mark_changed_now(at(100));
+            assert!(throttle.is_due(at(100)));
+        }
     }
 }

@@ -58,7 +58,7 @@ impl Dispatcher {
         Ok(Dispatcher {
             config,
             reporter,
-            state: SharedState::new(),
+            state: SharedState::default(),
             hooks,
             alertmanager,
             server: None,

@@ -73,7 +73,7 @@ impl Exporters {
         log: &LogFn,
     ) {
         let deadline = Instant::now() + timeout;
-        let state = SharedState::new();
+        let state = SharedState::default();
         state.publish(Arc::clone(snapshot));
         match Exporters::start(settings, renderer, &state, log, true) {
             Ok(exporters) => {

@@ -28,10 +28,6 @@ struct Shared {
 }
 
 impl SharedState {
-    pub fn new() -> SharedState {
-        SharedState::default()
-    }
-
     /// The last snapshot; `None` before the first mount table was read.
     pub fn latest(&self) -> Option<Arc<Snapshot>> {
         lock(&self.0.latest).clone()

@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn events_are_numbered_and_sent_in_batches() {
-        let state = SharedState::new();
+        let state = SharedState::default();
         add_events(&state, EVENTS_AT_ONCE + 2);
         let mut stream = stream_after(&state, 1);
         let text = stream.read();
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn slow_client_learns_how_many_events_it_missed() {
-        let state = SharedState::new();
+        let state = SharedState::default();
         let mut stream = stream_after(&state, 0);
         add_events(&state, 5000);
         let text = stream.read();

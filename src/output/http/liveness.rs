@@ -44,12 +44,12 @@ mod tests {
 
     #[test]
     fn loop_that_does_not_turn_is_not_alive() {
-        assert!(!block_on(LivenessCheck::new(SharedState::new()).is_alive()));
+        assert!(!block_on(LivenessCheck::new(SharedState::default()).is_alive()));
     }
 
     #[test]
     fn loop_that_turns_is_alive() {
-        let state = SharedState::new();
+        let state = SharedState::default();
         let check = LivenessCheck::new(state.clone());
         let is_alive = block_on(async {
             let turn = async {
