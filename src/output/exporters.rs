@@ -16,7 +16,6 @@ use std::mem::{Discriminant, discriminant};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::runtime::Runtime;
 
 /// Which exporters there are.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -166,8 +165,7 @@ impl<E: Exporter> Worker<E> {
             not_before: Instant::now(),
             logged: None,
         };
-        let run = |runtime: &Runtime| runtime.block_on(worker.run());
-        let thread = WorkerThread::start(E::NAME, WorkerThread::runtime(1)?, run)?;
+        let thread = WorkerThread::start(E::NAME, WorkerThread::runtime(1)?, |it| it.block_on(worker.run()))?;
         state.subscribe(&signals, Signals::wake);
         Ok(ExporterThread { name: E::NAME, signals, thread })
     }

@@ -10,7 +10,7 @@ mod tests;
 
 pub use settings::{ALERTMANAGER, AlertmanagerSettings};
 
-use super::http_client::{CachedClient, backoff, host_name};
+use super::http_client::{CachedClient, RequestError, backoff, host_name};
 use super::worker_thread::{Signals, WorkerThread};
 use super::{LogFn, lock};
 use crate::backoff::Backoff;
@@ -22,7 +22,6 @@ use set::{AlertSet, EXPIRES_AFTER_REFRESHES};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::runtime::Runtime;
 
 /// A request without a response by then is given up.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -124,8 +123,7 @@ impl Worker {
             backoff: backoff(FIRST_RETRY, MAX_RETRY),
             is_overflow_logged: false,
         };
-        let run = |runtime: &Runtime| runtime.block_on(worker.run());
-        WorkerThread::start("alertmanager", WorkerThread::runtime(1)?, run)
+        WorkerThread::start("alertmanager", WorkerThread::runtime(1)?, |it| it.block_on(worker.run()))
     }
 
     async fn run(mut self) {
@@ -150,9 +148,8 @@ impl Worker {
             if self.target.is_some() {
                 let route = |event: &Event| {
                     let (severity, names) = config.rules.route(event);
-                    names
-                        .is_none_or(|names| names.iter().any(|name| name == ALERTMANAGER))
-                        .then_some(severity)
+                    let is_routed = names.is_none_or(|names| names.iter().any(|name| name == ALERTMANAGER));
+                    is_routed.then_some(severity)
                 };
                 dropped = self.alerts.update(Instant::now(), &snapshot, route);
             }
@@ -164,7 +161,7 @@ impl Worker {
         drop(state);
         self.shared.idle.notify_all();
         if dropped > 0 && !std::mem::replace(&mut self.is_overflow_logged, true) {
-            self.log(Priority::Warning, "Too many alerts for Alertmanager: some are not sent");
+            (self.shared.log)(Priority::Warning, "Too many alerts for Alertmanager: some are not sent");
         }
     }
 
@@ -202,33 +199,24 @@ impl Worker {
                 sent = client.post_json(url, body, REQUEST_TIMEOUT) => sent,
                 () = self.shared.signals.stopped() => return,
             };
-            match sent {
-                Ok(()) => {
-                    self.alerts.on_accepted(round_start, &batch);
-                    let mut state = lock(&self.shared.state);
-                    state.stats.accepted += 1;
-                    state.stats.last_success = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-                    drop(state);
-                    if self.backoff.reset() {
-                        self.log(Priority::Notice, &format!("Alertmanager {server} accepts alerts again"));
-                    }
+            if let Err(RequestError { text: why, .. }) = sent {
+                lock(&self.shared.state).stats.failed += 1;
+                if self.backoff.retry_at().is_none() {
+                    let text = format!("Cannot send alerts to Alertmanager {server}: {why}; trying again");
+                    (self.shared.log)(Priority::Warning, &text);
                 }
-                Err(error) => {
-                    lock(&self.shared.state).stats.failed += 1;
-                    if self.backoff.retry_at().is_none() {
-                        let why = error.text;
-                        let text =
-                            format!("Cannot send alerts to Alertmanager {server}: {why}; trying again");
-                        self.log(Priority::Warning, &text);
-                    }
-                    self.backoff.next(Instant::now());
-                    return;
-                }
+                self.backoff.next(Instant::now());
+                return;
+            }
+            self.alerts.on_accepted(round_start, &batch);
+            let mut state = lock(&self.shared.state);
+            state.stats.accepted += 1;
+            state.stats.last_success = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+            drop(state);
+            if self.backoff.reset() {
+                let text = format!("Alertmanager {server} accepts alerts again");
+                (self.shared.log)(Priority::Notice, &text);
             }
         }
-    }
-
-    fn log(&self, priority: Priority, text: &str) {
-        (self.shared.log)(priority, text);
     }
 }

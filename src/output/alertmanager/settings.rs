@@ -23,7 +23,6 @@ const RESERVED_LABELS: [&str; 5] = ["alertname", "device", "fstype", "mountpoint
 pub struct AlertmanagerSettings {
     /// The base URL, such as `http://localhost:9093`.
     pub url: Address,
-    /// Credentials and trusted certificates.
     pub access: Access,
     /// Labels added to each alert. They may replace `instance` and `job`.
     pub labels: BTreeMap<String, String>,

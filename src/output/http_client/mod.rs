@@ -15,7 +15,6 @@ use std::time::{Duration, Instant, SystemTime};
 /// Where a secret is stored. The file is read for each request, so that it can be replaced.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Credentials {
-    /// No authentication.
     #[default]
     None,
     /// A file with `USER:PASSWORD`.
@@ -27,7 +26,6 @@ pub enum Credentials {
 /// How a server authenticates us, and how we authenticate it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Access {
-    /// The credentials of the daemon.
     pub credentials: Credentials,
     /// A PEM file with the certificates that are trusted instead of the system's.
     pub ca_file: Option<PathBuf>,

@@ -100,12 +100,10 @@ impl SinkWriter for SyslogWriter {
         }
         let was_connected = self.logger.is_some();
         let mut sent = self.send(message);
-        if sent.is_err() {
+        // A restarted daemon has a new socket with the old name.
+        if was_connected && sent.as_ref().is_err_and(|error| !is_too_long(error)) {
             self.disconnect();
-            // A restarted daemon has a new socket with the old name.
-            if was_connected && !is_too_long(&sent) {
-                sent = self.send(message);
-            }
+            sent = self.send(message);
         }
         match sent {
             Ok(()) => {
@@ -114,9 +112,11 @@ impl SinkWriter for SyslogWriter {
                 }
                 Delivery::Done
             }
-            Err(_) if is_too_long(&sent) => Delivery::Lost,
             Err(error) => {
                 self.disconnect();
+                if is_too_long(&error) {
+                    return Delivery::Lost;
+                }
                 self.on_failure(&error);
                 Delivery::Retry
             }
@@ -176,8 +176,8 @@ fn is_closed(backend: &LoggerBackend) -> bool {
     stream.set_nonblocking(false).is_err() || is_closed
 }
 
-fn is_too_long(sent: &io::Result<()>) -> bool {
-    sent.as_ref().is_err_and(|error| Errno::from_io(error) == Errno::EMSGSIZE)
+fn is_too_long(error: &io::Error) -> bool {
+    Errno::from_io(error) == Errno::EMSGSIZE
 }
 
 fn io_error(error: Error) -> io::Error {

@@ -1,14 +1,15 @@
-//! A file for node_exporter's textfile collector as an exporter.
+//! A file for node_exporter's textfile collector as an exporter. It is not written if it lies on a watched mount that
+//! may hang. That is decided by the mount table; the path itself is not touched.
 
-mod refusal;
 mod write;
-
-pub use refusal::refusal;
 
 use super::exporters::{ExportError, Exporter};
 use super::metrics::Renderer;
+use crate::monitor::{Health, Status};
 use crate::render::Snapshot;
 use crate::render::escape::escape_os;
+use platform::{DeviceNumber, FsKind, Mount, MountTable, MountWatch, OWN_MOUNT_TABLE, mount_containing};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +44,7 @@ impl Exporter for TextFileExporter {
     /// Blocks: this is the only task of its thread.
     async fn export(&mut self, snapshot: &Snapshot) -> Result<(), ExportError> {
         let path = escape_os(&self.path);
-        if let Some(reason) = refusal::refusal_by_status(&self.path, &snapshot.status) {
+        if let Some(reason) = refusal_by_status(&self.path, &snapshot.status) {
             return Err(ExportError::Refused(format!("{path} is not written any more: {reason}")));
         }
         write::replace(&self.path, &self.renderer.render(snapshot))
@@ -52,5 +53,78 @@ impl Exporter for TextFileExporter {
 
     fn recovery_line(&self) -> String {
         format!("{} is written again", escape_os(&self.path))
+    }
+}
+
+/// Why this path must not be written, if so.
+pub fn refusal(table: &MountTable, is_watched: impl Fn(&Mount) -> bool, path: &Path) -> Option<String> {
+    let mount = mount_containing(table.iter().map(|mount| &**mount), path)?;
+    (may_hang(mount) && is_watched(mount)).then(|| {
+        format!(
+            "it lies on {} ({}), which is watched because it may hang",
+            escape_os(&mount.mountpoint),
+            escape_os(&mount.fstype)
+        )
+    })
+}
+
+/// The same by a status of the monitor. The watched mounts may be those of another namespace with other paths, so the
+/// path is looked up in the table of our own; file systems are compared by device number.
+fn refusal_by_status(path: &Path, status: &Status) -> Option<String> {
+    let visible = status.mounts.iter().filter(|mount| mount.health != Health::Hidden);
+    let hanging: HashSet<DeviceNumber> =
+        visible.filter(|known| may_hang(&known.mount)).map(|known| known.mount.device_number).collect();
+    if hanging.is_empty() {
+        return None; // saves reading the table
+    }
+    match MountWatch::open(OWN_MOUNT_TABLE.as_ref()).and_then(|mut watch| watch.read()) {
+        Ok(table) => refusal(&table, |mount| hanging.contains(&mount.device_number), path),
+        Err(error) => Some(format!("the mount table cannot be read: {error}")),
+    }
+}
+
+fn may_hang(mount: &Mount) -> bool {
+    match mount.kind() {
+        FsKind::Network | FsKind::Fuse => true,
+        FsKind::Autofs | FsKind::Local => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::testing;
+
+    #[test]
+    fn path_on_a_watched_network_or_fuse_mount_is_refused() {
+        let mount = |(key, path, fstype): (u64, &str, &str)| {
+            Arc::new(Mount { fstype: fstype.into(), ..testing::mount(key, path) })
+        };
+        let table = [
+            (1, "/", "ext4"),
+            (2, "/home", "nfs4"),
+            (3, "/home/local", "xfs"),
+            (4, "/fuse", "fuse.sshfs"),
+            (5, "/covered", "nfs4"),
+            (6, "/covered", "tmpfs"),
+            (7, "/skipped", "nfs4"),
+        ];
+        let table = MountTable::new(table.into_iter().map(mount).collect());
+        for (path, refused) in [
+            ("/var/lib/x.prom", false),
+            ("/home/x.prom", true),
+            ("/home/a/b/x.prom", true),
+            ("/homely/x.prom", false),
+            ("/home", false),
+            ("/home/local/x.prom", false),
+            ("/fuse/x.prom", true),
+            ("/covered/x.prom", false),
+            ("/skipped/x.prom", false),
+        ] {
+            let refusal = refusal(&table, |mount| mount.key.0 != 7, Path::new(path));
+            assert_eq!(refusal.is_some(), refused, "{path}: {refusal:?}");
+        }
+        let reason = refusal(&table, |_| true, Path::new("/fuse/x.prom")).unwrap();
+        assert_eq!(reason, "it lies on /fuse (fuse.sshfs), which is watched because it may hang");
     }
 }
