@@ -23,7 +23,7 @@ pub(super) struct MetricSources {
 impl MetricSources {
     fn read(&self) -> MetricInputs {
         MetricInputs {
-            dropped_messages: self.sinks.iter().map(|sink| (sink.name(), sink.dropped_total())).collect(),
+            dropped_messages: self.sinks.iter().map(|sink| (sink.name, sink.dropped_total())).collect(),
             push: self.push.as_ref().map(|push| *lock(push)),
             hooks: self.hooks.as_ref().map(Hooks::counters).unwrap_or_default(),
             alertmanager: self.alertmanager.as_ref().and_then(AlertmanagerClient::counters),

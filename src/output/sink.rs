@@ -46,7 +46,7 @@ pub enum Delivery {
 /// A handle of a sink. Dropping it does not stop the thread.
 #[derive(Clone, Debug)]
 pub struct Sink {
-    name: &'static str,
+    pub(super) name: &'static str,
     shared: Arc<Shared>,
 }
 
@@ -121,11 +121,6 @@ impl Sink {
         }
         drop(state);
         self.shared.changed.notify_all();
-    }
-
-    /// The label of this sink in metrics.
-    pub const fn name(&self) -> &'static str {
-        self.name
     }
 
     /// Messages that were dropped or lost.

@@ -4,14 +4,12 @@ use super::settings::AlertmanagerSettings;
 use crate::monitor::{Event, Health, MountStatus, Reason, Time};
 use crate::render::escape::escape_os;
 use crate::render::timestamp::rfc3339;
-use crate::render::{Severity, Snapshot, messages};
+use crate::render::{PROCESS_NAME, Severity, Snapshot, messages};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// The label `job`, as in pushed metrics.
-const JOB: &str = "mount_status_monitor";
 /// The memory of an alert besides its strings.
 const FIXED_COST: usize = 512;
 
@@ -117,7 +115,7 @@ impl Alert {
         let AlertLabels { kind, mountpoint, device, fstype } = &*self.labels;
         let mut labels = BTreeMap::from([
             ("instance", host),
-            ("job", JOB),
+            ("job", PROCESS_NAME),
             ("alertname", self.name),
             ("severity", self.severity.as_str()),
             ("mountpoint", mountpoint),

@@ -155,9 +155,8 @@ impl Shared {
     fn run_due(self: &Arc<Shared>) -> Option<Option<Instant>> {
         let mut state = lock(&self.state);
         let jobs: Vec<Job> = std::iter::from_fn(|| state.runners.next_job()).collect();
-        state.runners.log_due(Instant::now());
-        let next_summary = state.runners.next_summary();
-        let is_over = self.shutdown.has_begun() && state.runners.running() == 0;
+        let next_summary = state.runners.log_due(Instant::now());
+        let is_over = self.shutdown.has_begun() && state.runners.running == 0;
         drop(state);
         for job in jobs {
             tokio::spawn(Arc::clone(self).execute(job));

@@ -91,12 +91,6 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
     use std::time::{Duration, SystemTime};
 
-    fn payload(event: Event) -> Payload {
-        let (priority, text) = messages::line(&event);
-        let message = Message { time: SystemTime::UNIX_EPOCH, priority, text, event: Some(event) };
-        Payload { message: Arc::new(message), severity: "warning" }
-    }
-
     #[test]
     fn event_becomes_an_object_and_variables() {
         let mount = platform::Mount {
@@ -105,7 +99,10 @@ mod tests {
         };
         let failure = samples::failure(Reason::Hung, None, 3.0);
         let lasted = Duration::from_secs(451);
-        let payload = payload(Event::StillFailing { mount: Arc::new(mount), failure, lasted });
+        let event = Event::StillFailing { mount: Arc::new(mount), failure, lasted };
+        let (priority, text) = messages::line(&event);
+        let message = Message { time: SystemTime::UNIX_EPOCH, priority, text, event: Some(event) };
+        let payload = Payload { message: Arc::new(message), severity: "warning" };
         let object: Value = serde_json::from_str(&payload.object()).unwrap();
         assert_eq!(object["severity"], "warning");
         assert_eq!(object["host"], host_name());

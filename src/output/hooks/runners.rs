@@ -49,7 +49,7 @@ pub(super) struct HookRunners {
     runners: Vec<HookRunner>,
     unkilled: Vec<Unkilled>,
     /// Runs in progress, those of removed hooks included.
-    running: usize,
+    pub(super) running: usize,
     last_id: u64,
 }
 
@@ -160,8 +160,8 @@ impl HookRunners {
         unkilled.len() < before
     }
 
-    /// Logs what is due: summaries, and hooks that have been blocked.
-    pub(super) fn log_due(&mut self, now: Instant) {
+    /// Logs what is due: summaries, and hooks that have been blocked. Returns when the next summary is due.
+    pub(super) fn log_due(&mut self, now: Instant) -> Option<Instant> {
         let are_too_many = self.unkilled.len() >= MAX_UNKILLED;
         for runner in &mut self.runners {
             let name = &runner.hook.name;
@@ -182,10 +182,6 @@ impl HookRunners {
             }
             runner.is_block_logged = is_blocked;
         }
-    }
-
-    /// When the next summary is due.
-    pub(super) fn next_summary(&self) -> Option<Instant> {
         let limiters = self.runners.iter().flat_map(|runner| [&runner.failures, &runner.drops]);
         limiters.filter_map(LogLimiter::summary_at).min()
     }
@@ -202,10 +198,6 @@ impl HookRunners {
 
     pub(super) fn is_idle(&self) -> bool {
         self.running == 0 && self.runners.iter().all(|runner| runner.queue.waiting() == 0)
-    }
-
-    pub(super) const fn running(&self) -> usize {
-        self.running
     }
 
     /// Drops all events that wait.

@@ -16,6 +16,7 @@ use reqwest::{Certificate, Client, Method, Response, Url, redirect};
 use std::error::Error as _;
 use std::fs::File;
 use std::io::Read as _;
+use std::iter;
 use std::net::ToSocketAddrs as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -44,7 +45,7 @@ pub(crate) struct CachedClient {
 type Cached = (Client, Option<Vec<u8>>);
 
 /// Why a request failed.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub(crate) struct RequestError {
     /// The reason, without the address of the server.
     pub(crate) text: String,
@@ -60,20 +61,17 @@ impl RequestError {
         RequestError { text, timed_out: false, retryable: true }
     }
 
-    fn timeout(timeout: Duration) -> RequestError {
-        let text = format!("no response in {}s", rounded_seconds(timeout));
-        RequestError { text, timed_out: true, retryable: true }
+    fn timeout(missing: &str, timeout: Duration) -> RequestError {
+        let seconds = (timeout.as_secs_f64() * 100.0).round() / 100.0; // the rest of a deadline has many digits
+        RequestError { text: format!("no {missing} in {seconds}s"), timed_out: true, retryable: true }
     }
 
     fn from_reqwest(error: &reqwest::Error, timeout: Duration) -> RequestError {
-        if error.is_connect() && error.is_timeout() {
-            let text = format!("no connection in {}s", rounded_seconds(CONNECT_TIMEOUT.min(timeout)));
-            return RequestError { text, timed_out: true, retryable: true };
+        match (error.is_timeout(), error.is_connect()) {
+            (true, true) => RequestError::timeout("connection", CONNECT_TIMEOUT.min(timeout)),
+            (true, false) => RequestError::timeout("response", timeout),
+            (false, _) => RequestError::local(root_cause(error)),
         }
-        if error.is_timeout() {
-            return RequestError::timeout(timeout);
-        }
-        RequestError::local(root_cause(error))
     }
 }
 
@@ -103,7 +101,7 @@ impl CachedClient {
         let deadline = Instant::now() + timeout;
         let (client, authorization) = timeout_at(deadline, self.prepare(url.scheme() == "https"))
             .await
-            .map_err(|_| RequestError::timeout(timeout))??;
+            .map_err(|_| RequestError::timeout("response", timeout))??;
         let remaining = deadline.saturating_duration_since(Instant::now());
         let mut request = client.request(method, url).timeout(remaining);
         if let Some(authorization) = authorization {
@@ -212,16 +210,8 @@ async fn error_body(mut response: Response) -> String {
     String::from_utf8_lossy(&bytes).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What remains of a deadline has many digits.
-fn rounded_seconds(span: Duration) -> f64 {
-    (span.as_secs_f64() * 100.0).round() / 100.0
-}
-
 fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause = error.source();
-    while let Some(next) = cause.and_then(std::error::Error::source) {
-        cause = Some(next);
-    }
+    let cause = iter::successors(error.source(), |&cause| cause.source()).last();
     cause.map_or_else(|| error.to_string(), ToString::to_string)
 }
 

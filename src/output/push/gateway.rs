@@ -1,14 +1,12 @@
 //! The address of a gateway, and of the group of this machine in it.
 
 use crate::output::http_client::{Access, Address, NO_PASSWORD};
+use crate::render::PROCESS_NAME;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use reqwest::Url;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-
-/// The job under which everything is pushed.
-const JOB: &str = "mount_status_monitor";
 
 /// The push gateway, and what is done with it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,7 +40,7 @@ pub(super) fn group_url(gateway: &Address, instance: &OsStr) -> Url {
         }
         _ => ("instance", instance.to_string_lossy().into_owned()),
     };
-    gateway.below(&["metrics", "job", JOB, label, &value])
+    gateway.below(&["metrics", "job", PROCESS_NAME, label, &value])
 }
 
 #[cfg(test)]
