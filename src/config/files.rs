@@ -35,15 +35,11 @@ pub(super) fn fingerprints(path: &Path) -> Vec<FileFingerprint> {
 }
 
 /// The fingerprint of one file. A dangling link differs from a missing file by being listed.
-pub(super) fn fingerprint(path: &Path) -> FileFingerprint {
-    (path.to_path_buf(), metadata(path))
-}
-
 #[allow(clippy::disallowed_methods)] // our own file, at the start or on the reloading thread
-fn metadata(path: &Path) -> Option<Metadata> {
-    let file = fs::metadata(path).ok()?;
-    let times = [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()];
-    Some((file.dev(), file.ino(), file.size(), times))
+pub(super) fn fingerprint(path: &Path) -> FileFingerprint {
+    let times = |file: &fs::Metadata| [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()];
+    let metadata = fs::metadata(path).ok();
+    (path.to_path_buf(), metadata.map(|file| (file.dev(), file.ino(), file.size(), times(&file))))
 }
 
 /// Path and text of every file, in the order in which they apply. Only the main file may be missing, unless `required`.

@@ -25,23 +25,17 @@ pub fn select(
     mountpoints: &[PathBuf],
     admits: impl Fn(&Mount) -> bool,
 ) -> Result<Vec<Arc<Mount>>, Vec<String>> {
-    let errors: Vec<String> =
-        mountpoints.iter().filter_map(|path| problem_with(table, path, &admits)).collect();
-    if !errors.is_empty() {
-        return Err(errors);
-    }
+    let admitted = table.iter().filter(|mount| admits(mount));
     let is_named = |mount: &&Arc<Mount>| mountpoints.is_empty() || mountpoints.contains(&mount.mountpoint);
-    Ok(table.iter().filter(is_named).filter(|mount| admits(mount)).cloned().collect())
-}
-
-fn problem_with(table: &MountTable, path: &Path, admits: &impl Fn(&Mount) -> bool) -> Option<String> {
-    let mut mounts = table.iter().filter(|mount| mount.mountpoint == path).peekable();
-    if mounts.peek().is_some() {
-        return (!mounts.any(|mount| admits(mount))).then(|| {
-            format!("{} is excluded by the include and exclude options or a rule", escape_os(path))
-        });
-    }
-    Some(not_a_mount_point(table, path, "check"))
+    let selected: Vec<Arc<Mount>> = admitted.filter(is_named).cloned().collect();
+    let without_mount =
+        mountpoints.iter().filter(|path| !selected.iter().any(|mount| mount.mountpoint == **path));
+    let errors = without_mount.map(|path| match table.iter().any(|mount| mount.mountpoint == *path) {
+        true => format!("{} is excluded by the include and exclude options or a rule", escape_os(path)),
+        false => not_a_mount_point(table, path, "check"),
+    });
+    let errors: Vec<String> = errors.collect();
+    if errors.is_empty() { Ok(selected) } else { Err(errors) }
 }
 
 /// The error for a path where no mount is, with what to do in its place.

@@ -8,17 +8,15 @@ use std::time::{Duration, Instant};
 const STALL_THRESHOLD: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
-    start: Instant,
-}
+pub(super) struct Clock(Instant);
 
 impl Clock {
     pub(super) fn start() -> Clock {
-        Clock { start: Instant::now() }
+        Clock(Instant::now())
     }
 
     pub(super) fn now(self) -> Time {
-        Time::after_start(self.start.elapsed())
+        Time::after_start(self.0.elapsed())
     }
 }
 

@@ -58,10 +58,13 @@ impl EventHandler<'_> {
     }
 }
 
+/// Called a few times a second while a single run waits for mounts.
+type ProgressCallback<'a> = &'a mut dyn FnMut(&Status, Time);
+
 pub enum RunMode<'a> {
     Watch,
-    /// Until every mount has been judged once. The callback is called a few times a second meanwhile.
-    Once(Option<&'a mut dyn FnMut(&Status, Time)>),
+    /// Until every mount has been judged once.
+    Once(Option<ProgressCallback<'a>>),
     /// The same, and until the evidence about dead mounts is complete.
     Explain,
 }

@@ -2,12 +2,11 @@
 //! or a thread of its own, so nothing here waits for one.
 
 use super::alertmanager::AlertmanagerClient;
-use super::bad_mounts::BadMountsList;
 use super::exporters::Exporters;
 use super::hooks::Hooks;
 use super::http::{self, Server};
 use super::outputs::{Item, OutputQueue, Report};
-use super::{Reporter, SharedState, lock};
+use super::{Reporter, SharedState, Sink, bad_mounts, lock};
 use crate::config::{Config, NO_MOUNT_LEFT, ReloadResult, changes, options_for_next_start};
 use crate::monitor::{Event, Time};
 use crate::output::metrics::{MetricSources, Renderer};
@@ -43,7 +42,7 @@ pub struct Dispatcher {
     replaced_exporters: Vec<Exporters>,
     /// Shared with the HTTP server, which renders metrics with the present one.
     renderer: Arc<Mutex<Arc<Renderer>>>,
-    bad_mounts: Option<BadMountsList>,
+    bad_mounts: Option<Sink>,
     /// The end of the last run whose snapshot was published.
     last_run: Option<Time>,
     config_refused: bool,
@@ -73,8 +72,8 @@ impl Dispatcher {
 
     pub(super) fn start(&mut self, table: &MountTable) -> anyhow::Result<()> {
         if self.config.print_bad_mounts {
-            let list = BadMountsList::start().context("cannot start a thread for standard output")?;
-            self.bad_mounts = Some(list);
+            let sink = Sink::start("stdout", bad_mounts::Stdout);
+            self.bad_mounts = Some(sink.context("cannot start a thread for standard output")?);
         }
         self.start_exporters().context("cannot start a thread for metrics")?;
         self.start_server().context("cannot start a thread for HTTP")?;
@@ -121,9 +120,10 @@ impl Dispatcher {
         self.alertmanager.update(&snapshot, &self.config);
         let last_run = snapshot.status.last_run.map(|run| run.at);
         if std::mem::replace(&mut self.last_run, last_run) != last_run
-            && let Some(list) = &self.bad_mounts
+            && let Some(sink) = &self.bad_mounts
+            && let Some(message) = bad_mounts::message(snapshot.wall, &snapshot.status)
         {
-            list.print(snapshot.wall, &snapshot.status);
+            sink.offer(message);
         }
     }
 

@@ -85,9 +85,7 @@ mod tests {
     #[test]
     fn slow_reader_learns_how_many_events_it_missed() {
         let log = EventLog::default();
-        for _ in 0..MAX_EVENTS + 10 {
-            log.add(message("x"));
-        }
+        (0..MAX_EVENTS + 10).for_each(|_| log.add(message("x")));
         let (found, missed) = numbers(&log, 3);
         assert_eq!((found.len(), found[0], missed), (MAX_EVENTS, 11, 7));
     }
@@ -95,10 +93,7 @@ mod tests {
     #[test]
     fn long_messages_are_bounded_by_their_bytes() {
         let log = EventLog::default();
-        let long = "x".repeat(100_000);
-        for _ in 0..200 {
-            log.add(message(&long));
-        }
+        (0..200).for_each(|_| log.add(message(&"x".repeat(100_000))));
         let (found, _) = numbers(&log, 0);
         assert!(found.len() * 100_000 <= MAX_BYTES && found.last() == Some(&200));
     }
