@@ -115,8 +115,8 @@ fn step(simulation: &mut Simulation, command: &str) {
             simulation.alter(number(key), |mount| mount.super_options = OsString::from(options));
         }
         ["move", key, path] => simulation.alter(number(key), |mount| mount.mountpoint = path.into()),
-        ["kernel-read-only", sb] => simulation.set_read_only(number(sb)),
-        ["read-cost", cost] => simulation.set_read_cost(duration(cost)),
+        ["kernel-read-only", sb] => drop(simulation.read_only.insert(number(sb))),
+        ["read-cost", cost] => simulation.read_cost = duration(cost),
         ["fs", sb, behavior @ ..] => simulation.set_fs(number(sb), fs_behavior(behavior)),
         ["hint", server, "not-responding"] => simulation.feed(hint(server, false)),
         ["hint", server, "responds"] => simulation.feed(hint(server, true)),

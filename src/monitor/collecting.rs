@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 impl Monitor {
-    /// Half of the time of a probe is over.
     pub(super) fn on_probe_suspect(&mut self, now: Time, due: DueProbe) {
         let ProbeSubject { key, superblock, .. } = due.subject;
         let is_blocked =
@@ -21,14 +20,12 @@ impl Monitor {
         }
     }
 
-    /// A reminder about a mount is near.
     pub(super) fn collect_for_reminder(&mut self, now: Time, key: MountKey) {
         if self.registry.get(key).is_some_and(MountEntry::is_dead_itself) {
             self.collect(now, key, Occasion::Reminder, None);
         }
     }
 
-    /// Collects evidence about the dead among these mount points.
     pub(super) fn collect_on_request(&mut self, now: Time, mountpoints: &[PathBuf]) {
         let is_wanted =
             |entry: &&MountEntry| entry.is_dead_itself() && mountpoints.contains(&entry.mount.mountpoint);
@@ -63,7 +60,6 @@ impl Monitor {
         !suspects.any(is_same_family) && !hung.any(is_same_family)
     }
 
-    /// A part of the evidence was found.
     pub(super) fn on_evidence_found(&mut self, now: Time, superblock: DeviceNumber, evidence: Evidence) {
         let is_dead = |&key: &MountKey| self.registry.get(key).is_some_and(MountEntry::is_dead_itself);
         if self.scheduler.is_probed(superblock) || self.registry.members(superblock).iter().any(is_dead) {
@@ -72,7 +68,6 @@ impl Monitor {
         }
     }
 
-    /// Nothing more is found.
     pub(super) fn on_evidence_ended(&mut self, superblock: DeviceNumber) {
         self.evidence.end(superblock);
         self.update_complete(superblock);

@@ -36,7 +36,6 @@ pub struct FsCounters {
     pub durations: Durations,
 }
 
-/// A histogram.
 #[derive(Clone, Default, PartialEq, Debug)]
 pub struct Durations {
     /// Responses in each bucket, not accumulated; the last is for those above all bounds.
@@ -45,7 +44,6 @@ pub struct Durations {
 }
 
 impl Durations {
-    #[must_use]
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
@@ -59,23 +57,19 @@ impl Durations {
 }
 
 /// The counters, and the index of each file system type in them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct CounterTable {
-    counters: Counters,
+    pub(super) totals: Counters,
     indices: FxHashMap<OsString, usize>,
 }
 
 impl CounterTable {
-    pub(super) fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
     /// Where a type is counted; to be remembered for each mount.
     pub(super) fn index_for(&mut self, fstype: &OsString) -> usize {
         if let Some(&index) = self.indices.get(fstype) {
             return index;
         }
-        let by_fstype = &mut self.counters.by_fstype;
+        let by_fstype = &mut self.totals.by_fstype;
         if by_fstype.len() >= MAX_FSTYPES {
             return MAX_FSTYPES - 1;
         }
@@ -87,29 +81,25 @@ impl CounterTable {
     }
 
     pub(super) fn on_probe_started(&mut self, fstype_index: usize) {
-        self.counters.by_fstype[fstype_index].probes += 1;
+        self.totals.by_fstype[fstype_index].probes += 1;
     }
 
     pub(super) fn on_response(&mut self, fstype_index: usize, outcome: &ProbeOutcome, took: Duration) {
         if *outcome != ProbeOutcome::WrongMount {
-            self.counters.by_fstype[fstype_index].durations.add(took);
+            self.totals.by_fstype[fstype_index].durations.add(took);
         }
     }
 
     pub(super) fn on_failure(&mut self, fstype_index: usize, reason: Reason) {
-        self.counters.by_fstype[fstype_index].failures[reason as usize] += 1;
-    }
-
-    pub(super) fn on_table_read(&mut self) {
-        self.counters.table_reads += 1;
+        self.totals.by_fstype[fstype_index].failures[reason as usize] += 1;
     }
 
     pub(super) fn on_event(&mut self, event: &Event) {
         match event {
-            Event::Mounted { .. } => self.counters.mounted += 1,
-            Event::Unmounted { .. } => self.counters.unmounted += 1,
-            Event::Remounted { .. } => self.counters.remounted += 1,
-            Event::Moved { .. } => self.counters.moved += 1,
+            Event::Mounted { .. } => self.totals.mounted += 1,
+            Event::Unmounted { .. } => self.totals.unmounted += 1,
+            Event::Remounted { .. } => self.totals.remounted += 1,
+            Event::Moved { .. } => self.totals.moved += 1,
             _ => {}
         }
     }
@@ -126,8 +116,8 @@ mod tests {
         assert_eq!(indices[..3], [0, 1, 2]);
         assert_eq!(table.index_for(&"fuse.1".into()), 1);
         assert!(indices[MAX_FSTYPES - 1..].iter().all(|&index| index == MAX_FSTYPES - 1));
-        assert_eq!(table.counters.by_fstype.len(), MAX_FSTYPES);
-        assert_eq!(table.counters.by_fstype[MAX_FSTYPES - 1].fstype, "other");
+        assert_eq!(table.totals.by_fstype.len(), MAX_FSTYPES);
+        assert_eq!(table.totals.by_fstype[MAX_FSTYPES - 1].fstype, "other");
     }
 
     #[test]

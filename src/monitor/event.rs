@@ -9,87 +9,37 @@ use std::time::Duration;
 /// One thing worth reporting. Each change of a mount's health or path is exactly one event.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    Mounted {
-        mount: Arc<Mount>,
-    },
-    Unmounted {
-        /// The mount, as last seen.
-        mount: Arc<Mount>,
-        health: Health,
-        lasted: Duration,
-    },
+    /// A mount appeared.
+    Mounted { mount: Arc<Mount> },
+    /// A mount disappeared; `mount` is as last seen.
+    Unmounted { mount: Arc<Mount>, health: Health, lasted: Duration },
     /// Options changed, for example to read-only.
-    Remounted {
-        mount: Arc<Mount>,
-        before: Arc<Mount>,
-    },
+    Remounted { mount: Arc<Mount>, before: Arc<Mount> },
     /// The same mount has another path.
-    Moved {
-        mount: Arc<Mount>,
-        from: PathBuf,
-    },
+    Moved { mount: Arc<Mount>, from: PathBuf },
     /// A mount is dead from now on.
-    Failed {
-        mount: Arc<Mount>,
-        failure: Failure,
-    },
+    Failed { mount: Arc<Mount>, failure: Failure },
     /// A mount is dead as before (reminder, or the reason changed).
-    StillFailing {
-        mount: Arc<Mount>,
-        failure: Failure,
-        lasted: Duration,
-    },
-    /// A mount that was reported dead or slow responds in time again.
-    Recovered {
-        mount: Arc<Mount>,
-        lasted: Duration,
-        /// How long the response took.
-        took: Duration,
-        /// Its health before: `hung`, `failed` or `slow`.
-        was: &'static str,
-    },
-    /// A mount responds, but late.
-    Slow {
-        mount: Arc<Mount>,
-        /// How long the response took.
-        took: Duration,
-        /// From when on that is late.
-        slow_after: Duration,
-    },
+    StillFailing { mount: Arc<Mount>, failure: Failure, lasted: Duration },
+    /// A mount that was reported dead or slow responds in time again, after `took`. Its health `was` `hung`, `failed` or
+    /// `slow`.
+    Recovered { mount: Arc<Mount>, lasted: Duration, took: Duration, was: &'static str },
+    /// A mount responds, but took longer than `slow_after`.
+    Slow { mount: Arc<Mount>, took: Duration, slow_after: Duration },
     /// The kernel refuses to let us probe this mount.
-    Denied {
-        mount: Arc<Mount>,
-        errno: Errno,
-        call: Call,
-    },
-    /// An expected mount is missing.
-    Missing {
-        expected: Arc<Expected>,
-        /// The mount that its path is on meanwhile, which receives what is written there.
-        containing_mount: Option<Arc<Mount>>,
-    },
+    Denied { mount: Arc<Mount>, errno: Errno, call: Call },
+    /// An expected mount is missing. `containing_mount` is the one that its path is on meanwhile, which receives what is
+    /// written there.
+    Missing { expected: Arc<Expected>, containing_mount: Option<Arc<Mount>> },
     /// A mount that was reported missing is there.
-    Found {
-        expected: Arc<Expected>,
-        mount: Arc<Mount>,
-        lasted: Duration,
-    },
-    /// A run over all mounts is complete.
-    Run {
-        /// Watched mounts, without the hidden.
-        mounts: usize,
-        /// Dead ones among them.
-        dead: usize,
-        /// Mounts that could not be judged because no prober was available.
-        unjudged: usize,
-        /// From the start of the run until its last mount was judged.
-        took: Duration,
-    },
+    Found { expected: Arc<Expected>, mount: Arc<Mount>, lasted: Duration },
+    /// A run over all watched mounts but the hidden is complete. Those `unjudged` could not be judged because no prober
+    /// was available. It `took` from the start of the run until its last mount was judged.
+    Run { mounts: usize, dead: usize, unjudged: usize, took: Duration },
 }
 
 impl Event {
     /// The stable name: the field `event` of JSON lines and hooks.
-    #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
             Event::Mounted { .. } => "mounted",
@@ -108,7 +58,6 @@ impl Event {
     }
 
     /// The mount that the event is about, if it is about one that exists.
-    #[must_use]
     pub const fn mount(&self) -> Option<&Arc<Mount>> {
         match self {
             Event::Mounted { mount }
@@ -126,7 +75,6 @@ impl Event {
     }
 
     /// Where the mount is or should be, if the event is about one.
-    #[must_use]
     pub fn mountpoint(&self) -> Option<&Path> {
         match self {
             Event::Missing { expected, .. } | Event::Found { expected, .. } => Some(&expected.mountpoint),

@@ -1,9 +1,9 @@
 //! Mounts that have to be there. One counts as missing only when a second reading of the table lacks it too: between an
 //! unmount and the mount that follows it, nothing is missing.
 
-use super::registry::HiddenMounts;
+use super::registry::Registry;
 use super::{Event, Time};
-use platform::{Mount, MountTable};
+use platform::Mount;
 use rustc_hash::FxHashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,6 @@ const RECHECK_DELAY: Duration = Duration::from_secs(1);
 
 type MountMatcher = Box<dyn Fn(&Mount) -> bool + Send + Sync>;
 
-/// A mount that has to be there.
 pub struct Expected {
     pub mountpoint: PathBuf,
     /// What is to be mounted there, as far as it is known: `nfs4 from nas:/export`, or empty.
@@ -37,7 +36,6 @@ impl Expected {
     }
 
     /// Is this the mount? An automount trigger counts as the mount that it stands for.
-    #[must_use]
     pub fn is(&self, mount: &Mount) -> bool {
         mount.mountpoint == self.mountpoint && (mount.fstype == "autofs" || (self.matches)(mount))
     }
@@ -67,13 +65,12 @@ pub struct ExpectedStatus {
     pub containing_mount: Option<Arc<Mount>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct ExpectedMounts {
     mounts: Vec<ExpectedMount>,
     recheck_at: Option<Time>,
 }
 
-#[derive(Debug)]
 struct ExpectedMount {
     expected: Arc<Expected>,
     presence: Presence,
@@ -108,14 +105,13 @@ impl ExpectedMounts {
         self.mounts.iter().any(|mount| matches!(mount.presence, Presence::Suspected(_)))
     }
 
-    /// Compares the expected mounts with the table.
-    pub(super) fn check(&mut self, now: Time, table: &MountTable, hidden: &HiddenMounts) -> Vec<Event> {
+    pub(super) fn check(&mut self, now: Time, registry: &Registry) -> Vec<Event> {
         if self.mounts.is_empty() {
             return Vec::new();
         }
         let mut candidates: FxHashMap<&Path, Vec<&Arc<Mount>>> =
             self.mounts.iter().map(|mount| (mount.expected.mountpoint.as_path(), Vec::new())).collect();
-        for mount in table.iter().filter(|mount| !hidden.contains(mount.key)) {
+        for mount in registry.visible() {
             if let Some(candidates) = candidates.get_mut(mount.mountpoint.as_path()) {
                 candidates.push(mount);
             }
@@ -129,7 +125,7 @@ impl ExpectedMounts {
         for (expected, found) in self.mounts.iter_mut().zip(found) {
             events.extend(match found {
                 Some(mount) => expected.on_present(now, mount),
-                None => expected.on_absent(now, table, hidden),
+                None => expected.on_absent(now, registry),
             });
             if expected.presence == Presence::Suspected(now) {
                 self.recheck_at = Some(now + RECHECK_DELAY);
@@ -138,7 +134,6 @@ impl ExpectedMounts {
         events
     }
 
-    /// Is the second reading due?
     pub(super) fn take_recheck(&mut self, now: Time) -> bool {
         self.recheck_at.take_if(|at| *at <= now).is_some()
     }
@@ -166,7 +161,7 @@ impl ExpectedMount {
         Some(Event::Found { expected: Arc::clone(&self.expected), mount, lasted: now - since })
     }
 
-    fn on_absent(&mut self, now: Time, table: &MountTable, hidden: &HiddenMounts) -> Option<Event> {
+    fn on_absent(&mut self, now: Time, registry: &Registry) -> Option<Event> {
         let before = self.presence;
         self.presence = match before {
             Presence::Present => Presence::Suspected(now),
@@ -174,15 +169,14 @@ impl ExpectedMount {
             Presence::Suspected(_) | Presence::Missing(_) => before,
         };
         let Presence::Missing(_) = self.presence else { return None };
-        self.containing_mount = mount_containing(&self.expected.mountpoint, table, hidden);
+        self.containing_mount = mount_containing(&self.expected.mountpoint, registry);
         let (expected, containing_mount) = (Arc::clone(&self.expected), self.containing_mount.clone());
         (before != self.presence).then_some(Event::Missing { expected, containing_mount })
     }
 }
 
 /// The visible mount that this path is on.
-fn mount_containing(path: &Path, table: &MountTable, hidden: &HiddenMounts) -> Option<Arc<Mount>> {
-    let visible = table.iter().filter(|mount| !hidden.contains(mount.key));
-    let containing = visible.filter(|mount| path.starts_with(&mount.mountpoint));
+fn mount_containing(path: &Path, registry: &Registry) -> Option<Arc<Mount>> {
+    let containing = registry.visible().filter(|mount| path.starts_with(&mount.mountpoint));
     containing.max_by_key(|mount| mount.mountpoint.as_os_str().len()).cloned()
 }

@@ -1,8 +1,8 @@
 //! What goes into the monitor and what comes out.
 
-use super::{Event, Expected};
+use super::{Counters, Event, Expected, ExpectedStatus, Health, Time};
 use platform::evidence::Evidence;
-use platform::{Call, DeviceNumber, Mount, MountTable, ProbeOutcome, Target};
+use platform::{Call, DeviceNumber, Mount, MountTable, ProbeOutcome, Target, Usage};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,6 @@ impl Default for ProbeSettings {
 /// Which mounts are watched, and how: `None` for one that must not be touched.
 pub type Policy = Box<dyn Fn(&Mount) -> Option<ProbeSettings> + Send>;
 
-/// What the operator configures.
 pub struct MonitorConfig {
     /// From one run to the next.
     pub poll_interval: Duration,
@@ -47,21 +46,10 @@ pub struct MonitorConfig {
 pub enum Input {
     /// The mount table was read.
     TableUpdate(MountTable),
-    /// A probe ended with an outcome, in time or late.
-    ProbeResponded {
-        probe: ProbeId,
-        /// What its calls returned.
-        outcome: ProbeOutcome,
-        /// How long its calls took.
-        took: Duration,
-    },
-    /// The prober confirms that a probe is inside a call.
-    ProbeStuck {
-        probe: ProbeId,
-        call: Call,
-        /// How long its thread has been working on it.
-        elapsed: Duration,
-    },
+    /// A probe ended with an outcome, in time or late. Its calls `took` this long.
+    ProbeResponded { probe: ProbeId, outcome: ProbeOutcome, took: Duration },
+    /// The prober confirms that a probe is inside a call. Its thread has been working on it for `elapsed`.
+    ProbeStuck { probe: ProbeId, call: Call, elapsed: Duration },
     /// A probe ended without a response: its prober died, did not start or does not respond.
     ProbeAborted { probe: ProbeId },
     /// An abandoned probe ended without a response: its mount can be probed again.
@@ -72,13 +60,8 @@ pub enum Input {
     EvidenceEnded { superblock: DeviceNumber },
     /// Fresh evidence is wanted about what is dead at these mount points.
     EvidenceRequested { mountpoints: Vec<PathBuf> },
-    /// The kernel's client reports the state of a server.
-    ServerStatusHint {
-        /// Its name, as in the device of its mounts.
-        server: Vec<u8>,
-        /// It responds again, or it does not.
-        responds: bool,
-    },
+    /// The kernel's client reports that a server, named as in the device of its mounts, responds again or does not.
+    ServerStatusHint { server: Vec<u8>, responds: bool },
     /// The kernel reports that some file server does not respond, but not which.
     ServerNotResponding,
     /// The configuration was loaded again.
@@ -91,18 +74,11 @@ pub enum Input {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Effect {
     /// Probe this mount.
-    StartProbe {
-        probe: ProbeId,
-        target: Arc<Target>,
-    },
+    StartProbe { probe: ProbeId, target: Arc<Target> },
     /// This probe is past its deadline: let its prober confirm that it is inside a call.
-    ConfirmHang {
-        probe: ProbeId,
-    },
+    ConfirmHang { probe: ProbeId },
     /// The mount of this probe was judged without its response: end it.
-    AbandonProbe {
-        probe: ProbeId,
-    },
+    AbandonProbe { probe: ProbeId },
     /// Collect evidence about a superblock. `EvidenceEnded` follows, and before it what is found.
     CollectEvidence {
         /// One of its mounts.
@@ -116,6 +92,7 @@ pub enum Effect {
         /// How long its server may be waited for.
         server_timeout: Duration,
     },
+    /// Tell the outputs.
     Report(Event),
 }
 
@@ -126,4 +103,55 @@ pub enum TableDoubt {
     RunStarted,
     /// A response contradicts it, or an expected mount is not in it.
     Contradicted,
+}
+
+/// What the monitor knows at one moment.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Status {
+    /// The watched mounts, in the order of the mount table.
+    pub mounts: Vec<MountStatus>,
+    pub expected: Vec<ExpectedStatus>,
+    /// How many mounts can be judged: all but the hidden.
+    pub total: usize,
+    pub dead: usize,
+    pub in_flight: usize,
+    pub last_run: Option<LastRun>,
+    pub counters: Counters,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MountStatus {
+    pub mount: Arc<Mount>,
+    pub health: Health,
+    /// Since when that is its health; for a dead mount, since it died, whatever the reason has become.
+    pub since: Time,
+    pub last_response: Option<LastResponse>,
+    pub waiting_since: Option<Time>,
+    pub settings: ProbeSettings,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LastResponse {
+    pub at: Time,
+    pub took: Duration,
+    /// What `statfs` returned; `None` if the response was an error.
+    pub usage: Option<Usage>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LastRun {
+    /// When its last mount was judged.
+    pub at: Time,
+    /// From its start to then.
+    pub took: Duration,
+}
+
+impl Status {
+    pub fn missing_mounts(&self) -> impl Iterator<Item = &ExpectedStatus> {
+        self.expected.iter().filter(|expected| expected.missing_since.is_some())
+    }
+
+    pub fn missing(&self) -> usize {
+        self.missing_mounts().count()
+    }
 }

@@ -1,8 +1,8 @@
 //! What the monitor knows and decides. Pure: no I/O, no clock, no threads, no logging. Time is an argument, decisions
 //! are [`Effect`]s; `daemon` executes them and feeds back what happens.
 //!
-//! Components own their data; none reads another's fields:
-//! * `registry`: the mount table, the watched mounts, their superblocks, visibility and health
+//! Components own their data, and the compiler keeps others from it:
+//! * `registry`: the mount table, an entry for each watched mount, superblocks, visibility and health
 //! * `scheduler`: which mount is probed when, runs, back-off, probes in flight
 //! * `health`: what the outcome of a probe means (`classify`)
 //! * `reports`: what was reported about each mount, and reminders
@@ -26,7 +26,6 @@ mod reports;
 mod responses;
 mod scheduler;
 mod server_hints;
-mod status;
 mod table;
 #[doc(hidden)]
 pub mod testing;
@@ -38,10 +37,11 @@ pub use event::Event;
 pub use evidence::{EvidenceRecord, server_name};
 pub use expected::{Expected, ExpectedStatus};
 pub use health::{Failure, Health, Reason};
-pub use interface::{Effect, Input, MonitorConfig, Policy, ProbeId, ProbeSettings, TableDoubt};
+pub use interface::{Effect, Input, ProbeId, TableDoubt};
+pub use interface::{LastResponse, LastRun, MountStatus, Status};
+pub use interface::{MonitorConfig, Policy, ProbeSettings};
 pub use registry::{Change, diff};
 pub(crate) use scheduler::splitmix64;
-pub use status::{LastResponse, LastRun, MountStatus, Status};
 pub use time::Time;
 
 use counters::CounterTable;
@@ -77,7 +77,6 @@ impl Monitor {
     /// `seed` keeps this machine apart from others that started at the same moment or lost the same server: each should
     /// have its own. The second run then follows anywhere within the interval after the first, and pauses before retries
     /// are a little shorter. 0 changes nothing.
-    #[must_use]
     pub fn new(config: MonitorConfig, seed: u64) -> Monitor {
         let mut expected = ExpectedMounts::default();
         expected.replace(config.expected);
@@ -120,7 +119,12 @@ impl Monitor {
     /// are handled before deadlines are judged.
     pub fn settle(&mut self, now: Time) {
         while let Some(due) = self.scheduler.probes.pop_due(now) {
-            self.on_probe_due(now, due);
+            if due.remaining.is_zero() {
+                self.effects.push_back(Effect::ConfirmHang { probe: due.id });
+            }
+            if due.is_suspect {
+                self.on_probe_suspect(now, due);
+            }
         }
         while let Some(due) = self.scheduler.timers.pop_due(now) {
             match due {
@@ -129,10 +133,10 @@ impl Monitor {
                 Due::Run => self.start_run(now),
             }
         }
-        while let Some(key) = self.reports.pop_due_reminder(now) {
+        while let Some(key) = self.reports.reminders.pop_due(now) {
             self.remind(now, key);
         }
-        while let Some(key) = self.evidence.pop_due(now) {
+        while let Some(key) = self.evidence.reminders.pop_due(now) {
             self.collect_for_reminder(now, key);
         }
         if self.expected.take_recheck(now) {
@@ -146,14 +150,15 @@ impl Monitor {
     }
 
     /// When [`Monitor::settle`] has something to do if no input comes before.
-    #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        let others =
-            [self.reports.next_deadline(), self.evidence.next_deadline(), self.expected.next_deadline()];
+        let others = [
+            self.reports.reminders.next_deadline(),
+            self.evidence.reminders.next_deadline(),
+            self.expected.next_deadline(),
+        ];
         self.scheduler.next_deadline().into_iter().chain(others.into_iter().flatten()).min()
     }
 
-    /// The next thing to do, in order.
     pub fn next_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
@@ -165,42 +170,38 @@ impl Monitor {
 
     /// How often the health of a mount has changed so far. [`Monitor::status`] changes only if this does, or if
     /// something is reported.
-    #[must_use]
     pub fn health_revision(&self) -> u64 {
         self.registry.health_revision()
     }
 
     /// The mount table, watched mounts and others.
-    #[must_use]
     pub fn table(&self) -> &MountTable {
         self.registry.table()
     }
 
     /// Is evidence being collected?
-    #[must_use]
     pub fn is_collecting(&self) -> bool {
         self.evidence.is_collecting()
     }
 
-    /// What is known now.
-    #[must_use]
     pub fn status(&self) -> Status {
         let mut status = Status {
             in_flight: self.scheduler.probes.len(),
             last_run: self.last_run,
-            counters: self.counters.counters().clone(),
+            counters: self.counters.totals.clone(),
             expected: self.expected.status(),
             ..Status::default()
         };
         for entry in self.registry.ordered() {
             status.total += usize::from(!entry.is_hidden);
             status.dead += usize::from(entry.health.failure().is_some());
+            let probe = entry.schedule.active_probe();
             status.mounts.push(MountStatus {
                 mount: Arc::clone(&entry.mount),
                 health: entry.health.clone(),
                 since: entry.since,
                 last_response: entry.history.last_response,
-                waiting_since: self.scheduler.waiting_since(entry),
+                waiting_since: probe.and_then(|id| self.scheduler.probes.waiting_since(id)),
                 settings: entry.settings,
             });
         }

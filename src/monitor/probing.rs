@@ -1,7 +1,7 @@
 //! Which probes are requested and started, and what follows when one is overdue or ends without a response.
 
 use super::registry::MountEntry;
-use super::scheduler::{Due, DueProbe, ProbeSubject, Readiness, Scheduler};
+use super::scheduler::{Due, ProbeSubject, Readiness};
 use super::{Effect, Failure, Health, Monitor, ProbeId, Time};
 use platform::{Call, DeviceNumber, MountKey};
 use std::path::Path;
@@ -11,7 +11,6 @@ use std::time::Duration;
 /// A hung mount below one that has not responded yet is judged this much later than that: one hang, one alarm.
 const ANCESTOR_GRACE: Duration = Duration::from_millis(20);
 
-/// A probe that ended.
 #[derive(Clone, Copy)]
 pub(super) struct EndedProbe {
     pub(super) key: MountKey,
@@ -49,7 +48,6 @@ impl Monitor {
         self.scheduler.settle_in_run(entry);
     }
 
-    /// Starts the probes for which the window has room.
     pub(super) fn start_ready(&mut self, now: Time) {
         while let Some(key) = self.scheduler.pop_ready() {
             let is_blocked = self.registry.hung_ancestor(key).is_some();
@@ -69,7 +67,6 @@ impl Monitor {
         }
     }
 
-    /// Leaves a mount unjudged for a while.
     pub(super) fn defer(&mut self, now: Time, key: MountKey) {
         if let Some(entry) = self.registry.get_mut(key) {
             self.scheduler.defer(now, entry);
@@ -129,16 +126,6 @@ impl Monitor {
         }
     }
 
-    pub(super) fn on_probe_due(&mut self, now: Time, due: DueProbe) {
-        if due.remaining.is_zero() {
-            self.effects.push_back(Effect::ConfirmHang { probe: due.id });
-        }
-        if due.is_suspect {
-            self.on_probe_suspect(now, due);
-        }
-    }
-
-    /// Removes a probe that ended.
     pub(super) fn end_probe(&mut self, id: ProbeId) -> Option<EndedProbe> {
         let ProbeSubject { key, superblock, .. } = self.scheduler.end(id)?;
         let is_current = self.registry.get_mut(key).is_some_and(|entry| entry.schedule.end(id));
@@ -146,7 +133,6 @@ impl Monitor {
         Some(EndedProbe { key, superblock, is_current })
     }
 
-    /// Forgets a superblock that has neither mounts nor a probe.
     pub(super) fn forget_unused_superblock(&mut self, superblock: DeviceNumber) {
         if self.registry.members(superblock).is_empty() && self.scheduler.forget_superblock(superblock) {
             self.evidence.forget(superblock);
@@ -161,10 +147,9 @@ impl Monitor {
         }
     }
 
-    /// An abandoned probe has ended: its mount can be probed again.
     pub(super) fn on_probe_freed(&mut self, now: Time, id: ProbeId) {
         if let Some(EndedProbe { key, superblock, .. }) = self.end_probe(id) {
-            self.scheduler.retry_after_hang(now, superblock, self.registry.get(key));
+            self.scheduler.plan_retry(now, superblock, self.registry.get(key));
         }
     }
 
@@ -198,7 +183,8 @@ impl Monitor {
     fn on_path_hung(&mut self, now: Time, id: ProbeId, subject: ProbeSubject, elapsed: Duration) {
         let key = subject.key;
         let Some(entry) = self.registry.get_mut(key) else { return };
-        if Scheduler::on_path_hung(now, id, subject, entry, elapsed) {
+        let is_full = subject.timeout >= entry.settings.timeout;
+        if entry.schedule.set_path_hung(now, id, elapsed, is_full) {
             let ancestor = self.registry.hung_ancestor(key).map(Path::to_path_buf);
             self.set_dead(now, key, Failure::hung(Call::Identify, elapsed, ancestor));
         }
@@ -221,8 +207,8 @@ impl Monitor {
 
     /// When the last of the ancestors that have not responded yet has to respond.
     pub(super) fn pending_ancestor_deadline(&self, now: Time, key: MountKey) -> Option<Time> {
-        let ancestors = self.registry.ancestors(key);
-        let deadlines = ancestors.filter_map(|entry| self.scheduler.past_grace_deadline(entry));
+        let probes = self.registry.ancestors(key).filter_map(|entry| entry.schedule.active_probe());
+        let deadlines = probes.filter_map(|id| self.scheduler.probes.past_grace_deadline(id));
         deadlines.map(|deadline| deadline.max(now)).max()
     }
 }

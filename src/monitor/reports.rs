@@ -15,12 +15,11 @@ const MAX_REMINDER_PAUSE: Duration = Duration::from_secs(3600);
 /// A mount that is slow now and then is reported at most this often.
 const SLOW_REPORT_INTERVAL: Duration = Duration::from_secs(600);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Reports {
-    reminders: Timers<MountKey>,
+    pub(super) reminders: Timers<MountKey>,
 }
 
-/// What was reported about one mount.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Reported {
     problem: Problem,
@@ -119,26 +118,10 @@ impl Reports {
         if self.reminders.is_set(entry.key()) {
             return None;
         }
-        let sent = match entry.reported.problem {
-            Problem::Dead { reminders, .. } => reminders,
-            _ => 0,
-        };
+        let Problem::Dead { reminders: sent, .. } = entry.reported.problem else { return None };
         let at = now + doubled(FIRST_REMINDER, sent).min(MAX_REMINDER_PAUSE);
         self.reminders.set(entry.key(), at);
         Some(at)
-    }
-
-    /// Takes a mount about which a reminder is due.
-    pub(super) fn pop_due_reminder(&mut self, now: Time) -> Option<MountKey> {
-        self.reminders.pop_due(now)
-    }
-
-    pub(super) fn next_deadline(&self) -> Option<Time> {
-        self.reminders.next_deadline()
-    }
-
-    pub(super) fn stop_reminders(&mut self, key: MountKey) {
-        self.reminders.cancel(key);
     }
 }
 

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Monitor {
-    /// A probe ended with an outcome, in time or late.
     pub(super) fn on_response(&mut self, now: Time, id: ProbeId, outcome: &ProbeOutcome, took: Duration) {
         let Some(ended) = self.end_probe(id) else { return };
         let EndedProbe { key, superblock, is_current } = ended;
@@ -20,7 +19,7 @@ impl Monitor {
             self.counters.on_response(entry.fstype_index, outcome, took);
         }
         let classification = match entry {
-            Some(entry) if is_current => entry.record_outcome(now, outcome, took),
+            Some(entry) if is_current => entry.record(now, outcome, took),
             _ => classify(outcome, Context::default()),
         };
         match classification {
@@ -29,7 +28,7 @@ impl Monitor {
             Classification::Hidden => return self.on_wrong_mount(now, ended, true),
             Classification::TooLate => {
                 self.settle_in_run(key);
-                return self.scheduler.retry_after_hang(now, superblock, self.registry.get(key));
+                return self.scheduler.plan_retry(now, superblock, self.registry.get(key));
             }
             _ if !is_current => {}
             Classification::Alive(usage) => self.on_alive(now, key, usage, took),
@@ -78,7 +77,9 @@ impl Monitor {
     fn on_inconclusive(&mut self, now: Time, ended: EndedProbe) {
         let EndedProbe { key, superblock, is_current } = ended;
         if self.scheduler.is_hung(superblock) {
-            self.scheduler.timers.set(Due::Superblock(superblock), now + self.first_pause(key));
+            self.scheduler
+                .timers
+                .set(Due::Superblock(superblock), now + self.scheduler.first_pause(self.registry.get(key)));
             self.settle_in_run(key);
         } else if is_current {
             self.defer(now, key);
@@ -89,7 +90,7 @@ impl Monitor {
     fn on_wrong_mount(&mut self, now: Time, ended: EndedProbe, is_repeated: bool) {
         let EndedProbe { key, superblock, is_current } = ended;
         self.doubt_table(TableDoubt::Contradicted);
-        let retry_at = now + self.first_pause(key);
+        let retry_at = now + self.scheduler.first_pause(self.registry.get(key));
         if self.scheduler.is_hung(superblock) {
             self.scheduler.timers.set(Due::Superblock(superblock), retry_at);
         }
@@ -102,10 +103,6 @@ impl Monitor {
             self.scheduler.timers.set(Due::Mount(key), retry_at);
         }
         self.settle_in_run(key);
-    }
-
-    fn first_pause(&self, key: MountKey) -> Duration {
-        self.scheduler.first_pause(self.registry.get(key))
     }
 
     fn settle_in_run(&mut self, key: MountKey) {
@@ -137,7 +134,6 @@ impl Monitor {
         }
     }
 
-    /// Reports that a mount is still dead.
     pub(super) fn remind(&mut self, now: Time, key: MountKey) {
         let Some(entry) = self.registry.get_mut(key) else { return };
         let Some(dead_since) = entry.reported.count_reminder() else { return };

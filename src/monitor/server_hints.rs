@@ -10,7 +10,7 @@ const MAX_RECENT: usize = 64;
 /// When the kernel repeats that some server does not respond, network mounts are probed at most this often.
 const STALL_INTERVAL: Duration = Duration::from_secs(1);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct ServerHints {
     /// When each server was said to respond, or not to.
     recent: Vec<(Time, Vec<u8>, bool)>,
@@ -29,7 +29,6 @@ impl ServerHints {
         is_new
     }
 
-    /// Is this the first message about an unnamed server for a while?
     pub(super) fn is_new_stall(&mut self, now: Time) -> bool {
         let is_new = self.last_stall.is_none_or(|before| now >= before + STALL_INTERVAL);
         if is_new {

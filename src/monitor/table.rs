@@ -9,12 +9,17 @@ use std::time::Duration;
 
 impl Monitor {
     pub(super) fn update_table(&mut self, now: Time, table: MountTable) {
-        self.counters.on_table_read();
+        self.counters.totals.table_reads += 1;
         let is_first = !self.registry.has_table();
         let changes = self.registry.replace_table(table);
         let is_structural = changes.iter().any(|change| !matches!(change, Change::Remounted { .. }));
         for change in changes {
-            self.apply(now, change, is_first);
+            match change {
+                Change::Unmounted(mount) => self.on_unmounted(now, mount.key),
+                Change::Mounted(mount) => self.on_mounted(now, mount, is_first),
+                Change::Remounted { before, after } => self.on_remounted(before, after),
+                Change::Moved { before, after } => self.on_moved(now, &before, after),
+            }
         }
         if is_structural {
             self.update_visibility(now);
@@ -24,15 +29,6 @@ impl Monitor {
         }
         if is_first {
             self.start_run(now);
-        }
-    }
-
-    fn apply(&mut self, now: Time, change: Change, is_first: bool) {
-        match change {
-            Change::Unmounted(mount) => self.on_unmounted(now, mount.key),
-            Change::Mounted(mount) => self.on_mounted(now, mount, is_first),
-            Change::Remounted { before, after } => self.on_remounted(before, after),
-            Change::Moved { before, after } => self.on_moved(now, &before, after),
         }
     }
 
@@ -73,7 +69,6 @@ impl Monitor {
         }
     }
 
-    /// Starts watching a mount.
     fn watch(&mut self, now: Time, mount: Arc<Mount>, settings: ProbeSettings) {
         let interval = self.probe_interval(&mount, &settings);
         let fstype_index = self.counters.index_for(&mount.fstype);
@@ -85,7 +80,7 @@ impl Monitor {
     fn forget(&mut self, key: MountKey) -> Option<MountEntry> {
         let mut entry = self.registry.remove(key)?;
         self.scheduler.remove_mount(&mut entry);
-        self.reports.stop_reminders(key);
+        self.reports.reminders.cancel(key);
         self.forget_unused_superblock(entry.superblock());
         Some(entry)
     }
@@ -104,7 +99,7 @@ impl Monitor {
             if entry.is_hidden {
                 let superblock = entry.superblock();
                 self.scheduler.withdraw(entry);
-                self.reports.stop_reminders(key);
+                self.reports.reminders.cancel(key);
                 self.forget_unused_superblock(superblock);
             } else {
                 self.request_probe(now, key);
@@ -113,7 +108,7 @@ impl Monitor {
     }
 
     fn check_expected(&mut self, now: Time) {
-        let events = self.expected.check(now, self.registry.table(), self.registry.hidden());
+        let events = self.expected.check(now, &self.registry);
         self.report_all(events);
     }
 
@@ -144,7 +139,6 @@ impl Monitor {
         }
     }
 
-    /// Starts a run over all mounts.
     pub(super) fn start_run(&mut self, now: Time) {
         self.doubt_table(TableDoubt::RunStarted);
         let is_new = self.scheduler.start_run(now);

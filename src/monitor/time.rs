@@ -9,18 +9,15 @@ pub struct Time(Duration);
 
 impl Time {
     /// The time that is this long after the start.
-    #[must_use]
     pub const fn after_start(elapsed: Duration) -> Time {
         Time(elapsed)
     }
 
-    #[must_use]
     pub const fn since_start(self) -> Duration {
         self.0
     }
 
     /// How long ago `earlier` was; zero if it is in the future.
-    #[must_use]
     pub const fn since(self, earlier: Time) -> Duration {
         self.0.saturating_sub(earlier.0)
     }

@@ -5,7 +5,6 @@ use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::hash::Hash;
 
-#[derive(Debug)]
 pub(super) struct Timers<K> {
     order: BTreeSet<(Time, K)>,
     deadlines: FxHashMap<K, Time>,
@@ -25,7 +24,6 @@ impl<K: Copy + Ord + Hash> Timers<K> {
         self.order.insert((at, key));
     }
 
-    /// Sets the timer unless it is set to an earlier time.
     pub(super) fn set_at_latest(&mut self, key: K, at: Time) {
         if self.deadlines.get(&key).is_none_or(|&deadline| deadline > at) {
             self.set(key, at);
@@ -52,7 +50,6 @@ impl<K: Copy + Ord + Hash> Timers<K> {
         self.order.first().map(|&(at, _)| at)
     }
 
-    /// Takes the earliest timer that is due.
     pub(super) fn pop_due(&mut self, now: Time) -> Option<K> {
         let &(at, key) = self.order.first()?;
         (at <= now).then(|| {

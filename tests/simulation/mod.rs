@@ -9,7 +9,7 @@ use mount_status_monitor::monitor::{
 };
 use platform::evidence::{Evidence, Observation};
 use platform::{Call, DeviceNumber, Errno, FsKind, Mount, MountKey, MountTable, ProbeOutcome, Target, Usage};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,10 +51,11 @@ pub struct Simulation {
     scheduled: BTreeMap<(Time, u64), Input>,
     sequence: u64,
     probes: HashMap<ProbeId, ActiveProbe>,
-    read_cost: Duration,
+    pub read_cost: Duration,
     throttle: ReadThrottle,
     expected: Vec<Arc<Expected>>,
-    read_only: HashMap<u32, bool>,
+    /// Superblocks that the kernel has made read-only.
+    pub read_only: HashSet<u32>,
     /// Log that evidence is collected and reported.
     pub with_evidence: bool,
 }
@@ -83,7 +84,7 @@ impl Simulation {
             read_cost: QUICK,
             throttle: ReadThrottle::default(),
             expected: Vec::new(),
-            read_only: HashMap::new(),
+            read_only: HashSet::new(),
             with_evidence: false,
         }
     }
@@ -140,14 +141,6 @@ impl Simulation {
             change(&mut mount);
             self.insert(mount);
         }
-    }
-
-    pub fn set_read_only(&mut self, minor: u32) {
-        self.read_only.insert(minor, true);
-    }
-
-    pub fn set_read_cost(&mut self, cost: Duration) {
-        self.read_cost = cost;
     }
 
     /// Changes the behaviour of a file system, also for the probes that wait for it.
@@ -329,7 +322,7 @@ impl Simulation {
         let Ok(reached) = resolved else { return };
         let active = &self.probes[&probe];
         let waited = self.now - active.since;
-        let read_only = self.read_only.get(&active.minor).copied().unwrap_or(false);
+        let read_only = self.read_only.contains(&active.minor);
         let usage =
             Usage { block_size: 4096, blocks: 100, free: 50, available: 50, read_only, ..Usage::default() };
         let fs = if reached { self.fs.get(&active.minor).copied() } else { Some(FsBehavior::WrongMount) };

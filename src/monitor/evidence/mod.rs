@@ -27,7 +27,6 @@ const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
 /// The least that makes sense: a round trip around the world.
 const MIN_SERVER_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// Why evidence is collected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Occasion {
     /// A probe has waited for half of its time; it is judged after this long.
@@ -37,17 +36,16 @@ pub(super) enum Occasion {
     Request,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct EvidencePolicy {
     superblocks: FxHashMap<DeviceNumber, Collection>,
     /// How many of them are being examined.
     collecting: usize,
     /// When evidence for the next reminder about a mount is to be collected.
-    reminders: Timers<MountKey>,
+    pub(super) reminders: Timers<MountKey>,
 }
 
-/// The evidence about one superblock.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Collection {
     record: Option<Arc<EvidenceRecord>>,
     is_running: bool,
@@ -83,7 +81,6 @@ impl EvidencePolicy {
         Some(server_timeout(occasion))
     }
 
-    /// The collection has ended.
     pub(super) fn end(&mut self, superblock: DeviceNumber) {
         if let Some(collection) = self.superblocks.get_mut(&superblock)
             && std::mem::take(&mut collection.is_running)
@@ -92,7 +89,6 @@ impl EvidencePolicy {
         }
     }
 
-    /// Adds what was found.
     pub(super) fn add(
         &mut self,
         now: Time,
@@ -130,7 +126,6 @@ impl EvidencePolicy {
         self.record(superblock).filter(|record| now.since(record.at) < SUSPECT_INTERVAL)
     }
 
-    /// A mount of the superblock responds.
     pub(super) fn on_alive(&mut self, superblock: DeviceNumber, was_dead: bool) {
         let Some(collection) = self.superblocks.get_mut(&superblock) else { return };
         collection.record = None;
@@ -139,24 +134,13 @@ impl EvidencePolicy {
         }
     }
 
-    /// The superblock has no mounts any more.
     pub(super) fn forget(&mut self, superblock: DeviceNumber) {
         self.end(superblock);
         self.superblocks.remove(&superblock);
     }
 
-    /// A reminder about a mount is planned.
     pub(super) fn plan_for_reminder(&mut self, now: Time, key: MountKey, reminder: Time) {
         self.reminders.set(key, now + reminder.since(now).saturating_sub(BEFORE_REMINDER));
-    }
-
-    /// Takes a mount about which a reminder is near.
-    pub(super) fn pop_due(&mut self, now: Time) -> Option<MountKey> {
-        self.reminders.pop_due(now)
-    }
-
-    pub(super) fn next_deadline(&self) -> Option<Time> {
-        self.reminders.next_deadline()
     }
 }
 
@@ -211,9 +195,9 @@ mod tests {
         for (key, reminder) in [(1, 60), (2, 50), (1, 70)] {
             policy.plan_for_reminder(at(0), MountKey(key), at(reminder));
         }
-        assert_eq!(policy.pop_due(at(46)), Some(MountKey(2)));
-        assert_eq!(policy.pop_due(at(65)), None);
-        assert_eq!(policy.pop_due(at(66)), Some(MountKey(1)));
+        assert_eq!(policy.reminders.pop_due(at(46)), Some(MountKey(2)));
+        assert_eq!(policy.reminders.pop_due(at(65)), None);
+        assert_eq!(policy.reminders.pop_due(at(66)), Some(MountKey(1)));
         assert!(policy.begin(at(66), SUPERBLOCK, Occasion::Reminder).is_some());
         policy.end(SUPERBLOCK);
         assert!(policy.begin(at(69), SUPERBLOCK, Occasion::Reminder).is_none(), "it is recent");

@@ -48,7 +48,6 @@ impl EvidenceRecord {
 }
 
 /// The name of a network mount's server, as the mount has it (`server` of `server:/export` and of `//server/share`).
-#[must_use]
 pub fn server_name(mount: &Mount) -> Option<&[u8]> {
     let device = mount.device.as_bytes();
     let name = match Family::from_fstype(mount.fstype.as_bytes()) {

@@ -10,7 +10,6 @@ const MAX_INCONCLUSIVE: u32 = 3;
 /// Probes in a row that reach another mount before the mount counts as hidden.
 const MAX_WRONG_MOUNT: u32 = 2;
 
-/// What an outcome means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Classification {
     /// It responds.
@@ -77,7 +76,6 @@ pub(crate) struct ResponseHistory {
 }
 
 impl ResponseHistory {
-    /// Classifies the outcome of a probe and remembers it.
     pub(crate) fn record(
         &mut self,
         now: Time,

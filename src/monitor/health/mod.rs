@@ -38,8 +38,6 @@ impl Reason {
         Reason::Error,
     ];
 
-    /// The stable name.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Reason::Hung => "hung",
@@ -51,8 +49,6 @@ impl Reason {
         }
     }
 
-    /// What an errno from the storage means.
-    #[must_use]
     pub const fn of(errno: Errno) -> Reason {
         match errno {
             Errno::ESTALE => Reason::Stale,
@@ -64,10 +60,8 @@ impl Reason {
     }
 }
 
-/// What is known of a dead mount.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
-    /// Why it counts as dead.
     pub reason: Reason,
     /// The error that was returned; `None` when nothing was.
     pub errno: Option<Errno>,
@@ -82,34 +76,23 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A call that did not return.
     pub(super) fn hung(call: Call, waited: Duration, blocked_by: Option<PathBuf>) -> Failure {
         Failure { reason: Reason::Hung, errno: None, call: Some(call), waited, blocked_by, evidence: None }
     }
 
-    /// A call that returned an error.
     pub(super) fn error(call: Call, errno: Errno) -> Failure {
-        Failure {
-            reason: Reason::of(errno),
-            errno: Some(errno),
-            call: Some(call),
-            waited: Duration::ZERO,
-            blocked_by: None,
-            evidence: None,
-        }
+        let (reason, errno) = (Reason::of(errno), Some(errno));
+        Failure { reason, errno, ..Failure::hung(call, Duration::ZERO, None) }
     }
 }
 
-/// The health of one mount.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Health {
-    /// Not judged yet.
     Pending,
     /// Responded in time.
     Ok,
     /// Responded, but later than `slow_after`.
     Slow,
-    /// Hung or failed.
     Dead(Failure),
     /// The kernel refused the probe, so the storage was not reached: nothing is known.
     Denied(Errno),
@@ -119,7 +102,6 @@ pub enum Health {
 
 impl Health {
     /// The stable name in tables, JSON and metrics: `pending ok slow hung failed denied hidden`.
-    #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
             Health::Pending => "pending",
@@ -132,14 +114,10 @@ impl Health {
         }
     }
 
-    /// Is it dead because nothing responds?
-    #[must_use]
     pub const fn is_hung(&self) -> bool {
         matches!(self, Health::Dead(Failure { reason: Reason::Hung, .. }))
     }
 
-    /// Why it is dead, if it is.
-    #[must_use]
     pub const fn failure(&self) -> Option<&Failure> {
         match self {
             Health::Dead(failure) => Some(failure),

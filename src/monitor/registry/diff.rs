@@ -4,7 +4,6 @@
 use platform::{Mount, MountTable};
 use std::sync::Arc;
 
-/// One difference between two tables.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
     /// Only in the later table.
@@ -19,7 +18,6 @@ pub enum Change {
 
 /// What leads from `before` to `after`: what disappeared, ordered by key, then what changed, then what appeared. A
 /// mount that was both moved and remounted is listed as both.
-#[must_use]
 pub fn diff(before: &MountTable, after: &MountTable) -> Vec<Change> {
     let mut changes = Vec::new();
     let (mut old, mut new) = (before.iter().peekable(), after.iter().peekable());

@@ -11,14 +11,12 @@ use std::time::Duration;
 
 /// A watched mount. All components can read the fields of [`Watched`], but only this file can change them. `scheduler`
 /// and `reports` keep what they know of the mount here, so that one lookup finds it; nothing else sees its fields.
-#[derive(Debug)]
 pub(crate) struct MountEntry {
     watched: Watched,
     pub(crate) schedule: MountSchedule,
     pub(crate) reported: Reported,
 }
 
-#[derive(Debug)]
 pub(crate) struct Watched {
     pub(crate) mount: Arc<Mount>,
     /// What a probe needs of `mount`, made once.
@@ -46,7 +44,6 @@ impl Deref for MountEntry {
 }
 
 impl MountEntry {
-    /// A visible mount.
     pub(crate) fn new(
         now: Time,
         mount: Arc<Mount>,
@@ -77,13 +74,7 @@ impl MountEntry {
         self.mount.device_number
     }
 
-    /// Classifies the outcome of a probe and remembers it.
-    pub(crate) fn record_outcome(
-        &mut self,
-        now: Time,
-        outcome: &ProbeOutcome,
-        took: Duration,
-    ) -> Classification {
+    pub(crate) fn record(&mut self, now: Time, outcome: &ProbeOutcome, took: Duration) -> Classification {
         let is_late = self.health.is_hung() && took > self.settings.timeout;
         let is_dead = self.health.failure().is_some();
         self.watched.history.record(now, outcome, took, is_dead, is_late)
@@ -115,7 +106,6 @@ impl MountEntry {
         self.watched.is_hidden = is_hidden;
     }
 
-    /// Sets the health and returns the one before.
     pub(super) fn replace_health(&mut self, now: Time, health: Health) -> Health {
         let stays_dead = self.health.failure().is_some() && health.failure().is_some();
         if self.health != health && !stays_dead {

@@ -7,15 +7,15 @@ mod visibility;
 
 pub use diff::{Change, diff};
 pub(super) use entry::MountEntry;
-pub(super) use visibility::HiddenMounts;
 
 use super::{EvidenceRecord, Health, Time};
 use platform::{DeviceNumber, Mount, MountKey, MountTable};
 use rustc_hash::FxHashMap;
 use std::path::Path;
 use std::sync::Arc;
+use visibility::HiddenMounts;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Registry {
     table: MountTable,
     has_table: bool,
@@ -54,11 +54,11 @@ impl Registry {
         &self.table
     }
 
-    pub(super) fn hidden(&self) -> &HiddenMounts {
-        &self.hidden
+    /// The mounts that are not hidden, watched or not.
+    pub(super) fn visible(&self) -> impl Iterator<Item = &Arc<Mount>> {
+        self.table.iter().filter(|mount| !self.hidden.contains(mount.key))
     }
 
-    /// The mount on which this one is mounted.
     pub(super) fn parent(&self, mount: &Mount) -> Option<&Arc<Mount>> {
         self.by_id.get(&mount.parent).and_then(|&key| self.table.get(key))
     }
@@ -98,7 +98,6 @@ impl Registry {
         self.table.iter().filter_map(|mount| self.get(mount.key))
     }
 
-    /// Starts watching a mount.
     pub(super) fn insert(&mut self, mut entry: MountEntry) {
         let key = entry.key();
         if self.hidden.contains(key) {
@@ -110,7 +109,6 @@ impl Registry {
         self.entries.insert(key, entry);
     }
 
-    /// Stops watching a mount.
     pub(super) fn remove(&mut self, key: MountKey) -> Option<MountEntry> {
         let entry = self.entries.remove(&key)?;
         self.leave(key, entry.superblock());
@@ -185,7 +183,6 @@ impl Registry {
         self.health_revision
     }
 
-    /// Has a hang ended since the last call?
     pub(super) fn take_hang_ended(&mut self) -> bool {
         std::mem::take(&mut self.has_hang_ended)
     }

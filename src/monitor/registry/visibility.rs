@@ -6,9 +6,8 @@ use platform::{Mount, MountKey, MountTable};
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use std::os::unix::ffi::OsStrExt;
 
-/// The hidden mounts of one table.
-#[derive(Debug, Default)]
-pub(crate) struct HiddenMounts(FxHashSet<MountKey>);
+#[derive(Default)]
+pub(super) struct HiddenMounts(FxHashSet<MountKey>);
 
 impl HiddenMounts {
     pub(super) fn of(table: &MountTable) -> HiddenMounts {
@@ -32,7 +31,7 @@ impl HiddenMounts {
         HiddenMounts(hidden)
     }
 
-    pub(crate) fn contains(&self, key: MountKey) -> bool {
+    pub(super) fn contains(&self, key: MountKey) -> bool {
         self.0.contains(&key)
     }
 }
@@ -103,7 +102,10 @@ mod tests {
     use crate::monitor::testing::mount;
     use std::sync::Arc;
 
-    fn hidden(mounts: &[(u32, u32, &str)]) -> Vec<u64> {
+    /// Ids, parents and paths.
+    type Mounts = &'static [(u32, u32, &'static str)];
+
+    fn hidden(mounts: Mounts) -> Vec<u64> {
         let mount = |&(id, parent, path)| Arc::new(Mount { parent, ..mount(u64::from(id), path) });
         let table = MountTable::new(mounts.iter().map(mount).collect());
         let hidden = HiddenMounts::of(&table);
@@ -114,18 +116,17 @@ mod tests {
 
     #[test]
     fn mounts_that_cannot_be_reached_are_hidden() {
-        let no_keys: &[u64] = &[];
-        let cases: &[(&str, &[(u32, u32, &str)], &[u64])] = &[
-            ("plain tree", &[(1, 0, "/"), (2, 1, "/a"), (3, 2, "/a/b"), (4, 1, "/ab")], no_keys),
+        let cases: [(&str, Mounts, &[u64]); 7] = [
+            ("plain tree", &[(1, 0, "/"), (2, 1, "/a"), (3, 2, "/a/b"), (4, 1, "/ab")], &[]),
             ("same directory", &[(1, 0, "/"), (2, 1, "/a"), (3, 2, "/a"), (4, 3, "/a")], &[2, 3]),
             ("directory above", &[(1, 0, "/"), (2, 1, "/a/b"), (3, 1, "/a")], &[2]),
             ("in a hidden mount", &[(1, 0, "/"), (2, 1, "/a"), (3, 2, "/a/b"), (4, 2, "/a")], &[2, 3]),
             ("new root", &[(1, 0, "/"), (2, 1, "/old"), (3, 1, "/"), (4, 3, "/new")], &[1, 2]),
-            ("root is its own parent", &[(1, 1, "/"), (2, 1, "/a")], no_keys),
-            ("unknown parent of the root", &[(7, 99, "/"), (8, 7, "/a")], no_keys),
+            ("root is its own parent", &[(1, 1, "/"), (2, 1, "/a")], &[]),
+            ("unknown parent of the root", &[(7, 99, "/"), (8, 7, "/a")], &[]),
         ];
         for (name, mounts, expected) in cases {
-            assert_eq!(hidden(mounts), *expected, "{name}");
+            assert_eq!(hidden(mounts), expected, "{name}");
         }
     }
 }

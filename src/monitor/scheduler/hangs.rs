@@ -1,6 +1,6 @@
 //! Hung superblocks, hung paths and failed mounts, and when they are probed again.
 
-use super::{Due, MountEntry, MountSchedule, ProbeStatus, ProbeSubject, Scheduler, delays};
+use super::{Due, MountEntry, MountSchedule, ProbeStatus, Scheduler, delays};
 use crate::monitor::{ProbeId, Time};
 use platform::{Call, DeviceNumber};
 use std::time::Duration;
@@ -21,6 +21,15 @@ impl MountSchedule {
         self.path_hang.is_some()
     }
 
+    /// A probe proved that the path to the mount is hung. False if the mount does not wait for that probe any more.
+    pub(crate) fn set_path_hung(&mut self, now: Time, id: ProbeId, waited: Duration, is_full: bool) -> bool {
+        let is_current = self.status == ProbeStatus::Active(id);
+        if is_current {
+            self.path_hang = Some(HangState::next(self.path_hang, now, Call::Identify, waited, is_full));
+        }
+        is_current
+    }
+
     /// The path's hang is that of an ancestor, which is retried instead.
     pub(crate) fn clear_path_hang(&mut self) {
         self.path_hang = None;
@@ -32,7 +41,6 @@ impl Scheduler {
         self.superblocks.get(&superblock).is_some_and(|queue| queue.hang.is_some())
     }
 
-    /// Is this a hung superblock that is not being probed?
     pub(crate) fn can_retry(&self, superblock: DeviceNumber) -> bool {
         self.superblocks.get(&superblock).is_some_and(|queue| queue.hang.is_some() && queue.current.is_none())
     }
@@ -62,24 +70,6 @@ impl Scheduler {
         }
     }
 
-    /// A probe proved that the path to its mount is hung. False if the mount does not wait for that probe any more.
-    pub(crate) fn on_path_hung(
-        now: Time,
-        id: ProbeId,
-        subject: ProbeSubject,
-        entry: &mut MountEntry,
-        waited: Duration,
-    ) -> bool {
-        let is_full = subject.timeout >= entry.settings.timeout;
-        let schedule = &mut entry.schedule;
-        let is_current = schedule.status == ProbeStatus::Active(id);
-        if is_current {
-            schedule.path_hang =
-                Some(HangState::next(schedule.path_hang, now, Call::Identify, waited, is_full));
-        }
-        is_current
-    }
-
     /// The mount responded. `is_alive`: without an error.
     pub(crate) fn on_response(&mut self, entry: &mut MountEntry, is_alive: bool) {
         (entry.schedule.path_hang, entry.schedule.aborted) = (None, 0);
@@ -104,12 +94,7 @@ impl Scheduler {
 
     /// Plans the retry of whatever is hung: when the pause since its probe was abandoned is over, so at once if that
     /// was long ago, or if the mount no longer exists.
-    pub(crate) fn retry_after_hang(
-        &mut self,
-        now: Time,
-        superblock: DeviceNumber,
-        entry: Option<&MountEntry>,
-    ) {
+    pub(crate) fn plan_retry(&mut self, now: Time, superblock: DeviceNumber, entry: Option<&MountEntry>) {
         let jitter = self.jitter;
         let retry_at = |hang: HangState| {
             let pause = entry.map_or(Duration::ZERO, |entry| {
@@ -126,7 +111,6 @@ impl Scheduler {
         }
     }
 
-    /// Plans the next probe of a failed mount.
     pub(crate) fn retry_after_failure(&mut self, now: Time, entry: &mut MountEntry) {
         let (key, n) = (entry.key(), entry.schedule.retries);
         let pause = self.jitter.shorten(delays::pause(n, &entry.settings), key.0, n);
@@ -134,7 +118,6 @@ impl Scheduler {
         self.timers.set(Due::Mount(key), now + pause);
     }
 
-    /// The pause before the first retry.
     pub(crate) fn first_pause(&self, entry: Option<&MountEntry>) -> Duration {
         entry.map_or(self.run_interval, |entry| delays::pause(0, &entry.settings))
     }

@@ -17,7 +17,7 @@ const MAX_UNANSWERED: usize = 4096;
 /// If a prober does not say whether an overdue probe is stuck, the question is repeated after this time.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(5);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct InFlight {
     probes: FxHashMap<ProbeId, ActiveProbe>,
     last_id: u64,
@@ -37,7 +37,6 @@ pub(crate) struct ProbeSubject {
     pub(crate) timeout: Duration,
 }
 
-#[derive(Debug)]
 struct ActiveProbe {
     subject: ProbeSubject,
     deadline: Time,
@@ -57,7 +56,6 @@ enum Phase {
     Abandoned,
 }
 
-/// What is due about a probe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct DueProbe {
     pub(crate) id: ProbeId,
@@ -121,7 +119,7 @@ impl InFlight {
     }
 
     fn on_timer(&mut self, now: Time, id: ProbeId) -> Option<DueProbe> {
-        let probe = self.probes.get_mut(&id).filter(|probe| probe.is_pending())?;
+        let probe = self.probes.get_mut(&id).filter(|probe| probe.phase != Phase::Abandoned)?;
         if probe.phase == Phase::InWindow {
             probe.phase = Phase::PastGrace;
             self.in_window -= 1;
@@ -142,7 +140,6 @@ impl InFlight {
         self.timers.next_deadline().into_iter().chain(grace).min()
     }
 
-    /// Removes a probe that ended.
     pub(super) fn remove(&mut self, id: ProbeId) -> Option<ProbeSubject> {
         let probe = self.probes.remove(&id)?;
         match probe.phase {
@@ -159,7 +156,6 @@ impl InFlight {
         Some(probe.subject)
     }
 
-    /// Waits longer for a probe that is past its deadline.
     pub(crate) fn postpone(&mut self, id: ProbeId, deadline: Time) {
         let Some(probe) = self.probes.get_mut(&id) else { return };
         (probe.phase, probe.deadline) = (Phase::PastGrace, deadline);
@@ -190,25 +186,23 @@ impl InFlight {
         self.probes.len()
     }
 
-    /// Is a response still waited for?
     pub(super) fn is_pending(&self, id: ProbeId) -> bool {
-        self.probes.get(&id).is_some_and(ActiveProbe::is_pending)
+        self.probes.get(&id).is_some_and(|probe| probe.phase != Phase::Abandoned)
     }
 
     /// The deadline of a pending probe that waits longer than the grace.
-    pub(super) fn past_grace_deadline(&self, id: ProbeId) -> Option<Time> {
+    pub(crate) fn past_grace_deadline(&self, id: ProbeId) -> Option<Time> {
         let is_past_grace =
             |probe: &&ActiveProbe| matches!(probe.phase, Phase::PastGrace | Phase::Confirming);
         self.probes.get(&id).filter(is_past_grace).map(|probe| probe.deadline)
     }
 
     /// When a probe started, moved by extended deadlines.
-    pub(super) fn waiting_since(&self, id: ProbeId) -> Option<Time> {
+    pub(crate) fn waiting_since(&self, id: ProbeId) -> Option<Time> {
         let probe = self.probes.get(&id)?;
         Some(Time::after_start(probe.deadline.since_start().saturating_sub(probe.subject.timeout)))
     }
 
-    /// The mounts of all probes that wait longer than the grace.
     pub(crate) fn suspects(&self) -> impl Iterator<Item = MountKey> {
         let waits = |probe: &&ActiveProbe| probe.phase != Phase::InWindow;
         self.probes.values().filter(waits).map(|probe| probe.subject.key)
@@ -216,10 +210,6 @@ impl InFlight {
 }
 
 impl ActiveProbe {
-    fn is_pending(&self) -> bool {
-        self.phase != Phase::Abandoned
-    }
-
     /// When something is due about it if it does not end.
     fn next_deadline(&self) -> Time {
         self.suspect_at.map_or(self.deadline, |at| at.min(self.deadline))

@@ -24,7 +24,7 @@ use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Scheduler {
     jitter: Jitter,
     run_interval: Duration,
@@ -37,7 +37,6 @@ pub(super) struct Scheduler {
     run: Run,
 }
 
-/// Something that is due.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) enum Due {
     /// A hung superblock is to be probed again.
@@ -48,8 +47,7 @@ pub(super) enum Due {
     Run,
 }
 
-/// The schedule of one mount.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct MountSchedule {
     status: ProbeStatus,
     /// A hang on the path to this mount, before its own file system is reached.
@@ -71,8 +69,7 @@ enum ProbeStatus {
     Active(ProbeId),
 }
 
-/// The probes of one superblock.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct SuperblockQueue {
     current: Option<Current>,
     /// Mounts that are probed one after another, after the current one.

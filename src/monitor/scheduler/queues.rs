@@ -12,9 +12,9 @@ const MAX_ABORTED: u32 = 3;
 /// … of this length.
 const DEFER_PAUSE: Duration = Duration::from_secs(10);
 
-/// Whether a mount can be probed now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Readiness {
+    /// Nothing prevents it.
     Ready,
     /// A response is still to come.
     Pending,
@@ -23,10 +23,7 @@ pub(crate) enum Readiness {
     /// The path to it is hung: it is retried on its own.
     PathHung,
     /// Its superblock is hung: that is retried.
-    SuperblockHung {
-        call: Call,
-        waited: Duration,
-    },
+    SuperblockHung { call: Call, waited: Duration },
 }
 
 impl MountSchedule {
@@ -43,7 +40,7 @@ impl MountSchedule {
         is_current
     }
 
-    fn active_probe(&self) -> Option<ProbeId> {
+    pub(crate) fn active_probe(&self) -> Option<ProbeId> {
         match self.status {
             ProbeStatus::Active(id) => Some(id),
             ProbeStatus::Idle | ProbeStatus::Queued => None,
@@ -66,7 +63,6 @@ impl Scheduler {
         }
     }
 
-    /// Queues a mount behind the others of its superblock.
     pub(crate) fn enqueue(&mut self, entry: &mut MountEntry) {
         entry.schedule.status = ProbeStatus::Queued;
         let queue = self.superblocks.entry(entry.superblock()).or_default();
@@ -149,7 +145,6 @@ impl Scheduler {
         was_next
     }
 
-    /// Takes a mount out of the queues and the run.
     pub(crate) fn withdraw(&mut self, entry: &mut MountEntry) {
         self.settle_in_run(entry);
         (entry.schedule.status, entry.schedule.path_hang) = (ProbeStatus::Idle, None);
@@ -179,16 +174,6 @@ impl Scheduler {
         self.timers.set(due, now + DEFER_PAUSE.min(self.run_interval));
     }
 
-    /// The deadline of a mount's probe, if that waits longer than most.
-    pub(crate) fn past_grace_deadline(&self, entry: &MountEntry) -> Option<Time> {
-        self.probes.past_grace_deadline(entry.schedule.active_probe()?)
-    }
-
-    pub(crate) fn waiting_since(&self, entry: &MountEntry) -> Option<Time> {
-        self.probes.waiting_since(entry.schedule.active_probe()?)
-    }
-
-    /// Is a probe of this superblock in flight?
     pub(crate) fn is_probed(&self, superblock: DeviceNumber) -> bool {
         let queue = self.superblocks.get(&superblock);
         queue.is_some_and(|queue| matches!(queue.current, Some(Current::Active(_))))

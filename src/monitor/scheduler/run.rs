@@ -8,13 +8,11 @@ use std::time::Duration;
 /// The jitter's subject for the runs; no mount has this key.
 const RUNS: u64 = 0;
 
-/// The present run, or the last.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Run {
     id: u64,
     is_open: bool,
     started_at: Time,
-    /// Mounts that it waits for.
     pending: usize,
     unjudged: usize,
     /// Runs that were due so far, including those that became part of the one before.
@@ -52,7 +50,6 @@ impl Scheduler {
         !is_open
     }
 
-    /// The new run waits for this mount.
     pub(crate) fn expect_in_run(&mut self, entry: &mut MountEntry) {
         self.run.pending += 1;
         entry.schedule.expected_by_run = Some(self.run.id);
