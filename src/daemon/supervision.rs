@@ -1,4 +1,4 @@
-//! Notifications for the service manager (sd_notify): ready, reloading, stopping, the watchdog's sign of life and a
+//! Notifications for the service manager (sd_notify): ready, reloading, stopping, the watchdog's keep-alive and a
 //! status line. The event loop sends them itself, so they prove that it runs. Sending never waits: what the manager
 //! does not accept now stays pending.
 
@@ -38,7 +38,7 @@ enum State {
 
 impl ServiceNotifier {
     pub(super) fn new(manager: Option<ServiceManager>) -> ServiceNotifier {
-        // The first sign of life is due at once: the timeout runs since the program was started.
+        // The first keep-alive is due at once: the timeout runs since the program was started.
         let watchdog_due = manager.as_ref().and_then(ServiceManager::watchdog).map(|_| Time::default());
         ServiceNotifier {
             manager,

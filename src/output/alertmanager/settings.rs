@@ -51,7 +51,7 @@ impl AlertmanagerSettings {
         let refresh = refresh.unwrap_or(DEFAULT_REFRESH);
         if !(MIN_REFRESH..=MAX_REFRESH).contains(&refresh) {
             let (min, max) = (MIN_REFRESH.as_secs(), MAX_REFRESH.as_secs());
-            return Err(format!("refresh has to be from {min}s to {max}s"));
+            return Err(format!("refresh must be from {min}s to {max}s"));
         }
         Ok(AlertmanagerSettings { url, access, labels, refresh })
     }

@@ -82,7 +82,7 @@ impl Hook {
         };
         let timeout = timeout.unwrap_or(DEFAULT_TIMEOUT);
         if timeout.is_zero() || timeout > MAX_TIMEOUT {
-            return Err(format!("the timeout has to be above zero and at most {}s", MAX_TIMEOUT.as_secs()));
+            return Err(format!("the timeout must be above zero and at most {}s", MAX_TIMEOUT.as_secs()));
         }
         Ok(Hook { name: name.to_owned(), events, action, timeout })
     }
@@ -96,7 +96,7 @@ impl HookAction {
         };
         if !Path::new(program).is_absolute() {
             return Err(format!(
-                "the program {program:?} has to be an absolute path: there is no shell and no search path"
+                "the program {program:?} must be an absolute path: there is no shell and no search path"
             ));
         }
         if arguments.iter().any(|argument| argument.as_bytes().contains(&0)) {

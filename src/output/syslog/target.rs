@@ -25,13 +25,13 @@ impl FromStr for SyslogTarget {
                 Some((host, port)) if !host.is_empty() && port.parse().is_ok_and(|port: u16| port > 0) => {
                     Ok(address.to_owned())
                 }
-                _ => Err("udp:// or tcp:// has to be followed by HOST:PORT, for example udp://loghost:514"
+                _ => Err("udp:// or tcp:// must be followed by HOST:PORT, for example udp://loghost:514"
                     .to_owned()),
             };
         if let Some(path) = text.strip_prefix("unix:") {
             let is_absolute = path.starts_with('/');
             let path = is_absolute.then(|| SyslogTarget::Unix(path.into()));
-            path.ok_or_else(|| "unix: has to be followed by the absolute path of a socket".to_owned())
+            path.ok_or_else(|| "unix: must be followed by the absolute path of a socket".to_owned())
         } else if let Some(address) = text.strip_prefix("udp://") {
             host_and_port(address).map(SyslogTarget::Udp)
         } else if let Some(address) = text.strip_prefix("tcp://") {

@@ -111,7 +111,7 @@ fn file_that_is_no_mount_namespace_is_a_usage_error() {
             ("/dev/null".to_owned(), "it is not a mount namespace"),
             (text(&fifo), "it is not a mount namespace"),
             (container.file().replace("mnt", "net"), "it is not a mount namespace"),
-            (text(&link), "it has to be the file of a process (/proc/PID/ns/mnt) or"),
+            (text(&link), "it must be the file of a process (/proc/PID/ns/mnt) or"),
         ] {
             let result = CommandOutput::run(
                 lab.daemon_command(&["--once-only", "--syslog", "off", "--mount-namespace", &file]),

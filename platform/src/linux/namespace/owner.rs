@@ -49,7 +49,7 @@ impl NamespaceOwner {
             return Ok(NamespaceOwner::Mount { id, own_table });
         }
         Err(io::Error::other(
-            "it has to be the file of a process (/proc/PID/ns/mnt) or one on which a namespace is mounted, not a \
+            "it must be the file of a process (/proc/PID/ns/mnt) or one on which a namespace is mounted, not a \
              link to it",
         ))
     }

@@ -3,7 +3,7 @@
 use crate::evidence::Family;
 use crate::linux::procfs::{stack_functions, without_suffix};
 
-/// Where most tasks of a machine sleep. The list only saves time: tasks that sleep elsewhere are inspected.
+/// Where most tasks of a machine sleep. The list only saves time: tasks that sleep in other functions are inspected.
 const IDLE_FUNCTIONS: &[&str] = &[
     "0", // running, or may not be inspected
     "anon_pipe_read",
