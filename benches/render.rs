@@ -52,6 +52,7 @@ fn snapshot(mounts: usize) -> Snapshot {
             last_response,
             waiting_since: None,
             settings: ProbeSettings::default(),
+            is_reported_slow: false,
         }
     };
     let status = Status { mounts: (0..mounts).map(status).collect(), total: mounts, ..Status::default() };

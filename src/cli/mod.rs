@@ -119,7 +119,10 @@ fn watch(matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
 /// Mistakes in the default configuration file do not matter here: the daemon may run with an earlier version of it.
 fn status(matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
     let config = match daemon_config(matches) {
-        Err(problems) if matches.contains_id("config") => return Err(problems),
+        // A socket that is named needs no configuration.
+        Err(problems) if matches.contains_id("config") && !matches.contains_id("socket") => {
+            return Err(problems);
+        }
         config => config.unwrap_or_default(),
     };
     Ok(Invocation::Status(client_config(matches, &config)))

@@ -23,7 +23,9 @@ pub(super) fn exit_for(error: &clap::Error, arguments: &[OsString]) -> Exit {
 pub(super) fn exit(problems: &[String], arguments: &[OsString]) -> Exit {
     let has = |word: &str| arguments.iter().any(|argument| argument == word);
     if has("check") && has("--nagios") {
-        let stdout = format!("{}\n", nagios::unknown(&problems.join("; ")));
+        let problem = problems.join("; ");
+        let problem = problem.strip_suffix("; see --help").unwrap_or(&problem);
+        let stdout = format!("{}\n", nagios::unknown(problem));
         return Exit { status: nagios::State::Unknown.exit_status(), stdout, stderr: String::new() };
     }
     let lines = problems.iter().map(|problem| format!("{PROCESS_NAME}: {problem}\n"));

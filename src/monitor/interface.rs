@@ -128,6 +128,8 @@ pub struct MountStatus {
     pub last_response: Option<LastResponse>,
     pub waiting_since: Option<Time>,
     pub settings: ProbeSettings,
+    /// That it is slow was reported and is not over; a mount that is slow now and then is reported seldom.
+    pub is_reported_slow: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -203,6 +203,7 @@ impl Monitor {
                 last_response: entry.history.last_response,
                 waiting_since: probe.and_then(|id| self.scheduler.probes.waiting_since(id)),
                 settings: entry.settings,
+                is_reported_slow: entry.reported.is_slow(),
             });
         }
         status
@@ -229,6 +230,12 @@ impl Monitor {
         if let Some(at) = entry.and_then(|entry| self.reports.plan_reminder(now, entry)) {
             self.evidence.plan_for_reminder(now, key, at);
         }
+    }
+
+    /// Reminders about a mount, and the collections of evidence before them, end.
+    fn stop_reminders(&mut self, key: MountKey) {
+        self.reports.reminders.cancel(key);
+        self.evidence.reminders.cancel(key);
     }
 
     /// Reports the run if it is complete. The first also waits until it is known which expected mounts are missing.

@@ -46,7 +46,6 @@ enum Problem {
 impl Reports {
     /// A mount responds; its entry still has the health before.
     pub(super) fn on_alive(
-        &mut self,
         now: Time,
         entry: &mut MountEntry,
         is_slow: bool,
@@ -60,7 +59,6 @@ impl Reports {
         };
         let (problem, event) = match before.problem {
             Problem::Dead { since, .. } => {
-                self.reminders.cancel(entry.key());
                 (Problem::None, recovered(if was_dead { entry.health.as_str() } else { "failed" }, since))
             }
             Problem::Slow if is_slow => return None,
@@ -101,8 +99,7 @@ impl Reports {
     }
 
     /// The kernel refuses the probe. That is reported once, and again when it ends a reported failure.
-    pub(super) fn on_denied(&mut self, entry: &mut MountEntry, call: Call, errno: Errno) -> Option<Event> {
-        self.reminders.cancel(entry.key());
+    pub(super) fn on_denied(entry: &mut MountEntry, call: Call, errno: Errno) -> Option<Event> {
         let event = Event::Denied { mount: Arc::clone(&entry.mount), errno, call };
         let reported = &mut entry.reported;
         let was_denied = std::mem::replace(&mut reported.is_denied, true);
@@ -126,6 +123,11 @@ impl Reports {
 }
 
 impl Reported {
+    /// It was reported to be slow, and that is not over.
+    pub(super) fn is_slow(&self) -> bool {
+        matches!(self.problem, Problem::Slow)
+    }
+
     /// Counts a reminder; returns since when the mount was reported dead, if it still is.
     pub(super) fn count_reminder(&mut self) -> Option<Time> {
         let Problem::Dead { since, reminders, .. } = &mut self.problem else { return None };

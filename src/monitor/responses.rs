@@ -53,7 +53,10 @@ impl Monitor {
         }
         self.evidence.on_alive(entry.superblock(), entry.health.failure().is_some());
         let is_slow = took > entry.settings.slow_after;
-        let event = self.reports.on_alive(now, entry, is_slow, took);
+        let event = Reports::on_alive(now, entry, is_slow, took);
+        if event.is_some() {
+            self.stop_reminders(key);
+        }
         self.registry.set_health(now, key, if is_slow { Health::Slow } else { Health::Ok });
         self.report_all(event);
     }
@@ -68,7 +71,8 @@ impl Monitor {
     fn on_denied(&mut self, now: Time, key: MountKey, call: Call, errno: Errno) {
         let Some(entry) = self.registry.get_mut(key) else { return };
         self.scheduler.on_response(entry, false);
-        let event = self.reports.on_denied(entry, call, errno);
+        let event = Reports::on_denied(entry, call, errno);
+        self.stop_reminders(key);
         self.registry.set_health(now, key, Health::Denied(errno));
         self.report_all(event);
     }
@@ -124,10 +128,12 @@ impl Monitor {
         }
         self.counters.on_failure(entry.fstype_index, failure.reason);
         let event = Reports::on_dead(now, entry, &failure);
+        if failure.blocked_by.is_none() {
+            self.plan_reminder(now, key); // also after a known reason: the mount may have been hidden meanwhile
+        }
         self.registry.set_health(now, key, Health::Dead(failure));
         let Some(event) = event else { return };
         let is_new = matches!(event, Event::Failed { .. });
-        self.plan_reminder(now, key);
         self.report(event);
         if is_new {
             self.collect(now, key, Occasion::Death, None);

@@ -62,8 +62,10 @@ impl Monitor {
         let Some(settings) = (self.policy)(&after) else { return self.on_unmounted(now, after.key) };
         let interval = self.probe_interval(&after, &settings);
         let Some(entry) = self.registry.get_mut(after.key) else { return self.on_mounted(now, after, false) };
+        let is_new_interval = entry.probe_interval != interval;
         entry.set_mount(&after);
         entry.set_settings(settings, interval);
+        self.scheduler.set_mount_interval(now, after.key, interval, is_new_interval);
         if before.mountpoint != after.mountpoint {
             self.report(Event::Moved { mount: after, from: before.mountpoint.clone() });
         }
@@ -72,7 +74,7 @@ impl Monitor {
     fn watch(&mut self, now: Time, mount: Arc<Mount>, settings: ProbeSettings) {
         let interval = self.probe_interval(&mount, &settings);
         let fstype_index = self.counters.index_for(&mount.fstype);
-        self.scheduler.set_mount_interval(now, mount.key, interval);
+        self.scheduler.set_mount_interval(now, mount.key, interval, true);
         self.registry.insert(MountEntry::new(now, mount, settings, interval, fstype_index));
     }
 
@@ -80,7 +82,7 @@ impl Monitor {
     fn forget(&mut self, key: MountKey) -> Option<MountEntry> {
         let mut entry = self.registry.remove(key)?;
         self.scheduler.remove_mount(&mut entry);
-        self.reports.reminders.cancel(key);
+        self.stop_reminders(key);
         self.forget_unused_superblock(entry.superblock());
         Some(entry)
     }
@@ -99,7 +101,7 @@ impl Monitor {
             if entry.is_hidden {
                 let superblock = entry.superblock();
                 self.scheduler.withdraw(entry);
-                self.reports.reminders.cancel(key);
+                self.stop_reminders(key);
                 self.forget_unused_superblock(superblock);
             } else {
                 self.request_probe(now, key);
@@ -126,8 +128,9 @@ impl Monitor {
             };
             let interval = self.probe_interval(&mount, &settings);
             if let Some(entry) = self.registry.get_mut(key) {
+                let is_new_interval = entry.probe_interval != interval;
                 entry.set_settings(settings, interval);
-                self.scheduler.set_mount_interval(now, key, interval);
+                self.scheduler.set_mount_interval(now, key, interval, is_new_interval);
             } else {
                 self.watch(now, mount, settings);
                 self.request_probe(now, key);

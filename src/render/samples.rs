@@ -57,7 +57,8 @@ pub(crate) fn status_of(mount: Arc<Mount>, health: Health) -> MountStatus {
         files_free: 0,
         read_only: false,
     };
-    let took = if health == Health::Slow { Duration::from_millis(1400) } else { Duration::from_millis(3) };
+    let is_slow = health == Health::Slow;
+    let took = if is_slow { Duration::from_millis(1400) } else { Duration::from_millis(3) };
     let last_response = matches!(health, Health::Ok | Health::Slow).then(|| LastResponse {
         at: at(10.0),
         took,
@@ -70,6 +71,7 @@ pub(crate) fn status_of(mount: Arc<Mount>, health: Health) -> MountStatus {
         last_response,
         waiting_since: None,
         settings: ProbeSettings::default(),
+        is_reported_slow: is_slow,
     }
 }
 

@@ -205,5 +205,6 @@ fn dead(path: &str, reason: Reason) -> MountStatus {
         last_response: None,
         waiting_since: None,
         settings: ProbeSettings::default(),
+        is_reported_slow: false,
     }
 }

@@ -29,6 +29,8 @@ pub enum FsBehavior {
 }
 
 pub const QUICK: Duration = Duration::from_millis(1);
+/// The interval of the mounts below `/fast`.
+const FAST_INTERVAL: Duration = Duration::from_secs(10);
 const COLLECTION_TIME: Duration = Duration::from_millis(500);
 
 struct ActiveProbe {
@@ -64,8 +66,14 @@ fn config(settings: ProbeSettings, policy: Policy, expected: &[Arc<Expected>]) -
     MonitorConfig { poll_interval: settings.poll_interval, policy, expected: expected.to_vec() }
 }
 
+/// Watches all mounts but automount triggers; those below `/fast` are probed each ten seconds.
 pub fn policy(settings: ProbeSettings) -> Policy {
-    Box::new(move |mount| (mount.fstype != "autofs" && mount.device != "excluded").then_some(settings))
+    Box::new(move |mount| {
+        let is_fast = mount.mountpoint.starts_with("/fast");
+        let poll_interval = if is_fast { FAST_INTERVAL } else { settings.poll_interval };
+        let is_watched = mount.fstype != "autofs" && mount.device != "excluded";
+        is_watched.then_some(ProbeSettings { poll_interval, ..settings })
+    })
 }
 
 impl Simulation {

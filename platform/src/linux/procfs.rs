@@ -71,7 +71,7 @@ pub(super) fn read_up_to(path: &Path, max: u64) -> io::Result<Vec<u8>> {
 
 /// The number in the line `NAME:\tNUMBER` of a file such as `fdinfo`.
 pub(super) fn number_field(text: &[u8], name: &str) -> Option<u64> {
-    let text = std::str::from_utf8(text).ok()?;
+    let text = String::from_utf8_lossy(text); // a task's name can be any bytes
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok())
 }
 
@@ -146,5 +146,7 @@ mod tests {
         assert_eq!(number_field(info, "mnt_id"), Some(58));
         assert_eq!(number_field(info, "mnt"), None);
         assert_eq!(number_field(b"pos:\t0\n", "mnt_id"), None);
+        let status = b"Name:\t\xff\nvoluntary_ctxt_switches:\t7\n";
+        assert_eq!(number_field(status, "voluntary_ctxt_switches"), Some(7));
     }
 }

@@ -21,7 +21,7 @@ const PROGRAM_NAME: &CStr = c"mount_status_monitor";
 pub enum ChildRole {
     /// Probes mounts.
     Prober,
-    /// Probes mounts of the mount namespace that it was passed as its descriptor [`EXTRA_FD`].
+    /// Probes mounts of the mount namespace that it was passed as its descriptor 3.
     NamespaceProber,
     /// Collects evidence about dead mounts.
     Collector,

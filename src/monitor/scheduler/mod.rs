@@ -89,10 +89,17 @@ impl Scheduler {
         Scheduler { jitter: Jitter(seed), run_interval, ..Scheduler::default() }
     }
 
-    /// A mount is probed at this interval from now on: with the runs, or by a timer of its own.
-    pub(super) fn set_mount_interval(&mut self, now: Time, key: MountKey, interval: Duration) {
-        if interval != self.run_interval {
-            self.timers.set_at_latest(Due::Mount(key), now + self.jitter.first_wait(interval, key.0));
+    /// A mount is probed at this interval from now on: with the runs, or by a timer of its own. If the interval is
+    /// not new, a timer that runs is kept: a probe that comes early would keep an automounted mount from expiring.
+    pub(super) fn set_mount_interval(&mut self, now: Time, key: MountKey, interval: Duration, is_new: bool) {
+        if interval == self.run_interval {
+            return;
+        }
+        let at = now + self.jitter.first_wait(interval, key.0);
+        if is_new {
+            self.timers.set_at_latest(Due::Mount(key), at);
+        } else {
+            self.timers.set_if_none(Due::Mount(key), at);
         }
     }
 

@@ -43,34 +43,37 @@ pub(super) struct Alert {
     pub(super) description: String,
     pub(super) started: SystemTime,
     pub(super) ended: Option<SystemTime>,
-    /// False for a mount that cannot be reached because an ancestor is hung: the ancestor has an alert. This one does
-    /// not begin, but goes on if it fires already.
+    /// False for a mount that cannot be reached because an ancestor is hung: the ancestor has an alert; and for slowness
+    /// that is not reported. Such an alert does not begin, but goes on if it fires already.
     pub(super) can_begin: bool,
 }
 
-/// The problems in a snapshot: the event that reports each, and its time.
-pub(super) fn problems(snapshot: &Snapshot) -> impl Iterator<Item = (Event, Time)> {
+/// The problems in a snapshot: the event that reports each, its time, and whether an alert can begin.
+pub(super) fn problems(snapshot: &Snapshot) -> impl Iterator<Item = (Event, Time, bool)> {
     let of_mount = |status: &MountStatus| {
         let mount = Arc::clone(&status.mount);
-        let event = match &status.health {
-            Health::Dead(failure) => Event::Failed { mount, failure: failure.clone() },
+        let (event, can_begin) = match &status.health {
+            Health::Dead(failure) => {
+                (Event::Failed { mount, failure: failure.clone() }, failure.blocked_by.is_none())
+            }
             Health::Slow => {
                 let took = status.last_response.map_or(Duration::ZERO, |response| response.took);
-                Event::Slow { mount, took, slow_after: status.settings.slow_after }
+                let slow_after = status.settings.slow_after;
+                (Event::Slow { mount, took, slow_after }, status.is_reported_slow)
             }
             Health::Pending | Health::Ok | Health::Denied(_) | Health::Hidden => return None,
         };
-        Some((event, status.since))
+        Some((event, status.since, can_begin))
     };
     let missing = snapshot.status.expected.iter().filter_map(|status| {
         let (expected, containing_mount) = (Arc::clone(&status.expected), status.containing_mount.clone());
-        Some((Event::Missing { expected, containing_mount }, status.missing_since?))
+        Some((Event::Missing { expected, containing_mount }, status.missing_since?, true))
     });
     snapshot.status.mounts.iter().filter_map(of_mount).chain(missing)
 }
 
 impl Alert {
-    pub(super) fn new(problem: &Event, severity: Severity, started: SystemTime) -> Alert {
+    pub(super) fn new(problem: &Event, severity: Severity, started: SystemTime, can_begin: bool) -> Alert {
         let (kind, failure, name, severity) = match problem {
             Event::Failed { failure, .. } if failure.reason == Reason::Hung => {
                 (AlertKind::Dead, Some(failure), "MountHung", severity)
@@ -96,7 +99,7 @@ impl Alert {
             description: messages::line(problem).1,
             started,
             ended: None,
-            can_begin: failure.is_none_or(|failure| failure.blocked_by.is_none()),
+            can_begin,
         }
     }
 
@@ -122,7 +125,8 @@ impl Alert {
             ("device", device),
             ("fstype", fstype),
         ]);
-        labels.extend(settings.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let configured = settings.labels.iter().filter(|(_, value)| !value.is_empty());
+        labels.extend(configured.map(|(name, value)| (name.as_str(), value.as_str())));
         labels.retain(|_, value| !value.is_empty()); // an empty label is the same as none
         let problem = match (kind, self.reason) {
             (AlertKind::Missing, _) => "is not mounted".to_owned(),

@@ -56,9 +56,9 @@ impl AlertSet {
             bytes += entry.alert.cost();
         }
         let mut overflow = 0_u64;
-        for (problem, since) in problems(snapshot) {
+        for (problem, since, can_begin) in problems(snapshot) {
             if let Some(severity) = route(&problem) {
-                let alert = Alert::new(&problem, severity, snapshot.wall_at(since));
+                let alert = Alert::new(&problem, severity, snapshot.wall_at(since), can_begin);
                 overflow += u64::from(!self.fire(now, alert, &mut bytes));
             }
         }

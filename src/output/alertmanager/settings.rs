@@ -31,7 +31,7 @@ pub struct AlertmanagerSettings {
 }
 
 impl AlertmanagerSettings {
-    /// Checks the settings; `refresh` defaults to [`DEFAULT_REFRESH`].
+    /// Checks the settings; `refresh` defaults to one minute.
     pub fn new(
         url: &str,
         access: Access,

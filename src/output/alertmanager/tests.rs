@@ -100,6 +100,20 @@ fn dead(n: usize, reason: Reason) -> MountStatus {
 }
 
 #[test]
+fn alert_for_a_slow_mount_begins_when_that_is_reported() {
+    let slow = |is_reported_slow| vec![MountStatus { is_reported_slow, ..mount(1, Health::Slow) }];
+    let mut simulation = Simulation::with(slow(false));
+    assert!(simulation.round().is_empty());
+    simulation.update(slow(true));
+    assert_eq!(simulation.only_alert()["labels"]["alertname"], "MountSlow");
+    simulation.update(slow(false));
+    simulation.wait(60);
+    assert!(!is_resolved(&simulation.only_alert()));
+    simulation.update(vec![mount(1, Health::Ok)]);
+    assert!(is_resolved(&simulation.only_alert()));
+}
+
+#[test]
 fn alert_fires_is_refreshed_and_resolved_with_the_same_labels() {
     let mut simulation = Simulation::with(vec![]);
     assert_eq!(simulation.alerts.next_due(REFRESH), None);
