@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Tasks that are named; the others are only counted. An operator needs a few examples.
+/// Maximum number of tasks that are named; the others are only counted. An operator needs a few examples.
 pub const MAX_NAMED_TASKS: usize = 10;
 
 /// The result of one observation.
@@ -14,7 +14,7 @@ pub enum Observation<T> {
     Found(T),
     /// This user lacks the permission.
     NeedsRoot,
-    /// The system does not provide it: too old, not mounted, not there.
+    /// The system does not provide it: it is too old, or a file is missing or not mounted.
     Unknown,
 }
 
@@ -92,7 +92,7 @@ pub struct ServerCheck {
 pub enum Service {
     /// Of this version; checked by a call of the NULL procedure.
     Nfs(u32),
-    /// Checked by a connection only.
+    /// Checked only by connecting.
     Smb,
 }
 
@@ -163,9 +163,9 @@ pub struct BlockedTasks {
     pub count: u32,
     /// Some of their processes, ordered by process id.
     pub named: Vec<BlockedTask>,
-    /// Threads that wait for a file system of this family, of which several are dead.
+    /// Threads that wait for a file system of this family while several of them are dead.
     pub unassigned: u32,
-    /// Whether all tasks were inspected before the time limit.
+    /// Whether all tasks were inspected within the time limit.
     pub complete: bool,
     /// Only tasks of this process's user could be inspected.
     pub of_user_only: bool,
@@ -192,7 +192,7 @@ pub enum Family {
     Smb,
     /// Any type with a user-space server.
     Fuse,
-    /// The others, distinguished by open files and directories only.
+    /// All other types: tasks are assigned only by open files and directories.
     Other,
 }
 
@@ -208,7 +208,7 @@ impl Family {
     }
 }
 
-/// A file system whose blocked tasks and FUSE server are searched.
+/// A file system whose blocked tasks and FUSE server are searched for.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Suspect {
     pub device_number: crate::DeviceNumber,
@@ -222,7 +222,7 @@ pub struct Suspect {
 /// The limits of a scan of all tasks.
 #[derive(Clone, Copy, Debug)]
 pub struct ScanLimits {
-    /// Tasks that are inspected.
+    /// Maximum number of inspected tasks.
     pub tasks: usize,
     /// No more tasks are inspected after this.
     pub until: Instant,
@@ -235,10 +235,10 @@ impl ScanLimits {
     }
 }
 
-/// What a client of the kernel logged about its server.
+/// What a file system client in the kernel logged about its server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ServerStatusHint {
-    /// The name that the mount uses (`server` of `server:/export`).
+    /// The name as in the mount's device (`server` of `server:/export`).
     pub server: Vec<u8>,
     /// True if it responds again.
     pub responds: bool,

@@ -8,7 +8,7 @@
 //!   names the usual table, `MOUNT_TABLE_HINT` says what to check when it cannot be read.
 //! * [`MountNamespace`]: another mount namespace, where the system has them: its table, its end, and a descriptor for
 //!   probers.
-//! * [`probe`]: the calls that probe one file system. They may never return and are made in a prober only.
+//! * [`probe`]: the calls that probe one file system. They may never return and are made only in a prober.
 //! * `process`: the channel to a child and what a child does first, below [`process`].
 //! * [`collect`]: what the kernel knows about a dead mount without touching it; slow, so it is read in a collector.
 //! * [`FileWatch`]: a [`mio`] event source that reports changes of our own files (configuration, fstab).
@@ -16,15 +16,16 @@
 //! * `kind_of` and `is_system_internal` for [`Mount`], `ATTRIBUTES_CALL` for [`Call`].
 //! * `DEFAULT_SOCKET`, `DEFAULT_CONFIG`: the default paths of the daemon.
 //!
-//! What all systems share is in the plain modules.
+//! Code shared by all systems is in the other modules.
 //!
 //! # The back-ends
 //! * `linux`: mountinfo, `listmount`/`statmount`, `statx`.
-//! * `bsd`: macOS and FreeBSD, with `getfsstat`, kqueue and `lstat`. Few calls are its own; the rest is in `portable`.
+//! * `bsd`: macOS and FreeBSD, with `getfsstat`, kqueue and `lstat`. It has few calls of its own; the rest is in
+//!   `portable`.
 //! * `interval`: a timer and portable calls, on Linux with the feature of that name. (On macOS and FreeBSD the feature
 //!   replaces the kernel's events by a timer.)
 
-/// Implements [`mio::event::Source`] by another source, always with the same interest.
+/// Implements [`mio::event::Source`] by delegating to another source, always with the same interest.
 macro_rules! impl_source {
     ($type:ty, |$this:ident| $source:expr, $interest:expr) => {
         impl mio::event::Source for $type {

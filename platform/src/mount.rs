@@ -32,7 +32,7 @@ impl fmt::Debug for DeviceNumber {
     }
 }
 
-/// How a file system has to be probed; see `probe`.
+/// How to probe a file system; see `probe`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum FsKind {
     /// Storage behind a network (NFS, SMB, Ceph, …): only `statfs` is never answered from a cache.
@@ -63,7 +63,7 @@ pub struct Mount {
     /// Options of this mount (`rw,relatime`).
     pub options: OsString,
     /// Options of the superblock (`rw,user_id=0,…`) as the kernel writes them: escapes (`\040`, `\054`) are kept, so
-    /// each comma separates options. The flag `mand`, which has no meaning any more, is left out.
+    /// each comma separates options. The flag `mand`, which no longer has a meaning, is omitted.
     pub super_options: OsString,
 }
 
@@ -79,7 +79,7 @@ impl Mount {
         crate::system::kind_of(self.fstype.as_bytes())
     }
 
-    /// Whether the system mounts it for itself and hides it from users, so that its changes need no report.
+    /// Whether the system mounts it for its own use and hides it from users, so that its changes need no report.
     #[must_use]
     pub fn is_system_internal(&self) -> bool {
         crate::system::is_system_internal(self)

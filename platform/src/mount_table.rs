@@ -9,8 +9,8 @@ use std::sync::Arc;
 pub struct MountTable(Vec<Arc<Mount>>);
 
 impl MountTable {
-    /// Sorts the entries; of those with the same key the last is kept. (Linux 6.8 to early 2026 can show a mount twice
-    /// when the table changes while it is read.)
+    /// Sorts the entries. Of entries with the same key, only the last is kept: Linux 6.8 to early 2026 can show a mount
+    /// twice when the table changes while it is read.
     #[must_use]
     pub fn new(mut mounts: Vec<Arc<Mount>>) -> MountTable {
         if !mounts.is_sorted_by(|a, b| a.key < b.key) {
@@ -54,8 +54,8 @@ impl<'a> IntoIterator for &'a MountTable {
     }
 }
 
-/// The mount that contains this file, by paths alone: the one with the longest mount point above the file's directory;
-/// of several at one mount point the last, which covers the others. The file itself is not accessed.
+/// The mount that contains this file, decided by paths alone: the one with the longest mount point above the file. Of
+/// several mounts at one mount point, the last one covers the others. The file itself is not accessed.
 pub fn mount_containing<'a>(mounts: impl Iterator<Item = &'a Mount>, file: &Path) -> Option<&'a Mount> {
     let directory = file.parent()?;
     mounts

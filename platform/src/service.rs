@@ -22,8 +22,8 @@ pub struct ServiceManager {
 }
 
 impl ServiceManager {
-    /// The service manager that the environment names, if any. The variables are removed, because children must not
-    /// take themselves for the service; so it has to be called before any thread is started.
+    /// The service manager that the environment names, if any. Removes the variables, because children must not act as
+    /// the service; so it must be called before any thread is started.
     ///
     /// # Errors
     /// Those of `socket(2)` and `connect(2)`; an address that is not one of unix(7).
@@ -77,7 +77,7 @@ pub fn monotonic_usec() -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Walks to the path once: later the walk may hang on a dead mount.
+/// Resolves the path only once, because resolving it later may hang on a dead mount.
 fn connect(address: &OsStr) -> io::Result<UnixDatagram> {
     let address = match address.as_bytes() {
         [b'@', name @ ..] => abstract_address(name)?,

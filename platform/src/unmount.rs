@@ -15,10 +15,11 @@ pub enum Unmount {
     Detached,
 }
 
-/// Unmounts the topmost mount at this path. It may wait for the storage for ever: only for a process that may hang.
+/// Unmounts the topmost mount at this path. It may wait for the storage forever: call it only in a process that may
+/// hang.
 ///
 /// # Errors
-/// Those of `umount2(2)` and `unmount(2)`; `Unsupported` for a way that this system lacks.
+/// Those of `umount2(2)` and `unmount(2)`; `Unsupported` for a mode that this system lacks.
 pub fn unmount(mountpoint: &Path, how: Unmount) -> io::Result<()> {
     let path = CString::new(mountpoint.as_os_str().as_bytes())?;
     #[cfg(target_os = "linux")]

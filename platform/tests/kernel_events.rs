@@ -116,7 +116,7 @@ fn rename_above_a_mount_causes_no_event_but_changes_its_path() {
     });
 }
 
-/// The reason why the first read has to follow the registration.
+/// The reason why the first read must follow the registration.
 #[test]
 fn registering_consumes_a_pending_change() {
     in_namespace(|dir| {

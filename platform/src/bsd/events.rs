@@ -1,5 +1,5 @@
-//! The events of `EVFILT_FS` (kqueue(2), `sys/mount.h`): one mask with the same bits on macOS and FreeBSD, which does not
-//! name the mount.
+//! The events of `EVFILT_FS` (kqueue(2), `sys/mount.h`): one mask with the same bits on macOS and FreeBSD. It does not
+//! identify the mount.
 
 use crate::Changes;
 
@@ -15,13 +15,13 @@ pub(crate) const VQ_DEAD: u32 = 0x20;
 #[cfg(any(test, target_os = "macos"))]
 pub(crate) const VQ_UPDATE: u32 = 0x100;
 
-/// The requested events on macOS. All bits are named, because the systems interpret an empty mask in different ways.
+/// The requested events on macOS. All bits are set explicitly, because the systems interpret an empty mask differently.
 #[cfg(target_os = "macos")]
 pub(crate) const MACOS_EVENTS: u32 = FREEBSD_EVENTS | VQ_UPDATE;
 /// The requested events on FreeBSD.
 pub(crate) const FREEBSD_EVENTS: u32 = VQ_MOUNT | VQ_UNMOUNT | VQ_NOTRESP | VQ_DEAD;
 
-/// What this mask means. Unknown bits count as a change, because reading the table once too often costs little.
+/// What this mask means. Unknown bits count as a change, because an unnecessary read of the table costs little.
 pub(crate) fn changes_of(mask: u32) -> Changes {
     Changes { table: mask & !VQ_NOTRESP != 0, server_not_responding: mask & (VQ_NOTRESP | VQ_DEAD) != 0 }
 }

@@ -1,4 +1,4 @@
-//! How each file system type has to be probed, and which mounts macOS makes for itself.
+//! How to probe each file system type, and which mounts macOS makes for its own use.
 
 use crate::{FsKind, Mount};
 use std::os::unix::ffi::OsStrExt;
@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 const NETWORK: &[&[u8]] =
     &[b"nfs", b"oldnfs", b"smbfs", b"afpfs", b"webdav", b"ftp", b"cifs", b"acfs", b"afs", b"p9fs"];
 
-/// Types with a user-space server. FreeBSD appends the server's name (`fusefs.sshfs`). The file systems of FSKit on macOS
-/// (`lifs`) and the shared directories of a virtual machine's host behave in the same way.
+/// Types with a user-space server. FreeBSD appends the server's name (`fusefs.sshfs`). The file systems of FSKit on
+/// macOS (`lifs`) and the shared directories of a virtual machine's host behave in the same way.
 const FUSE: &[&[u8]] = &[b"macfuse", b"osxfuse", b"fusefs", b"fuse", b"lifs", b"AppleVirtIOFS", b"virtiofs"];
 
 pub(crate) fn kind_of(fstype: &[u8]) -> FsKind {
@@ -21,13 +21,13 @@ pub(crate) fn kind_of(fstype: &[u8]) -> FsKind {
     }
 }
 
-/// Whether macOS mounts this volume for itself and hides it from users. Such volumes are probed like all others, but their
-/// mounts and unmounts (at an update, at each backup) need no report.
+/// Whether macOS mounts this volume for its own use and hides it from users. Such volumes are probed like all others,
+/// but their mounts and unmounts (during updates and backups) need no report.
 pub(crate) fn belongs_to_macos(mount: &Mount) -> bool {
     let options = mount.options.as_bytes();
     let has = |name: &[u8]| options.split(|&byte| byte == b',').any(|option| option == name);
     let is_system_type = matches!(mount.fstype.as_bytes(), b"apfs" | b"devfs" | b"hfs");
-    // The data volume too: it belongs to the root.
+    // Not the data volume, which belongs to the root.
     is_system_type && has(b"nobrowse") && !has(b"rootfs")
 }
 

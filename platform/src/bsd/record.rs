@@ -17,7 +17,7 @@ pub(crate) struct Record {
     pub(crate) device: Vec<u8>,
 }
 
-/// The text in a field of fixed size, which has no NUL if it is full.
+/// The text in a fixed-size field, which has no NUL if the text fills it.
 pub(crate) fn text(field: &[c_char]) -> Vec<u8> {
     field.iter().map(|&char| char.to_ne_bytes()[0]).take_while(|&byte| byte != 0).collect()
 }

@@ -1,4 +1,4 @@
-//! Records for tests: lists as `mount` shows them on such machines, with invented servers.
+//! Records for tests: the output of `mount` on real machines, with invented server names.
 
 use super::record::Record;
 

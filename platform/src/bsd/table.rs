@@ -1,9 +1,9 @@
 //! The mount table from the list of `getfsstat`, which has neither mount ids nor parents. Both are derived:
 //!
-//! * **Identity**: the file system's id (`f_fsid`) and the mount point. Two mounts cannot share both, and the same pair
-//!   later is treated as the same mount.
-//! * **Parents**: the list has the order of mounting. So the parent of a mount is the last one before it at the longest
-//!   prefix of its path, or at the same path if it covers another mount.
+//! * **Identity**: the file system's id (`f_fsid`) and the mount point. Two mounts cannot share both; a later mount
+//!   with the same pair is treated as the same mount.
+//! * **Parents**: the list is in mount order. So the parent of a mount is the last earlier mount at the longest prefix
+//!   of its path, or at the same path if it covers another mount.
 
 use super::record::{Flag, Record, options};
 use crate::{DeviceNumber, Mount, MountKey, MountTable};
@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
-/// FNV-1a with 64 bits: unlike a hash with a random key, it is the same in the daemon and in its probers.
+/// 64-bit FNV-1a: unlike a hash with a random key, it gives the same result in the daemon and in its probers.
 struct Fnv(u64);
 
 impl Fnv {
@@ -54,7 +54,7 @@ pub(crate) fn table(records: Vec<Record>, names: &[Flag], before: &MountTable) -
     MountTable::new(mounts)
 }
 
-/// An id that no other mount of the table has, normally the same each time. 0 means no mount.
+/// An id that no other mount of the table has, normally stable between reads. 0 means no mount.
 fn free_id(key: MountKey, taken: &mut HashSet<u32>) -> u32 {
     let mut id = (key.0 ^ (key.0 >> 32)) as u32;
     while id == 0 || !taken.insert(id) {
@@ -63,7 +63,7 @@ fn free_id(key: MountKey, taken: &mut HashSet<u32>) -> u32 {
     id
 }
 
-/// The id of the mount that this path led to before this one was mounted.
+/// The id of the mount that this path led to before this mount was made.
 fn parent_of(ids_by_path: &HashMap<Vec<u8>, u32>, path: &[u8]) -> Option<u32> {
     let mut end = path.len();
     loop {
@@ -79,7 +79,7 @@ fn parent_of(ids_by_path: &HashMap<Vec<u8>, u32>, path: &[u8]) -> Option<u32> {
 }
 
 fn mount(record: Record, names: &[Flag], key: MountKey, id: u32, parent: u32) -> Mount {
-    // FreeBSD shows the ids to root only; mounts without an id must not look like one file system.
+    // FreeBSD shows the ids only to root; mounts without an id must not look like one file system.
     let [major, minor] = match record.fsid {
         [0, 0] => [(key.0 >> 32) as u32, key.0 as u32],
         fsid => fsid.map(i32::cast_unsigned),

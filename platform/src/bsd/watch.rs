@@ -1,4 +1,4 @@
-//! The mount table and its events, by the few calls that only the real systems have.
+//! The mount table and its events, from the few calls that only the real systems have.
 
 use super::events::changes_of;
 use super::record::{Flag, Record};
@@ -10,7 +10,7 @@ use std::io;
 const SPARE_ROOM: usize = 16;
 /// Attempts to list all mounts, each with twice the room.
 const MAX_ATTEMPTS: usize = 8;
-/// A record takes 2 KiB, so this is 200 MiB for a moment.
+/// A record takes 2 KiB, so this is at most 200 MiB, for a short time.
 const MAX_MOUNTS: usize = 100_000;
 /// Events read from the kernel's queue at once; the kernel merges pending ones, so there is rarely a second.
 const MAX_EVENTS: usize = 64;
@@ -19,9 +19,9 @@ const MAX_EVENTS: usize = 64;
 pub(crate) trait System {
     /// The names of the flags.
     fn flags(&self) -> &'static [Flag];
-    /// How many mounts there are.
+    /// The number of mounts.
     fn count(&mut self) -> io::Result<usize>;
-    /// At most `room` mounts; it is not reported whether there are more.
+    /// At most `room` mounts. The result does not show whether there are more.
     fn list(&mut self, room: usize) -> io::Result<Vec<Record>>;
     /// The next pending event mask.
     fn event(&mut self) -> io::Result<Option<u32>>;
@@ -39,8 +39,8 @@ impl<S: System> Watch<S> {
         Watch { system, table: MountTable::default() }
     }
 
-    /// The list omits a mount while it is being unmounted, even if that then fails. So a mount is only gone if it is missing
-    /// twice.
+    /// The list omits a mount while it is being unmounted, even if that then fails. So a mount is only gone if it is
+    /// missing twice.
     pub(super) fn read(&mut self) -> io::Result<MountTable> {
         let mut read = table(list_all(&mut self.system)?, self.system.flags(), &self.table);
         if self.table.iter().any(|entry| read.get(entry.key).is_none()) {
@@ -50,7 +50,7 @@ impl<S: System> Watch<S> {
         Ok(self.table.clone())
     }
 
-    /// All changes since the last call. After an error the table has to be read.
+    /// All changes since the last call. After an error the table must be read.
     pub(super) fn take_changes(&mut self) -> Changes {
         let mut changes = Changes::default();
         for _ in 0..MAX_EVENTS {
@@ -114,7 +114,7 @@ mod tests {
             if self.lists.len() > 1 {
                 self.lists.pop_front();
             }
-            list.truncate(room); // silently, as the kernel does
+            list.truncate(room); // without an error, like the kernel
             Ok(list)
         }
         fn event(&mut self) -> io::Result<Option<u32>> {

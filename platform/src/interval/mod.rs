@@ -24,7 +24,7 @@ pub mod probe {
         probe_by(&Posix, target, on_call)
     }
 
-    /// As [`probe_mount`]: no portable call changes the identity of one thread, so the mount refuses the probe.
+    /// Same as [`probe_mount`]: no portable call changes the identity of a single thread, so the mount refuses the probe.
     pub fn probe_as_owner(target: &Target, _owner: (u32, u32), on_call: impl Fn(Call)) -> ProbeOutcome {
         probe_mount(target, on_call)
     }

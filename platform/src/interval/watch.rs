@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often the table is read: the maximum delay of a report, and 10,000 mounts cost two percent of a processor.
+/// How often the table is read. This is the maximum delay of a report; 10,000 mounts cost two percent of a core.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The table of the mount namespace of this process.
@@ -53,21 +53,21 @@ impl MountWatch {
         Ok(self.table.clone())
     }
 
-    /// As [`MountWatch::read`]: there is no cheaper way.
+    /// Same as [`MountWatch::read`]: there is no cheaper way.
     ///
     /// # Errors
-    /// As [`MountWatch::read`].
+    /// Same as [`MountWatch::read`].
     pub fn refresh(&mut self) -> io::Result<MountTable> {
         self.read()
     }
 
-    /// False: each reading is complete.
+    /// Always false: every read is complete.
     #[must_use]
     pub fn full_read_due(&self) -> bool {
         false
     }
 
-    /// What an event means: to be called after each. Never blocks.
+    /// Returns what an event means. Must be called after each event. Never blocks.
     pub fn take_changes(&mut self) -> Changes {
         Changes { table: self.timer.take_ready(), server_not_responding: false }
     }

@@ -7,13 +7,13 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
-/// Room for some dozens of events.
+/// Room for a few dozen events.
 const BUFFER_SIZE: usize = 4096;
-/// Reads of one call: files that change all the time are reported again later.
+/// Maximum number of reads per call: files that change constantly are reported again later.
 const MAX_READS: usize = 64;
 
-/// Watches files and directories, and reports that something happened, not what. Setting the paths walks them, which
-/// may hang on dead storage: it belongs in a thread that may.
+/// Watches files and directories, and reports that something happened, but not what. Setting the paths walks them,
+/// which may hang on dead storage: call it only in a thread that may hang.
 #[derive(Debug)]
 pub struct FileWatch {
     inotify: Inotify,

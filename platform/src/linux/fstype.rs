@@ -1,4 +1,4 @@
-//! How each file system type has to be probed.
+//! How to probe each file system type.
 
 use crate::FsKind;
 

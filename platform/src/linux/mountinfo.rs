@@ -1,5 +1,5 @@
-//! The text of `/proc/PID/mountinfo` (proc_pid_mountinfo(5)): a borrowing parser for the watch, which reads the table on
-//! every change, and a writer that escapes as the kernel does, for tests.
+//! The text of `/proc/PID/mountinfo` (proc_pid_mountinfo(5)): a parser that borrows its input, because the watch reads
+//! the table on every change, and a writer that escapes like the kernel, for tests.
 //!
 //! Names may contain any byte but NUL. The kernel writes blank, tab, newline and backslash as `\ooo`, in types and
 //! devices also `#` (`fs/proc_namespace.c`). Each file system writes its own options, so these are kept as written.
@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// Bytes of an invalid line that its error quotes.
+/// Maximum number of bytes of an invalid line that the error quotes.
 const MAX_QUOTED: usize = 160;
 
 /// Escaped in every name.
@@ -17,7 +17,7 @@ const BLANKS: &[u8] = b" \t\n\\";
 /// Escaped in types and devices: a `#` at the start of a line is a comment of fstab(5).
 const BLANKS_AND_HASH: &[u8] = b" \t\n\\#";
 
-/// All entries of a mountinfo text in its order, with the reusable ids (field 1) as keys.
+/// All entries of a mountinfo text, in order, with the reusable ids (field 1) as keys.
 ///
 /// # Errors
 /// `InvalidData`, quoting the first invalid line.
@@ -25,8 +25,8 @@ pub fn parse(text: &[u8]) -> io::Result<Vec<Mount>> {
     lines(text).map(|line| line.map(|line| line.to_mount(line.reusable_key()))).collect()
 }
 
-/// Appends the line that the kernel would show for this mount, without optional fields. `options` and `super_options` are
-/// not escaped: they must contain no newline, `options` no blank either.
+/// Appends the line that the kernel would show for this mount, without optional fields. `options` and `super_options`
+/// are not escaped: they must contain no newline, `options` no blank either.
 pub fn write_line(mount: &Mount, text: &mut Vec<u8>) {
     let mut push = |bytes: &[u8]| text.extend_from_slice(bytes);
     push(format!("{} {} {} ", mount.id, mount.parent, mount.device_number).as_bytes());
@@ -122,8 +122,8 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Leaves out the flag `mand`: it has no meaning since 5.15 but can still be set, and `statmount` does not return it. Only
-/// the kernel's own flags are searched, whose order is fixed.
+/// Omits the flag `mand`: it has had no meaning since 5.15 but can still be set, and `statmount` does not return it.
+/// Only the kernel's own flags are searched; their order is fixed.
 fn without_mand(options: &[u8]) -> [&[u8]; 2] {
     let mut rest = options.get(2..).unwrap_or_default(); // rw or ro
     for flag in [&b",sync"[..], b",dirsync"] {
@@ -211,8 +211,8 @@ fn unescapes_to(name: &[u8], plain: &OsStr) -> bool {
     }
 }
 
-/// Unescapes exactly as the kernel does for `statmount` (`string_unescape()` in `lib/string_helpers.c`), so that both show
-/// the same name even if a file system writes a raw backslash.
+/// Unescapes exactly as the kernel does for `statmount` (`string_unescape()` in `lib/string_helpers.c`), so that both
+/// show the same name even if a file system writes a raw backslash.
 struct Unescape<'a> {
     rest: &'a [u8],
     /// The next byte follows a backslash that escapes nothing.

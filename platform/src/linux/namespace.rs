@@ -1,12 +1,12 @@
 //! Another mount namespace: how it is found, its mount table, and its end.
 //!
 //! An open file of a namespace keeps all its mounts mounted, and so does an open mount table (measured: an open table
-//! still shows the mounts of a container whose last process has ended). So the end of a namespace has to be detected:
-//! [`MountNamespace::has_ended`] checks the process or the mount by which it was named; afterwards everything that
-//! refers to the namespace has to be dropped.
+//! still shows the mounts of a container whose last process has ended). So the end of a namespace must be detected:
+//! [`MountNamespace::has_ended`] checks the process or the mount that identified it. Then everything that refers to the
+//! namespace must be dropped.
 //!
-//! The table is opened through a helper that enters the namespace for a moment. So it shows what probers will see
-//! there, whatever root the named process has, and it is known from the start that the namespace can be entered.
+//! The table is opened through a helper that briefly enters the namespace. So it shows what probers will see there,
+//! whatever root directory the given process has, and a namespace that cannot be entered is an error at the start.
 
 mod helper;
 mod owner;
@@ -29,9 +29,9 @@ const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
 /// `NS_GET_MNTNS_ID` of linux/nsfs.h (6.11).
 const NS_GET_MNTNS_ID: libc::Ioctl = 0x8008_b705_u32 as libc::Ioctl;
 
-/// What is needed to enter, for errors.
+/// The required privileges, for error messages.
 const NEEDED_RIGHTS: &str =
-    "it takes root with CAP_SYS_ADMIN and CAP_SYS_CHROOT, and CAP_SYS_PTRACE to open that of a process";
+    "it needs root with CAP_SYS_ADMIN and CAP_SYS_CHROOT, and CAP_SYS_PTRACE to open that of a process";
 
 /// Another mount namespace, kept open. As an event source it is ready when [`MountNamespace::has_ended`] should be
 /// called; it should also be called now and then, because not every kernel and every `/proc` can report the end.
@@ -47,13 +47,13 @@ pub struct MountNamespace {
 }
 
 impl MountNamespace {
-    /// Opens the mount namespace that this file names: `/proc/PID/ns/mnt`, or a file on which one is mounted. `None` if it is
-    /// that of this process.
+    /// Opens the mount namespace that this file names: `/proc/PID/ns/mnt`, or a file on which one is mounted. `None` if it
+    /// is that of this process.
     ///
     /// # Errors
     /// It cannot be opened, is not a mount namespace, or this process may not enter it.
     pub fn open(path: &Path) -> io::Result<Option<MountNamespace>> {
-        // A FIFO or a terminal that was named by mistake must not block.
+        // A FIFO or a terminal given by mistake must not block.
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
         let named = File::options().read(true).custom_flags(flags).open(path).map_err(with_needed_rights)?;
         let is_nsfs = fstatfs(&named).is_ok_and(|found| found.filesystem_type() == NSFS_MAGIC);
@@ -77,7 +77,7 @@ impl MountNamespace {
         Ok(Some(MountNamespace { file, inode, id, owner, path: path.into() }))
     }
 
-    /// A watch of its mount table, with paths as a process sees them that has entered it.
+    /// A watch of its mount table. Paths are those that a process in the namespace sees.
     ///
     /// # Errors
     /// It cannot be entered, or `/proc` cannot be read.

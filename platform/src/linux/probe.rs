@@ -1,5 +1,5 @@
-//! The calls that probe a file system. Any of them may never return: they are made in a prober only. Nothing is kept
-//! open, so between two probes a mount is not busy.
+//! The calls that probe a file system. Any of them may never return, so they are made only in a prober. Nothing is kept
+//! open, so a mount is not busy between probes.
 
 use crate::{Call, Errno, FsKind, ProbeOutcome, Target, Usage};
 use std::ffi::{CStr, CString, c_int, c_uint, c_ulong};
@@ -15,15 +15,15 @@ const PATH_FLAGS: c_int = libc::AT_NO_AUTOMOUNT | libc::AT_SYMLINK_NOFOLLOW;
 /// Probes the mount by the calls that its kind cannot answer from a cache. `on_call` is called right before each call,
 /// so that another thread can report where this one is stuck.
 ///
-/// The outcome belongs to the mount only if the path leads to it, so after an error the mount id is checked again (which
-/// sends no request to the storage).
+/// The outcome belongs to the mount only if the path leads to it, so after an error the mount id is checked again
+/// (which sends no request to the storage).
 pub fn probe_mount(target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
     let Ok(path) = CString::new(target.path.as_os_str().as_bytes()) else {
         return ProbeOutcome::Failed { call: Call::Identify, errno: Errno::EINVAL }; // no mount point contains a NUL
     };
     on_call(Call::Identify);
-    // Local mounts have no server, so one call requests the id and the attributes: thousands of them have to be cheap. A
-    // hang in it then says nothing about other mounts of the same file system.
+    // Local mounts have no server, so one call requests the id and the attributes: probing thousands of them must be
+    // cheap. A hang in this call says nothing about other mounts of the same file system.
     let with_attributes = target.kind == FsKind::Local;
     match identify(&path, target, with_attributes) {
         Ok(PathTarget::Same) => {}
@@ -40,7 +40,7 @@ pub fn probe_mount(target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
         .map_or_else(|(call, errno)| confirm_error(&path, target, call, errno, &on_call), ProbeOutcome::Alive)
 }
 
-/// The error is that of the mount only if the path still leads to it.
+/// The error belongs to the mount only if the path still leads to it.
 fn confirm_error(
     path: &CStr,
     target: &Target,
@@ -65,22 +65,22 @@ pub fn is_current_user((uid, gid): (u32, u32)) -> bool {
         && [groups.real, groups.effective, groups.saved].iter().all(|id| id.as_raw() == gid)
 }
 
-/// As [`probe_mount`], but with the identity of the only user that the mount accepts. The calling thread keeps that
+/// Like [`probe_mount`], but with the identity of the only user that the mount accepts. The calling thread keeps that
 /// identity: it must have been started for this probe and must end after it. If the change is not permitted, the probe
-/// is made without it and fails with the mount's refusal.
+/// uses the current identity and the mount refuses it.
 pub fn probe_as_owner(target: &Target, (uid, gid): (u32, u32), on_call: impl Fn(Call)) -> ProbeOutcome {
     let _ = become_user(uid, gid); // a failure shows as EACCES in the outcome
     probe_mount(target, on_call)
 }
 
-/// Where a path leads: to the expected mount, or to another or none.
+/// Where a path leads: to the expected mount, to another mount, or to none.
 enum PathTarget {
     Same,
     Other,
 }
 
 /// Compares the mount that the path leads to with the target. Sends no request to the storage unless the attributes are
-/// requested too. An error if even this is refused.
+/// requested too. Fails if even this is refused.
 fn identify(path: &CStr, target: &Target, with_attributes: bool) -> Result<PathTarget, Errno> {
     let unique = target.key.0 >= FIRST_UNIQUE_ID;
     let id = if unique { libc::STATX_MNT_ID_UNIQUE } else { libc::STATX_MNT_ID };

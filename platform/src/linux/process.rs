@@ -1,5 +1,5 @@
-//! What Linux adds to `crate::process`: packets over a `SOCK_SEQPACKET` socket pair, where each arrives whole or not at
-//! all, and what a child does first.
+//! The Linux part of `crate::process`: packets over a `SOCK_SEQPACKET` socket pair, where each arrives whole or not at
+//! all, and the initialization of a child.
 
 use crate::process::{MAX_PACKET, wait_ready};
 use nix::errno::Errno;
@@ -26,7 +26,7 @@ impl Channel {
         Ok((Channel(ours), theirs))
     }
 
-    /// The child's end. The error is that of other systems.
+    /// The child's end. It never fails here; other systems may fail.
     pub(crate) fn from_stdin() -> io::Result<Channel> {
         // SAFETY: the daemon passed its socket as descriptor 0; the one reader owns it until the process ends.
         Ok(Channel(unsafe { OwnedFd::from_raw_fd(libc::STDIN_FILENO) }))
@@ -52,7 +52,7 @@ impl Channel {
     pub fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match recv(self.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC | MsgFlags::MSG_DONTWAIT) {
-                // ECONNRESET: the other end was closed with unread packets; those that it sent are still to come.
+                // ECONNRESET: the other end was closed with unread packets; the packets that it sent can still be read.
                 Err(Errno::EINTR | Errno::ECONNRESET) => {}
                 Err(errno) => return Err(errno.into()),
                 Ok(length) if length > buffer.len() => return Err(io::ErrorKind::InvalidData.into()),
@@ -101,7 +101,8 @@ fn send_packet(socket: BorrowedFd<'_>, packet: &[u8], flags: MsgFlags) -> io::Re
     }
 }
 
-/// The link to the running program, which works even when its file was replaced. The error is that of other systems.
+/// The link to the running program, which works even when its file was replaced. It never fails here; other systems
+/// may.
 pub(crate) fn own_program() -> io::Result<CString> {
     Ok(c"/proc/self/exe".to_owned())
 }
@@ -118,8 +119,8 @@ pub(crate) fn init_child(name: &CStr) {
     };
 }
 
-/// Drops the pages of the program and its libraries that only the start needed. What runs on is read again from the
-/// page cache: less than half. There are many probers when many mounts hang.
+/// Drops the pages of the program and its libraries that only the start needed. Pages still in use (less than half) are
+/// read again from the page cache. This matters because many hung mounts mean many probers.
 pub fn drop_startup_pages() {
     unsafe extern "C" fn drop_pages(
         object: *mut libc::dl_phdr_info,

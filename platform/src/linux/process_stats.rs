@@ -13,7 +13,7 @@ use std::time::Duration;
 #[must_use]
 pub fn process_stats() -> Option<ProcessStats> {
     let stat = Stat::parse(&fs::read("/proc/self/stat").ok()?)?;
-    let open_fds = fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1); // without that of the reading
+    let open_fds = fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1); // without the descriptor of this read
     let (max_fds, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     let ticks_per_second = positive(sysconf(SysconfVar::CLK_TCK))?;
     let page_size = positive(sysconf(SysconfVar::PAGE_SIZE))?;

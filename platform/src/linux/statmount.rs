@@ -11,7 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 /// Means the namespace of the calling process.
 pub(super) const OWN_NAMESPACE: u64 = 0;
 
-/// Room for more ids than at the last call, so that one call is nearly always enough, and a snapshot.
+/// Room for more ids than the last call returned, so that one call is nearly always enough and returns a snapshot.
 const SPARE_IDS: usize = 256;
 /// The kernel's limit for one call.
 const MAX_IDS: usize = 1_000_000;
@@ -30,8 +30,8 @@ const WHOLE_MOUNT: u32 = raw::STATMOUNT_SB_BASIC
     | raw::STATMOUNT_FS_SUBTYPE
     | raw::STATMOUNT_SB_SOURCE;
 
-/// The parts without which no [`Mount`] can be made. The response's mask omits empty strings like unknown ones. Sources and
-/// subtypes came with the same kernel (6.13), and only the source is nearly never empty.
+/// The parts without which no [`Mount`] can be made. The response's mask omits empty strings like unknown ones. Sources
+/// and subtypes came with the same kernel (6.13), and only the source is nearly never empty.
 const REQUIRED: u32 = raw::STATMOUNT_SB_BASIC
     | raw::STATMOUNT_MNT_BASIC
     | raw::STATMOUNT_MNT_ROOT
@@ -49,8 +49,8 @@ const ATTRIBUTES: &[(u32, &str)] = &[
 const LATER_ATTRIBUTES: &[(u32, &str)] =
     &[(raw::MOUNT_ATTR_NOSYMFOLLOW, ",nosymfollow"), (raw::MOUNT_ATTR_IDMAP, ",idmapped")];
 
-/// As `show_sb_opts()` in the same file. statmount does not return `mand`, which has no meaning since 5.15, and the parser of
-/// mountinfo leaves it out.
+/// Same order as `show_sb_opts()` in that file. statmount does not return `mand`, which has had no meaning since 5.15;
+/// the mountinfo parser omits it too.
 const SUPER_FLAGS: &[(u32, &str)] =
     &[(raw::MS_SYNCHRONOUS, ",sync"), (raw::MS_DIRSYNC, ",dirsync"), (raw::MS_LAZYTIME, ",lazytime")];
 
@@ -66,8 +66,8 @@ pub(super) enum Found {
     Incomplete,
 }
 
-/// The unique ids of all mounts that this process can reach, ascending. `hint` is the expected number. If several calls are
-/// needed they are no snapshot, but they contain every mount that exists during all of them.
+/// The unique ids of all mounts that this process can reach, ascending. `hint` is the expected number. If several calls
+/// are needed they are no snapshot, but they contain every mount that exists during all of them.
 pub(super) fn listmount(namespace: u64, hint: usize) -> io::Result<Vec<u64>> {
     let room = (hint + hint / 8 + SPARE_IDS).min(MAX_IDS);
     let mut ids: Vec<u64> = Vec::new();
@@ -75,7 +75,7 @@ pub(super) fn listmount(namespace: u64, hint: usize) -> io::Result<Vec<u64>> {
     Ok(ids)
 }
 
-/// The id of one mount, to find out whether this kernel has such ids.
+/// The id of one mount, to detect whether this kernel has such ids.
 pub(super) fn first_id(namespace: u64) -> io::Result<Option<u64>> {
     let mut ids = Vec::new();
     list_more(namespace, &mut ids, 1)?;

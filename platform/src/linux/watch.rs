@@ -2,11 +2,11 @@
 //!
 //! There are two ways to the same entries:
 //! * **the text** (`read`): `/proc/PID/mountinfo`, on every kernel. Complete, but the kernel takes 1 to 2 µs per mount.
-//! * **the ids** (`refresh`, Linux 6.13): `listmount` shows which mounts are new and which are gone, `statmount` returns
-//!   the new ones. 25 to 40 times cheaper with many mounts, but it misses changes of existing mounts.
+//! * **the ids** (`refresh`, Linux 6.13): `listmount` shows which mounts are new and which are gone, `statmount`
+//!   returns the new ones. 25 to 40 times cheaper with many mounts, but it misses changes of existing mounts.
 //!
-//! If the kernel has unique ids (6.8) they are the keys in both. Mountinfo shows only the reusable ids, so both are paired
-//! by one `statmount` for each new mount; the first reading pairs by position and checks a sample.
+//! If the kernel has unique ids (6.8) they are the keys in both. Mountinfo shows only the reusable ids, so both are
+//! paired by one `statmount` for each new mount; the first reading pairs by position and checks a sample.
 
 use super::mountinfo::{self, Line};
 use super::statmount::{Found, OWN_NAMESPACE, Statmount, first_id, listmount};
@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// Free room for one `read(2)` of the text. The kernel returns at most a page, or one longer line.
 const READ_ROOM: usize = 64 << 10;
 
-/// A buffer this many times larger than the text is shrunk: a storm of mounts must not cost memory for ever.
+/// A buffer this many times larger than the text is shrunk: a burst of mounts must not cost memory permanently.
 const MAX_BUFFER_FACTOR: usize = 4;
 
 /// Entries of each full reading that are compared with `statmount` before the fast path is used: a kernel that formats
@@ -33,8 +33,8 @@ const COMPARED_ENTRIES: usize = 8;
 /// Pairs of the first reading that are checked with `statmount`.
 const SAMPLED_PAIRS: usize = 64;
 
-/// After this many first readings with a mount that lacks a unique id, the ids are not used: a single one may have come
-/// and gone in between.
+/// After this many first reads with a mount that lacks a unique id, the ids are not used. In a single read, the mount
+/// may have come and gone between the calls.
 const MAX_FIRST_PASSES: usize = 3;
 
 /// The table of the mount namespace of this process.
@@ -53,7 +53,7 @@ pub struct MountWatch {
     full_read_due: bool,
 }
 
-/// What is kept if the kernel has unique ids.
+/// State that is kept only if the kernel has unique ids.
 #[derive(Debug)]
 struct UniqueIds {
     namespace: u64,
@@ -65,8 +65,8 @@ struct UniqueIds {
 }
 
 impl MountWatch {
-    /// Opens the table at `path` (`/proc/self/mountinfo`). It has to be registered with a poll *before* the first read:
-    /// the registration consumes a pending change, so one in between would be missed.
+    /// Opens the table at `path` (`/proc/self/mountinfo`). It must be registered with a poll *before* the first read: the
+    /// registration consumes a pending change, so a change between a read and the registration would be missed.
     ///
     /// Unique ids are only used for `/proc/self/mountinfo`: `listmount(2)` lists our own namespace below our root, and
     /// those of another process may differ. For the same reason this process must not change its namespace or root.
@@ -101,11 +101,11 @@ impl MountWatch {
         Ok(self.table.clone())
     }
 
-    /// Reads the table after an event in the cheapest way that this kernel has; equals [`MountWatch::read`] but for the
-    /// case of [`MountWatch::full_read_due`].
+    /// Reads the table after an event in the cheapest way that this kernel has. The result equals that of
+    /// [`MountWatch::read`], except as described at [`MountWatch::full_read_due`].
     ///
     /// # Errors
-    /// As [`MountWatch::read`].
+    /// Same as [`MountWatch::read`].
     pub fn refresh(&mut self) -> io::Result<MountTable> {
         let Some(unique) = self.unique.as_mut().filter(|unique| unique.agrees) else {
             return self.read();
@@ -122,14 +122,14 @@ impl MountWatch {
         }
     }
 
-    /// Whether the last reading was a fast one. Then a remount or move at the same moment was missed (or a new parent,
-    /// when a mount below another was removed), so [`MountWatch::read`] should follow soon, but not for every event.
+    /// Whether the last read was a fast one. A fast read misses a remount or move at the same moment (or a new parent, when
+    /// a mount below another was removed), so [`MountWatch::read`] should follow soon, but not for every event.
     #[must_use]
     pub fn full_read_due(&self) -> bool {
         self.full_read_due
     }
 
-    /// What an event means: to be called after each. Never blocks.
+    /// Returns what an event means. Must be called after each event. Never blocks.
     pub fn take_changes(&mut self) -> Changes {
         Changes { table: true, server_not_responding: false }
     }
@@ -215,15 +215,15 @@ struct Pair<'a> {
 }
 
 impl UniqueIds {
-    /// Tries the calls, because versions are no indication: calls are back-ported, and filtered by sandboxes.
+    /// Tries the calls, because the kernel version proves nothing: calls are back-ported, or filtered by sandboxes.
     fn detect(namespace: u64) -> Option<UniqueIds> {
         let mut statmount = Statmount::new(namespace);
         statmount.old_id(first_id(namespace).ok()??).ok()?;
         Some(UniqueIds { namespace, statmount, seen: Vec::new(), agrees: false })
     }
 
-    /// As [`UniqueIds::pair`] for the first reading, when a call for each mount would cost as much as the text. The kernel
-    /// lists both by unique id, so they are paired by position if a sample is right.
+    /// Like [`UniqueIds::pair`], but for the first read, when a call for each mount would cost as much as the text. The
+    /// kernel lists both by unique id, so they are paired by position if a sample is correct.
     fn pair_by_position<'a>(&mut self, ids: &[u64], text: &[u8]) -> io::Result<Vec<Pair<'a>>> {
         let mut pairs = Vec::with_capacity(ids.len());
         for (line, &id) in mountinfo::lines(text).zip(ids) {
@@ -258,9 +258,9 @@ impl UniqueIds {
         Ok(pairs)
     }
 
-    /// The table without the mounts that are gone and with the new ones. `None` if the text has to be read: the ids are the
-    /// same (it was a remount or a move), there are so many new ones that the text is cheaper, or the kernel does not
-    /// return all parts of a mount.
+    /// The table with the new mounts and without the removed ones. `None` if the text must be read: the ids are the same (a
+    /// remount or a move), the text is cheaper because many mounts are new, or the kernel does not return all parts of a
+    /// mount.
     fn apply_changes(&mut self, table: &MountTable, ids: &[u64]) -> io::Result<Option<MountTable>> {
         let new = difference(ids, &self.seen);
         if ids == self.seen || new.len() > ids.len() / 2 {

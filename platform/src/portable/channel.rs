@@ -1,5 +1,5 @@
-//! Packets over a stream, each preceded by its length: macOS has no `SOCK_SEQPACKET`, and FreeBSD 15 separates packets in
-//! another way than FreeBSD 14.
+//! Packets over a stream, each preceded by its length: macOS has no `SOCK_SEQPACKET`, and FreeBSD 15 separates packets
+//! differently from FreeBSD 14.
 
 use crate::process::{MAX_PACKET, wait_ready};
 use nix::poll::PollFlags;
@@ -43,8 +43,8 @@ impl Channel {
         Channel::new(unsafe { UnixStream::from_raw_fd(libc::STDIN_FILENO) })
     }
 
-    /// Accepts one packet, or fails with `WouldBlock` and accepts nothing of it. The rest of an accepted packet may
-    /// still have to be sent by [`Channel::flush`].
+    /// Accepts one packet, or fails with `WouldBlock` and accepts nothing of it. [`Channel::flush`] must send the rest of
+    /// an accepted packet.
     ///
     /// # Errors
     /// Those of `write(2)`; `BrokenPipe` when the other end is closed.

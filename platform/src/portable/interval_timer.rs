@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-/// Ready in each interval, by a thread of its own.
+/// Becomes ready once per interval, driven by its own thread.
 #[derive(Debug)]
 pub(crate) struct IntervalTimer {
     receiver: UnixStream,

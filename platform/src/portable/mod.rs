@@ -1,4 +1,4 @@
-//! What needs nothing beyond POSIX, shared by all back-ends but `linux`. It is compiled for tests on every system, and
+//! Code that needs only POSIX, shared by all back-ends except `linux`. It is compiled for tests on every system, and
 //! the back-end `interval` runs it on Linux.
 
 pub(crate) mod channel;

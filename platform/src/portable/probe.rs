@@ -1,5 +1,5 @@
-//! The calls that probe a file system: `lstat` and `statfs`. Any of them may never return: they are made in a prober
-//! only. Nothing is kept open.
+//! The calls that probe a file system: `lstat` and `statfs`. Any of them may never return, so they are made only in a
+//! prober. Nothing is kept open.
 
 use crate::{Call, Errno, FsKind, MountKey, ProbeOutcome, Target, Usage};
 use std::ffi::{CStr, CString};
@@ -47,7 +47,7 @@ pub(crate) fn probe_mount(calls: &impl Calls, target: &Target, on_call: impl Fn(
     }
 }
 
-/// A path that does not exist means that the mount is gone or covered by another.
+/// A path that does not exist means that the mount is gone or hidden by another.
 fn failed(call: Call, errno: Errno) -> ProbeOutcome {
     match errno {
         Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => ProbeOutcome::WrongMount,

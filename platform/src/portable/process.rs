@@ -1,4 +1,4 @@
-//! What POSIX systems add to `crate::process`: a stream channel, and little for a child to do first.
+//! The POSIX part of `crate::process`: a stream channel and a minimal child initialization.
 
 #[allow(unused_imports)] // unused in the tests on Linux, where this is not the back-end
 pub use super::channel::Channel;

@@ -1,5 +1,5 @@
-//! A command of the operator: started without waiting for its program, which may lie on hung storage, and ended
-//! together with everything that it has started.
+//! A command of the operator. It is started without waiting for its program, which may be on hung storage, and killed
+//! together with its process group.
 
 use super::child::{Child, ExitStatus};
 use super::spawn::spawn;
@@ -61,12 +61,12 @@ impl RunningCommand {
         self.child.pid()
     }
 
-    /// The exit status if it has ended; never blocks. To be called after a SIGCHLD.
+    /// The exit status if it has ended; never blocks. Must be called after a SIGCHLD.
     pub fn try_reap(&mut self) -> Option<ExitStatus> {
         self.child.try_reap()
     }
 
-    /// As [`RunningCommand::try_reap`], but kills what is left of the process group first.
+    /// Like [`RunningCommand::try_reap`], but kills what is left of the process group first.
     pub fn try_reap_all(&mut self) -> Option<ExitStatus> {
         // Checked without reaping: afterwards the id of the group may belong to another one.
         if !self.child.has_ended() {

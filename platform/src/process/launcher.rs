@@ -1,4 +1,4 @@
-//! How the daemon starts this program again as one of its children, and how that child begins.
+//! Starts this program again as a child of the daemon, and initializes that child.
 
 use super::child::{Child, ExitStatus};
 use super::exit_now;
@@ -112,7 +112,7 @@ pub fn is_started_by_daemon() -> bool {
     getsockopt(&io::stdin().as_fd(), sockopt::SockType) == Ok(os::SOCKET_TYPE)
 }
 
-/// Makes this process a child of this role and returns its end of the channel, for its only reader. To be called
+/// Makes this process a child of this role and returns its end of the channel, for its only reader. Must be called
 /// first in `main`, before any thread is started.
 ///
 /// # Errors

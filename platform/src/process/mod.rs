@@ -1,6 +1,6 @@
 //! Child processes of the daemon: started by fork and exec, connected by one channel of packets, killed and reaped.
 //!
-//! What differs between systems is the `process` module of each back-end: see the contract in the crate's root.
+//! The `process` module of each back-end contains what differs between systems: see the contract in the crate's root.
 
 pub(crate) mod child;
 pub mod command;

@@ -1,4 +1,4 @@
-//! Tests that mount, each in its own namespaces; where that is not possible they are skipped.
+//! Runs tests that mount in their own namespaces; where that is not possible, they are skipped.
 #![allow(dead_code, unused_imports)] // no test binary uses all of it
 
 #[path = "../../../tests/common/isolation.rs"]

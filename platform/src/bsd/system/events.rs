@@ -15,13 +15,13 @@ use crate::bsd::events::FREEBSD_EVENTS as REQUESTED_EVENTS;
 #[cfg(target_os = "macos")]
 use crate::bsd::events::MACOS_EVENTS as REQUESTED_EVENTS;
 
-/// How often the table is read without events of the kernel.
+/// How often the table is read if the kernel reports no events.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An event source that is ready when the table should be read.
 #[derive(Debug)]
 pub(super) enum Events {
-    /// A kqueue only for the events of file systems. The poll watches this queue, because mio would drop their masks.
+    /// A separate kqueue for file system events. The poll watches this queue, because mio would drop the event masks.
     Queue(OwnedFd),
     /// The kernel does not report events, or the feature `interval` is on.
     Timer(IntervalTimer),

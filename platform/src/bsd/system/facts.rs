@@ -1,7 +1,7 @@
-//! Numbers of the system that the code relies on, to be compared with its C headers.
+//! System constants that the code relies on, for a comparison with the C headers.
 //!
-//! They are not run: `tests/cross` links them, finds them in the binary by their mark, writes a C program with a
-//! `_Static_assert` for each, and compiles that with the system's headers.
+//! This code is never run: `tests/cross` links it, finds the facts in the binary by their mark, writes a C program with
+//! a `_Static_assert` for each, and compiles it with the system's headers.
 
 use crate::bsd::events;
 use crate::bsd::record::{Flag, MNT_RDONLY};

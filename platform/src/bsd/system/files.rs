@@ -49,7 +49,7 @@ impl FileWatch {
 
     /// Whether anything happened since the last call; never blocks.
     pub fn take_changed(&mut self) -> io::Result<bool> {
-        /// The kernel merges the events of a file, so more are rare.
+        /// The kernel merges the events of a file, so more than this are rare.
         const MAX_EVENTS: usize = 256;
         let next = || self.watcher.poll(Some(Duration::ZERO));
         Ok(std::iter::from_fn(next).take(MAX_EVENTS).count() > 0)

@@ -35,7 +35,7 @@ type Size = c_int;
 #[cfg(target_os = "freebsd")]
 type Size = std::ffi::c_long;
 
-/// The mount table has no path here.
+/// The mount table is not a file here.
 pub const OWN_MOUNT_TABLE: &str = "getfsstat";
 /// What to check when it cannot be read.
 pub const MOUNT_TABLE_HINT: &str = "the system has no more memory or descriptors";
@@ -72,21 +72,21 @@ impl MountWatch {
         self.0.read()
     }
 
-    /// As [`MountWatch::read`]: there is no cheaper way.
+    /// Same as [`MountWatch::read`]: there is no cheaper way.
     ///
     /// # Errors
-    /// As [`MountWatch::read`].
+    /// Same as [`MountWatch::read`].
     pub fn refresh(&mut self) -> io::Result<MountTable> {
         self.0.read()
     }
 
-    /// False: each reading is complete.
+    /// Always false: every read is complete.
     #[must_use]
     pub fn full_read_due(&self) -> bool {
         false
     }
 
-    /// What an event means: to be called after each. Never blocks.
+    /// Returns what an event means. Must be called after each event. Never blocks.
     pub fn take_changes(&mut self) -> Changes {
         self.0.take_changes()
     }

@@ -25,7 +25,7 @@ fn duration(time: TimeVal) -> Duration {
 #[cfg(target_os = "macos")]
 fn system_stats() -> Option<ProcessStats> {
     use std::ffi::c_int;
-    /// The daemon has some dozens.
+    /// The daemon has a few dozen.
     const MAX_FDS: usize = 4096;
     let pid = c_int::try_from(std::process::id()).ok()?;
     let mut found = std::mem::MaybeUninit::<libc::proc_taskallinfo>::uninit();

@@ -6,7 +6,7 @@ use crate::linux::procfs::{Stat, is_permission_error, not_observed, number_field
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-/// Inspected open files of one process: a server opens `/dev/fuse` before other files.
+/// Maximum number of inspected open files per process: a server opens `/dev/fuse` before other files.
 const MAX_FILES: usize = 1024;
 
 /// The number of a FUSE mount's connection: the kernel's `dev_t` of its superblock.
@@ -15,8 +15,8 @@ pub const fn connection(device: DeviceNumber) -> u32 {
     (device.major << 20) | device.minor
 }
 
-/// The waiting requests of a connection, below `connections` (`/sys/fs/fuse/connections`). Only its owner may read them,
-/// and only while `fusectl` is mounted.
+/// The number of waiting requests of a connection, read below `connections` (`/sys/fs/fuse/connections`). Only its
+/// owner may read it, and only while `fusectl` is mounted.
 #[must_use]
 pub fn fuse_waiting(connections: &Path, connection: u32) -> Observation<u64> {
     let mut buffer = [0; 32];
@@ -43,7 +43,7 @@ pub fn fuse_server(proc: &Path, connections: &[u32], limits: &ScanLimits) -> Vec
             for (_, server) in
                 connections.iter().zip(&mut servers).filter(|(wanted, _)| **wanted == connection)
             {
-                // Children of a server may hold it too; the first process that still has a stat is shown.
+                // Children of a server may hold it too; the first process whose stat can still be read is shown.
                 if server.is_none() {
                     *server = process(proc, pid);
                 }
@@ -68,7 +68,7 @@ struct ScanResult {
     was_refused: bool,
     /// An open `/dev/fuse` named its connection.
     has_named: bool,
-    /// One did not.
+    /// An open `/dev/fuse` did not name its connection.
     has_unnamed: bool,
 }
 

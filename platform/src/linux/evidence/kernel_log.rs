@@ -1,5 +1,6 @@
 //! What the kernel logs about servers: the last line about one, as evidence, and new lines, as a reason to probe its
-//! mounts at once. Reading `/dev/kmsg` touches no storage; it needs root or `CAP_SYSLOG` if `kernel.dmesg_restrict` is set.
+//! mounts at once. Reading `/dev/kmsg` touches no storage; it needs root or `CAP_SYSLOG` if `kernel.dmesg_restrict` is
+//! set.
 
 use crate::evidence::{LogLine, Observation, ServerStatusHint};
 use crate::linux::procfs::not_observed;
@@ -15,9 +16,9 @@ use std::time::Duration;
 const KERNEL_LOG: &str = "/dev/kmsg";
 /// The limit of the kernel (`CONSOLE_EXT_LOG_MAX`).
 const MAX_RECORD: usize = 8192;
-/// Old records that are searched: more than the usual buffer holds; takes some tens of milliseconds.
+/// Maximum number of old records searched: more than the usual buffer holds; takes tens of milliseconds.
 const MAX_OLD_RECORDS: usize = 20_000;
-/// New records that are read in one turn of the event loop.
+/// Maximum number of new records read in one turn of the event loop.
 const MAX_NEW_RECORDS: usize = 64;
 /// Longer lines are truncated as evidence.
 const MAX_LINE: usize = 256;
@@ -51,7 +52,7 @@ impl KernelLog {
 
     /// Skips the records that were not read yet.
     pub fn skip_to_end(&mut self) {
-        // After an error the old records are read late.
+        // After an error, the old records are read as if they were new.
         let _ = self.0.seek(SeekFrom::End(0));
     }
 
@@ -101,7 +102,7 @@ fn next_record<'a>(file: &mut impl Read, buffer: &'a mut [u8]) -> Option<&'a [u8
         match file.read(buffer) {
             Ok(0) => return None,
             Ok(length) => return Some(&buffer[..length]),
-            // EPIPE: records were overwritten before they were read; the oldest one left is next.
+            // EPIPE: records were overwritten before they were read; the next read returns the oldest remaining one.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(_) => return None,

@@ -1,9 +1,10 @@
 //! Evidence about a dead mount, from what the kernel shows without a request to the storage.
 //!
 //! Only files are read that never block while a mount is hung (measured): of tasks `stat`, `status`, `wchan`, `stack`,
-//! `syscall`, `fdinfo`, the links in `fd` and `ns`, `mountinfo`, and `cwd` and `root` by a `statx` without sync. **Never**
-//! `cmdline`, `environ`, `smaps` or `numa_maps`: they wait for the lock of a memory map that a stuck task may hold. Even
-//! so, this belongs in a process that can be abandoned: the collector.
+//! `syscall`, `fdinfo`, the links in `fd` and `ns`, `mountinfo`, and `cwd` and `root` by a `statx` without sync.
+//! **Never**
+//! `cmdline`, `environ`, `smaps` or `numa_maps`: they wait for the lock of a memory map that a stuck task may hold. Run
+//! it only in a process that can be abandoned: the collector.
 
 mod fuse;
 mod kernel_log;

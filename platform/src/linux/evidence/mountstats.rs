@@ -14,8 +14,8 @@ const MAX_MOUNTSTATS: u64 = 8 << 20;
 /// The device and the mount point.
 type Mounted = (OsString, OsString);
 
-/// The counters of the mounts with these devices and mount points, in their order. In another namespace the same path may
-/// belong to another mount, so both are compared.
+/// The counters of the mounts with these devices and mount points, in their order. In another namespace the same path
+/// may belong to another mount, so both are compared.
 #[must_use]
 pub fn traffic(file: &Path, mounts: &[(&OsStr, &Path)]) -> Vec<Observation<Traffic>> {
     match read_up_to(file, MAX_MOUNTSTATS) {
@@ -31,7 +31,8 @@ pub fn traffic(file: &Path, mounts: &[(&OsStr, &Path)]) -> Vec<Observation<Traff
     }
 }
 
-/// The counters of all NFS mounts; of several with the same device and mount point those of the last, which is on top.
+/// The counters of all NFS mounts. Of several mounts with the same device and mount point, the last one is on top; its
+/// counters are returned.
 fn parse(text: &[u8]) -> HashMap<Mounted, Traffic> {
     let mut found = HashMap::new();
     let mut here = None;

@@ -1,9 +1,9 @@
 //! The tasks that wait for a dead mount. One scan of all tasks serves all suspects.
 //!
 //! A task counts if it is in state D or sleeps in a function that waits for storage (a FUSE or SMB request can be
-//! interrupted, so its state is S), and if it belongs to the mount: by the open file that its system call works on, else
-//! by its working or root directory, else by its kernel stack if only one mount of that family hangs. It is inspected
-//! twice, so that a short wait for a healthy mount does not count.
+//! interrupted, so its state is S), and if it belongs to the mount. It is assigned by the open file that its system
+//! call uses, else by its working or root directory, else by its kernel stack if only one mount of that family hangs.
+//! Each task is inspected twice, so that a short wait for a healthy mount does not count.
 
 mod file_locator;
 mod waits;
@@ -14,9 +14,9 @@ use file_locator::FileLocator;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The time between both inspections: longer than a healthy server takes, a tenth of the shortest usual timeout.
+/// The time between the two inspections: longer than a healthy server takes, a tenth of the shortest usual timeout.
 const RECHECK_DELAY: Duration = Duration::from_millis(50);
-/// Tasks that are inspected twice. So many do not wait by chance.
+/// Maximum number of tasks that are inspected twice. More than this many tasks do not wait by coincidence.
 const MAX_RECHECKS: usize = 512;
 /// The files are shorter, or only their beginning is used.
 const MAX_FILE: usize = 2048;
@@ -32,7 +32,7 @@ struct Candidate {
     task: BlockedTask,
     /// How often it has gone to sleep, which does not change while it is blocked.
     sleeps: Option<u64>,
-    /// It goes to sleep again and again though it is blocked.
+    /// It wakes up and sleeps again repeatedly although it is blocked.
     polls: bool,
 }
 
@@ -89,7 +89,7 @@ pub fn blocked_tasks(
     found.into_iter().map(observe).collect()
 }
 
-/// Threads are counted, processes are named.
+/// Counts threads and names processes.
 fn add_task(tasks: &mut BlockedTasks, task: BlockedTask) {
     tasks.count = tasks.count.saturating_add(1);
     let is_named = tasks.named.iter().any(|named| named.pid == task.pid);
@@ -98,7 +98,7 @@ fn add_task(tasks: &mut BlockedTasks, task: BlockedTask) {
     }
 }
 
-/// Without the right to trace tasks of other users, their wait channels are empty.
+/// Without permission to trace tasks of other users, their wait channels are empty.
 fn is_inspection_refused(proc: &Path) -> bool {
     let mut buffer = [0; MAX_FILE];
     read(&proc.join("1/syscall"), &mut buffer).is_err_and(|error| is_permission_error(&error))
@@ -115,7 +115,7 @@ struct Scan<'a> {
 
 impl Scan<'_> {
     /// Inspects all tasks within the limits, and returns whether all were inspected. The main threads of all processes
-    /// come first: if the time runs out, it does so in large pools of idle threads.
+    /// come first, so that only large pools of idle threads remain if the time runs out.
     fn inspect_all(&mut self, proc: &Path, limits: &ScanLimits) -> bool {
         let mut remaining = limits.tasks;
         let mut inspect = |process: &Path, pid, tid| {
@@ -161,7 +161,7 @@ impl Scan<'_> {
         }
         let stat = Stat::parse(read(&directory.join("stat"), &mut self.buffer).ok()?)?;
         let is_waiting = stat.state == 'D' || waits::family_of(&channel).is_some();
-        // A prober that an earlier daemon left behind has another parent by now, but the same name.
+        // A stranded prober of an earlier daemon has another parent now, but the same name.
         let is_ours = stat.parent == self.daemon || pid == self.daemon || stat.name == PROBER_NAME;
         if !is_waiting || stat.is_kernel_thread || is_ours {
             return None;
@@ -182,7 +182,7 @@ impl Scan<'_> {
     ) -> Option<(Option<usize>, Option<Family>)> {
         let call = self.text(directory, "syscall").unwrap_or_default();
         if let Some(device) = waits::file_of(&call).and_then(|fd| self.locator.device_of_file(process, fd)) {
-            // The task works on this file, so it waits for no other file system.
+            // The system call uses this file, so the task waits for no other file system.
             let index = self.suspect_with(device)?;
             return Some((Some(index), Some(self.suspects[index].family)));
         }

@@ -4,7 +4,7 @@ use crate::evidence::{Observation, StuckThread};
 use crate::linux::procfs::{Stat, not_observed, read, stack_functions};
 use std::path::Path;
 
-/// Functions of a stack that are kept: there are fewer between the system call and the wait.
+/// Maximum number of stack functions kept: there are fewer between the system call and the wait.
 const MAX_FUNCTIONS: usize = 24;
 /// The files are shorter.
 const MAX_FILE: usize = 8192;

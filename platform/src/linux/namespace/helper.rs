@@ -41,7 +41,7 @@ impl NamespaceHelper {
         let has_replied = ours.wait_readable(Some(ENTER_TIMEOUT)).unwrap_or(false);
         let mut reply = [0; size_of::<i32>()];
         if !has_replied || ours.receive(&mut reply)? != reply.len() {
-            // Not reaped: it may be stuck, as every process would be in there.
+            // Not reaped: it may be stuck, as any process that enters the namespace would be.
             let _ = kill(pid, Signal::SIGKILL);
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,

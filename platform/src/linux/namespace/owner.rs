@@ -1,5 +1,5 @@
-//! The process or the mount by which a namespace was named: the namespace is watched as long as that exists. Only `/proc`
-//! is read for this, never the given path.
+//! The process or the mount that identified a namespace: the namespace is watched while that exists. Only `/proc` is
+//! read for this, never the given path.
 
 use super::super::procfs::number_field;
 use super::super::{MountWatch, OWN_MOUNT_TABLE};
@@ -29,7 +29,7 @@ pub(super) enum NamespaceOwner {
         pidfd: Option<OwnedFd>,
     },
     Mount {
-        /// In our own table.
+        /// The mount id in our own table.
         id: u32,
         own_table: MountWatch,
     },
@@ -112,8 +112,8 @@ fn is_in_namespace(directory: &OwnedFd, inode: u64) -> Option<bool> {
     }
 }
 
-/// A descriptor that is ready when the process ends. That `/proc` may show the ids of another process namespace, so the
-/// id is compared with the one that the same `/proc` shows for the descriptor.
+/// A descriptor that is ready when the process ends. The given `/proc` may show the ids of another process namespace,
+/// so the id is compared with the one that the same `/proc` shows for the descriptor.
 fn pidfd_of(directory: &OwnedFd) -> Option<OwnedFd> {
     let here = format!("/proc/self/fd/{}", directory.as_raw_fd());
     let pid: libc::pid_t = std::fs::read_link(&here).ok()?.file_name()?.to_str()?.parse().ok()?;

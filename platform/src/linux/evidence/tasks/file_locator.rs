@@ -10,9 +10,9 @@ use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-/// Other mount namespaces whose tables are read: as many as a busy container host has.
+/// Maximum number of other mount namespaces whose tables are read: as many as a busy container host has.
 const MAX_NAMESPACES: usize = 256;
-/// The size of such a table: about 30,000 mounts.
+/// Maximum size of such a table: about 30,000 mounts.
 const MAX_TABLE: u64 = 4 << 20;
 const MAX_FDINFO: usize = 512;
 

@@ -3,7 +3,7 @@
 use crate::evidence::Family;
 use crate::linux::procfs::{stack_functions, without_suffix};
 
-/// Where most tasks of a machine sleep. The list only saves time: tasks that sleep in other functions are inspected.
+/// Functions in which most tasks of a machine sleep. The list only saves time: tasks in other functions are inspected.
 const IDLE_FUNCTIONS: &[&str] = &[
     "0", // running, or may not be inspected
     "anon_pipe_read",
@@ -40,7 +40,7 @@ const IDLE_FUNCTIONS: &[&str] = &[
     "__skb_wait_for_more_packets",
 ];
 
-/// Whether a task that sleeps here waits for something else than storage.
+/// Whether a task that sleeps here waits for something other than storage.
 pub(super) fn is_idle(channel: &str) -> bool {
     IDLE_FUNCTIONS.contains(&without_suffix(channel))
 }
@@ -78,8 +78,8 @@ const MMAP: i64 = libc::SYS_mmap as i64;
 #[cfg(not(target_pointer_width = "64"))]
 const MMAP: i64 = libc::SYS_mmap2 as i64;
 
-/// The descriptor that a system call works on, from the text of proc_pid_syscall(5): the fifth argument of `mmap`, the first
-/// of the others. A larger number is a path or a constant.
+/// The descriptor that a system call works on, from the text of proc_pid_syscall(5): the fifth argument of `mmap`, the
+/// first of the others. A larger number is a path or a constant.
 pub(super) fn file_of(call: &str) -> Option<u32> {
     let mut fields = call.split_ascii_whitespace();
     let number: i64 = fields.next()?.parse().ok().filter(|&number| number >= 0)?;
