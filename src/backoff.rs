@@ -30,7 +30,7 @@ impl<T: Copy + Ord + Add<Duration, Output = T>> Backoff<T> {
     }
 
     /// Makes each pause a random time between its half and its whole, so that a thousand machines that lost one server
-    /// do not all return at once.
+    /// do not all retry at once.
     pub(crate) const fn with_jitter(self, seed: u64) -> Backoff<T> {
         Backoff { jitter: Some(seed), ..self }
     }

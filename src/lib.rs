@@ -15,8 +15,8 @@
 //! ```
 //!
 //! **The promise**: storage may hang in ways that nothing can interrupt; the monitor may not. So this process makes
-//! no call that touches a watched file system, and the event loop waits for no output. What may hang lives in child
-//! processes (prober, collector), which can be abandoned, and in threads of the outputs.
+//! no call that touches a watched file system, and the event loop waits for no output. Calls that may hang are made in
+//! child processes (prober, collector), which can be abandoned, and in threads of the outputs.
 //!
 //! Data flows one way: inputs, decisions, effects, outputs. Time is an argument and decisions are data. The
 //! configuration is an input like any other. Metrics and alerts are derived from snapshots of the state.
@@ -28,20 +28,21 @@
 //! 4. [`render`]: events and status as text: log lines, tables, JSON, Nagios, metrics, diagnosis.
 //! 5. [`output`]: where the text goes. Each output has a bounded queue and a thread.
 //! 6. [`config`] and [`cli`]: files and flags become one validated `Config`.
-//! 7. [`commands`]: what each command does with all of this.
+//! 7. [`commands`]: the implementation of each command.
 //! 8. `platform` (its own crate): the operating system.
 //!
 //! # Layers
-//! `platform` knows nothing of the rest and is the only home of `unsafe`, libc and `cfg(target_os)`. `monitor` uses
-//! plain data of `platform`; `children` and `render` use those of `monitor`; `output` uses `render` and `config`;
+//! `platform` does not depend on the other modules, and only it contains `unsafe`, libc and `cfg(target_os)`. `monitor`
+//! uses plain data of `platform`; `children` and `render` use data of `monitor`; `output` uses `render` and `config`;
 //! `daemon` uses all of these; only `main`, `commands` and `cli` know the command line. `tests/layering.rs` checks
-//! it.
+//! this.
 //!
 //! # Where to change
 //!
 //! | what | where |
 //! |---|---|
-//! | the meaning of an errno | the reason: `src/monitor/health/mod.rs`; dead or alive: `src/monitor/health/classify.rs` |
+//! | the meaning of an errno | the reason: `src/monitor/health/mod.rs`; dead or alive: `src/monitor/health/classify.rs`
+//! |
 //! | when a mount is probed | `src/monitor/scheduler/` |
 //! | how a mount is probed | `platform/src/linux/probe.rs`, `platform/src/probing.rs` |
 //! | the words of a log line | `src/render/messages.rs`; about the daemon itself: `src/render/notices.rs` |
@@ -53,7 +54,8 @@
 //! | a setting of rules | `src/config/rules.rs`, `src/config/rule_reader.rs` |
 //! | an output | a folder in `src/output/`, started in `src/output/dispatcher.rs` |
 //! | a command | a file in `src/commands/`, its arguments in `src/cli/definition.rs` |
-//! | a back-end of the mount table | `platform/src/linux/watch.rs`, `platform/src/bsd/watch.rs`; how often it is read: `src/daemon/table_reader.rs` |
+//! | a back-end of the mount table | `platform/src/linux/watch.rs`, `platform/src/bsd/watch.rs`; how often it is read:
+//! `src/daemon/table_reader.rs` |
 //! | the evidence about a dead mount | `platform/src/linux/evidence/`; its words: `src/render/evidence.rs` |
 
 #![forbid(unsafe_code)]

@@ -1,4 +1,4 @@
-//! Everything that the monitor needs from the operating system, and the only home of `unsafe`, libc and
+//! Everything that the monitor needs from the operating system. Only this crate contains `unsafe`, libc and
 //! `cfg(target_os)`.
 //!
 //! # The contract

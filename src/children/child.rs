@@ -36,7 +36,7 @@ impl ChildHandle {
     /// Starts a child, whose channel reports its events with `token`.
     ///
     /// # Errors
-    /// Those of [`Launcher::spawn`]. If the channel cannot be registered, the child is killed and has to be reaped.
+    /// Those of [`Launcher::spawn`]. If the channel cannot be registered, the child is killed and must be reaped.
     pub(super) fn spawn(
         launcher: &Launcher,
         registry: &Registry,
@@ -94,7 +94,7 @@ impl ChildHandle {
         self.channel.flush()
     }
 
-    /// Receives one packet; to be repeated until there is nothing more.
+    /// Receives one packet. Must be repeated until it returns `Nothing`.
     pub(super) fn receive(&mut self, buffer: &mut [u8]) -> Received {
         match self.channel.receive(buffer) {
             Ok(0) => Received::Closed,
@@ -110,7 +110,7 @@ impl ChildHandle {
         self.outgoing.clear();
     }
 
-    /// Closes the channel. The child has to be reaped.
+    /// Closes the channel. The child must be reaped.
     pub(super) fn close(self, registry: &Registry) -> Child {
         // It fails only if the channel is not registered; closing removes it from the poll in any case.
         let _ = SourceFd(&self.channel.as_raw_fd()).deregister(registry);

@@ -1,6 +1,6 @@
-//! How messages between the daemon and its children become packets: binary fields in little-endian order, many
-//! messages to a packet. Both ends are the same program, so there is no version. Decoding never panics; a packet that
-//! is malformed ends the connection.
+//! Encodes messages between the daemon and its children in packets: little-endian binary fields, many messages per
+//! packet. Both ends are the same program, so there is no version. Decoding never panics; a malformed packet ends the
+//! connection.
 
 use platform::process::MAX_PACKET;
 use std::collections::VecDeque;
@@ -10,12 +10,12 @@ use std::time::Duration;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Malformed;
 
-/// Packets to be sent, of which the last may still grow.
+/// Packets to be sent; the last one may still grow.
 #[derive(Default)]
 pub(super) struct PacketQueue(VecDeque<Vec<u8>>);
 
 impl PacketQueue {
-    /// The last packet, or a new one, with room for `size` more bytes.
+    /// The last packet if it has room for `size` more bytes, else a new one.
     pub(super) fn packet_with_room(&mut self, size: usize) -> &mut Vec<u8> {
         if self.0.back().is_none_or(|last| last.len() + size > MAX_PACKET) {
             self.0.push_back(Vec::new());
@@ -64,7 +64,7 @@ pub(super) fn encode_bytes(packet: &mut Vec<u8>, bytes: &[u8]) {
     packet.extend_from_slice(bytes);
 }
 
-/// One of a fixed list of values, as its index.
+/// Encodes a value as its index in a fixed list.
 pub(super) fn encode_choice<T: PartialEq>(packet: &mut Vec<u8>, choices: &[T], value: &T) {
     let index = choices.iter().position(|choice| choice == value);
     packet.push(index.map_or(u8::MAX, |index| index as u8));

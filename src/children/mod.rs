@@ -1,7 +1,7 @@
-//! Helper processes of the daemon, started from this program by exec: what may hang happens in one of them.
+//! Helper processes of the daemon, started from this program by exec. Everything that may hang runs in one of them.
 //!
-//! `child` is the daemon's handle of one such process, `codec` how messages become packets, `daemon_channel` the other
-//! end of the channel; `prober` probes mounts and `collector` collects evidence.
+//! `child` is the daemon's handle of one such process, `daemon_channel` is the other end of its channel, and `codec`
+//! encodes messages in packets; `prober` probes mounts and `collector` collects evidence.
 
 mod child;
 mod codec;

@@ -22,7 +22,7 @@ pub fn command() -> Command {
         .long_about(LONG_ABOUT)
         .after_long_help(format!("Examples:\n{DAEMON_EXAMPLES}\n\nExit status:\n{DAEMON_EXIT_STATUS}"))
         .args_conflicts_with_subcommands(true)
-        .args_override_self(true) // the last one counts, so that a wrapper can have its own defaults
+        .args_override_self(true) // the last value counts, so that a wrapper can set its own defaults
         .propagate_version(true)
         .max_term_width(110)
         .args([

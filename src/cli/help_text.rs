@@ -1,4 +1,4 @@
-//! The parts of `--help` around the options. The manual page of the program shows them, too.
+//! The parts of `--help` around the options. The manual page of the program also shows them.
 
 pub(super) const ABOUT: &str = "Watches every mount, probes each with a timeout, and reports which are dead";
 

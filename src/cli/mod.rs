@@ -38,7 +38,7 @@ pub enum Invocation {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Exit {
     pub status: u8,
-    /// Help, version, or the line of a monitoring plugin.
+    /// Help, the version, or the line of a monitoring plugin.
     pub stdout: String,
     /// One line for each mistake.
     pub stderr: String,
@@ -50,7 +50,8 @@ impl Exit {
     }
 }
 
-/// Parses a command line with the program name, and loads the configuration files. Text to print is an error, too.
+/// Parses a command line, which includes the program name, and loads the configuration files. Text to print is an error
+/// too.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Exit> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let fail = |problems: Vec<String>| usage_error::exit(&problems, &arguments);

@@ -26,7 +26,7 @@ pub fn check(config: CheckConfig) -> anyhow::Result<u8> {
     }
 }
 
-/// Prints the daemon's response and returns the exit status; `None` without a usable response, for whatever reason.
+/// Prints the daemon's response and returns the exit status; `None` if there is no usable response.
 fn query_daemon(config: &CheckConfig) -> Option<anyhow::Result<u8>> {
     let target = client::mounts_target(config.output, &mountpoints(config));
     let response = client::get(config.socket.as_deref()?, &target).ok()?;

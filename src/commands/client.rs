@@ -15,9 +15,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// The largest response: ten thousand mounts make a tenth of it.
+/// Maximum size of a response: ten thousand mounts need a tenth of it.
 const MAX_RESPONSE: u64 = 64 << 20;
-/// The longest line of a stream: an event with the longest paths.
+/// Maximum length of a line of a stream: an event with the longest paths.
 const MAX_LINE: u64 = 1 << 20;
 /// A stream without a heartbeat for this long has lost its daemon.
 const STREAM_TIMEOUT: Duration = HEARTBEAT_INTERVAL.saturating_mul(3);
@@ -143,8 +143,8 @@ struct ResponseHead {
     stream: BufReader<UnixStream>,
 }
 
-/// Sends a request and reads its response on a thread: connecting to a stopped daemon with a full queue would wait for
-/// ever, and so would a socket on a file system that hangs.
+/// Sends a request and reads its response in a thread: connecting to a stopped daemon with a full queue, or to a socket
+/// on a hung file system, would wait forever.
 fn request<T: Send + 'static>(
     socket: &Path,
     target: &str,

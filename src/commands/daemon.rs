@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const NAMESPACE_ENDED: u8 = 3;
-/// A stop waits this long for log lines: what the other outputs leave of the second that it may take.
+/// A stop waits this long for log lines: the rest of the second that a stop may take.
 const LOG_CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 
 pub fn daemon(

@@ -1,4 +1,4 @@
-//! `diagnose`: everything about one mount, from the running daemon, which has seen more, or by probing it here.
+//! `diagnose`: everything about one mount, from the running daemon, which knows more, or by probing it here.
 
 use super::{client, mount_namespace, print};
 use crate::config::{DiagnoseConfig, not_a_mount_point};
@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-/// The daemon's evidence is waited for this long; then what there is is shown.
+/// How long to wait for the daemon's evidence before the available evidence is shown.
 const EVIDENCE_TIMEOUT: Duration = Duration::from_secs(6);
-/// Evidence of this age is fresh: the daemon does not collect it again so soon.
+/// Evidence younger than this is fresh: the daemon would not collect it again so soon.
 const EVIDENCE_MAX_AGE: Duration = Duration::from_secs(5);
 const QUERY_INTERVAL: Duration = Duration::from_millis(150);
 
@@ -44,7 +44,7 @@ fn query_daemon(config: &DiagnoseConfig, path: &Path) -> Option<client::Response
     get(&[("format", format)]).filter(|response| response.status == 200)
 }
 
-/// The mount has not been judged, or it is dead and fresh evidence is still to come.
+/// The mount has not been judged, or it is dead and fresh evidence is still pending.
 fn is_incomplete(body: &str, fresh_after: &str) -> bool {
     let Ok(document) = serde_json::from_str::<serde_json::Value>(body) else { return false };
     let is_fresh = |evidence: &serde_json::Value| {
@@ -63,14 +63,14 @@ fn diagnose_directly(config: &DiagnoseConfig, path: &Path) -> anyhow::Result<u8>
     let table = mount_namespace::table(namespace.as_ref())?;
     let topmost = table.iter().rfind(|mount| mount.mountpoint == path);
     let wanted = topmost.with_context(|| not_a_mount_point(&table, path, "diagnose"))?.key;
-    // The path leads through these mounts: any of them may be what hangs.
+    // The path leads through these mounts: any of them may hang.
     let on_path = table.iter().filter(|mount| path.starts_with(&mount.mountpoint));
     let probed: HashSet<MountKey> = on_path.map(|mount| mount.key).collect();
     let mut options = Options::new(&config.config, namespace);
     options.monitor.expected = Vec::new();
     let config_of_mounts = Arc::clone(&config.config);
     options.monitor.policy = Box::new(move |mount| {
-        // Mounts that are excluded from watching are diagnosed, too.
+        // Mounts that are excluded from watching are also diagnosed.
         let settings = || config_of_mounts.policy(mount).unwrap_or(config_of_mounts.settings);
         probed.contains(&mount.key).then(settings)
     });

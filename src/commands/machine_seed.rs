@@ -1,11 +1,11 @@
-//! A seed that keeps this machine apart from thousands that were installed and started together with it.
+//! A seed that makes this machine behave differently from thousands that were installed and started together with it.
 
 use platform::{FsKind, MACHINE_ID, MountTable, machine_id, mount_containing};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 
-/// The same after each start. From machine id and host name, because machines and containers made from one image may
-/// share either. Never 0, which stands for no seed.
+/// The same after each start. Made from the machine id and the host name, because machines and containers made from one
+/// image may share either. Never 0, which means no seed.
 pub(super) fn seed(table: &MountTable) -> u64 {
     let mut hasher = DefaultHasher::new();
     let id = if is_local(table, Path::new(MACHINE_ID)) { machine_id() } else { None };
@@ -13,7 +13,7 @@ pub(super) fn seed(table: &MountTable) -> u64 {
     hasher.finish().max(1)
 }
 
-/// The file cannot hang, judged by the mount table alone.
+/// Whether reading the file cannot hang. Decided from the mount table alone.
 fn is_local(table: &MountTable, file: &Path) -> bool {
     mount_containing(table.iter().map(|mount| &**mount), file)
         .is_some_and(|mount| mount.kind() == FsKind::Local)

@@ -46,7 +46,7 @@ fn print(text: &str) -> anyhow::Result<()> {
     ignore_broken_pipe(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())).map(drop)
 }
 
-/// Returns whether standard output still has a reader. One that went away has seen what it wanted.
+/// Returns whether standard output still has a reader. A reader that has closed the pipe is not an error.
 fn ignore_broken_pipe(written: io::Result<()>) -> anyhow::Result<bool> {
     match written {
         Ok(()) => Ok(true),

@@ -1,4 +1,4 @@
-//! `--mount-namespace`: another mount namespace than our own.
+//! `--mount-namespace`: a mount namespace other than our own.
 
 use crate::config::{Config, resolve as resolve_from};
 use crate::render::escape::escape_os;
@@ -27,7 +27,7 @@ pub(super) fn table(namespace: Option<&MountNamespace>) -> anyhow::Result<MountT
     }
 }
 
-/// The mount point that an argument means. Our working directory is not one of another namespace.
+/// The mount point that an argument means. Our working directory has no meaning in another namespace.
 pub(super) fn resolve(config: &Config, path: &Path) -> PathBuf {
     let directory = std::env::current_dir().ok().filter(|_| config.mount_namespace.is_none());
     resolve_from(directory.as_deref().unwrap_or(Path::new("/")), path)

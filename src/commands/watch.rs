@@ -1,4 +1,4 @@
-//! `watch`: events as they happen, from the daemon or, without one, from an event loop of its own.
+//! `watch`: events as they happen, from the daemon or, without one, from its own event loop.
 
 use super::client::{self, EventStream, SseEvent};
 use super::{fail, ignore_broken_pipe, mount_namespace};

@@ -23,7 +23,7 @@ pub(super) struct ConfigBuilder {
 }
 
 impl ConfigBuilder {
-    /// All options have their defaults. `file` is the main configuration file.
+    /// Starts with the defaults. `file` is the main configuration file.
     pub(super) fn new(file: PathBuf, directory: PathBuf) -> ConfigBuilder {
         let config = Config { file, ..Config::default() };
         let mut builder = ConfigBuilder { config, directory, ..Default::default() };
@@ -39,7 +39,7 @@ impl ConfigBuilder {
         builder
     }
 
-    /// Sets an option in place of what an earlier layer says. The error text does not name the option.
+    /// Sets an option, replacing the value of earlier layers. The error text does not name the option.
     pub(super) fn set(
         &mut self,
         option: &ConfigOption,
@@ -65,7 +65,7 @@ impl ConfigBuilder {
         }
     }
 
-    /// The configuration, or the mistakes of all layers.
+    /// Returns the configuration, or the mistakes of all layers.
     pub(super) fn build(mut self) -> Result<Config, Vec<String>> {
         self.check_push_options();
         if !self.problems.is_empty() {

@@ -9,10 +9,10 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct CheckConfig {
     pub config: Arc<Config>,
-    /// The mount points to check, as written on the command line; see [`super::select`]. If empty, all.
+    /// The mount points to check, as written on the command line; see [`super::select`]. Empty means all.
     pub mountpoints: Vec<PathBuf>,
     pub output: CheckOutput,
-    /// The socket of a daemon that may answer. None if the options ask for more than the daemon knows.
+    /// The socket of a daemon that may respond. `None` if the options require more than the daemon knows.
     pub socket: Option<PathBuf>,
 }
 
@@ -52,7 +52,7 @@ pub struct ClientConfig {
 pub struct DiagnoseConfig {
     pub mountpoint: PathBuf,
     pub json: bool,
-    /// The socket of a daemon that may answer, unless `--direct` is given.
+    /// The socket of a daemon that may respond, unless `--direct` is given.
     pub socket: Option<PathBuf>,
     pub config: Arc<Config>,
 }

@@ -46,7 +46,7 @@ impl ConfigBuilder {
         table.report_unknown_keys(&known);
     }
 
-    /// Rules that name a hook that does not exist would silence their mounts.
+    /// Reports rules with an unknown hook name: their mounts would have no hook.
     fn check_hooks_of_rules(&mut self) {
         let Config { hooks, alertmanager, rules, .. } = &self.config;
         let is_known = |name: &String| {
@@ -67,7 +67,7 @@ mod tests {
     use proptest::prelude::*;
     use std::fs;
 
-    /// The errors are without the path of the file.
+    /// The errors do not include the path of the file.
     fn read(text: impl AsRef<[u8]>) -> Result<Config, Vec<String>> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.toml");
@@ -154,8 +154,8 @@ mod tests {
                 "3: [alertmanager] labels: a must be a text in quotes, not an integer",
             ),
             (b"[[rule]]\nfstype = \"nfs\"\nhook = \"page\"\n", "1: [[rule]] hook: there is no hook page"),
-            (&same_hooks, "4: [[hook]] name: the hook at 1 has the name h, too"),
-            (many_hooks.as_bytes(), "17 hooks are more than 16"),
+            (&same_hooks, "4: [[hook]] name: the hook at 1 also has the name h"),
+            (many_hooks.as_bytes(), "17 hooks exceed the limit of 16"),
             (many_rules.as_bytes(), "2001: [[rule]] more than 1000 rules"),
             (long_key.as_bytes(), &long_key_problem),
             (b"\"a\\n\\u001b[31m\" = 1\n", "1: unknown key a"),

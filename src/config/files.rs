@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 
 /// Directory beside the main file. Its `*.toml` files are read after the main file, in the order of their names.
 const DROP_IN_DIRECTORY: &str = "conf.d";
-/// A larger file is not a configuration.
+/// Maximum file size; a larger file is not a configuration.
 const MAX_FILE_BYTES: u64 = 1 << 20;
-/// A directory with more files is not one of drop-ins.
+/// Maximum number of files; a directory with more is not a drop-in directory.
 const MAX_DROP_INS: usize = 100;
 
 /// Paths to watch for changes: the files, and the directories in which files may appear.
 pub(super) fn watched_paths(path: &Path) -> Vec<PathBuf> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let mut paths = vec![directory.to_path_buf(), directory.join(DROP_IN_DIRECTORY)];
-    // A missing directory appears in its parent.
+    // A directory that does not exist yet will appear in its parent.
     paths.extend(directory.parent().filter(|_| !directory.exists()).map(Path::to_path_buf));
     // The target of a symbolic link changes outside the directory.
     paths.extend(candidates(path, false, &mut Vec::new()).into_iter().map(|(path, _)| path));
@@ -34,7 +34,7 @@ pub(super) fn fingerprints(path: &Path) -> Vec<FileFingerprint> {
     candidates(path, false, &mut Vec::new()).iter().map(|(path, _)| fingerprint(path)).collect()
 }
 
-/// The fingerprint of one file. A dangling link differs from a missing file by being listed.
+/// The fingerprint of one file. Unlike a missing file, a dangling link is in the list.
 #[allow(clippy::disallowed_methods)] // our own file, at the start or on the reloading thread
 pub(super) fn fingerprint(path: &Path) -> FileFingerprint {
     let times = |file: &fs::Metadata| [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()];
@@ -110,7 +110,7 @@ fn invalid(text: String) -> io::Error {
 }
 
 pub(super) fn unreadable(path: &Path, error: &io::Error) -> String {
-    // Without the number of the error: its text says the same.
+    // Without the error number, which the text already explains.
     let text = error.to_string();
     let reason = text.split(" (os error").next().unwrap_or(&text);
     problem(path, &format!("cannot read this file: {reason}"))

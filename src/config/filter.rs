@@ -9,7 +9,7 @@ pub(super) const DEFAULT_FS_TYPES_EXCLUDE: &str = "^autofs$";
 
 pub const NO_MOUNT_LEFT: &str = "the include and exclude options leave no mount";
 
-/// Selects the mounts to watch. It uses the mount table only, so an excluded mount is never touched.
+/// Selects the mounts to watch. It uses only the mount table, so an excluded mount is never touched.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     pub mount_points_include: Option<Regex>,

@@ -7,15 +7,16 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Globs in all rules. Each new mount is compared with all of them, and a compiled glob takes about 20 KiB.
+/// Maximum number of globs in all rules. Each new mount is compared with all of them, and a compiled glob takes about
+/// 20 KiB.
 pub(super) const MAX_GLOBS: usize = 4000;
-/// Bytes of one glob: names of mounts are no longer than a path.
+/// Maximum length of a glob in bytes: names of mounts are no longer than a path.
 const MAX_GLOB: usize = 4096;
-/// Memory of one compiled glob. Ordinary ones take a few KiB; repeated `{a,b}` would take any amount.
+/// Maximum memory of one compiled glob. Ordinary globs take a few KiB; repeated `{a,b}` could take any amount.
 const MAX_COMPILED_GLOB: usize = 1 << 20;
 const SPECIAL: [char; 5] = ['*', '?', '[', '{', '\\'];
 
-/// Globs of which one has to match. In paths `*` does not match `/`; `**` does.
+/// A list of globs that matches if any of them does. In paths `*` does not match `/`; `**` does.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Globs(Vec<NamedGlob>);
 
@@ -42,7 +43,7 @@ impl NamedGlob {
         if literal_prefix == text.len() {
             return Ok(NamedGlob { text, literal_prefix, matcher: None });
         }
-        // Not the matcher of globset: it panics if a glob is too large or too deep for a regular expression.
+        // Not globset's own matcher: it panics if a glob is too large or too deep for a regular expression.
         let matcher = RegexBuilder::new(glob.regex())
             .dot_matches_new_line(true)
             .size_limit(MAX_COMPILED_GLOB)
@@ -104,7 +105,7 @@ impl fmt::Display for Globs {
     }
 }
 
-/// A glob over mount points without slashes at its end, if it can match one.
+/// A glob over mount points without trailing slashes, or an error if it cannot match a mount point.
 fn mount_point(text: &str) -> Result<&str, String> {
     if !text.starts_with(['/', '*', '{', '[', '?']) {
         return Err(format!("{text} is not an absolute path: start it with /"));

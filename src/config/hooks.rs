@@ -23,7 +23,7 @@ impl HookReader {
             match self.hooks.iter().find(|(other, _)| other.name == hook.name) {
                 None => self.hooks.push((hook, table.location())),
                 Some((_, other)) => {
-                    table.report(format!("name: the hook at {other} has the name {}, too", hook.name));
+                    table.report(format!("name: the hook at {other} also has the name {}", hook.name));
                 }
             }
         }
@@ -31,14 +31,14 @@ impl HookReader {
             let Some(alertmanager) = alertmanager(&mut table) else { continue };
             match &self.alertmanager {
                 None => self.alertmanager = Some((alertmanager, table.location())),
-                Some((_, other)) => table.report(format!("there is one at {other}, too; remove one of them")),
+                Some((_, other)) => table.report(format!("there is another at {other}; remove one of them")),
             }
         }
     }
 
     pub(super) fn into_settings(self) -> Result<(Vec<Hook>, Option<AlertmanagerSettings>), String> {
         if self.hooks.len() > MAX_HOOKS {
-            return Err(format!("{} hooks are more than {MAX_HOOKS}", self.hooks.len()));
+            return Err(format!("{} hooks exceed the limit of {MAX_HOOKS}", self.hooks.len()));
         }
         let hooks = self.hooks.into_iter().map(|(hook, _)| hook).collect();
         Ok((hooks, self.alertmanager.map(|(alertmanager, _)| alertmanager)))
@@ -54,7 +54,7 @@ fn hook(table: &mut TomlTable<'_>) -> Option<Hook> {
     let access = access(table);
     table.report_unknown_keys(&names(reference::HOOK));
     if table.has_mistakes() {
-        return None; // the mistake may be in what seems to be absent
+        return None; // the mistake may be in a key that therefore seems to be absent
     }
     let Some(name) = name else {
         table.report("has no name");
@@ -73,7 +73,7 @@ fn hook(table: &mut TomlTable<'_>) -> Option<Hook> {
     hook.map_err(|problem| table.report(format!("{name}: {problem}"))).ok()
 }
 
-/// A program without arguments may be written as one text. A text with spaces is a shell command by mistake.
+/// A program without arguments may be written as one text. A text with spaces is a shell command, which is a mistake.
 fn command(value: &DeValue<'_>) -> Result<Vec<String>, String> {
     if value.as_str().is_some_and(|text| text.contains(char::is_whitespace)) {
         return Err("no shell is used: write [\"PROGRAM\", \"ARGUMENT\", ...]".to_owned());
@@ -95,8 +95,8 @@ fn alertmanager(table: &mut TomlTable<'_>) -> Option<AlertmanagerSettings> {
     made.map_err(|problem| table.report(problem)).ok()
 }
 
-/// Credentials and certificates. The daemon reads their files before each use and has another working directory than
-/// the user who wrote the path, so it must be absolute.
+/// Credentials and certificates. The path must be absolute, because the daemon reads the file before each use and runs
+/// in another working directory than the user who wrote it.
 fn access(table: &mut TomlTable<'_>) -> Access {
     let path = |value: &DeValue<'_>| {
         let path = PathBuf::from(text(value)?);

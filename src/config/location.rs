@@ -1,4 +1,4 @@
-//! Places in the configuration.
+//! Locations in the configuration.
 
 use crate::render::escape::{escape_os, one_line};
 use std::fmt;
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Location {
     pub file: PathBuf,
-    /// From 1.
+    /// Starts at 1.
     pub line: Option<usize>,
 }
 

@@ -21,7 +21,7 @@ pub struct ConfigOption {
     pub short: Option<char>,
     /// A placeholder for the value. Options without a value are true or false.
     pub value_name: Option<&'static str>,
-    /// The value may be omitted; in a file it may be true or false.
+    /// The value may be omitted on the command line; in a file it may be true or false.
     pub has_optional_value: bool,
     pub default: Option<&'static str>,
     /// For `--help` and the manual pages, without the default value.

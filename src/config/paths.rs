@@ -38,7 +38,7 @@ pub fn select(
     if errors.is_empty() { Ok(selected) } else { Err(errors) }
 }
 
-/// The error for a path where no mount is, with what to do in its place.
+/// The error for a path that is not a mount point, with advice.
 pub fn not_a_mount_point(table: &MountTable, path: &Path, command: &str) -> String {
     let ancestors = table.iter().map(|mount| &mount.mountpoint).filter(|mount| path.starts_with(mount));
     let advice = match ancestors.max_by_key(|mount| mount.as_os_str().len()) {

@@ -1,5 +1,5 @@
-//! Reads the configuration again on request and when its files change. This happens on a thread of its own: the files
-//! may lie on storage that hangs, and then only the reload hangs.
+//! Reads the configuration again on request and when its files change. A separate thread does this: if the files are on
+//! storage that hangs, only the reload hangs.
 
 use super::{Config, ConfigSource, FileFingerprint, files};
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -13,11 +13,13 @@ use std::time::{Duration, Instant};
 
 const FILES: Token = Token(0);
 const REQUESTS: Token = Token(1);
-/// Editors and package managers write several files in a row: they are read when nothing has changed for this long.
+/// Editors and package managers write several files in a row. The files are read when they have not changed for this
+/// long.
 const DEBOUNCE_INTERVAL: Duration = Duration::from_millis(200);
-/// Files that never stop changing are read after this time.
+/// Files that change constantly are read after this time.
 const MAX_DEBOUNCE: Duration = Duration::from_secs(2);
-/// Results that wait for the event loop. The thread waits when it is full: a later read includes all changes.
+/// Maximum number of results that wait for the event loop. The thread waits while the queue is full: a later read
+/// includes all changes.
 const MAX_PENDING_RESULTS: usize = 1;
 
 #[derive(Debug)]

@@ -6,10 +6,11 @@ use super::rules::Rule;
 use super::toml_table::{TomlTable, flag, text, texts, time};
 use toml::de::DeValue;
 
-/// Rules in all files. Each new mount is compared with all of them, also when thousands of mounts appear at once.
+/// Maximum number of rules in all files. Each new mount is compared with all of them, even when thousands of mounts
+/// appear at once.
 const MAX_RULES: usize = 1000;
 
-/// Reads every `[[rule]]` of a document. `rules` are those of earlier ones.
+/// Reads every `[[rule]]` of a document. `rules` are those of earlier documents.
 pub(super) fn read(document: &mut TomlTable<'_>, rules: &mut Vec<Rule>) {
     let mut globs: usize = rules.iter().map(glob_count).sum();
     for mut table in document.take_tables("rule") {
@@ -19,7 +20,7 @@ pub(super) fn read(document: &mut TomlTable<'_>, rules: &mut Vec<Rule>) {
         let mut rule = rule(&mut table);
         table.report_unknown_keys(&reference::names(reference::RULE));
         if !table.has_mistakes() {
-            check(&rule, &table); // otherwise the mistake may be in what seems to be absent
+            check(&rule, &table); // otherwise the mistake may be in a key that therefore seems to be absent
         }
         globs += glob_count(&rule);
         if globs > MAX_GLOBS {

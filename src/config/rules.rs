@@ -14,7 +14,7 @@ use std::time::Duration;
 pub struct Rule {
     pub location: Location,
     pub source: Vec<String>,
-    /// All globs that are set have to match.
+    /// All globs that are set must match.
     pub mountpoint: Option<Globs>,
     pub fstype: Option<Globs>,
     pub device: Option<Globs>,
@@ -43,7 +43,7 @@ impl Rule {
         matches(&self.fstype, &mount.fstype) && matches(&self.device, &mount.device)
     }
 
-    /// The settings for mounts of this rule. `defaults` are those for mounts without a rule.
+    /// The settings for mounts of this rule. `defaults` are the settings for mounts without a rule.
     pub fn settings(&self, defaults: ProbeSettings) -> ProbeSettings {
         let timeout = self.timeout.unwrap_or(defaults.timeout);
         ProbeSettings {
@@ -62,7 +62,7 @@ impl Rules {
         self.0.iter().find(|rule| rule.matches(mount))
     }
 
-    /// The rule that applies to a missing mount, of which only the mount point is known.
+    /// The rule that applies to a missing mount. Only its mount point is known.
     fn rule_for_missing(&self, mountpoint: &Path) -> Option<&Rule> {
         self.0.iter().find(|rule| rule.mountpoint.is_some() && rule.matches_path(mountpoint))
     }
@@ -70,7 +70,7 @@ impl Rules {
     /// The severity of an event, and the hooks that get it, if not all.
     pub fn route(&self, event: &Event) -> (Severity, Option<&[String]>) {
         let rule = match (event, event.mount()) {
-            // A mount that is found goes where the report that it is missing went.
+            // `Found` is routed like `Missing`.
             (Event::Missing { expected, .. } | Event::Found { expected, .. }, _) => {
                 self.rule_for_missing(&expected.mountpoint)
             }

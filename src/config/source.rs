@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The options of a command line, kept for loading the files again.
 #[derive(Debug)]
 pub struct ConfigSource {
-    /// The named configuration file, which must exist; without one the default file is read if it exists.
+    /// The configuration file from the command line, which must exist. Without it, the default file is read if it exists.
     file: Option<PathBuf>,
     arguments: Vec<(&'static ConfigOption, OptionValue)>,
     /// Relative paths start here. The daemon changes its directory later.

@@ -10,9 +10,10 @@ use std::path::Path;
 use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
-/// Mistakes reported for one file: a file in another format would have thousands.
+/// Maximum number of mistakes reported for one file: a file in another format would have thousands.
 const MAX_PROBLEMS: usize = 20;
-/// Characters shown of an unknown key. Longer keys get no suggestion, which costs time for each character.
+/// Maximum number of characters shown of an unknown key. Longer keys get no suggestion, whose search costs time for
+/// each character.
 const MAX_KEY: usize = 64;
 
 pub(super) struct TomlDocument<'d> {
@@ -20,7 +21,7 @@ pub(super) struct TomlDocument<'d> {
     text: &'d str,
     /// Offsets of the line ends.
     line_ends: Vec<usize>,
-    /// With their lines.
+    /// The mistakes, with their lines.
     problems: RefCell<Vec<(Option<usize>, String)>>,
 }
 
@@ -64,7 +65,7 @@ impl<'d> TomlDocument<'d> {
 /// A table whose keys are taken out one by one.
 pub(super) struct TomlTable<'d> {
     document: &'d TomlDocument<'d>,
-    /// As in the file, `[[rule]]`; empty for the outermost table.
+    /// The header as in the file, such as `[[rule]]`; empty for the outermost table.
     name: String,
     offset: usize,
     table: DeTable<'d>,

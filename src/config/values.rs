@@ -6,9 +6,9 @@ use regex::bytes::{Regex, RegexBuilder};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-/// Timers are not more precise.
+/// Minimum duration: timers are not more precise.
 const MIN_DURATION: Duration = Duration::from_millis(1);
-/// A longer one has a mistaken unit.
+/// Maximum duration: a longer one probably has a wrong unit.
 const MAX_DURATION: Duration = Duration::from_secs(366 * 86_400);
 
 /// A regular expression over names, which are bytes: `.` is any byte. Without `^` and `$` it matches anywhere.

@@ -1,10 +1,10 @@
-//! The only reader of the clock: once a turn, so that all decisions of a turn see the same time.
+//! The only reader of the clock. It reads it once per turn, so that all decisions of a turn use the same time.
 
 use crate::monitor::Time;
 use std::time::{Duration, Instant};
 
-/// Waking up this much too late means that the process did not run (SIGSTOP, a paused virtual machine, an overloaded
-/// system). Then every deadline is extended by the time that was lost.
+/// A wake-up this late means that the process did not run (SIGSTOP, a paused virtual machine, an overloaded system).
+/// Then every deadline is extended by the lost time.
 const STALL_THRESHOLD: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +20,7 @@ impl Clock {
     }
 }
 
-/// For how long the process did not run, given when it planned to wake up.
+/// How long the process did not run, given the planned wake-up time.
 pub(super) fn stall(planned: Option<Time>, now: Time) -> Option<Duration> {
     let late = now.since(planned?);
     (late >= STALL_THRESHOLD).then_some(late)

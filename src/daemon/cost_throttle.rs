@@ -1,4 +1,4 @@
-//! When to renew a result whose cost grows with the number of mounts, so that it takes a small share of a core.
+//! Decides when to renew a result whose cost grows with the number of mounts, so that it uses a small share of a core.
 
 use crate::monitor::Time;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What happened outside, as inputs of the monitor.
+//! Converts external events to inputs of the monitor.
 
 use super::{COLLECTOR, Daemon, KERNEL_LOG, MOUNTS, NAMESPACE, SIGNALS, WAKER, options};
 use crate::children::collector::CollectorEvent;
@@ -12,7 +12,7 @@ use platform::service::monotonic_usec;
 use signal_hook::consts::{SIGCHLD, SIGHUP};
 use std::time::Duration;
 
-/// A file server that does not respond is logged this often.
+/// Minimum interval between log lines about a file server that does not respond.
 const STALL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Daemon<'_> {
@@ -72,7 +72,7 @@ impl Daemon<'_> {
         }
     }
 
-    /// What other threads woke the loop for.
+    /// Handles the requests for which other threads woke the loop.
     fn process_requests(&mut self, now: Time) {
         let Some(outputs) = self.handler.outputs() else { return };
         let mountpoints = outputs.state().take_evidence_requests();

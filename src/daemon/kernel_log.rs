@@ -7,7 +7,7 @@ use platform::collect::KernelLog;
 use platform::evidence::ServerStatusHint;
 use std::time::Duration;
 
-/// After a flood of messages the log is not read for this long: what it says then is not about servers.
+/// After a flood of messages the log is not read for this long: such messages are not about servers.
 const FLOOD_PAUSE: Duration = Duration::from_secs(10);
 
 pub(super) struct KernelLogWatch {
@@ -15,7 +15,7 @@ pub(super) struct KernelLogWatch {
     token: Token,
     log: Option<KernelLog>,
     flooded_until: Option<Time>,
-    /// There is none, or this user may not read it: not tried again.
+    /// There is no kernel log, or this user may not read it. Not tried again.
     is_unreadable: bool,
 }
 
@@ -24,7 +24,7 @@ impl KernelLogWatch {
         KernelLogWatch { registry, token, log: None, flooded_until: None, is_unreadable: false }
     }
 
-    /// Opens or closes the log as this mount table needs it.
+    /// Opens the log if this mount table has network mounts, else closes it.
     pub(super) fn set_table(&mut self, table: &MountTable) {
         if self.is_unreadable {
             return;

@@ -2,8 +2,8 @@
 //! happened to the monitor (`inputs`); and executes the monitor's effects. Nothing it calls touches a watched file
 //! system, and nothing it calls waits for an output.
 //!
-//! A turn: wait, read the clock once, read everything that is readable, and only then judge deadlines. So a response
-//! that has already arrived is never too late.
+//! A turn waits, reads the clock once, reads everything that is readable, and only then checks deadlines. So a response
+//! that has already arrived never counts as late.
 
 mod clock;
 mod cost_throttle;
@@ -50,11 +50,11 @@ const FIRST_PROBER: usize = 4;
 /// Above every token of the pool.
 const COLLECTOR: Token = Token(1 << 20);
 const KERNEL_LOG: Token = Token((1 << 20) + 1);
-/// Readiness events processed in one turn; more wait for the next.
+/// Maximum number of readiness events processed in one turn; the rest waits for the next turn.
 const MAX_EVENTS_PER_TURN: usize = 64;
-/// Between two snapshots: pages and gateways show a hang well within a second of its detection.
+/// Minimum interval between snapshots: pages and gateways show a hang well within a second of its detection.
 const MIN_SNAPSHOT_INTERVAL: Duration = Duration::from_millis(200);
-/// Snapshots take at most one part in twenty of a core.
+/// Snapshots take at most 1/20 of a core.
 const SNAPSHOT_COST_FACTOR: u32 = 20;
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -77,7 +77,7 @@ pub struct Daemon<'a> {
     handler: EventHandler<'a>,
     reloader: Option<ConfigReloader>,
     namespace: NamespaceWatch,
-    /// The monitor's, at the end of the last turn.
+    /// The monitor's health revision at the end of the last turn.
     health_revision: u64,
     /// Mounts that the last run could not judge; `None` before the first run is complete.
     unjudged: Option<usize>,
@@ -87,8 +87,8 @@ pub struct Daemon<'a> {
 }
 
 impl<'a> Daemon<'a> {
-    /// Opens everything that can fail at the start. The mount table is watched before it is first read, so that no
-    /// change is missed.
+    /// Does everything that can fail at the start. The mount table is watched before it is first read, so that no change is
+    /// missed.
     pub fn new(options: Options, handler: EventHandler<'a>) -> anyhow::Result<Daemon<'a>> {
         std::env::set_current_dir("/").context("cannot change to the directory /")?; // keeps no directory busy
         let poll = Poll::new().context("cannot create an event queue")?;
@@ -155,8 +155,8 @@ impl<'a> Daemon<'a> {
         self
     }
 
-    /// Runs until a signal arrives or the mode says that it is done. Failures of anything but the event queue and the
-    /// first reading of the mount table are reported and survived.
+    /// Runs until a signal arrives or the run mode is complete. Only failures of the event queue and of the first read of
+    /// the mount table end it; all others are logged.
     pub fn run(mut self, mut mode: RunMode<'_>) -> anyhow::Result<RunResult> {
         let mut events = Events::with_capacity(MAX_EVENTS_PER_TURN);
         let mut now = self.read_first_table(&mode)?;
@@ -228,7 +228,7 @@ impl<'a> Daemon<'a> {
         result
     }
 
-    /// Shows progress if the mode has a callback. Returns when to wake up.
+    /// Calls the progress callback of the run mode, if any. Returns when to wake up.
     fn show_progress(&self, now: Time, mode: &mut RunMode<'_>, planned: Option<Time>) -> Option<Time> {
         let RunMode::Once(Some(on_progress)) = mode else { return planned };
         on_progress(&self.monitor.status(), now);
@@ -251,7 +251,7 @@ impl<'a> Daemon<'a> {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Lets the monitor and the children act until neither has more to do now.
+    /// Runs the monitor and the children until neither has anything more to do now.
     fn decide(&mut self, now: Time) {
         loop {
             self.drain_child_events(now);
@@ -292,7 +292,7 @@ impl<'a> Daemon<'a> {
                 self.mark_changed();
                 if let Event::Run { unjudged, .. } = event {
                     self.unjudged = Some(unjudged);
-                    self.snapshot_throttle.mark_changed_now(now); // what readers wait for
+                    self.snapshot_throttle.mark_changed_now(now); // readers wait for this change
                     self.namespace.schedule_check(now); // for kernels that do not signal its end
                 }
                 self.handler.report(Report::Event(event));

@@ -1,4 +1,4 @@
-//! The watched mount namespace, if it is not our own: its end is the end of the daemon.
+//! The watched mount namespace, if it is not our own. When it ends, the daemon exits.
 
 use crate::monitor::Time;
 use mio::{Interest, Registry, Token};
@@ -6,7 +6,7 @@ use platform::MountNamespace;
 use std::io;
 use std::time::Duration;
 
-/// How often a namespace kept by a bind mount is searched in our own mount table, which may change all the time.
+/// How often a namespace kept by a bind mount is searched for in our own mount table, which may change constantly.
 const MIN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) struct NamespaceWatch {
@@ -31,7 +31,7 @@ impl NamespaceWatch {
         self.check_at
     }
 
-    /// Something happened that may be its end.
+    /// Schedules a check, because the namespace may have ended.
     pub(super) fn schedule_check(&mut self, now: Time) {
         if self.namespace.is_some() {
             let earliest = self.checked_at.map_or(now, |checked_at| checked_at + MIN_CHECK_INTERVAL);
@@ -39,7 +39,8 @@ impl NamespaceWatch {
         }
     }
 
-    /// Returns the namespace if it has ended. All that was made of it must be dropped, too: it keeps its mounts.
+    /// Returns the namespace if it has ended. Everything that refers to it must be dropped too, because it keeps the
+    /// mounts.
     pub(super) fn check(&mut self, now: Time) -> Option<MountNamespace> {
         self.check_at.take_if(|at| *at <= now)?;
         self.checked_at = Some(now);

@@ -1,4 +1,4 @@
-//! What the event loop is started with and what it returns.
+//! The options and the result of the event loop.
 
 use crate::config::Config;
 use crate::monitor::{MonitorConfig, ProbeSettings, Status, Time};
@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 pub struct Options {
     pub monitor: MonitorConfig,
-    /// For mounts without a rule, as snapshots show them.
+    /// The settings of mounts without a rule, shown in snapshots.
     pub settings: ProbeSettings,
     /// `None` for our own.
     pub namespace: Option<MountNamespace>,
@@ -35,7 +35,7 @@ pub(super) fn monitor_config(config: &Arc<Config>) -> MonitorConfig {
 }
 
 pub enum EventHandler<'a> {
-    /// Gets snapshots and configurations, too.
+    /// Also receives snapshots and configurations.
     Outputs(&'a Outputs),
     /// Must not block.
     Callback(&'a mut dyn FnMut(SystemTime, Report)),
@@ -65,13 +65,13 @@ pub enum RunMode<'a> {
     Watch,
     /// Until every mount has been judged once.
     Once(Option<ProgressCallback<'a>>),
-    /// The same, and until the evidence about dead mounts is complete.
+    /// Until every mount has been judged once and the evidence about dead mounts is complete.
     Explain,
 }
 
 pub struct RunResult {
     pub snapshot: Arc<Snapshot>,
-    /// Mounts that the last run could not judge. Those that appeared during the run are pending, but none of them.
+    /// Mounts that the last run could not judge. Mounts that appeared during the run are pending, but not included.
     pub(super) unjudged: usize,
     pub interrupted: bool,
     pub namespace_ended: bool,

@@ -1,6 +1,6 @@
 //! Notifications for the service manager (sd_notify): ready, reloading, stopping, the watchdog's keep-alive and a
-//! status line. The event loop sends them itself, so they prove that it runs. Sending never waits: what the manager
-//! does not accept now stays pending.
+//! status line. The event loop sends them itself, so they prove that it runs. Sending never waits: messages that the
+//! manager does not accept now stay pending.
 
 use super::cost_throttle::CostThrottle;
 use crate::monitor::Time;
@@ -10,21 +10,21 @@ use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 const MIN_STATUS_INTERVAL: Duration = Duration::from_secs(1);
-/// With very many mounts the status line costs milliseconds: at most one part in a hundred of a core.
+/// With very many mounts the status line costs milliseconds; this limits it to 1/100 of a core.
 const STATUS_COST_FACTOR: u32 = 100;
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// Signs of life for each watchdog timeout: one may be late.
+/// Keep-alives per watchdog timeout: one may be late.
 const SIGNS_PER_WATCHDOG: u32 = 2;
 
 pub(super) struct ServiceNotifier {
     manager: Option<ServiceManager>,
     watchdog_due: Option<Time>,
-    /// States that the manager does not know yet. A newer message of one replaces it.
+    /// States that were not sent to the manager yet. A newer message of the same kind replaces an older one.
     pending: BTreeMap<State, String>,
     status: String,
     status_throttle: CostThrottle,
     send_not_before: Time,
-    /// An error was returned and nothing was sent since.
+    /// An error was returned, and nothing has been sent since.
     is_failing: bool,
 }
 
@@ -51,7 +51,7 @@ impl ServiceNotifier {
         }
     }
 
-    /// At the start, and when a reload is over, whether the configuration was applied or refused.
+    /// Called at the start, and at the end of each reload, whether the configuration was applied or refused.
     pub(super) fn ready(&mut self) {
         self.pending.insert(State::Ready, "READY=1".to_owned());
         self.status_throttle.mark_changed();
@@ -63,7 +63,7 @@ impl ServiceNotifier {
         self.pending.insert(State::Reloading, message);
     }
 
-    /// Sent once, at once: the daemon does not wait for it.
+    /// Sent once, immediately: the daemon does not wait for it.
     pub(super) fn stopping(&mut self) {
         self.pending = [(State::Stopping, "STOPPING=1\nSTATUS=Stopping".to_owned())].into();
         self.status_throttle = CostThrottle::new(MIN_STATUS_INTERVAL, STATUS_COST_FACTOR);
@@ -81,8 +81,9 @@ impl ServiceNotifier {
         [state, status, self.watchdog_due].into_iter().flatten().min()
     }
 
-    /// Sends what is due. `status` makes the status line and says how long that took. Only the first failure in a row
-    /// is an error. A manager that is busy or hangs is none: it gets what is pending when it reads again.
+    /// Sends what is due. `status` makes the status line and returns how long that took. Only the first of several
+    /// consecutive failures is an error. A busy or hung manager is not an error: it gets pending messages when it reads
+    /// again.
     pub(super) fn send_due(
         &mut self,
         now: Time,

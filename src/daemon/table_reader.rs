@@ -1,5 +1,5 @@
-//! Reads the mount table, and decides when: at once after a quiet time, during a storm of changes at most a tenth of
-//! the time, whatever one reading costs. The last change of a storm is always followed by a reading.
+//! Decides when to read the mount table, and reads it: at once after a quiet time; during a burst of changes, reads use
+//! at most a tenth of the time, whatever one read costs. A read always follows the last change of a burst.
 
 use crate::monitor::{TableDoubt, Time};
 use crate::render::Priority;
@@ -8,18 +8,18 @@ use platform::{Changes, MountTable, MountWatch};
 use std::io;
 use std::time::Duration;
 
-/// After a reading, the next waits for this many times its cost: the share of one core stays below 1/10.
+/// After a read, the next one waits for this many times its cost: the share of one core stays below 1/10.
 const COOLDOWN_FACTOR: u32 = 9;
-/// No cooldown is longer: a change must be seen soon, even where one reading takes seconds.
+/// Maximum cooldown: a change must be seen soon, even where one read takes seconds.
 const MAX_COOLDOWN: Duration = Duration::from_secs(5);
-/// A refresh does not show changed options and paths. A full reading follows this much later, so that a storm of
-/// changes causes few of them …
+/// A refresh does not show changed options and paths. A full read follows after this delay, so that a burst of changes
+/// causes few of them.
 const FULL_READ_DELAY: Duration = Duration::from_secs(1);
-/// … and later still where it is expensive: at most 1/100 of a core.
+/// The delay is at least this many times the cost of a full read: at most 1/100 of a core.
 const FULL_READ_COST_FACTOR: u32 = 100;
-/// Scheduled full readings take at most 1/10,000 of a core.
+/// Scheduled full reads take at most 1/10,000 of a core.
 const SCHEDULED_COST_FACTOR: u32 = 10_000;
-/// A failed reading counts as this expensive: the next attempt follows after nine times as long.
+/// A failed read is assumed to cost this much: the next attempt follows after nine times as long.
 const FAILED_READ_COST: Duration = Duration::from_millis(100);
 
 pub(super) struct TableReader {
@@ -70,7 +70,7 @@ impl TableReader {
         Some(table)
     }
 
-    /// The log line for the result of a reading, if it ends or begins a series of failures.
+    /// The log line for the result of a read, if it begins or ends a series of failures.
     pub(super) fn log_line(&mut self, result: &io::Result<MountTable>) -> Option<(Priority, String)> {
         let was_failing = std::mem::replace(&mut self.is_failing, result.is_err());
         match result {
@@ -82,7 +82,7 @@ impl TableReader {
         }
     }
 
-    /// A reading was processed; `cost` is the time for the reading and everything that followed from it.
+    /// Must be called after a read was processed; `cost` is the time for the read and all its consequences.
     pub(super) fn finish(&mut self, now: Time, cost: Duration) {
         self.throttle.finish(now, cost, !self.watch.full_read_due());
     }
@@ -91,7 +91,7 @@ impl TableReader {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ReadKind {
     Full,
-    /// What an event announced, in the cheapest way.
+    /// Reads the changes after an event, in the cheapest way.
     Refresh,
 }
 
@@ -110,8 +110,8 @@ impl ReadThrottle {
         self.refresh_at.get_or_insert(now.max(self.cooldown_until));
     }
 
-    /// The monitor doubts the table. A contradiction needs a full reading; a new run only causes one that is cheap or
-    /// whose last is long ago.
+    /// The monitor doubts the table. A contradiction requires a full read; a new run causes one only if it is cheap or if
+    /// the last one was long ago.
     pub fn on_doubt(&mut self, now: Time, doubt: TableDoubt) {
         let is_affordable = now.since(self.last_full) > self.full_cost.saturating_mul(SCHEDULED_COST_FACTOR);
         if doubt == TableDoubt::Contradicted || is_affordable {
@@ -124,7 +124,7 @@ impl ReadThrottle {
         self.refresh_at.into_iter().chain(self.full_at).min()
     }
 
-    /// Takes the reading that is due now, if any. A full one includes the refresh.
+    /// Takes the read that is due now, if any. A full read includes the refresh.
     pub fn take_due(&mut self, now: Time) -> Option<ReadKind> {
         let is_due = |at: Option<Time>| at.is_some_and(|at| at <= now);
         if is_due(self.full_at) {
@@ -137,7 +137,7 @@ impl ReadThrottle {
         })
     }
 
-    /// A reading is finished: it cost this much, and showed everything or not.
+    /// Records the cost of a finished read, and whether it was complete.
     pub fn finish(&mut self, now: Time, cost: Duration, is_full: bool) {
         if is_full {
             (self.last_full, self.full_cost, self.full_at) = (now, cost, None);

@@ -47,8 +47,8 @@ impl Monitor {
         self.effects.push_back(Effect::CollectEvidence { mount, mount_ids, probe, alone, server_timeout });
     }
 
-    /// Is no other file system of its family hung? Tasks that wait in the family's code then wait for this one: no task
-    /// waits for a file system that returns errors.
+    /// Is no other file system of its family hung? If so, tasks that wait in the family's code wait for this one, because
+    /// no task waits for a file system that returns errors.
     fn is_alone(&self, mount: &Mount) -> bool {
         let family = Family::from_fstype(mount.fstype.as_bytes());
         let is_same_family = |entry: &MountEntry| {
@@ -79,8 +79,8 @@ impl Monitor {
         }
     }
 
-    /// The kernel says that a server does not respond, or does again: its mounts are probed at once. A hung superblock
-    /// is only probed when its server responds again.
+    /// The kernel reports that a server does not respond, or responds again: its mounts are probed at once. A hung
+    /// superblock is probed only when its server responds again.
     pub(super) fn on_server_hint(&mut self, now: Time, server: &[u8], responds: bool) {
         if !self.hints.is_new(now, server, responds) {
             return;
@@ -101,7 +101,7 @@ impl Monitor {
         }
     }
 
-    /// The kernel says that some file server does not respond (macOS and FreeBSD do not say which): all network file
+    /// The kernel reports that some file server does not respond (macOS and FreeBSD do not say which): all network file
     /// systems are probed.
     pub(super) fn on_server_stall(&mut self, now: Time) {
         if self.hints.is_new_stall(now) {

@@ -1,4 +1,4 @@
-//! What has been counted since the start.
+//! Counters since the start of the daemon.
 
 use super::{Event, Reason};
 use platform::ProbeOutcome;
@@ -6,10 +6,12 @@ use rustc_hash::FxHashMap;
 use std::ffi::OsString;
 use std::time::Duration;
 
-/// Upper bounds of the buckets of [`Durations`] in seconds: from a cached local response to a server in deep trouble.
+/// Upper bounds of the buckets of [`Durations`] in seconds: from a cached local response to a severely overloaded
+/// server.
 pub const DURATION_BOUNDS: [f64; 12] =
     [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-/// File system types that are counted apart; the rest is counted as `other`. Users can invent subtypes of FUSE.
+/// Maximum number of file system types counted separately; the rest is counted as `other`. Users can invent FUSE
+/// subtypes.
 const MAX_FSTYPES: usize = 128;
 
 #[derive(Clone, Default, PartialEq, Debug)]
@@ -64,7 +66,7 @@ pub(super) struct CounterTable {
 }
 
 impl CounterTable {
-    /// Where a type is counted; to be remembered for each mount.
+    /// The index of a type's counters, kept for each mount.
     pub(super) fn index_for(&mut self, fstype: &OsString) -> usize {
         if let Some(&index) = self.indices.get(fstype) {
             return index;

@@ -1,4 +1,4 @@
-//! What happened, as it is reported.
+//! The events that are reported.
 
 use super::{Expected, Failure, Health};
 use platform::{Call, Errno, Mount};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One thing worth reporting. Each change of a mount's health or path is exactly one event.
+/// An event to report. Each change of a mount's health or path is exactly one event.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
     /// A mount appeared.
@@ -19,7 +19,7 @@ pub enum Event {
     Moved { mount: Arc<Mount>, from: PathBuf },
     /// A mount is dead from now on.
     Failed { mount: Arc<Mount>, failure: Failure },
-    /// A mount is dead as before (reminder, or the reason changed).
+    /// A mount is still dead (reminder, or the reason changed).
     StillFailing { mount: Arc<Mount>, failure: Failure, lasted: Duration },
     /// A mount that was reported dead or slow responds in time again, after `took`. Its health `was` `hung`, `failed` or
     /// `slow`.
@@ -28,13 +28,13 @@ pub enum Event {
     Slow { mount: Arc<Mount>, took: Duration, slow_after: Duration },
     /// The kernel refuses to let us probe this mount.
     Denied { mount: Arc<Mount>, errno: Errno, call: Call },
-    /// An expected mount is missing. `containing_mount` is the one that its path is on meanwhile, which receives what is
+    /// An expected mount is missing. `containing_mount` is the mount that its path is on meanwhile; it receives data
     /// written there.
     Missing { expected: Arc<Expected>, containing_mount: Option<Arc<Mount>> },
-    /// A mount that was reported missing is there.
+    /// A mount that was reported missing is mounted.
     Found { expected: Arc<Expected>, mount: Arc<Mount>, lasted: Duration },
-    /// A run over all watched mounts but the hidden is complete. Those `unjudged` could not be judged because no prober
-    /// was available. It `took` from the start of the run until its last mount was judged.
+    /// A run over all watched mounts except hidden ones is complete. `unjudged` mounts could not be judged because no
+    /// prober was available. `took` is the time from the start of the run until its last mount was judged.
     Run { mounts: usize, dead: usize, unjudged: usize, took: Duration },
 }
 
@@ -74,7 +74,7 @@ impl Event {
         }
     }
 
-    /// Where the mount is or should be, if the event is about one.
+    /// The path where the mount is or should be, if the event is about one.
     pub fn mountpoint(&self) -> Option<&Path> {
         match self {
             Event::Missing { expected, .. } | Event::Found { expected, .. } => Some(&expected.mountpoint),

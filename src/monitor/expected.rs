@@ -1,5 +1,5 @@
-//! Mounts that have to be there. One counts as missing only when a second reading of the table lacks it too: between an
-//! unmount and the mount that follows it, nothing is missing.
+//! Mounts that must exist. A mount counts as missing only when a second read of the table lacks it too, so that a quick
+//! remount is not reported.
 
 use super::registry::Registry;
 use super::{Event, Time};
@@ -10,22 +10,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// From the reading of the table that lacks a mount to the one that proves it missing.
+/// From the read of the table that lacks a mount to the read that confirms it.
 const RECHECK_DELAY: Duration = Duration::from_secs(1);
 
 type MountMatcher = Box<dyn Fn(&Mount) -> bool + Send + Sync>;
 
 pub struct Expected {
     pub mountpoint: PathBuf,
-    /// What is to be mounted there, as far as it is known: `nfs4 from nas:/export`, or empty.
+    /// The type and device that must be mounted there, if known: `nfs4 from nas:/export`, or empty.
     pub what: String,
-    /// Where it is configured: a file and a line.
+    /// Where it is configured: file and line.
     pub origin: String,
     matches: MountMatcher,
 }
 
 impl Expected {
-    /// `matches` tells whether a mount at that path is the right one.
+    /// `matches` returns whether a mount at that path is the right one.
     pub fn new(
         mountpoint: PathBuf,
         what: String,
@@ -35,7 +35,7 @@ impl Expected {
         Expected { mountpoint, what, origin, matches: Box::new(matches) }
     }
 
-    /// Is this the mount? An automount trigger counts as the mount that it stands for.
+    /// Is this the expected mount? An automount trigger counts as the mount that it provides.
     pub fn is(&self, mount: &Mount) -> bool {
         mount.mountpoint == self.mountpoint && (mount.fstype == "autofs" || (self.matches)(mount))
     }
@@ -55,11 +55,11 @@ impl fmt::Debug for Expected {
     }
 }
 
-/// What is known of an expected mount.
+/// The state of an expected mount.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ExpectedStatus {
     pub expected: Arc<Expected>,
-    /// Since when it is missing, if it is.
+    /// When it went missing; `None` if it is not missing.
     pub missing_since: Option<Time>,
     /// While it is missing, the mount that its path is on.
     pub containing_mount: Option<Arc<Mount>>,
@@ -79,17 +79,17 @@ struct ExpectedMount {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Presence {
-    /// There, or not checked yet.
+    /// Mounted, or not checked yet.
     Present,
-    /// Not seen since then, by one reading.
+    /// Not seen since then, in one read.
     Suspected(Time),
     /// Not seen since then, and reported.
     Missing(Time),
 }
 
 impl ExpectedMounts {
-    /// Replaces the expected mounts. What is known of those that were expected before is kept; the mount point
-    /// identifies them, for lines may have been inserted above them in a file.
+    /// Replaces the expected mounts. Mounts that were expected before keep their state. They are identified by mount point,
+    /// because line numbers change when lines are inserted above.
     pub(super) fn replace(&mut self, expected: Vec<Arc<Expected>>) {
         let mut before: FxHashMap<PathBuf, ExpectedMount> =
             self.mounts.drain(..).map(|mount| (mount.expected.mountpoint.clone(), mount)).collect();
@@ -100,7 +100,7 @@ impl ExpectedMounts {
         self.mounts = expected.into_iter().map(keep).collect();
     }
 
-    /// Is a mount not seen that a second reading can prove missing?
+    /// Is there an unseen mount that a second read can prove missing?
     pub(super) fn has_suspects(&self) -> bool {
         self.mounts.iter().any(|mount| matches!(mount.presence, Presence::Suspected(_)))
     }

@@ -1,4 +1,4 @@
-//! What goes into the monitor and what comes out.
+//! The inputs and effects of the monitor.
 
 use super::{Counters, Event, Expected, ExpectedStatus, Health, Time};
 use platform::evidence::Evidence;
@@ -7,16 +7,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Identifies one probe for as long as the daemon runs.
+/// Identifies one probe for the lifetime of the daemon.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ProbeId(pub u64);
 
-/// How one mount is probed. The same for all mounts unless a rule says otherwise.
+/// How one mount is probed. The same for all mounts unless a rule overrides it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProbeSettings {
-    /// From one probe to the next.
+    /// Interval between two probes.
     pub poll_interval: Duration,
-    /// A mount without a response by then is hung.
+    /// A mount without a response within this time is hung.
     pub timeout: Duration,
     /// A response later than this is slow.
     pub slow_after: Duration,
@@ -36,13 +36,13 @@ impl Default for ProbeSettings {
 pub type Policy = Box<dyn Fn(&Mount) -> Option<ProbeSettings> + Send>;
 
 pub struct MonitorConfig {
-    /// From one run to the next.
+    /// Interval between two runs.
     pub poll_interval: Duration,
     pub policy: Policy,
     pub expected: Vec<Arc<Expected>>,
 }
 
-/// Something that happened outside.
+/// An external event.
 pub enum Input {
     /// The mount table was read.
     TableUpdate(MountTable),
@@ -58,19 +58,20 @@ pub enum Input {
     EvidenceFound { superblock: DeviceNumber, evidence: Box<Evidence> },
     /// The collection of evidence about a superblock ended.
     EvidenceEnded { superblock: DeviceNumber },
-    /// Fresh evidence is wanted about what is dead at these mount points.
+    /// Fresh evidence was requested about the dead mounts at these mount points.
     EvidenceRequested { mountpoints: Vec<PathBuf> },
-    /// The kernel's client reports that a server, named as in the device of its mounts, responds again or does not.
+    /// The kernel client reports that a server does not respond or responds again. It is named as in the device of its
+    /// mounts.
     ServerStatusHint { server: Vec<u8>, responds: bool },
     /// The kernel reports that some file server does not respond, but not which.
     ServerNotResponding,
     /// The configuration was loaded again.
     Reconfigured(MonitorConfig),
-    /// This process did not run for that long: deadlines are extended.
+    /// This process did not run for this long: deadlines are extended.
     Stalled(Duration),
 }
 
-/// Something to be done outside. Executed in order.
+/// A decision of the monitor for the daemon to execute. Effects are executed in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Effect {
     /// Probe this mount.
@@ -79,39 +80,39 @@ pub enum Effect {
     ConfirmHang { probe: ProbeId },
     /// The mount of this probe was judged without its response: end it.
     AbandonProbe { probe: ProbeId },
-    /// Collect evidence about a superblock. `EvidenceEnded` follows, and before it what is found.
+    /// Collect evidence about a superblock. The evidence and then `EvidenceEnded` follow.
     CollectEvidence {
         /// One of its mounts.
         mount: Arc<Mount>,
         /// The table's ids of all its mounts.
         mount_ids: Vec<u32>,
-        /// The probe that waits for it, whose thread can be examined while it is stuck.
+        /// The probe that waits for it. Its thread can be examined while it is stuck.
         probe: Option<ProbeId>,
         /// It is hung, and no other file system of its family is.
         alone: bool,
-        /// How long its server may be waited for.
+        /// How long to wait for its server.
         server_timeout: Duration,
     },
-    /// Tell the outputs.
+    /// Report an event to the outputs.
     Report(Event),
 }
 
 /// Why the mount table may be out of date.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum TableDoubt {
-    /// A run has started: a good moment for a full reading, because not every change causes an event.
+    /// A run has started: a good moment for a full read, because not every change causes an event.
     RunStarted,
     /// A response contradicts it, or an expected mount is not in it.
     Contradicted,
 }
 
-/// What the monitor knows at one moment.
+/// The state of the monitor at one moment.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct Status {
     /// The watched mounts, in the order of the mount table.
     pub mounts: Vec<MountStatus>,
     pub expected: Vec<ExpectedStatus>,
-    /// How many mounts can be judged: all but the hidden.
+    /// The number of mounts that can be judged: all except hidden ones.
     pub total: usize,
     pub dead: usize,
     pub in_flight: usize,
@@ -123,7 +124,7 @@ pub struct Status {
 pub struct MountStatus {
     pub mount: Arc<Mount>,
     pub health: Health,
-    /// Since when that is its health; for a dead mount, since it died, whatever the reason has become.
+    /// When the mount entered this health; for a dead mount, when it died, even if the reason has changed since.
     pub since: Time,
     pub last_response: Option<LastResponse>,
     pub waiting_since: Option<Time>,
@@ -144,7 +145,7 @@ pub struct LastResponse {
 pub struct LastRun {
     /// When its last mount was judged.
     pub at: Time,
-    /// From its start to then.
+    /// The time from its start to `at`.
     pub took: Duration,
 }
 

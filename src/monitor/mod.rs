@@ -1,14 +1,14 @@
-//! What the monitor knows and decides. Pure: no I/O, no clock, no threads, no logging. Time is an argument, decisions
-//! are [`Effect`]s; `daemon` executes them and feeds back what happens.
+//! The state and the decisions of the monitor. Pure: no I/O, no clock, no threads, no logging. Time is an argument,
+//! decisions are [`Effect`]s; `daemon` executes them and feeds the results back.
 //!
-//! Components own their data, and the compiler keeps others from it:
+//! Components own their data, and the compiler prevents access by others:
 //! * `registry`: the mount table, an entry for each watched mount, superblocks, visibility and health
 //! * `scheduler`: which mount is probed when, runs, back-off, probes in flight
-//! * `health`: what the outcome of a probe means (`classify`)
+//! * `health`: the health of a mount, and the meaning of a probe's outcome (`classify`)
 //! * `reports`: what was reported about each mount, and reminders
-//! * `expected`: mounts that have to be there
+//! * `expected`: mounts that must exist
 //! * `evidence`: when evidence is collected, and what was found
-//! * `server_hints`: what the kernel says about servers
+//! * `server_hints`: what the kernel reports about servers
 //!
 //! [`Monitor::handle`] and [`Monitor::settle`] connect them, with one file for each kind of input: `table`, `probing`,
 //! `responses`, `collecting`.
@@ -55,8 +55,8 @@ use server_hints::ServerHints;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// The state machine. Feed it with [`Monitor::handle`], call [`Monitor::settle`], execute [`Monitor::next_effect`] until
-/// there is none, and come back at [`Monitor::next_deadline`] at the latest.
+/// The state machine. Feed it with [`Monitor::handle`], call [`Monitor::settle`], execute [`Monitor::next_effect`]
+/// until there is none, and come back at [`Monitor::next_deadline`] at the latest.
 pub struct Monitor {
     policy: Policy,
     registry: Registry,
@@ -74,9 +74,9 @@ pub struct Monitor {
 impl Monitor {
     /// A monitor that starts its first run with the first mount table.
     ///
-    /// `seed` keeps this machine apart from others that started at the same moment or lost the same server: each should
-    /// have its own. The second run then follows anywhere within the interval after the first, and pauses before retries
-    /// are a little shorter. 0 changes nothing.
+    /// `seed` makes this machine differ from others that started at the same moment or lost the same server: each should
+    /// have its own. The second run then follows at some point within the interval after the first, and pauses before
+    /// retries are slightly shorter. 0 changes nothing.
     pub fn new(config: MonitorConfig, seed: u64) -> Monitor {
         let mut expected = ExpectedMounts::default();
         expected.replace(config.expected);
@@ -95,7 +95,7 @@ impl Monitor {
         }
     }
 
-    /// Takes in what happened. Time never runs backwards.
+    /// Processes an input. Time never runs backwards.
     pub fn handle(&mut self, now: Time, input: Input) {
         match input {
             Input::TableUpdate(table) => self.update_table(now, table),
@@ -115,8 +115,8 @@ impl Monitor {
         }
     }
 
-    /// Does what is due by `now`. To be called when all inputs of one turn are in, so that responses that have arrived
-    /// are handled before deadlines are judged.
+    /// Does what is due by `now`. Must be called after all inputs of one turn, so that responses that have arrived are
+    /// handled before deadlines are checked.
     pub fn settle(&mut self, now: Time) {
         while let Some(due) = self.scheduler.probes.pop_due(now) {
             if due.remaining.is_zero() {
@@ -149,7 +149,7 @@ impl Monitor {
         self.close_run(now);
     }
 
-    /// When [`Monitor::settle`] has something to do if no input comes before.
+    /// When [`Monitor::settle`] must be called next, if no input arrives before.
     pub fn next_deadline(&self) -> Option<Time> {
         let others = [
             self.reports.reminders.next_deadline(),
@@ -168,13 +168,13 @@ impl Monitor {
         self.table_doubt.take()
     }
 
-    /// How often the health of a mount has changed so far. [`Monitor::status`] changes only if this does, or if
+    /// How many times the health of a mount has changed so far. [`Monitor::status`] changes only if this does, or if
     /// something is reported.
     pub fn health_revision(&self) -> u64 {
         self.registry.health_revision()
     }
 
-    /// The mount table, watched mounts and others.
+    /// The mount table, including mounts that are not watched.
     pub fn table(&self) -> &MountTable {
         self.registry.table()
     }

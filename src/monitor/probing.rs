@@ -1,4 +1,4 @@
-//! Which probes are requested and started, and what follows when one is overdue or ends without a response.
+//! Requests and starts probes, and handles probes that are overdue or end without a response.
 
 use super::registry::MountEntry;
 use super::scheduler::{Due, ProbeSubject, Readiness};
@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A hung mount below one that has not responded yet is judged this much later than that: one hang, one alarm.
+/// A hung mount below one that has not responded yet is judged this much later than that mount, so that one hang causes
+/// one alarm.
 const ANCESTOR_GRACE: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Copy)]
@@ -26,7 +27,7 @@ impl Monitor {
         let Some(entry) = self.registry.get_mut(key).filter(|entry| !entry.is_hidden) else { return };
         let superblock = entry.superblock();
         match self.scheduler.readiness(entry) {
-            // The run waits for the response, unless it is about a known hang.
+            // The run waits for the response, unless the probe is a retry of a known hang.
             Readiness::Pending if !entry.health.is_hung() => return,
             Readiness::Pending | Readiness::Abandoned => {}
             Readiness::PathHung => self.scheduler.timers.set_if_none(Due::Mount(key), now),
@@ -73,7 +74,7 @@ impl Monitor {
         }
     }
 
-    /// A mount's own interval is over, or a pause after its failure or a hang of its path.
+    /// A mount's own interval has passed, or the pause after its failure or after a hang of its path.
     pub(super) fn on_mount_due(&mut self, now: Time, key: MountKey) {
         let is_blocked = self.registry.hung_ancestor(key).is_some();
         let Some(entry) = self.registry.get_mut(key) else { return };
@@ -90,7 +91,7 @@ impl Monitor {
         }
     }
 
-    /// Probes a hung superblock again by one of its mounts that can be reached.
+    /// Probes a hung superblock again through one of its mounts that can be reached.
     pub(super) fn on_superblock_due(&mut self, now: Time, superblock: DeviceNumber) {
         if !self.scheduler.can_retry(superblock) {
             return;
@@ -170,7 +171,7 @@ impl Monitor {
         }
         self.scheduler.probes.abandon(id);
         self.effects.push_back(Effect::AbandonProbe { probe: id });
-        // Before the mount is reached, only its path is hung: its superblock is not, and the other mounts need not wait.
+        // If the probe has not reached the mount, only the path is hung: not its superblock, so the other mounts need not wait.
         if call == Call::Identify || has_hung_ancestor {
             self.scheduler.release_superblock(id, superblock);
             self.forget_unused_superblock(superblock);
@@ -205,7 +206,7 @@ impl Monitor {
         }
     }
 
-    /// When the last of the ancestors that have not responded yet has to respond.
+    /// The latest deadline of the ancestors that have not responded yet.
     pub(super) fn pending_ancestor_deadline(&self, now: Time, key: MountKey) -> Option<Time> {
         let probes = self.registry.ancestors(key).filter_map(|entry| entry.schedule.active_probe());
         let deadlines = probes.filter_map(|id| self.scheduler.probes.past_grace_deadline(id));

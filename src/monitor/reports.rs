@@ -1,4 +1,5 @@
-//! What is reported about the health of mounts: each change once, and reminders that back off while a mount is dead.
+//! Decides what to report about the health of mounts: each change once, and reminders with growing pauses while a mount
+//! is dead.
 
 use super::registry::MountEntry;
 use super::scheduler::doubled;
@@ -8,11 +9,11 @@ use platform::{Call, Errno, MountKey};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The first reminder of a dead mount; the pause between reminders doubles from there …
+/// The pause before the first reminder about a dead mount; it doubles with each reminder, up to [`MAX_REMINDER_PAUSE`].
 const FIRST_REMINDER: Duration = Duration::from_secs(60);
-/// … to this.
+/// The longest pause between reminders.
 const MAX_REMINDER_PAUSE: Duration = Duration::from_secs(3600);
-/// A mount that is slow now and then is reported at most this often.
+/// Minimum interval between reports of a mount that is slow intermittently.
 const SLOW_REPORT_INTERVAL: Duration = Duration::from_secs(600);
 
 #[derive(Default)]
@@ -23,13 +24,13 @@ pub(super) struct Reports {
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Reported {
     problem: Problem,
-    /// That it cannot be checked, once and for all.
+    /// The refusal was reported, which happens only once.
     is_denied: bool,
     /// Slowness is not reported before this time.
     slow_again_at: Time,
 }
 
-/// The problem that was reported and is not over.
+/// The problem that was reported and still exists.
 #[derive(Clone, Copy, Default, Debug)]
 enum Problem {
     #[default]
@@ -37,14 +38,14 @@ enum Problem {
     Slow,
     Dead {
         since: Time,
-        /// A bit for each reason: one that comes and goes is reported once, and then by reminders.
+        /// One bit per reason: a reason that recurs is reported once, and then only by reminders.
         reasons: u8,
         reminders: u32,
     },
 }
 
 impl Reports {
-    /// A mount responds; its entry still has the health before.
+    /// A mount responds; its entry still has the previous health.
     pub(super) fn on_alive(
         now: Time,
         entry: &mut MountEntry,
@@ -75,8 +76,8 @@ impl Reports {
         event
     }
 
-    /// A mount is dead; its entry still has the health before. A mount that a hung ancestor blocks is not reported: the
-    /// ancestor is. After a `Failed`, reminders follow.
+    /// A mount is dead; its entry still has the previous health. For a mount that a hung ancestor blocks, only the ancestor
+    /// is reported. After a `Failed`, reminders follow.
     pub(super) fn on_dead(now: Time, entry: &mut MountEntry, failure: &Failure) -> Option<Event> {
         if failure.blocked_by.is_some() {
             if matches!(entry.reported.problem, Problem::Slow) {
@@ -98,7 +99,7 @@ impl Reports {
         Some(Event::Failed { mount, failure })
     }
 
-    /// The kernel refuses the probe. That is reported once, and again when it ends a reported failure.
+    /// The kernel refuses the probe. This is reported once, and again when it ends a reported failure.
     pub(super) fn on_denied(entry: &mut MountEntry, call: Call, errno: Errno) -> Option<Event> {
         let event = Event::Denied { mount: Arc::clone(&entry.mount), errno, call };
         let reported = &mut entry.reported;
@@ -128,7 +129,7 @@ impl Reported {
         matches!(self.problem, Problem::Slow)
     }
 
-    /// Counts a reminder; returns since when the mount was reported dead, if it still is.
+    /// Counts a reminder; returns when the mount was reported dead, if it still is.
     pub(super) fn count_reminder(&mut self) -> Option<Time> {
         let Problem::Dead { since, reminders, .. } = &mut self.problem else { return None };
         *reminders = reminders.saturating_add(1);

@@ -1,4 +1,4 @@
-//! What follows from a response.
+//! Handles responses.
 
 use super::evidence::Occasion;
 use super::health::{Classification, Context, classify};
@@ -36,7 +36,7 @@ impl Monitor {
             Classification::Denied(call, errno) => self.on_denied(now, key, call, errno),
         }
         if self.scheduler.on_superblock_response(superblock) {
-            // It was hung: what its other mounts do is not known.
+            // It was hung: the state of its other mounts is unknown.
             for other in self.registry.members(superblock).to_vec() {
                 if other != key {
                     self.request_probe(now, other);
@@ -77,7 +77,7 @@ impl Monitor {
         self.report_all(event);
     }
 
-    /// The outcome means nothing for the mount: it is probed again after a pause.
+    /// The outcome says nothing about the mount: it is probed again after a pause.
     fn on_inconclusive(&mut self, now: Time, ended: EndedProbe) {
         let EndedProbe { key, superblock, is_current } = ended;
         if self.scheduler.is_hung(superblock) {
@@ -115,7 +115,7 @@ impl Monitor {
         }
     }
 
-    /// A mount is dead from now on, or as before.
+    /// A mount died or is still dead.
     pub(super) fn set_dead(&mut self, now: Time, key: MountKey, mut failure: Failure) {
         let Some(entry) = self.registry.get_mut(key) else { return };
         self.scheduler.settle_in_run(entry);

@@ -1,24 +1,24 @@
-//! What the kernel says about file servers, and how often that is a reason to probe their mounts.
+//! Hints from the kernel about file servers, and how often they cause probes of their mounts.
 
 use super::Time;
 use std::time::Duration;
 
-/// A hint about one server is used at most this often: the probes that follow from it take their time.
+/// Minimum interval between used hints about one server: the probes that they cause take time.
 const HINT_INTERVAL: Duration = Duration::from_secs(2);
-/// Servers whose last hint is remembered.
+/// Maximum number of servers whose last hint is remembered.
 const MAX_RECENT: usize = 64;
-/// When the kernel repeats that some server does not respond, network mounts are probed at most this often.
+/// When the kernel repeats that some server does not respond, network mounts are probed again only after this time.
 const STALL_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub(super) struct ServerHints {
-    /// When each server was said to respond, or not to.
+    /// The last hint about each server, with its time.
     recent: Vec<(Time, Vec<u8>, bool)>,
     last_stall: Option<Time>,
 }
 
 impl ServerHints {
-    /// Is this hint new? Then it is remembered.
+    /// Remembers the hint and returns true if it is new.
     pub(super) fn is_new(&mut self, now: Time, server: &[u8], responds: bool) -> bool {
         self.recent.retain(|(at, ..)| now.since(*at) < HINT_INTERVAL);
         let is_known = self.recent.iter().any(|(_, name, state)| name == server && *state == responds);

@@ -1,4 +1,5 @@
-//! Changes of the mount table and of the configuration: mounts appear, disappear, change, move, become hidden or visible.
+//! Handles changes of the mount table and of the configuration: mounts appear, disappear, change, move, become hidden
+//! or visible.
 
 use super::registry::{Change, MountEntry};
 use super::scheduler::{Readiness, idle_safe_interval};
@@ -87,8 +88,8 @@ impl Monitor {
         Some(entry)
     }
 
-    /// From one probe of a mount to the next while it responds: its poll interval, or longer if an automounter would
-    /// never find it idle otherwise.
+    /// The interval between probes of a mount that responds: its poll interval, or longer if an automounter would otherwise
+    /// never find it idle.
     fn probe_interval(&self, mount: &Mount, settings: &ProbeSettings) -> Duration {
         let idle_timeout = self.registry.parent(mount).and_then(|trigger| trigger.idle_timeout());
         settings.poll_interval.max(idle_timeout.map_or(Duration::ZERO, idle_safe_interval))
@@ -114,8 +115,8 @@ impl Monitor {
         self.report_all(events);
     }
 
-    /// Applies a new configuration. A probe in flight is judged by the settings that it started with; a mount that is
-    /// newly watched is probed at once, one that is not watched any more is forgotten without a report.
+    /// Applies a new configuration. A probe in flight is judged by the settings that it started with. A newly watched mount
+    /// is probed at once; a mount that is no longer watched is forgotten without a report.
     pub(super) fn reconfigure(&mut self, now: Time, config: MonitorConfig) {
         self.policy = config.policy;
         self.scheduler.set_run_interval(now, config.poll_interval);

@@ -2,7 +2,7 @@
 
 use platform::{DeviceNumber, Mount, MountKey};
 
-/// A tmpfs with a superblock of its own at `path`.
+/// A tmpfs with its own superblock at `path`.
 pub fn mount(key: u64, path: &str) -> Mount {
     let id = u32::try_from(key).unwrap_or(u32::MAX);
     Mount {

@@ -1,4 +1,4 @@
-//! A point of the daemon's monotonic clock. Nothing in `monitor` reads a clock: time is an argument.
+//! A time of the daemon's monotonic clock. Nothing in `monitor` reads a clock: time is an argument.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt as _;
 
-/// The default port. Clients of version 3 use the server's port mapper, which normally returns the same.
+/// The default port. Clients of NFS 3 query the server's port mapper, which normally returns the same port.
 const NFS_PORT: u16 = 2049;
 const SMB_PORT: u16 = 445;
 

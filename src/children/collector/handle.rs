@@ -1,5 +1,5 @@
-//! The collector as the daemon sees it: at most one works at a time, started when there is something to collect and
-//! ended after a while without work. Called from the event loop; never blocks and reads no clock.
+//! The daemon's handle of the collector: at most one works at a time. It is started when there is something to collect
+//! and stopped after a while without work. Called from the event loop; never blocks and reads no clock.
 
 use super::wire::{self, CollectRequest, EvidenceKind, Reply, Request};
 use crate::children::child::{ChildHandle, Received};
@@ -14,14 +14,14 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A collector that has not sent everything by then is stuck: the sum of its own limits is lower, also on a busy
-/// machine.
+/// A collector that has not sent everything after this time is stuck: the sum of its own limits is lower, even on a
+/// busy machine.
 const COLLECT_TIMEOUT: Duration = Duration::from_secs(8);
-/// A collector without work is ended after this long: it takes some megabytes, and a new one some milliseconds.
+/// A collector without work is stopped after this time: it takes a few megabytes, and starting one a few milliseconds.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
-/// Killed collectors that still exist. More would get stuck in the same way.
+/// Maximum number of killed collectors that still exist. More would get stuck in the same way.
 const MAX_STRANDED: usize = 2;
-/// The pause after one died or could not be started.
+/// The pause after a collector died or could not be started.
 const RESTART_PAUSE: Duration = Duration::from_secs(10);
 
 pub struct CollectorHandle {
@@ -33,7 +33,7 @@ pub struct CollectorHandle {
     unreaped: Vec<Child>,
     requests: Vec<Request>,
     expected: FxHashMap<DeviceNumber, Expected>,
-    /// No collector is started before.
+    /// No collector is started before this time.
     not_before: Time,
     limit_logged: bool,
     events: VecDeque<CollectorEvent>,
@@ -45,7 +45,7 @@ struct ActiveCollector {
     idle_since: Option<Time>,
 }
 
-/// The evidence that is still to come for one file system.
+/// The evidence that is still pending for one file system.
 struct Expected {
     kinds: Vec<EvidenceKind>,
     by: Time,
@@ -72,7 +72,7 @@ pub enum CollectorNotice {
     Stuck {
         pid: u32,
     },
-    /// So many killed collectors still exist that no more are started.
+    /// The maximum number of killed collectors still exist, so no more are started.
     TooMany,
     SpawnFailed {
         errno: Errno,
@@ -84,7 +84,7 @@ pub enum CollectorNotice {
 }
 
 impl CollectorHandle {
-    /// No collector is started yet. It will use `token` and run `program`, or the program that is running now.
+    /// Starts no collector yet. Collectors will use `token` and run `program`, or the program that is running now.
     ///
     /// # Errors
     /// Those of [`Launcher::new`].
@@ -118,7 +118,7 @@ impl CollectorHandle {
         }
     }
 
-    /// To be called at the end of each turn of the event loop: sends the requests, to a new collector if there is none.
+    /// Sends the requests, to a new collector if there is none. Must be called at the end of each turn of the event loop.
     pub fn flush(&mut self, now: Time) {
         if !self.requests.is_empty() {
             if self.active.is_none() {
@@ -185,7 +185,7 @@ impl CollectorHandle {
         }
     }
 
-    /// To be called after a SIGCHLD.
+    /// Must be called after a SIGCHLD.
     pub fn reap_children(&mut self, now: Time) {
         self.unreaped.retain_mut(|child| child.try_reap().is_none());
         if self.active.as_mut().is_some_and(|active| active.process.try_reap().is_some()) {
@@ -196,7 +196,7 @@ impl CollectorHandle {
         }
     }
 
-    /// When [`CollectorHandle::handle_deadline`] has to be called next.
+    /// When [`CollectorHandle::handle_deadline`] must be called next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
         self.expected.values().map(|expected| expected.by).chain(self.idle_deadline()).min()

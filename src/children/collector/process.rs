@@ -1,8 +1,8 @@
 //! The collector process.
 //!
 //! Its main thread reads what is available at once, one thread scans all tasks for all requests together, and each
-//! server is contacted in a thread of its own. Everything is bounded; if something gets stuck all the same, the daemon
-//! abandons the whole process.
+//! server is contacted in its own thread. Everything is bounded; if something still gets stuck, the daemon abandons the
+//! whole process.
 
 use super::server_checks::ServerChecks;
 use super::wire::{self, CollectRequest, EvidenceKind, Reply, Request};
@@ -24,11 +24,13 @@ use std::time::{Duration, Instant};
 const PROC: &str = "/proc";
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 const MOUNTSTATS: &str = "/proc/self/mountstats";
-/// Tasks that one scan inspects. Linux has four million at most; a machine that uses so many has other problems.
+/// Maximum number of tasks that one scan inspects. Linux allows four million; a machine with more than this limit has
+/// other problems.
 const MAX_TASKS: usize = 200_000;
-/// Duration of a scan of all tasks, and of one of the files of all processes: enough for some ten thousand tasks.
+/// Time limit of a scan of all tasks, and of a scan of the files of all processes: enough for tens of thousands of
+/// tasks.
 const MAX_SCAN_TIME: Duration = Duration::from_secs(2);
-/// A scan may take this long even if the mount is reported sooner: what it finds is shown later.
+/// A scan may take this long even if the mount is reported sooner: its results are shown later.
 const MIN_SCAN_TIME: Duration = Duration::from_millis(300);
 
 /// Runs the collector until the daemon closes its end of the channel.
@@ -120,7 +122,7 @@ fn read_local(requests: &[CollectRequest]) -> Vec<Reply> {
 
 fn scan_tasks(daemon: u32, receiver: &mpsc::Receiver<Vec<CollectRequest>>) {
     while let Ok(mut requests) = receiver.recv() {
-        // Requests that came during the last scan share the next.
+        // Requests that arrived during the last scan share the next one.
         requests.extend(receiver.try_iter().flatten());
         let scan_time = requests.iter().map(|request| request.timeout).min().unwrap_or(MAX_SCAN_TIME);
         let limits = || {

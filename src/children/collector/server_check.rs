@@ -1,5 +1,5 @@
-//! Checks whether a server replies: a connection, and for NFS a call of the NULL procedure (RFC 5531), which every server
-//! answers without authentication.
+//! Checks whether a server replies: a connection, and for NFS a call of the NULL procedure (RFC 5531), which every
+//! server answers without authentication.
 
 use super::endpoint::ServerEndpoint;
 use platform::Errno;
@@ -15,10 +15,10 @@ const XID: u32 = 0x6d73_6d31;
 const MIN_REPLY_TIMEOUT: Duration = Duration::from_millis(200);
 /// The longest useful reply to NULL: a rejection with versions, and a verifier of up to 400 bytes.
 const MAX_REPLY: u32 = 512;
-/// How often a datagram is sent, because one may be lost.
+/// How many times a datagram is sent, because one may be lost.
 const DATAGRAMS: u32 = 3;
 
-/// Contacts the server, and waits for `timeout` and a little more at most.
+/// Contacts the server, and waits at most slightly longer than `timeout`.
 pub(super) fn check_server(endpoint: ServerEndpoint, timeout: Duration) -> ServerResponse {
     let ServerEndpoint { service, address, is_udp } = endpoint;
     let started = Instant::now();
@@ -63,7 +63,7 @@ fn call(stream: &mut TcpStream, version: u32, timeout: Duration) -> io::Result<(
     if is_reply(&reply) { Ok(()) } else { Err(ErrorKind::InvalidData.into()) }
 }
 
-/// Fills the buffer by the deadline, also if the server sends single bytes with pauses.
+/// Fills the buffer by the deadline, even if the server sends single bytes with pauses.
 fn read_until(stream: &mut TcpStream, mut buffer: &mut [u8], deadline: Instant) -> io::Result<()> {
     while !buffer.is_empty() {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -114,7 +114,7 @@ fn null_call(version: u32) -> Vec<u8> {
     [XID, 0, 2, NFS_PROGRAM, version, 0, 0, 0, 0, 0].into_iter().flat_map(u32::to_be_bytes).collect()
 }
 
-/// Any reply to our call shows that the server works, a rejection too.
+/// Any reply to our call, even a rejection, shows that the server works.
 fn is_reply(bytes: &[u8]) -> bool {
     let word = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
     word(0) == Some(XID) && word(4) == Some(1)

@@ -1,5 +1,5 @@
-//! Contacts each server once, however many of its mounts are dead: in a thread of its own, whose result is shared by all
-//! requests within some seconds.
+//! Contacts each server once, however many of its mounts are dead. Each check runs in its own thread, and all requests
+//! within a few seconds share its result.
 
 use super::endpoint::ServerEndpoint;
 use super::server_check::check_server;
@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 
 /// How long a response is reused: the mounts of one server die within seconds of each other.
 const REUSE_TIME: Duration = Duration::from_secs(3);
-/// Servers contacted at a time, each by a thread that waits for some seconds at most.
+/// Maximum number of servers contacted at the same time, each by a thread that waits at most a few seconds.
 const MAX_CONCURRENT: usize = 16;
-/// Responses kept.
+/// Maximum number of responses kept.
 const MAX_KEPT: usize = 256;
 
 type ReportFn = Box<dyn Fn(&[DeviceNumber], ServerCheck) + Send + Sync>;
 
 enum CheckState {
-    /// A thread waits for the response, which will be reported for these file systems.
+    /// A thread waits for the response and will report it for these file systems.
     Running(Vec<DeviceNumber>),
     Done(Instant, ServerResponse),
 }

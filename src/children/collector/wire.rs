@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
-/// Mount ids of one file system that are searched for. Tasks on further binds are still found by their directories.
+/// Maximum number of mount ids per file system that are searched for. Tasks on further binds are still found by their
+/// directories.
 const MAX_MOUNT_IDS: usize = 64;
-/// `PATH_MAX` of Linux: no longer name is a mount point or a server.
+/// `PATH_MAX` of Linux: no mount point or server has a longer name.
 const MAX_NAME: usize = 4096;
 
 /// A request for evidence about a dead or suspicious file system.
@@ -24,7 +25,7 @@ pub struct CollectRequest {
     /// The server's name as the kernel log shows it.
     pub(super) server_name: Option<Vec<u8>>,
     pub(super) server: Option<ServerEndpoint>,
-    /// How long servers may be waited for.
+    /// How long to wait for servers.
     pub(super) timeout: Duration,
 }
 
@@ -73,15 +74,15 @@ pub(super) enum Request {
     },
 }
 
-/// What a collector sends together.
+/// Evidence that a collector sends together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) enum EvidenceKind {
-    /// What can be read at once.
+    /// Evidence that can be read at once.
     Local,
     Tasks,
     FuseServer,
     Server,
-    /// The stuck thread: no request waits for it.
+    /// The state of a stuck thread; no request waits for it.
     Thread,
 }
 

@@ -6,8 +6,8 @@ use platform::{Call, Errno, ProbeOutcome};
 use std::fmt;
 use std::time::Duration;
 
-/// What has become of a probe. Each started probe ends with exactly one `Responded`, `Aborted` or `Freed`; before
-/// that there may be `Stuck` and `Stranded`.
+/// The progress or end of a probe. Each started probe ends with exactly one `Responded`, `Aborted` or `Freed`; `Stuck`
+/// and `Stranded` may come before that.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PoolEvent {
     /// It ended with a response, however late. `took` is the time from its first call to the return of its last.
@@ -25,11 +25,12 @@ pub enum PoolEvent {
         pid: u32,
         tid: u32,
     },
-    /// It ended without a result: its prober died, was unresponsive, or could start no thread; or none could be started.
+    /// It ended without a result: its prober died, was unresponsive, or could not start a thread; or no prober could be
+    /// started.
     Aborted {
         probe: ProbeId,
     },
-    /// An abandoned probe ended: nothing of it is left, so its mount may be probed again.
+    /// An abandoned probe ended: its thread is gone, so its mount may be probed again.
     Freed {
         probe: ProbeId,
     },
@@ -57,17 +58,17 @@ pub enum ProberNotice {
     Unresponsive {
         pid: u32,
     },
-    /// No prober could be started. Repeated only when the time until the next attempt has grown.
+    /// No prober could be started. Repeated only when the pause before the next attempt has grown.
     SpawnFailed {
         error: SpawnError,
         retry_in: Duration,
     },
-    /// It can start no more threads.
+    /// It cannot start more threads.
     ThreadsFailed {
         pid: u32,
         errno: Errno,
     },
-    /// It was killed and still exists, because some of its threads cannot be interrupted. It holds this many probes.
+    /// It was killed but still exists, because some of its threads cannot be interrupted. It holds this many probes.
     Stranded {
         pid: u32,
         mounts: usize,
@@ -76,7 +77,7 @@ pub enum ProberNotice {
     StrandedExited {
         pid: u32,
     },
-    /// So many probers are stranded that hung probes stay in the active one.
+    /// The maximum number of probers is stranded, so hung probes stay in the active one.
     StrandedLimit {
         limit: usize,
     },

@@ -1,4 +1,4 @@
-//! One prober as the pool sees it: its process and the bookkeeping of its probes.
+//! The pool's handle of one prober: its process and the bookkeeping of its probes.
 
 use super::ProbeId;
 use super::pool::ProberClass;
@@ -21,9 +21,9 @@ pub(super) struct ProberHandle {
     pub(super) is_ready: bool,
     /// Probes without a response.
     pub(super) held: usize,
-    /// Of them, those that were abandoned.
+    /// The abandoned ones among `held`.
     pub(super) abandoned: usize,
-    /// Of them, those to be abandoned when fewer probers are stranded.
+    /// The ones among `held` that will be abandoned when fewer probers are stranded.
     pub(super) retained: usize,
     /// Requested confirmations that have no deadline yet.
     new_confirms: Vec<ProbeId>,
@@ -31,7 +31,7 @@ pub(super) struct ProberHandle {
     pub(super) confirm_deadlines: VecDeque<(Time, ProbeId)>,
     pub(super) threads_failed_logged_at: Option<Time>,
     pub(super) stranding_logged: bool,
-    /// When to look for ended threads of a stranded prober.
+    /// When to check a stranded prober for ended threads.
     pub(super) check_threads_at: Option<Time>,
 }
 
@@ -39,9 +39,9 @@ pub(super) struct ProberHandle {
 pub(super) enum Phase {
     /// Gets the new probes of its class.
     Active,
-    /// Gets no new probes and is killed when everything that it holds was answered or abandoned.
+    /// Gets no new probes, and is killed when all its probes have responded or were abandoned.
     Abandoned,
-    /// Was sent SIGKILL.
+    /// SIGKILL was sent.
     Killed { at: Time, is_stranded: bool },
 }
 
@@ -74,7 +74,7 @@ impl ProberHandle {
         self.held += 1;
     }
 
-    /// Requests what has become of a probe. The deadline is set when the request is sent.
+    /// Requests the state of a probe. The deadline is set when the request is sent.
     pub(super) fn confirm(&mut self, probe: ProbeId) {
         wire::encode_confirm(self.process.outgoing.packet_with_room(wire::MAX_REQUEST), probe);
         self.new_confirms.push(probe);

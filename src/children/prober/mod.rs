@@ -11,9 +11,8 @@
 //! * `process` is the main thread of the child, `worker_pool` its other threads.
 //! * `wire` defines the messages, many to a packet.
 //!
-//! A hung call cannot be cancelled, only left behind: the whole prober is *abandoned*, replaced and killed. The kernel
-//! closes a process's descriptors when its last thread ends, so a closed socket proves that nothing of the prober is
-//! left on any mount.
+//! A hung call cannot be cancelled. Instead, the whole prober is *abandoned*, replaced and killed. The kernel closes a
+//! process's descriptors when its last thread ends, so a closed socket proves that the prober no longer uses any mount.
 
 mod event;
 mod handle;

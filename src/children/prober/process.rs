@@ -1,9 +1,9 @@
 //! The prober process, which may hang.
 //!
 //! Its main thread never touches a file system: it reads requests and watches the worker threads. While probes wait it
-//! checks their progress every [`CHECK_INTERVAL`]; without progress it doubles the number of threads, so that a thousand
-//! hung mounts are known to be hung after some tens of milliseconds. When the daemon closes its end of the socket, the
-//! process ends at once, whatever its threads do.
+//! checks their progress every [`CHECK_INTERVAL`]; without progress it doubles the number of threads, so that within
+//! tens of milliseconds even a thousand hung mounts each have a thread. When the daemon closes its end of the socket,
+//! the process ends at once, whatever its threads do.
 
 use super::wire::{self, Reply, Request};
 use super::worker_pool::WorkerPool;
@@ -13,14 +13,14 @@ use platform::process::{ChildRole, drop_startup_pages};
 use std::time::{Duration, Instant};
 
 /// How long waiting probes may make no progress before threads are added; also how long a reply may wait for others to
-/// fill its packet. Enough for some thousand healthy mounts.
+/// fill its packet. Enough for a few thousand healthy mounts.
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 /// Threads are added too if the waiting probes would take longer than this at the current pace: a server that takes
 /// 10 ms for each response is not hung, but a thousand such mounts would wait for each other.
 const MAX_BACKLOG: Duration = Duration::from_millis(250);
-/// With this many busy threads none is added for slowness: then the processor or the server is the limit.
+/// With this many busy threads, none is added because of slow responses: the processor or the server is the limit.
 const MAX_THREADS_FOR_BACKLOG: usize = 64;
-/// When no thread can be started and nothing progresses for this long, the waiting probes are rejected.
+/// When no thread can be started and no probe ends for this long, the waiting probes are rejected.
 const STARVATION_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Runs the prober until the daemon closes its end of the channel.

@@ -24,7 +24,7 @@ const _: () = assert!(MAX_REQUEST < MAX_PACKET && MAX_REPLY < MAX_PACKET);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Request {
     Probe(ProbeId, Target),
-    /// Report what has become of this probe: `Stuck` or `NotStarted`, or nothing if a response was sent.
+    /// Report the state of this probe: `Stuck` or `NotStarted`, or nothing if a response was sent.
     Confirm(ProbeId),
     /// Report the thread of this probe: `Stuck`, or nothing if no thread works on it.
     Locate(ProbeId),

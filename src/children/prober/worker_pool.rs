@@ -1,6 +1,6 @@
-//! The worker threads of a prober and their shared state: waiting probes, who works on which, and replies to be sent.
-//! One lock guards it all and is never held during a call that may hang. A thread takes one probe at a time, so no
-//! probe waits behind a hung mount.
+//! The worker threads of a prober and their shared state: waiting probes, the probe of each thread, and replies to be
+//! sent. One lock guards everything and is never held during a call that may hang. A thread takes one probe at a time,
+//! so no probe waits behind a hung mount.
 
 use super::ProbeId;
 use super::wire::{self, Reply};
@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Idle threads that are kept. One is enough for healthy mounts; a few save thread starts when some are slow.
+/// Maximum number of idle threads. One is enough for healthy mounts; a few save thread starts when some are slow.
 const MAX_IDLE_THREADS: usize = 4;
-/// A stuck thread takes about 37 KiB, most of it in the kernel: 75 MiB for all. With more hung mounts than this the
-/// rest can wait.
+/// Maximum number of threads. A stuck thread takes about 37 KiB, most of it in the kernel: 75 MiB for all. With more
+/// hung mounts than this, the rest can wait.
 const MAX_THREADS: usize = 2048;
-/// Enough for the calls of a probe; more would be address space and page tables.
+/// Enough for the calls of a probe; more would waste address space and page tables.
 const STACK_SIZE: usize = 64 * 1024;
 /// Capacity of the queue that is kept while it is empty.
 const MIN_QUEUE_CAPACITY: usize = 256;
@@ -33,7 +33,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<(ProbeId, Target)>,
-    /// One for each thread; `None` was left by a thread that ended.
+    /// One slot for each thread; `None` after a thread has ended.
     slots: Vec<Option<WorkerSlot>>,
     threads: usize,
     idle: usize,
@@ -60,9 +60,9 @@ struct WorkerPosition {
 pub(super) struct Progress {
     /// Responses so far.
     pub(super) done: u64,
-    /// Probes that no thread has taken.
+    /// Number of probes that no thread has taken.
     pub(super) waiting: usize,
-    /// Threads that work on a probe.
+    /// Number of threads that work on a probe.
     pub(super) busy: usize,
 }
 
@@ -85,7 +85,7 @@ impl WorkerPool {
         }
     }
 
-    /// Replies what has become of each of these probes, unless its response was sent.
+    /// Replies with the state of each of these probes, unless its response was sent.
     pub(super) fn confirm(&self, probes: &[ProbeId]) {
         let mut others: HashSet<ProbeId> = probes.iter().copied().collect();
         let mut state = self.0.lock();
@@ -103,7 +103,7 @@ impl WorkerPool {
         self.reply(&replies);
     }
 
-    /// Replies the position of those of these probes that a thread works on.
+    /// Replies with the position of each of these probes that a thread works on.
     pub(super) fn locate(&self, probes: &[ProbeId]) {
         let mut wanted: HashSet<ProbeId> = probes.iter().copied().collect();
         let replies = self.0.lock().stuck(&mut wanted);
@@ -142,7 +142,7 @@ impl WorkerPool {
         Progress { done: state.done, waiting: state.waiting.len(), busy: state.threads - state.idle }
     }
 
-    /// Makes `number` more threads work: idle ones are woken first. An error if not even one could be.
+    /// Puts `number` more threads to work, idle ones first. Fails if not even one could be woken or started.
     pub(super) fn add_workers(&self, number: usize) -> Result<(), Errno> {
         let idle = self.0.lock().idle;
         for _ in 0..idle.min(number) {
@@ -157,7 +157,7 @@ impl WorkerPool {
         Ok(())
     }
 
-    /// Releases the memory of a long queue that is empty now.
+    /// Releases the memory of a long queue once it is empty.
     pub(super) fn shrink(&self) {
         self.0.lock().waiting.shrink_to(MIN_QUEUE_CAPACITY);
     }
@@ -316,7 +316,7 @@ impl State {
         self.threads -= 1;
     }
 
-    /// Replies for those of the wanted probes that a thread works on; these are removed from `wanted`.
+    /// Replies for the wanted probes that a thread works on, and removes them from `wanted`.
     fn stuck(&self, wanted: &mut HashSet<ProbeId>) -> Vec<Reply> {
         let now = Instant::now();
         let stuck = self.slots.iter().flatten().filter_map(|slot| {

@@ -1,6 +1,7 @@
-//! When evidence about a mount is collected, and what was found. A probe that has waited for half of its time is suspect:
-//! what is collected then is complete when the mount is judged, so that its failure line can say why without being any
-//! later. Later findings are shown, and reported by the next reminder, before which evidence is collected again.
+//! Decides when to collect evidence about a mount, and keeps what was found. A probe that has waited for half of its
+//! timeout is suspect: evidence collected from then on is complete when the mount is judged, so the failure line can
+//! contain the cause without a delay. Later evidence is shown and reported by the next reminder; before each reminder
+//! evidence is collected again.
 
 mod record;
 
@@ -14,22 +15,23 @@ use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Superblocks about which evidence is collected at a time. A burst of more is one dead server, for which these suffice.
+/// Maximum number of superblocks about which evidence is collected at the same time. More than this at once are mounts
+/// of one dead server, for which these suffice.
 const MAX_COLLECTING: usize = 512;
 /// A suspect superblock is not examined again within this time: some storage is always late.
 const SUSPECT_INTERVAL: Duration = Duration::from_secs(60);
-/// Evidence is collected on request at most this often.
+/// Minimum interval between collections on request.
 const REQUEST_INTERVAL: Duration = Duration::from_secs(5);
-/// Evidence for a reminder is collected this long before it: servers are waited for no longer than half of that.
+/// Evidence for a reminder is collected this long before it; servers get at most half of this time to reply.
 const BEFORE_REMINDER: Duration = Duration::from_secs(4);
-/// How long servers may be waited for when no mount is about to be judged.
+/// How long to wait for servers when no mount is about to be judged.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
-/// The least that makes sense: a round trip around the world.
+/// Minimum useful time to wait for a server: a round trip around the world.
 const MIN_SERVER_TIMEOUT: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Occasion {
-    /// A probe has waited for half of its time; it is judged after this long.
+    /// A probe has waited for half of its timeout; it is judged after this time.
     Suspect(Duration),
     Death,
     Reminder,
@@ -53,7 +55,7 @@ struct Collection {
 }
 
 impl EvidencePolicy {
-    /// Starts a collection if this occasion needs one; returns how long servers may be waited for.
+    /// Starts a collection if this occasion needs one; returns how long to wait for servers.
     pub(super) fn begin(
         &mut self,
         now: Time,
@@ -104,7 +106,7 @@ impl EvidencePolicy {
         Arc::clone(collection.record.insert(Arc::new(record)))
     }
 
-    /// Marks the record as complete when nothing is collected, as incomplete otherwise; returns it if that changed it.
+    /// Marks the record as complete if no collection is running, else as incomplete; returns it if that changed it.
     pub(super) fn update_complete(&mut self, superblock: DeviceNumber) -> Option<Arc<EvidenceRecord>> {
         let collection = self.superblocks.get_mut(&superblock)?;
         let record = collection.record.as_mut().filter(|record| record.complete == collection.is_running)?;
@@ -121,7 +123,7 @@ impl EvidencePolicy {
         self.superblocks.get(&superblock)?.record.clone()
     }
 
-    /// What was found recently enough to be about what happens now.
+    /// The evidence that is recent enough to explain the present failure.
     pub(super) fn recent_record(&self, now: Time, superblock: DeviceNumber) -> Option<Arc<EvidenceRecord>> {
         self.record(superblock).filter(|record| now.since(record.at) < SUSPECT_INTERVAL)
     }
@@ -144,7 +146,7 @@ impl EvidencePolicy {
     }
 }
 
-/// What a server says should be known a little before the mount is judged.
+/// A server's response should be known shortly before the mount is judged.
 fn server_timeout(occasion: Occasion) -> Duration {
     match occasion {
         Occasion::Suspect(left) => (left - left / 4).clamp(MIN_SERVER_TIMEOUT, SERVER_TIMEOUT.max(left / 2)),

@@ -22,7 +22,7 @@ impl EvidenceRecord {
         EvidenceRecord { at: now, tasks_at: now, complete, evidence }
     }
 
-    /// This record with what was found `now`.
+    /// This record with the evidence found `now`.
     pub(super) fn merge(&self, now: Time, mut found: Evidence, complete: bool) -> EvidenceRecord {
         let tasks_at = if found.tasks.is_some() { now } else { self.tasks_at };
         if let (Some(Observation::Found(before)), Some(Observation::Found(tasks))) =
@@ -35,7 +35,7 @@ impl EvidenceRecord {
         EvidenceRecord { at: now, tasks_at, complete, evidence }
     }
 
-    /// A task that was blocked before and still is has been blocked for longer.
+    /// Extends the blocked time of tasks that were blocked before and still are.
     fn carry_over_durations(&self, now: Time, before: &BlockedTasks, tasks: &mut BlockedTasks) {
         let passed = now.since(self.tasks_at);
         for task in &mut tasks.named {

@@ -1,4 +1,4 @@
-//! What a probe's outcome means for its mount.
+//! Classifies the outcome of a probe.
 
 use crate::monitor::{LastResponse, Time};
 use platform::{Call, Errno, ProbeOutcome, Usage};
@@ -12,10 +12,10 @@ const MAX_WRONG_MOUNT: u32 = 2;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Classification {
-    /// It responds.
+    /// The mount responds.
     Alive(Option<Usage>),
-    /// It responds, but after its timeout, and it counts as hung: the next probe decides. Otherwise storage at the edge
-    /// of its timeout would fail and recover all the time.
+    /// The mount counts as hung and responded after its timeout: the next probe decides. Otherwise storage near the edge
+    /// of its timeout would fail and recover repeatedly.
     TooLate,
     Failed(Call, Errno),
     /// The kernel refused the probe, so the storage was not reached.
@@ -24,11 +24,11 @@ pub(crate) enum Classification {
     WrongMount,
     /// The path has led to another mount repeatedly.
     Hidden,
-    /// It means nothing for the mount.
+    /// The outcome says nothing about the mount.
     Inconclusive,
 }
 
-/// What else decides, beside the outcome.
+/// What decides besides the outcome.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Context {
     is_dead: bool,
@@ -65,7 +65,7 @@ pub(crate) fn classify(outcome: &ProbeOutcome, context: Context) -> Classificati
     }
 }
 
-/// The responses of one mount so far, as far as they matter for the next.
+/// The earlier responses of one mount that affect the classification of the next.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct ResponseHistory {
     pub(crate) last_response: Option<LastResponse>,

@@ -1,4 +1,4 @@
-//! What can be true of a mount. `classify` says what a probe's outcome means.
+//! The health of a mount. `classify` classifies the outcome of a probe.
 
 mod classify;
 
@@ -21,7 +21,7 @@ pub enum Reason {
     Disconnected,
     /// `EIO`.
     IoError,
-    /// `EHOSTDOWN`, `EHOSTUNREACH`, `ETIMEDOUT`, `ENODEV`: there is no way to the storage.
+    /// `EHOSTDOWN`, `EHOSTUNREACH`, `ETIMEDOUT`, `ENODEV`: the storage cannot be reached.
     Unreachable,
     /// Any other error, named by its errno.
     Error,
@@ -63,7 +63,7 @@ impl Reason {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
     pub reason: Reason,
-    /// The error that was returned; `None` when nothing was.
+    /// The error that was returned; `None` without a response.
     pub errno: Option<Errno>,
     /// The call that failed or did not return.
     pub call: Option<Call>,
@@ -71,7 +71,7 @@ pub struct Failure {
     pub waited: Duration,
     /// The hung mount through which this mount's path leads.
     pub blocked_by: Option<PathBuf>,
-    /// What was found so far about causes and consequences.
+    /// The evidence found so far about causes and consequences.
     pub evidence: Option<Arc<EvidenceRecord>>,
 }
 
@@ -96,7 +96,7 @@ pub enum Health {
     Dead(Failure),
     /// The kernel refused the probe, so the storage was not reached: nothing is known.
     Denied(Errno),
-    /// Another mount is over it: known and shown, but not probed.
+    /// Another mount is on top of it: known and shown, but not probed.
     Hidden,
 }
 

@@ -1,5 +1,4 @@
-//! The differences between two readings of the mount table. Readings share unchanged entries, so most comparisons
-//! compare pointers.
+//! The differences between two mount tables. They share unchanged entries, so most comparisons compare pointers.
 
 use platform::{Mount, MountTable};
 use std::sync::Arc;
@@ -16,7 +15,7 @@ pub enum Change {
     Moved { before: Arc<Mount>, after: Arc<Mount> },
 }
 
-/// What leads from `before` to `after`: what disappeared, ordered by key, then what changed, then what appeared. A
+/// The changes from `before` to `after`: mounts that disappeared, ordered by key, then changed ones, then new ones. A
 /// mount that was both moved and remounted is listed as both.
 pub fn diff(before: &MountTable, after: &MountTable) -> Vec<Change> {
     let mut changes = Vec::new();

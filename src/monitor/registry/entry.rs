@@ -1,4 +1,4 @@
-//! What is known of one watched mount.
+//! The state of one watched mount.
 
 use crate::monitor::health::{Classification, ResponseHistory};
 use crate::monitor::reports::Reported;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A watched mount. All components can read the fields of [`Watched`], but only this file can change them. `scheduler`
-/// and `reports` keep what they know of the mount here, so that one lookup finds it; nothing else sees its fields.
+/// and `reports` keep their own state of the mount here, so that one lookup finds it; no other module sees its fields.
 pub(crate) struct MountEntry {
     watched: Watched,
     pub(crate) schedule: MountSchedule,
@@ -19,19 +19,19 @@ pub(crate) struct MountEntry {
 
 pub(crate) struct Watched {
     pub(crate) mount: Arc<Mount>,
-    /// What a probe needs of `mount`, made once.
+    /// The probe target of `mount`, made once.
     pub(crate) target: Arc<Target>,
-    /// As the table says.
+    /// As in the mount table.
     is_read_only: bool,
-    /// Where its file system type is counted.
+    /// The index of the counters of its file system type.
     pub(crate) fstype_index: usize,
     pub(crate) settings: ProbeSettings,
-    /// From one probe to the next while the mount responds: `settings.poll_interval`, or longer where that would keep
-    /// the mount from expiring.
+    /// The interval between probes while the mount responds: `settings.poll_interval`, or longer if that would prevent the
+    /// mount from expiring.
     pub(crate) probe_interval: Duration,
     pub(crate) is_hidden: bool,
     pub(crate) health: Health,
-    /// Since when that is its health; for a dead mount, since it died.
+    /// When the mount entered this health; for a dead mount, when it died.
     pub(crate) since: Time,
     pub(crate) history: ResponseHistory,
 }
@@ -86,7 +86,7 @@ impl MountEntry {
         self.watched.history.is_new_contradiction(read_only, in_table)
     }
 
-    /// Is it dead, and no hung ancestor the cause?
+    /// Is it dead, but not because of a hung ancestor?
     pub(crate) fn is_dead_itself(&self) -> bool {
         self.health.failure().is_some_and(|failure| failure.blocked_by.is_none())
     }

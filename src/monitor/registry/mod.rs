@@ -1,5 +1,5 @@
-//! The mounts that are watched: the mount table, what is known of each of its mounts, which of them share a superblock,
-//! which are hidden, and their health.
+//! The watched mounts: the mount table, the state and health of each mount, which mounts share a superblock, and which
+//! are hidden.
 
 mod diff;
 mod entry;
@@ -30,7 +30,7 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    /// Replaces the table and returns the differences. Entries of watched mounts do not change by that.
+    /// Replaces the table and returns the differences. Does not change the entries of watched mounts.
     pub(super) fn replace_table(&mut self, table: MountTable) -> Vec<Change> {
         let changes = diff(&self.table, &table);
         let is_first = !std::mem::replace(&mut self.has_table, true);

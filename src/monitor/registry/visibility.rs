@@ -1,6 +1,6 @@
-//! Which mounts can be reached by their own path. A path leads to the topmost mount on each of its directories, so a
-//! mount is hidden when another mount is on its root or on a directory between its parent and it, or when its parent
-//! is hidden. Decided from the table alone; no path is walked.
+//! Determines which mounts can be reached by their own path. A path leads to the topmost mount on each of its
+//! directories, so a mount is hidden when another mount is on its root or on a directory between it and its parent, or
+//! when its parent is hidden. Decided from the table alone; no path is walked.
 
 use platform::{Mount, MountKey, MountTable};
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};

@@ -1,13 +1,13 @@
-//! How long is waited: for retries of dead mounts and their responses, for automounted file systems, and how machines
-//! are kept apart.
+//! Delays: retries of dead mounts and their timeouts, intervals of automounted file systems, and the jitter between
+//! machines.
 
 use crate::monitor::ProbeSettings;
 use std::time::Duration;
 
-/// The pause before a dead mount is probed again the first time; it doubles from there.
+/// The pause before the first retry of a dead mount; it doubles with each retry.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
-/// A probe of a hung mount waits for this part of the pause before it: while it is probed the mount is busy, and a plain
-/// `umount` of it fails.
+/// A probe of a hung mount waits for 1/`BUSY_SHARE` of the pause before it: during a probe the mount is busy, and a
+/// plain `umount` fails.
 const BUSY_SHARE: u32 = 8;
 /// A healthy file system responds within this time on a loaded machine.
 const MIN_TIMEOUT: Duration = Duration::from_millis(100);
@@ -31,39 +31,39 @@ pub(crate) fn doubled(first: Duration, n: u32) -> Duration {
     first.saturating_mul(1_u32 << n.min(31))
 }
 
-/// An automounter checks for idle mounts at intervals: automount(8) each quarter of the idle timeout, systemd each
-/// third. A part of the timeout that is longer than either …
+/// An automounter checks for idle mounts at intervals: automount(8) every quarter of the idle timeout, systemd every
+/// third. 1/`CHECK_SHARE` of the timeout is longer than either.
 const CHECK_SHARE: u32 = 2;
-/// … and room for a check that is late.
+/// Additional time for a late check.
 const CHECK_DELAY: Duration = Duration::from_secs(5);
 
-/// A probe walks an automount trigger's path, and the kernel counts that as use: probed at each run, such a mount would
-/// never expire. So this is from one probe to the next of a mount that expires after `idle_timeout` without use, so that it can expire.
+/// The probe interval of a mount that expires after `idle_timeout` without use. A probe walks the automount trigger's
+/// path, and the kernel counts that as use: probed in each run, such a mount would never expire.
 pub(crate) fn idle_safe_interval(idle_timeout: Duration) -> Duration {
     idle_timeout.saturating_add(idle_timeout / CHECK_SHARE).saturating_add(CHECK_DELAY)
 }
 
-/// The jitter shortens a pause by at most one part in this many.
+/// The jitter shortens a pause by at most 1/`JITTER_SHARE`.
 const JITTER_SHARE: u32 = 4;
 
-/// Keeps machines apart. Thousands that start at the same moment, or lose the same server, would otherwise probe it at
-/// the same moments ever after. From its seed each machine draws an offset for what recurs and a jitter for retries.
-/// Both only shorten waits, so every promised time holds for each machine. Seed 0 changes nothing.
+/// Spreads the probes of many machines. Thousands that start at the same moment, or lose the same server, would
+/// otherwise always probe it at the same moments. From its seed each machine draws an offset for its runs and a jitter
+/// for its retries. Both only shorten waits, so every promised time holds on each machine. Seed 0 changes nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Jitter(pub(super) u64);
 
 impl Jitter {
-    /// The first wait of something that recurs each `interval`: within the interval, never zero.
+    /// The first wait of something that recurs at `interval`: at most the interval, never zero.
     pub(super) fn first_wait(self, interval: Duration, subject: u64) -> Duration {
         interval - self.part_of(interval, subject, 0)
     }
 
-    /// The pause before retry `n` of `subject`: between three quarters of it and the whole.
+    /// The pause before retry `n` of `subject`: between three quarters of it and all of it.
     pub(super) fn shorten(self, pause: Duration, subject: u64, n: u32) -> Duration {
         pause - self.part_of(pause / JITTER_SHARE, subject, u64::from(n) + 1)
     }
 
-    /// A part of `span`, less than the whole; nothing without a seed.
+    /// A duration less than `span`; zero without a seed.
     fn part_of(self, span: Duration, subject: u64, n: u64) -> Duration {
         if self.0 == 0 {
             return Duration::ZERO;
@@ -75,8 +75,8 @@ impl Jitter {
     }
 }
 
-/// The output function of SplitMix64 (Steele, Lea, Flood 2014): each bit of the input changes half of the output's.
-/// Written out so that a machine draws the same numbers with every version of this program.
+/// The output function of SplitMix64 (Steele, Lea, Flood 2014): each bit of the input changes half of the output bits.
+/// Implemented here so that a machine draws the same numbers with every version of this program.
 pub(crate) fn splitmix64(seed: u64) -> u64 {
     let z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,4 @@
-//! Hung superblocks, hung paths and failed mounts, and when they are probed again.
+//! Schedules retries of hung superblocks, hung paths and failed mounts.
 
 use super::{Due, MountEntry, MountSchedule, ProbeStatus, Scheduler, delays};
 use crate::monitor::{ProbeId, Time};
@@ -8,10 +8,10 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HangState {
     pub(super) call: Call,
-    /// How long the probe had waited that proved the hang.
+    /// How long the probe that proved the hang had waited.
     pub(super) waited: Duration,
     pub(super) retries: u32,
-    /// When a probe last waited for the whole timeout.
+    /// When a probe last waited for the full timeout.
     pub(super) last_full: Time,
     abandoned_at: Time,
 }
@@ -21,7 +21,7 @@ impl MountSchedule {
         self.path_hang.is_some()
     }
 
-    /// A probe proved that the path to the mount is hung. False if the mount does not wait for that probe any more.
+    /// A probe proved that the path to the mount is hung. False if the mount no longer waits for that probe.
     pub(crate) fn set_path_hung(&mut self, now: Time, id: ProbeId, waited: Duration, is_full: bool) -> bool {
         let is_current = self.status == ProbeStatus::Active(id);
         if is_current {
@@ -30,7 +30,7 @@ impl MountSchedule {
         is_current
     }
 
-    /// The path's hang is that of an ancestor, which is retried instead.
+    /// The path hangs because of an ancestor, which is retried instead.
     pub(crate) fn clear_path_hang(&mut self) {
         self.path_hang = None;
     }
@@ -45,7 +45,7 @@ impl Scheduler {
         self.superblocks.get(&superblock).is_some_and(|queue| queue.hang.is_some() && queue.current.is_none())
     }
 
-    /// A probe proved that the superblock is hung. `is_full`: it waited for the whole timeout. `on_member_hung` must
+    /// A probe proved that the superblock is hung. `is_full`: it waited for the full timeout. `on_member_hung` must
     /// follow for each of its mounts.
     pub(crate) fn on_superblock_hung(
         &mut self,
@@ -61,8 +61,8 @@ impl Scheduler {
         }
     }
 
-    /// The superblock of a mount is hung. If the mount waits for its turn, it is probed again with the others, when the
-    /// superblock responds.
+    /// The superblock of a mount is hung. A queued mount is removed from the queue and probed again with the others when
+    /// the superblock responds.
     pub(crate) fn on_member_hung(&mut self, entry: &mut MountEntry) {
         self.settle_in_run(entry);
         if entry.schedule.is_queued() {
@@ -92,8 +92,8 @@ impl Scheduler {
         true
     }
 
-    /// Plans the retry of whatever is hung: when the pause since its probe was abandoned is over, so at once if that
-    /// was long ago, or if the mount no longer exists.
+    /// Schedules the retry of a hang after a pause since its probe was abandoned. The retry is immediate if that was long
+    /// ago or if the mount no longer exists.
     pub(crate) fn plan_retry(&mut self, now: Time, superblock: DeviceNumber, entry: Option<&MountEntry>) {
         let jitter = self.jitter;
         let retry_at = |hang: HangState| {

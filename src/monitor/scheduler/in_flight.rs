@@ -1,5 +1,6 @@
-//! Probes without a response, and the window that limits how many are started at a time. A probe that waits longer than
-//! a short grace no longer counts in the window, so a thousand hung mounts cost one timeout and not a thousand.
+//! Probes without a response, and the window that limits how many are started at the same time. A probe that waits
+//! longer than a short grace period no longer counts in the window, so a thousand hung mounts cost one timeout and not
+//! a thousand.
 
 use crate::monitor::timers::Timers;
 use crate::monitor::{ProbeId, Time};
@@ -8,13 +9,15 @@ use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Probes in the window: enough to keep the prober's threads busy, few enough to keep its queue short.
+/// Maximum number of probes in the window: enough to keep the prober's threads busy, few enough to keep its queue
+/// short.
 const MAX_IN_WINDOW: usize = 256;
 /// How long a probe counts in the window. Local file systems respond in microseconds, a healthy server in milliseconds.
 const WINDOW_GRACE: Duration = Duration::from_millis(20);
-/// Probes without a response, abandoned ones included: each is a thread of about 37 KiB, so 150 MiB at worst.
+/// Maximum number of probes without a response, including abandoned ones: each is a thread of about 37 KiB, so 150 MiB
+/// at worst.
 const MAX_UNANSWERED: usize = 4096;
-/// If a prober does not say whether an overdue probe is stuck, the question is repeated after this time.
+/// If a prober does not confirm whether an overdue probe is stuck, the request is repeated after this time.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
@@ -22,18 +25,18 @@ pub(crate) struct InFlight {
     probes: FxHashMap<ProbeId, ActiveProbe>,
     last_id: u64,
     in_window: usize,
-    /// When the grace of each probe in the window ends; some of them have ended meanwhile.
+    /// When the grace period of each probe in the window ends. Some of these probes may have ended already.
     grace_queue: VecDeque<(Time, ProbeId)>,
     abandoned: usize,
     timers: Timers<ProbeId>,
 }
 
-/// What a probe is about.
+/// The mount and superblock of a probe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ProbeSubject {
     pub(crate) key: MountKey,
     pub(crate) superblock: DeviceNumber,
-    /// How long its response is waited for.
+    /// How long to wait for its response.
     pub(crate) timeout: Duration,
 }
 
@@ -48,11 +51,11 @@ struct ActiveProbe {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     InWindow,
-    /// Waits longer than the grace.
+    /// Waits longer than the grace period.
     PastGrace,
-    /// Past its deadline; its prober is to confirm that it is stuck.
+    /// Past its deadline; its prober must confirm that it is stuck.
     Confirming,
-    /// Its prober is to be killed.
+    /// Its prober will be killed.
     Abandoned,
 }
 
@@ -60,9 +63,9 @@ enum Phase {
 pub(crate) struct DueProbe {
     pub(crate) id: ProbeId,
     pub(crate) subject: ProbeSubject,
-    /// Until its deadline; zero when the prober is to confirm that it is stuck.
+    /// The time until its deadline; zero when the prober must confirm that it is stuck.
     pub(crate) remaining: Duration,
-    /// Half of its time is over.
+    /// Half of its timeout has passed.
     pub(crate) is_suspect: bool,
 }
 
@@ -71,12 +74,12 @@ impl InFlight {
         self.in_window < MAX_IN_WINDOW && self.probes.len() < MAX_UNANSWERED
     }
 
-    /// Do abandoned probes leave no room, so that none becomes free soon?
+    /// Do abandoned probes use all the room, so that none becomes free soon?
     pub(super) fn is_exhausted(&self) -> bool {
         self.abandoned + MAX_IN_WINDOW >= MAX_UNANSWERED && self.in_window == 0
     }
 
-    /// Starts a probe; one that is a retry of a hung mount never becomes suspect.
+    /// Starts a probe; a retry of a hung mount never becomes suspect.
     pub(super) fn start(&mut self, now: Time, subject: ProbeSubject, is_retry: bool) -> ProbeId {
         self.last_id += 1;
         let id = ProbeId(self.last_id);
@@ -103,7 +106,7 @@ impl InFlight {
         None
     }
 
-    /// Most probes have ended before their grace is over, and cost no timer.
+    /// Most probes end within their grace period and need no timer.
     fn pop_expired_grace(&mut self, now: Time) -> Option<ProbeId> {
         while let Some(&(at, id)) = self.grace_queue.front() {
             let in_window = self.probes.get(&id).is_some_and(|probe| probe.phase == Phase::InWindow);
@@ -169,7 +172,7 @@ impl InFlight {
         self.abandoned += 1;
     }
 
-    /// This process did not run for that long, which is no delay of the probes.
+    /// This process did not run for this long, which must not count as a delay of the probes.
     pub(crate) fn extend_deadlines(&mut self, lost: Duration) {
         for (id, probe) in &mut self.probes {
             if matches!(probe.phase, Phase::InWindow | Phase::PastGrace) {
@@ -190,7 +193,7 @@ impl InFlight {
         self.probes.get(&id).is_some_and(|probe| probe.phase != Phase::Abandoned)
     }
 
-    /// The deadline of a pending probe that waits longer than the grace.
+    /// The deadline of a pending probe that waits longer than the grace period.
     pub(crate) fn past_grace_deadline(&self, id: ProbeId) -> Option<Time> {
         let is_past_grace =
             |probe: &&ActiveProbe| matches!(probe.phase, Phase::PastGrace | Phase::Confirming);
@@ -210,7 +213,7 @@ impl InFlight {
 }
 
 impl ActiveProbe {
-    /// When something is due about it if it does not end.
+    /// When the next action is due if the probe does not end.
     fn next_deadline(&self) -> Time {
         self.suspect_at.map_or(self.deadline, |at| at.min(self.deadline))
     }

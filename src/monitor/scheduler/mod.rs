@@ -1,5 +1,5 @@
-//! When which mount is probed: all of them in runs, some at intervals of their own, dead ones with back-off. At most one
-//! mount of a superblock is probed at a time, and a window limits the probes of all.
+//! Decides when each mount is probed: all of them in runs, some at their own intervals, dead ones with back-off. At
+//! most one mount of a superblock is probed at a time, and a window limits all probes.
 
 mod delays;
 mod hangs;
@@ -28,7 +28,7 @@ use std::time::Duration;
 pub(super) struct Scheduler {
     jitter: Jitter,
     run_interval: Duration,
-    /// Superblocks that are probed, or hung.
+    /// Superblocks that are being probed or are hung.
     superblocks: FxHashMap<DeviceNumber, SuperblockQueue>,
     /// Mounts to probe as soon as the window has room.
     ready: VecDeque<MountKey>,
@@ -39,9 +39,9 @@ pub(super) struct Scheduler {
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) enum Due {
-    /// A hung superblock is to be probed again.
+    /// A hung superblock must be probed again.
     Superblock(DeviceNumber),
-    /// A mount is to be probed by its own interval, or again because it is dead.
+    /// A mount must be probed at its own interval, or again because it is dead.
     Mount(MountKey),
     /// The next run starts.
     Run,
@@ -64,7 +64,7 @@ pub(super) struct MountSchedule {
 enum ProbeStatus {
     #[default]
     Idle,
-    /// In `ready`, or in its superblock's queue.
+    /// Whether it is in `ready` or in its superblock's queue.
     Queued,
     Active(ProbeId),
 }
@@ -77,7 +77,7 @@ struct SuperblockQueue {
     hang: Option<HangState>,
 }
 
-/// The mount of a superblock that is probed, or the next to be.
+/// The mount of the superblock that is being probed or is next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Current {
     Queued(MountKey),
@@ -89,7 +89,7 @@ impl Scheduler {
         Scheduler { jitter: Jitter(seed), run_interval, ..Scheduler::default() }
     }
 
-    /// A mount is probed at this interval from now on: with the runs, or by a timer of its own. If the interval is
+    /// A mount is probed at this interval from now on: in the runs, or by its own timer. If the interval is
     /// not new, a timer that runs is kept: a probe that comes early would keep an automounted mount from expiring.
     pub(super) fn set_mount_interval(&mut self, now: Time, key: MountKey, interval: Duration, is_new: bool) {
         if interval == self.run_interval {

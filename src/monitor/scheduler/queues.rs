@@ -1,5 +1,5 @@
-//! Which mount is probed next: each superblock has a queue of its mounts, and the heads of these queues wait for room in
-//! the window.
+//! Decides which mount is probed next: each superblock has a queue of its mounts, and the heads of these queues wait
+//! for room in the window.
 
 use super::{Current, Due, MountEntry, MountSchedule, ProbeStatus, ProbeSubject, Scheduler, delays};
 use crate::monitor::{ProbeId, Time};
@@ -7,22 +7,22 @@ use platform::{Call, DeviceNumber, MountKey};
 use std::collections::hash_map::Entry;
 use std::time::Duration;
 
-/// After this many probes in a row that ended without a response, the mount is not probed for a while …
+/// After this many consecutive probes without a response, the mount is not probed for [`DEFER_PAUSE`].
 const MAX_ABORTED: u32 = 3;
-/// … of this length.
+/// How long a mount is not probed after [`MAX_ABORTED`] probes without a response.
 const DEFER_PAUSE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Readiness {
-    /// Nothing prevents it.
+    /// It can be probed.
     Ready,
-    /// A response is still to come.
+    /// A probe is waiting for its response.
     Pending,
     /// Its last probe is abandoned and has not ended.
     Abandoned,
-    /// The path to it is hung: it is retried on its own.
+    /// The path to it is hung, which is retried separately.
     PathHung,
-    /// Its superblock is hung: that is retried.
+    /// Its superblock is hung, which is retried.
     SuperblockHung { call: Call, waited: Duration },
 }
 
@@ -31,7 +31,7 @@ impl MountSchedule {
         self.status == ProbeStatus::Queued
     }
 
-    /// A probe ended. False if the mount does not wait for that one any more.
+    /// A probe ended. False if the mount no longer waits for it.
     pub(crate) fn end(&mut self, id: ProbeId) -> bool {
         let is_current = self.status == ProbeStatus::Active(id);
         if is_current {
@@ -98,7 +98,7 @@ impl Scheduler {
         id
     }
 
-    /// A queued mount that was taken with `pop_ready` is not probed.
+    /// Drops a queued mount that was taken with `pop_ready` without probing it.
     pub(crate) fn skip(&mut self, entry: &mut MountEntry) {
         entry.schedule.status = ProbeStatus::Idle;
         self.promote_after(Current::Queued(entry.key()), entry.superblock());
@@ -111,13 +111,13 @@ impl Scheduler {
         Some(subject)
     }
 
-    /// The other mounts of a superblock do not wait for this probe any more.
+    /// The other mounts of a superblock no longer wait for this probe.
     pub(crate) fn release_superblock(&mut self, id: ProbeId, superblock: DeviceNumber) {
         self.promote_after(Current::Active(id), superblock);
     }
 
-    /// Does nothing unless `current` is that of its superblock. The next mount is probed before those of others: its
-    /// storage has just responded.
+    /// Does nothing unless `current` is the current mount of its superblock. The next mount is probed before those of other
+    /// superblocks, because its storage has just responded.
     fn promote_after(&mut self, current: Current, superblock: DeviceNumber) -> bool {
         let Entry::Occupied(mut slot) = self.superblocks.entry(superblock) else { return false };
         let queue = slot.get_mut();

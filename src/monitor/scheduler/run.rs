@@ -1,5 +1,5 @@
-//! A run probes every mount once. It is complete when each has responded or missed its deadline, so it never takes much
-//! longer than the timeout, whatever hangs.
+//! A run probes every mount once. It is complete when each mount has responded or missed its deadline, so it never
+//! takes much longer than the timeout, whatever hangs.
 
 use super::{Due, MountEntry, Scheduler};
 use crate::monitor::Time;
@@ -15,7 +15,7 @@ pub(super) struct Run {
     started_at: Time,
     pending: usize,
     unjudged: usize,
-    /// Runs that were due so far, including those that became part of the one before.
+    /// Number of runs that were due so far, including those that became part of the previous run.
     count: u64,
     last_due: Time,
 }
@@ -55,14 +55,14 @@ impl Scheduler {
         entry.schedule.expected_by_run = Some(self.run.id);
     }
 
-    /// The run does not wait for this mount any more.
+    /// The run no longer waits for this mount.
     pub(crate) fn settle_in_run(&mut self, entry: &mut MountEntry) {
         if entry.schedule.expected_by_run.take() == Some(self.run.id) {
             self.run.pending -= 1;
         }
     }
 
-    /// The run does not wait for this mount any more, which could not be judged.
+    /// The run no longer waits for this mount, which could not be judged.
     pub(super) fn settle_unjudged(&mut self, entry: &mut MountEntry) {
         self.run.unjudged += usize::from(entry.schedule.expected_by_run.is_some());
         self.settle_in_run(entry);

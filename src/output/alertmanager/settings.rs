@@ -1,4 +1,4 @@
-//! `[alertmanager]`, validated. Errors do not name the place in the file: the caller puts it before them.
+//! Validated settings of `[alertmanager]`. Errors lack a location in the file; the caller adds it.
 
 use crate::output::http_client::{Access, Address};
 use std::collections::BTreeMap;
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 /// The name by which rules route to Alertmanager; hooks cannot have it.
 pub const ALERTMANAGER: &str = "alertmanager";
-/// The default time between two requests that an alert still fires; the same as Prometheus's.
+/// The default interval at which a firing alert is sent again; the same as in Prometheus.
 const DEFAULT_REFRESH: Duration = Duration::from_secs(60);
 /// Shorter refreshes would flood Alertmanager.
 const MIN_REFRESH: Duration = Duration::from_secs(1);
 /// With longer refreshes the alerts of a daemon that died would stay for hours.
 const MAX_REFRESH: Duration = Duration::from_secs(3600);
-/// More labels, or longer ones, cannot be meant as labels.
+/// More labels, or longer ones, are a mistake.
 const MAX_LABELS: usize = 64;
 const MAX_LABEL_VALUE: usize = 1024;
 /// Labels that distinguish the alerts of one machine; the daemon sets them.
@@ -43,7 +43,7 @@ impl AlertmanagerSettings {
             return Err("the url is the base of an Alertmanager and cannot have a query".to_owned());
         }
         if labels.len() > MAX_LABELS {
-            return Err(format!("{} labels are more than {MAX_LABELS}", labels.len()));
+            return Err(format!("{} labels exceed the limit of {MAX_LABELS}", labels.len()));
         }
         for (name, value) in &labels {
             check_label(name, value)?;

@@ -1,4 +1,4 @@
-//! How probers start and how they end.
+//! Starts probers and handles their end.
 
 use super::{
     ExitReport, MAX_STRANDED_PROBERS, Pool, ProbeState, ProberClass, STRANDED_LOG_INTERVAL,
@@ -12,7 +12,7 @@ use mio::Token;
 use platform::Errno;
 
 impl Pool {
-    /// Gives the waiting probes of a class to its prober, which is started if that may be tried now.
+    /// Gives the waiting probes of a class to its prober, which is started unless a pause after a failure still lasts.
     pub(super) fn assign_prober(&mut self, now: Time, class: ProberClass) {
         let index = class as usize;
         let may_start = self.classes[index].backoff.retry_at().is_none_or(|at| at <= now);
@@ -77,7 +77,7 @@ impl Pool {
         self.events.extend(aborted.map(|(probe, _)| PoolEvent::Aborted { probe }));
     }
 
-    /// Whether a probe of this prober was not confirmed in time. Drops deadlines of probes that were.
+    /// Whether a probe of this prober was not confirmed in time. Drops the deadlines of confirmed probes.
     pub(super) fn is_confirm_overdue(&mut self, now: Time, slot: usize) -> bool {
         let Some(prober) = self.probers[slot].as_mut() else { return false };
         while let Some(&(by, probe)) = prober.confirm_deadlines.front() {
@@ -110,7 +110,7 @@ impl Pool {
         }
     }
 
-    /// Frees the abandoned probes of a stranded prober whose threads have ended: these hold nothing any more.
+    /// Frees the abandoned probes of a stranded prober whose threads have ended: they no longer hold anything.
     pub(super) fn free_ended_threads(&mut self, now: Time, slot: usize) {
         let Some(prober) = self.probers[slot].as_mut() else { return };
         // The end of a single probe closes the socket.
@@ -157,7 +157,7 @@ impl Pool {
         !logged
     }
 
-    /// Ends the probes of a prober of which nothing is left.
+    /// Ends the probes of a prober whose last thread has ended.
     pub(super) fn on_exit(&mut self, now: Time, slot: usize) {
         let Some(prober) = self.probers[slot].take() else { return };
         if prober.held > 0 {
@@ -167,7 +167,7 @@ impl Pool {
         let backoff = &mut self.classes[prober.class as usize].backoff;
         let report = match prober.phase {
             Phase::Active if prober.is_ready => {
-                backoff.next(now); // one that dies again and again is not restarted at once
+                backoff.next(now); // one that dies repeatedly is not restarted at once
                 ExitReport::Died
             }
             Phase::Active => {

@@ -1,9 +1,9 @@
-//! All probers: which of them gets the next probe, which is replaced and killed, and what has become of each probe.
-//! Called from the daemon's event loop; never blocks and reads no clock.
+//! All probers. The pool decides which prober gets the next probe and which is replaced and killed, and tracks each
+//! probe. Called from the daemon's event loop; never blocks and reads no clock.
 //!
-//! In each class at most one prober is *active*. Abandoning a probe abandons its prober: a new one takes its place, and
-//! it is killed as soon as everything that it still holds was answered or abandoned too. One that still exists
-//! `STRANDED_AFTER` the SIGKILL is *stranded*; their number is limited.
+//! In each class at most one prober is *active*. Abandoning a probe abandons its prober: a new one replaces it, and it
+//! is killed as soon as all its other probes have responded or were abandoned too. A prober that still exists
+//! `STRANDED_AFTER` the SIGKILL is *stranded*; the number of stranded probers is limited.
 
 mod lifecycle;
 mod replies;
@@ -25,29 +25,29 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A process that SIGKILL can end has ended within milliseconds; this allows for a busy machine.
+/// SIGKILL ends a process within milliseconds if it can end it at all; this allows for a busy machine.
 const STRANDED_AFTER: Duration = Duration::from_millis(500);
-/// Probers that are not active. Each takes about 215 KiB, and 37 KiB for each stuck thread: even with many hung mounts
-/// some tens of megabytes.
+/// Maximum number of stranded probers. Each takes about 215 KiB, plus 37 KiB for each stuck thread: tens of megabytes
+/// in total even with many hung mounts.
 const MAX_STRANDED_PROBERS: usize = 16;
 /// How often the threads of a stranded prober with more than one probe are checked: they end one by one, but the socket
 /// closes only with the last.
 const THREAD_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The above, the active ones, and some that are being killed for not responding.
+/// Stranded probers, active ones, and a few that are being killed because they do not respond.
 const MAX_PROBERS: usize = MAX_STRANDED_PROBERS + ProberClass::ALL.len() + 4;
-/// Pending probes, at most one for each mount: more than the kernel's default limit of mounts in a namespace
-/// (`fs.mount-max`, 100,000).
+/// Maximum number of pending probes, at most one for each mount: more than the kernel's default limit of mounts in a
+/// namespace (`fs.mount-max`, 100,000).
 const MAX_PROBES: usize = 131_072;
 /// The first pause after a prober could not be started: a shortage of processes or memory may be over soon.
 const MIN_SPAWN_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause: probing resumes soon after the problem is solved, and the attempts add no load.
 const MAX_SPAWN_PAUSE: Duration = Duration::from_secs(10);
-/// How long a probe may wait for a prober to be started.
+/// How long a probe may wait for the start of a prober.
 const START_TIMEOUT: Duration = Duration::from_secs(1);
-/// While as many probers were stranded shortly before, another one is logged no more often: some uninterruptible waits
-/// end by themselves and come back.
+/// If the same number of probers was stranded within this time, another one is not logged: some uninterruptible waits
+/// end by themselves and recur.
 const STRANDED_LOG_INTERVAL: Duration = Duration::from_secs(600);
-/// How often it is logged that a prober can start no threads.
+/// How often it is logged that a prober cannot start threads.
 const THREADS_LOG_INTERVAL: Duration = Duration::from_secs(600);
 
 /// The probers and their probes.
@@ -58,7 +58,7 @@ pub struct Pool {
     probers: Vec<Option<ProberHandle>>,
     classes: [ClassState; ProberClass::ALL.len()],
     probes: FxHashMap<ProbeId, Probe>,
-    /// Children whose channel is closed and that were not reaped yet.
+    /// Children whose channel is closed but that were not reaped yet.
     unreaped: Vec<(Child, ExitReport)>,
     limit_logged: bool,
     /// When a stranded prober was last logged, and how many there were then.
@@ -111,11 +111,11 @@ impl ClassState {
 /// A probe without a response.
 struct Probe {
     class: ProberClass,
-    /// The slot of its prober; none while it waits for one.
+    /// The slot of its prober; `None` while it waits for one.
     prober: Option<usize>,
     state: ProbeState,
     confirm_by: Option<Time>,
-    /// To be confirmed as soon as it has a prober.
+    /// Must be confirmed as soon as it has a prober.
     confirm_later: bool,
     /// The thread that was found to be stuck in it.
     thread: Option<u32>,
@@ -127,11 +127,11 @@ enum ProbeState {
     Abandoned {
         is_stranded: bool,
     },
-    /// To be abandoned when fewer probers are stranded.
+    /// Will be abandoned when fewer probers are stranded.
     Retained,
 }
 
-/// What to report when a child has been reaped.
+/// What to report when a child is reaped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum ExitReport {
     /// Nothing: it was killed by the pool.
@@ -208,7 +208,7 @@ impl Pool {
         debug_assert!(before.is_none(), "{probe:?} was started before");
     }
 
-    /// Requests what has become of a probe: `Stuck` or its end follows within a second.
+    /// Requests the state of a probe: `Stuck` or its end follows within a second.
     pub fn confirm(&mut self, probe: ProbeId) {
         let Some(found) = self.probes.get_mut(&probe) else { return };
         if found.state != ProbeState::Pending || found.confirm_by.is_some() {
@@ -261,7 +261,8 @@ impl Pool {
         }
     }
 
-    /// To be called at the end of each turn of the event loop: starts probers, sends requests, kills abandoned probers.
+    /// Starts probers, sends requests, and kills abandoned probers. Must be called at the end of each turn of the event
+    /// loop.
     pub fn flush(&mut self, now: Time) {
         self.abandon_retained();
         for class in ProberClass::ALL {
@@ -291,7 +292,7 @@ impl Pool {
         }
     }
 
-    /// To be called after a SIGCHLD.
+    /// Must be called after a SIGCHLD.
     pub fn reap_children(&mut self, now: Time) {
         for slot in 0..self.probers.len() {
             // The whole process has ended then, even if another process holds its socket open.
@@ -303,7 +304,7 @@ impl Pool {
         self.reap_zombies();
     }
 
-    /// When [`Pool::handle_deadline`] has to be called next.
+    /// When [`Pool::handle_deadline`] must be called next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
         let starts = self.classes.iter().filter_map(|class| {
@@ -318,7 +319,7 @@ impl Pool {
         starts.chain(probers).min()
     }
 
-    /// Does what is due. [`Pool::flush`] has to follow.
+    /// Does what is due. [`Pool::flush`] must follow.
     pub fn handle_deadline(&mut self, now: Time) {
         for class in ProberClass::ALL {
             let since = self.classes[class as usize].waiting_since;

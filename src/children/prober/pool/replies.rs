@@ -1,4 +1,4 @@
-//! What probers reply.
+//! Handles the replies of probers.
 
 use super::{Pool, ProbeState, THREADS_LOG_INTERVAL};
 use crate::children::child::Received;
@@ -9,7 +9,7 @@ use crate::monitor::Time;
 use platform::Errno;
 
 impl Pool {
-    /// Handles everything that a prober has sent, the close of its channel included.
+    /// Handles everything that a prober has sent, including the end of its channel.
     pub(super) fn read_replies(&mut self, now: Time, slot: usize) {
         // Both are taken out, so that each reply can change the rest of the pool.
         let Some(mut prober) = self.probers[slot].take() else { return };
