@@ -1,4 +1,4 @@
-//! `--print-bad-mounts`: after each run the dead mount points on standard output, which may have a reader that hangs.
+//! `--print-bad-mounts`: prints the dead mount points after each run on standard output, whose reader may hang.
 
 use super::sink::{Delivery, SinkWriter};
 use crate::monitor::Status;

@@ -1,5 +1,5 @@
-//! Starts, reconfigures and stops each output, and passes reports and snapshots on to them. Each output has a queue
-//! or a thread of its own, so nothing here waits for one.
+//! Starts, reconfigures and stops each output, and passes reports and snapshots to them. Each output has its own queue
+//! or thread, so nothing here waits for one.
 
 use super::alertmanager::AlertmanagerClient;
 use super::exporters::Exporters;
@@ -17,16 +17,16 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-/// A stop waits this long for the push gateway: a push is given up, a group is deleted by then or stays.
+/// A stop waits this long for the push gateway: a push is cancelled; a group that is not deleted in time remains.
 const EXPORTERS_STOP_TIMEOUT: Duration = Duration::from_millis(400);
 /// A stop waits this long for hooks, at the same time. Running commands may end by themselves for half of it.
 const HOOKS_STOP_TIMEOUT: Duration = Duration::from_millis(300);
 /// A single run waits this long for the push gateway and the text file.
 const SINGLE_RUN_EXPORT_TIMEOUT: Duration = Duration::from_secs(1);
-/// A single run waits this long for its hooks and alerts: cron would let a script run on as long.
+/// A single run waits this long for its hooks and alerts.
 const SINGLE_RUN_HOOKS_TIMEOUT: Duration = Duration::from_secs(5);
-/// Exporters that were replaced and still hang, as on a text file on dead storage. With so many of them, changed
-/// settings wait for the next start.
+/// Maximum number of replaced exporters that still hang, for example on a text file on dead storage. At this number,
+/// changed settings wait for the next start.
 const MAX_HANGING_EXPORTERS: usize = 4;
 const MAX_RULE_WARNINGS: usize = 20;
 
@@ -40,7 +40,7 @@ pub struct Dispatcher {
     server: Option<Server>,
     exporters: Exporters,
     replaced_exporters: Vec<Exporters>,
-    /// Shared with the HTTP server, which renders metrics with the present one.
+    /// Shared with the HTTP server, which renders metrics with the current one.
     renderer: Arc<Mutex<Arc<Renderer>>>,
     bad_mounts: Option<Sink>,
     /// The end of the last run whose snapshot was published.
@@ -49,7 +49,7 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// With log lines and hooks only, for a single run.
+    /// Starts only log lines and hooks, for a single run.
     pub fn new(config: Arc<Config>, reporter: Reporter) -> anyhow::Result<Dispatcher> {
         let hooks =
             Hooks::start(&config.hooks, reporter.log_fn()).context("cannot start a thread for hooks")?;
@@ -221,7 +221,7 @@ impl Dispatcher {
         }
     }
 
-    /// The server before, if there is one, is stopped by the new one.
+    /// The new server stops the previous one, if any.
     fn start_server(&mut self) -> io::Result<()> {
         let log = self.reporter.log_fn();
         let warn = Box::new(move |text: &str| log(Priority::Warning, text));
@@ -249,7 +249,7 @@ impl Dispatcher {
         }
     }
 
-    /// Stops all outputs but the reporter.
+    /// Stops all outputs except the reporter.
     pub fn stop(self) {
         self.hooks.begin_stop(HOOKS_STOP_TIMEOUT);
         if let Some(server) = self.server {

@@ -1,14 +1,14 @@
-//! The last events in a ring. A reader keeps the number of the last event that it got and reads those after it; one
-//! that is too slow misses the oldest and learns how many.
+//! The last events in a ring. A reader keeps the number of the last event that it got and reads the events after it. A
+//! slow reader misses the oldest events and is told how many.
 
 use super::lock;
 use crate::render::Message;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-/// Room for the failures of some thousand mounts that die together.
+/// Room for the failures of a few thousand mounts that die together.
 const MAX_EVENTS: usize = 4096;
-/// Memory of all events: paths can have 4,000 bytes.
+/// Maximum memory of all events: paths can have 4,000 bytes.
 const MAX_BYTES: usize = 4 << 20;
 
 /// Numbers begin with 1 and have no gaps.

@@ -1,5 +1,5 @@
-//! Exporters send metrics after each run and when a mount dies or recovers: to a push gateway and to a text file. Each
-//! has a thread of its own, which may block.
+//! Exporters send metrics to a push gateway and to a text file, after each run and when a mount dies or recovers. Each
+//! has its own thread, which may block.
 
 use super::http_client::backoff;
 use super::metrics::Renderer;
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Which exporters there are.
+/// Which exporters to run.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct MetricsSettings {
     pub push: Option<PushSettings>,
@@ -25,13 +25,13 @@ pub struct MetricsSettings {
     pub textfile: Option<PathBuf>,
 }
 
-/// Writes metrics to one place. All methods run in the exporter's thread.
+/// Exports metrics to one destination. All methods run in the exporter's thread.
 pub(super) trait Exporter: Send + 'static {
     /// The name of the thread.
     const NAME: &'static str;
     /// The minimum time between two exports.
     const MIN_INTERVAL: Duration;
-    /// The first and the longest pause before a failed export is repeated; none to wait for the next snapshot.
+    /// The first and the longest pause before a failed export is repeated; `None` to wait for the next snapshot.
     const RETRY_PAUSES: Option<(Duration, Duration)>;
 
     /// Exports a snapshot. The future is dropped when the daemon stops.
@@ -48,7 +48,7 @@ pub(super) trait Exporter: Send + 'static {
 /// it begins.
 pub(super) enum ExportError {
     Failed(String),
-    /// The destination must not be written now.
+    /// The destination must not be written to now.
     Refused(String),
 }
 
@@ -111,8 +111,8 @@ impl Exporters {
         self.0.iter().all(|exporter| exporter.thread.has_ended())
     }
 
-    /// Stops all exporters, and waits for their ends at most so long. A push is cancelled, the group in the gateway is
-    /// deleted if that is configured, and a file is written to its end.
+    /// Stops all exporters, and waits for them at most until the timeout. A push is cancelled, the group in the gateway is
+    /// deleted if configured, and the write of a file is completed.
     pub(super) fn stop(&self, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         self.0.iter().for_each(|exporter| exporter.signals.stop());
@@ -131,14 +131,14 @@ struct Worker<E> {
     done: Option<SnapshotKey>,
     backoff: Option<Backoff<Instant>>,
     not_before: Instant,
-    /// The kind of the failure that was logged and lasts.
+    /// The kind of the logged failure that still exists.
     logged: Option<Discriminant<ExportError>>,
 }
 
-/// What makes a snapshot worth exporting if it changes: the end of the last run, and which mounts are dead.
+/// A snapshot is exported when this changes: the end of the last run, and which mounts are dead.
 type SnapshotKey = (Option<Time>, Vec<MountKey>);
 
-/// None while nothing is known: before the first run is complete, only dead mounts are.
+/// `None` while nothing is known: before the first run is complete, only dead mounts are exported.
 fn key(snapshot: &Snapshot) -> Option<SnapshotKey> {
     let status = &snapshot.status;
     let dead = status.mounts.iter().filter(|mount| mount.health.failure().is_some());
@@ -187,7 +187,7 @@ impl<E: Exporter> Worker<E> {
         }
     }
 
-    /// Waits for a snapshot that has to be exported; none when the daemon stops.
+    /// Waits for a snapshot that must be exported; `None` when the daemon stops.
     async fn next_snapshot(&self) -> Option<Arc<Snapshot>> {
         while !self.signals.is_stopping() {
             match self.state.latest().filter(|latest| self.is_single_run || self.is_due(latest)) {

@@ -9,7 +9,7 @@ use platform::ProcessStats;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// A smaller shift of the start time is the clock being slewed, not a restart of the process.
+/// A smaller shift of the start time means that the clock was adjusted, not that the process restarted.
 const MIN_START_SHIFT: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
@@ -49,7 +49,7 @@ impl Renderer {
         metrics::render(snapshot, &MetricInputs { process, ..self.sources.read() })
     }
 
-    /// Without the metrics of the process: a gateway keeps them after its end.
+    /// Omits the metrics of the process, because a gateway would keep them after its end.
     pub(super) fn render_for_push(&self, snapshot: &Snapshot) -> Vec<u8> {
         metrics::render(snapshot, &self.sources.read())
     }

@@ -1,6 +1,6 @@
-//! Where rendered text goes: standard error, syslog, HTTP, push gateway, text file, hooks, Alertmanager. Each output
-//! has a bounded queue and a thread of its own, so that one that blocks delays no other. The event loop reaches all
-//! of them through [`Outputs`].
+//! The outputs: standard error, syslog, HTTP, push gateway, text file, hooks, Alertmanager. Each output has its own
+//! bounded queue and thread, so that a blocked output delays no other. The event loop accesses all of them through
+//! [`Outputs`].
 
 pub mod alertmanager;
 mod bad_mounts;
@@ -34,7 +34,7 @@ pub use syslog::SyslogTarget;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A panic of another thread does not matter: no thread leaves these values half changed.
+/// Ignores poisoning: a thread that panics leaves these values consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

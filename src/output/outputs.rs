@@ -1,5 +1,5 @@
-//! The event loop's handle of all outputs: a bounded queue and the thread that empties it. No method waits but
-//! [`Outputs::stop`].
+//! The event loop's handle of all outputs: a bounded queue and the thread that empties it. Only [`Outputs::stop`]
+//! waits.
 
 use super::dispatcher::Dispatcher;
 use super::{Reporter, SharedState, lock};
@@ -14,16 +14,16 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-/// Reports in the queue. The thread only moves them to other queues, so this has to hold one turn of the event loop:
-/// ten thousand mounts that appear at once.
+/// Maximum number of reports in the queue. The thread only moves them to other queues, so the queue must hold the
+/// reports of one turn of the event loop: ten thousand mounts that appear at once.
 const MAX_QUEUED: usize = 32_768;
-/// Memory of the reports in the queue: their mounts may have the longest paths.
+/// Maximum memory of the reports in the queue: their mounts may have the longest paths.
 const MAX_QUEUED_BYTES: usize = 32 << 20;
-/// One part in this many of both limits is reserved for failures and recoveries.
+/// 1/`RESERVED_SHARE` of both limits is reserved for failures and recoveries.
 const RESERVED_SHARE: usize = 4;
-/// The room that stays allocated: a burst leaves no memory behind.
+/// Capacity that stays allocated after a burst.
 const KEPT_CAPACITY: usize = 64;
-/// A clean stop waits this long for the outputs: within the second that it may take in all.
+/// A clean stop waits this long for the outputs: part of the second that a stop may take.
 const STOP_TIMEOUT: Duration = Duration::from_millis(650);
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,7 +44,7 @@ impl Report {
         }
     }
 
-    /// Memory that it uses while it waits. Its mount may exist only for it.
+    /// Memory that it uses while it waits, including its mount, which may be shared with nothing else.
     fn cost(&self) -> usize {
         size_of::<Item>()
             + match self {
@@ -57,7 +57,7 @@ impl Report {
 #[derive(Debug)]
 pub(super) enum Item {
     Report(SystemTime, Report),
-    /// With the present mount table, for warnings about rules.
+    /// With the current mount table, for warnings about rules.
     Reconfigure(ReloadResult, MountTable),
     Publish(Arc<Snapshot>),
     /// This many reports did not fit into the queue.
@@ -72,7 +72,7 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Starts every output. One that cannot be reached is logged and tried again.
+    /// Starts every output. An output that cannot be reached is logged and retried.
     pub fn start(config: Arc<Config>, reporter: Reporter, table: &MountTable) -> anyhow::Result<Outputs> {
         let mut dispatcher = Dispatcher::new(config, reporter)?;
         dispatcher.start(table)?;
@@ -82,7 +82,7 @@ impl Outputs {
         let run = move || {
             let ended = catch_unwind(AssertUnwindSafe(|| dispatcher.run(&source)));
             if ended.is_err() {
-                // A daemon without outputs is useless: it ends as if the event loop panicked, and is restarted.
+                // A daemon without outputs is useless: it ends as if the event loop had panicked, and is restarted.
                 std::process::exit(101);
             }
             drop(end);
@@ -103,7 +103,7 @@ impl Outputs {
         self.queue.update(|queue| queue.snapshot = Some(snapshot));
     }
 
-    /// Applies a configuration, or logs why it was refused. `table` is the present one.
+    /// Applies a configuration, or logs why it was refused. `table` is the current mount table.
     pub fn reconfigure(&self, result: ReloadResult, table: MountTable) {
         // Not limited here: the reloader has one result at a time and pauses between them.
         self.queue.update(|queue| queue.items.push_back(Item::Reconfigure(result, table)));
@@ -114,7 +114,7 @@ impl Outputs {
         &self.state
     }
 
-    /// Stops every output but the reporter, after the reports that wait. What hangs is left behind.
+    /// Stops every output except the reporter, after the waiting reports. Threads that hang are left behind.
     pub fn stop(self) {
         self.queue.update(|queue| queue.is_stopping = true);
         let _ = self.ended.recv_timeout(STOP_TIMEOUT); // nothing is sent: the other end is dropped, or time is up

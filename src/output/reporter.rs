@@ -1,4 +1,4 @@
-//! Log lines: each message goes to standard error and syslog, which have a queue and a thread each.
+//! Log lines: each message goes to standard error and syslog, each with its own queue and thread.
 
 use super::stderr::{SharedFormat, StderrWriter};
 use super::syslog::{SyslogSettings, SyslogWriter};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-/// What syslog gets: all but [`Priority::Debug`].
+/// The level of syslog: all messages except [`Priority::Debug`].
 const SYSLOG_LEVEL: Priority = Priority::Info;
 
 /// Logs a line about the daemon itself, from any thread.
@@ -41,7 +41,7 @@ impl ReportSettings {
     }
 }
 
-/// All sinks. No method waits for one, but [`Reporter::close`] up to its limit.
+/// All sinks. Only [`Reporter::close`] waits for them, up to its limit.
 #[derive(Clone, Debug)]
 pub struct Reporter {
     sinks: Vec<(Sink, Level)>,
@@ -49,7 +49,7 @@ pub struct Reporter {
     syslog: Option<SyslogSettings>,
 }
 
-/// The least important priority that a sink gets, if any; can change while the sink is in use.
+/// The lowest priority that a sink receives, if any; can change while the sink is in use.
 type Level = Arc<AtomicU8>;
 
 fn level(priority: Option<Priority>) -> Level {
@@ -57,7 +57,7 @@ fn level(priority: Option<Priority>) -> Level {
 }
 
 impl Reporter {
-    /// Starts the sinks. One that cannot be reached is logged on the others and tried again.
+    /// Starts the sinks. A sink that cannot be reached is logged on the others and retried.
     pub fn start(settings: &ReportSettings) -> io::Result<Reporter> {
         let format = SharedFormat::new(Mutex::new(settings.log_format));
         let stderr = Sink::start("stderr", StderrWriter::new(format.clone())?)?;
@@ -70,8 +70,8 @@ impl Reporter {
         Ok(Reporter { sinks, format: Some(format), syslog: Some(target) })
     }
 
-    /// Applies settings, also to messages that still wait. The threads stay, so that one that hangs is not left
-    /// behind by each change.
+    /// Applies settings, also to waiting messages. The threads stay the same, so that repeated changes do not leave behind
+    /// one hung thread each.
     pub fn reconfigure(&self, settings: &ReportSettings) {
         let levels = [Some(settings.log_level), settings.syslog_level()];
         for ((_, level), wanted) in self.sinks.iter().zip(levels) {
@@ -81,12 +81,12 @@ impl Reporter {
             *lock(format) = settings.log_format;
             let target = (settings.syslog.clone(), settings.syslog_facility);
             if std::mem::replace(&mut *lock(syslog), target).0 != settings.syslog {
-                self.sinks().for_each(Sink::retry_now); // the old target may have failed for long
+                self.sinks().for_each(Sink::retry_now); // the old target may have failed for a long time
             }
         }
     }
 
-    /// Each sink with the least important priority that it gets.
+    /// Each sink with the lowest priority that it receives.
     pub fn with_sinks(sinks: Vec<(Sink, Priority)>) -> Reporter {
         let sinks = sinks.into_iter().map(|(sink, priority)| (sink, level(Some(priority)))).collect();
         Reporter { sinks, format: None, syslog: None }
@@ -101,7 +101,7 @@ impl Reporter {
         self.send(Message { time, priority, text, event: Some(event.clone()) })
     }
 
-    /// Logs a line about the daemon itself. Names in it are escaped already.
+    /// Logs a line about the daemon itself. Names in it must already be escaped.
     pub fn notice(&self, time: SystemTime, priority: Priority, text: &str) {
         self.send(Message { time, priority, text: escape::one_line(text).into_owned(), event: None });
     }
@@ -111,7 +111,7 @@ impl Reporter {
         Arc::new(move |priority, text: &str| reporter.notice(SystemTime::now(), priority, text))
     }
 
-    /// Lets the sinks write what they hold, for at most `limit` in all. True if everything was written.
+    /// Lets the sinks write their queued messages, for at most `limit` in total. True if everything was written.
     pub fn close(&self, limit: Duration) -> bool {
         let end = Instant::now() + limit;
         for (sink, _) in &self.sinks {

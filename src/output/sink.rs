@@ -1,5 +1,5 @@
-//! A sink: one thread that writes messages, and a bounded queue before it. The thread may block for ever; nothing waits
-//! for it. Messages that do not fit are dropped, counted, and reported when the sink accepts messages again.
+//! A sink: a bounded queue and a thread that writes its messages. The thread may block forever; nothing waits for it.
+//! Messages that do not fit are dropped, counted, and reported when the sink accepts messages again.
 
 use super::lock;
 use super::token_bucket::TokenBucket;
@@ -11,20 +11,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Queued messages: the burst that the token bucket allows.
+/// Maximum number of queued messages: the burst that the token bucket allows.
 const MAX_QUEUED: usize = 10_000;
-/// Memory of queued messages. Ordinary ones take less than 1 KiB; very long paths fill this before [`MAX_QUEUED`].
+/// Maximum memory of queued messages. Ordinary ones take less than 1 KiB; with very long paths this limit is reached
+/// before [`MAX_QUEUED`].
 const MAX_QUEUED_BYTES: usize = 4 << 20;
-/// More than a report of dropped messages takes.
+/// Memory reserved for a report of dropped messages.
 const MAX_REPORT_COST: usize = 1 << 10;
-/// Reports of dropped messages are messages themselves, so they are limited.
+/// Minimum interval between reports of dropped messages, because these are messages themselves.
 const DROP_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// The first pause after a failed write.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// The longest pause: a collector that returns is found within a minute.
+/// The longest pause: a collector that works again receives messages within a minute.
 const MAX_RETRY: Duration = Duration::from_secs(60);
 
-/// Where a sink's thread writes to. Both methods may block.
+/// The destination of a sink. Both methods run in the sink's thread and may block.
 pub trait SinkWriter: Send + 'static {
     /// Called once, before the first message.
     fn open(&mut self) {}
@@ -35,11 +36,11 @@ pub trait SinkWriter: Send + 'static {
 /// The result of writing one message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Delivery {
-    /// It is written.
+    /// The message was written.
     Done,
-    /// It cannot be written, and another attempt would not help.
+    /// The message cannot be written, and another attempt would not help.
     Lost,
-    /// It has to be written again after a pause.
+    /// The message must be written again after a pause.
     Retry,
 }
 
@@ -70,7 +71,7 @@ struct State {
     is_closing: bool,
     retry_now: bool,
     has_ended: bool,
-    /// Messages were left unwritten at the end.
+    /// Whether unwritten messages were left at the end.
     has_given_up: bool,
 }
 
@@ -112,7 +113,7 @@ impl Sink {
         let bytes = state.bytes + message.cost() + MAX_REPORT_COST;
         let fits = state.queue.len() < MAX_QUEUED && bytes <= MAX_QUEUED_BYTES;
         if fits && !state.has_ended && state.bucket.take(message.time) {
-            state.report_drops(); // before the first message after them
+            state.report_drops(); // before the message that follows the dropped ones
             state.push(message);
         } else {
             state.dropped += 1;
@@ -145,7 +146,7 @@ impl Sink {
         self.shared.changed.notify_all();
     }
 
-    /// Makes the thread write what is queued and end.
+    /// Makes the thread write the queued messages and end.
     pub fn finish(&self) {
         lock(&self.shared.state).is_closing = true;
         self.shared.changed.notify_all();
@@ -211,7 +212,7 @@ impl Worker {
         }
     }
 
-    /// Drops what is left when the sink is closed and cannot be written.
+    /// Drops the remaining messages when the sink is closed and cannot be written to.
     fn give_up(&self) {
         let mut state = lock(&self.0.state);
         let left = state.queue.len() as u64 + 1;
@@ -228,7 +229,7 @@ impl Worker {
     }
 }
 
-/// Also when the thread panics, nothing waits for it any longer.
+/// Runs even when the thread panics, so that nothing waits for it.
 impl Drop for Worker {
     fn drop(&mut self) {
         lock(&self.0.state).has_ended = true;

@@ -1,5 +1,5 @@
-//! What the HTTP server and the exporters read: the latest snapshot and the last events. And how they reach the event
-//! loop: to see that it turns, and to request evidence.
+//! State that the HTTP server and the exporters read: the latest snapshot and the last events. They also use it to
+//! check that the event loop runs, and to request evidence.
 
 use super::{EventLog, lock};
 use crate::render::{Message, Snapshot};
@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// Mount points about which evidence can be requested between two turns of the loop.
+/// Maximum number of mount points about which evidence can be requested between two turns of the loop.
 const MAX_EVIDENCE_REQUESTS: usize = 64;
 
 /// Called after each change; returns false when its owner is gone.
 type Subscriber = Box<dyn Fn() -> bool + Send + Sync>;
 
-/// Written by the outputs thread, except where a method says otherwise. Clones share the state.
+/// Written by the outputs thread, except where a method documents otherwise. Clones share the state.
 #[derive(Clone, Default)]
 pub struct SharedState(Arc<Shared>);
 
@@ -45,18 +45,18 @@ impl SharedState {
     ) {
         let weak = Arc::downgrade(subscriber);
         let mut subscribers = lock(&self.0.subscribers);
-        notify(subscriber); // there may be a snapshot already
+        notify(subscriber); // a snapshot may already exist
         subscribers.push(Box::new(move || weak.upgrade().map(|subscriber| notify(&subscriber)).is_some()));
     }
 
-    /// Turns of the event loop so far. If the number does not grow after [`SharedState::wake_loop`], it is stuck.
+    /// Number of turns of the event loop. If it does not grow after [`SharedState::wake_loop`], the loop is stuck.
     pub fn turns(&self) -> u64 {
         self.0.turns.load(Ordering::Acquire)
     }
 
     pub fn wake_loop(&self) {
         if let Some(waker) = self.0.waker.get() {
-            let _ = waker.wake(); // a loop that cannot be woken does not turn, which is what the caller will see
+            let _ = waker.wake(); // a loop that cannot be woken does not turn, which the caller detects
         }
     }
 
@@ -77,7 +77,7 @@ impl SharedState {
     }
 
     pub(crate) fn set_waker(&self, waker: Arc<mio::Waker>) {
-        let _ = self.0.waker.set(waker); // there is one loop
+        let _ = self.0.waker.set(waker); // called once: there is only one loop
     }
 
     pub(crate) fn tick(&self) {

@@ -33,7 +33,7 @@ impl FromStr for LogFormat {
 /// Can change while the sink runs.
 pub(super) type SharedFormat = Arc<Mutex<LogFormat>>;
 
-/// Writes to a descriptor of its own, so that a write that blocks holds no lock of the standard library.
+/// Writes to its own descriptor, so that a blocked write holds no lock of the standard library.
 #[derive(Debug)]
 pub struct StderrWriter {
     file: File,
@@ -69,7 +69,7 @@ impl StderrWriter {
 }
 
 impl SinkWriter for StderrWriter {
-    /// Only if systemd says that there is a journal: `fstat` may hang if standard error is a file on dead storage.
+    /// Checked only if systemd sets the variable: `fstat` may hang if standard error is a file on dead storage.
     fn open(&mut self) {
         self.with_priority = std::env::var_os("JOURNAL_STREAM").is_some_and(|stream| {
             self.file.metadata().is_ok_and(|file| is_stream(&stream, file.dev(), file.ino()))
@@ -97,8 +97,8 @@ impl SinkWriter for StderrWriter {
     }
 }
 
-/// Whether systemd's `JOURNAL_STREAM`, which is `DEVICE:INODE`, is this file. A child whose standard error was redirected
-/// inherits the variable, but not the stream.
+/// Whether systemd's `JOURNAL_STREAM`, which is `DEVICE:INODE`, is this file. A child whose standard error was
+/// redirected inherits the variable, but not the stream.
 fn is_stream(stream: &OsStr, device: u64, inode: u64) -> bool {
     let parsed = stream.to_str().and_then(|text| {
         let (dev, ino) = text.split_once(':')?;

@@ -1,8 +1,8 @@
-//! How many messages a sink accepts: a token bucket that is filled by the times of the messages.
+//! Limits the messages that a sink accepts: a token bucket that is filled according to the times of the messages.
 
 use std::time::{Duration, SystemTime};
 
-/// Messages that may come at once: one for every mount of a machine with ten thousand that die together.
+/// Maximum number of messages at once: one for every mount of a machine with ten thousand that die together.
 const BURST: f64 = 10_000.0;
 /// Messages per second in the long run: more than an operator or log collector follows, and 100 lines of 200 bytes are
 /// less than 2 GiB a day.
@@ -22,8 +22,8 @@ impl Default for TokenBucket {
 }
 
 impl TokenBucket {
-    /// Takes a token for a message of this time, if there is one. A clock that is set back adds none, and the bucket
-    /// is filled from the new time on.
+    /// Takes a token for a message of this time, if there is one. If the clock is set back, no tokens are added, and the
+    /// bucket is filled from the new time on.
     pub(super) fn take(&mut self, time: SystemTime) -> bool {
         let elapsed = self.filled_at.and_then(|filled_at| time.duration_since(filled_at).ok());
         self.filled_at = Some(time);

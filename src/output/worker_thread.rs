@@ -1,4 +1,4 @@
-//! Threads of outputs that run asynchronous code: how they are started, woken and stopped.
+//! Threads of outputs that run asynchronous code: starts, wakes and stops them.
 
 use super::lock;
 use std::io;
@@ -18,7 +18,7 @@ pub(super) struct WorkerThread {
 }
 
 impl WorkerThread {
-    /// Names are looked up and files are read in further threads, at most `blocking_threads`.
+    /// Names are looked up and files are read in at most `blocking_threads` additional threads.
     pub(super) fn runtime(blocking_threads: usize) -> io::Result<Runtime> {
         Builder::new_current_thread().enable_all().max_blocking_threads(blocking_threads).build()
     }

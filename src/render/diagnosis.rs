@@ -12,7 +12,7 @@ use platform::evidence::{Evidence, Observation, StuckThread};
 use serde::Serialize;
 use std::time::Duration;
 
-/// Columns of a paragraph.
+/// Width of a paragraph in columns.
 const COLUMNS: usize = 100;
 /// Tasks that were just noticed have no duration worth showing.
 const MIN_BLOCKED: Duration = Duration::from_secs(1);
@@ -27,11 +27,11 @@ pub fn exit_status(status: &MountStatus) -> u8 {
     }
 }
 
-/// For people: `status` is a mount of the snapshot.
+/// The text for people; `status` is a mount of the snapshot.
 #[must_use]
 pub fn text(status: &MountStatus, snapshot: &Snapshot) -> String {
     let mount = &status.mount;
-    // A time, not an age: the status may be older than the output.
+    // An absolute time, not an age: the status may be older than the output.
     let since = clock(snapshot.wall_at(status.since));
     let mut text = format!("{} {}\n", escape_os(&mount.mountpoint), state(status, &since));
     let about = format!(
@@ -62,7 +62,7 @@ pub fn text(status: &MountStatus, snapshot: &Snapshot) -> String {
     text
 }
 
-/// For programs: the mount as in the status document, and the next steps.
+/// The JSON for programs: the mount as in the status document, and the next steps.
 #[must_use]
 pub fn json(status: &MountStatus, snapshot: &Snapshot) -> String {
     #[derive(Serialize)]
@@ -107,7 +107,7 @@ fn all_evidence(failure: &Failure) -> Vec<String> {
     lines
 }
 
-/// Evidence for experts, too long for log lines.
+/// Detailed evidence that is too long for log lines.
 fn details(evidence: &Evidence) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(Observation::Found(tasks)) = &evidence.tasks {

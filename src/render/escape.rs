@@ -1,5 +1,5 @@
-//! Escaping of paths, types and devices, which are arbitrary bytes, to text that stays on one line and can be decoded
-//! to the same bytes.
+//! Escapes paths, types and devices, which are arbitrary bytes, to text that stays on one line and can be decoded to
+//! the same bytes.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -18,7 +18,7 @@ pub fn escape_os<S: AsRef<OsStr> + ?Sized>(name: &S) -> Cow<'_, str> {
     escape(name.as_ref().as_bytes())
 }
 
-/// For composed text whose names are escaped already: keeps backslashes.
+/// For composed text whose names are already escaped: keeps backslashes.
 #[must_use]
 pub fn one_line(text: &str) -> Cow<'_, str> {
     escape_where(text.as_bytes(), is_unsafe)

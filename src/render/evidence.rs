@@ -1,4 +1,4 @@
-//! Evidence about a dead mount in words, the most useful first.
+//! Evidence about a dead mount as text, the most useful first.
 
 use super::HumanDuration;
 use super::escape::escape;
@@ -6,11 +6,11 @@ use crate::monitor::{Failure, Reason};
 use platform::evidence::{BlockedTasks, Evidence, FuseServer, Observation, ServerCheck, ServerResponse};
 use std::time::Duration;
 
-/// Bytes of evidence in a log line: syslog cuts long ones.
+/// Maximum length of evidence in a log line, in bytes: syslog truncates long lines.
 const MAX_SUMMARY: usize = 400;
-/// Processes named in a log line.
+/// Maximum number of processes named in a log line.
 const MAX_SUMMARY_TASKS: usize = 3;
-/// Older lines of the kernel log say little about a present failure.
+/// Maximum age of kernel log lines: older ones say little about the present failure.
 const MAX_LOG_AGE: Duration = Duration::from_secs(3600);
 
 /// `; its server sshfs[8] is stopped (T); 3 FUSE requests pending`, or nothing without evidence.
@@ -37,7 +37,7 @@ pub(super) fn evidence_summary(failure: &Failure) -> String {
     summary
 }
 
-/// All evidence, one statement a line, naming up to `max_tasks` blocked processes.
+/// All evidence, one statement per line, naming up to `max_tasks` blocked processes.
 pub(super) fn evidence_lines(failure: &Failure, evidence: &Evidence, max_tasks: usize) -> Vec<String> {
     let mut lines = Vec::new();
     lines.extend(evidence.server.as_ref().and_then(|check| server(check, failure.reason)));

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Message {
-    /// When it happened; it may be written much later.
+    /// When the event happened; it may be written much later.
     pub time: SystemTime,
     pub priority: Priority,
     /// One line; names are escaped.
@@ -16,18 +16,18 @@ pub struct Message {
     pub event: Option<Event>,
 }
 
-/// Bytes of a message besides its text and mounts: the struct, its reference count, its entry in a queue.
+/// Memory of a message without its text and mounts, in bytes: the struct, its reference count, its entry in a queue.
 const OVERHEAD: usize = 512;
 
 impl Message {
-    /// Bytes of memory while it is queued.
+    /// Memory of a queued message in bytes.
     #[must_use]
     pub fn cost(&self) -> usize {
         OVERHEAD + self.text.capacity() + self.event.as_ref().map_or(0, event_cost)
     }
 }
 
-/// The memory of the event's mounts, which may exist only for it.
+/// The memory of the event's mounts, which may be kept only by it.
 pub(crate) fn event_cost(event: &Event) -> usize {
     match event {
         Event::Remounted { mount, before } => mount_cost(mount) + mount_cost(before),

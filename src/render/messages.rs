@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-/// Options beyond this number are counted, not listed: lines stay readable.
+/// Maximum number of listed options; more are counted, to keep lines readable.
 const MAX_LISTED_OPTIONS: usize = 8;
 
 /// The line of an event and its priority.

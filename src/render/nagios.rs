@@ -1,4 +1,4 @@
-//! The output of `check --nagios`: one line with performance data, by the guidelines of the monitoring plugins.
+//! The output of `check --nagios`: one line with performance data, following the Monitoring Plugins guidelines.
 
 use super::escape::{escape_os, one_line};
 use super::status_summary::mounts;
@@ -6,11 +6,12 @@ use super::{HumanDuration, StatusSummary};
 use crate::monitor::{Health, MountStatus, Status};
 use std::path::Path;
 
-/// Nagios keeps 8 KiB of the output; the rest is for what relays add.
+/// Maximum output size: Nagios keeps 8 KiB; the rest is reserved for additions by relays.
 const MAX_LINE: usize = 8000;
-/// Mounts named in the text; the others are counted, because the text is sent to phones.
+/// Maximum number of mounts named in the text; the others are counted, because the text is sent to phones.
 const MAX_NAMED: usize = 10;
-/// Bytes of a name: a longer one is counted, because it would displace all others.
+/// Maximum length of a name in bytes; a mount with a longer name is counted, because the name would displace all
+/// others.
 const MAX_NAME: usize = 256;
 
 /// A plugin's state.
@@ -145,7 +146,7 @@ fn performance_data(status: &MountStatus) -> Option<String> {
     (label.len() <= MAX_NAME).then(|| format!(" '{label}'={value};{slow};{hung};0"))
 }
 
-/// The first `|` of the output ends the text.
+/// Replaces `|`, because the first one in the output ends the text.
 fn escape(path: &Path) -> String {
     escape_os(path).replace('|', "\\174")
 }

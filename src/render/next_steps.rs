@@ -1,5 +1,5 @@
-//! What an administrator can do about a dead mount, the least harmful first: the exact command and its effect. This
-//! program carries out none of it.
+//! Actions of an administrator against a dead mount, the least harmful first: the exact command and its effect. This
+//! program never runs them.
 
 use super::escape::escape_os;
 use crate::monitor::{Failure, Reason};
@@ -13,9 +13,9 @@ use std::path::Path;
 /// One action.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(super) struct NextStep {
-    /// For a root shell; none if no command on this host can do it.
+    /// A command for a root shell; `None` if no command on this host can do it.
     pub(super) command: Option<String>,
-    /// What it does and what it breaks.
+    /// The effects, including harmful ones.
     pub(super) effect: String,
 }
 
@@ -148,7 +148,7 @@ fn for_local(mount: &Mount) -> Vec<NextStep> {
     ]
 }
 
-/// As one word of a shell command, on one line, whatever bytes the path has.
+/// Quotes the path as one word of a shell command, on one line, whatever bytes it contains.
 fn shell_quoted(path: &Path) -> String {
     let bytes = path.as_os_str().as_bytes();
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+:@,".contains(byte);

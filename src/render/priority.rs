@@ -10,7 +10,7 @@ pub enum Priority {
     Error,
     /// A problem begins or persists.
     Warning,
-    /// A change worth knowing.
+    /// A notable change.
     Notice,
     /// Routine.
     Info,

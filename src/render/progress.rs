@@ -7,10 +7,10 @@ use super::table::fit;
 use crate::monitor::{Health, Status, Time};
 use std::time::Duration;
 
-/// A shorter wait shows no progress: the line would only flicker.
+/// Minimum wait before progress is shown, so that the line does not flicker.
 const MIN_WAIT: Duration = Duration::from_millis(300);
 
-/// `Waiting for 2 of 12 mounts; /mnt/x for 1.4s`, in fewer than `width` columns; none when no mount is waited for.
+/// `Waiting for 2 of 12 mounts; /mnt/x for 1.4s`, in fewer than `width` columns; `None` if no probe is pending.
 #[must_use]
 pub fn line(status: &Status, now: Time, width: usize) -> Option<String> {
     let pending = || status.mounts.iter().filter(|mount| mount.health == Health::Pending);

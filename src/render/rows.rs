@@ -1,4 +1,4 @@
-//! What tables show of a mount: the order and the cells of the terminal's table and of the status page.
+//! The order and the cells of the rows in the terminal's table and on the status page.
 
 use super::HumanDuration;
 use crate::monitor::{Health, MountStatus, Reason, Time};
@@ -34,7 +34,7 @@ pub(super) fn state(health: &Health) -> String {
     }
 }
 
-/// The duration of the last probe, or, as `>3s`, of the one that has no response.
+/// The duration of the last probe, or the waiting time of a probe without a response, as `>3s`.
 pub(super) fn latency(status: &MountStatus, now: Time) -> Option<String> {
     match (&status.health, status.last_response, status.waiting_since) {
         (Health::Ok | Health::Slow, Some(response), _) => Some(HumanDuration(response.took).to_string()),

@@ -3,7 +3,7 @@
 use super::Priority;
 use std::str::FromStr;
 
-/// How urgent it is that a mount is dead or missing; alerts are routed by it.
+/// How urgent a dead or missing mount is; alerts are routed by it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum Severity {
     /// Act at once.

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// Increases with each snapshot.
+    /// The number of the snapshot; increases with each one.
     pub serial: u64,
     pub status: Status,
     /// Monitor time.

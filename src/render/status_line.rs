@@ -4,9 +4,10 @@ use super::escape::escape_os;
 use super::status_summary::{are_dead, mounts};
 use crate::monitor::Status;
 
-/// More paths are not read.
+/// Maximum number of paths; nobody reads more.
 const MAX_PATHS: usize = 10;
-/// A path that would exceed this is left out: the datagram to systemd is limited to 4,096 bytes, and so is a path.
+/// Maximum length; a path that would exceed it is omitted. The datagram to systemd is limited to 4,096 bytes, and so is
+/// a path.
 const MAX_BYTES: usize = 512;
 
 /// `Watching 5 mounts; 1 is dead: /mnt/a`

@@ -1,4 +1,4 @@
-//! The counts of a status, and what follows from them: summary lines and the exit status.
+//! The counts of a status, and the summary lines and exit status derived from them.
 
 use crate::monitor::{Health, Status};
 

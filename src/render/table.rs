@@ -11,7 +11,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 /// The style of a table.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Style {
-    /// Columns of the terminal; none: nothing is shortened.
+    /// Columns of the terminal; `None` disables shortening.
     pub width: Option<usize>,
     /// Whether states are coloured.
     pub colours: bool,
@@ -19,9 +19,10 @@ pub struct Style {
 
 /// Columns between two cells.
 const GAP: usize = 2;
-/// Precedes the evidence of a dead mount, in a line of its own below the row.
+/// Precedes the evidence of a dead mount, on its own line below the row.
 const INDENT: &str = "    ";
-/// Columns that device and path always share, however narrow the terminal is: shorter names are indistinguishable.
+/// Minimum number of columns that device and path share, however narrow the terminal is: shorter names are
+/// indistinguishable.
 const MIN_NAMES: usize = 24;
 
 const HEADER: [&str; 6] = ["STATE", "LATENCY", "USE%", "TYPE", "DEVICE", "PATH"];
@@ -70,7 +71,7 @@ fn summary(summary: &StatusSummary) -> String {
     format!("Checked {}; {}{}", mounts(summary.total), are_dead(summary.dead), summary.other_counts())
 }
 
-/// The dead mount points, one in each line.
+/// The dead mount points, one per line.
 #[must_use]
 pub fn bad_mounts(status: &Status) -> String {
     let dead = status.mounts.iter().filter(|mount| mount.health.failure().is_some());

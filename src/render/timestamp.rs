@@ -21,7 +21,7 @@ pub fn rfc3164(time: SystemTime, zone: &TimeZone) -> String {
     timestamp(time).to_zoned_datetime(zone.clone()).strftime("%b %e %H:%M:%S").to_string()
 }
 
-/// The epoch stands for times beyond the year 9999: the message of a host with a broken clock is still useful.
+/// The epoch replaces times beyond the year 9999: the message of a host with a broken clock is still useful.
 fn timestamp(time: SystemTime) -> Timestamp {
     Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH)
 }

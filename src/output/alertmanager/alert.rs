@@ -1,4 +1,4 @@
-//! Alerts: which problems of a snapshot they are for, and their form in Alertmanager's API version 2.
+//! Converts the problems of a snapshot to alerts, in the format of Alertmanager's API version 2.
 
 use super::settings::AlertmanagerSettings;
 use crate::monitor::{Event, Health, MountStatus, Reason, Time};
@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// The memory of an alert besides its strings.
+/// Approximate memory of an alert without its strings, in bytes.
 const FIXED_COST: usize = 512;
 
-/// What is wrong. A mount that changes from slow to dead ends one alert and begins another.
+/// The problem. A mount that changes from slow to dead ends one alert and begins another.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum AlertKind {
     Dead,
@@ -21,7 +21,7 @@ enum AlertKind {
     Missing,
 }
 
-/// What identifies an alert of this machine.
+/// The labels that identify an alert of this machine.
 #[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct AlertLabels {
     kind: AlertKind,
@@ -34,17 +34,17 @@ pub(super) struct AlertLabels {
 #[derive(Clone, Debug)]
 pub(super) struct Alert {
     pub(super) labels: Arc<AlertLabels>,
-    /// As in the rules for Prometheus in `contrib/`.
+    /// The name, as in the Prometheus rules in `contrib/`.
     pub(super) name: &'static str,
     pub(super) severity: Severity,
-    /// Of a dead mount.
+    /// The reason, for a dead mount.
     pub(super) reason: Option<Reason>,
     /// The log line of the problem.
     pub(super) description: String,
     pub(super) started: SystemTime,
     pub(super) ended: Option<SystemTime>,
-    /// False for a mount that cannot be reached because an ancestor is hung: the ancestor has an alert; and for slowness
-    /// that is not reported. Such an alert does not begin, but goes on if it fires already.
+    /// False if an ancestor of the mount is hung, because the ancestor has an alert, and for slowness that is not
+    /// reported. Such an alert does not begin, but continues if it is already firing.
     pub(super) can_begin: bool,
 }
 
@@ -113,7 +113,7 @@ impl Alert {
         FIXED_COST + mountpoint.len() + device.len() + fstype.len() + self.description.len()
     }
 
-    /// An alert that fires ends at `expires_at` unless it is sent again before.
+    /// A firing alert ends at `expires_at` unless it is sent again before.
     fn payload(&self, settings: &AlertmanagerSettings, host: &str, expires_at: SystemTime) -> Value {
         let AlertLabels { kind, mountpoint, device, fstype } = &*self.labels;
         let mut labels = BTreeMap::from([

@@ -1,6 +1,6 @@
 //! Alertmanager gets an alert for each mount that is dead, slow or missing: at once when one begins or ends, and again
-//! before it would expire. The alerts are the difference between the latest snapshot and what was sent. If the daemon
-//! dies, its alerts expire; the next daemon goes on with those whose problem lasts.
+//! before it would expire. The sent alerts are the difference between the latest snapshot and the alerts sent before.
+//! If the daemon dies, its alerts expire; the next daemon continues those whose problem still exists.
 
 mod alert;
 mod set;
@@ -23,11 +23,11 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// A request without a response by then is given up.
+/// Timeout of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first pause after a request that failed.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// The longest pause: an Alertmanager that returns is found within half a minute.
+/// The longest pause: an Alertmanager that works again gets alerts within half a minute.
 const MAX_RETRY: Duration = Duration::from_secs(30);
 
 /// The sender of alerts. Clones share one thread, which starts when an Alertmanager is first configured.
@@ -48,7 +48,7 @@ struct State {
     /// The newest update that the thread has not applied.
     update: Option<(Arc<Snapshot>, Arc<Config>)>,
     is_configured: bool,
-    /// Whether there is nothing to send but refreshes.
+    /// Whether only refreshes remain to be sent.
     is_idle: bool,
     stats: AlertmanagerStats,
 }
@@ -59,8 +59,8 @@ impl AlertmanagerClient {
         AlertmanagerClient(Arc::new(Shared { state: Mutex::default(), signals, idle, log }))
     }
 
-    /// Makes the alerts those of this snapshot and configuration. Never blocks: an update that the thread has not
-    /// applied yet is replaced.
+    /// Updates the alerts from this snapshot and configuration. Never blocks: replaces an update that the thread has not
+    /// applied yet.
     pub fn update(&self, snapshot: &Arc<Snapshot>, config: &Arc<Config>) {
         let mut state = lock(&self.0.state);
         if state.thread.is_none() && config.alertmanager.is_some() {
@@ -95,8 +95,8 @@ impl AlertmanagerClient {
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// Stops the thread, and waits for its end at most until the timeout. Alerts are not resolved: they expire, or the
-    /// next daemon goes on with them.
+    /// Stops the thread, and waits for its end at most until the timeout. Alerts are not resolved: they expire, or the next
+    /// daemon continues them.
     pub fn stop(&self, timeout: Duration) {
         self.0.signals.stop();
         let thread = lock(&self.0.state).thread.take();

@@ -1,4 +1,4 @@
-//! The alerts that fire or were just resolved, and which of them have to be sent. Pure: time is an argument.
+//! The alerts that are firing or were just resolved, and which of them must be sent. Pure: time is an argument.
 //!
 //! An alert keeps the name and the severity with which it began, even if the reason changes: both are labels, and an
 //! alert with other labels is another alert.
@@ -10,40 +10,40 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Alerts at the same time: one for every mount of a machine with ten thousand.
+/// Maximum number of alerts at the same time: one for every mount of a machine with ten thousand.
 pub(super) const MAX_ALERTS: usize = 10_000;
-/// Memory of all alerts. Ordinary alerts take less than 1 KiB.
+/// Maximum memory of all alerts. Ordinary alerts take less than 1 KiB.
 pub(super) const MAX_BYTES: usize = 8 << 20;
-/// Alerts and bytes of one request, so that it stays below the limits of servers.
+/// Maximum number of alerts and bytes in one request, which stays below the limits of servers.
 const MAX_BATCH: usize = 500;
 const MAX_BATCH_BYTES: usize = 512 << 10;
-/// From a change to the request that reports it: mounts that die together are reported together.
+/// Delay from a change to the request that reports it, so that mounts that die together are reported together.
 const COALESCE_TIME: Duration = Duration::from_millis(300);
-/// An alert expires after so many refreshes that did not come, as with Prometheus.
+/// An alert expires after this many missed refreshes, as in Prometheus.
 pub(super) const EXPIRES_AFTER_REFRESHES: u32 = 4;
 
 #[derive(Debug, Default)]
 pub(super) struct AlertSet {
     entries: BTreeMap<Arc<AlertLabels>, Entry>,
-    /// Problems of the last update for which there was no room.
+    /// Number of problems of the last update for which there was no room.
     overflow: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
     alert: Alert,
-    /// When the change was made that is not sent yet.
+    /// The time of the change that was not sent yet.
     unsent_since: Option<Instant>,
     accepted_at: Option<Instant>,
-    /// Until when Alertmanager may have the alert, by what was ever sent, accepted or not.
+    /// When the alert expires in Alertmanager at the latest, according to all requests, accepted or not.
     expires_at: Option<Instant>,
-    /// Whether the last update had its problem.
+    /// Whether the last update contained its problem.
     is_current: bool,
 }
 
 impl AlertSet {
-    /// Makes the firing alerts those of the snapshot. `route` gives the severity of a problem, or none if Alertmanager
-    /// does not get it. Returns by how much the number of alerts without room has grown.
+    /// Updates the firing alerts from the snapshot. `route` returns the severity of a problem, or `None` if it is not sent
+    /// to Alertmanager. Returns the increase in the number of alerts without room.
     pub(super) fn update(
         &mut self,
         now: Instant,
@@ -68,19 +68,19 @@ impl AlertSet {
             }
             entry.alert.ended = Some(snapshot.wall.max(entry.alert.started));
             entry.unsent_since.get_or_insert(now);
-            entry.expires_at.is_some() // otherwise Alertmanager never heard of it
+            entry.expires_at.is_some() // otherwise Alertmanager does not know it
         });
         overflow.saturating_sub(std::mem::replace(&mut self.overflow, overflow))
     }
 
-    /// Begins an alert or updates one that fires. Returns false if there is no room for it.
+    /// Begins an alert or updates a firing one. Returns false if there is no room for it.
     fn fire(&mut self, now: Instant, alert: Alert, bytes: &mut usize) -> bool {
         let has_room = self.entries.len() < MAX_ALERTS && *bytes + alert.cost() <= MAX_BYTES;
         match self.entries.get_mut(&alert.labels) {
             Some(entry) if alert.can_begin || entry.alert.is_firing() => {
                 let before = &entry.alert;
-                // If the end of the alert is not accepted yet, it is taken back: with another name or severity, the
-                // alert would stay in Alertmanager beside this one.
+                // If the end of the alert was not accepted yet, the alert continues: with another name or severity, the
+                // old alert would remain in Alertmanager beside the new one.
                 if !before.is_firing() || before.reason != alert.reason {
                     entry.unsent_since.get_or_insert(now);
                 }
@@ -110,7 +110,7 @@ impl AlertSet {
         self.entries.values().any(|entry| entry.unsent_since.is_some())
     }
 
-    /// Sends all that fires anew, to an Alertmanager that knows nothing.
+    /// Marks all firing alerts to be sent again, for an Alertmanager without state.
     pub(super) fn mark_all_unsent(&mut self, now: Instant) {
         self.entries.retain(|_, entry| entry.alert.is_firing());
         for entry in self.entries.values_mut() {
@@ -118,7 +118,7 @@ impl AlertSet {
         }
     }
 
-    /// When something has to be sent.
+    /// When something must be sent.
     pub(super) fn next_due(&self, refresh: Duration) -> Option<Instant> {
         let due = |entry: &Entry| {
             let changed = entry.unsent_since.map(|at| at + COALESCE_TIME);
@@ -127,10 +127,10 @@ impl AlertSet {
         self.entries.values().flat_map(due).min()
     }
 
-    /// The alerts of the next request of a round that began at `round_start`: those that changed, and those that have
-    /// to be refreshed soon. Empty when the round is over.
+    /// The alerts of the next request of a round that began at `round_start`: changed alerts, and alerts that must be
+    /// refreshed soon. Empty when the round is complete.
     pub(super) fn next_batch(&mut self, round_start: Instant, now: Instant, refresh: Duration) -> Vec<Alert> {
-        // Others have ended in Alertmanager by themselves.
+        // All others have already expired in Alertmanager.
         let may_exist = |entry: &Entry| entry.expires_at.is_some_and(|expires_at| expires_at > round_start);
         self.entries.retain(|_, entry| entry.alert.is_firing() || may_exist(entry));
         let (mut batch, mut batch_bytes) = (Vec::new(), 0);

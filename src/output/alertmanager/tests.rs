@@ -1,4 +1,4 @@
-//! The alerts that are sent, and when, with a clock and an Alertmanager of the tests.
+//! Which alerts are sent, and when, with a simulated clock and Alertmanager.
 
 use super::alert::{Alert, payload};
 use super::set::{MAX_ALERTS, MAX_BYTES};
@@ -68,7 +68,7 @@ impl Simulation {
         sent(&self.alerts.next_batch(self.now(), self.now(), REFRESH))
     }
 
-    /// The alerts of the only request of a round, if there are so many.
+    /// The alerts of the only request of a round; checks their number.
     fn only_request<const N: usize>(&mut self) -> [Value; N] {
         let [request] = self.round().try_into().expect("one request");
         request.try_into().unwrap()
@@ -130,7 +130,7 @@ fn alert_fires_is_refreshed_and_resolved_with_the_same_labels() {
     assert_eq!(alert["startsAt"], "1970-01-01T00:16:40.000Z");
     assert!(!is_resolved(&alert));
 
-    // Another reason or severity does not make another alert, and no change is not sent.
+    // Another reason or severity does not create another alert, and an unchanged alert is not sent.
     assert_eq!(simulation.alerts.next_due(REFRESH), Some(simulation.now() + REFRESH));
     simulation.wait(5);
     simulation.severity = Some(Severity::Info);

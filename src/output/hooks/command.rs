@@ -1,5 +1,5 @@
-//! One run of a command: the object on its standard input, the last line of its output kept for the log, SIGTERM at its
-//! deadline and SIGKILL soon after. A command that does not exit even then is left behind.
+//! One run of a command. It gets the JSON object on its standard input, and the last line of its output is kept for the
+//! log. It gets SIGTERM at its deadline and SIGKILL soon after. A command that does not exit even then is left behind.
 
 use super::outcome::{HookOutcome, HookResult};
 use super::payload::Payload;
@@ -17,15 +17,15 @@ use tokio::net::unix::pipe;
 use tokio::sync::Notify;
 use tokio::time::{self, Instant, sleep, timeout_at};
 
-/// From SIGTERM to SIGKILL.
+/// Time from SIGTERM to SIGKILL.
 const KILL_AFTER: Duration = Duration::from_secs(1);
-/// From SIGKILL until the command counts as unkillable: others exit within milliseconds.
+/// Time from SIGKILL until the command counts as unkillable: killable commands exit within milliseconds.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
-/// After this much of a command's output, reading pauses: a command that floods us gets a megabyte a second through,
-/// and costs little time.
+/// Maximum amount of output read at once before a pause. It limits a command that floods us to a megabyte per second,
+/// which costs little time.
 const READ_BURST: usize = 64 << 10;
 const READ_PAUSE: Duration = Duration::from_millis(50);
-/// This much of the last line of the output is logged.
+/// Maximum logged length of the last line of the output.
 const MAX_LAST_LINE: usize = 300;
 /// The exit status by which shells and our own fork report that a program cannot be executed.
 const NOT_EXECUTED: i32 = 127;
@@ -91,7 +91,7 @@ async fn terminate(command: &mut RunningCommand, child_exited: &Notify, shutdown
 fn result_of(status: ExitStatus, last_line: &str) -> HookResult {
     let text = match status {
         ExitStatus::Exited(0) => return HookResult::ok(),
-        // A script may exit with it as well, but then it has said what was not found.
+        // A script may exit with this status too, but then its output says what was not found.
         ExitStatus::Exited(NOT_EXECUTED) if !last_line.is_empty() => format!("exit status {NOT_EXECUTED}"),
         status => status.to_string(),
     };

@@ -1,8 +1,8 @@
-//! Limits log lines about one hook: one that fails for each of a thousand mounts has one fault, not a thousand.
+//! Limits log lines about one hook: if it fails for each of a thousand mounts, the fault is one, not a thousand.
 
 use std::time::{Duration, Instant};
 
-/// Lines of one kind in [`WINDOW`]; the rest is counted.
+/// Maximum number of lines of one kind in [`WINDOW`]; the rest is counted.
 const MAX_LINES: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(60);
 

@@ -1,12 +1,12 @@
 //! Hooks: a command or a request for each event of some kinds.
 //!
-//! A command gets the event as one JSON object on its standard input and its most used fields as variables. It runs
-//! in `/`, in a session of its own, without a shell, as the user of the daemon. When it exits, processes that it has
-//! started may go on, but their output is not read.
+//! A command gets the event as one JSON object on its standard input and its most used fields as environment variables.
+//! It runs in `/`, in its own session, without a shell, as the user of the daemon. When it exits, processes that it
+//! started may continue, but their output is not read.
 //!
-//! [`Hooks::offer`] only puts the event into queues. One thread starts commands without waiting for them; what may
-//! block (files of secrets, lookups of names) runs in other threads, one per hook. So a hook that hangs, fails or
-//! floods delays nothing else.
+//! [`Hooks::offer`] only puts the event into queues. One thread starts commands without waiting for them; operations
+//! that may block (reading secret files, name lookups) run in other threads, one per hook. So a hook that hangs, fails
+//! or floods delays nothing else.
 
 mod command;
 mod log_limiter;
@@ -45,18 +45,18 @@ struct Shared {
     /// A child of this process has exited.
     child_exited: Notify,
     shutdown: Shutdown,
-    /// Notified when everything may be done.
+    /// Notified when all work may be complete.
     idle: Condvar,
 }
 
 struct State {
     runners: HookRunners,
-    /// None before there were hooks, and after the stop.
+    /// `None` before any hooks were configured, and after the stop.
     thread: Option<WorkerThread>,
 }
 
 impl Hooks {
-    /// Starts the thread, if there are hooks. Results of hooks are logged.
+    /// Starts the thread if there are hooks. Results of hooks are logged.
     pub fn start(hooks: &[Hook], log: LogFn) -> io::Result<Hooks> {
         let handle = Hooks(Arc::new(Shared {
             state: Mutex::new(State { runners: HookRunners::new(log), thread: None }),
@@ -69,8 +69,8 @@ impl Hooks {
         Ok(handle)
     }
 
-    /// Queues an event for the hooks that want it; never blocks. `selected` are the names that a rule has selected;
-    /// none for all.
+    /// Queues an event for the hooks that selected it; never blocks. `selected` are the hooks selected by a rule; `None`
+    /// means all.
     pub fn offer(&self, message: &Arc<Message>, selected: Option<&[String]>, severity: &'static str) {
         let Some(event) = &message.event else { return };
         let payload = Payload { message: Arc::clone(message), severity };
@@ -82,7 +82,7 @@ impl Hooks {
         }
     }
 
-    /// Applies other settings. A hook that keeps its name keeps its queue, its counters and its runs.
+    /// Applies new settings. A hook that keeps its name keeps its queue, its counters and its runs.
     pub fn reconfigure(&self, hooks: &[Hook]) -> io::Result<()> {
         let mut state = lock(&self.0.state);
         if state.thread.is_none() && !hooks.is_empty() {
@@ -106,8 +106,8 @@ impl Hooks {
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// Drops what waits and stops what runs, without waiting. Commands may exit by themselves, then get SIGTERM, then
-    /// SIGKILL, all within the timeout. Returns its end, which later calls do not change.
+    /// Drops waiting events and stops running hooks, without waiting. Commands may first exit by themselves, then get
+    /// SIGTERM, then SIGKILL, all within the timeout. Returns the end of the timeout, which later calls do not change.
     pub fn begin_stop(&self, timeout: Duration) -> Instant {
         let mut state = lock(&self.0.state);
         state.runners.clear();
@@ -127,7 +127,7 @@ impl Hooks {
     }
 }
 
-/// The thread: starts the runs that may start, and records and logs their results.
+/// The body of the thread: starts runs, and records and logs their results.
 impl Shared {
     fn start(shared: &Arc<Shared>) -> io::Result<WorkerThread> {
         let runtime = WorkerThread::runtime(MAX_HOOKS)?; // each may look up a name
@@ -150,8 +150,9 @@ impl Shared {
         })
     }
 
-    /// Starts the runs that may start, and logs what is due. Returns when it is due again without being woken, or none
-    /// at the end.
+    /// Starts the runs that may start, and logs what is due. Returns when it must be called again even without a wake-up,
+    /// or
+    /// `None` at the end.
     fn run_due(self: &Arc<Shared>) -> Option<Option<Instant>> {
         let mut state = lock(&self.state);
         let jobs: Vec<Job> = std::iter::from_fn(|| state.runners.next_job()).collect();

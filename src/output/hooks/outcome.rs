@@ -1,4 +1,4 @@
-//! What came of one event at one hook.
+//! The outcome of one event at one hook.
 
 use platform::command::RunningCommand;
 

@@ -1,4 +1,4 @@
-//! What a hook gets of an event: one JSON object, and for commands its most used fields as variables.
+//! The data that a hook receives: one JSON object, and for commands its most used fields as environment variables.
 
 use crate::monitor::Event;
 use crate::output::http_client::host_name;
@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 /// The search path of commands, which do not inherit that of the daemon.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// A longer value is cut: the kernel accepts 128 KiB for one string. The object has it whole.
+/// Maximum length of a value, which is truncated to it: the kernel accepts 128 KiB for one string. The object has the
+/// full value.
 const MAX_VALUE: usize = 32 << 10;
 
 /// An event that waits for its run.
@@ -28,8 +29,8 @@ impl Payload {
         json::host_event(&self.message, &host_name(), self.severity)
     }
 
-    /// The variables of a command; there are no others. All are always set, so that a script may be strict about unset
-    /// ones.
+    /// The complete environment of a command. All variables are always set, so that a script may treat unset variables as
+    /// errors.
     pub(super) fn environment(&self) -> Vec<(&'static str, OsString)> {
         let record = EventRecord::new(&self.message);
         let text = |field: &str| -> OsString {

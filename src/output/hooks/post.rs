@@ -1,4 +1,4 @@
-//! One run of a request: repeated after a pause while its time lasts and another attempt may succeed.
+//! One run of a request. It is repeated after pauses until its timeout, while another attempt may succeed.
 
 use super::outcome::{HookOutcome, HookResult};
 use super::payload::Payload;
@@ -7,7 +7,7 @@ use crate::output::http_client::{Address, CachedClient, RequestError, backoff};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// Attempts of one run.
+/// Maximum number of attempts per run.
 const MAX_ATTEMPTS: u32 = 4;
 /// The first pause: the server may be restarting.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -50,7 +50,7 @@ fn failure(error: RequestError, attempts: u32, timeout: Duration) -> HookResult 
     let outcome = if error.timed_out { HookOutcome::Timeout } else { HookOutcome::Failed };
     let text = match attempts {
         1 => error.text,
-        // The error names what was left of the time for the last attempt.
+        // The error contains only the time that remained for the last attempt.
         _ if error.timed_out => format!("no response in {}s, {attempts} attempts", timeout.as_secs_f64()),
         _ => format!("{}, {attempts} attempts", error.text),
     };

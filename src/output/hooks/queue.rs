@@ -5,12 +5,12 @@ use super::payload::Payload;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-/// Events that wait for one hook: a thousand mounts may die together.
+/// Maximum number of events that wait for one hook: a thousand mounts may die together.
 pub const MAX_WAITING: usize = 1_000;
-/// Memory of the events that wait for one hook. With [`MAX_HOOKS`](super::settings::MAX_HOOKS), 16 MiB in all.
+/// Maximum memory of the events that wait for one hook. With [`MAX_HOOKS`](super::settings::MAX_HOOKS), 16 MiB in all.
 const MAX_WAITING_BYTES: usize = 1 << 20;
-/// Parallel runs of one hook, with commands that could not be killed: a thousand runs of a tenth of a second are done
-/// in half a minute, and a hook that hangs holds few processes.
+/// Maximum number of parallel runs of one hook, including commands that could not be killed: a thousand runs of a tenth
+/// of a second are complete in half a minute, and a hook that hangs holds few processes.
 pub const MAX_RUNNING: usize = 4;
 
 /// The queue of one hook.
@@ -18,7 +18,7 @@ pub const MAX_RUNNING: usize = 4;
 pub(super) struct Queue {
     waiting: VecDeque<Payload>,
     bytes: usize,
-    /// The mount points that runs are about; those of the same one do not overlap, nor do those without one.
+    /// The mount points of the runs. Runs for the same mount point do not overlap, nor do runs without a mount point.
     running: Vec<Option<PathBuf>>,
 }
 
@@ -46,7 +46,7 @@ impl Queue {
         Some(payload)
     }
 
-    /// The index of a run that is about the same mount point.
+    /// The index of a run for the same mount point.
     fn run_of(&self, payload: &Payload) -> Option<usize> {
         self.running.iter().position(|running| running.as_deref() == payload.mountpoint())
     }

@@ -13,11 +13,11 @@ use platform::command::RunningCommand;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Commands of all hooks, removed ones included, that could not be killed: a process each.
+/// Maximum number of commands that could not be killed, over all hooks, including removed ones. Each is a process.
 const MAX_UNKILLED: usize = 64;
 
 struct HookRunner {
-    /// Stays the same while the hook keeps its name.
+    /// Does not change while the hook keeps its name.
     id: u64,
     hook: Arc<Hook>,
     client: CachedClient,
@@ -48,7 +48,7 @@ pub(super) struct HookRunners {
     log: LogFn,
     runners: Vec<HookRunner>,
     unkilled: Vec<Unkilled>,
-    /// Runs in progress, those of removed hooks included.
+    /// Runs in progress, including those of removed hooks.
     pub(super) running: usize,
     last_id: u64,
 }
@@ -83,8 +83,8 @@ impl HookRunners {
         }
     }
 
-    /// Puts an event into the queues of the hooks that have selected it. `selected` are the names that a rule has
-    /// selected; none for all.
+    /// Puts an event into the queues of the hooks that selected it. `selected` are the hooks selected by a rule; `None`
+    /// means all.
     pub(super) fn offer(
         &mut self,
         event: &str,
@@ -141,7 +141,7 @@ impl HookRunners {
         }
     }
 
-    /// Looks for commands that could not be killed and have exited by now. Returns whether there were any.
+    /// Checks whether commands that could not be killed have exited. Returns whether any have.
     pub(super) fn reap_unkilled(&mut self) -> bool {
         let HookRunners { runners, unkilled, log, .. } = self;
         let before = unkilled.len();
@@ -160,7 +160,7 @@ impl HookRunners {
         unkilled.len() < before
     }
 
-    /// Logs what is due: summaries, and hooks that have been blocked. Returns when the next summary is due.
+    /// Logs due summaries, and hooks that were blocked. Returns when the next summary is due.
     pub(super) fn log_due(&mut self, now: Instant) -> Option<Instant> {
         let are_too_many = self.unkilled.len() >= MAX_UNKILLED;
         for runner in &mut self.runners {

@@ -1,4 +1,4 @@
-//! `[[hook]]`, validated. Errors do not name the place in the file: the caller puts it before them.
+//! Validated settings of `[[hook]]`. Errors lack a location in the file; the caller adds it.
 
 use crate::output::alertmanager::ALERTMANAGER;
 use crate::output::http_client::{Access, Address};
@@ -22,15 +22,15 @@ pub const EVENTS: [&str; 12] = [
     "denied",
     "run",
 ];
-/// The default selection: what an operator has to act on, and its end.
+/// The default selection: problems that an operator must act on, and their end.
 const DEFAULT_EVENTS: [&str; 4] = ["failed", "recovered", "missing", "found"];
 /// The default timeout of a run.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A longer run would delay later events of its mount too much.
+/// Maximum timeout: a longer run would delay later events of its mount too much.
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
-/// Each hook may have its processes, its queue and its thread for lookups.
+/// Maximum number of hooks: each may have processes, a queue and a thread for lookups.
 pub const MAX_HOOKS: usize = 16;
-/// Names are labels of metrics and part of log lines.
+/// Maximum length of a name: names are metric labels and part of log lines.
 const MAX_NAME: usize = 64;
 
 /// A command or a request for each event of some kinds.
@@ -55,7 +55,7 @@ pub enum HookAction {
 }
 
 impl Hook {
-    /// Checks the settings of a hook, and completes them with the defaults.
+    /// Validates the settings of a hook and adds the defaults.
     pub fn new(
         name: &str,
         events: Option<&[String]>,
@@ -89,7 +89,7 @@ impl Hook {
 }
 
 impl HookAction {
-    /// Checks a command. Whether the program exists is found out when it is started: looking for it could hang.
+    /// Validates a command. Does not check that the program exists, because that could hang.
     pub fn command(arguments: Vec<OsString>) -> Result<HookAction, String> {
         let Some(program) = arguments.first() else {
             return Err("the command is empty".to_owned());

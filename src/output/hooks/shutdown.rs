@@ -1,4 +1,4 @@
-//! When running hooks have to end because the daemon stops.
+//! The deadlines of running hooks when the daemon stops.
 
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -15,8 +15,8 @@ struct Deadlines {
 }
 
 impl Shutdown {
-    /// Runs may end by themselves for half of the timeout, and after SIGTERM for another quarter. Returns the end of
-    /// the timeout of the first call; later ones change nothing.
+    /// Runs may end by themselves in the first half of the timeout, and after SIGTERM in the next quarter. Returns the end
+    /// of the timeout of the first call; later calls change nothing.
     pub(super) fn begin(&self, timeout: Duration) -> Instant {
         let now = Instant::now();
         let (terminate_at, kill_at, end) = (now + timeout / 2, now + timeout * 3 / 4, now + timeout);
@@ -30,12 +30,12 @@ impl Shutdown {
         self.0.borrow().is_some()
     }
 
-    /// Returns when runs have to be terminated.
+    /// Completes when runs must be terminated.
     pub(super) async fn terminate(&self) {
         sleep_until(self.deadlines().await.terminate_at.into()).await;
     }
 
-    /// Returns when runs have to be killed.
+    /// Completes when runs must be killed.
     pub(super) async fn kill(&self) {
         sleep_until(self.deadlines().await.kill_at.into()).await;
     }

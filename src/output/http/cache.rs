@@ -46,7 +46,7 @@ impl Cache {
 }
 
 fn compress(plain: &[u8]) -> Bytes {
-    // Names repeat, so the fastest level is within a quarter of the best.
+    // Names repeat, so the result of the fastest level is at most a quarter larger than that of the best.
     let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 8), Compression::fast());
     encoder.write_all(plain).and_then(|()| encoder.finish()).expect("writing to a Vec does not fail").into()
 }

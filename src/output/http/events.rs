@@ -1,5 +1,5 @@
-//! `/api/v1/events`: server-sent events. Nothing is queued for a client: it has a position in the event log, so a slow
-//! one costs nothing; it misses the oldest events and learns how many.
+//! `/api/v1/events`: server-sent events. Nothing is queued for a client, which only has a position in the event log. So
+//! a slow client costs nothing; it misses the oldest events and is told how many.
 
 use super::limits::{EVENTS_AT_ONCE, HEARTBEAT_INTERVAL};
 use crate::output::SharedState;
@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 
-/// Confirms the connection at once, and lets the client reconnect 2 s after a restart of the daemon.
+/// Confirms the connection at once, and makes the client reconnect 2 s after it is lost.
 const PREAMBLE: &str = "retry: 2000\n: connected\n\n";
 
 /// The first event of a stream.
@@ -55,7 +55,7 @@ struct EventStream {
     changes: watch::Receiver<()>,
     /// The last event that was sent.
     last: u64,
-    /// The last snapshot that was sent; none if the client wants none.
+    /// The last snapshot that was sent; `None` if the client did not request snapshots.
     serial: Option<u64>,
     is_started: bool,
     _permit: OwnedSemaphorePermit,
@@ -71,7 +71,7 @@ pub(super) fn body(
     let newest = state.events().last();
     let last = match query.start {
         StartFrom::Now => newest,
-        // Numbers restart with the daemon: a number from the future belongs to an earlier daemon.
+        // Numbers restart with the daemon: a number greater than the last one belongs to an earlier daemon.
         StartFrom::After(after) if after > newest => 0,
         StartFrom::After(after) => after,
     };
@@ -90,7 +90,7 @@ pub(super) fn body(
 }
 
 impl EventStream {
-    /// The next text; none when the daemon stops.
+    /// The next text; `None` when the daemon stops.
     async fn next(&mut self) -> Option<String> {
         if !std::mem::replace(&mut self.is_started, true) {
             return Some(PREAMBLE.to_owned());

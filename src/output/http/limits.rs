@@ -1,42 +1,42 @@
-//! Every limit of the server, with its reason.
+//! The limits of the server, with reasons.
 
 use std::time::Duration;
 
-/// TCP connections, of about 20 KiB each: far more than scrapers and open pages need. When all are in use, the one that
-/// has been idle for longest is closed, so that idle connections cannot block new ones.
+/// Maximum number of TCP connections, of about 20 KiB each: far more than scrapers and open pages need. When all are in
+/// use, the connection that has been idle longest is closed, so that idle connections cannot block new ones.
 pub(super) const MAX_TCP_CONNECTIONS: usize = 256;
-/// Connections on the Unix socket: scripts and people on this host.
+/// Maximum number of connections on the Unix socket: scripts and users on this host.
 pub(super) const MAX_SOCKET_CONNECTIONS: usize = 64;
-/// Connections waiting for `accept`: a burst need not be retransmitted.
+/// Maximum number of connections waiting for `accept`, so that the connections of a burst need not be retried.
 pub(super) const BACKLOG: u32 = 1024;
-/// From the start of a connection, or the end of its last response, to the end of a request's header: the limit for
-/// slow senders and for idle connections.
+/// Time limit from the start of a connection, or the end of its last response, to the end of a request's header. It
+/// limits slow senders and idle connections.
 pub(super) const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// The read buffer, and so the largest header: a browser's with many cookies fits.
+/// The size of the read buffer, and so of the largest header: that of a browser with many cookies fits.
 pub(super) const MAX_HEADER_BYTES: usize = 16 * 1024;
-/// Fields of a header: browsers send about twenty.
+/// Maximum number of header fields: browsers send about twenty.
 pub(super) const MAX_HEADER_FIELDS: usize = 64;
 /// A client that reads nothing of a response for this long is gone or hostile.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same for a client of events: it may be suspended for a while (a laptop, a debugger), and misses events then.
 pub(super) const EVENTS_WRITE_TIMEOUT: Duration = Duration::from_secs(600);
-/// Clients of events over TCP: fewer than connections, so that one is always left for a scrape.
+/// Maximum number of event clients over TCP: fewer than connections, so that one is always left for a scrape.
 pub(super) const MAX_EVENT_CLIENTS: usize = 64;
-/// Clients of events on the Unix socket.
+/// Maximum number of event clients on the Unix socket.
 pub(super) const MAX_SOCKET_EVENT_CLIENTS: usize = 32;
-/// Events written to a client at once, which bounds the memory for it.
+/// Maximum number of events written to a client at once, which bounds its memory.
 pub(super) const EVENTS_AT_ONCE: usize = 64;
-/// Between two comments in an idle event stream, by which clients notice a dead connection.
+/// Interval between comments in an idle event stream, so that clients detect a dead connection.
 pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// The pause after a failed `accept` (no descriptors left).
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 /// An event loop that does not respond to a wake-up for this long is stuck.
 pub(super) const LIVENESS_TIMEOUT: Duration = Duration::from_secs(1);
-/// The interval between reads of the loop's counter meanwhile.
+/// The interval between reads of the loop's counter during the check.
 pub(super) const LIVENESS_POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// A result of the liveness check is reused for this long, so that frequent requests do not keep the loop busy.
 pub(super) const LIVENESS_REUSE: Duration = Duration::from_millis(250);
-/// A stop waits this long for the thread, which removes its socket: that may block on a hung file system.
+/// A stop waits this long for the thread. It removes its socket, which may block on a hung file system.
 pub(super) const STOP_TIMEOUT: Duration = Duration::from_millis(200);
-/// Columns of a requested table.
+/// Maximum number of columns of a requested table.
 pub(super) const MAX_WIDTH: usize = 10_000;

@@ -1,6 +1,6 @@
 //! The HTTP server, over TCP and over a Unix socket: metrics, the API and the status page.
 //!
-//! It has one thread with its own runtime and sees the daemon only through [`SharedState`], so its clients delay
+//! It has one thread with its own runtime and accesses the daemon only through [`SharedState`]. So its clients delay
 //! nothing else, and it responds whatever hangs. Without a listener there is no thread.
 
 mod cache;
@@ -37,26 +37,22 @@ pub const DEFAULT_SOCKET: &str = platform::DEFAULT_SOCKET;
 /// The listeners.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct HttpSettings {
-    /// The TCP address; none: no TCP.
+    /// The TCP address; `None` disables TCP.
     pub listen: Option<SocketAddr>,
-    /// The Unix socket.
     pub socket: SocketChoice,
 }
 
 /// The Unix socket.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum SocketChoice {
-    /// None.
     Off,
     /// [`DEFAULT_SOCKET`]; nothing is reported if it cannot be created.
     #[default]
     Default,
-    /// This path.
     At(PathBuf),
 }
 
 impl SocketChoice {
-    /// Its path.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match self {
@@ -79,7 +75,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Whether a listener could not be opened; a new start may succeed.
+    /// Whether a listener could not be opened; a restart of the server may succeed.
     #[must_use]
     pub fn bind_failed(&self) -> bool {
         self.bind_failed.load(Ordering::Relaxed)
@@ -92,7 +88,7 @@ impl Server {
     }
 }
 
-/// What the handlers of one listener share.
+/// The shared state of the handlers of one listener.
 #[derive(Clone)]
 struct RouteContext {
     state: SharedState,
@@ -102,7 +98,7 @@ struct RouteContext {
     /// Changes with each event and each snapshot.
     changes: watch::Receiver<()>,
     event_permits: Arc<Semaphore>,
-    /// Taken to render for a single client: many requests for tables of 10,000 mounts do not delay a scrape.
+    /// Held while rendering for a single client, so that many requests for tables of 10,000 mounts do not delay a scrape.
     render_lock: Arc<Semaphore>,
 }
 

@@ -191,7 +191,7 @@ impl Format {
     }
 }
 
-/// Of mounts on one path, the one that the path reaches.
+/// The mount that the path reaches, of all mounts on that path.
 fn visible_mount(mounts: &[MountStatus]) -> Option<&MountStatus> {
     mounts.iter().rfind(|mount| mount.health != Health::Hidden).or(mounts.last())
 }

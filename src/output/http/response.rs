@@ -1,4 +1,4 @@
-//! The forms of a response. All declare their type, and no client may store them.
+//! Constructors of responses. All set a content type and forbid caching.
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response as HttpResponse, StatusCode, header};

@@ -1,5 +1,5 @@
-//! Connections: accepted up to a limit, each with limits of its own. At the limit, an idle connection is closed for a new
-//! one: a client that opens thousands closes its own.
+//! Connections: accepted up to a limit, each with its own limits. At the limit, a new connection replaces an idle one,
+//! so a client that opens thousands closes its own.
 
 use super::limits::{ACCEPT_PAUSE, HEADER_TIMEOUT, MAX_HEADER_BYTES, MAX_HEADER_FIELDS};
 use super::write_timeout::{TimeoutStream, WriteTimeout};
@@ -51,7 +51,7 @@ pub(super) async fn serve<A: Accept>(listener: A, router: Router, max_connection
         match listener.next().await {
             Ok(stream) => connections.add(stream, &router),
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            // Out of descriptors or memory: the listener stays readable, so a retry at once would spin.
+            // Out of descriptors or memory: the listener stays readable, so an immediate retry would spin.
             Err(_) => sleep(ACCEPT_PAUSE).await,
         }
     }
@@ -117,7 +117,7 @@ where
             Ok::<_, Infallible>(guard.attach(response))
         }
     });
-    // Errors (invalid requests, timeouts, resets) concern the client only.
+    // Errors (invalid requests, timeouts, resets) concern only the client.
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
@@ -127,7 +127,7 @@ where
         .await;
 }
 
-/// Marks a connection as responding, from the request until its response was handed over for writing.
+/// Marks a connection as responding, from the request until its response was passed on for writing.
 struct InFlightGuard(Arc<Activity>);
 
 impl InFlightGuard {

@@ -12,7 +12,7 @@ pub(crate) const NO_PASSWORD: &str =
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address(Url);
 
-/// Without the path: with chats it is a secret.
+/// Without the path, which is a secret in chat URLs.
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.origin())

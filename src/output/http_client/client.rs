@@ -1,9 +1,9 @@
 //! One request at a time to one server. Credentials and certificates are read from their files for each request, so
 //! that they can be replaced while the daemon runs.
 //!
-//! Reading a file and looking up a name may block. Both run in a blocking thread, one per client, and the caller gives
-//! up at its deadline. The next request of the client waits for that thread too: a server whose name lookup hangs
-//! holds one thread, not a growing number.
+//! Reading a file and looking up a name may block. Both run in a blocking thread, one per client, and the request fails
+//! at its deadline. The next request of the client waits for that thread too, so a hung name lookup holds one thread,
+//! not a growing number.
 
 use super::{Access, Credentials};
 use crate::output::lock;
@@ -25,23 +25,23 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
-/// A server that accepts no connection by then is considered absent.
+/// Timeout of connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Files of secrets and certificates are smaller; a larger one is a mistake.
+/// Maximum size of a file with a secret or certificates; a larger file is a mistake.
 const MAX_FILE: u64 = 1 << 20;
-/// This much of the body of an error response is shown.
+/// Maximum length shown of the body of an error response.
 const MAX_ERROR_BODY: usize = 200;
 
-/// A client of one server, all of whose URLs have the same scheme. Clones share the HTTP client and the blocking thread.
+/// A client of one server, for URLs with the same scheme. Clones share the HTTP client and the blocking thread.
 #[derive(Clone, Debug)]
 pub(crate) struct CachedClient {
     access: Access,
     cached: Arc<Mutex<Option<Cached>>>,
-    /// For the one blocking thread that the client may use at a time.
+    /// Permit for the single blocking thread of the client.
     blocking_permit: Arc<Semaphore>,
 }
 
-/// An HTTP client, and the certificates that it was made for.
+/// An HTTP client and the certificates that it uses.
 type Cached = (Client, Option<Vec<u8>>);
 
 /// Why a request failed.
@@ -49,7 +49,7 @@ type Cached = (Client, Option<Vec<u8>>);
 pub(crate) struct RequestError {
     /// The reason, without the address of the server.
     pub(crate) text: String,
-    /// There was no response in time.
+    /// The request timed out.
     pub(crate) timed_out: bool,
     /// The same request may succeed later.
     pub(crate) retryable: bool,
@@ -62,7 +62,7 @@ impl RequestError {
     }
 
     fn timeout(missing: &str, timeout: Duration) -> RequestError {
-        let seconds = (timeout.as_secs_f64() * 100.0).round() / 100.0; // the rest of a deadline has many digits
+        let seconds = (timeout.as_secs_f64() * 100.0).round() / 100.0; // the remaining time has many digits
         RequestError { text: format!("no {missing} in {seconds}s"), timed_out: true, retryable: true }
     }
 
@@ -123,8 +123,8 @@ impl CachedClient {
         Err(RequestError { text, timed_out: false, retryable })
     }
 
-    /// Reads the files, and makes an HTTP client if the certificates are others than those of the cached one. Returns
-    /// it with the value of the header `Authorization`.
+    /// Reads the files, and creates an HTTP client if the certificates differ from those of the cached one. Returns it with
+    /// the value of the header `Authorization`.
     async fn prepare(&self, is_encrypted: bool) -> Result<(Client, Option<String>), RequestError> {
         let cached = lock(&self.cached).clone();
         if let Some((client, _)) = &cached
@@ -158,8 +158,8 @@ fn build(
     is_encrypted: bool,
     resolver: BlockingResolver,
 ) -> Result<Client, String> {
-    // Requests are rare: an idle connection would only wake us up when it is closed. A redirected request would become
-    // a GET that succeeds without an effect.
+    // Requests are rare: keeping an idle connection would only cause a wake-up when it is closed. A redirected request
+    // becomes a GET that succeeds without an effect.
     let builder = Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_max_idle_per_host(0)

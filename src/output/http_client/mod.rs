@@ -1,5 +1,5 @@
 //! Requests to servers: addresses, credentials, one request at a time per server, pauses after failures. The callers
-//! have threads of their own; the event loop never waits for a request.
+//! have their own threads; the event loop never waits for a request.
 
 mod address;
 mod client;

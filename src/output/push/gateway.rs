@@ -8,7 +8,7 @@ use reqwest::Url;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// The push gateway, and what is done with it.
+/// The push gateway and its options.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PushSettings {
     pub gateway: Address,
@@ -26,15 +26,15 @@ pub fn parse_gateway(text: &str) -> Result<Address, String> {
     if address.has_query() { Err("a gateway has no query".to_owned()) } else { Ok(address) }
 }
 
-/// The URL of the group of this instance. Unusual names are written in base64: it is the only way for a slash and for
-/// an empty name.
+/// The URL of the group of this instance. Unusual names are encoded in base64: the gateway accepts a slash or an empty
+/// name in no other way.
 pub(super) fn group_url(gateway: &Address, instance: &OsStr) -> Url {
     let bytes = instance.as_bytes();
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let dots = matches!(bytes, b"." | b"..");
     let (label, value) = match bytes {
         b"" => ("instance@base64", "=".to_owned()),
-        // Label values have to be UTF-8.
+        // Label values must be UTF-8.
         _ if dots || !bytes.iter().all(is_plain) => {
             ("instance@base64", URL_SAFE.encode(instance.to_string_lossy().as_bytes()))
         }

@@ -16,11 +16,11 @@ use std::time::{Duration, SystemTime};
 
 /// The first pause after a failed push: the gateway may be restarting.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// The longest pause: a gateway that returns is found within a minute.
+/// The longest pause: a gateway that works again gets metrics within a minute.
 const MAX_RETRY: Duration = Duration::from_secs(60);
-/// A push that is not done by then is given up.
+/// Timeout of a push.
 const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
-/// The group is deleted while the daemon stops, which may take a second in all.
+/// Timeout of deleting the group: it is deleted while the daemon stops, which may take at most a second.
 const DELETE_TIMEOUT: Duration = Duration::from_millis(350);
 
 pub(super) struct PushExporter {
@@ -53,7 +53,8 @@ impl PushExporter {
 
 impl Exporter for PushExporter {
     const NAME: &'static str = "push";
-    /// With the delay of snapshots, a hang is in the gateway within a second; mounts that change do not flood it.
+    /// Together with the delay of snapshots, a hang reaches the gateway within a second, and frequent changes do not flood
+    /// it.
     const MIN_INTERVAL: Duration = Duration::from_millis(500);
     const RETRY_PAUSES: Option<(Duration, Duration)> = Some((FIRST_RETRY, MAX_RETRY));
 

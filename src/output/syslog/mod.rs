@@ -1,8 +1,8 @@
 //! Syslog as a sink: the local daemon, a socket, or a collector on the network.
 //!
-//! The `syslog` crate writes to the sockets. This module adds what it lacks: connecting again, timeouts of connects and
+//! The `syslog` crate writes to the sockets. This module adds what it lacks: reconnecting, timeouts of connects and
 //! writes, the line end that separates messages over TCP, and timestamps in local time of the event (the crate's
-//! formatter has UTC at the time of writing).
+//! formatter uses UTC and the time of writing).
 
 mod packet;
 mod target;
@@ -20,9 +20,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use syslog::{Error, Facility, LogFormat as _, Logger, LoggerBackend};
 
-/// Timeout of connecting to one address and of writing one message: the thread has to return to apply other settings.
+/// Timeout of connecting to one address and of writing one message: the thread must return to apply changed settings.
 const IO_TIMEOUT: Duration = Duration::from_secs(5);
-/// Addresses of one name that are tried.
+/// Maximum number of addresses tried for one name.
 const MAX_ADDRESSES: usize = 4;
 
 /// Can change while the sink runs.
@@ -64,7 +64,7 @@ impl SyslogWriter {
         logger.formatter.format(&mut logger.backend, severity(message.priority), message).map_err(io_error)
     }
 
-    /// Shuts a stream down first: its buffered writer would try to write the rest when it is dropped.
+    /// Shuts a stream down first, because its buffered writer would try to write the rest when it is dropped.
     fn disconnect(&mut self) {
         match self.logger.take().map(|logger| logger.backend) {
             Some(LoggerBackend::Tcp(stream)) => drop(stream.get_ref().shutdown(Shutdown::Both)),
@@ -161,8 +161,8 @@ fn connect_any<T>(name: &str, connect: impl Fn(SocketAddr) -> io::Result<T>) -> 
     result
 }
 
-/// Whether the collector has closed the stream. Otherwise the first message after that would be lost: the kernel accepts
-/// it before it is told that the stream is closed.
+/// Whether the collector has closed the stream. Without this check the next message would be lost: the kernel accepts
+/// it before it learns that the stream is closed.
 fn is_closed(backend: &LoggerBackend) -> bool {
     let LoggerBackend::Tcp(stream) = backend else { return false };
     let stream = stream.get_ref();

@@ -10,16 +10,16 @@ use std::borrow::Cow;
 use std::io::Write;
 use syslog::{Error, Facility, Severity};
 
-/// Bytes of a packet to a socket or over TCP: rsyslog's default `MaxMessageSize` is 8 KiB.
+/// Maximum size of a packet to a socket or over TCP: rsyslog's default `MaxMessageSize` is 8 KiB.
 const MAX_PACKET: usize = 8192;
-/// Bytes of a packet over UDP: RFC 3164's limit, which also fits in one Ethernet frame.
+/// Maximum size of a packet over UDP: the limit of RFC 3164, which also fits in one Ethernet frame.
 const MAX_UDP_PACKET: usize = 1024;
-/// Bytes kept of the end of a message that is cut, which has the reason.
+/// Number of bytes kept of the end of a truncated message, which contains the reason.
 const KEPT_TAIL: usize = 200;
-/// Replaces what was cut out.
+/// Replaces the removed part.
 const CUT_MARK: &str = "[...]";
 
-/// A formatter by RFC 3164: `<N>Mmm dd hh:mm:ss [HOST ]mount_status_monitor[PID]: TEXT`.
+/// A formatter for RFC 3164: `<N>Mmm dd hh:mm:ss [HOST ]mount_status_monitor[PID]: TEXT`.
 #[derive(Clone, Debug)]
 pub(super) struct Packet {
     facility: Facility,

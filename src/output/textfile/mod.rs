@@ -1,5 +1,5 @@
-//! A file for node_exporter's textfile collector as an exporter. It is not written if it lies on a watched mount that
-//! may hang. That is decided by the mount table; the path itself is not touched.
+//! The exporter to a file for node_exporter's textfile collector. The file is not written if it is on a watched mount
+//! that may hang. The mount table decides this; the path itself is not touched.
 
 mod write;
 
@@ -17,7 +17,7 @@ use std::time::Duration;
 /// node_exporter reads files with this suffix.
 const SUFFIX: &str = "prom";
 
-/// What is probably a mistake in the path.
+/// A warning about a path that is probably a mistake.
 pub fn warning(path: &Path) -> Option<String> {
     let is_ignored = path.extension().is_none_or(|suffix| suffix != SUFFIX);
     is_ignored
@@ -37,7 +37,7 @@ impl TextFileExporter {
 
 impl Exporter for TextFileExporter {
     const NAME: &'static str = "textfile";
-    /// node_exporter does not read it more often.
+    /// Minimum interval between writes: node_exporter does not read the file more often.
     const MIN_INTERVAL: Duration = Duration::from_secs(1);
     const RETRY_PAUSES: Option<(Duration, Duration)> = None;
 
@@ -68,8 +68,8 @@ pub fn refusal(table: &MountTable, is_watched: impl Fn(&Mount) -> bool, path: &P
     })
 }
 
-/// The same by a status of the monitor. The watched mounts may be those of another namespace with other paths, so the
-/// path is looked up in the table of our own; file systems are compared by device number.
+/// The same check with a status of the monitor. The watched mounts may be those of another namespace with other paths,
+/// so the path is looked up in our own table; file systems are compared by device number.
 fn refusal_by_status(path: &Path, status: &Status) -> Option<String> {
     let visible = status.mounts.iter().filter(|mount| mount.health != Health::Hidden);
     let hanging: HashSet<DeviceNumber> =

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-/// node_exporter runs as another user and has to read the file.
+/// node_exporter runs as another user and must be able to read the file.
 const MODE: u32 = 0o644;
 
 /// Not synced: after a crash of the machine the next run writes the file again.
@@ -25,7 +25,7 @@ pub(super) fn replace(path: &Path, text: &[u8]) -> Result<(), String> {
 }
 
 fn write(temporary: &Path, text: &[u8]) -> io::Result<()> {
-    // An earlier process with our id may have left one. A link that another user has prepared is not followed.
+    // An earlier process with our id may have left this file. A link prepared by another user is not followed.
     match fs::remove_file(temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}

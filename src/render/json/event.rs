@@ -10,13 +10,13 @@ use platform::Mount;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-/// The object of a message, in one line without a line end.
+/// The JSON object of a message, on one line without a line end.
 #[must_use]
 pub fn event(message: &Message) -> String {
     to_line(&EventRecord::new(message))
 }
 
-/// The same with host and severity, for receivers that collect the events of many hosts.
+/// The same object with host and severity, for receivers that collect the events of many hosts.
 #[must_use]
 pub fn host_event(message: &Message, host: &str, severity: &str) -> String {
     let mut record = EventRecord::new(message);
@@ -25,7 +25,7 @@ pub fn host_event(message: &Message, host: &str, severity: &str) -> String {
     to_line(&record)
 }
 
-/// An object with ordered fields: only those that the event has.
+/// An object with only the fields that the event has, in a fixed order.
 #[derive(Debug)]
 pub(crate) struct EventRecord(Vec<(&'static str, Value)>);
 

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 #[derive(Serialize)]
 pub(super) struct EvidenceObject {
-    /// When the last of it was collected; null in an event.
+    /// When the newest part was collected; null in an event.
     time: Option<String>,
     complete: bool,
     says: Vec<String>,

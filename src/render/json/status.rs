@@ -8,7 +8,7 @@ use crate::render::timestamp::rfc3339;
 use crate::render::{Snapshot, StatusSummary, rows};
 use serde::Serialize;
 
-/// The document in one line. A daemon gives the number of its `last_event`; a single run has none.
+/// The document on one line. A daemon sets `last_event` to the number of its last event; a single run has none.
 #[must_use]
 pub fn status(snapshot: &Snapshot, last_event: Option<u64>) -> String {
     let (status, summary) = (&snapshot.status, StatusSummary::of(&snapshot.status));

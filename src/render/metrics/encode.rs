@@ -43,7 +43,7 @@ pub fn render(snapshot: &Snapshot, inputs: &MetricInputs) -> Vec<u8> {
 
 type LabelledMount<'a> = (&'a MountStatus, Metric);
 
-/// The labels of a mount are made once and borrowed by each family: with many mounts they are most of the work.
+/// The labels of a mount are created once and borrowed by each family: with many mounts they are most of the work.
 fn encode_mounts(
     family: &Family,
     mounts: &mut [LabelledMount<'_>],

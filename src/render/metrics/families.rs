@@ -12,9 +12,7 @@ use prometheus::proto::MetricType;
 pub struct Family {
     /// The name in the exposition.
     pub name: &'static str,
-    /// The HELP text.
     pub help: &'static str,
-    /// The type.
     pub kind: Kind,
     /// The label names, sorted.
     pub labels: &'static [&'static str],
@@ -39,9 +37,9 @@ impl Kind {
     }
 }
 
-/// The value of a family without labels; none: no series.
+/// The value of a family without labels; `None` means no series.
 type SingleValue = fn(&MetricData<'_>) -> Option<f64>;
-/// The value for a mount; none: no series for this mount.
+/// The value for a mount; `None` means no series for this mount.
 type MountValue = fn(&MetricData<'_>, &MountStatus) -> Option<f64>;
 /// All series, with label values in the order of [`Family::labels`].
 type Samples = fn(&MetricData<'_>) -> Vec<Sample>;

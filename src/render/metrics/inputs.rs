@@ -1,4 +1,4 @@
-//! The values that metrics are made of: a snapshot and plain statistics of the outputs.
+//! The input of the metrics: a snapshot and plain statistics of the outputs.
 
 use crate::monitor::{FsCounters, Health, MountStatus, Reason, Status, Time};
 use crate::render::Snapshot;
@@ -9,7 +9,7 @@ use prometheus::proto::{LabelPair, Metric};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-/// Statistics that a snapshot does not hold. A part that is none or empty has no series.
+/// Statistics that a snapshot does not contain. A part that is `None` or empty has no series.
 #[derive(Clone, Debug, Default)]
 pub struct MetricInputs {
     /// Sinks by name, with the number of messages that they dropped.
@@ -20,7 +20,7 @@ pub struct MetricInputs {
     pub hooks: Vec<HookStats>,
     /// Alertmanager.
     pub alertmanager: Option<AlertmanagerStats>,
-    /// The process that renders. None in a push: a gateway outlives the process.
+    /// The process that renders. `None` in a push, because a gateway outlives the process.
     pub process: Option<ProcessStats>,
 }
 
@@ -36,7 +36,6 @@ pub struct PushStats {
 /// Statistics of one hook.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct HookStats {
-    /// The name of the hook.
     pub name: String,
     /// Events by outcome; every outcome is present.
     pub runs: Vec<(&'static str, u64)>,
@@ -67,7 +66,7 @@ pub(super) type FstypeTotals = FsCounters;
 /// Label values and the value.
 pub(super) type Sample = (Vec<String>, f64);
 
-/// What one rendering reads.
+/// The data that one rendering reads.
 pub(super) struct MetricData<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) inputs: &'a MetricInputs,
@@ -79,7 +78,7 @@ impl<'a> MetricData<'a> {
     pub(super) fn new(snapshot: &'a Snapshot, inputs: &'a MetricInputs) -> MetricData<'a> {
         let mut fstypes: BTreeMap<String, FstypeTotals> = BTreeMap::new();
         for counters in &snapshot.status.counters.by_fstype {
-            // The collective name for the rarer types may also be the name of a type: one series for both.
+            // The collective name `other` may also be the name of a real type: both share one series.
             add(fstypes.entry(escape_os(&counters.fstype).into_owned()).or_default(), counters);
         }
         MetricData { snapshot, inputs, fstypes }
@@ -141,7 +140,7 @@ pub(super) fn sample<const N: usize, S: Into<String>>(labels: [S; N], value: f64
     (labels.into_iter().map(Into::into).collect(), value)
 }
 
-/// To the millisecond: monitor time and wall clock agree no better.
+/// Rounded to milliseconds: monitor time and wall clock do not agree more precisely.
 pub(super) fn rounded_seconds(since_epoch: Duration) -> f64 {
     (since_epoch.as_secs_f64() * 1000.0).round() / 1000.0
 }

@@ -20,14 +20,14 @@ const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// Rows in the document; the script shows the rest. Every browser draws this many at once.
+/// Maximum number of rows in the document; the script shows the rest. Every browser draws this many quickly.
 const MAX_ROWS: usize = 500;
-/// Events on the page, here and in the script.
+/// Maximum number of events on the page, also in the script.
 const MAX_EVENTS: usize = 50;
-/// Dead or missing mounts with details, here and in the script; the table has all of the dead.
+/// Maximum number of dead or missing mounts shown with details, also in the script; the table has all dead mounts.
 const MAX_DETAILED: usize = 50;
 
-/// What the page shows.
+/// The content of the page.
 pub struct StatusPage<'a> {
     /// The mounts.
     pub snapshot: &'a Snapshot,
