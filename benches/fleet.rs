@@ -1,6 +1,7 @@
-//! The load that 5,000 machines cause on the server that they mount, in a simulation of pure monitors without system calls.
-//! All machines start at the same moment (the power is back, or one command started them all); the server fails and
-//! recovers five minutes later. Counts the probes that start in each second, with and without a seed for each machine.
+//! The load that 5,000 machines cause on the server that they mount, in a simulation of pure monitors without system
+//! calls. All machines start at the same moment (the power is back, or one command started them all); the server fails
+//! and recovers five minutes later. Counts the probes that start in each second, with and without a seed for each
+//! machine.
 
 use mount_status_monitor::monitor::testing::mount;
 use mount_status_monitor::monitor::{
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 const MACHINES: u64 = 5_000;
 const OUTAGE: Duration = Duration::from_secs(300);
-/// Before and after the outage.
+/// Simulated time before and after the outage.
 const MARGIN: Duration = Duration::from_secs(180);
 const INTERVAL: Duration = Duration::from_secs(60);
 /// The response time: the same for all machines, which is the worst case.

@@ -62,7 +62,7 @@ fn run(monitor: &str, dead: usize) -> Duration {
     assert_eq!(
         output.stdout.split(|&byte| byte == b'\n').count() - 1,
         dead,
-        "not exactly the hung mounts are reported"
+        "the reported mounts are not exactly the hung ones"
     );
     elapsed
 }

@@ -1,5 +1,5 @@
-//! Parsing a mount table and comparing two, with 1,000, 10,000 and 50,000 mounts, relative to a pass over the bytes that
-//! only counts lines.
+//! Parsing a mount table and comparing two tables, with 1,000, 10,000 and 50,000 mounts, relative to only counting the
+//! lines.
 
 mod median;
 
@@ -41,7 +41,7 @@ fn main() {
     print_table("Mount table, from text to decision", "count lines", &rows);
 }
 
-/// Everything that the monitor does: comparison, hidden mounts, events and the probe of the new mount.
+/// All work of the monitor: comparison, hidden mounts, events and the probe of the new mount.
 fn handle_change(table: &MountTable, grown: &MountTable) -> Duration {
     let settings = ProbeSettings::default();
     let policy = Box::new(move |_: &Mount| Some(settings));

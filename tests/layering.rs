@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-/// A longer file holds more than one subject.
+/// Maximum file length in lines: a longer file has more than one subject.
 const MAX_LINES: usize = 500;
 
 /// Tokens that code below these paths must not contain.
@@ -53,7 +53,7 @@ const RULES: &[Rule] = &[
             "crate::output",
             "crate::render",
         ],
-        why: "monitor uses plain data of platform and nothing else of this crate",
+        why: "monitor uses only plain data of platform, and nothing else of this crate",
     },
     Rule {
         within: &["src/children"],
@@ -164,12 +164,12 @@ const RULES: &[Rule] = &[
         within: &["platform/"],
         except: &[],
         forbidden: &["mount_status_monitor::"],
-        why: "platform knows nothing of the rest",
+        why: "platform does not depend on the other modules",
     },
 ];
 
 #[test]
-fn the_layers_hold() {
+fn source_tree_keeps_the_layers() {
     let files = sources();
     assert!(files.iter().any(|(name, _)| name == "src/lib.rs"), "this is not the tree: {files:?}");
     let offences: Vec<String> = files.iter().flat_map(|(name, text)| offences(name, text)).collect();
@@ -177,7 +177,7 @@ fn the_layers_hold() {
 }
 
 #[test]
-fn the_daemon_forbids_unsafe_code() {
+fn daemon_crate_forbids_unsafe_code() {
     let text =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).expect("it is there");
     assert!(text.contains("#![forbid(unsafe_code)]"));

@@ -20,7 +20,7 @@ const SETTINGS: ProbeSettings = ProbeSettings {
     timeout: Duration::from_secs(3),
     slow_after: Duration::from_secs(1),
 };
-/// After this long without changes, every mount was probed with the whole timeout, and every pause is over.
+/// After this time without changes, every mount was probed with the full timeout, and every pause has ended.
 const SETTLING_TIME: Duration = Duration::from_secs(200);
 const SUPERBLOCKS: u32 = 4;
 
@@ -203,14 +203,14 @@ fn apply(simulation: &mut Simulation, step: &Step, last_key: &mut u64) {
     }
 }
 
-/// What the health of a mount may be in the end.
+/// The possible health of a mount at the end.
 fn expected_health(fs: FsBehavior) -> &'static [&'static str] {
     match fs {
         FsBehavior::Responds(took) if took > SETTINGS.slow_after => &["slow"],
         FsBehavior::Responds(_) => &["ok"],
         FsBehavior::Hangs | FsBehavior::Unkillable => &["hung"],
         FsBehavior::Fails(Errno::EACCES, _) => &["denied"],
-        // Slower than the timeout: hung if the probe is killed first, failed if its response comes late.
+        // Slower than the timeout: hung if the probe is killed first, failed if its response arrives late.
         FsBehavior::Fails(_, took) if took > SETTINGS.timeout => &["hung", "failed"],
         FsBehavior::Fails(..) => &["failed"],
         // Nothing can be found out: the health from before.

@@ -1,4 +1,4 @@
-//! Scenarios in text files, `tests/scenarios/*.txt`, played against the pure monitor with a simulated clock.
+//! Plays the scenarios in `tests/scenarios/*.txt` against the pure monitor with a simulated clock.
 //!
 //! A line that begins with a time is a step; the indented lines below it are what the monitor does until the next step.
 //! `MSM_REWRITE=1 cargo test --test scenarios` writes what it does now.

@@ -19,9 +19,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Every wait in these tests is shorter.
+/// Upper bound of every wait in these tests.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// A call that must not block takes less, even on a slow machine.
+/// Upper bound of a call that must not block, even on a slow machine.
 const IMMEDIATE: Duration = Duration::from_secs(2);
 const MAX_QUEUED_BYTES: usize = 4 << 20;
 
@@ -307,8 +307,8 @@ fn log_line(reporter: &Reporter, text: &str) {
 
 const FLOOD_TEXT: usize = 2000;
 
-/// Offers messages until the sink blocks and its queue is full. No offer waits, the queue stays bounded, and the rest is
-/// counted.
+/// Offers messages until the sink blocks and its queue is full. No offer waits, the queue stays bounded, and the rest
+/// is counted.
 fn flood(reporter: &Reporter) {
     let sink = reporter.sinks().next().unwrap();
     let text = "x".repeat(FLOOD_TEXT);

@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// A mount may respond slowly for the first time.
+/// A mount may respond slowly to the first probe.
 const TIMEOUT: &str = "10";
 /// A stop takes at most a second; the rest is for a busy machine.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,5 +1,5 @@
-//! Medians over repetitions, printed with their ratio to a reference measured in the same run, because ratios vary less
-//! between machines than absolute times.
+//! Medians of repeated measurements, printed with their ratio to a reference measured in the same run, because ratios
+//! vary less between machines than absolute times.
 
 #![allow(dead_code, unreachable_pub)] // no bench uses all of it
 

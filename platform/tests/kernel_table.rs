@@ -1,5 +1,5 @@
-//! What the watch relies on when it reads the table in two ways: `statmount` equals mountinfo for any mount, and neither
-//! loses or confuses mounts while others come and go.
+//! What the watch relies on when it reads the table in two ways: `statmount` equals mountinfo for any mount, and
+//! neither loses or confuses mounts while others come and go.
 
 #![cfg(all(target_os = "linux", not(feature = "interval")))]
 
@@ -260,7 +260,7 @@ fn table_in_a_chroot_contains_what_is_below_it() {
     });
 }
 
-/// Stable mounts are in each reading exactly once, no key is used for two mounts, and the last event leads to the final
+/// Stable mounts are in each read exactly once, no key is used for two mounts, and the last event leads to the final
 /// state.
 #[test]
 fn storm_of_mounts_neither_loses_nor_confuses_mounts() {

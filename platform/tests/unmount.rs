@@ -17,7 +17,7 @@ fn busy_mount_can_only_be_detached() {
         let shown = |watched: &mut Watched| at(&watched.watch.read().expect("read"), &path).is_some();
         let open_file = File::create(path.join("file")).expect("a file in it");
         for how in [Unmount::Plain, Unmount::Forced] {
-            let error = unmount(&path, how).expect_err("it is busy, and has no server to give up");
+            let error = unmount(&path, how).expect_err("it is busy, and has no server to abort");
             assert_eq!(error.raw_os_error(), Some(Errno::EBUSY as i32), "{how:?}");
             assert!(shown(&mut watched), "{how:?}");
         }

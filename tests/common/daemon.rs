@@ -1,4 +1,4 @@
-//! The daemon under test, and commands that end by themselves.
+//! The daemon under test, and commands that exit by themselves.
 
 use super::lines::Line;
 use super::{Lines, Process, display_path, ms, slack, wait_until};
@@ -189,7 +189,7 @@ impl CommandOutput {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Until the waiting thread has reaped the process, its id cannot be reused.
+        // The process id cannot be reused until the waiting thread has reaped the process.
         if !self.is_reaped && self.exit.try_recv().is_err() {
             let _ = self.process.try_signal(Signal::SIGKILL);
         }

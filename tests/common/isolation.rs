@@ -1,5 +1,5 @@
-//! Each test runs its own binary again, for this one test, in a new mount and process namespace. Whatever hangs there
-//! ends with the namespace, and nothing is mounted outside of it. The tests of the platform crate use this file, too.
+//! Each test runs its own binary again, for this one test, in a new mount and process namespace. Everything that hangs
+//! there ends with the namespace, and nothing is mounted outside of it. The platform crate's tests also use this file.
 
 use super::Process;
 use nix::sys::signal::Signal;

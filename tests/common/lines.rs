@@ -1,4 +1,4 @@
-//! Lines read in a thread of their own, with the time of their arrival.
+//! Lines read by a separate thread, with the time of their arrival.
 
 use super::slack;
 use std::io::{BufRead, BufReader, Read};

@@ -22,13 +22,13 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// How much longer than promised anything may take on a loaded machine. The tests contain the promised times.
+/// Additional time that every promised limit gets on a loaded machine. The tests contain the promised limits.
 pub(crate) fn slack() -> Duration {
     let configured = std::env::var("MSM_TEST_SLACK_MS").ok().and_then(|ms| ms.parse().ok());
     Duration::from_millis(configured.unwrap_or(if cfg!(debug_assertions) { 2000 } else { 1000 }))
 }
 
-/// Waits, where a test checks that nothing happens meanwhile.
+/// Waits while a test checks that nothing happens.
 pub(crate) fn pause(duration: Duration) {
     let (_sender, never) = mpsc::channel::<()>();
     let _ = never.recv_timeout(duration);

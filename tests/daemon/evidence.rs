@@ -262,7 +262,7 @@ fn many_tasks_do_not_delay_detection() {
     });
 }
 
-/// Reading `cmdline` and some other files of a task needs its mmap lock. Here a task holds it while it waits for the
+/// Reading `cmdline` and some other files of a task requires its mmap lock. Here a task holds it while it waits for the
 /// mount, so a reader of these files (such as `ps`) blocks too.
 #[test]
 fn task_that_holds_its_mmap_lock_does_not_block_the_collector() {

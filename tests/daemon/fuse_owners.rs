@@ -1,4 +1,4 @@
-//! FUSE mounts without `allow_other`, which deny access to every user but their owner, even to root.
+//! FUSE mounts without `allow_other`, which deny access to every user except their owner, even to root.
 
 use crate::common::{CommandOutput, Lab, display_path, ms, run_isolated};
 use crate::{QUICK, QUICK_HANG};

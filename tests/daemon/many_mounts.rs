@@ -1,4 +1,4 @@
-//! Many mounts, a fifth of which hang at the same time.
+//! Many mounts; a fifth of them hang at the same time.
 
 use crate::common::{display_path, ms, run_isolated_for, slack};
 use std::time::{Duration, Instant};

@@ -7,7 +7,7 @@ use std::net::Shutdown;
 use std::process::{ChildStderr, Stdio};
 use std::time::Instant;
 
-/// Produces more messages than any socket or pipe buffer holds.
+/// Number of mount and unmount cycles whose messages exceed any socket or pipe buffer.
 const CYCLES: usize = 300;
 
 #[test]

@@ -118,7 +118,7 @@ impl Files {
     fn serve(&self, request: PendingRequest) {
         let behaviour = *self.shared.behaviour.lock().unwrap_or_else(PoisonError::into_inner);
         let keep = |request| self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-        // The receiver lives as long as the process.
+        // The receiver is never dropped.
         let later = |pending, delay, errno| {
             let _ = self.later.send(DelayedReply { at: Instant::now() + delay, pending, errno });
         };

@@ -1,4 +1,4 @@
-//! Commands: what they get, how they are ended, and that a bad one delays no other hook.
+//! Commands: their input, how they are stopped, and that a faulty one delays no other hook.
 
 use crate::common::{Process, ms, run_isolated, slack, wait_until};
 use crate::fixture::{HookFixture, command, failure_event, hook, script};

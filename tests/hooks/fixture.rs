@@ -31,7 +31,7 @@ impl HookFixture {
         self.handle.offer(&failure_event(path), None, "critical");
     }
 
-    /// Offers this event for so many mounts: `/mnt/0` and so on.
+    /// Offers this event for this many mounts: `/mnt/0` and so on.
     pub(crate) fn offer_failures(&self, mounts: usize) {
         (0..mounts).for_each(|n| self.offer_failure(&format!("/mnt/{n}")));
     }

@@ -1,4 +1,4 @@
-//! Commands that access hung storage, or lie on it.
+//! Commands that access hung storage, or whose program is on it.
 
 use crate::common::{ms, run_isolated};
 use crate::fixture::{HookFixture, command, hook};
@@ -20,7 +20,7 @@ fn unkillable_commands_are_left_behind_and_bounded() {
             ms(3000),
         );
         assert!(text.ends_with(" cannot be killed; it is left behind"), "{text}");
-        let (priority, _) = hooks.wait_for_line("Hook stuck is not started any more", ms(3000));
+        let (priority, _) = hooks.wait_for_line("Hook stuck is no longer started", ms(3000));
         assert_eq!(priority, Priority::Error);
         let stats = hooks.stats("stuck");
         assert_eq!((stats.left, stats.waiting, hooks.runs("stuck", "timeout")), (4, 4, 4));
@@ -41,7 +41,7 @@ fn unkillable_commands_are_left_behind_and_bounded() {
             .filter(|(_, text)| text.ends_with("which could not be killed, has exited"))
             .count();
         assert_eq!(exited, 4);
-        let blocked = hooks.lines().iter().filter(|(_, text)| text.contains("any more")).count();
+        let blocked = hooks.lines().iter().filter(|(_, text)| text.contains("is no longer started")).count();
         assert_eq!(blocked, 1);
     });
 }

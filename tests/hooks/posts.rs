@@ -84,7 +84,7 @@ fn refused_request_is_not_repeated() {
 }
 
 #[test]
-fn silent_server_delays_no_other_hook() {
+fn unresponsive_server_delays_no_other_hook() {
     let fake = FakeServer::start(Behaviour::Silent);
     let hooks = HookFixture::start(vec![
         post("chat", &fake.address, Credentials::None, ms(1500)),
@@ -99,7 +99,7 @@ fn silent_server_delays_no_other_hook() {
 #[test]
 fn hung_name_lookup_delays_no_other_hook() {
     run_isolated(|lab| {
-        // A name server that never answers: a lookup takes ten seconds.
+        // A name server that never responds: a lookup takes ten seconds.
         let _silent = UdpSocket::bind("127.77.77.77:53").expect("root may bind there");
         let configuration = lab.scratch_path("resolv.conf");
         std::fs::write(&configuration, "nameserver 127.77.77.77\n").expect("a file can be written");

@@ -1,4 +1,4 @@
-//! Hung probes: located, killed if that is possible, stranded otherwise.
+//! Hung probes: located, then killed if possible, else stranded.
 
 use crate::daemon::{Daemon, PROGRAM, ends, started, target};
 use crate::fuse::{Fuse, GETATTR, private_directory};
@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 const OURS: &str = "user_id=0,group_id=0";
-/// As in the pool.
+/// The same as in the pool.
 const MAX_STRANDED_PROBERS: usize = 16;
 
 #[test]
@@ -69,7 +69,7 @@ fn unkillable_prober_is_stranded_until_its_server_ends() {
     assert_eq!((daemon.pool.probers(), daemon.pool.probers_stranded()), (1, 0));
 }
 
-/// Some uninterruptible waits end by themselves and come back at each attempt; only the first is logged.
+/// Some uninterruptible waits end by themselves and recur at each attempt; only the first is logged.
 #[test]
 fn repeated_stranding_is_logged_once() {
     let Some(directory) = private_directory() else { return };

@@ -1,4 +1,4 @@
-//! The sender of alerts and a real Alertmanager: alerts fire there for as long as their problem lasts.
+//! The sender of alerts with a real Alertmanager: alerts fire there while their problem exists.
 
 use crate::common::{Lab, free_port, ms, run_isolated, run_isolated_for, wait_until};
 use crate::fake::{Behaviour, FakeServer, Request};
@@ -42,7 +42,7 @@ fn alert_fires_is_refreshed_and_resolved_in_alertmanager() {
         let summary = alert["annotations"]["summary"].as_str().expect("text");
         assert!(summary.starts_with("/mnt/x on ") && summary.ends_with(" hangs"), "{summary}");
 
-        // It is refreshed: it outlives its first end. Another reason does not make another alert.
+        // It is refreshed, so it outlives its first expiry. Another reason does not create another alert.
         let (first_end, fingerprint) = (alert["endsAt"].clone(), alert["fingerprint"].clone());
         sender.update(vec![dead("/mnt/x", Reason::IoError)]);
         let first_end = first_end.as_str().expect("text").to_owned();
@@ -66,7 +66,7 @@ fn alert_fires_is_refreshed_and_resolved_in_alertmanager() {
         assert!(requests <= most, "{requests} requests in {:?}", begun.elapsed());
         assert_eq!(stats().firing, 300);
 
-        // At the end nothing is resolved, and all expires.
+        // At the end nothing is resolved, and all alerts expire.
         sender.client.stop(ms(400));
         assert_eq!(alerts(&alertmanager).len(), 300);
         wait_until(ms(12_000), "they expire", || alerts(&alertmanager).is_empty());

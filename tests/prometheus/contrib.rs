@@ -11,8 +11,8 @@ fn contrib(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib").join(name)
 }
 
-/// Families that exist only with hooks or expected mounts, or only after the evidence is collected; the single run that
-/// is checked may lack them.
+/// Families that exist only with hooks or expected mounts, or only after evidence was collected; the checked single run
+/// may lack them.
 fn may_be_absent(family: &str) -> bool {
     let prefixes = [
         "mountstatus_hook_",

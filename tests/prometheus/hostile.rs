@@ -1,4 +1,4 @@
-//! What is pushed and when, and that a faulty gateway does not delay the daemon.
+//! Content and time of pushes; a faulty gateway does not delay the daemon.
 
 use crate::common::{Daemon, Lab, free_port, ms, pause, run_isolated, slack, utf8, wait_until};
 use crate::fake::{Behaviour, FakeServer};
@@ -62,7 +62,7 @@ fn failure_and_recovery_are_pushed_within_a_second() {
 }
 
 #[test]
-fn silent_gateway_does_not_delay_the_daemon() {
+fn unresponsive_gateway_does_not_delay_the_daemon() {
     run_isolated(|lab| assert_no_delay(lab, &FakeServer::start(Behaviour::Silent).address, None));
 }
 

@@ -107,8 +107,7 @@ fn mount_over_the_textfile_directory_stops_writing() {
         let mount = lab.mount_fuse("metrics");
         lab.set_fault("mute", &mount);
         daemon.wait_for_failure(&mount, "hung", QUICK_HANG);
-        daemon
-            .wait_for_line(&format!("{} is not written any more: it lies on", display_path(&file)), ms(3000));
+        daemon.wait_for_line(&format!("{} is no longer written: it lies on", display_path(&file)), ms(3000));
         lab.clear_fault(&mount);
         lab.unmount_when_idle(&mount);
         daemon.wait_for_line(&format!("{} is written again", display_path(&file)), ms(3000));

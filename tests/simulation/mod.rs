@@ -128,8 +128,8 @@ impl Simulation {
         self.feed(Input::Reconfigured(config(self.settings, policy(self.settings), &self.expected)));
     }
 
-    /// Loads another interval of the runs and other settings of mounts; those of the type `without` are not watched any
-    /// more.
+    /// Loads another interval of the runs and other settings of mounts; mounts of the type `without` are no longer
+    /// watched.
     pub fn reconfigure(&mut self, runs: Duration, settings: ProbeSettings, without: Option<String>) {
         let default = policy(settings);
         let policy = Box::new(move |mount: &Mount| {
@@ -233,13 +233,13 @@ impl Simulation {
         self.scheduled.insert((self.now + after, self.sequence), input);
     }
 
-    /// Hands in one input and executes what follows from it now.
+    /// Passes one input to the monitor and executes the immediate effects.
     pub fn feed(&mut self, input: Input) {
         self.monitor.handle(self.now, input);
         self.settle();
     }
 
-    /// Hands in the table, as at the start.
+    /// Passes the table to the monitor, as at the start.
     pub fn feed_table(&mut self) {
         let table = MountTable::new(self.mounts.values().cloned().collect());
         self.throttle.finish(self.now, Duration::ZERO, true);

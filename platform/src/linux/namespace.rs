@@ -34,7 +34,7 @@ const NEEDED_RIGHTS: &str =
     "it needs root with CAP_SYS_ADMIN and CAP_SYS_CHROOT, and CAP_SYS_PTRACE to open that of a process";
 
 /// Another mount namespace, kept open. As an event source it is ready when [`MountNamespace::has_ended`] should be
-/// called; it should also be called now and then, because not every kernel and every `/proc` can report the end.
+/// called; it should also be called occasionally, because not every kernel and every `/proc` can report the end.
 #[derive(Debug)]
 pub struct MountNamespace {
     /// Opened through `/proc`: opened by its path, it would keep a mounted file busy.

@@ -6,7 +6,7 @@
 //!   returns the new ones. 25 to 40 times cheaper with many mounts, but it misses changes of existing mounts.
 //!
 //! If the kernel has unique ids (6.8) they are the keys in both. Mountinfo shows only the reusable ids, so both are
-//! paired by one `statmount` for each new mount; the first reading pairs by position and checks a sample.
+//! paired by one `statmount` for each new mount; the first read pairs by position and checks a sample.
 
 use super::mountinfo::{self, Line};
 use super::statmount::{Found, OWN_NAMESPACE, Statmount, first_id, listmount};
@@ -26,11 +26,11 @@ const READ_ROOM: usize = 64 << 10;
 /// A buffer this many times larger than the text is shrunk: a burst of mounts must not cost memory permanently.
 const MAX_BUFFER_FACTOR: usize = 4;
 
-/// Entries of each full reading that are compared with `statmount` before the fast path is used: a kernel that formats
+/// Entries of each full read that are compared with `statmount` before the fast path is used: a kernel that formats
 /// something differently does so in nearly all of them.
 const COMPARED_ENTRIES: usize = 8;
 
-/// Pairs of the first reading that are checked with `statmount`.
+/// Pairs of the first read that are checked with `statmount`.
 const SAMPLED_PAIRS: usize = 64;
 
 /// After this many first reads with a mount that lacks a unique id, the ids are not used. In a single read, the mount
@@ -43,7 +43,7 @@ pub const OWN_MOUNT_TABLE: &str = "/proc/self/mountinfo";
 /// The mount table of one mount namespace, and an event when it changes.
 ///
 /// Mounts, unmounts, moves and remounts cause an event; a rename of a directory above a mount point does not, so a
-/// [`MountWatch::read`] is also needed now and then (proc_pid_mountinfo(5) and measurements).
+/// [`MountWatch::read`] is also needed occasionally (proc_pid_mountinfo(5) and measurements).
 #[derive(Debug)]
 pub struct MountWatch {
     file: File,
@@ -58,7 +58,7 @@ pub struct MountWatch {
 struct UniqueIds {
     namespace: u64,
     statmount: Statmount,
-    /// All ids at the last reading, ascending; more than entries if some mounts are unreachable.
+    /// All ids at the last read, ascending; more than entries if some mounts are unreachable.
     seen: Vec<u64>,
     /// `statmount` was found to equal mountinfo.
     agrees: bool,
@@ -285,7 +285,7 @@ impl UniqueIds {
     }
 
     /// Whether `statmount` equals the text for some entries. A change at this moment makes it false, which only costs
-    /// speed until the next full reading.
+    /// speed until the next full read.
     fn agrees_with(&mut self, table: &MountTable) -> bool {
         let step = table.len().div_ceil(COMPARED_ENTRIES).max(1);
         table.iter().step_by(step).all(|entry| match self.statmount.mount(entry.key.0) {

@@ -142,7 +142,7 @@ mod tests {
             std::thread::yield_now();
         };
         assert_eq!(ended, ExitStatus::Signaled(Signal::SIGTERM as i32));
-        // No process holds the other end any more.
+        // No process holds the other end now.
         assert_eq!(output.read_to_end(&mut Vec::new()).unwrap(), 0);
     }
 }

@@ -71,7 +71,7 @@ pub(crate) fn unmount(path: &Path) {
     umount2(path, MntFlags::empty()).expect("umount");
 }
 
-/// A registered watch of the own table, after its first reading.
+/// A registered watch of the own table, after its first read.
 pub(crate) struct Watched {
     pub(crate) watch: MountWatch,
     pub(crate) poll: Poll,

@@ -18,7 +18,7 @@ pub(super) fn pause(n: u32, settings: &ProbeSettings) -> Duration {
 }
 
 /// How long a retry of a hung mount waits after `pause`, where `since_full` is the time since the last probe that
-/// waited for the whole timeout. The whole timeout comes back in time for storage that recovers but is slow.
+/// waited for the full timeout. The full timeout recurs often enough for storage that recovers but is slow.
 pub(super) fn retry_timeout(pause: Duration, since_full: Duration, settings: &ProbeSettings) -> Duration {
     if since_full >= settings.timeout * BUSY_SHARE {
         return settings.timeout;

@@ -175,9 +175,8 @@ impl HookRunners {
             }
             let is_blocked = runner.unkilled >= MAX_RUNNING || are_too_many;
             if is_blocked && !runner.is_block_logged {
-                let text = format!(
-                    "Hook {name} is not started any more: too many commands of hooks cannot be killed"
-                );
+                let text =
+                    format!("Hook {name} is no longer started: too many commands of hooks cannot be killed");
                 (self.log)(Priority::Error, &text);
             }
             runner.is_block_logged = is_blocked;

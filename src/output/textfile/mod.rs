@@ -45,7 +45,7 @@ impl Exporter for TextFileExporter {
     async fn export(&mut self, snapshot: &Snapshot) -> Result<(), ExportError> {
         let path = escape_os(&self.path);
         if let Some(reason) = refusal_by_status(&self.path, &snapshot.status) {
-            return Err(ExportError::Refused(format!("{path} is not written any more: {reason}")));
+            return Err(ExportError::Refused(format!("{path} is no longer written: {reason}")));
         }
         write::replace(&self.path, &self.renderer.render(snapshot))
             .map_err(|error| ExportError::Failed(format!("Cannot write {path}: {error}")))

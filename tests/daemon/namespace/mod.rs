@@ -179,7 +179,7 @@ fn textfile_path_is_resolved_in_the_own_namespace() {
         let quick = [QUICK, &["--textfile", &file]].concat();
         let daemon = container.daemon(lab, &quick);
         daemon.wait_for_line(
-            &format!("{file} is not written any more: it lies on {}", display_path(&inner)),
+            &format!("{file} is no longer written: it lies on {}", display_path(&inner)),
             ms(3000),
         );
         daemon.stop();

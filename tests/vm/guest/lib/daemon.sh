@@ -72,7 +72,7 @@ expect_dead() { # PATH...
 }
 
 # At some moment within the time (default: the second after a hang is logged) no thread of ours is in D state. A mount
-# that has been dead for long is probed with the full timeout now and then.
+# that has been dead for a long time is occasionally probed with the full timeout.
 expect_no_stuck_process() { # [SECONDS]
     for _ in $(seq $((${1:-1} * 10))); do
         still=$(stuck_threads)

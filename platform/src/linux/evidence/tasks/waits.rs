@@ -45,7 +45,7 @@ pub(super) fn is_idle(channel: &str) -> bool {
     IDLE_FUNCTIONS.contains(&without_suffix(channel))
 }
 
-/// Whether a blocked task wakes up now and then here: throttled writers check repeatedly whether they may continue.
+/// Whether a blocked task wakes up occasionally here: throttled writers check repeatedly whether they may continue.
 pub(super) fn is_polling(channel: &str) -> bool {
     channel.starts_with("balance_dirty_pages")
 }
