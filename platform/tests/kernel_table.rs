@@ -263,7 +263,7 @@ fn table_in_a_chroot_contains_what_is_below_it() {
 /// Stable mounts are in each read exactly once, no key is used for two mounts, and the last event leads to the final
 /// state.
 #[test]
-fn storm_of_mounts_neither_loses_nor_confuses_mounts() {
+fn burst_of_mounts_neither_loses_nor_confuses_mounts() {
     in_namespace(|dir| {
         let mut stable = Vec::new();
         let mut volatile = [Vec::new(), Vec::new()];
@@ -275,7 +275,7 @@ fn storm_of_mounts_neither_loses_nor_confuses_mounts() {
         let mut watched = Watched::new();
         let stop = AtomicBool::new(false);
         std::thread::scope(|threads| {
-            let storms = volatile.map(|paths| threads.spawn(|| mount_storm(paths, &stop)));
+            let bursts = volatile.map(|paths| threads.spawn(|| mount_repeatedly(paths, &stop)));
             let mut names: HashMap<MountKey, PathBuf> = HashMap::new();
             for pass in 0..400 {
                 let table = match pass % 2 {
@@ -293,18 +293,18 @@ fn storm_of_mounts_neither_loses_nor_confuses_mounts() {
                 }
             }
             stop.store(true, Ordering::Relaxed);
-            for storm in storms {
-                assert!(storm.join().unwrap() > 0);
+            for burst in bursts {
+                assert!(burst.join().unwrap() > 0);
             }
         });
-        watched.expect_event("the storm");
+        watched.expect_event("the burst");
         let last = watched.watch.refresh().unwrap();
         assert_eq!(last, Watched::new().watch.read().unwrap());
     });
 }
 
 /// Unmounts and mounts each path in turn until `stop`; returns how often.
-fn mount_storm(paths: Vec<PathBuf>, stop: &AtomicBool) -> usize {
+fn mount_repeatedly(paths: Vec<PathBuf>, stop: &AtomicBool) -> usize {
     let mut rounds = 0;
     for path in paths.iter().cycle() {
         if stop.load(Ordering::Relaxed) {

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn storm_is_read_a_tenth_of_the_time_and_its_last_change_is_read() {
+    fn burst_is_read_a_tenth_of_the_time_and_its_last_change_is_read() {
         let mut throttle = ReadThrottle::default();
         let (mut busy, mut seen) = (0, 0);
         for ms in 1..=5_000_u64 {

@@ -100,7 +100,7 @@ fn unresponsive_server_delays_no_other_hook() {
 fn hung_name_lookup_delays_no_other_hook() {
     run_isolated(|lab| {
         // A name server that never responds: a lookup takes ten seconds.
-        let _silent = UdpSocket::bind("127.77.77.77:53").expect("root may bind there");
+        let _unresponsive = UdpSocket::bind("127.77.77.77:53").expect("root may bind there");
         let configuration = lab.scratch_path("resolv.conf");
         std::fs::write(&configuration, "nameserver 127.77.77.77\n").expect("a file can be written");
         mount(Some(&configuration), "/etc/resolv.conf", None::<&str>, MsFlags::MS_BIND, None::<&str>)

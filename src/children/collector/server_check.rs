@@ -206,8 +206,8 @@ mod tests {
 
     #[test]
     fn nfs_over_udp_is_checked_by_datagrams() {
-        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let response = check(NFS, silent.local_addr().unwrap(), true, TIMEOUT);
+        let unresponsive = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let response = check(NFS, unresponsive.local_addr().unwrap(), true, TIMEOUT);
         assert!(matches!(response, ServerResponse::NoReply(_)), "{response:?}");
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
