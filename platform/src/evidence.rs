@@ -216,7 +216,7 @@ pub struct Suspect {
     pub mount_ids: Vec<u32>,
     pub family: Family,
     /// It is the only hung one of its family, so tasks that wait for this family wait for it.
-    pub alone: bool,
+    pub only_hung: bool,
 }
 
 /// The limits of a scan of all tasks.

@@ -281,8 +281,9 @@ impl<'a> Daemon<'a> {
                 self.locating.remove(&probe);
                 self.pool.abandon(probe);
             }
-            Effect::CollectEvidence { mount, mount_ids, probe, alone, server_timeout } => {
-                self.collector.collect(now, CollectRequest::new(&mount, &mount_ids, alone, server_timeout));
+            Effect::CollectEvidence { mount, mount_ids, probe, only_hung, server_timeout } => {
+                self.collector
+                    .collect(now, CollectRequest::new(&mount, &mount_ids, only_hung, server_timeout));
                 if let Some(probe) = probe {
                     self.locating.insert(probe, mount.device_number);
                     self.pool.locate(probe);

@@ -43,13 +43,19 @@ impl Monitor {
         self.update_complete(superblock);
         let members = self.registry.members(superblock).iter().filter_map(|&key| self.registry.get(key));
         let mount_ids = members.map(|entry| entry.mount.id).collect();
-        let alone = is_hung && self.is_alone(&mount);
-        self.effects.push_back(Effect::CollectEvidence { mount, mount_ids, probe, alone, server_timeout });
+        let only_hung = is_hung && self.is_only_hung(&mount);
+        self.effects.push_back(Effect::CollectEvidence {
+            mount,
+            mount_ids,
+            probe,
+            only_hung,
+            server_timeout,
+        });
     }
 
     /// Is no other file system of its family hung? If so, tasks that wait in the family's code wait for this one, because
     /// no task waits for a file system that returns errors.
-    fn is_alone(&self, mount: &Mount) -> bool {
+    fn is_only_hung(&self, mount: &Mount) -> bool {
         let family = Family::from_fstype(mount.fstype.as_bytes());
         let is_same_family = |entry: &MountEntry| {
             entry.superblock() != mount.device_number

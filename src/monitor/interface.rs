@@ -89,7 +89,7 @@ pub enum Effect {
         /// The probe that waits for it. Its thread can be examined while it is stuck.
         probe: Option<ProbeId>,
         /// It is hung, and no other file system of its family is.
-        alone: bool,
+        only_hung: bool,
         /// How long to wait for its server.
         server_timeout: Duration,
     },

@@ -35,7 +35,7 @@ impl Monitor {
                 return self.mark_blocked(now, key);
             }
             Readiness::SuperblockHung { call, waited } => {
-                self.scheduler.settle_in_run(entry);
+                self.scheduler.complete_in_run(entry);
                 if entry.health == Health::Pending {
                     self.set_dead(now, key, Failure::hung(call, waited, None));
                 }
@@ -46,7 +46,7 @@ impl Monitor {
             }
             Readiness::Ready => return self.scheduler.enqueue(entry),
         }
-        self.scheduler.settle_in_run(entry);
+        self.scheduler.complete_in_run(entry);
     }
 
     pub(super) fn start_ready(&mut self, now: Time) {

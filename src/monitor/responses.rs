@@ -27,7 +27,7 @@ impl Monitor {
             Classification::WrongMount => return self.on_wrong_mount(now, ended, false),
             Classification::Hidden => return self.on_wrong_mount(now, ended, true),
             Classification::TooLate => {
-                self.settle_in_run(key);
+                self.complete_in_run(key);
                 return self.scheduler.plan_retry(now, superblock, self.registry.get(key));
             }
             _ if !is_current => {}
@@ -84,7 +84,7 @@ impl Monitor {
             self.scheduler
                 .timers
                 .set(Due::Superblock(superblock), now + self.scheduler.first_pause(self.registry.get(key)));
-            self.settle_in_run(key);
+            self.complete_in_run(key);
         } else if is_current {
             self.defer(now, key);
         }
@@ -106,19 +106,19 @@ impl Monitor {
         } else {
             self.scheduler.timers.set(Due::Mount(key), retry_at);
         }
-        self.settle_in_run(key);
+        self.complete_in_run(key);
     }
 
-    fn settle_in_run(&mut self, key: MountKey) {
+    fn complete_in_run(&mut self, key: MountKey) {
         if let Some(entry) = self.registry.get_mut(key) {
-            self.scheduler.settle_in_run(entry);
+            self.scheduler.complete_in_run(entry);
         }
     }
 
     /// A mount died or is still dead.
     pub(super) fn set_dead(&mut self, now: Time, key: MountKey, mut failure: Failure) {
         let Some(entry) = self.registry.get_mut(key) else { return };
-        self.scheduler.settle_in_run(entry);
+        self.scheduler.complete_in_run(entry);
         let superblock = entry.superblock();
         if failure.blocked_by.is_none() {
             failure.evidence = match entry.health.failure() {

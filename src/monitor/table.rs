@@ -156,7 +156,7 @@ impl Monitor {
             if entry.probe_interval == run_interval || entry.health == Health::Pending {
                 self.request_probe(now, key);
             } else if self.scheduler.readiness(entry) != Readiness::Pending {
-                self.scheduler.settle_in_run(entry); // probed at its own interval: its present health counts
+                self.scheduler.complete_in_run(entry); // probed at its own interval: its present health counts
             }
         }
     }

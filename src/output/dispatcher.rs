@@ -27,7 +27,7 @@ const SINGLE_RUN_EXPORT_TIMEOUT: Duration = Duration::from_secs(1);
 const SINGLE_RUN_HOOKS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum number of replaced exporters that still hang, for example on a text file on dead storage. At this number,
 /// changed settings wait for the next start.
-const MAX_HANGING_EXPORTERS: usize = 4;
+const MAX_HUNG_EXPORTERS: usize = 4;
 const MAX_RULE_WARNINGS: usize = 20;
 
 /// Owns all outputs. [`Outputs`](super::Outputs) runs it on a thread; a single run of the daemon calls it directly.
@@ -203,7 +203,7 @@ impl Dispatcher {
 
     fn replace_exporters(&mut self) {
         self.replaced_exporters.retain(|exporters| !exporters.have_ended());
-        if self.replaced_exporters.len() >= MAX_HANGING_EXPORTERS {
+        if self.replaced_exporters.len() >= MAX_HUNG_EXPORTERS {
             let text =
                 "The settings of metrics stay as they were: earlier exporters still hang; restart the daemon";
             return self.notice(Priority::Error, text);

@@ -152,7 +152,7 @@ impl OutputQueue {
 impl Queue {
     fn add_report(&mut self, time: SystemTime, report: Report) {
         let cost = report.cost();
-        let limit = |most: usize| if report.is_vital() { most } else { most - most / RESERVED_SHARE };
+        let limit = |max: usize| if report.is_vital() { max } else { max - max / RESERVED_SHARE };
         if self.items.len() < limit(MAX_QUEUED) && self.bytes + cost <= limit(MAX_QUEUED_BYTES) {
             self.bytes += cost;
             self.items.push_back(Item::Report(time, report));

@@ -1,7 +1,7 @@
 //! Requests to servers that accept, are busy, refuse or do not respond.
 
 use crate::common::{ms, run_isolated};
-use crate::fake::{Behaviour, FakeServer};
+use crate::fake::{Behavior, FakeServer};
 use crate::fixture::{HookFixture, command, hook};
 use mount_status_monitor::output::hooks::{Hook, HookAction};
 use mount_status_monitor::output::http_client::{Access, Credentials};
@@ -18,7 +18,7 @@ fn server_receives_the_object() {
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("token");
     std::fs::write(&token, "open sesame\n").unwrap();
-    let fake = FakeServer::start(Behaviour::Accept);
+    let fake = FakeServer::start(Behavior::Accept);
     let url = format!("http://{}/hooks/a?b=c", fake.address);
     let hooks = HookFixture::start(vec![post("chat", &url, Credentials::Token(token.clone()), ms(5000))]);
     hooks.offer_failure("/mnt/x");
@@ -46,11 +46,11 @@ fn server_receives_the_object() {
 
 #[test]
 fn busy_server_is_tried_again() {
-    let fake = FakeServer::start(Behaviour::Unavailable);
+    let fake = FakeServer::start(Behavior::Unavailable);
     let hooks = HookFixture::start(vec![post("chat", &fake.address, Credentials::None, ms(20_000))]);
     hooks.offer_failure("/mnt/x");
     fake.wait_for_request(ms(1000), "the first attempt", |_| true);
-    fake.set_behaviour(Behaviour::Accept);
+    fake.set_behaviour(Behavior::Accept);
     hooks.wait_for_line("Hook chat is done for /mnt/x", ms(3000));
     assert_eq!(fake.requests().len(), 2);
     assert_eq!(fake.requests()[0].body, fake.requests()[1].body);
@@ -59,7 +59,7 @@ fn busy_server_is_tried_again() {
 
 #[test]
 fn attempts_are_bounded() {
-    let fake = FakeServer::start(Behaviour::Unavailable);
+    let fake = FakeServer::start(Behavior::Unavailable);
     let hooks = HookFixture::start(vec![post("chat", &fake.address, Credentials::None, ms(20_000))]);
     hooks.offer_failure("/mnt/x");
     let (_, text) = hooks.wait_for_line("Hook chat failed for /mnt/x (failed): ", ms(6000));
@@ -72,12 +72,12 @@ fn attempts_are_bounded() {
 
 #[test]
 fn refused_request_is_not_repeated() {
-    let fake = FakeServer::start(Behaviour::Reject);
+    let fake = FakeServer::start(Behavior::Reject);
     let hooks = HookFixture::start(vec![post("chat", &fake.address, Credentials::None, ms(5000))]);
     hooks.offer_failure("/mnt/x");
     let (_, text) = hooks.wait_for_line("Hook chat failed for /mnt/x (failed): ", ms(2000));
     assert!(text.ends_with("the server responded 400 Bad Request: not like this"), "{text}");
-    fake.set_behaviour(Behaviour::Redirect);
+    fake.set_behaviour(Behavior::Redirect);
     hooks.offer_failure("/mnt/y");
     hooks.wait_for_line("Hook chat failed for /mnt/y (failed): the server responded 302 Found", ms(2000));
     assert_eq!(fake.requests().len(), 2);
@@ -85,7 +85,7 @@ fn refused_request_is_not_repeated() {
 
 #[test]
 fn unresponsive_server_delays_no_other_hook() {
-    let fake = FakeServer::start(Behaviour::Silent);
+    let fake = FakeServer::start(Behavior::Unresponsive);
     let hooks = HookFixture::start(vec![
         post("chat", &fake.address, Credentials::None, ms(1500)),
         hook("page", command(&["/bin/true"]), ms(5000)),
@@ -105,7 +105,7 @@ fn hung_name_lookup_delays_no_other_hook() {
         std::fs::write(&configuration, "nameserver 127.77.77.77\n").expect("a file can be written");
         mount(Some(&configuration), "/etc/resolv.conf", None::<&str>, MsFlags::MS_BIND, None::<&str>)
             .expect("bind");
-        let fake = FakeServer::start(Behaviour::Accept);
+        let fake = FakeServer::start(Behavior::Accept);
         let nowhere = |name| post(name, "http://nowhere.example:1/", Credentials::None, ms(700));
         let hooks = HookFixture::start(vec![
             nowhere("one"),

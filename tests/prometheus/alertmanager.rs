@@ -1,7 +1,7 @@
 //! The sender of alerts with a real Alertmanager: alerts fire there while their problem exists.
 
 use crate::common::{Lab, free_port, ms, run_isolated, run_isolated_for, wait_until};
-use crate::fake::{Behaviour, FakeServer, Request};
+use crate::fake::{Behavior, FakeServer, Request};
 use crate::peer::{ALERTMANAGER, Peer, first_missing, start_alertmanager};
 use crate::samples::{failure, nfs_mount};
 use crate::{QUICK, with};
@@ -81,7 +81,7 @@ fn alertmanager_added_by_reload_receives_current_alerts() {
         let dead = lab.mount_fuse("dead");
         let gone = lab.mount_point("gone");
         lab.set_fault("errno EIO", &dead);
-        let fake = FakeServer::start(Behaviour::Accept);
+        let fake = FakeServer::start(Behavior::Accept);
         let rule = format!("[[rule]]\nmountpoint = \"{}\"\nexpected = true\n", gone.display());
         let file = lab.write_file("config.toml", &rule);
         let daemon = lab.start_daemon(&with(QUICK, &["--config", file.to_str().expect("UTF-8")]));

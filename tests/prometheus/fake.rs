@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 #[derive(Clone, Copy)]
 #[allow(dead_code)] // no test binary uses all of them
-pub(crate) enum Behaviour {
+pub(crate) enum Behavior {
     Accept,
     /// Accepts after this time.
     Slow(Duration),
@@ -16,7 +16,7 @@ pub(crate) enum Behaviour {
     Unavailable,
     Redirect,
     /// Accepts the connection and never responds.
-    Silent,
+    Unresponsive,
 }
 
 #[derive(Clone, Debug)]
@@ -31,11 +31,11 @@ pub(crate) struct Request {
 #[derive(Clone)]
 pub(crate) struct FakeServer {
     pub(crate) address: String,
-    state: Arc<Mutex<(Behaviour, Vec<Request>)>>,
+    state: Arc<Mutex<(Behavior, Vec<Request>)>>,
 }
 
 impl FakeServer {
-    pub(crate) fn start(behaviour: Behaviour) -> FakeServer {
+    pub(crate) fn start(behaviour: Behavior) -> FakeServer {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("the socket is bound").to_string();
         let fake = FakeServer { address, state: Arc::new(Mutex::new((behaviour, Vec::new()))) };
@@ -49,7 +49,7 @@ impl FakeServer {
         fake
     }
 
-    pub(crate) fn set_behaviour(&self, behaviour: Behaviour) {
+    pub(crate) fn set_behaviour(&self, behaviour: Behavior) {
         self.lock().0 = behaviour;
     }
 
@@ -72,7 +72,7 @@ impl FakeServer {
         found.expect("found above")
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, (Behaviour, Vec<Request>)> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, (Behavior, Vec<Request>)> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -81,15 +81,15 @@ impl FakeServer {
         self.lock().1.push(request);
         let behaviour = self.lock().0;
         let answer = match behaviour {
-            Behaviour::Accept => "200 OK",
-            Behaviour::Slow(span) => {
+            Behavior::Accept => "200 OK",
+            Behavior::Slow(span) => {
                 pause(span);
                 "202 Accepted"
             }
-            Behaviour::Reject => "400 Bad Request",
-            Behaviour::Unavailable => "503 Service Unavailable",
-            Behaviour::Redirect => "302 Found\r\nLocation: /other",
-            Behaviour::Silent => {
+            Behavior::Reject => "400 Bad Request",
+            Behavior::Unavailable => "503 Service Unavailable",
+            Behavior::Redirect => "302 Found\r\nLocation: /other",
+            Behavior::Unresponsive => {
                 pause(Duration::from_secs(600));
                 return;
             }

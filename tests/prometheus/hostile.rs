@@ -1,7 +1,7 @@
 //! Content and time of pushes; a faulty gateway does not delay the daemon.
 
 use crate::common::{Daemon, Lab, free_port, ms, pause, run_isolated, slack, utf8, wait_until};
-use crate::fake::{Behaviour, FakeServer};
+use crate::fake::{Behavior, FakeServer};
 
 use crate::{QUICK, QUICK_HANG, with};
 use std::time::Duration;
@@ -12,7 +12,7 @@ const GROUP: &str = "/metrics/job/mount_status_monitor/instance";
 fn all_metrics_are_pushed_after_each_run() {
     run_isolated(|lab| {
         lab.mount_fuses(3);
-        let fake = FakeServer::start(Behaviour::Accept);
+        let fake = FakeServer::start(Behavior::Accept);
         let user = lab.write_file("user", "me:secret\n");
         let user_file = utf8(&user);
         let flags = ["--prometheus-push-gateway", &fake.address, "--push-user-file", user_file];
@@ -40,7 +40,7 @@ fn all_metrics_are_pushed_after_each_run() {
 fn failure_and_recovery_are_pushed_within_a_second() {
     run_isolated(|lab| {
         let mounts = lab.mount_fuses(3);
-        let fake = FakeServer::start(Behaviour::Accept);
+        let fake = FakeServer::start(Behavior::Accept);
         let daemon = start_pushing(lab, &fake.address, &[]);
         for dead in [true, false, true, false] {
             daemon.skip_earlier_lines();
@@ -63,12 +63,12 @@ fn failure_and_recovery_are_pushed_within_a_second() {
 
 #[test]
 fn unresponsive_gateway_does_not_delay_the_daemon() {
-    run_isolated(|lab| assert_no_delay(lab, &FakeServer::start(Behaviour::Silent).address, None));
+    run_isolated(|lab| assert_no_delay(lab, &FakeServer::start(Behavior::Unresponsive).address, None));
 }
 
 #[test]
 fn slow_gateway_does_not_delay_the_daemon() {
-    run_isolated(|lab| assert_no_delay(lab, &FakeServer::start(Behaviour::Slow(ms(5000))).address, None));
+    run_isolated(|lab| assert_no_delay(lab, &FakeServer::start(Behavior::Slow(ms(5000))).address, None));
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn unresolvable_gateway_does_not_delay_the_daemon() {
 #[test]
 fn rejected_push_does_not_delay_the_daemon() {
     run_isolated(|lab| {
-        let gateway = FakeServer::start(Behaviour::Reject);
+        let gateway = FakeServer::start(Behavior::Reject);
         assert_no_delay(lab, &gateway.address, Some("400 Bad Request: not like this"));
     });
 }
@@ -96,7 +96,7 @@ fn rejected_push_does_not_delay_the_daemon() {
 #[test]
 fn redirect_is_a_failed_push() {
     run_isolated(|lab| {
-        assert_no_delay(lab, &FakeServer::start(Behaviour::Redirect).address, Some("302 Found"));
+        assert_no_delay(lab, &FakeServer::start(Behavior::Redirect).address, Some("302 Found"));
     });
 }
 
@@ -123,10 +123,10 @@ fn assert_no_delay(lab: &mut Lab, address: &str, message: Option<&str>) {
 fn recovered_gateway_is_logged_and_used() {
     run_isolated(|lab| {
         lab.mount_fuses(1);
-        let fake = FakeServer::start(Behaviour::Reject);
+        let fake = FakeServer::start(Behavior::Reject);
         let daemon = start_pushing(lab, &fake.address, &[]);
         daemon.wait_for_line("Cannot push metrics to http://", ms(2000));
-        fake.set_behaviour(Behaviour::Accept);
+        fake.set_behaviour(Behavior::Accept);
         daemon.wait_for_line("Metrics are pushed to http://", ms(5000));
         let put = fake.wait_for_request(ms(3000), "failures", |put| {
             put.body.contains("mountstatus_push_failures_total")
@@ -145,7 +145,7 @@ fn recovered_gateway_is_logged_and_used() {
 fn stop_during_a_push_deletes_the_group() {
     run_isolated(|lab| {
         lab.mount_fuses(1);
-        let fake = FakeServer::start(Behaviour::Slow(ms(60_000)));
+        let fake = FakeServer::start(Behavior::Slow(ms(60_000)));
         let daemon = start_pushing(lab, &fake.address, &["--push-delete-on-exit"]);
         fake.wait_for_request(ms(2000), "a push", |put| put.line.starts_with("PUT "));
         daemon.stop();
@@ -163,7 +163,7 @@ fn export_threads_exist_only_when_configured() {
         assert_eq!(export_threads(&daemon), Vec::<String>::new());
         daemon.stop();
         let file = lab.scratch_path("m.prom");
-        let fake = FakeServer::start(Behaviour::Accept);
+        let fake = FakeServer::start(Behavior::Accept);
         let daemon = start_pushing(lab, &fake.address, &["--textfile", utf8(&file)]);
         // The first push prepares its client in a blocking thread, which ends after 10 s without work.
         wait_until(ms(15_000), "both threads", || export_threads(&daemon) == ["push", "textfile"]);

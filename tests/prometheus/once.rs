@@ -1,14 +1,14 @@
 //! A single run (`--once-only`) exports its result before it ends, with a short timeout.
 
 use crate::common::{CommandOutput, free_address, ms, run_isolated, slack, utf8};
-use crate::fake::{Behaviour, FakeServer};
+use crate::fake::{Behavior, FakeServer};
 
 #[test]
 fn single_run_pushes_and_writes_once() {
     run_isolated(|lab| {
         let mounts = lab.mount_fuses(3);
         lab.set_fault("errno EIO", &mounts[0]);
-        let (fake, file) = (FakeServer::start(Behaviour::Accept), lab.scratch_path("m.prom"));
+        let (fake, file) = (FakeServer::start(Behavior::Accept), lab.scratch_path("m.prom"));
         let path = utf8(&file);
         let command = lab.daemon_command(&[
             "--once-only",
@@ -35,7 +35,8 @@ fn single_run_pushes_and_writes_once() {
 fn single_run_does_not_wait_for_the_gateway() {
     run_isolated(|lab| {
         lab.mount_fuses(3);
-        let (silent, closed) = (FakeServer::start(Behaviour::Silent).address, free_address().to_string());
+        let (silent, closed) =
+            (FakeServer::start(Behavior::Unresponsive).address, free_address().to_string());
         let refused = format!("Cannot push metrics to http://{closed}/: Connection refused");
         for (address, message) in
             [(silent, "Cannot export metrics (push): no response in time"), (closed, &refused)]

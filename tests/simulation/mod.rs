@@ -289,7 +289,7 @@ impl Simulation {
                     self.schedule(QUICK, Input::ProbeFreed { probe });
                 }
             }
-            Effect::CollectEvidence { mount, probe, alone, .. } => self.collect(&mount, probe, alone),
+            Effect::CollectEvidence { mount, probe, only_hung, .. } => self.collect(&mount, probe, only_hung),
             Effect::Report(event) => {
                 let has_evidence = event_failure(&event).is_some_and(|failure| failure.evidence.is_some());
                 let suffix = if self.with_evidence && has_evidence { " with evidence" } else { "" };
@@ -300,10 +300,10 @@ impl Simulation {
     }
 
     /// Half a second later something is found, and the collection ends.
-    fn collect(&mut self, mount: &Mount, probe: Option<ProbeId>, alone: bool) {
+    fn collect(&mut self, mount: &Mount, probe: Option<ProbeId>, only_hung: bool) {
         if self.with_evidence {
             let of = probe.map(|probe| format!(" of {}", probe.0)).unwrap_or_default();
-            let alone = if alone { " alone" } else { "" };
+            let alone = if only_hung { " alone" } else { "" };
             self.log(format!("collect {}{of}{alone}", mount.mountpoint.display()));
         }
         let superblock = mount.device_number;

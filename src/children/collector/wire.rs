@@ -30,16 +30,16 @@ pub struct CollectRequest {
 }
 
 impl CollectRequest {
-    /// `mount_ids` are those of all mounts of this file system; `alone` is explained at [`Suspect`].
+    /// `mount_ids` are those of all mounts of this file system; `only_hung` is explained at [`Suspect`].
     #[must_use]
-    pub fn new(mount: &Mount, mount_ids: &[u32], alone: bool, timeout: Duration) -> CollectRequest {
+    pub fn new(mount: &Mount, mount_ids: &[u32], only_hung: bool, timeout: Duration) -> CollectRequest {
         let truncated = |name: &[u8]| name[..name.len().min(MAX_NAME)].to_vec();
         CollectRequest {
             suspect: Suspect {
                 device_number: mount.device_number,
                 mount_ids: mount_ids[..mount_ids.len().min(MAX_MOUNT_IDS)].to_vec(),
                 family: Family::from_fstype(mount.fstype.as_bytes()),
-                alone,
+                only_hung,
             },
             mountpoint: truncated(mount.mountpoint.as_os_str().as_bytes()),
             device: truncated(mount.device.as_bytes()),

@@ -64,7 +64,7 @@ impl Scheduler {
     /// The superblock of a mount is hung. A queued mount is removed from the queue and probed again with the others when
     /// the superblock responds.
     pub(crate) fn on_member_hung(&mut self, entry: &mut MountEntry) {
-        self.settle_in_run(entry);
+        self.complete_in_run(entry);
         if entry.schedule.is_queued() {
             (entry.schedule.status, entry.schedule.path_hang) = (ProbeStatus::Idle, None);
         }
@@ -76,7 +76,7 @@ impl Scheduler {
         if is_alive {
             entry.schedule.retries = 0;
         }
-        self.settle_in_run(entry);
+        self.complete_in_run(entry);
     }
 
     /// A mount of the superblock responded. True if it was hung until now.

@@ -146,7 +146,7 @@ impl Scheduler {
     }
 
     pub(crate) fn withdraw(&mut self, entry: &mut MountEntry) {
-        self.settle_in_run(entry);
+        self.complete_in_run(entry);
         (entry.schedule.status, entry.schedule.path_hang) = (ProbeStatus::Idle, None);
         if self.leave_queue(entry) {
             self.ready.retain(|&other| other != entry.key());

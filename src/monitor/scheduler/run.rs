@@ -56,7 +56,7 @@ impl Scheduler {
     }
 
     /// The run no longer waits for this mount.
-    pub(crate) fn settle_in_run(&mut self, entry: &mut MountEntry) {
+    pub(crate) fn complete_in_run(&mut self, entry: &mut MountEntry) {
         if entry.schedule.expected_by_run.take() == Some(self.run.id) {
             self.run.pending -= 1;
         }
@@ -65,7 +65,7 @@ impl Scheduler {
     /// The run no longer waits for this mount, which could not be judged.
     pub(super) fn settle_unjudged(&mut self, entry: &mut MountEntry) {
         self.run.unjudged += usize::from(entry.schedule.expected_by_run.is_some());
-        self.settle_in_run(entry);
+        self.complete_in_run(entry);
     }
 
     /// Ends the run if it is complete; returns its start and the number of mounts that could not be judged.

@@ -190,7 +190,7 @@ impl HookRunners {
             name: runner.hook.name.clone(),
             runs: HookOutcome::LABELS.into_iter().zip(runner.outcomes).collect(),
             waiting: runner.queue.waiting(),
-            left: runner.unkilled as u64,
+            unkillable: runner.unkilled as u64,
         };
         self.runners.iter().map(stats).collect()
     }

@@ -126,7 +126,7 @@ pub const FAMILIES: &[Family] = &[
         "mountstatus_hook_commands_left",
         "Hook commands that were killed but have not exited; only with hooks.",
         &["hook"],
-        |data| per_hook(data, |hook| hook.left as f64),
+        |data| per_hook(data, |hook| hook.unkillable as f64),
     ),
     series(
         Kind::Gauge,

@@ -163,7 +163,7 @@ fn inputs_that_are_set_have_series() {
     let inputs = MetricInputs {
         dropped_messages: [("syslog", 7)].into(),
         push: Some(PushStats::default()),
-        hooks: vec![HookStats { name: "chat".into(), runs: vec![("ok", 3)], waiting: 2, left: 1 }],
+        hooks: vec![HookStats { name: "chat".into(), runs: vec![("ok", 3)], waiting: 2, unkillable: 1 }],
         alertmanager: Some(AlertmanagerStats { accepted: 5, firing: 1, ..AlertmanagerStats::default() }),
         process: platform::process_stats(),
     };

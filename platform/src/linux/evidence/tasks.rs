@@ -198,9 +198,9 @@ impl Scan<'_> {
             (_, Some(family)) => {
                 let same_family = || self.suspects.iter().enumerate().filter(|(_, s)| s.family == family);
                 same_family().next()?;
-                let mut alone = same_family().filter(|(_, s)| s.alone).map(|(index, _)| index);
-                let first = alone.next();
-                Some((first.filter(|_| alone.next().is_none()), Some(family)))
+                let mut only_hung = same_family().filter(|(_, s)| s.only_hung).map(|(index, _)| index);
+                let first = only_hung.next();
+                Some((first.filter(|_| only_hung.next().is_none()), Some(family)))
             }
             (_, None) => None,
         }

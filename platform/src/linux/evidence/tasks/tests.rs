@@ -54,9 +54,9 @@ impl Drop for Proc {
     }
 }
 
-fn suspect(minor: u32, mount: u32, family: Family, alone: bool) -> Suspect {
+fn suspect(minor: u32, mount: u32, family: Family, only_hung: bool) -> Suspect {
     let device_number = DeviceNumber { major: 0, minor };
-    Suspect { device_number, mount_ids: vec![mount], family, alone }
+    Suspect { device_number, mount_ids: vec![mount], family, only_hung }
 }
 
 fn names(tasks: &BlockedTasks) -> Vec<(u32, String)> {
@@ -121,7 +121,7 @@ fn working_directory_counts_unless_the_stack_shows_another_family() {
         major: u32::try_from(device >> 8 & 0xfff).unwrap(),
         minor: u32::try_from(device & 0xff | device >> 12 & 0xfff00).unwrap(),
     };
-    let here = |family| Suspect { device_number: number, mount_ids: vec![], family, alone: false };
+    let here = |family| Suspect { device_number: number, mount_ids: vec![], family, only_hung: false };
     let path = "332 0xffffff9c 0x7ffef3d16a21 0x900";
     proc.task(20, 20, "first", 'S', "request_wait_answer", path, STUCK);
     proc.task(21, 21, "second", 'D', "folio_wait_bit_common", path, "[<0>] filemap_read+0x1/0x2\n");
