@@ -17,6 +17,13 @@ impl Process {
         stat(self.0)?.1.chars().next()
     }
 
+    /// Every thread is stopped: a signal reaches each of them in its own time.
+    pub(crate) fn is_stopped(self) -> bool {
+        let tasks = entries(&format!("/proc/{}/task", self.0));
+        let mut states = tasks.iter().filter_map(|task| Process(task.parse().ok()?).state());
+        states.all(|state| state == 'T')
+    }
+
     pub(crate) fn is_collector(self) -> bool {
         fs::read_to_string(format!("/proc/{}/comm", self.0)).is_ok_and(|name| name.trim() == "msm-collector")
     }
