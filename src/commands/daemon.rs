@@ -75,7 +75,7 @@ fn run_once(
     namespace: Option<MountNamespace>,
     reporter: &Reporter,
 ) -> anyhow::Result<RunResult> {
-    let outputs = Dispatcher::new(Arc::clone(config), reporter.clone())?;
+    let mut outputs = Dispatcher::new(Arc::clone(config), reporter.clone())?;
     let mut handle = |time, report: Report| outputs.report(time, &report);
     let daemon = Daemon::new(Options::new(config, namespace), EventHandler::Callback(&mut handle))?;
     let ended = daemon.run(RunMode::Once(None))?;

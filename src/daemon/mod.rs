@@ -293,8 +293,9 @@ impl<'a> Daemon<'a> {
                 self.mark_changed();
                 if let Event::Run { unjudged, .. } = event {
                     self.unjudged = Some(unjudged);
-                    self.snapshot_throttle.mark_changed_now(now); // readers wait for this change
                     self.namespace.schedule_check(now); // for kernels that do not signal its end
+                    self.snapshot_throttle.mark_changed_now(now);
+                    self.publish_snapshot(now); // before the line, so that its readers find the results
                 }
                 self.handler.report(Report::Event(event));
             }

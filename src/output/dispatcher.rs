@@ -45,6 +45,7 @@ pub struct Dispatcher {
     bad_mounts: Option<Sink>,
     /// The end of the last run whose snapshot was published.
     last_run: Option<Time>,
+    has_reported_run: bool,
     config_refused: bool,
 }
 
@@ -66,6 +67,7 @@ impl Dispatcher {
             renderer: Arc::default(),
             bad_mounts: None,
             last_run: None,
+            has_reported_run: false,
             config_refused: false,
         })
     }
@@ -99,7 +101,7 @@ impl Dispatcher {
         }
     }
 
-    pub fn report(&self, time: SystemTime, report: &Report) {
+    pub fn report(&mut self, time: SystemTime, report: &Report) {
         let event = match report {
             Report::Event(event) => event,
             Report::Notice(priority, text) => return self.reporter.notice(time, *priority, text),
@@ -108,8 +110,9 @@ impl Dispatcher {
         let message = self.reporter.report(time, event, severity);
         self.hooks.offer(&message, selected, severity.as_str());
         self.state.add_event(message);
-        if let Event::Run { mounts: 0, .. } = event
-            && self.last_run.is_none()
+        if let Event::Run { mounts, .. } = event
+            && !std::mem::replace(&mut self.has_reported_run, true)
+            && *mounts == 0
         {
             self.notice(Priority::Warning, &format!("Nothing to watch: {NO_MOUNT_LEFT}"));
         }

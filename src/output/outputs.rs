@@ -151,6 +151,13 @@ impl OutputQueue {
 
 impl Queue {
     fn add_report(&mut self, time: SystemTime, report: Report) {
+        if matches!(report, Report::Event(Event::Run { .. }))
+            && let Some(snapshot) = self.snapshot.take()
+        {
+            // The results of a run are visible before its line.
+            self.items.retain(|item| !matches!(item, Item::Publish(_)));
+            self.items.push_back(Item::Publish(snapshot));
+        }
         let cost = report.cost();
         let limit = |max: usize| if report.is_vital() { max } else { max - max / RESERVED_SHARE };
         if self.items.len() < limit(MAX_QUEUED) && self.bytes + cost <= limit(MAX_QUEUED_BYTES) {
@@ -230,6 +237,19 @@ mod tests {
         assert!(queue.bytes <= MAX_QUEUED_BYTES && queue.dropped > 0);
         while let Item::Report(..) = queue.take_next() {}
         assert_eq!(queue.bytes, 0);
+    }
+
+    #[test]
+    fn results_of_a_run_are_published_before_its_line() {
+        let queue = OutputQueue::default();
+        let run = Event::Run { mounts: 1, dead: 0, unjudged: 0, took: Duration::ZERO };
+        for serial in [1, 2] {
+            lock(&queue.queue).snapshot = Some(snapshot(serial));
+            lock(&queue.queue).add_report(SystemTime::UNIX_EPOCH, Report::Event(run.clone()));
+        }
+        assert!(matches!(queue.next(), Item::Report(..)), "its snapshot was replaced");
+        assert!(matches!(queue.next(), Item::Publish(snapshot) if snapshot.serial == 2));
+        assert!(matches!(queue.next(), Item::Report(..)));
     }
 
     #[test]
