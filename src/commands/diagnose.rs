@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// How long to wait for the daemon's evidence before the available evidence is shown.
 const EVIDENCE_TIMEOUT: Duration = Duration::from_secs(6);
-/// Evidence younger than this is fresh: the daemon would not collect it again so soon.
+/// Evidence that is at most this old is fresh: the daemon would not collect it again so soon.
 const EVIDENCE_MAX_AGE: Duration = Duration::from_secs(5);
 const QUERY_INTERVAL: Duration = Duration::from_millis(150);
 
