@@ -96,8 +96,12 @@ fn watch(
     manager: Option<ServiceManager>,
     reporter: &Reporter,
 ) -> anyhow::Result<RunResult> {
-    let seed = machine_seed::seed(&mount_namespace::table(None)?);
-    let table = mount_namespace::table(namespace.as_ref())?;
+    let own_table = mount_namespace::table(None)?;
+    let seed = machine_seed::seed(&own_table);
+    let table = match &namespace {
+        None => own_table,
+        Some(_) => mount_namespace::table(namespace.as_ref())?,
+    };
     let options = Options { seed, ..Options::new(&config, namespace) };
     let outputs = Outputs::start(Arc::clone(&config), reporter.clone(), &table)?;
     let run = || {

@@ -1,5 +1,5 @@
 //! The last events in a ring. A reader keeps the number of the last event that it got and reads the events after it. A
-//! slow reader misses the oldest events and is told how many.
+//! slow reader misses the oldest events and learns how many.
 
 use super::lock;
 use crate::render::Message;

@@ -1,5 +1,5 @@
 //! `/api/v1/events`: server-sent events. Nothing is queued for a client, which only has a position in the event log. So
-//! a slow client costs nothing; it misses the oldest events and is told how many.
+//! a slow client costs nothing; it misses the oldest events and learns how many.
 
 use super::limits::{EVENTS_AT_ONCE, HEARTBEAT_INTERVAL};
 use crate::output::SharedState;
