@@ -19,7 +19,7 @@ use tokio::time::{self, Instant, sleep, timeout_at};
 
 /// Time from SIGTERM to SIGKILL.
 const KILL_AFTER: Duration = Duration::from_secs(1);
-/// Time from SIGKILL until the command counts as unkillable: killable commands exit within milliseconds.
+/// Time from SIGKILL until the command counts as stranded: killable commands exit within milliseconds.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 /// Maximum amount of output read at once before a pause. It limits a command that floods us to a megabyte per second,
 /// which costs little time.
@@ -66,7 +66,7 @@ pub(super) async fn run(
             if !terminate(&mut command, child_exited, shutdown).await {
                 let pid = command.pid();
                 result.text += &format!(", and process {pid} cannot be killed; it is left behind");
-                result.unkilled = Some(command);
+                result.stranded = Some(command);
             }
             let text = with_last_line(result.text, &tail.last_line());
             HookResult { text, ..result }

@@ -183,7 +183,7 @@ impl Shared {
 
     /// Called when a child has exited.
     fn reap(&self) {
-        let has_reaped = lock(&self.state).runners.reap_unkilled();
+        let has_reaped = lock(&self.state).runners.reap_stranded();
         self.child_exited.notify_waiters();
         if has_reaped {
             self.signals.wake();

@@ -26,7 +26,7 @@ pub(super) struct HookResult {
     /// Why it failed; empty if it did not.
     pub(super) text: String,
     /// A command that was killed and has not exited.
-    pub(super) unkilled: Option<RunningCommand>,
+    pub(super) stranded: Option<RunningCommand>,
 }
 
 impl HookResult {
@@ -43,6 +43,6 @@ impl HookResult {
     }
 
     pub(super) const fn new(outcome: HookOutcome, text: String) -> HookResult {
-        HookResult { outcome, text, unkilled: None }
+        HookResult { outcome, text, stranded: None }
     }
 }

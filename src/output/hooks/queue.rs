@@ -35,8 +35,8 @@ impl Queue {
     }
 
     /// The next event that may run while this many commands could not be killed. It runs until [`Queue::finish`].
-    pub(super) fn next(&mut self, unkilled: usize) -> Option<Payload> {
-        if self.running.len() + unkilled >= MAX_RUNNING {
+    pub(super) fn next(&mut self, stranded: usize) -> Option<Payload> {
+        if self.running.len() + stranded >= MAX_RUNNING {
             return None;
         }
         let is_free = |payload: &Payload| self.run_of(payload).is_none();

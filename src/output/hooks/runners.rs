@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Maximum number of commands that could not be killed, over all hooks, including removed ones. Each is a process.
-const MAX_UNKILLED: usize = 64;
+const MAX_STRANDED: usize = 64;
 
 struct HookRunner {
     /// Does not change while the hook keeps its name.
@@ -23,7 +23,7 @@ struct HookRunner {
     client: CachedClient,
     queue: Queue,
     outcomes: [u64; HookOutcome::LABELS.len()],
-    unkilled: usize,
+    stranded: usize,
     failures: LogLimiter,
     drops: LogLimiter,
     is_block_logged: bool,
@@ -38,7 +38,7 @@ pub(super) struct Job {
 }
 
 /// A command that was killed and has not exited.
-struct Unkilled {
+struct StrandedCommand {
     runner: u64,
     hook: Arc<Hook>,
     command: RunningCommand,
@@ -47,7 +47,7 @@ struct Unkilled {
 pub(super) struct HookRunners {
     log: LogFn,
     runners: Vec<HookRunner>,
-    unkilled: Vec<Unkilled>,
+    stranded: Vec<StrandedCommand>,
     /// Runs in progress, including those of removed hooks.
     pub(super) running: usize,
     last_id: u64,
@@ -55,7 +55,7 @@ pub(super) struct HookRunners {
 
 impl HookRunners {
     pub(super) fn new(log: LogFn) -> HookRunners {
-        HookRunners { log, runners: Vec::new(), unkilled: Vec::new(), running: 0, last_id: 0 }
+        HookRunners { log, runners: Vec::new(), stranded: Vec::new(), running: 0, last_id: 0 }
     }
 
     /// A hook that keeps its name keeps its queue and its counters.
@@ -107,11 +107,11 @@ impl HookRunners {
 
     /// The next run that may start.
     pub(super) fn next_job(&mut self) -> Option<Job> {
-        if self.unkilled.len() >= MAX_UNKILLED {
+        if self.stranded.len() >= MAX_STRANDED {
             return None;
         }
         self.runners.iter_mut().find_map(|runner| {
-            let payload = runner.queue.next(runner.unkilled)?;
+            let payload = runner.queue.next(runner.stranded)?;
             self.running += 1;
             let (hook, client) = (Arc::clone(&runner.hook), runner.client.clone());
             Some(Job { runner: runner.id, hook, client, payload })
@@ -121,16 +121,16 @@ impl HookRunners {
     /// Records and logs the result of a run.
     pub(super) fn finish(&mut self, job: &Job, result: HookResult, now: Instant) {
         self.running -= 1;
-        let HookResult { outcome, text, unkilled } = result;
+        let HookResult { outcome, text, stranded } = result;
         let runner = self.runners.iter_mut().find(|runner| runner.id == job.runner);
         let is_logged = runner.is_none_or(|runner| {
             runner.queue.finish(&job.payload);
             runner.count(outcome, 1);
-            runner.unkilled += usize::from(unkilled.is_some());
+            runner.stranded += usize::from(stranded.is_some());
             outcome == HookOutcome::Ok || runner.failures.admit(now)
         });
-        if let Some(command) = unkilled {
-            self.unkilled.push(Unkilled { runner: job.runner, hook: Arc::clone(&job.hook), command });
+        if let Some(command) = stranded {
+            self.stranded.push(StrandedCommand { runner: job.runner, hook: Arc::clone(&job.hook), command });
         }
         let (name, subject) = (&job.hook.name, job.payload.subject());
         if outcome == HookOutcome::Ok {
@@ -142,27 +142,27 @@ impl HookRunners {
     }
 
     /// Checks whether commands that could not be killed have exited. Returns whether any have.
-    pub(super) fn reap_unkilled(&mut self) -> bool {
-        let HookRunners { runners, unkilled, log, .. } = self;
-        let before = unkilled.len();
-        unkilled.retain_mut(|unkilled| {
-            let has_exited = unkilled.command.try_reap().is_some();
+    pub(super) fn reap_stranded(&mut self) -> bool {
+        let HookRunners { runners, stranded, log, .. } = self;
+        let before = stranded.len();
+        stranded.retain_mut(|stranded| {
+            let has_exited = stranded.command.try_reap().is_some();
             if has_exited {
-                if let Some(runner) = runners.iter_mut().find(|runner| runner.id == unkilled.runner) {
-                    runner.unkilled -= 1;
+                if let Some(runner) = runners.iter_mut().find(|runner| runner.id == stranded.runner) {
+                    runner.stranded -= 1;
                 }
-                let (pid, name) = (unkilled.command.pid(), &unkilled.hook.name);
+                let (pid, name) = (stranded.command.pid(), &stranded.hook.name);
                 let text = format!("Process {pid} of hook {name}, which could not be killed, has exited");
                 log(Priority::Notice, &text);
             }
             !has_exited
         });
-        unkilled.len() < before
+        stranded.len() < before
     }
 
     /// Logs due summaries, and hooks that were blocked. Returns when the next summary is due.
     pub(super) fn log_due(&mut self, now: Instant) -> Option<Instant> {
-        let are_too_many = self.unkilled.len() >= MAX_UNKILLED;
+        let are_too_many = self.stranded.len() >= MAX_STRANDED;
         for runner in &mut self.runners {
             let name = &runner.hook.name;
             let summaries =
@@ -173,7 +173,7 @@ impl HookRunners {
                     (self.log)(Priority::Warning, &text);
                 }
             }
-            let is_blocked = runner.unkilled >= MAX_RUNNING || are_too_many;
+            let is_blocked = runner.stranded >= MAX_RUNNING || are_too_many;
             if is_blocked && !runner.is_block_logged {
                 let text =
                     format!("Hook {name} is no longer started: too many commands of hooks cannot be killed");
@@ -190,7 +190,7 @@ impl HookRunners {
             name: runner.hook.name.clone(),
             runs: HookOutcome::LABELS.into_iter().zip(runner.outcomes).collect(),
             waiting: runner.queue.waiting(),
-            unkillable: runner.unkilled as u64,
+            stranded: runner.stranded as u64,
         };
         self.runners.iter().map(stats).collect()
     }
@@ -216,7 +216,7 @@ impl HookRunner {
             hook: Arc::new(hook.clone()),
             queue: Queue::default(),
             outcomes: Default::default(),
-            unkilled: 0,
+            stranded: 0,
             failures: LogLimiter::default(),
             drops: LogLimiter::default(),
             is_block_logged: false,

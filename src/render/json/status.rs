@@ -85,7 +85,6 @@ struct DaemonObject {
     last_event: u64,
     probes_in_flight: usize,
     probers: usize,
-    #[serde(rename = "probers_lost")] // the name in the API
     probers_stranded: usize,
     poll_interval_seconds: f64,
     timeout_seconds: f64,

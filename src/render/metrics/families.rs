@@ -123,10 +123,10 @@ pub const FAMILIES: &[Family] = &[
     ),
     series(
         Kind::Gauge,
-        "mountstatus_hook_commands_left",
-        "Hook commands that were killed but have not exited; only with hooks.",
+        "mountstatus_hook_commands_stranded",
+        "Stranded hook commands: killed, but still blocked in the kernel; only with hooks.",
         &["hook"],
-        |data| per_hook(data, |hook| hook.unkillable as f64),
+        |data| per_hook(data, |hook| hook.stranded as f64),
     ),
     series(
         Kind::Gauge,
@@ -224,7 +224,7 @@ pub const FAMILIES: &[Family] = &[
         probe_failures,
     ),
     gauge(
-        "mountstatus_probers_lost",
+        "mountstatus_probers_stranded",
         "Stranded prober processes: killed, but still blocked in the kernel.",
         |data| Some(data.snapshot.probers_stranded as f64),
     ),

@@ -42,7 +42,7 @@ pub struct HookStats {
     /// Queued events.
     pub waiting: usize,
     /// Commands that were killed and have not exited.
-    pub unkillable: u64,
+    pub stranded: u64,
 }
 
 /// Statistics of Alertmanager.

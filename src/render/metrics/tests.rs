@@ -163,7 +163,7 @@ fn inputs_that_are_set_have_series() {
     let inputs = MetricInputs {
         dropped_messages: [("syslog", 7)].into(),
         push: Some(PushStats::default()),
-        hooks: vec![HookStats { name: "chat".into(), runs: vec![("ok", 3)], waiting: 2, unkillable: 1 }],
+        hooks: vec![HookStats { name: "chat".into(), runs: vec![("ok", 3)], waiting: 2, stranded: 1 }],
         alertmanager: Some(AlertmanagerStats { accepted: 5, firing: 1, ..AlertmanagerStats::default() }),
         process: platform::process_stats(),
     };
@@ -176,7 +176,7 @@ fn inputs_that_are_set_have_series() {
         "mountstatus_push_last_success_timestamp_seconds 0",
         r#"mountstatus_hook_runs_total{hook="chat",outcome="ok"} 3"#,
         r#"mountstatus_hook_events_waiting{hook="chat"} 2"#,
-        r#"mountstatus_hook_commands_left{hook="chat"} 1"#,
+        r#"mountstatus_hook_commands_stranded{hook="chat"} 1"#,
         r#"mountstatus_alertmanager_requests_total{outcome="ok"} 5"#,
         "mountstatus_alertmanager_alerts_firing 1",
         &format!(r#"mountstatus_build_info{{revision="{REVISION}",version="{VERSION}"}} 1"#),

@@ -61,7 +61,7 @@ fn stranded_prober_is_published_at_once() {
         // The next run, which would also publish it, is a minute away.
         let (daemon, address) = start_with_http(lab, &["--timeout", "500ms", "--poll-interval", "60"]);
         daemon.wait_for_line("cannot be killed", ms(3000));
-        let wanted = "\nmountstatus_probers_lost 1\n";
+        let wanted = "\nmountstatus_probers_stranded 1\n";
         wait_until(ms(1000), wanted, || get(address, "/metrics").text().contains(wanted));
         daemon.stop();
     });

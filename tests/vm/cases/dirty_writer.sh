@@ -20,7 +20,7 @@ if grep -q '^State:.*D' /proc/$writer/status 2>/dev/null; then
 else
     note "writer killable"
 fi
-expect_metric 0 mountstatus_probers_lost
+expect_metric 0 mountstatus_probers_stranded
 expect_witness_alive
 mark
 lab_repair

@@ -14,7 +14,7 @@ done
 note "at most $most processes"
 # The daemon, its prober, and an abandoned prober that is about to end.
 [ "$most" -le 3 ] || fail "up to $most processes"
-expect_metric 0 mountstatus_probers_lost
+expect_metric 0 mountstatus_probers_stranded
 expect_metric 2 dead_mountpoints
 expect_no_stuck_process $((TIMEOUT + 1))
 expect_only_dead /mnt/long-3 /mnt/long-4.2

@@ -33,7 +33,7 @@ outage() { # KIND
     "break_$1"
     expect_dead /mnt/hard-3 /mnt/soft-3 /mnt/given-up-3 /mnt/hard-4.2 /mnt/soft-4.2 /mnt/given-up-4.2
     expect_metric 6 dead_mountpoints
-    expect_metric 0 mountstatus_probers_lost
+    expect_metric 0 mountstatus_probers_stranded
     expect_witness_alive
     for version in 3 4.2; do force_umount "/mnt/given-up-$version"; done
     mark
