@@ -24,5 +24,5 @@ for mount in /mnt/auto/behind /mnt/direct; do expect 60 "Mount appeared: $mount 
 mark
 # The timeout is 40 s and is checked four times as often.
 for mount in /mnt/auto/behind /mnt/direct; do expect 200 "Mount disappeared: $mount ("; done
-note "expired after $(seconds $AFTER)"
+note "expired after $(seconds "$AFTER")"
 stop_daemon

@@ -14,7 +14,7 @@ expect_evidence /mnt/hard-3 "NFS server 10.9.0.2:2049 did not accept a connectio
 expect_evidence /mnt/hard-4.2 "NFS server 10.9.0.2:2049 did not accept a connection within "
 expect_evidence /mnt/hard-3 "1 task blocked: ls[$inside]"
 expect_metric 2 dead_mountpoints # the snapshot is published after the log line
-/guest/bin/$SELF diagnose /mnt/hard-4.2 --socket /tmp/sock >/tmp/diagnosis
+"/guest/bin/$SELF" diagnose /mnt/hard-4.2 --socket /tmp/sock >/tmp/diagnosis
 [ $? = 1 ] || fail "diagnose does not report the mount as dead"
 grep -q "umount -f -l /mnt/hard-4.2" /tmp/diagnosis || fail "no next steps"
 grep -q "state D in rpc_wait_bit_killable" /tmp/diagnosis || fail "no state of the probe"

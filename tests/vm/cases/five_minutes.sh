@@ -10,6 +10,7 @@ all="/mnt/back-3 /mnt/back-4.0 /mnt/back-4.2 /mnt/soft-3 /mnt/soft-4.0 /mnt/soft
 # shellcheck disable=SC2086 # several
 expect_dead $all
 sleep 300
+# shellcheck disable=SC2086 # several
 expect_only_dead $all
 expect_witness_alive
 expect_no_line "Mount recovered"

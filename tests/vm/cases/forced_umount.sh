@@ -4,6 +4,7 @@ witness
 for version in 3 4.2; do
     nfs "forced-$version" $version
     echo x >"/mnt/forced-$version/file"
+    # shellcheck disable=SC2217 # keeps the file open
     sleep 100000 <"/mnt/forced-$version/file" &
 done
 daemon

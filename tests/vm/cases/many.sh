@@ -3,15 +3,15 @@ export_dir a many
 mounts=300
 witness
 for number in $(seq $mounts); do
-    mkdir -p /mnt/many/$number
+    mkdir -p "/mnt/many/$number"
     # Without mount.nfs, whose start takes longer than the mount.
     busybox mount -i -t nfs4 -o nosharecache,vers=4.2,proto=tcp,addr=10.9.0.2,clientaddr=10.9.0.1 \
-        10.9.0.2:/srv/a/many /mnt/many/$number || fail "cannot mount $number"
+        10.9.0.2:/srv/a/many "/mnt/many/$number" || fail "cannot mount $number"
 done
 daemon
 break_drop
 expect $((INTERVAL + TIMEOUT)) "Checked $(($(metric total_mountpoints) + 0)) mounts; $mounts are dead"
-note "detected after $(seconds $AFTER)"
+note "detected after $(seconds "$AFTER")"
 failures=$(lines | grep -c -F "Mount failed health-check: /mnt/many/")
 [ "$failures" = $mounts ] || fail "$failures failures are reported"
 expect_metric $mounts dead_mountpoints

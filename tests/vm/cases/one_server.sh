@@ -8,7 +8,6 @@ nfs_path again first 4.2 hard a
 mkdir -p /mnt/bound
 mount --bind /mnt/first/below /mnt/bound
 daemon
-before=$(metric mountstatus_probes_in_flight)
 break_drop
 expect_dead /mnt/first /mnt/second /mnt/again /mnt/bound
 expect_metric 4 dead_mountpoints

@@ -19,7 +19,7 @@ for signal in TERM KILL; do
     [ "$(processes)" = 0 ] || fail "$(processes) processes remain after SIG$signal"
     launch
     for version in 3 4.2; do
-        expect $TIMEOUT "Mount failed health-check: /mnt/stuck-$version (hung"
+        expect "$TIMEOUT" "Mount failed health-check: /mnt/stuck-$version (hung"
     done
     expect_no_line "Cannot listen"
     expect_metric 2 dead_mountpoints

@@ -6,7 +6,7 @@ nfs slow-4.2 4.2
 daemon
 tc -n a qdisc add dev eth0 root netem delay 2000ms || fail "no netem"
 for version in 3 4.2; do expect $((INTERVAL + TIMEOUT)) "Mount is slow: /mnt/slow-$version ("; done
-note "detected after $(seconds $AFTER)"
+note "detected after $(seconds "$AFTER")"
 sleep 120
 expect_only_dead
 expect_witness_alive

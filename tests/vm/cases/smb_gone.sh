@@ -1,4 +1,5 @@
 # SMB, soft (the default) and hard: packets to the server are dropped.
+# shellcheck source=tests/vm/guest/lib/smb.sh
 . /guest/lib/smb.sh
 smb_server
 witness

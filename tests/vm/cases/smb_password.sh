@@ -1,4 +1,5 @@
 # SMB: the server restarts with another password and rejects sessions, until it restarts with the old one.
+# shellcheck source=tests/vm/guest/lib/smb.sh
 . /guest/lib/smb.sh
 smb_server
 witness

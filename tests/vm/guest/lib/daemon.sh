@@ -67,12 +67,14 @@ expect_dead() { # PATH...
         [ $AFTER -le $latest ] || latest=$AFTER
     done
     note "detected after $(seconds $latest)"
+    # shellcheck disable=SC2119 # the default
     expect_no_stuck_process
     expect_only_dead "$@"
 }
 
 # At some moment within the time (default: the second after a hang is logged) no thread of ours is in D state. A mount
 # that has been dead for a long time is occasionally probed with the full timeout.
+# shellcheck disable=SC2120 # cases pass it
 expect_no_stuck_process() { # [SECONDS]
     for _ in $(seq $((${1:-1} * 10))); do
         still=$(stuck_threads)

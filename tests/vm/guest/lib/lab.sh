@@ -4,6 +4,7 @@
 #
 #   10.9.0.1 va ---- 10.9.0.2 a        10.9.1.1 vb ---- 10.9.1.2 b
 
+# shellcheck disable=SC2034 # for outage.sh and smb.sh
 UNUSED_ADDRESS=02:00:00:00:00:99
 
 # Hundredths of a second since boot.
@@ -60,6 +61,7 @@ server() { # SERVER
     echo $! >"/tmp/server.$1"
     for _ in $(seq 100); do
         sleep 0.1
+        # shellcheck disable=SC2016 # for the inner shell
         at "$1" sh -c 'pidof rpc.mountd >/dev/null && [ "$(cat /proc/fs/nfsd/threads)" -gt 0 ]' && return 0
     done
     return 1
@@ -81,6 +83,7 @@ lab_repair() {
     tc -n a qdisc del dev eth0 root 2>/dev/null
     reach a "$(cat /tmp/address.a)"
     ip -n a neigh replace 10.9.0.1 lladdr "$(cat /sys/class/net/va/address)" nud permanent dev eth0
+    # shellcheck disable=SC2016 # for the inner shell
     at a sh -c '[ "$(cat /proc/fs/nfsd/threads)" -gt 0 ] || rpc.nfsd -G 10 -L 10 4'
 }
 

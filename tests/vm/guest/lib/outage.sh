@@ -14,7 +14,7 @@ nfs_path() { # NAME PATH VERSION OPTIONS SERVER: mounts a path of a server on /m
     ls "/mnt/$1" >/dev/null
 }
 
-break_drop() { reach a $UNUSED_ADDRESS; }
+break_drop() { reach a "$UNUSED_ADDRESS"; }
 break_stop() { at a sh -c 'echo 0 >/proc/fs/nfsd/threads'; }
 break_address() {
     ip neigh del 10.9.0.2 dev va

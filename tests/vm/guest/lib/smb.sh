@@ -42,4 +42,4 @@ smb() { # NAME OPTIONS
     ls "/mnt/$1" >/dev/null
 }
 
-break_smb() { ip -n a neigh replace 10.9.0.1 lladdr $UNUSED_ADDRESS nud permanent dev eth0; }
+break_smb() { ip -n a neigh replace 10.9.0.1 lladdr "$UNUSED_ADDRESS" nud permanent dev eth0; }
