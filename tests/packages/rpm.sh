@@ -51,7 +51,7 @@ dependencies_cover_linked_libraries() {
     query_package --requires | grep -q '^libc.so.6(GLIBC_[0-9.]*)(64bit)'
     query_package --requires | grep -q '^libgcc_s.so.1'
     # Only libraries that Fedora and similar distributions have.
-    ! query_package --requires | grep -vE '^(libc|libm|libgcc_s|ld-linux-x86-64|libpthread|libdl)\.so|^(rpmlib|config)\(|^/bin/sh$|^rtld\(' 
+    ! query_package --requires | grep -vE '^(libc|libm|libgcc_s|ld-linux-x86-64|libpthread|libdl)\.so|^(rpmlib|config)\(|^/bin/sh$|^rtld\('
 }
 
 configuration_is_marked_noreplace() {
