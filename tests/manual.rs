@@ -1,4 +1,4 @@
-//! Checks the manual pages, the sample configuration, the completions and the README against the program.
+//! Checks the manual pages, the sample configuration and the completions against the program.
 
 #![cfg(target_os = "linux")] // the pages in contrib name its paths
 #![forbid(unsafe_code)]
@@ -173,37 +173,4 @@ fn completions_have_every_option() {
         }
     }
     assert_eq!(parse(["x", "completions", "tcsh"].map(OsString::from)).unwrap_err().status, 2);
-}
-
-#[test]
-fn documents_name_every_command_and_only_existing_options() {
-    let readme = contents("README.md");
-    for sub in command().get_subcommands() {
-        let name = sub.get_name();
-        assert!(readme.contains(&format!("mount_status_monitor {name}")), "{name} is not in the README");
-    }
-    let mut definition = command();
-    definition.build();
-    let subs: Vec<_> = definition.get_subcommands().collect();
-    let known = |word: &str| {
-        let is = |command: &clap::Command| command.get_arguments().any(|arg| arg.get_long() == Some(word));
-        is(&definition) || subs.iter().any(|sub| is(sub))
-    };
-    // Options of other programs.
-    let others = ["features", "poll", "release", "rm", "version"];
-    let documents = std::fs::read_dir(in_repository("docs")).expect("the directory exists");
-    let documents = documents.map(|entry| entry.expect("a directory entry").path());
-    for path in documents.chain([in_repository("README.md")]) {
-        let text = std::fs::read_to_string(&path).expect("the document is UTF-8");
-        for word in text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')) {
-            let name = word.strip_prefix("--").filter(|name| !name.is_empty() && !name.starts_with('-'));
-            if let Some(name) = name {
-                assert!(
-                    known(name) || others.contains(&name),
-                    "--{name} in {} does not exist",
-                    path.display()
-                );
-            }
-        }
-    }
 }

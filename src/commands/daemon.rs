@@ -4,11 +4,12 @@ use super::{machine_seed, mount_namespace, print};
 use crate::cli::USAGE_ERROR;
 use crate::config::{Config, ConfigReloader, ConfigSource};
 use crate::daemon::{Daemon, EventHandler, Options, RunMode, RunResult};
+use crate::monitor::count_visible;
 use crate::output::{Dispatcher, Outputs, Report, Reporter};
-use crate::render::{Priority, table};
+use crate::render::{HumanDuration, Priority, table};
 use anyhow::Context as _;
-use platform::MountNamespace;
 use platform::service::ServiceManager;
+use platform::{MountNamespace, MountTable};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,6 +103,7 @@ fn watch(
         None => own_table,
         Some(_) => mount_namespace::table(namespace.as_ref())?,
     };
+    reporter.log_fn()(Priority::Info, &start_line(&config, &table));
     let options = Options { seed, ..Options::new(&config, namespace) };
     let outputs = Outputs::start(Arc::clone(&config), reporter.clone(), &table)?;
     let run = || {
@@ -115,4 +117,23 @@ fn watch(
     let result = run();
     outputs.stop();
     result
+}
+
+/// What somebody who starts the daemon wants to know. A listener that fails has a warning of its own.
+fn start_line(config: &Config, table: &MountTable) -> String {
+    let mounts = match count_visible(table, |mount| config.policy(mount).is_some()) {
+        1 => "1 mount".to_owned(),
+        n => format!("{n} mounts"),
+    };
+    let interval = HumanDuration(config.settings.poll_interval);
+    let timeout = HumanDuration(config.settings.timeout);
+    let page = match config.http.listen {
+        Some(address) => format!("status page http://{address}/"),
+        None => "no status page".to_owned(),
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    format!(
+        "Started mount_status_monitor {version}: watching {mounts}, probing every {interval} with a timeout of \
+         {timeout}; {page}"
+    )
 }

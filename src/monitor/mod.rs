@@ -40,7 +40,7 @@ pub use health::{Failure, Health, Reason};
 pub use interface::{Effect, Input, ProbeId, TableDoubt};
 pub use interface::{LastResponse, LastRun, MountStatus, Status};
 pub use interface::{MonitorConfig, Policy, ProbeSettings};
-pub use registry::{Change, diff};
+pub use registry::{Change, count_visible, diff};
 pub(crate) use scheduler::splitmix64;
 pub use time::Time;
 

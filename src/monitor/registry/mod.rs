@@ -7,6 +7,7 @@ mod visibility;
 
 pub use diff::{Change, diff};
 pub(super) use entry::MountEntry;
+pub use visibility::count_visible;
 
 use super::{EvidenceRecord, Health, Time};
 use platform::{DeviceNumber, Mount, MountKey, MountTable};

@@ -6,6 +6,12 @@ use platform::{Mount, MountKey, MountTable};
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 use std::os::unix::ffi::OsStrExt;
 
+/// The number of mounts that can be reached by their own path, of those that the condition admits.
+pub fn count_visible(table: &MountTable, admits: impl Fn(&Mount) -> bool) -> usize {
+    let hidden = HiddenMounts::of(table);
+    table.iter().filter(|mount| admits(mount) && !hidden.contains(mount.key)).count()
+}
+
 #[derive(Default)]
 pub(super) struct HiddenMounts(FxHashSet<MountKey>);
 
