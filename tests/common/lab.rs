@@ -1,7 +1,7 @@
 //! The environment of one test: a private tmpfs, a FUSE server with fault injection, and helpers that make mounts.
 
 use super::isolation::{DEFAULT_LIMIT, run_in_namespaces, skip_test, test_name};
-use super::{Daemon, FaultServer, Lines, ms, wait_until};
+use super::{Daemon, FaultServer, Lines, ms, program, wait_until};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::ops::Range;
 use std::os::unix::net::UnixDatagram;
@@ -9,8 +9,6 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_mount_status_monitor");
 
 /// Runs a closure of a test function with FUSE mounts in its own namespaces, or skips it where that is not possible.
 pub(crate) fn run_isolated<F: FnOnce(&mut Lab)>(test: F) {
@@ -174,13 +172,13 @@ impl Lab {
     }
 
     pub(crate) fn daemon_command(&self, arguments: &[&str]) -> Command {
-        self.command_of(Path::new(PROGRAM), arguments)
+        self.command_of(program(), arguments)
     }
 
     /// The daemon as an ordinary user, from a copy that this user can reach.
     pub(crate) fn daemon_command_as(&self, id: u32, arguments: &[&str]) -> Command {
         let copy = self.scratch_path("daemon");
-        std::fs::copy(PROGRAM, &copy).expect("copy the program");
+        std::fs::copy(program(), &copy).expect("copy the program");
         let mut command = self.command_of(&copy, arguments);
         command.uid(id).gid(id).current_dir("/");
         command

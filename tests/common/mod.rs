@@ -6,26 +6,27 @@ pub(crate) mod isolation;
 mod lab;
 mod lines;
 mod process;
+mod program;
 mod server;
 
 pub(crate) use daemon::{CommandOutput, Daemon};
 pub(crate) use lab::{Lab, run_isolated, run_isolated_for};
 pub(crate) use lines::Lines;
 pub(crate) use process::{Process, count_threads_stuck_in_fuse};
+pub(crate) use program::{is_release_build, monitor_command, program};
 pub(crate) use server::FaultServer;
 
 use std::ffi::OsStr;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// Additional time that every promised limit gets on a loaded machine. The tests contain the promised limits.
 pub(crate) fn slack() -> Duration {
     let configured = std::env::var("MSM_TEST_SLACK_MS").ok().and_then(|ms| ms.parse().ok());
-    Duration::from_millis(configured.unwrap_or(if cfg!(debug_assertions) { 2000 } else { 1000 }))
+    Duration::from_millis(configured.unwrap_or(if is_release_build() { 1000 } else { 2000 }))
 }
 
 /// Waits while a test checks that nothing happens.
@@ -54,11 +55,6 @@ pub(crate) fn free_address() -> SocketAddr {
 
 pub(crate) fn free_port() -> u16 {
     free_address().port()
-}
-
-/// The program under test.
-pub(crate) fn monitor_command() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"))
 }
 
 pub(crate) fn utf8(path: &Path) -> &str {

@@ -1,7 +1,7 @@
 //! Reloads of the configuration by a running daemon: after a change of the files and on SIGHUP.
 
 use crate::common::{
-    CommandOutput, Daemon, Lab, display_path, ms, run_isolated, run_isolated_for, wait_until,
+    CommandOutput, Daemon, Lab, display_path, monitor_command, ms, run_isolated, run_isolated_for, wait_until,
 };
 use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
@@ -251,7 +251,7 @@ fn outputs_follow_the_configuration() {
         };
         let file = config(lab, &lines("text", &one, "s1"));
         // Not lab.start_daemon: its options would override the file.
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
+        let mut command = monitor_command();
         command
             .args(["--syslog", "off", "--listen-address", "off", "--poll-interval", "1", "--config"])
             .arg(&file);
@@ -264,7 +264,7 @@ fn outputs_follow_the_configuration() {
         wait_until(ms(3000), "the second socket replaces the first", || {
             lab.scratch_path("s2").exists() && !lab.scratch_path("s1").exists()
         });
-        let mut status = std::process::Command::new(env!("CARGO_BIN_EXE_mount_status_monitor"));
+        let mut status = monitor_command();
         status.args(["status", "--config"]).arg(&file);
         let status = CommandOutput::run(status, ms(5000));
         assert_eq!(status.code, Some(0), "{}", status.stderr);

@@ -3,15 +3,13 @@
 
 use super::Container;
 use super::kubernetes::{container, required_capabilities, words};
-use crate::common::{Daemon, Lab, free_address, ms, run_isolated, wait_until};
+use crate::common::{Daemon, Lab, free_address, ms, program, run_isolated, wait_until};
 use crate::http::get;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_mount_status_monitor");
 
 #[test]
 fn runc_container_watches_the_node() {
@@ -69,11 +67,13 @@ fn bundle(lab: &Lab, node: &Container, address: SocketAddr) -> PathBuf {
     for folder in ["proc", "run", "usr/bin"] {
         std::fs::create_dir_all(root.join(folder)).expect("a directory");
     }
-    let listed = Command::new("ldd").arg(PROGRAM).output().expect("ldd runs");
+    let listed = Command::new("ldd").arg(program()).output().expect("ldd runs");
     let listed = String::from_utf8(listed.stdout).expect("paths are text");
-    let libraries = listed.split_whitespace().filter(|word| word.starts_with('/'));
-    for (from, to) in libraries.map(|library| (library, library)).chain([(PROGRAM, "/usr/bin/monitor")]) {
-        let to = root.join(to.trim_start_matches('/'));
+    let libraries = listed.split_whitespace().filter(|word| word.starts_with('/')).map(Path::new);
+    let copies =
+        libraries.map(|library| (library, library)).chain([(program(), Path::new("/usr/bin/monitor"))]);
+    for (from, to) in copies {
+        let to = root.join(to.strip_prefix("/").expect("an absolute path"));
         std::fs::create_dir_all(to.parent().expect("a directory")).expect("a directory");
         std::fs::copy(from, to).expect("copy a file");
     }
