@@ -31,7 +31,7 @@ impl fmt::Display for HumanDuration {
             let tenths = format!("{seconds:.1}");
             return write!(f, "{}s", tenths.strip_suffix(".0").unwrap_or(&tenths));
         }
-        let rounded = (self.0 + Duration::from_millis(500)).as_secs();
+        let rounded = self.0.saturating_add(Duration::from_millis(500)).as_secs();
         let two_units = |big: u64, big_unit: &str, small: u64, small_unit: &str| match small {
             0 => format!("{big}{big_unit}"),
             _ => format!("{big}{big_unit}{small}{small_unit}"),
@@ -69,5 +69,6 @@ mod tests {
         ] {
             assert_eq!(HumanDuration(Duration::from_secs_f64(seconds)).to_string(), text);
         }
+        assert_eq!(HumanDuration(Duration::MAX).to_string(), "213503982334601d7h");
     }
 }

@@ -80,9 +80,10 @@ pub(super) fn encode_probe(packet: &mut Vec<u8>, probe: ProbeId, target: &Target
     encode_u64(packet, target.key.0);
     encode_u32(packet, target.id);
     encode_choice(packet, &FLAGS, &target.owner.is_some());
-    let (uid, gid) = target.owner.unwrap_or_default();
-    encode_u32(packet, uid);
-    encode_u32(packet, gid);
+    if let Some((uid, gid)) = target.owner {
+        encode_u32(packet, uid);
+        encode_u32(packet, gid);
+    }
     encode_bytes(packet, path);
 }
 
@@ -162,9 +163,13 @@ fn decode_request(decoder: &mut Decoder<'_>) -> Result<Request, Malformed> {
             let key = MountKey(decoder.u64()?);
             let id = decoder.u32()?;
             let has_owner = decoder.choice(&FLAGS)?;
-            let owner = (decoder.u32()?, decoder.u32()?);
-            let path = PathBuf::from(OsStr::from_bytes(decoder.bytes()?));
-            Ok(Request::Probe(probe, Target { path, kind, key, id, owner: has_owner.then_some(owner) }))
+            let owner = if has_owner { Some((decoder.u32()?, decoder.u32()?)) } else { None };
+            let path = decoder.bytes()?;
+            if path.len() >= MAX_PATH {
+                return Err(Malformed);
+            }
+            let path = PathBuf::from(OsStr::from_bytes(path));
+            Ok(Request::Probe(probe, Target { path, kind, key, id, owner }))
         }
         tag::CONFIRM => decode_id(decoder).map(Request::Confirm),
         tag::LOCATE => decode_id(decoder).map(Request::Locate),

@@ -41,7 +41,7 @@ impl EvidenceRecord {
         for task in &mut tasks.named {
             let is_same = |other: &&BlockedTask| (other.pid, other.started) == (task.pid, task.started);
             if let Some(known) = before.named.iter().find(is_same) {
-                task.seen_for = known.seen_for + passed;
+                task.seen_for = known.seen_for.saturating_add(passed);
             }
         }
     }
