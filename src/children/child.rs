@@ -6,9 +6,9 @@ use super::codec::PacketQueue;
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use platform::process::{Channel, Child, ExitStatus, Launcher};
+use platform::process::{Channel, Child, ExitStatus, Launcher, simulate_child};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 pub(super) struct ChildHandle {
     child: Child,
@@ -43,6 +43,22 @@ impl ChildHandle {
         token: Token,
     ) -> Result<ChildHandle, (io::Error, Option<Child>)> {
         let (child, channel) = launcher.spawn().map_err(|error| (error, None))?;
+        ChildHandle::register(child, channel, registry, token)
+    }
+
+    /// The handle of a child without a process, and the child's end of the channel.
+    pub(super) fn simulate(registry: &Registry, token: Token) -> io::Result<(ChildHandle, OwnedFd)> {
+        let (child, channel, end) = simulate_child()?;
+        let handle = ChildHandle::register(child, channel, registry, token).map_err(|(error, _)| error)?;
+        Ok((handle, end))
+    }
+
+    fn register(
+        child: Child,
+        channel: Channel,
+        registry: &Registry,
+        token: Token,
+    ) -> Result<ChildHandle, (io::Error, Option<Child>)> {
         if let Err(error) = SourceFd(&channel.as_raw_fd()).register(registry, token, Interest::READABLE) {
             child.kill();
             return Err((error, Some(child)));

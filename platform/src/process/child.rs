@@ -19,6 +19,11 @@ impl Child {
         Child { pid, status: None }
     }
 
+    /// A child that was reaped before: it has no process and is never signalled.
+    pub(crate) const fn reaped() -> Child {
+        Child { pid: Pid::from_raw(0), status: Some(ExitStatus::Unknown) }
+    }
+
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid.as_raw().unsigned_abs()

@@ -105,6 +105,16 @@ impl Launcher {
     }
 }
 
+/// What [`Launcher::spawn`] returns, without a process, and the child's end of the channel: for tests that are the child.
+///
+/// # Errors
+/// Those of `socketpair(2)`.
+#[doc(hidden)]
+pub fn simulate_child() -> io::Result<(Child, Channel, OwnedFd)> {
+    let (ours, theirs) = Channel::pair()?;
+    Ok((Child::reaped(), ours, theirs))
+}
+
 /// Whether descriptor 0 is a socket such as [`Launcher::spawn`] passes to a child. It is not when a user types the
 /// argument of a child.
 #[must_use]

@@ -9,6 +9,8 @@ pub(crate) mod spawn;
 
 pub use crate::system::process::{Channel, drop_startup_pages, send_to_daemon, thread_id};
 pub use child::{Child, ExitStatus};
+#[doc(hidden)]
+pub use launcher::simulate_child;
 pub use launcher::{ChildRole, Launcher, init_child, is_started_by_daemon};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};

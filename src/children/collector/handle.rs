@@ -11,6 +11,7 @@ use platform::{DeviceNumber, Errno};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -158,6 +159,20 @@ impl CollectorHandle {
                 self.notify(CollectorNotice::SpawnFailed { errno: Errno::from_io(&error) });
             }
         }
+    }
+
+    /// Simulates a collector, unless there is one, and returns its end of the channel. For tests that are the collector.
+    ///
+    /// # Errors
+    /// There are no more descriptors.
+    #[doc(hidden)]
+    pub fn simulate_collector(&mut self) -> io::Result<Option<OwnedFd>> {
+        if self.active.is_some() {
+            return Ok(None);
+        }
+        let (process, end) = ChildHandle::simulate(&self.registry, self.token)?;
+        self.active = Some(ActiveCollector { process, idle_since: None });
+        Ok(Some(end))
     }
 
     /// Handles a channel that is ready for reading or writing.

@@ -22,3 +22,5 @@ mod wire;
 
 pub use handle::{CollectorEvent, CollectorHandle, CollectorNotice};
 pub use wire::CollectRequest;
+#[doc(hidden)]
+pub use wire::{recode_replies, recode_requests};

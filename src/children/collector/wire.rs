@@ -109,6 +109,29 @@ pub(super) fn decode<T: for<'a> Deserialize<'a>>(packet: &[u8]) -> Result<Vec<T>
         .collect()
 }
 
+/// The messages of a packet, each encoded again; `None` if it is malformed. For fuzz tests.
+#[doc(hidden)]
+#[must_use]
+pub fn recode_requests(packet: &[u8]) -> Option<Vec<Vec<u8>>> {
+    recode::<Request>(packet)
+}
+
+/// Same as [`recode_requests`], for replies.
+#[doc(hidden)]
+#[must_use]
+pub fn recode_replies(packet: &[u8]) -> Option<Vec<Vec<u8>>> {
+    recode::<Reply>(packet)
+}
+
+fn recode<T: Serialize + for<'a> Deserialize<'a>>(packet: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let encoded = |message: &T| {
+        let mut packets = PacketQueue::default();
+        encode(&mut packets, message);
+        packets.first().unwrap_or_default().to_vec()
+    };
+    decode(packet).ok().map(|messages| messages.iter().map(encoded).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

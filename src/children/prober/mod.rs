@@ -23,5 +23,7 @@ mod worker_pool;
 
 pub use event::{PoolEvent, ProberNotice, SpawnError};
 pub use pool::Pool;
+#[doc(hidden)]
+pub use wire::{recode_replies, recode_requests};
 
 pub use crate::monitor::ProbeId;

@@ -155,6 +155,34 @@ pub(super) fn decode_replies(packet: &[u8]) -> impl Iterator<Item = Result<Reply
     decode_messages(packet, decode_reply)
 }
 
+/// The messages of a packet, each encoded again; `None` if it is malformed. For fuzz tests.
+#[doc(hidden)]
+#[must_use]
+pub fn recode_requests(packet: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let encoded = |request: Request| {
+        let mut packet = Vec::new();
+        match request {
+            Request::Probe(probe, target) => encode_probe(&mut packet, probe, &target),
+            Request::Confirm(probe) => encode_confirm(&mut packet, probe),
+            Request::Locate(probe) => encode_locate(&mut packet, probe),
+        }
+        packet
+    };
+    decode_requests(packet).map(|request| request.map(encoded).ok()).collect()
+}
+
+/// Same as [`recode_requests`], for replies.
+#[doc(hidden)]
+#[must_use]
+pub fn recode_replies(packet: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let encoded = |reply: Reply| {
+        let mut packet = Vec::new();
+        encode_reply(&mut packet, &reply);
+        packet
+    };
+    decode_replies(packet).map(|reply| reply.map(encoded).ok()).collect()
+}
+
 fn decode_request(decoder: &mut Decoder<'_>) -> Result<Request, Malformed> {
     match decoder.u8()? {
         tag::PROBE => {

@@ -58,16 +58,22 @@ impl KernelLog {
 
     /// The hints of new records, and whether all new records were read.
     pub fn read_hints(&mut self) -> (Vec<ServerStatusHint>, bool) {
-        let mut hints = Vec::new();
-        let mut buffer = [0; MAX_RECORD];
-        for _ in 0..MAX_NEW_RECORDS {
-            match next_record(&mut self.0, &mut buffer) {
-                Some(record) => hints.extend(parse_record(record).and_then(|(_, text)| parse_hint(text))),
-                None => return (hints, true),
-            }
-        }
-        (hints, false)
+        hints_in(&mut self.0)
     }
+}
+
+/// [`KernelLog::read_hints`] for a log whose reads return one record each.
+#[doc(hidden)]
+pub fn hints_in(log: &mut impl Read) -> (Vec<ServerStatusHint>, bool) {
+    let mut hints = Vec::new();
+    let mut buffer = [0; MAX_RECORD];
+    for _ in 0..MAX_NEW_RECORDS {
+        match next_record(log, &mut buffer) {
+            Some(record) => hints.extend(parse_record(record).and_then(|(_, text)| parse_hint(text))),
+            None => return (hints, true),
+        }
+    }
+    (hints, false)
 }
 
 /// The last line of the kernel log about each of these servers.
@@ -78,10 +84,16 @@ pub fn last_log_lines(servers: &[&[u8]]) -> Vec<Observation<LogLine>> {
         Err(error) => return servers.iter().map(|_| not_observed(&error)).collect(),
     };
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
+    last_lines_in(&mut file, now, servers)
+}
+
+/// [`last_log_lines`] for a log whose reads return one record each, at this time since boot.
+#[doc(hidden)]
+pub fn last_lines_in(log: &mut impl Read, now: Duration, servers: &[&[u8]]) -> Vec<Observation<LogLine>> {
     let mut lines: Vec<Observation<LogLine>> = servers.iter().map(|_| Observation::Unknown).collect();
     let mut buffer = [0; MAX_RECORD];
     for _ in 0..MAX_OLD_RECORDS {
-        let Some(record) = next_record(&mut file, &mut buffer) else { break };
+        let Some(record) = next_record(log, &mut buffer) else { break };
         let Some((written, text)) = parse_record(record) else { continue };
         let Some(hint) = parse_hint(text) else { continue };
         if let Some(index) = servers.iter().position(|server| *server == hint.server) {

@@ -14,6 +14,8 @@ mod thread;
 
 pub use fuse::{connection, fuse_server, fuse_waiting};
 pub use kernel_log::{KernelLog, last_log_lines};
+#[doc(hidden)]
+pub use kernel_log::{hints_in, last_lines_in};
 pub use mountstats::traffic;
 pub use tasks::blocked_tasks;
 pub use thread::stuck_thread;

@@ -10,6 +10,8 @@ use crate::children::prober::{PoolEvent, ProberNotice, SpawnError};
 use crate::monitor::Time;
 use mio::Token;
 use platform::Errno;
+use std::io;
+use std::os::fd::OwnedFd;
 
 impl Pool {
     /// Gives the waiting probes of a class to its prober, which is started unless a pause after a failure still lasts.
@@ -58,6 +60,24 @@ impl Pool {
                 Err(SpawnError::System(Errno::from_io(&error)))
             }
         }
+    }
+
+    /// Simulates a prober for the probes that need no other user, unless there is one, and returns its end of the channel.
+    /// For tests that are the prober.
+    ///
+    /// # Errors
+    /// There are too many probers, or no more descriptors.
+    #[doc(hidden)]
+    pub fn simulate_prober(&mut self) -> io::Result<Option<OwnedFd>> {
+        let active = &mut self.classes[ProberClass::AsDaemon as usize].active;
+        if active.is_some() {
+            return Ok(None);
+        }
+        let slot = self.probers.iter().position(Option::is_none).ok_or(io::ErrorKind::QuotaExceeded)?;
+        let (process, end) = ChildHandle::simulate(&self.registry, Token(self.first_token + slot))?;
+        self.probers[slot] = Some(ProberHandle::new(process, ProberClass::AsDaemon));
+        *active = Some(slot);
+        Ok(Some(end))
     }
 
     fn on_spawn_failed(&mut self, now: Time, class: ProberClass, error: SpawnError) {
