@@ -113,7 +113,7 @@ fn command_is_killed_with_its_children_at_the_timeout() {
         wait_until(ms(2000), "the process has exited", || !process.is_alive());
     }
     let stats = hooks.stats("page");
-    assert_eq!((hooks.runs("page", "timeout"), stats.unkillable), (1, 0));
+    assert_eq!((hooks.runs("page", "timeout"), stats.stranded), (1, 0));
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn unkillable_commands_are_left_behind_and_bounded() {
         let (priority, _) = hooks.wait_for_line("Hook stuck is no longer started", ms(3000));
         assert_eq!(priority, Priority::Error);
         let stats = hooks.stats("stuck");
-        assert_eq!((stats.unkillable, stats.waiting, hooks.runs("stuck", "timeout")), (4, 4, 4));
+        assert_eq!((stats.stranded, stats.waiting, hooks.runs("stuck", "timeout")), (4, 4, 4));
         hooks.offer_failure("/mnt/x");
         hooks.wait_for_line("Hook page is done for /mnt/x", ms(1000));
         assert_eq!(hooks.runs("page", "ok"), 9);
@@ -34,7 +34,7 @@ fn unkillable_commands_are_left_behind_and_bounded() {
         }
         hooks.wait_until_idle(ms(5000));
         let stats = hooks.stats("stuck");
-        assert_eq!((stats.unkillable, hooks.runs("stuck", "ok")), (0, 5), "the waiting events ran");
+        assert_eq!((stats.stranded, hooks.runs("stuck", "ok")), (0, 5), "the waiting events ran");
         let exited = hooks
             .lines()
             .iter()
