@@ -1,18 +1,33 @@
 # shellcheck shell=bash
-# Shared by the checks. Sourced. Results have the format of libtest, for tests/run.
+# Shared by the checks. Sourced. The output has the format of libtest, for tests/run.
+passed=0 failed=0 ignored=0
 
-# result TEST STATUS [WHAT]: prints the result of a check that has one test, and ends it.
-result() {
-    local word=ok passed=1 failed=0
-    [ "$2" = 0 ] || word=FAILED passed=0 failed=1
-    echo "test checks::$1 ... $word${3:+, $3}"
-    echo "test result: $word. $passed passed; $failed failed; 0 ignored"
-    exit "$2"
+# report TEST STATUS [WHAT]: STATUS is an exit status, or `ignored`.
+report() {
+    case $2 in
+    ignored)
+        ignored=$((ignored + 1))
+        echo "test checks::$1 ($3) ... ignored"
+        ;;
+    0)
+        passed=$((passed + 1))
+        echo "test checks::$1 ... ok${3:+, $3}"
+        ;;
+    *)
+        failed=$((failed + 1))
+        echo "test checks::$1 ... FAILED${3:+, $3}"
+        ;;
+    esac
 }
 
-# skip TEST WHY: ends a check that cannot run here.
-skip() {
-    echo "test checks::$1 ($2) ... ignored"
-    echo "test result: ok. 0 passed; 0 failed; 1 ignored"
-    exit 0
+finish() {
+    echo "test result: $([ "$failed" = 0 ] && echo ok || echo FAILED). $passed passed; $failed failed; $ignored ignored"
+    exit $((failed > 0))
+}
+
+# need TEST COMMAND: without the command, the check is skipped.
+need() {
+    command -v "$2" >/dev/null && return
+    report "$1" ignored "needs $2"
+    finish
 }
