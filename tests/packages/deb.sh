@@ -46,7 +46,24 @@ name_and_version_match_the_program() {
     version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
     [ "$(dpkg-deb -f "$deb" Package)" = $package ]
     [ "$(dpkg-deb -f "$deb" Version)" = "$version-1" ]
-    dpkg-parsechangelog -l contrib/packaging/debian/changelog -S Version | grep -qx "$version-1"
+    dpkg-parsechangelog -l target/packaging/debian/changelog -S Version | grep -qx "$version-1"
+}
+
+# As Debian's tools do, or from the commit. There is no third way, so no package has a wrong address.
+maintainer_is_who_builds() {
+    local script=contrib/packaging/maintainer output
+    unset DEBFULLNAME DEBEMAIL
+    [ "$(DEBFULLNAME='A B' DEBEMAIL=a@b.test $script)" = 'A B <a@b.test>' ]
+    [ "$(DEBEMAIL='A B <a@b.test>' $script)" = 'A B <a@b.test>' ]
+    if git rev-parse HEAD >/dev/null 2>&1; then
+        [ "$($script)" = "$(git log -1 --format='%an <%ae>')" ]
+    fi
+    if output=$(DEBEMAIL=a@b.test $script 2>&1); then fail "no name: $output"; fi
+    if output=$(GIT_DIR=/nonexistent $script 2>&1); then fail "no commit: $output"; fi
+    [ "$(wc -l <<<"$output")" = 1 ] && grep -q 'set DEBFULLNAME and DEBEMAIL' <<<"$output"
+    output=$(dpkg-deb -f "$deb" Maintainer)
+    [ -n "$output" ]
+    [ "$(dpkg-parsechangelog -l target/packaging/debian/changelog -S Maintainer)" = "$output" ]
 }
 
 dependencies_cover_linked_libraries() {
@@ -95,6 +112,7 @@ files_have_their_paths_and_modes() {
 644 /usr/share/zsh/vendor-completions/_$name
 644 /usr/share/fish/vendor_completions.d/$name.fish
 644 $doc/copyright
+644 $doc/changelog.gz
 644 $doc/changelog.Debian.gz
 644 $doc/examples/prometheus/$name.rules.yml
 FILES
@@ -108,9 +126,25 @@ FILES
     done
 }
 
+changelogs_and_licences_are_complete() {
+    local doc=$root/usr/share/doc/$package crate
+    zcat $doc/changelog.gz | cmp - CHANGELOG.md
+    zcat $doc/changelog.Debian.gz | cmp - target/packaging/debian/changelog
+    [ ! -e $doc/CHANGELOG.md ] && [ ! -e $doc/NEWS.md ]
+    for crate in $(cargo tree --locked --offline -enormal,no-proc-macro --prefix=none --format='{p}' | awk '{ print $1 }' |
+        grep -v ^$name | sort -u); do
+        grep -qE "^ $crate [0-9][^:]*: " $doc/copyright || fail "no licence of $crate"
+    done
+    # Debian refers to its copy of the text.
+    ! grep -q 'TERMS AND CONDITIONS FOR USE' $doc/copyright
+}
+
 unit_is_enabled_and_valid() {
     [ "$(in_debian systemctl is-enabled $name.service)" = enabled ]
     [ -L $root/etc/systemd/system/multi-user.target.wants/$name.service ]
+    # `systemctl status mount-status-monitor` finds the unit by its alias.
+    [ "$(readlink $root/etc/systemd/system/$package.service)" = /lib/systemd/system/$name.service ] ||
+        [ "$(readlink $root/etc/systemd/system/$package.service)" = /usr/lib/systemd/system/$name.service ]
     in_debian systemd-analyze verify /usr/lib/systemd/system/$name.service
 }
 
@@ -195,6 +229,30 @@ purge_keeps_foreign_files() {
     rm $root/etc/$name/conf.d/site.toml
 }
 
+# The package of 2.x had its unit in /etc, where it would override the one of this package.
+upgrade_from_2_replaces_its_unit() {
+    local tree=$scratch/two
+    mkdir -p $tree/DEBIAN $tree/etc/systemd/system $tree/etc/sysconfig $tree/usr/sbin
+    printf '%s\n' "Package: $package" 'Version: 2.1.5' 'Architecture: all' 'Maintainer: A B <a@b.test>' 'Description: 2.x' \
+        >$tree/DEBIAN/control
+    printf '%s\n' /etc/systemd/system/$name.service /etc/sysconfig/$name >$tree/DEBIAN/conffiles
+    printf '%s\n' '[Service]' "ExecStart=/usr/sbin/$name" >$tree/etc/systemd/system/$name.service
+    echo 'EXTRA_ARGS=""' >$tree/etc/sysconfig/$name
+    cp /bin/true $tree/usr/sbin/$name
+    dpkg-deb --root-owner-group -b $tree $root/tmp/two.deb >/dev/null
+    in_debian dpkg -i /tmp/two.deb </dev/null
+    [ -e $root/etc/systemd/system/$name.service ]
+    in_debian dpkg --force-confdef --force-confold -i /tmp/first.deb </dev/null
+    [ "$(state)" = 'ii ' ]
+    [ ! -e $root/etc/systemd/system/$name.service ]
+    [ ! -e $root/etc/sysconfig/$name ]
+    [ ! -e $root/usr/sbin/$name ]
+    [ "$(in_debian systemctl is-enabled $name.service)" = enabled ]
+    in_debian dpkg -P $package
+    # A directory of 2.x.
+    rmdir $root/etc/sysconfig 2>/dev/null || true
+}
+
 purge_removes_everything() {
     install first.deb
     in_debian dpkg -P $package
@@ -203,9 +261,10 @@ purge_removes_everything() {
     ! in_debian dpkg-query -W $package
 }
 
-check deb name_and_version_match_the_program dependencies_cover_linked_libraries lintian_accepts_the_package \
-    package_installs_without_running_systemd files_have_their_paths_and_modes unit_is_enabled_and_valid \
-    manual_pages_format_without_warnings bash_completion_works configuration_is_the_sample_and_loads program_runs \
-    upgrade_installs_the_new_sample upgrade_keeps_local_changes removal_keeps_the_configuration \
-    reinstallation_uses_the_kept_configuration purge_keeps_foreign_files purge_removes_everything
+check deb name_and_version_match_the_program maintainer_is_who_builds dependencies_cover_linked_libraries \
+    lintian_accepts_the_package package_installs_without_running_systemd files_have_their_paths_and_modes \
+    changelogs_and_licences_are_complete unit_is_enabled_and_valid manual_pages_format_without_warnings \
+    bash_completion_works configuration_is_the_sample_and_loads program_runs upgrade_installs_the_new_sample \
+    upgrade_keeps_local_changes removal_keeps_the_configuration reinstallation_uses_the_kept_configuration \
+    purge_keeps_foreign_files upgrade_from_2_replaces_its_unit purge_removes_everything
 finish

@@ -123,6 +123,8 @@ image_is_small_and_minimal() {
     [ -z "$(find $image -xdev -type f ! -path '*/lib*/*.so*' ! -path '*/etc/*' ! -path '*/share/doc/*' \
         ! -path "*/usr/bin/$name")" ]
     [ -z "$(find $image -xdev ! -path $image/run ! -user 0)" ]
+    [ -s $image/usr/share/doc/$name/THIRD-PARTY-LICENSES ]
+    [ -s $image/usr/share/doc/libc6/copyright ]
 }
 
 default_command_prints_a_check() {

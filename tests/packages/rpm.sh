@@ -68,6 +68,8 @@ package_installs() {
     rpm_in_root --nodeps -i "$package_file"
     rpm_in_root -V --nodeps $package
     [ "$(in_root $root systemctl is-enabled $name.service)" = enabled ]
+    # `systemctl status mount-status-monitor` finds the unit by its alias.
+    [ "$(readlink $root/etc/systemd/system/$package.service)" = /usr/lib/systemd/system/$name.service ]
 }
 
 files_have_their_paths_and_modes() {
@@ -86,6 +88,7 @@ files_have_their_paths_and_modes() {
 644 /usr/share/zsh/site-functions/_$name
 644 /usr/share/fish/vendor_completions.d/$name.fish
 644 /usr/share/licenses/$package/LICENSE-MIT
+644 /usr/share/licenses/$package/THIRD-PARTY-LICENSES
 644 /usr/share/doc/$package/prometheus/$name.rules.yml
 FILES
 }

@@ -28,9 +28,10 @@ archive_contains_one_directory() {
     [ -z "$(tar --numeric-owner -tvzf "$archive" | awk '$2 != "0/0"')" ]
     tar -C $root -xzf "$archive"
     for file in $name config.toml man/$name.8 man/$name.toml.5 completions/$name.bash systemd/$name.service README.md \
-        LICENSE-MIT LICENSE-APACHE; do
+        LICENSE-MIT LICENSE-APACHE THIRD-PARTY-LICENSES; do
         [ -s "$root/$folder/$file" ]
     done
+    grep -q '^musl: ' "$root/$folder/THIRD-PARTY-LICENSES"
 }
 
 program_needs_no_shared_libraries() {

@@ -2,7 +2,8 @@
 # Sourced by run: the unit under a real systemd. The tests depend on each other; the machine is booted once.
 
 # shellcheck disable=SC2034 # for run
-BOOTED_TESTS="systemd_boots start_returns_when_ready status_text_counts_mounts daemon_is_in_the_mount_namespace_of_process_1
+BOOTED_TESTS="systemd_boots start_returns_when_ready alias_is_the_name_of_the_package status_text_counts_mounts
+    daemon_is_in_the_mount_namespace_of_process_1
     reload_keeps_the_process rejected_reload_finishes watchdog_is_notified invalid_options_are_not_restarted
     killed_daemon_is_restarted stopped_daemon_is_restarted_by_the_watchdog
     stop_takes_a_second_with_100_unkillable_probes stranded_probers_do_not_delay_start
@@ -102,6 +103,14 @@ start_returns_when_ready() {
     wait_until 5 "the first run is logged" eval 'journal | grep -q "^Checked [0-9]* mounts; 0 are dead"'
     # The snapshot is published shortly after the log line.
     wait_until 5 "status shows the mounts" eval 'in_machine mount_status_monitor status | grep -q "^ok .* /usr/local$"'
+}
+
+alias_is_the_name_of_the_package() {
+    require_machine
+    in_machine systemctl enable $SERVICE
+    in_machine systemctl status --no-pager mount-status-monitor | grep -F " $SERVICE.service - "
+    in_machine systemctl disable $SERVICE
+    if in_machine systemctl status --no-pager mount-status-monitor; then fail "the alias remains"; fi
 }
 
 status_text_counts_mounts() {
