@@ -1,7 +1,7 @@
 //! What the fuzz targets check: no panic, and the invariants of each parser and of what the daemon does with its
 //! results. `tests/fuzz_corpora.rs` runs the same functions over the corpora.
 
-#![allow(dead_code, unreachable_pub)] // each target uses one function
+#![allow(dead_code, unreachable_pub, unused_imports)] // each target uses one function
 
 mod kernel_log;
 mod machine;
