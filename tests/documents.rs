@@ -171,16 +171,22 @@ fn states() -> Vec<String> {
     names.iter().map(|name| name.as_str().expect("a name").to_owned()).collect()
 }
 
-/// Code that starts with the name of the program.
+const PROGRAM: &str = "mount_status_monitor ";
+
+/// Command lines in blocks of code, and in the prose if they have an option or a known command. (The 2.x program printed
+/// lines that begin with its name.)
 fn command_lines(document: &Document) -> Vec<String> {
-    let mut lines: Vec<String> = document.spans();
+    let is_command = |span: &String| {
+        let second = span.split_whitespace().nth(1).unwrap_or_default();
+        second.starts_with('-') || command().get_subcommands().any(|sub| sub.get_name() == second)
+    };
+    let mut lines: Vec<String> = document.spans().into_iter().filter(is_command).collect();
     for block in document.blocks().iter().filter(|block| matches!(block.language, "console" | "sh")) {
         let joined = block.text.replace("\\\n", " ");
         let prompt = if block.language == "console" { "# " } else { "" };
         lines.extend(joined.lines().filter_map(|line| line.strip_prefix(prompt)).map(str::to_owned));
     }
-    let program = "mount_status_monitor ";
-    lines.retain(|line| line.starts_with(program) && !line.contains('…'));
+    lines.retain(|line| line.starts_with(PROGRAM) && !line.contains('…'));
     lines
 }
 

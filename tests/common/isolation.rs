@@ -21,7 +21,7 @@ const SKIP_LOG_VARIABLE: &str = "MSM_SKIP_LOG";
 pub(crate) const DEFAULT_LIMIT: Duration = Duration::from_secs(90);
 
 /// The tests measure times, so only a few run at once, however many threads the test runner has.
-const MAX_CONCURRENT: usize = 2;
+const MAX_CONCURRENT: usize = 6;
 
 /// The name of the test function that contains the closure of this type: `CRATE::MODULE::TEST::{{closure}}`.
 pub(crate) fn test_name<Closure>() -> &'static str {
