@@ -48,16 +48,6 @@ base() {
     echo 'root:x:0:0:root:/:/bin/sh' >$base/etc/passwd
 }
 
-# Reuses the crates compiled for the packages; cargo checks whether they are current.
-warm() {
-    [ -d target/release/deps ] && [ ! -d "$built/release" ] || return 0
-    mkdir -p "$built/release"
-    cp -a target/release/{build,.fingerprint} "$built/release/"
-    mkdir "$built/release/deps"
-    find target/release/deps -maxdepth 1 ! -name '*mount_status_monitor*' -type f \
-        \( -name '*.rlib' -o -name '*.rmeta' -o -name '*.so' -o -name '*.d' \) -exec cp -a {} "$built/release/deps/" \;
-}
-
 image_property() {
     python3 -c 'import json, sys
 print(json.loads(open(sys.argv[1]).read().splitlines()[-1])[sys.argv[2]])' "$scratch/steps" "$1"
@@ -95,8 +85,8 @@ container() {
 
 every_step_succeeds() {
     command -v python3 >/dev/null || skip "needs python3"
+    tests/reuse-dependencies target/release "$built/release"
     mkdir -p "$built"
-    warm
     base
     IMAGE_ENVIRONMENT='{"PATH": "/usr/local/rust/bin:/usr/bin:/bin", "CARGO_HOME": "'"$home"'",
         "CARGO_NET_OFFLINE": "true", "HOME": "/tmp"}' \
