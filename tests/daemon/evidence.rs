@@ -1,7 +1,8 @@
 //! Evidence: what is logged and published about a dead mount, and that collecting it delays nothing.
 
 use crate::common::{
-    Daemon, Lines, Process, free_address, ms, run_isolated, run_isolated_for, slack, wait_until,
+    Daemon, Lines, Process, count_threads_stuck_in_fuse, free_address, ms, run_isolated, run_isolated_for,
+    slack, wait_until,
 };
 use crate::http::{get, mount_json, start_with_http};
 use crate::{QUICK, QUICK_HANG};
@@ -22,7 +23,10 @@ pub(crate) struct Victim(Child);
 impl Victim {
     pub(crate) fn of(command: &mut Command) -> Victim {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        Victim(child.expect("the program starts"))
+        let victim = Victim(child.expect("the program starts"));
+        let process = Process(victim.0.id());
+        wait_until(ms(5000), "the program blocks", || count_threads_stuck_in_fuse(&[process]) == 1);
+        victim
     }
 
     pub(crate) fn reader(path: &Path) -> Victim {
@@ -238,7 +242,6 @@ fn many_tasks_do_not_delay_detection() {
     run_isolated_for(Duration::from_secs(120), |lab| {
         let wanted = std::env::var("MSM_TEST_TASKS").ok().and_then(|n| n.parse().ok()).unwrap_or(TASKS);
         let path = lab.mount_fuse("a");
-        let (daemon, address) = start_with_http(lab, &["--timeout", "2", "--poll-interval", "1"]);
         for _ in 0..wanted {
             // The threads end with the process.
             let idle = || loop {
@@ -247,8 +250,9 @@ fn many_tasks_do_not_delay_detection() {
             std::thread::Builder::new().stack_size(16 * 1024).spawn(idle).expect("start a thread");
         }
         lab.fuse_server().freeze();
-        let start = Instant::now();
         let victim = Victim::reader(&path);
+        let start = Instant::now();
+        let (daemon, address) = start_with_http(lab, &["--timeout", "2", "--poll-interval", "1"]);
         let line = daemon.wait_for_failure(&path, "hung", ms(3500));
         assert!(line.at - start < ms(3500) + slack(), "{:?}", line.at - start);
         let evidence =

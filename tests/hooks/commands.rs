@@ -130,8 +130,9 @@ fn hung_hook_delays_no_other_hook_and_its_queue_is_bounded() {
     hooks.offer_failure("/mnt/x");
     hooks.wait_for_line("Hook page is done for /mnt/x", ms(1000));
     hooks.wait_for_line("Hook hung: an event was dropped, too many are waiting", ms(1000));
-    let stats = hooks.stats("hung");
-    assert_eq!(stats.waiting, MAX_WAITING);
+    // Commands may have started since the queue was full.
+    let waiting = hooks.stats("hung").waiting;
+    assert!(waiting <= MAX_WAITING && waiting + MAX_RUNNING >= MAX_WAITING, "{waiting}");
     let dropped = hooks.runs("hung", "dropped");
     let most = (many - MAX_WAITING + 1) as u64;
     assert!(dropped >= most - MAX_RUNNING as u64 && dropped <= most, "{dropped}");

@@ -40,7 +40,9 @@ fn gateway_has_the_gauges_and_the_group_is_deleted_on_request() {
         gateway.wait_for_text("/metrics", &series("dead_mountpoints", 0), ms(10_000));
         daemon.stop();
         // The gateway accepts the request at once and executes it later.
-        wait_until(ms(2000), "the group is deleted", || !gateway.get("/metrics").contains("total_mountpoints{"));
+        wait_until(ms(2000), "the group is deleted", || {
+            !gateway.get("/metrics").contains("total_mountpoints{")
+        });
 
         let daemon = lab.start_daemon(&with(QUICK, &flags));
         gateway.wait_for_text("/metrics", &series("total_mountpoints", 3), ms(5000));
@@ -86,7 +88,9 @@ fn gateway_with_private_ca_and_password_accepts_pushes() {
 
 fn start(lab: &Lab, more: &[String]) -> Peer {
     let port = free_port();
-    let arguments = [&[format!("--web.listen-address=127.0.0.1:{port}")], more].concat();
+    // Debian's default is a file that all gateways of the machine share.
+    let own = [format!("--web.listen-address=127.0.0.1:{port}"), "--persistence.file=gateway.db".to_owned()];
+    let arguments = [&own[..], more].concat();
     Peer::spawn(lab, GATEWAY, port, &arguments)
 }
 

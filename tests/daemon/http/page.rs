@@ -4,9 +4,11 @@ use super::browser::{self, Browser};
 use super::{PUBLISH_LIMIT, get, start_with_http};
 use crate::common::{display_path, ms, run_isolated, run_isolated_for, slack, wait_until};
 use crate::{QUICK, QUICK_HANG};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const BROWSER_LIMIT: Duration = Duration::from_secs(180);
+/// What a browser takes on a loaded machine; the daemon promises nothing about it.
+const RENDERING: Duration = Duration::from_secs(30);
 
 #[test]
 fn hang_appears_on_the_open_page() {
@@ -19,7 +21,7 @@ fn hang_appears_on_the_open_page() {
         let (daemon, address) = start_with_http(lab, QUICK);
         let browser = Browser::start(&lab.scratch_path("browser"));
         browser.open(&format!("http://{address}/"));
-        wait_until(ms(5000), "the page is live", || browser.value(LINK) == "live");
+        wait_until(RENDERING, "the page is live", || browser.value(LINK) == "live");
         assert_eq!(browser.value(DEAD_TITLE), "No mount is dead");
         assert_eq!(browser.value("document.querySelectorAll('tbody tr').length"), "4");
         assert!(browser.value("document.querySelector('tbody').textContent").contains(&display_path(&odd)));
@@ -98,15 +100,16 @@ fn two_thousand_mounts_are_paged() {
         assert!(page.text().contains("the first 500 of 2000 are shown"));
         let browser = Browser::start(&lab.scratch_path("browser"));
         browser.open(&format!("http://{address}/"));
-        wait_until(ms(5000), "the page is live", || {
+        wait_until(RENDERING, "the page is live", || {
             browser.value("document.getElementById('page').textContent") == "1 of 4"
         });
         browser.value("document.getElementById('next').click()");
         assert_eq!(browser.value("document.getElementById('page').textContent"), "2 of 4");
-        let start = Instant::now();
         lab.set_fault("errno EIO", &mounts[1999]);
-        wait_until(ms(5000), "the page shows the failure", || browser.value(DEAD_TITLE) == "1 mount is dead");
-        assert!(start.elapsed() < ms(5000) + slack());
+        daemon.wait_for_failure(&mounts[1999], "io_error", ms(3000));
+        wait_until(RENDERING, "the page shows the failure", || {
+            browser.value(DEAD_TITLE) == "1 mount is dead"
+        });
         assert_eq!(browser.problems(), Vec::<String>::new());
         daemon.stop();
     });
