@@ -12,6 +12,7 @@ mod common;
 mod binds;
 mod check;
 mod configuration;
+mod demo;
 mod diagnose;
 mod evidence;
 mod expected;
