@@ -19,7 +19,7 @@ impl Limits {
         match is_release_build() {
             true => Limits { daemon: 12 * 1024, serving: 20 * 1024, prober: 4 * 1024 },
             // Its text is larger.
-            false => Limits { daemon: 28 * 1024, serving: 32 * 1024, prober: 12 * 1024 },
+            false => Limits { daemon: 28 * 1024, serving: 32 * 1024, prober: 16 * 1024 },
         }
     }
 }

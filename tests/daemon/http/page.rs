@@ -1,13 +1,13 @@
 //! The status page in a real browser.
 
 use super::browser::{self, Browser};
-use super::{PUBLISH_LIMIT, get, start_with_http};
-use crate::common::{display_path, ms, run_isolated, run_isolated_for, slack, wait_until};
+use super::{get, start_with_http};
+use crate::common::{display_path, ms, run_isolated, run_isolated_for, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use std::time::Duration;
 
 const BROWSER_LIMIT: Duration = Duration::from_secs(180);
-/// What a browser takes on a loaded machine; the daemon promises nothing about it.
+/// What a browser may take on a loaded machine. `events.rs` and `routes.rs` check how soon the daemon publishes.
 const RENDERING: Duration = Duration::from_secs(30);
 
 #[test]
@@ -28,11 +28,10 @@ fn hang_appears_on_the_open_page() {
         assert_eq!(browser.value("document.querySelectorAll('tbody img').length"), "0");
 
         lab.set_fault("mute", &mounts[1]);
-        let line = daemon.wait_for_failure(&mounts[1], "hung", QUICK_HANG);
-        wait_until(PUBLISH_LIMIT, "the page shows the failure", || {
+        daemon.wait_for_failure(&mounts[1], "hung", QUICK_HANG);
+        wait_until(RENDERING, "the page shows the failure", || {
             browser.value(DEAD_TITLE) == "1 mount is dead"
         });
-        assert!(line.at.elapsed() < PUBLISH_LIMIT + slack());
         let dead = browser.value("document.getElementById('dead-list').textContent");
         assert!(dead.contains(&display_path(&mounts[1])) && dead.contains("hung: no response in "), "{dead}");
         assert!(browser.value("document.querySelector('tbody tr').textContent").starts_with("hung"));
@@ -53,12 +52,12 @@ fn hang_appears_on_the_open_page() {
 
         lab.clear_fault(&mounts[1]);
         daemon.wait_for_recovery(&mounts[1], ms(1000));
-        wait_until(PUBLISH_LIMIT, "the page shows the recovery", || {
+        wait_until(RENDERING, "the page shows the recovery", || {
             browser.value(DEAD_TITLE) == "No mount is dead"
         });
         assert_eq!(browser.problems(), Vec::<String>::new());
         daemon.stop();
-        wait_until(ms(3000), "the page shows the lost connection", || {
+        wait_until(RENDERING, "the page shows the lost connection", || {
             browser.value(LINK).starts_with("disconnected")
         });
     });
