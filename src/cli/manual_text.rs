@@ -5,9 +5,9 @@ Watches every mount of this machine, probes each with a timeout, and reports whi
 or failing. Changes of the mount table are noticed at once, and a new mount is probed at once. Without a command it \
 runs as a daemon in the foreground.
 
-Storage may hang in ways that nothing can interrupt; the monitor may not. Child processes (\"probers\", which have the \
-same name) make the calls that can hang. They are killed at the deadline of a probe; those that the kernel cannot end \
-are replaced and counted as stranded. Autofs triggers are never triggered.
+Storage may hang in ways that nothing can interrupt; the monitor may not. Child processes (\"probers\", \
+msm-prober in process lists) make the calls that can hang. They are killed at the deadline of a probe; those that the \
+kernel cannot end are replaced and counted as stranded. Autofs triggers are never triggered.
 
 Options can also be set in a file, see mount_status_monitor.toml(5). The command line overrides the file, and the last \
 of several equal options counts. TIME is a number of seconds or has units: 500ms, 30s, 2m, 1h30m, 1d.";
