@@ -19,6 +19,7 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Longer packets are not cut at every byte, which takes quadratic time.
 const MAX_CUT: usize = 512;
@@ -26,6 +27,8 @@ const MAX_CUT: usize = 512;
 const MAX_FRAMES: usize = 64;
 /// Rounds of one turn of the event loop: each has effects or ends it.
 const MAX_ROUNDS: usize = 1000;
+/// How long a probe may wait for a prober.
+const START_TIMEOUT: Duration = Duration::from_secs(1);
 const FIRST_PROBER: usize = 4;
 const COLLECTOR: Token = Token(1 << 20);
 
@@ -273,6 +276,8 @@ impl Conversation {
         for token in self.pool.tokens() {
             self.pool.handle_ready(self.now, Token(token));
         }
+        // Probes that wait for a prober, because there are too many, are aborted.
+        self.pool.handle_deadline(self.now + START_TIMEOUT);
         self.drain_pool();
         let left: Vec<_> = self.probes.iter().filter(|(_, ended)| !**ended).collect();
         assert!(left.is_empty(), "probes without an end: {left:?}");
