@@ -143,8 +143,7 @@ unit_is_enabled_and_valid() {
     [ "$(in_debian systemctl is-enabled $name.service)" = enabled ]
     [ -L $root/etc/systemd/system/multi-user.target.wants/$name.service ]
     # `systemctl status mount-status-monitor` finds the unit by its alias.
-    [ "$(readlink $root/etc/systemd/system/$package.service)" = /lib/systemd/system/$name.service ] ||
-        [ "$(readlink $root/etc/systemd/system/$package.service)" = /usr/lib/systemd/system/$name.service ]
+    [ "$(basename "$(readlink $root/etc/systemd/system/$package.service)")" = $name.service ]
     in_debian systemd-analyze verify /usr/lib/systemd/system/$name.service
 }
 

@@ -33,7 +33,7 @@ another() {
     cp -r target/packaging $tree/target/
     cp target/release/$name $tree/target/release/
     echo "# new in $1" >>$tree/contrib/config/config.toml
-    (cd $tree && env -u CARGO_TARGET_DIR "$tool" -s "version = \"$1\"" -o "$scratch/$1.rpm")
+    (cd $tree && env -u CARGO_TARGET_DIR "$tool" --payload-compress none -s "version = \"$1\"" -o "$scratch/$1.rpm")
 }
 
 metadata_matches_the_program() {
@@ -69,7 +69,7 @@ package_installs() {
     rpm_in_root -V --nodeps $package
     [ "$(in_root $root systemctl is-enabled $name.service)" = enabled ]
     # `systemctl status mount-status-monitor` finds the unit by its alias.
-    [ "$(readlink $root/etc/systemd/system/$package.service)" = /usr/lib/systemd/system/$name.service ]
+    [ "$(basename "$(readlink $root/etc/systemd/system/$package.service)")" = $name.service ]
 }
 
 files_have_their_paths_and_modes() {
