@@ -41,8 +41,8 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | the meaning of an errno | the reason: `src/monitor/health/mod.rs`; dead or alive: `src/monitor/health/classify.rs`
-//! |
+//! | the reason for an errno | `src/monitor/health/mod.rs` |
+//! | whether an errno means dead | `src/monitor/health/classify.rs` |
 //! | when a mount is probed | `src/monitor/scheduler/` |
 //! | how a mount is probed | `platform/src/linux/probe.rs`, `platform/src/probing.rs` |
 //! | the words of a log line | `src/render/messages.rs`; about the daemon itself: `src/render/notices.rs` |
@@ -54,8 +54,8 @@
 //! | a setting of rules | `src/config/rules.rs`, `src/config/rule_reader.rs` |
 //! | an output | a folder in `src/output/`, started in `src/output/dispatcher.rs` |
 //! | a command | a file in `src/commands/`, its arguments in `src/cli/definition.rs` |
-//! | a back-end of the mount table | `platform/src/linux/watch.rs`, `platform/src/bsd/watch.rs`; how often it is read:
-//! `src/daemon/table_reader.rs` |
+//! | a back-end of the mount table | `platform/src/linux/watch.rs`, `platform/src/bsd/watch.rs` |
+//! | how often the mount table is read | `src/daemon/table_reader.rs` |
 //! | the evidence about a dead mount | `platform/src/linux/evidence/`; its words: `src/render/evidence.rs` |
 
 #![forbid(unsafe_code)]
