@@ -1,5 +1,6 @@
 //! Processes as `/proc` shows them. Reads no file that can block while a process is stuck (such as `cmdline`).
 
+use super::{ms, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -17,8 +18,13 @@ impl Process {
         stat(self.0)?.1.chars().next()
     }
 
-    /// Every thread is stopped: a signal reaches each of them in its own time.
-    pub(crate) fn is_stopped(self) -> bool {
+    /// Stops every thread: the signal reaches each of them in its own time.
+    pub(crate) fn suspend(self) {
+        self.send_signal(Signal::SIGSTOP);
+        wait_until(ms(5000), "every thread is stopped", || self.is_suspended());
+    }
+
+    fn is_suspended(self) -> bool {
         let tasks = entries(&format!("/proc/{}/task", self.0));
         let mut states = tasks.iter().filter_map(|task| Process(task.parse().ok()?).state());
         states.all(|state| state == 'T')

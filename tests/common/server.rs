@@ -1,8 +1,7 @@
 //! The FUSE server with fault injection (`tests/faultfs`) as a child process.
 
-use super::{Lines, escape_bytes};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use super::{Lines, Process, escape_bytes};
+use nix::sys::signal::Signal;
 use std::cell::RefCell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -53,15 +52,11 @@ impl FaultServer {
 
     /// Stops reading requests, as if the machine of the server were stopped.
     pub(crate) fn freeze(&self) {
-        self.send_signal(Signal::SIGSTOP);
+        Process(self.child.id()).suspend();
     }
 
     pub(crate) fn thaw(&self) {
-        self.send_signal(Signal::SIGCONT);
-    }
-
-    fn send_signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("the server runs");
+        Process(self.child.id()).send_signal(Signal::SIGCONT);
     }
 }
 

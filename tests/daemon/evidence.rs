@@ -179,7 +179,7 @@ fn stuck_collector_does_not_delay_detection() {
         let daemon = lab.start_daemon(QUICK);
         lab.set_fault("errno EIO", &mounts[0]);
         daemon.wait_for_failure(&mounts[0], "io_error", ms(1500));
-        collector_of(&daemon).send_signal(Signal::SIGSTOP);
+        collector_of(&daemon).suspend();
         let start = Instant::now();
         lab.set_fault("mute", &mounts[1]);
         daemon.wait_for_failure(&mounts[1], "hung", QUICK_HANG);

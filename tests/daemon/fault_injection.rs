@@ -39,7 +39,7 @@ fn stopped_prober_is_logged_and_replaced() {
         let daemon = lab.start_daemon(QUICK);
         let prober = daemon.prober();
         daemon.skip_earlier_lines();
-        prober.send_signal(Signal::SIGSTOP);
+        prober.suspend();
         daemon.wait_for_line("Prober ", ms(4000));
         daemon.wait_for_line("Checked 5 mounts; 0 are dead", ms(4000));
         daemon.assert_no_line("Mount failed");
@@ -55,7 +55,7 @@ fn suspended_daemon_reports_no_hang() {
         let mounts = lab.mount_fuses(5);
         let daemon = lab.start_daemon(QUICK);
         for stopped in [ms(3000), ms(700)] {
-            daemon.send_signal(Signal::SIGSTOP);
+            daemon.process.suspend();
             pause(stopped);
             daemon.send_signal(Signal::SIGCONT);
             daemon.skip_earlier_lines();

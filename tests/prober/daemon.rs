@@ -162,6 +162,20 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
     kill(pid_of(pid), signal).unwrap();
 }
 
+/// Stops every thread: the signal reaches each of them in its own time.
+pub(crate) fn suspend(pid: u32) {
+    signal(pid, Signal::SIGSTOP);
+    let start = Instant::now();
+    let is_stopped = |task: &fs::DirEntry| {
+        let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        status.contains("State:\tT")
+    };
+    while !fs::read_dir(format!("/proc/{pid}/task")).unwrap().all(|task| is_stopped(&task.unwrap())) {
+        assert!(start.elapsed() < EVENT_TIMEOUT, "it is not stopped");
+        std::thread::yield_now();
+    }
+}
+
 pub(crate) fn pid_of(pid: u32) -> Pid {
     Pid::from_raw(i32::try_from(pid).unwrap())
 }

@@ -7,7 +7,7 @@ mod daemon;
 mod fuse;
 mod hung;
 
-use daemon::{Daemon, ends, pid_of, signal, status_field, target};
+use daemon::{Daemon, ends, pid_of, signal, status_field, suspend, target};
 use mount_status_monitor::children::prober::{PoolEvent, ProbeId, ProberNotice, SpawnError};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -120,7 +120,7 @@ fn prober_ends_when_its_socket_is_closed() {
 fn killed_prober_is_replaced_and_its_probes_are_aborted() {
     let mut daemon = Daemon::new();
     let pid = daemon.active_prober();
-    signal(pid, Signal::SIGSTOP);
+    suspend(pid);
     let probe = daemon.start(&target("/"));
     daemon.turn(Duration::ZERO);
     signal(pid, Signal::SIGKILL);
@@ -135,7 +135,7 @@ fn killed_prober_is_replaced_and_its_probes_are_aborted() {
 fn stopped_prober_is_replaced() {
     let mut daemon = Daemon::new();
     let pid = daemon.active_prober();
-    signal(pid, Signal::SIGSTOP);
+    suspend(pid);
     let probe = daemon.start(&target("/"));
     daemon.turn(Duration::ZERO);
     daemon.pool.confirm(probe);
@@ -167,7 +167,7 @@ fn requests_without_room_in_the_socket_are_sent_later() {
     const MANY: usize = 20_000;
     let mut daemon = Daemon::new();
     let pid = daemon.active_prober();
-    signal(pid, Signal::SIGSTOP);
+    suspend(pid);
     let target = target("/proc");
     for _ in 0..MANY {
         daemon.start(&target);
@@ -184,7 +184,7 @@ fn requests_without_room_in_the_socket_are_sent_later() {
 fn abandoned_prober_is_killed_when_all_its_probes_are_abandoned() {
     let mut daemon = Daemon::new();
     let first = daemon.active_prober();
-    signal(first, Signal::SIGSTOP);
+    suspend(first);
     let hung = daemon.start(&target("/"));
     let slow = daemon.start(&target("/proc"));
     daemon.turn(Duration::ZERO);
@@ -204,7 +204,7 @@ fn abandoned_prober_is_killed_when_all_its_probes_are_abandoned() {
 fn late_response_of_an_abandoned_probe_counts() {
     let mut daemon = Daemon::new();
     let pid = daemon.active_prober();
-    signal(pid, Signal::SIGSTOP);
+    suspend(pid);
     let hung = daemon.start(&target("/"));
     let slow = daemon.start(&target("/proc"));
     daemon.turn(Duration::ZERO);
@@ -247,7 +247,7 @@ fn missing_program_aborts_probes_and_is_retried_with_pauses() {
 fn shutdown_leaves_no_prober() {
     let mut daemon = Daemon::new();
     let pid = daemon.active_prober();
-    signal(pid, Signal::SIGSTOP);
+    suspend(pid);
     daemon.start(&target("/"));
     daemon.turn(Duration::ZERO);
     daemon.pool.shutdown();

@@ -72,8 +72,7 @@ fn unresponsive_daemon_does_not_delay_clients() {
     run_isolated(|lab| {
         lab.mount_fuses(1);
         let (daemon, socket) = start_with_socket(lab);
-        daemon.send_signal(nix::sys::signal::Signal::SIGSTOP);
-        wait_until(ms(1000), "the daemon is stopped", || daemon.process.is_stopped());
+        daemon.process.suspend();
         let result = run_client("status", &socket, &[]);
         result.assert_code(2);
         assert!(result.elapsed < ms(2000) + slack(), "{:?}", result.elapsed);
