@@ -68,7 +68,7 @@ fn query(name: &'static str, about: &'static str, after_help: &'static str) -> C
 
 fn diagnose() -> Command {
     Command::new("diagnose")
-        .about("Show why a mount is dead, which tasks wait for it and what can be done; never touches the mount itself")
+        .about("Show why a mount is dead, which tasks wait for it and what can be done; it changes nothing")
         .after_long_help(DIAGNOSE)
         .args([
             mountpoint().required(true).help("The mount point"),

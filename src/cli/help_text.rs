@@ -46,7 +46,7 @@ pub(super) const STATUS: &str = "\
 Exit status:
   0  no mount is dead
   1  some mounts are dead or missing
-  2  wrong usage, no daemon is running, or it does not respond";
+  2  wrong usage, no daemon is running or it does not respond, or some mounts could not be judged";
 
 pub(super) const DIAGNOSE: &str = "\
 The running daemon knows most. Without a daemon, or for a mount that it does not watch, this command probes and

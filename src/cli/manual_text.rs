@@ -15,7 +15,8 @@ of several equal options counts. TIME is a number of seconds or has units: 500ms
 pub(super) const MESSAGES: &str = "\
 Messages on standard error and to syslog are one line each and have stable prefixes:
 
-  Checked N mounts; N are dead                              info, after each run
+  Checked N mounts; N are dead                              info, after each run; warning if some
+                                                            could not be judged
   Mount failed health-check: PATH (REASON: ...)             error
   Mount still failing: PATH (REASON for TIME; ...)          warning, at growing intervals
   Mount recovered: PATH (after TIME)                        notice
@@ -28,7 +29,8 @@ Messages on standard error and to syslog are one line each and have stable prefi
 
 REASON is hung (no response within the timeout), stale (ESTALE), disconnected (ENOTCONN, ECONNABORTED), io_error (EIO), \
 unreachable (EHOSTDOWN, EHOSTUNREACH, ETIMEDOUT, ENODEV) or error (any other errno, named). The severity of a rule can \
-lower the priority of messages. In names, control bytes, backslashes and bytes that are not UTF-8 are printed as \\ooo.";
+lower the priority of messages. In names, control bytes, backslashes, characters that change the direction of text and \
+bytes that are not UTF-8 are printed as \\ooo.";
 
 pub(super) const METRICS: &str = "\
 Metrics are served on /metrics of the listen address and the socket, pushed to a gateway, or written to a text file:";

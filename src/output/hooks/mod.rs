@@ -150,9 +150,8 @@ impl Shared {
         })
     }
 
-    /// Starts the runs that may start, and logs what is due. Returns when it must be called again even without a wake-up,
-    /// or
-    /// `None` at the end.
+    /// Starts the runs that may start, and logs what is due. Returns when it must be called again even without a
+    /// wake-up, or `None` at the end.
     fn run_due(self: &Arc<Shared>) -> Option<Option<Instant>> {
         let mut state = lock(&self.state);
         let jobs: Vec<Job> = std::iter::from_fn(|| state.runners.next_job()).collect();
