@@ -44,6 +44,12 @@ pub(crate) fn wait_until(limit: Duration, what: &str, mut condition: impl FnMut(
     }
 }
 
+/// Stops every thread of a process: the signal reaches each of them in its own time.
+pub(crate) fn suspend(process: Process) {
+    process.send_signal(nix::sys::signal::Signal::SIGSTOP);
+    wait_until(ms(5000), "every thread is stopped", || process.is_suspended());
+}
+
 pub(crate) const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }

@@ -1,6 +1,5 @@
 //! Processes as `/proc` shows them. Reads no file that can block while a process is stuck (such as `cmdline`).
 
-use super::{ms, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -18,13 +17,8 @@ impl Process {
         stat(self.0)?.1.chars().next()
     }
 
-    /// Stops every thread: the signal reaches each of them in its own time.
-    pub(crate) fn suspend(self) {
-        self.send_signal(Signal::SIGSTOP);
-        wait_until(ms(5000), "every thread is stopped", || self.is_suspended());
-    }
-
-    fn is_suspended(self) -> bool {
+    /// Every thread is stopped.
+    pub(crate) fn is_suspended(self) -> bool {
         let tasks = entries(&format!("/proc/{}/task", self.0));
         let mut states = tasks.iter().filter_map(|task| Process(task.parse().ok()?).state());
         states.all(|state| state == 'T')

@@ -1,6 +1,6 @@
 //! The FUSE server with fault injection (`tests/faultfs`) as a child process.
 
-use super::{Lines, Process, escape_bytes};
+use super::{Lines, Process, escape_bytes, suspend};
 use nix::sys::signal::Signal;
 use std::cell::RefCell;
 use std::io::Write;
@@ -52,7 +52,7 @@ impl FaultServer {
 
     /// Stops reading requests, as if the machine of the server were stopped.
     pub(crate) fn freeze(&self) {
-        Process(self.child.id()).suspend();
+        suspend(Process(self.child.id()));
     }
 
     pub(crate) fn thaw(&self) {

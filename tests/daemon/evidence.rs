@@ -2,7 +2,7 @@
 
 use crate::common::{
     Daemon, Lines, Process, count_threads_stuck_in_fuse, free_address, ms, run_isolated, run_isolated_for,
-    slack, wait_until,
+    slack, suspend, wait_until,
 };
 use crate::http::{get, mount_json, start_with_http};
 use crate::{QUICK, QUICK_HANG};
@@ -179,7 +179,7 @@ fn stuck_collector_does_not_delay_detection() {
         let daemon = lab.start_daemon(QUICK);
         lab.set_fault("errno EIO", &mounts[0]);
         daemon.wait_for_failure(&mounts[0], "io_error", ms(1500));
-        collector_of(&daemon).suspend();
+        suspend(collector_of(&daemon));
         let start = Instant::now();
         lab.set_fault("mute", &mounts[1]);
         daemon.wait_for_failure(&mounts[1], "hung", QUICK_HANG);

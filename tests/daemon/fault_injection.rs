@@ -1,6 +1,6 @@
 //! Faults of the prober or the daemon itself are logged and repaired, and are not reported as faults of a mount.
 
-use crate::common::{Daemon, Lab, ms, pause, run_isolated};
+use crate::common::{Daemon, Lab, ms, pause, run_isolated, suspend};
 use crate::{QUICK, QUICK_HANG};
 use nix::sys::signal::Signal;
 use std::os::unix::process::CommandExt;
@@ -39,7 +39,7 @@ fn stopped_prober_is_logged_and_replaced() {
         let daemon = lab.start_daemon(QUICK);
         let prober = daemon.prober();
         daemon.skip_earlier_lines();
-        prober.suspend();
+        suspend(prober);
         daemon.wait_for_line("Prober ", ms(4000));
         daemon.wait_for_line("Checked 5 mounts; 0 are dead", ms(4000));
         daemon.assert_no_line("Mount failed");
@@ -55,7 +55,7 @@ fn suspended_daemon_reports_no_hang() {
         let mounts = lab.mount_fuses(5);
         let daemon = lab.start_daemon(QUICK);
         for stopped in [ms(3000), ms(700)] {
-            daemon.process.suspend();
+            suspend(daemon.process);
             pause(stopped);
             daemon.send_signal(Signal::SIGCONT);
             daemon.skip_earlier_lines();

@@ -72,7 +72,7 @@ fn unresponsive_daemon_does_not_delay_clients() {
     run_isolated(|lab| {
         lab.mount_fuses(1);
         let (daemon, socket) = start_with_socket(lab);
-        daemon.process.suspend();
+        crate::common::suspend(daemon.process);
         let result = run_client("status", &socket, &[]);
         result.assert_code(2);
         assert!(result.elapsed < ms(2000) + slack(), "{:?}", result.elapsed);
