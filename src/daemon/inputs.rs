@@ -1,7 +1,7 @@
 //! Converts external events to inputs of the monitor.
 
 use super::{COLLECTOR, Daemon, KERNEL_LOG, MOUNTS, NAMESPACE, SIGNALS, WAKER, options};
-use crate::children::collector::CollectorEvent;
+use crate::children::collector::{CollectorEvent, CollectorNotice};
 use crate::children::prober::PoolEvent;
 use crate::config::ConfigReloader;
 use crate::monitor::{Input, Time};
@@ -119,18 +119,13 @@ impl Daemon<'_> {
         }
         let events: Vec<CollectorEvent> = self.collector.drain_events().collect();
         for event in events {
-            let input = match event {
-                CollectorEvent::Found { device, evidence } => {
-                    Input::EvidenceFound { superblock: device, evidence }
-                }
-                CollectorEvent::Ended { device } => Input::EvidenceEnded { superblock: device },
-                CollectorEvent::Notice(notice) => {
+            match Input::try_from(event) {
+                Ok(input) => self.monitor.handle(now, input),
+                Err(notice) => {
                     let (priority, text) = notices::of_collector(&notice);
                     self.notice(priority, text);
-                    continue;
                 }
-            };
-            self.monitor.handle(now, input);
+            }
         }
     }
 
@@ -158,5 +153,20 @@ impl Daemon<'_> {
                 return None;
             }
         })
+    }
+}
+
+/// A notice is for the log, not for the monitor.
+impl TryFrom<CollectorEvent> for Input {
+    type Error = CollectorNotice;
+
+    fn try_from(event: CollectorEvent) -> Result<Input, CollectorNotice> {
+        match event {
+            CollectorEvent::Found { device, evidence } => {
+                Ok(Input::EvidenceFound { superblock: device, evidence })
+            }
+            CollectorEvent::Ended { device } => Ok(Input::EvidenceEnded { superblock: device }),
+            CollectorEvent::Notice(notice) => Err(notice),
+        }
     }
 }

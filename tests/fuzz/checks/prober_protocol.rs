@@ -209,17 +209,10 @@ impl Conversation {
     fn drain_collector(&mut self) {
         let events: Vec<CollectorEvent> = self.collector.drain_events().collect();
         for event in events {
-            let input = match event {
-                CollectorEvent::Found { device, evidence } => {
-                    Input::EvidenceFound { superblock: device, evidence }
-                }
-                CollectorEvent::Ended { device } => Input::EvidenceEnded { superblock: device },
-                CollectorEvent::Notice(notice) => {
-                    rendering::check_notice(&notices::of_collector(&notice));
-                    continue;
-                }
-            };
-            self.monitor.handle(self.now, input);
+            match Input::try_from(event) {
+                Ok(input) => self.monitor.handle(self.now, input),
+                Err(notice) => rendering::check_notice(&notices::of_collector(&notice)),
+            }
         }
     }
 
