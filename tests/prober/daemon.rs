@@ -1,5 +1,6 @@
 //! The parts of the daemon that the pool needs: an event loop and a clock.
 
+use crate::process::Process;
 use mio::{Events, Poll, Token};
 use mount_status_monitor::children::prober::{Pool, PoolEvent, ProbeId, ProberNotice};
 use mount_status_monitor::monitor::Time;
@@ -166,11 +167,7 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
 pub(crate) fn suspend(pid: u32) {
     signal(pid, Signal::SIGSTOP);
     let start = Instant::now();
-    let is_stopped = |task: &fs::DirEntry| {
-        let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
-        status.contains("State:\tT")
-    };
-    while !fs::read_dir(format!("/proc/{pid}/task")).unwrap().all(|task| is_stopped(&task.unwrap())) {
+    while !Process(pid).is_suspended() {
         assert!(start.elapsed() < EVENT_TIMEOUT, "it is not stopped");
         std::thread::yield_now();
     }

@@ -6,6 +6,9 @@
 mod daemon;
 mod fuse;
 mod hung;
+#[allow(dead_code)] // used by other test binaries
+#[path = "../common/process.rs"]
+mod process;
 
 use daemon::{Daemon, ends, pid_of, signal, status_field, suspend, target};
 use mount_status_monitor::children::prober::{PoolEvent, ProbeId, ProberNotice, SpawnError};
