@@ -295,13 +295,14 @@ proptest! {
     ) {
         let mut simulation = Simulation::new(SETTINGS, seed);
         simulation.mount(1, "/", "ext4", 1, 0);
-        let mut last_key = 1;
+        let (mut reports, mut last_key) = (Reports::default(), 1);
         simulation.feed_table();
         for step in &steps {
             apply(&mut simulation, step, &mut last_key);
             let now = simulation.now;
             simulation.run_until(now);
             prop_assert!(simulation.next_deadline().is_none_or(|at| at > simulation.now));
+            reports.check(&simulation)?;
         }
         for (minor, hung) in (2..).zip(hung) {
             simulation.set_fs(minor, if hung { FsBehavior::Hangs } else { FsBehavior::Responds(QUICK) });
@@ -310,6 +311,7 @@ proptest! {
         let runs = |simulation: &Simulation| simulation.events.iter().filter(|(_, e)| matches!(e, Event::Run { .. })).count();
         let before = runs(&simulation);
         simulation.run_until(simulation.now + SETTLING_TIME);
+        reports.check(&simulation)?;
         prop_assert!(runs(&simulation) >= before + 7, "runs do not end\n{}", simulation.log.join("\n"));
         for known in &simulation.monitor.status().mounts {
             let mount = &known.mount;
@@ -322,6 +324,15 @@ proptest! {
             prop_assert_eq!(
                 known.health.as_str(), expected, "{:?} key {} ancestor {:?}\n{}", mount.mountpoint, mount.key.0, hung_ancestor, simulation.log.join("\n")
             );
+            let explained = known.health.failure().is_some_and(|failure| failure.blocked_by.is_some());
+            let is_reported = reports.dead.get(&mount.key).copied().unwrap_or(false);
+            prop_assert!(
+                expected != "hung" || explained || is_reported,
+                "{:?} is hung without a report\n{}", mount.mountpoint, simulation.log.join("\n")
+            );
+            if hung_ancestor.is_none() && expected == "hung" {
+                prop_assert!(is_reported, "{:?} is explained by nothing\n{}", mount.mountpoint, simulation.log.join("\n"));
+            }
         }
     }
 

@@ -115,6 +115,7 @@ fn step(simulation: &mut Simulation, command: &str) {
             simulation.alter(number(key), |mount| mount.super_options = OsString::from(options));
         }
         ["move", key, path] => simulation.alter(number(key), |mount| mount.mountpoint = path.into()),
+        ["on", key, parent] => simulation.alter(number(key), |mount| mount.parent = number(parent)),
         ["kernel-read-only", sb] => drop(simulation.read_only.insert(number(sb))),
         ["read-cost", cost] => simulation.read_cost = duration(cost),
         ["fs", sb, behavior @ ..] => simulation.set_fs(number(sb), fs_behavior(behavior)),

@@ -1,6 +1,5 @@
 //! Requests and starts probes, and handles probes that are overdue or end without a response.
 
-use super::registry::MountEntry;
 use super::scheduler::{Due, ProbeSubject, Readiness};
 use super::{Effect, Failure, Health, Monitor, ProbeId, Time};
 use platform::{Call, DeviceNumber, MountKey};
@@ -28,7 +27,7 @@ impl Monitor {
         let superblock = entry.superblock();
         match self.scheduler.readiness(entry) {
             // The run waits for the response, unless the probe is a retry of a known hang.
-            Readiness::Pending if !entry.health.is_hung() => return,
+            Readiness::Pending if !entry.health.is_hung() || entry.blocked_by().is_some() => return,
             Readiness::Pending | Readiness::Abandoned => {}
             Readiness::PathHung => self.scheduler.timers.set_if_none(Due::Mount(key), now),
             Readiness::Ready | Readiness::SuperblockHung { .. } if is_blocked => {
@@ -36,10 +35,14 @@ impl Monitor {
             }
             Readiness::SuperblockHung { call, waited } => {
                 self.scheduler.complete_in_run(entry);
-                if entry.health == Health::Pending {
+                let was_blocked = entry.blocked_by().is_some();
+                let can_retry = self.scheduler.can_retry(superblock);
+                if entry.health == Health::Pending || (was_blocked && !can_retry) {
                     self.set_dead(now, key, Failure::hung(call, waited, None));
                 }
-                if self.scheduler.can_retry(superblock) {
+                if can_retry && was_blocked {
+                    self.scheduler.timers.set(Due::Superblock(superblock), now); // the last judgement may be old
+                } else if can_retry {
                     self.scheduler.timers.set_if_none(Due::Superblock(superblock), now);
                 }
                 return;
@@ -114,16 +117,16 @@ impl Monitor {
         self.set_dead(now, key, Failure::hung(Call::Identify, Duration::ZERO, ancestor));
     }
 
-    /// Probes the mounts that a hung ancestor blocked, after a hang has ended.
+    /// Probes the mounts that a hung ancestor blocked, and blocks no longer: if they hang by themselves, that was not
+    /// reported. Called after a hang has ended or mounts have moved.
     pub(super) fn reprobe_blocked(&mut self, now: Time) {
-        let is_blocked = |entry: &&MountEntry| {
-            entry.health.failure().is_some_and(|failure| failure.blocked_by.is_some())
-                && !entry.schedule.is_path_hung()
-        };
-        let blocked: Vec<MountKey> =
-            self.registry.entries().filter(is_blocked).map(MountEntry::key).collect();
-        for key in blocked {
-            self.request_probe(now, key);
+        for key in self.registry.wrongly_blocked() {
+            if self.registry.hung_ancestor(key).is_some() {
+                self.mark_blocked(now, key);
+            } else if let Some(entry) = self.registry.get_mut(key) {
+                self.scheduler.unblock(&mut entry.schedule);
+                self.request_probe(now, key);
+            }
         }
     }
 
@@ -196,12 +199,14 @@ impl Monitor {
         let members = self.registry.members(superblock).to_vec();
         let first = members.first().and_then(|&key| self.registry.get(key));
         let is_full = first.is_none_or(|entry| subject.timeout >= entry.settings.timeout);
-        self.scheduler.on_superblock_hung(now, superblock, call, elapsed, is_full);
+        let waited = self.scheduler.on_superblock_hung(now, superblock, call, elapsed, is_full);
         for key in members {
+            let is_blocked = self.registry.hung_ancestor(key).is_some();
             let Some(entry) = self.registry.get_mut(key) else { continue };
             self.scheduler.on_member_hung(entry);
-            if !entry.health.is_hung() {
-                self.set_dead(now, key, Failure::hung(call, elapsed, None));
+            let is_known = if entry.blocked_by().is_some() { is_blocked } else { entry.health.is_hung() };
+            if !is_known {
+                self.set_dead(now, key, Failure::hung(call, waited, None));
             }
         }
     }

@@ -38,7 +38,7 @@ impl Monitor {
         if self.scheduler.on_superblock_response(superblock) {
             // It was hung: the state of its other mounts is unknown.
             for other in self.registry.members(superblock).to_vec() {
-                if other != key {
+                if other != key || !is_current {
                     self.request_probe(now, other);
                 }
             }
@@ -121,9 +121,10 @@ impl Monitor {
         self.scheduler.complete_in_run(entry);
         let superblock = entry.superblock();
         if failure.blocked_by.is_none() {
-            failure.evidence = match entry.health.failure() {
-                Some(_) => self.evidence.record(superblock),
-                None => self.evidence.recent_record(now, superblock),
+            failure.evidence = if entry.is_dead_itself() {
+                self.evidence.record(superblock)
+            } else {
+                self.evidence.recent_record(now, superblock)
             };
         }
         self.counters.on_failure(entry.fstype_index, failure.reason);

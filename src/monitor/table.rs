@@ -24,6 +24,7 @@ impl Monitor {
         }
         if is_structural {
             self.update_visibility(now);
+            self.reprobe_blocked(now);
         }
         if is_structural || is_first || self.expected.has_suspects() {
             self.check_expected(now);

@@ -193,3 +193,34 @@ fn mount_below_a_hung_mount_is_dead_without_a_log_line() {
         daemon.stop();
     });
 }
+
+/// A FUSE mount on a tmpfs in a FUSE mount, whose requests both servers have read and do not answer.
+#[test]
+fn nested_mount_that_hangs_by_itself_is_logged_when_the_outer_one_recovers() {
+    run_isolated(|lab| {
+        let outer = lab.mount_fuse("a");
+        let between = lab.mount_point("a/directory");
+        lab.mount_tmpfs(&between);
+        let inner = lab.mount_fuse("a/directory/inner");
+        let healthy = lab.mount_fuse("a/directory/healthy");
+        let daemon = lab.start_daemon(QUICK);
+        daemon.wait_for_line("Checked 4 mounts; 0 are dead", ms(1000));
+        lab.set_fault("mute", &inner);
+        lab.set_fault("mute", &outer);
+        daemon.wait_for_failure(&outer, "hung", QUICK_HANG);
+        daemon.wait_for_line("Checked 4 mounts; 4 are dead", ms(2000));
+        lab.clear_fault(&outer);
+        daemon.wait_for_recovery(&outer, ms(3000));
+        daemon.wait_for_failure(&inner, "hung", QUICK_HANG);
+        daemon.skip_earlier_lines();
+        daemon.wait_for_line("Checked 4 mounts; 1 is dead", ms(3000));
+        lab.clear_fault(&inner);
+        daemon.wait_for_recovery(&inner, ms(3000));
+        daemon.wait_for_line("Checked 4 mounts; 0 are dead", ms(3000));
+        for path in [&between, &healthy] {
+            let text = format!("{} (", display_path(path));
+            assert_eq!(daemon.stderr.count(&text), 0, "{}", daemon.transcript());
+        }
+        daemon.stop();
+    });
+}

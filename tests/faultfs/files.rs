@@ -1,4 +1,5 @@
-//! The file system (a root directory with an empty file and a file of one page) and its injected faults.
+//! The file system (a root directory with an empty directory, an empty file and a file of one page) and its injected
+//! faults.
 
 use crate::command::Behaviour;
 use fuser::{
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 const FILE: INodeNo = INodeNo(2);
 const DATA: INodeNo = INodeNo(3);
+const DIRECTORY: INodeNo = INodeNo(4);
 /// One page.
 const LENGTH: usize = 4096;
 /// Opening `data` with this flag bypasses the page cache.
@@ -139,6 +141,7 @@ impl Filesystem for Files {
         match name.to_str() {
             Some("file") => self.serve(PendingRequest::Entry(reply, self.attr_ttl, file())),
             Some("data") => self.serve(PendingRequest::Entry(reply, self.attr_ttl, data())),
+            Some("directory") => self.serve(PendingRequest::Entry(reply, self.attr_ttl, directory())),
             _ => reply.error(Errno::ENOENT),
         }
     }
@@ -148,6 +151,7 @@ impl Filesystem for Files {
         let attr = match inode {
             FILE => file(),
             DATA => data(),
+            DIRECTORY => directory(),
             _ => root(),
         };
         self.serve(PendingRequest::Attr(reply, self.attr_ttl, attr));
@@ -193,6 +197,10 @@ impl Filesystem for Files {
 
 fn root() -> FileAttr {
     attributes(INodeNo::ROOT, FileType::Directory, 0o755)
+}
+
+fn directory() -> FileAttr {
+    attributes(DIRECTORY, FileType::Directory, 0o755)
 }
 
 fn file() -> FileAttr {

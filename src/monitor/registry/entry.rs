@@ -6,6 +6,7 @@ use crate::monitor::scheduler::MountSchedule;
 use crate::monitor::{EvidenceRecord, Health, ProbeSettings, Time};
 use platform::{DeviceNumber, Mount, MountKey, ProbeOutcome, Target};
 use std::ops::Deref;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,7 +76,7 @@ impl MountEntry {
     }
 
     pub(crate) fn record(&mut self, now: Time, outcome: &ProbeOutcome, took: Duration) -> Classification {
-        let is_late = self.health.is_hung() && took > self.settings.timeout;
+        let is_late = self.health.is_hung() && self.is_dead_itself() && took > self.settings.timeout;
         let is_dead = self.health.failure().is_some();
         self.watched.history.record(now, outcome, took, is_dead, is_late)
     }
@@ -89,6 +90,11 @@ impl MountEntry {
     /// Is it dead, but not because of a hung ancestor?
     pub(crate) fn is_dead_itself(&self) -> bool {
         self.health.failure().is_some_and(|failure| failure.blocked_by.is_none())
+    }
+
+    /// The path of the hung ancestor that explains why it is dead.
+    pub(crate) fn blocked_by(&self) -> Option<&Path> {
+        self.health.failure()?.blocked_by.as_deref()
     }
 
     /// Its options, path or device changed.

@@ -81,6 +81,17 @@ impl Registry {
         outermost.map(|entry| entry.mount.mountpoint.as_path())
     }
 
+    /// The mounts that a hung ancestor blocked, and blocks no longer: they can be reached, or another ancestor blocks them.
+    pub(super) fn wrongly_blocked(&self) -> Vec<MountKey> {
+        if self.hung_mounts == 0 {
+            return Vec::new();
+        }
+        let is_wrong = |entry: &&MountEntry| {
+            entry.blocked_by().is_some_and(|by| self.hung_ancestor(entry.key()) != Some(by))
+        };
+        self.ordered().filter(is_wrong).map(MountEntry::key).collect()
+    }
+
     pub(super) fn get(&self, key: MountKey) -> Option<&MountEntry> {
         self.entries.get(&key)
     }

@@ -17,10 +17,6 @@ pub(super) struct HangState {
 }
 
 impl MountSchedule {
-    pub(crate) fn is_path_hung(&self) -> bool {
-        self.path_hang.is_some()
-    }
-
     /// A probe proved that the path to the mount is hung. False if the mount no longer waits for that probe.
     pub(crate) fn set_path_hung(&mut self, now: Time, id: ProbeId, waited: Duration, is_full: bool) -> bool {
         let is_current = self.status == ProbeStatus::Active(id);
@@ -37,6 +33,16 @@ impl MountSchedule {
 }
 
 impl Scheduler {
+    /// The ancestor that blocked a mount blocks it no longer. The mount can be probed anew, with its full timeout, even if
+    /// its abandoned probe has not ended: that probe may be stuck in the ancestor.
+    pub(crate) fn unblock(&self, schedule: &mut MountSchedule) {
+        if schedule.path_hang.take().is_some()
+            && schedule.active_probe().is_some_and(|probe| !self.probes.is_pending(probe))
+        {
+            schedule.status = ProbeStatus::Idle;
+        }
+    }
+
     pub(crate) fn is_hung(&self, superblock: DeviceNumber) -> bool {
         self.superblocks.get(&superblock).is_some_and(|queue| queue.hang.is_some())
     }
@@ -46,7 +52,7 @@ impl Scheduler {
     }
 
     /// A probe proved that the superblock is hung. `is_full`: it waited for the full timeout. `on_member_hung` must
-    /// follow for each of its mounts.
+    /// follow for each of its mounts. Returns how long the probe waited that proved this hang first.
     pub(crate) fn on_superblock_hung(
         &mut self,
         now: Time,
@@ -54,11 +60,10 @@ impl Scheduler {
         call: Call,
         waited: Duration,
         is_full: bool,
-    ) {
-        if let Some(queue) = self.superblocks.get_mut(&superblock) {
-            queue.hang = Some(HangState::next(queue.hang, now, call, waited, is_full));
-            queue.waiting.clear();
-        }
+    ) -> Duration {
+        let Some(queue) = self.superblocks.get_mut(&superblock) else { return waited };
+        queue.waiting.clear();
+        queue.hang.insert(HangState::next(queue.hang, now, call, waited, is_full)).waited
     }
 
     /// The superblock of a mount is hung. A queued mount is removed from the queue and probed again with the others when
