@@ -93,7 +93,7 @@ compile_error!("there is no back-end for this system yet: see the contract above
 pub use changes::Changes;
 pub use errno::Errno;
 pub use machine::{MACHINE_ID, machine_id};
-pub use mount::{DeviceNumber, FsKind, Mount, MountKey};
+pub use mount::{DeviceNumber, FsKind, Mount, MountKey, User};
 pub use mount_table::{MountTable, mount_containing};
 pub use probing::{Call, ProbeOutcome, Target, Usage};
 pub use process::command;

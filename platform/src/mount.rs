@@ -65,9 +65,48 @@ pub struct Mount {
     /// Options of the superblock (`rw,user_id=0,…`) as the kernel writes them: escapes (`\040`, `\054`) are kept, so
     /// each comma separates options. The flag `mand`, which no longer has a meaning, is omitted.
     pub super_options: OsString,
+    /// User and group of the FUSE connection as the kernel knows them, in the user namespace of this process. `None`
+    /// for other types, and where the system does not tell.
+    pub connection_owner: Option<(u32, u32)>,
+}
+
+/// Who can make a mount hang, and so whose limits apply to it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub enum User {
+    /// Root, or the user of the daemon.
+    #[default]
+    System,
+    /// Another user, by the numerical id.
+    Foreign(u32),
+}
+
+impl User {
+    #[must_use]
+    pub const fn is_foreign(self) -> bool {
+        matches!(self, User::Foreign(_))
+    }
 }
 
 impl Mount {
+    /// The user who serves a FUSE mount. Only root can make other types of mounts in the namespace of a system.
+    #[must_use]
+    pub fn user(&self) -> User {
+        match self.served_by() {
+            Some((uid, _)) if uid != 0 && uid != nix::unistd::geteuid().as_raw() => User::Foreign(uid),
+            _ => User::System,
+        }
+    }
+
+    /// `user_id=` is an id of the user namespace in which the mount was made: in a container of an ordinary user, 0 is
+    /// that user. So what the kernel says about the connection counts first.
+    fn served_by(&self) -> Option<(u32, u32)> {
+        if self.kind() != FsKind::Fuse {
+            return None;
+        }
+        let number = |name| self.super_option(name)?.to_str()?.parse().ok();
+        self.connection_owner.or_else(|| Some((number("user_id")?, number("group_id")?)))
+    }
+
     /// Whether the mount or its file system is read-only.
     #[must_use]
     pub fn read_only(&self) -> bool {
@@ -108,11 +147,7 @@ impl Mount {
     /// its owner, root too (fuse(4)). `None` where everybody may.
     #[must_use]
     pub fn fuse_owner(&self) -> Option<(u32, u32)> {
-        if self.kind() != FsKind::Fuse || has_option(&self.super_options, "allow_other") {
-            return None;
-        }
-        let number = |name| self.super_option(name)?.to_str()?.parse().ok();
-        Some((number("user_id")?, number("group_id")?))
+        self.served_by().filter(|_| !has_option(&self.super_options, "allow_other"))
     }
 }
 

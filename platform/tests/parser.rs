@@ -37,6 +37,7 @@ fn mount() -> impl Strategy<Value = Mount> {
         device: names.3,
         options: options.0.into(),
         super_options: options.1.into(),
+        connection_owner: None,
     })
 }
 

@@ -16,5 +16,6 @@ pub fn mount(key: u64, path: &str) -> Mount {
         device: "tmpfs".into(),
         options: "rw".into(),
         super_options: "rw".into(),
+        connection_owner: None,
     }
 }

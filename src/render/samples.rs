@@ -24,6 +24,7 @@ pub(crate) fn mount(
         device: device.into(),
         options: options.into(),
         super_options: super_options.into(),
+        connection_owner: None,
     })
 }
 

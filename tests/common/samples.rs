@@ -17,6 +17,7 @@ pub(crate) fn nfs_mount(path: &str) -> Arc<Mount> {
         device: "host:/dir".into(),
         options: "rw".into(),
         super_options: "rw".into(),
+        connection_owner: None,
     })
 }
 

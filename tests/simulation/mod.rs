@@ -113,6 +113,7 @@ impl Simulation {
             },
             options: "rw".into(),
             super_options: "rw".into(),
+            connection_owner: None,
         });
     }
 

@@ -74,6 +74,7 @@ mod tests {
             device: "d".into(),
             options: options.into(),
             super_options: "".into(),
+            connection_owner: None,
         };
         for (path, fstype, options, expected) in [
             ("/", "apfs", "ro,local,rootfs,journaled", false),

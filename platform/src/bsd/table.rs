@@ -95,6 +95,7 @@ fn mount(record: Record, names: &[Flag], key: MountKey, id: u32, parent: u32) ->
         device: OsString::from_vec(record.device),
         options: options(record.flags, names).into(),
         super_options: OsString::new(),
+        connection_owner: None,
     }
 }
 

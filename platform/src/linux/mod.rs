@@ -3,6 +3,7 @@
 pub mod evidence;
 mod file_watch;
 mod fstype;
+mod fuse_connections;
 pub mod mountinfo;
 mod namespace;
 pub mod probe;

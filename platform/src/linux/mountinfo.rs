@@ -100,6 +100,7 @@ impl<'a> Line<'a> {
             device: unescape(self.device),
             options: OsStr::from_bytes(self.options).into(),
             super_options: OsString::from_vec(self.super_options.concat()),
+            connection_owner: None,
         }
     }
 

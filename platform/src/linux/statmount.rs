@@ -206,6 +206,7 @@ impl Statmount {
             device: owned(self.string(header.sb_source)),
             options: mount_options(header.mnt_attr),
             super_options: super_options(header.sb_flags, string(raw::STATMOUNT_MNT_OPTS, header.mnt_opts)),
+            connection_owner: None,
         }))
     }
 }

@@ -8,6 +8,7 @@
 //! If the kernel has unique ids (6.8) they are the keys in both. Mountinfo shows only the reusable ids, so both are
 //! paired by one `statmount` for each new mount; the first read pairs by position and checks a sample.
 
+use super::fuse_connections::FuseConnections;
 use super::mountinfo::{self, Line};
 use super::statmount::{Found, OWN_NAMESPACE, Statmount, first_id, listmount};
 use crate::{Changes, Mount, MountKey, MountTable};
@@ -50,6 +51,7 @@ pub struct MountWatch {
     text: Vec<u8>,
     table: MountTable,
     unique: Option<UniqueIds>,
+    connections: FuseConnections,
     full_read_due: bool,
 }
 
@@ -76,14 +78,19 @@ impl MountWatch {
     pub fn open(path: &Path) -> io::Result<MountWatch> {
         let file = File::open(path)?;
         let unique = if is_own(path) { UniqueIds::detect(OWN_NAMESPACE) } else { None };
-        Ok(MountWatch { file, text: Vec::new(), table: MountTable::default(), unique, full_read_due: true })
+        Ok(MountWatch::new(file, unique))
     }
 
     /// The open table of a process whose root is that of its mount namespace. `namespace` is the kernel's id of the
     /// namespace (6.11); unique ids are not used without it (0).
     pub(super) fn for_namespace(file: File, namespace: u64) -> MountWatch {
         let unique = if namespace == OWN_NAMESPACE { None } else { UniqueIds::detect(namespace) };
-        MountWatch { file, text: Vec::new(), table: MountTable::default(), unique, full_read_due: true }
+        MountWatch::new(file, unique)
+    }
+
+    fn new(file: File, unique: Option<UniqueIds>) -> MountWatch {
+        let (text, table) = (Vec::new(), MountTable::default());
+        MountWatch { file, text, table, unique, connections: FuseConnections::open(), full_read_due: true }
     }
 
     /// Reads the whole table from the mountinfo text. Unchanged entries are the same `Arc` as before. A mount that came
@@ -111,7 +118,7 @@ impl MountWatch {
             return self.read();
         };
         let ids = listmount(unique.namespace, unique.seen.len())?;
-        match unique.apply_changes(&self.table, &ids)? {
+        match unique.apply_changes(&self.table, &ids, &self.connections)? {
             Some(table) => {
                 unique.seen = ids;
                 self.full_read_due = true;
@@ -169,7 +176,7 @@ impl MountWatch {
             let line = line?;
             if let Ok(found) = paired.binary_search_by_key(&line.id, |pair| pair.old_id) {
                 let Pair { key, entry, .. } = paired[found];
-                mounts.push(entry_for(&line, key, entry));
+                mounts.push(entry_for(&line, key, entry, &self.connections));
             } else if is_first {
                 return Ok(None);
             }
@@ -196,7 +203,8 @@ impl MountWatch {
         let mut mounts = Vec::with_capacity(self.table.len());
         for line in mountinfo::lines(&self.text) {
             let line = line?;
-            mounts.push(entry_for(&line, line.reusable_key(), self.table.get(line.reusable_key())));
+            let key = line.reusable_key();
+            mounts.push(entry_for(&line, key, self.table.get(key), &self.connections));
         }
         Ok(MountTable::new(mounts))
     }
@@ -261,7 +269,12 @@ impl UniqueIds {
     /// The table with the new mounts and without the removed ones. `None` if the text must be read: the ids are the same (a
     /// remount or a move), the text is cheaper because many mounts are new, or the kernel does not return all parts of a
     /// mount.
-    fn apply_changes(&mut self, table: &MountTable, ids: &[u64]) -> io::Result<Option<MountTable>> {
+    fn apply_changes(
+        &mut self,
+        table: &MountTable,
+        ids: &[u64],
+        connections: &FuseConnections,
+    ) -> io::Result<Option<MountTable>> {
         let new = difference(ids, &self.seen);
         if ids == self.seen || new.len() > ids.len() / 2 {
             return Ok(None);
@@ -276,7 +289,7 @@ impl UniqueIds {
         }
         for id in new {
             match self.statmount.mount(id)? {
-                Found::Mount(mount) => mounts.push(Arc::new(*mount)),
+                Found::Mount(mount) => mounts.push(Arc::new(connections.with_owner(*mount))),
                 Found::Unreachable | Found::Gone => {}
                 Found::Incomplete => return Ok(None),
             }
@@ -289,7 +302,9 @@ impl UniqueIds {
     fn agrees_with(&mut self, table: &MountTable) -> bool {
         let step = table.len().div_ceil(COMPARED_ENTRIES).max(1);
         table.iter().step_by(step).all(|entry| match self.statmount.mount(entry.key.0) {
-            Ok(Found::Mount(mount)) => *mount == **entry,
+            Ok(Found::Mount(mount)) => {
+                Mount { connection_owner: entry.connection_owner, ..*mount } == **entry
+            }
             Ok(Found::Gone) => true,
             Ok(Found::Unreachable | Found::Incomplete) | Err(_) => false,
         })
@@ -301,10 +316,15 @@ fn without_entries<'a>(pairs: Vec<Pair<'_>>) -> Vec<Pair<'a>> {
     pairs.into_iter().map(|pair| Pair { entry: None, ..pair }).collect()
 }
 
-fn entry_for(line: &Line<'_>, key: MountKey, entry: Option<&Arc<Mount>>) -> Arc<Mount> {
+fn entry_for(
+    line: &Line<'_>,
+    key: MountKey,
+    entry: Option<&Arc<Mount>>,
+    connections: &FuseConnections,
+) -> Arc<Mount> {
     match entry {
         Some(entry) if line.matches(entry) => Arc::clone(entry),
-        _ => Arc::new(line.to_mount(key)),
+        _ => Arc::new(connections.with_owner(line.to_mount(key))),
     }
 }
 
