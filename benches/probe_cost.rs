@@ -8,7 +8,7 @@ use mount_status_monitor::children::prober::{Pool, PoolEvent, ProbeId, ProberNot
 use mount_status_monitor::monitor::Time;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
-use platform::{FsKind, MountKey, Target, probe};
+use platform::{FsKind, MountKey, Target, User, probe};
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -101,7 +101,7 @@ impl Daemon {
                         black_box(outcome);
                         responses += 1;
                     }
-                    PoolEvent::Notice(ProberNotice::Started { pid }) => self.pid = pid,
+                    PoolEvent::Notice(_, ProberNotice::Started { pid }) => self.pid = pid,
                     other => panic!("{other:?}"),
                 }
             }
@@ -128,6 +128,13 @@ fn targets(root: &Path) -> impl Iterator<Item = Target> {
         let id: u32 = fields.next()?.parse().ok()?;
         let path = PathBuf::from(fields.nth(3)?);
         let key = MountKey(id.into());
-        path.starts_with(root).then_some(Target { path, kind: FsKind::Local, key, id, owner: None })
+        path.starts_with(root).then_some(Target {
+            path,
+            kind: FsKind::Local,
+            key,
+            id,
+            owner: None,
+            user: User::System,
+        })
     })
 }

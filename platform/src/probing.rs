@@ -1,6 +1,6 @@
 //! The target and the outcome of a probe, as plain data.
 
-use crate::{Errno, FsKind, Mount, MountKey};
+use crate::{Errno, FsKind, Mount, MountKey, User};
 use std::path::PathBuf;
 
 /// Everything that a probe needs to know about its mount.
@@ -15,6 +15,8 @@ pub struct Target {
     pub id: u32,
     /// Probe as this user and group: see [`Mount::fuse_owner`].
     pub owner: Option<(u32, u32)>,
+    /// Whose prober makes the probe. Not sent to it.
+    pub user: User,
 }
 
 impl Target {
@@ -26,6 +28,7 @@ impl Target {
             key: mount.key,
             id: mount.id,
             owner: mount.fuse_owner(),
+            user: mount.user(),
         }
     }
 }

@@ -84,6 +84,7 @@ fn root_of_a_user_namespace_is_the_user_outside() {
         let mut child =
             namespace.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("unshare starts");
         if child.stdout.take().expect("a pipe").read(&mut [0]).expect("read") == 0 {
+            child.wait().expect("wait");
             return skip("an ordinary user cannot mount FUSE in a user namespace");
         }
         let mut watch = MountWatch::open(Path::new(&format!("/proc/{}/mountinfo", child.id()))).unwrap();

@@ -133,7 +133,7 @@ impl Daemon<'_> {
         if let PoolEvent::Responded { probe, .. } | PoolEvent::Aborted { probe } = &event {
             self.locating.remove(probe);
         }
-        if matches!(event, PoolEvent::Notice(_) | PoolEvent::Stranded { .. } | PoolEvent::Freed { .. }) {
+        if matches!(event, PoolEvent::Notice(..) | PoolEvent::Stranded { .. } | PoolEvent::Freed { .. }) {
             self.snapshot_throttle.mark_changed(); // a snapshot shows how many probers there are
         }
         Some(match event {
@@ -147,8 +147,8 @@ impl Daemon<'_> {
             PoolEvent::Aborted { probe } => Input::ProbeAborted { probe },
             PoolEvent::Freed { probe } => Input::ProbeFreed { probe },
             PoolEvent::Stranded { .. } => return None,
-            PoolEvent::Notice(notice) => {
-                let (priority, text) = notices::of_prober(&notice);
+            PoolEvent::Notice(user, notice) => {
+                let (priority, text) = notices::of_prober(user, &notice);
                 self.notice(priority, text);
                 return None;
             }

@@ -24,6 +24,7 @@ impl Monitor {
         }
         if is_structural {
             self.update_visibility(now);
+            self.update_users();
             self.reprobe_blocked(now);
         }
         if is_structural || is_first || self.expected.has_suspects() {
@@ -107,6 +108,15 @@ impl Monitor {
                 self.forget_unused_superblock(superblock);
             } else {
                 self.request_probe(now, key);
+            }
+        }
+    }
+
+    fn update_users(&mut self) {
+        for key in self.registry.with_new_user() {
+            let user = self.registry.user(key);
+            if let Some(entry) = self.registry.get_mut(key) {
+                self.scheduler.set_user(entry, user);
             }
         }
     }

@@ -19,3 +19,8 @@ pub fn mount(key: u64, path: &str) -> Mount {
         connection_owner: None,
     }
 }
+
+/// A FUSE mount that this user serves.
+pub fn fuse(key: u64, path: &str, user: u32) -> Mount {
+    Mount { fstype: "fuse.x".into(), connection_owner: Some((user, user)), ..mount(key, path) }
+}

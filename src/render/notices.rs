@@ -3,6 +3,7 @@
 use super::{HumanDuration, Priority};
 use crate::children::collector::CollectorNotice;
 use crate::children::prober::{ProberNotice, SpawnError};
+use platform::User;
 
 /// A notice about an evidence collector: a warning, because mounts are judged without evidence too.
 #[must_use]
@@ -22,26 +23,32 @@ pub fn of_collector(notice: &CollectorNotice) -> (Priority, String) {
 
 /// A notice about a prober.
 #[must_use]
-pub fn of_prober(notice: &ProberNotice) -> (Priority, String) {
+pub fn of_prober(user: User, notice: &ProberNotice) -> (Priority, String) {
+    let whose = match user {
+        User::System => String::new(),
+        User::Foreign(uid) => format!(" of user {uid}"),
+    };
     match *notice {
-        ProberNotice::Started { pid } => (Priority::Debug, format!("Prober {pid} started")),
+        ProberNotice::Started { pid } => (Priority::Debug, format!("Prober {pid}{whose} started")),
         ProberNotice::Died { pid, how } => (
             Priority::Warning,
-            format!("Prober {pid} exited unexpectedly ({how}); another prober takes over its mounts"),
+            format!("Prober {pid}{whose} exited unexpectedly ({how}); another prober takes over its mounts"),
         ),
         ProberNotice::Unresponsive { pid } => (
             Priority::Warning,
-            format!("Prober {pid} does not respond (stopped?); another prober takes over its mounts"),
+            format!("Prober {pid}{whose} does not respond (stopped?); another prober takes over its mounts"),
         ),
         ProberNotice::SpawnFailed { error, retry_in } => {
             let retry = HumanDuration(retry_in);
-            let text =
-                format!("Cannot start a prober: {error}; mounts are not checked, next attempt in {retry}");
+            let text = format!(
+                "Cannot start a prober{whose}: {error}; mounts are not checked, next attempt in {retry}"
+            );
             (Priority::Error, text)
         }
         ProberNotice::ThreadsFailed { pid, errno } => {
             let error = SpawnError::System(errno);
-            let text = format!("Prober {pid} cannot start a thread: {error}; some mounts are not checked");
+            let text =
+                format!("Prober {pid}{whose} cannot start a thread: {error}; some mounts are not checked");
             (Priority::Error, text)
         }
         ProberNotice::Stranded { pid, mounts } => {
@@ -49,15 +56,15 @@ pub fn of_prober(notice: &ProberNotice) -> (Priority, String) {
                 0 => String::new(),
                 n => format!(" while {n} of its probes hang in the kernel"),
             };
-            (Priority::Warning, format!("Prober {pid} is stranded: it cannot be killed{probes}"))
+            (Priority::Warning, format!("Prober {pid}{whose} is stranded: it cannot be killed{probes}"))
         }
         ProberNotice::StrandedExited { pid } => {
-            (Priority::Notice, format!("Stranded prober {pid} has exited"))
+            (Priority::Notice, format!("Stranded prober {pid}{whose} has exited"))
         }
         ProberNotice::StrandedLimit { limit } => (
             Priority::Error,
             format!(
-                "{limit} probers are stranded, which is the limit; probes that hang from now on keep their prober"
+                "{limit} probers{whose} are stranded, which is the limit; probes that hang from now on keep their prober"
             ),
         ),
     }
@@ -70,7 +77,8 @@ mod tests {
 
     #[test]
     fn eagain_is_reported_as_the_process_limit() {
-        let (_, text) = of_prober(&ProberNotice::ThreadsFailed { pid: 72, errno: Errno::EAGAIN });
+        let (_, text) =
+            of_prober(User::System, &ProberNotice::ThreadsFailed { pid: 72, errno: Errno::EAGAIN });
         let expected = "Prober 72 cannot start a thread: the limit of processes is reached (EAGAIN); some mounts are \
                         not checked";
         assert_eq!(text, expected);

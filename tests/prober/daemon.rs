@@ -6,7 +6,7 @@ use mount_status_monitor::children::prober::{Pool, PoolEvent, ProbeId, ProberNot
 use mount_status_monitor::monitor::Time;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use platform::{FsKind, MountKey, ProbeOutcome, Target};
+use platform::{FsKind, MountKey, ProbeOutcome, Target, User};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fs, io};
@@ -112,7 +112,7 @@ impl Daemon {
     }
 
     pub(crate) fn has_notice(&self, notice: ProberNotice) -> bool {
-        self.events.contains(&PoolEvent::Notice(notice))
+        self.events.contains(&PoolEvent::Notice(User::System, notice))
     }
 
     pub(crate) fn ended(&self) -> impl Iterator<Item = ProbeId> {
@@ -131,7 +131,7 @@ impl Daemon {
 
 pub(crate) fn started(event: &PoolEvent) -> Option<u32> {
     match event {
-        PoolEvent::Notice(ProberNotice::Started { pid }) => Some(*pid),
+        PoolEvent::Notice(_, ProberNotice::Started { pid }) => Some(*pid),
         _ => None,
     }
 }
@@ -141,7 +141,7 @@ pub(crate) fn ends(event: &PoolEvent) -> Option<ProbeId> {
         PoolEvent::Responded { probe, .. } | PoolEvent::Aborted { probe } | PoolEvent::Freed { probe } => {
             Some(*probe)
         }
-        PoolEvent::Stuck { .. } | PoolEvent::Stranded { .. } | PoolEvent::Notice(_) => None,
+        PoolEvent::Stuck { .. } | PoolEvent::Stranded { .. } | PoolEvent::Notice(..) => None,
     }
 }
 
@@ -150,7 +150,14 @@ pub(crate) fn target(path: &str) -> Target {
     let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
     let line = table.lines().rev().find(|line| line.split(' ').nth(4) == Some(path)).unwrap();
     let id: u32 = line.split(' ').next().unwrap().parse().unwrap();
-    Target { path: path.into(), kind: FsKind::Local, key: MountKey(id.into()), id, owner: None }
+    Target {
+        path: path.into(),
+        kind: FsKind::Local,
+        key: MountKey(id.into()),
+        id,
+        owner: None,
+        user: User::System,
+    }
 }
 
 pub(crate) fn status_field(pid: Pid, name: &str) -> String {

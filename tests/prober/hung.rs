@@ -4,7 +4,7 @@ use crate::daemon::{Daemon, PROGRAM, ends, started, target};
 use crate::fuse::{Fuse, GETATTR, private_directory};
 use mount_status_monitor::children::prober::{PoolEvent, ProbeId, ProberNotice};
 use nix::mount::umount;
-use platform::{Call, Errno, FsKind, ProbeOutcome, Target};
+use platform::{Call, Errno, FsKind, ProbeOutcome, Target, User};
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -151,7 +151,7 @@ fn stranded_probers_are_limited() {
         daemon.run_until_event("stranded probe", |event| *event == PoolEvent::Stranded { probe });
         retained.push((probe, fuse));
     }
-    let limit = PoolEvent::Notice(ProberNotice::StrandedLimit { limit: MAX_STRANDED_PROBERS });
+    let limit = PoolEvent::Notice(User::System, ProberNotice::StrandedLimit { limit: MAX_STRANDED_PROBERS });
     assert_eq!(daemon.events.iter().filter(|event| **event == limit).count(), 1);
     daemon.active_prober();
     assert_eq!(daemon.pool.probers(), MAX_STRANDED_PROBERS + 1);
@@ -187,7 +187,8 @@ fn fuse_mount_of_another_user_is_probed_as_its_owner() {
     let ProbeOutcome::Failed { errno: Errno::EACCES, .. } = daemon.outcome(as_root) else {
         panic!("{:?}", daemon.events);
     };
-    let as_owner = daemon.start(&Target { owner: Some((54321, 54322)), ..target });
+    let as_owner =
+        daemon.start(&Target { owner: Some((54321, 54322)), user: User::Foreign(54321), ..target });
     daemon.turn(Duration::ZERO);
     let request = fuse.read_request();
     assert_eq!((request.opcode, request.uid, request.gid), (GETATTR, 54321, 54322));
@@ -195,7 +196,7 @@ fn fuse_mount_of_another_user_is_probed_as_its_owner() {
     daemon.run_until_ended(2);
     assert_eq!(daemon.outcome(as_owner), failed(Call::Statx, Errno::EIO));
     let probers: HashSet<u32> = daemon.events.iter().filter_map(started).collect();
-    assert_eq!(probers.len(), 2, "probes as an owner have their own prober");
+    assert_eq!(probers.len(), 2, "the mounts of a user have their own prober");
     daemon.run_for(Duration::from_millis(100));
     for task in probers.iter().flat_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).unwrap()) {
         let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
@@ -225,7 +226,7 @@ fn probes_without_a_thread_are_aborted() {
     let started_at = Instant::now();
     let hung: Vec<ProbeId> = targets.iter().map(|target| daemon.start(target)).collect();
     daemon.run_until_event("failure to start threads", |event| {
-        matches!(event, PoolEvent::Notice(ProberNotice::ThreadsFailed { .. }))
+        matches!(event, PoolEvent::Notice(_, ProberNotice::ThreadsFailed { .. }))
     });
     daemon.run_until_ended(1 + HUNG - 19);
     assert!(started_at.elapsed() < Duration::from_secs(2), "{:?}", started_at.elapsed());

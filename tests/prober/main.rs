@@ -9,6 +9,7 @@ mod hung;
 #[allow(dead_code)] // used by other test binaries
 #[path = "../common/process.rs"]
 mod process;
+mod users;
 
 use daemon::{Daemon, ends, pid_of, signal, status_field, suspend, target};
 use mount_status_monitor::children::prober::{PoolEvent, ProbeId, ProberNotice, SpawnError};
@@ -16,7 +17,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use platform::process::ExitStatus;
-use platform::{ProbeOutcome, Target};
+use platform::{ProbeOutcome, Target, User};
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -129,7 +130,7 @@ fn killed_prober_is_replaced_and_its_probes_are_aborted() {
     signal(pid, Signal::SIGKILL);
     daemon.run_until_event("abort of the probe", |event| *event == PoolEvent::Aborted { probe });
     let died = ProberNotice::Died { pid, how: ExitStatus::Signaled(9) };
-    daemon.run_until_event("notice", |event| *event == PoolEvent::Notice(died));
+    daemon.run_until_event("notice", |event| *event == PoolEvent::Notice(User::System, died));
     assert_ne!(daemon.active_prober(), pid);
     assert_eq!(daemon.pool.probers(), 1);
 }
@@ -143,12 +144,16 @@ fn stopped_prober_is_replaced() {
     daemon.turn(Duration::ZERO);
     daemon.pool.confirm(probe);
     let confirmed_at = Instant::now();
-    daemon.run_until_event("notice", |event| *event == PoolEvent::Notice(ProberNotice::Unresponsive { pid }));
+    daemon.run_until_event("notice", |event| {
+        *event == PoolEvent::Notice(User::System, ProberNotice::Unresponsive { pid })
+    });
     assert!(confirmed_at.elapsed() >= Duration::from_millis(900), "{:?}", confirmed_at.elapsed());
     assert!(daemon.events.contains(&PoolEvent::Aborted { probe }));
     assert_ne!(daemon.active_prober(), pid);
     daemon.run_until_reaped(pid);
-    assert!(!daemon.events.iter().any(|event| matches!(event, PoolEvent::Notice(ProberNotice::Died { .. }))));
+    assert!(
+        !daemon.events.iter().any(|event| matches!(event, PoolEvent::Notice(_, ProberNotice::Died { .. })))
+    );
 }
 
 #[test]
@@ -159,7 +164,10 @@ fn prober_that_is_never_ready_is_killed() {
     daemon.pool.confirm(probe);
     daemon.run_until_event("abort of the probe", |event| *event == PoolEvent::Aborted { probe });
     let is_unresponsive = |event: &PoolEvent| {
-        matches!(event, PoolEvent::Notice(ProberNotice::SpawnFailed { error: SpawnError::Unresponsive, .. }))
+        matches!(
+            event,
+            PoolEvent::Notice(_, ProberNotice::SpawnFailed { error: SpawnError::Unresponsive, .. })
+        )
     };
     assert!(daemon.events.iter().any(is_unresponsive), "{:?}", daemon.events);
     daemon.run_until("end of the prober", |daemon| daemon.pool.probers() == 0);
@@ -200,7 +208,9 @@ fn abandoned_prober_is_killed_when_all_its_probes_are_abandoned() {
     daemon.run_until_event("end of the second probe", |event| *event == PoolEvent::Freed { probe: slow });
     daemon.run_until_reaped(first);
     assert_eq!((daemon.pool.probers(), daemon.pool.probers_stranded()), (1, 0));
-    assert!(!daemon.events.iter().any(|event| matches!(event, PoolEvent::Notice(ProberNotice::Died { .. }))));
+    assert!(
+        !daemon.events.iter().any(|event| matches!(event, PoolEvent::Notice(_, ProberNotice::Died { .. })))
+    );
 }
 
 #[test]
@@ -233,7 +243,7 @@ fn missing_program_aborts_probes_and_is_retried_with_pauses() {
         .events
         .iter()
         .filter_map(|event| match event {
-            PoolEvent::Notice(ProberNotice::SpawnFailed { error: SpawnError::Exited(how), retry_in }) => {
+            PoolEvent::Notice(_, ProberNotice::SpawnFailed { error: SpawnError::Exited(how), retry_in }) => {
                 assert_eq!(*how, ExitStatus::Exited(127));
                 Some(retry_in.as_millis())
             }
@@ -274,7 +284,7 @@ fn namespace_that_cannot_be_entered_aborts_probes_with_the_reason() {
     daemon.pool.set_mount_namespace(fs::File::open("/dev/null").unwrap());
     let probe = daemon.start(&target("/"));
     let has_reason = |event: &PoolEvent| match event {
-        PoolEvent::Notice(ProberNotice::SpawnFailed { error, .. }) => {
+        PoolEvent::Notice(_, ProberNotice::SpawnFailed { error, .. }) => {
             error.to_string() == "the mount namespace cannot be entered"
         }
         _ => false,

@@ -204,7 +204,7 @@ fn keep_capabilities(low: CapData) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::MountKey;
+    use crate::{MountKey, User};
     use std::cell::RefCell;
     use std::path::PathBuf;
 
@@ -213,7 +213,14 @@ mod tests {
         let name = CString::new(path.as_os_str().as_bytes()).unwrap();
         let id =
             statx(&name, libc::AT_STATX_DONT_SYNC, libc::STATX_MNT_ID).map_or(0, |found| found.stx_mnt_id);
-        Target { path, kind, key: MountKey(id), id: u32::try_from(id).unwrap(), owner: None }
+        Target {
+            path,
+            kind,
+            key: MountKey(id),
+            id: u32::try_from(id).unwrap(),
+            owner: None,
+            user: User::System,
+        }
     }
 
     fn calls(target: &Target) -> (ProbeOutcome, Vec<Call>) {

@@ -73,6 +73,7 @@ pub(crate) fn lstat(path: &CStr) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::User;
     use std::cell::RefCell;
 
     /// Returns these results.
@@ -92,7 +93,7 @@ mod tests {
     }
 
     fn target(kind: FsKind) -> Target {
-        Target { path: "/mnt".into(), kind, key: MountKey(5), id: 5, owner: None }
+        Target { path: "/mnt".into(), kind, key: MountKey(5), id: 5, owner: None, user: User::System }
     }
 
     fn probe(calls: &TestCalls, kind: FsKind) -> (ProbeOutcome, Vec<Call>) {

@@ -2,7 +2,7 @@
 
 use crate::monitor::ProbeId;
 use platform::process::ExitStatus;
-use platform::{Call, Errno, ProbeOutcome};
+use platform::{Call, Errno, ProbeOutcome, User};
 use std::fmt;
 use std::time::Duration;
 
@@ -11,35 +11,20 @@ use std::time::Duration;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PoolEvent {
     /// It ended with a response, however late. `took` is the time from its first call to the return of its last.
-    Responded {
-        probe: ProbeId,
-        outcome: ProbeOutcome,
-        took: Duration,
-    },
+    Responded { probe: ProbeId, outcome: ProbeOutcome, took: Duration },
     /// The reply to `confirm` and `locate`: a thread of the prober `pid` is in this call. `elapsed` is the time since
     /// the thread started with the probe; `tid` is 0 if the thread does not run yet.
-    Stuck {
-        probe: ProbeId,
-        call: Call,
-        elapsed: Duration,
-        pid: u32,
-        tid: u32,
-    },
+    Stuck { probe: ProbeId, call: Call, elapsed: Duration, pid: u32, tid: u32 },
     /// It ended without a result: its prober died, was unresponsive, or could not start a thread; or no prober could be
     /// started.
-    Aborted {
-        probe: ProbeId,
-    },
+    Aborted { probe: ProbeId },
     /// An abandoned probe ended: its thread is gone, so its mount may be probed again.
-    Freed {
-        probe: ProbeId,
-    },
+    Freed { probe: ProbeId },
     /// It cannot be ended: SIGKILL did not end its prober, or too many probers are stranded. Its mount should not be
     /// probed before the end of the probe.
-    Stranded {
-        probe: ProbeId,
-    },
-    Notice(ProberNotice),
+    Stranded { probe: ProbeId },
+    /// About a prober of this user.
+    Notice(User, ProberNotice),
 }
 
 /// What an operator should know about the probers. Reported once for a prober, not for each of its probes, and with

@@ -1,12 +1,12 @@
 //! The pool's handle of one prober: its process and the bookkeeping of its probes.
 
 use super::ProbeId;
-use super::pool::ProberClass;
+use super::pool::IDLE_AFTER;
 use super::wire;
 use crate::children::child::ChildHandle;
 use crate::children::codec::PacketQueue;
 use crate::monitor::Time;
-use platform::Target;
+use platform::{Target, User};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) struct ProberHandle {
     pub(super) process: ChildHandle,
-    pub(super) class: ProberClass,
+    pub(super) user: User,
     pub(super) phase: Phase,
     pub(super) is_ready: bool,
     /// Probes without a response.
@@ -31,6 +31,8 @@ pub(super) struct ProberHandle {
     pub(super) confirm_deadlines: VecDeque<(Time, ProbeId)>,
     pub(super) threads_failed_logged_at: Option<Time>,
     pub(super) stranding_logged: bool,
+    /// Since when an active prober of a user has had nothing to do.
+    pub(super) idle_since: Option<Time>,
     /// When to check a stranded prober for ended threads.
     pub(super) check_threads_at: Option<Time>,
 }
@@ -46,10 +48,10 @@ pub(super) enum Phase {
 }
 
 impl ProberHandle {
-    pub(super) fn new(process: ChildHandle, class: ProberClass) -> ProberHandle {
+    pub(super) fn new(process: ChildHandle, user: User) -> ProberHandle {
         ProberHandle {
             process,
-            class,
+            user,
             phase: Phase::Active,
             is_ready: false,
             held: 0,
@@ -59,6 +61,7 @@ impl ProberHandle {
             confirm_deadlines: VecDeque::new(),
             threads_failed_logged_at: None,
             stranding_logged: false,
+            idle_since: None,
             check_threads_at: None,
         }
     }
@@ -66,11 +69,13 @@ impl ProberHandle {
     /// Takes over `count` encoded probes that waited for a prober.
     pub(super) fn enqueue(&mut self, packets: &mut PacketQueue, count: usize) {
         self.process.outgoing.append(packets);
+        self.idle_since = None;
         self.held += count;
     }
 
     pub(super) fn probe(&mut self, probe: ProbeId, target: &Target) {
         wire::encode_probe(self.process.outgoing.packet_with_room(wire::MAX_REQUEST), probe, target);
+        self.idle_since = None;
         self.held += 1;
     }
 
@@ -92,8 +97,22 @@ impl ProberHandle {
         self.new_confirms.drain(..)
     }
 
+    /// A probe has ended.
+    pub(super) fn release(&mut self, now: Time) {
+        self.held -= 1;
+        if self.held == 0 && self.phase == Phase::Active && self.user.is_foreign() {
+            self.idle_since = Some(now);
+        }
+    }
+
+    /// When it ends unless it gets a probe.
+    pub(super) fn idle_end(&self) -> Option<Time> {
+        self.idle_since.map(|since| since + IDLE_AFTER)
+    }
+
     pub(super) fn kill(&mut self, now: Time) {
         self.process.kill();
+        self.idle_since = None;
         self.phase = Phase::Killed { at: now, is_stranded: false };
         self.new_confirms.clear();
         self.confirm_deadlines.clear();

@@ -5,7 +5,7 @@ use crate::children::codec::{
     Decoder, Malformed, decode_messages, encode_bytes, encode_choice, encode_duration, encode_u32, encode_u64,
 };
 use platform::process::MAX_PACKET;
-use platform::{Call, Errno, FsKind, MountKey, ProbeOutcome, Target, Usage};
+use platform::{Call, Errno, FsKind, MountKey, ProbeOutcome, Target, Usage, User};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -197,7 +197,7 @@ fn decode_request(decoder: &mut Decoder<'_>) -> Result<Request, Malformed> {
                 return Err(Malformed);
             }
             let path = PathBuf::from(OsStr::from_bytes(path));
-            Ok(Request::Probe(probe, Target { path, kind, key, id, owner }))
+            Ok(Request::Probe(probe, Target { path, kind, key, id, owner, user: User::System }))
         }
         tag::CONFIRM => decode_id(decoder).map(Request::Confirm),
         tag::LOCATE => decode_id(decoder).map(Request::Locate),

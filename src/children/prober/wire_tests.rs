@@ -39,7 +39,7 @@ fn target() -> impl Strategy<Value = Target> {
     (path, kind, any::<u64>(), any::<u32>(), any::<Option<(u32, u32)>>()).prop_map(
         |(path, kind, key, id, owner)| {
             let path = OsString::from_vec(path).into();
-            Target { path, kind, key: MountKey(key), id, owner }
+            Target { path, kind, key: MountKey(key), id, owner, user: User::System }
         },
     )
 }

@@ -4,7 +4,7 @@ use crate::monitor::health::{Classification, ResponseHistory};
 use crate::monitor::reports::Reported;
 use crate::monitor::scheduler::MountSchedule;
 use crate::monitor::{EvidenceRecord, Health, ProbeSettings, Time};
-use platform::{DeviceNumber, Mount, MountKey, ProbeOutcome, Target};
+use platform::{DeviceNumber, Mount, MountKey, ProbeOutcome, Target, User};
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
@@ -75,6 +75,18 @@ impl MountEntry {
         self.mount.device_number
     }
 
+    /// Whose limits apply to it.
+    pub(crate) fn user(&self) -> User {
+        self.target.user
+    }
+
+    /// Only while it is not queued: the queues are those of its user.
+    pub(crate) fn set_user(&mut self, user: User) {
+        if self.user() != user {
+            self.watched.target = Arc::new(Target { user, ..(*self.target).clone() });
+        }
+    }
+
     pub(crate) fn record(&mut self, now: Time, outcome: &ProbeOutcome, took: Duration) -> Classification {
         let is_late = self.health.is_hung() && self.is_dead_itself() && took > self.settings.timeout;
         let is_dead = self.health.failure().is_some();
@@ -100,7 +112,8 @@ impl MountEntry {
     /// Its options, path or device changed.
     pub(crate) fn set_mount(&mut self, mount: &Arc<Mount>) {
         self.watched.mount = Arc::clone(mount);
-        self.watched.target = Arc::new(Target::for_mount(mount));
+        let user = self.user();
+        self.watched.target = Arc::new(Target { user, ..Target::for_mount(mount) });
         self.watched.is_read_only = mount.read_only();
     }
 

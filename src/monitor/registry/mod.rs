@@ -3,6 +3,7 @@
 
 mod diff;
 mod entry;
+mod users;
 mod visibility;
 
 pub use diff::{Change, diff};
@@ -10,10 +11,11 @@ pub(super) use entry::MountEntry;
 pub use visibility::count_visible;
 
 use super::{EvidenceRecord, Health, Time};
-use platform::{DeviceNumber, Mount, MountKey, MountTable};
+use platform::{DeviceNumber, Mount, MountKey, MountTable, User};
 use rustc_hash::FxHashMap;
 use std::path::Path;
 use std::sync::Arc;
+use users::ForeignUsers;
 use visibility::HiddenMounts;
 
 #[derive(Default)]
@@ -22,6 +24,7 @@ pub(super) struct Registry {
     has_table: bool,
     by_id: FxHashMap<u32, MountKey>,
     hidden: HiddenMounts,
+    users: ForeignUsers,
     entries: FxHashMap<MountKey, MountEntry>,
     /// The watched mounts of each superblock that are not hidden, the oldest first.
     members: FxHashMap<DeviceNumber, Vec<MountKey>>,
@@ -43,8 +46,20 @@ impl Registry {
         if is_first || changes.iter().any(|change| !matches!(change, Change::Remounted { .. })) {
             self.by_id = self.table.iter().map(|mount| (mount.id, mount.key)).collect();
             self.hidden = HiddenMounts::of(&self.table);
+            self.users = ForeignUsers::of(&self.table);
         }
         changes
+    }
+
+    /// Whose limits apply to this mount.
+    pub(super) fn user(&self, key: MountKey) -> User {
+        self.users.user(key)
+    }
+
+    /// The watched mounts whose user is another one since the last table.
+    pub(super) fn with_new_user(&self) -> Vec<MountKey> {
+        let is_changed = |entry: &&MountEntry| entry.user() != self.users.user(entry.key());
+        self.entries().filter(is_changed).map(MountEntry::key).collect()
     }
 
     pub(super) fn has_table(&self) -> bool {
@@ -112,6 +127,7 @@ impl Registry {
 
     pub(super) fn insert(&mut self, mut entry: MountEntry) {
         let key = entry.key();
+        entry.set_user(self.users.user(key));
         if self.hidden.contains(key) {
             entry.set_hidden(true);
             entry.replace_health(entry.since, Health::Hidden);

@@ -3,7 +3,7 @@
 
 use super::{Current, Due, MountEntry, MountSchedule, ProbeStatus, ProbeSubject, Scheduler, delays};
 use crate::monitor::{ProbeId, Time};
-use platform::{Call, DeviceNumber, MountKey};
+use platform::{Call, DeviceNumber, MountKey, User};
 use std::collections::hash_map::Entry;
 use std::time::Duration;
 
@@ -150,6 +150,18 @@ impl Scheduler {
         (entry.schedule.status, entry.schedule.path_hang) = (ProbeStatus::Idle, None);
         if self.leave_queue(entry) {
             self.ready.retain(|&other| other != entry.key());
+        }
+    }
+
+    /// The limits of another user apply to this mount from now on.
+    pub(crate) fn set_user(&mut self, entry: &mut MountEntry, user: User) {
+        let is_queued = entry.schedule.is_queued();
+        if is_queued && self.leave_queue(entry) {
+            self.ready.retain(|&other| other != entry.key());
+        }
+        entry.set_user(user);
+        if is_queued {
+            self.enqueue(entry);
         }
     }
 

@@ -186,7 +186,7 @@ impl Conversation {
                 }
                 PoolEvent::Aborted { probe } => Input::ProbeAborted { probe },
                 PoolEvent::Freed { probe } => Input::ProbeFreed { probe },
-                PoolEvent::Stranded { .. } | PoolEvent::Notice(_) => continue,
+                PoolEvent::Stranded { .. } | PoolEvent::Notice(..) => continue,
             };
             self.monitor.handle(self.now, input);
         }
@@ -199,7 +199,9 @@ impl Conversation {
             | PoolEvent::Aborted { probe }
             | PoolEvent::Freed { probe } => (probe, true),
             PoolEvent::Stuck { probe, .. } | PoolEvent::Stranded { probe } => (probe, false),
-            PoolEvent::Notice(notice) => return rendering::check_notice(&notices::of_prober(notice)),
+            PoolEvent::Notice(user, notice) => {
+                return rendering::check_notice(&notices::of_prober(*user, notice));
+            }
         };
         let ended = self.probes.get_mut(probe).expect("only started probes have events");
         assert!(!*ended, "a probe ends once: {event:?}");

@@ -1,22 +1,22 @@
 //! All probers. The pool decides which prober gets the next probe and which is replaced and killed, and tracks each
 //! probe. Called from the daemon's event loop; never blocks and reads no clock.
 //!
-//! In each class at most one prober is *active*. Abandoning a probe abandons its prober: a new one replaces it, and it
-//! is killed as soon as all its other probes have responded or were abandoned too. A prober that still exists
+//! For each user (`classes`) at most one prober is *active*. Abandoning a probe abandons its prober: a new one replaces
+//! it, and it is killed as soon as all its other probes have responded or were abandoned too. A prober that still exists
 //! `STRANDED_AFTER` the SIGKILL is *stranded*; the number of stranded probers is limited.
 
+mod classes;
 mod lifecycle;
 mod replies;
 
 use super::handle::{CONFIRM_TIMEOUT, Phase, ProberHandle};
 use super::{PoolEvent, ProbeId, ProberNotice, wire};
-use crate::backoff::Backoff;
-use crate::children::codec::PacketQueue;
 use crate::monitor::Time;
+pub(super) use classes::IDLE_AFTER;
+use classes::{ClassState, MAX_PROBERS};
 use mio::{Registry, Token};
-use platform::probe::is_current_user;
 use platform::process::{Child, ChildRole, Launcher, MAX_PACKET};
-use platform::{Call, Errno, ProbeOutcome, Target};
+use platform::{Call, Errno, ProbeOutcome, Target, User};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -27,14 +27,9 @@ use std::time::Duration;
 
 /// SIGKILL ends a process within milliseconds if it can end it at all; this allows for a busy machine.
 const STRANDED_AFTER: Duration = Duration::from_millis(500);
-/// Maximum number of stranded probers. Each takes about 215 KiB, plus 37 KiB for each stuck thread: tens of megabytes
-/// in total even with many hung mounts.
-const MAX_STRANDED_PROBERS: usize = 16;
 /// How often the threads of a stranded prober with more than one probe are checked: they end one by one, but the socket
 /// closes only with the last.
 const THREAD_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Stranded probers, active ones, and a few that are being killed because they do not respond.
-const MAX_PROBERS: usize = MAX_STRANDED_PROBERS + ProberClass::ALL.len() + 4;
 /// Maximum number of pending probes, at most one for each mount: more than the kernel's default limit of mounts in a
 /// namespace (`fs.mount-max`, 100,000).
 const MAX_PROBES: usize = 131_072;
@@ -56,61 +51,17 @@ pub struct Pool {
     first_token: usize,
     launcher: Launcher,
     probers: Vec<Option<ProberHandle>>,
-    classes: [ClassState; ProberClass::ALL.len()],
+    classes: FxHashMap<User, ClassState>,
     probes: FxHashMap<ProbeId, Probe>,
     /// Children whose channel is closed but that were not reaped yet.
-    unreaped: Vec<(Child, ExitReport)>,
-    limit_logged: bool,
-    /// When a stranded prober was last logged, and how many there were then.
-    stranded_logged: Option<(Time, usize)>,
+    unreaped: Vec<(Child, User, ExitReport)>,
     events: VecDeque<PoolEvent>,
     buffer: Vec<u8>,
 }
 
-/// Probes that share probers. While a thread has the identity of another user, that user may kill its process
-/// (kill(2)), which must not abort the probes of other mounts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum ProberClass {
-    /// Probes with the identity of the daemon.
-    AsDaemon,
-    /// Probes of FUSE mounts that only their owner may access.
-    AsOwner,
-}
-
-impl ProberClass {
-    const ALL: [ProberClass; 2] = [ProberClass::AsDaemon, ProberClass::AsOwner];
-
-    fn of(target: &Target) -> ProberClass {
-        match target.owner {
-            Some(owner) if !is_current_user(owner) => ProberClass::AsOwner,
-            _ => ProberClass::AsDaemon,
-        }
-    }
-}
-
-struct ClassState {
-    /// The slot of the active prober.
-    active: Option<usize>,
-    /// Encoded probes that wait for a prober.
-    waiting: PacketQueue,
-    waiting_since: Option<Time>,
-    backoff: Backoff<Time>,
-}
-
-impl ClassState {
-    fn new() -> ClassState {
-        ClassState {
-            active: None,
-            waiting: PacketQueue::default(),
-            waiting_since: None,
-            backoff: Backoff::new(MIN_SPAWN_PAUSE, MAX_SPAWN_PAUSE),
-        }
-    }
-}
-
 /// A probe without a response.
 struct Probe {
-    class: ProberClass,
+    user: User,
     /// The slot of its prober; `None` while it waits for one.
     prober: Option<usize>,
     state: ProbeState,
@@ -155,11 +106,9 @@ impl Pool {
             first_token,
             launcher: Launcher::new(ChildRole::Prober, program.as_deref())?,
             probers: (0..MAX_PROBERS).map(|_| None).collect(),
-            classes: ProberClass::ALL.map(|_| ClassState::new()),
+            classes: FxHashMap::default(),
             probes: FxHashMap::default(),
             unreaped: Vec::new(),
-            limit_logged: false,
-            stranded_logged: None,
             events: VecDeque::new(),
             buffer: vec![0; MAX_PACKET],
         })
@@ -187,18 +136,17 @@ impl Pool {
             self.events.push_back(PoolEvent::Aborted { probe });
             return;
         }
-        let class = ProberClass::of(target);
-        let class_state = &mut self.classes[class as usize];
-        match class_state.active.and_then(|slot| self.probers[slot].as_mut()) {
+        let class = self.classes.entry(target.user).or_default();
+        match class.active.and_then(|slot| self.probers[slot].as_mut()) {
             Some(prober) => prober.probe(probe, target),
             None => {
-                let packet = class_state.waiting.packet_with_room(wire::MAX_REQUEST);
+                let packet = class.waiting.packet_with_room(wire::MAX_REQUEST);
                 wire::encode_probe(packet, probe, target);
             }
         }
         let started = Probe {
-            class,
-            prober: class_state.active,
+            user: target.user,
+            prober: class.active,
             state: ProbeState::Pending,
             confirm_by: None,
             confirm_later: false,
@@ -230,7 +178,7 @@ impl Pool {
 
     /// Abandons a probe. `Freed` follows when its thread has ended, or `Responded` if a response comes first.
     pub fn abandon(&mut self, probe: ProbeId) {
-        let Some(&Probe { class, prober, state: ProbeState::Pending, .. }) = self.probes.get(&probe) else {
+        let Some(&Probe { user, prober, state: ProbeState::Pending, .. }) = self.probes.get(&probe) else {
             return;
         };
         let Some(slot) = prober else {
@@ -238,8 +186,8 @@ impl Pool {
             self.events.push_back(PoolEvent::Freed { probe }); // it was never sent
             return;
         };
-        let is_active = self.classes[class as usize].active == Some(slot);
-        let may_be_abandoned = !is_active || self.inactive_probers() < MAX_STRANDED_PROBERS;
+        let is_active = self.is_active(user, slot);
+        let may_be_abandoned = !is_active || self.may_abandon(user);
         let (Some(prober), Some(found)) = (self.probers[slot].as_mut(), self.probes.get_mut(&probe)) else {
             return;
         };
@@ -249,15 +197,13 @@ impl Pool {
             prober.abandoned += 1;
             if is_active {
                 prober.phase = Phase::Abandoned;
-                self.classes[class as usize].active = None;
+                self.deactivate(user, slot);
             }
         } else {
             found.state = ProbeState::Retained;
             prober.retained += 1;
             self.events.push_back(PoolEvent::Stranded { probe });
-            if !std::mem::replace(&mut self.limit_logged, true) {
-                self.notify(ProberNotice::StrandedLimit { limit: MAX_STRANDED_PROBERS });
-            }
+            self.notify_limit(user);
         }
     }
 
@@ -265,10 +211,8 @@ impl Pool {
     /// loop.
     pub fn flush(&mut self, now: Time) {
         self.abandon_retained();
-        for class in ProberClass::ALL {
-            if !self.classes[class as usize].waiting.is_empty() {
-                self.assign_prober(now, class);
-            }
+        for user in self.waiting_users() {
+            self.assign_prober(now, user);
         }
         for slot in 0..self.probers.len() {
             let Some(prober) = self.probers[slot].as_mut() else { continue };
@@ -307,26 +251,25 @@ impl Pool {
     /// When [`Pool::handle_deadline`] must be called next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        let starts = self.classes.iter().filter_map(|class| {
+        let starts = self.classes.values().filter_map(|class| {
             let abort_at = class.waiting_since? + START_TIMEOUT;
             Some(class.backoff.retry_at().map_or(abort_at, |retry_at| abort_at.min(retry_at)))
         });
         let probers = self.probers.iter().flatten().filter_map(|prober| match prober.phase {
             Phase::Killed { at, is_stranded: false } => Some(at + STRANDED_AFTER),
             Phase::Killed { is_stranded: true, .. } => prober.check_threads_at,
-            Phase::Active | Phase::Abandoned => prober.confirm_deadlines.front().map(|(by, _)| *by),
+            Phase::Active | Phase::Abandoned => {
+                let confirmation = prober.confirm_deadlines.front().map(|(by, _)| *by);
+                confirmation.into_iter().chain(prober.idle_end()).min()
+            }
         });
         starts.chain(probers).min()
     }
 
     /// Does what is due. [`Pool::flush`] must follow.
     pub fn handle_deadline(&mut self, now: Time) {
-        for class in ProberClass::ALL {
-            let since = self.classes[class as usize].waiting_since;
-            if since.is_some_and(|since| since + START_TIMEOUT <= now) {
-                self.abort_waiting(class);
-            }
-        }
+        self.abort_waiting(now);
+        self.end_idle(now);
         for slot in 0..self.probers.len() {
             if self.is_confirm_overdue(now, slot) {
                 self.kill_unresponsive(now, slot);
@@ -365,23 +308,19 @@ impl Pool {
         self.probers.iter().flatten().count()
     }
 
-    fn inactive_probers(&self) -> usize {
-        self.probers() - self.classes.iter().filter(|class| class.active.is_some()).count()
-    }
-
     /// Kills all probers and forgets all probes, without waiting.
     pub fn shutdown(&mut self) {
         for prober in self.probers.iter_mut().flatten() {
             prober.process.kill();
         }
         self.probers.fill_with(|| None);
-        self.classes = ProberClass::ALL.map(|_| ClassState::new());
+        self.classes.clear();
         self.probes.clear();
         self.events.clear();
     }
 
-    fn notify(&mut self, notice: ProberNotice) {
-        self.events.push_back(PoolEvent::Notice(notice));
+    fn notify(&mut self, user: User, notice: ProberNotice) {
+        self.events.push_back(PoolEvent::Notice(user, notice));
     }
 }
 

@@ -40,10 +40,10 @@ impl Pool {
         match reply {
             Reply::Ready => {
                 prober.is_ready = true;
-                self.notify(ProberNotice::Started { pid: prober.process.pid() });
+                self.notify(prober.user, ProberNotice::Started { pid: prober.process.pid() });
             }
             Reply::Response { probe, outcome, took } => {
-                if self.release(slot, prober, probe).is_some() {
+                if self.release(now, slot, prober, probe).is_some() {
                     self.events.push_back(PoolEvent::Responded { probe, outcome, took });
                 }
             }
@@ -56,7 +56,7 @@ impl Pool {
                 }
             }
             Reply::NotStarted(probe) => {
-                if let Some(state) = self.release(slot, prober, probe) {
+                if let Some(state) = self.release(now, slot, prober, probe) {
                     self.events.push_back(state.end_without_response(probe));
                 }
             }
@@ -65,10 +65,16 @@ impl Pool {
     }
 
     /// Removes a finished probe of this prober.
-    fn release(&mut self, slot: usize, prober: &mut ProberHandle, probe: ProbeId) -> Option<ProbeState> {
+    fn release(
+        &mut self,
+        now: Time,
+        slot: usize,
+        prober: &mut ProberHandle,
+        probe: ProbeId,
+    ) -> Option<ProbeState> {
         let state = self.probes.get(&probe).filter(|found| found.prober == Some(slot))?.state;
         self.probes.remove(&probe);
-        prober.held -= 1;
+        prober.release(now);
         match state {
             ProbeState::Pending => {}
             ProbeState::Abandoned { .. } => prober.abandoned -= 1,
@@ -80,7 +86,7 @@ impl Pool {
     fn on_threads_failed(&mut self, now: Time, prober: &mut ProberHandle, errno: Errno) {
         if prober.threads_failed_logged_at.is_none_or(|at| at + THREADS_LOG_INTERVAL <= now) {
             prober.threads_failed_logged_at = Some(now);
-            self.notify(ProberNotice::ThreadsFailed { pid: prober.process.pid(), errno });
+            self.notify(prober.user, ProberNotice::ThreadsFailed { pid: prober.process.pid(), errno });
         }
     }
 }

@@ -4,13 +4,15 @@ use super::*;
 use mio::Poll;
 use platform::{FsKind, MountKey};
 
+const USER: User = User::Foreign(u32::MAX - 1);
+
 /// A pool that may not start a prober yet, because one has just failed.
 fn pool() -> Pool {
     let registry = Poll::new().unwrap().registry().try_clone().unwrap();
     let mut pool = Pool::new(registry, 100, None).unwrap();
-    for class in &mut pool.classes {
+    for user in [User::System, USER] {
         for _ in 0..6 {
-            class.backoff.next(at(0)); // 3.2 s
+            pool.classes.entry(user).or_default().backoff.next(at(0)); // 3.2 s
         }
     }
     pool
@@ -20,8 +22,8 @@ fn at(ms: u64) -> Time {
     Time::after_start(Duration::from_millis(ms))
 }
 
-fn target(path: &str, owner: Option<(u32, u32)>) -> Target {
-    Target { path: path.into(), kind: FsKind::Local, key: MountKey(1), id: 1, owner }
+fn target(path: &str, user: User) -> Target {
+    Target { path: path.into(), kind: FsKind::Local, key: MountKey(1), id: 1, owner: None, user }
 }
 
 fn events(pool: &mut Pool) -> Vec<PoolEvent> {
@@ -32,10 +34,9 @@ fn events(pool: &mut Pool) -> Vec<PoolEvent> {
 fn probes_without_a_prober_are_aborted_after_a_timeout() {
     let mut pool = pool();
     assert_eq!(pool.next_deadline(), None);
-    let other_user = Some((u32::MAX - 1, u32::MAX - 1));
-    pool.start(ProbeId(1), &target("/a", None));
+    pool.start(ProbeId(1), &target("/a", User::System));
     pool.flush(at(100));
-    pool.start(ProbeId(2), &target("/b", other_user));
+    pool.start(ProbeId(2), &target("/b", USER));
     pool.flush(at(600));
     assert_eq!(pool.next_deadline(), Some(at(1100)));
     pool.handle_deadline(at(1099));
@@ -53,7 +54,7 @@ fn probes_without_a_prober_are_aborted_after_a_timeout() {
 #[test]
 fn abandoned_probe_that_was_not_sent_is_freed_at_once() {
     let mut pool = pool();
-    pool.start(ProbeId(1), &target("/a", None));
+    pool.start(ProbeId(1), &target("/a", User::System));
     pool.confirm(ProbeId(1));
     pool.abandon(ProbeId(1));
     pool.abandon(ProbeId(1));
@@ -66,7 +67,7 @@ fn abandoned_probe_that_was_not_sent_is_freed_at_once() {
 #[test]
 fn path_that_is_too_long_fails_without_a_prober() {
     let mut pool = pool();
-    pool.start(ProbeId(1), &target(&"x".repeat(wire::MAX_PATH), None));
+    pool.start(ProbeId(1), &target(&"x".repeat(wire::MAX_PATH), User::System));
     let outcome = ProbeOutcome::Failed { call: Call::Identify, errno: Errno::ENAMETOOLONG };
     let response = PoolEvent::Responded { probe: ProbeId(1), outcome, took: Duration::ZERO };
     assert_eq!(events(&mut pool), [response]);
@@ -88,7 +89,7 @@ fn unknown_probes_and_tokens_are_ignored() {
 #[test]
 fn probes_beyond_the_limit_are_aborted() {
     let mut pool = pool();
-    let target = target("/", None);
+    let target = target("/", User::System);
     for id in 0..MAX_PROBES as u64 {
         pool.start(ProbeId(id), &target);
     }
