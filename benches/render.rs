@@ -65,5 +65,6 @@ fn snapshot(mounts: usize) -> Snapshot {
         settings: ProbeSettings::default(),
         probers: 1,
         probers_stranded: 0,
+        runs_from_memory: true,
     }
 }

@@ -9,7 +9,8 @@
 //! * [`MountNamespace`]: another mount namespace, where the system has them: its table, its end, and a descriptor for
 //!   probers.
 //! * [`probe`]: the calls that probe one file system. They may never return and are made only in a prober.
-//! * `process`: the channel to a child and what a child does first, below [`process`].
+//! * `process`: the channel to a child and what a child does first, below [`process`]; running from memory and the
+//!   launcher, where the system has what they need.
 //! * [`collect`]: what the kernel knows about a dead mount without touching it; slow, so it is read in a collector.
 //! * [`FileWatch`]: a [`mio`] event source that reports changes of our own files (configuration, fstab).
 //! * [`process_stats`]: the resources that this process uses, as far as the system reports them.

@@ -1,6 +1,7 @@
 //! The daemon, or a single run of it: starts and stops everything around the event loop.
 
 use super::{machine_seed, mount_namespace, print};
+use crate::children::launcher;
 use crate::cli::USAGE_ERROR;
 use crate::config::{Config, ConfigReloader, ConfigSource};
 use crate::daemon::{Daemon, EventHandler, Options, RunMode, RunResult};
@@ -23,8 +24,19 @@ pub fn daemon(
     source: ConfigSource,
     manager: io::Result<Option<ServiceManager>>,
 ) -> anyhow::Result<u8> {
+    let memory = match config.run_from_memory {
+        true => launcher::run_from_memory(), // before the first thread
+        false => Ok(()),
+    };
     let reporter = Reporter::start(&config.report).context("cannot start a thread for messages")?;
     let log = reporter.log_fn();
+    if let Err(error) = memory {
+        let text = format!(
+            "Cannot run from memory: {error}; if the storage of this program hangs, the daemon hangs too"
+        );
+        let is_impossible = error.kind() == io::ErrorKind::Unsupported;
+        log(if is_impossible { Priority::Info } else { Priority::Warning }, &text);
+    }
     let once_only = config.once_only;
     let manager = manager.unwrap_or_else(|error| {
         let text = format!("Cannot reach the service manager that NOTIFY_SOCKET names: {error}");

@@ -58,6 +58,8 @@ pub struct Config {
     /// Standard error and syslog.
     pub report: ReportSettings,
     pub once_only: bool,
+    /// Whether the daemon makes itself independent of the storage of its program.
+    pub run_from_memory: bool,
     pub print_bad_mounts: bool,
     /// Push gateway and text file.
     pub metrics: MetricsSettings,

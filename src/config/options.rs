@@ -4,7 +4,9 @@ use super::builder::ConfigBuilder;
 use super::filter::DEFAULT_FS_TYPES_EXCLUDE;
 use super::fstab::FSTAB;
 use super::resolve;
-use super::values::{FACILITY_HELP, duration, facility, listen_address, name_regex, socket_choice};
+use super::values::{
+    FACILITY_HELP, auto_or_off, duration, facility, listen_address, name_regex, socket_choice,
+};
 use crate::output::http::DEFAULT_SOCKET;
 use crate::output::http_client::Credentials;
 use crate::output::push::parse_gateway;
@@ -149,6 +151,13 @@ const PROBING: &[ConfigOption] = &[
             .help("Probe every mount once, then exit")
             .fixed_at_start()
     },
+    value("run_from_memory", "WHEN", |it, value| value.store(&mut it.config.run_from_memory, auto_or_off))
+        .help(
+            "Copy the program and its libraries to memory at the start, so that their storage may hang: auto (if the \
+             system permits it) or off",
+        )
+        .default("auto")
+        .fixed_at_start(),
 ];
 
 const MOUNTS: &[ConfigOption] = &[

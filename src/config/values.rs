@@ -61,6 +61,15 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Whether something is done if it is possible.
+pub(super) fn auto_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "auto" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("write auto or off".to_owned()),
+    }
+}
+
 /// An address to listen on: `127.0.0.1:9817`, `[::1]:9817`, `localhost:9817`, `:9817` for all addresses, or `off`.
 /// Host names are not resolved, which could take long.
 pub(super) fn listen_address(text: &str) -> Result<Option<SocketAddr>, String> {

@@ -2,6 +2,7 @@
 
 use super::{COLLECTOR, Daemon, KERNEL_LOG, MOUNTS, NAMESPACE, SIGNALS, WAKER, options};
 use crate::children::collector::{CollectorEvent, CollectorNotice};
+use crate::children::launcher::LauncherNotice;
 use crate::children::prober::PoolEvent;
 use crate::config::ConfigReloader;
 use crate::monitor::{Input, Time};
@@ -60,6 +61,8 @@ impl Daemon<'_> {
         for signal in self.signals.pending() {
             match (signal, &self.reloader) {
                 (SIGCHLD, _) => {
+                    let notice = self.launcher.reap(now);
+                    self.report_launcher(notice);
                     self.pool.reap_children(now);
                     self.collector.reap_children(now);
                 }
@@ -69,6 +72,18 @@ impl Daemon<'_> {
                 }
                 _ => self.interrupted = true,
             }
+        }
+    }
+
+    pub(super) fn check_launcher(&mut self, now: Time) {
+        let notice = self.launcher.check(now);
+        self.report_launcher(notice);
+    }
+
+    fn report_launcher(&mut self, notice: Option<LauncherNotice>) {
+        if let Some(notice) = notice {
+            let (priority, text) = notices::of_launcher(&notice);
+            self.notice(priority, text);
         }
     }
 

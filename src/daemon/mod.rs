@@ -18,6 +18,7 @@ pub use options::{EventHandler, Options, RunMode, RunResult};
 pub use table_reader::{ReadKind, ReadThrottle};
 
 use crate::children::collector::{CollectRequest, CollectorHandle};
+use crate::children::launcher::LauncherWatch;
 use crate::children::prober::Pool;
 use crate::config::ConfigReloader;
 use crate::monitor::{Effect, Event, Input, Monitor, ProbeId, ProbeSettings, Time};
@@ -66,6 +67,7 @@ pub struct Daemon<'a> {
     table_reader: TableReader,
     settings: ProbeSettings,
     monitor: Monitor,
+    launcher: LauncherWatch,
     pool: Pool,
     collector: CollectorHandle,
     /// Probes whose threads are being located for the collector.
@@ -126,6 +128,7 @@ impl<'a> Daemon<'a> {
             table_reader,
             settings: options.settings,
             monitor: Monitor::new(options.monitor, options.seed),
+            launcher: LauncherWatch::new(),
             pool,
             collector,
             locating: FxHashMap::default(),
@@ -243,6 +246,7 @@ impl<'a> Daemon<'a> {
             self.table_reader.next_deadline(),
             self.pool.next_deadline(),
             self.collector.next_deadline(),
+            self.launcher.next_deadline(),
             self.kernel_log.next_deadline(),
             snapshots,
             self.service_manager.next_deadline(),
@@ -267,6 +271,7 @@ impl<'a> Daemon<'a> {
                 break;
             }
         }
+        self.check_launcher(now);
         let revision = self.monitor.health_revision();
         if std::mem::replace(&mut self.health_revision, revision) != revision {
             self.mark_changed();
@@ -322,6 +327,7 @@ impl<'a> Daemon<'a> {
             settings: self.settings,
             probers: self.pool.probers(),
             probers_stranded: self.pool.probers_stranded(),
+            runs_from_memory: platform::process::runs_from_memory(),
         })
     }
 

@@ -1,7 +1,8 @@
 //! Log lines about the daemon's child processes.
 
-use super::{HumanDuration, Priority};
+use super::{HumanDuration, Priority, Snapshot};
 use crate::children::collector::CollectorNotice;
+use crate::children::launcher::LauncherNotice;
 use crate::children::prober::{ProberNotice, SpawnError};
 use platform::User;
 
@@ -17,6 +18,28 @@ pub fn of_collector(notice: &CollectorNotice) -> (Priority, String) {
             format!("Cannot start an evidence collector: {} ({errno})", errno.describe())
         }
         CollectorNotice::Died { pid } => format!("Evidence collector {pid} exited unexpectedly"),
+    };
+    (Priority::Warning, text)
+}
+
+/// The last line of `status` if the daemon depends on the storage of its program.
+#[must_use]
+pub fn of_memory(snapshot: &Snapshot) -> &'static str {
+    match snapshot.runs_from_memory {
+        true => "",
+        false => "The daemon runs from its file: if the storage of its program hangs, it hangs too\n",
+    }
+}
+
+/// A notice about the launcher.
+#[must_use]
+pub(crate) fn of_launcher(notice: &LauncherNotice) -> (Priority, String) {
+    let text = match *notice {
+        LauncherNotice::Ended { how } => format!(
+            "The launcher exited unexpectedly ({how}); until another one is ready, child processes are started from the \
+             file of the program"
+        ),
+        LauncherNotice::Unresponsive => "The launcher does not respond (stopped?); killed".to_owned(),
     };
     (Priority::Warning, text)
 }

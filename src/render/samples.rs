@@ -96,5 +96,6 @@ pub(crate) fn snapshot(status: Status) -> Snapshot {
         settings: ProbeSettings::default(),
         probers: 1,
         probers_stranded: 0,
+        runs_from_memory: true,
     }
 }

@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub probers: usize,
     /// Prober processes that were killed and have not exited.
     pub probers_stranded: usize,
+    /// Whether the daemon needs no file of its program any more.
+    pub runs_from_memory: bool,
 }
 
 impl Snapshot {

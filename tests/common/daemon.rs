@@ -106,8 +106,7 @@ impl Daemon {
     pub(crate) fn prober(&self) -> Process {
         let mut found = None;
         wait_until(ms(5000), "the daemon has a prober", || {
-            let probers = self.process.children().into_iter().filter(|child| !child.is_collector());
-            found = probers.filter(|child| child.is_alive()).max_by_key(|child| child.0);
+            found = self.children_named("msm-prober").max_by_key(|child| child.0);
             found.is_some()
         });
         found.expect("the loop found one")
@@ -115,7 +114,17 @@ impl Daemon {
 
     /// The evidence collector, if it runs.
     pub(crate) fn collector(&self) -> Option<Process> {
-        self.process.children().into_iter().find(|child| child.is_alive() && child.is_collector())
+        self.children_named("msm-collector").next()
+    }
+
+    /// The process that starts the others, if it runs.
+    pub(crate) fn launcher(&self) -> Option<Process> {
+        self.children_named("msm-launcher").next()
+    }
+
+    fn children_named(&self, name: &str) -> impl Iterator<Item = Process> {
+        let children = self.process.children().into_iter();
+        children.filter(move |child| child.is_alive() && child.has_name(name))
     }
 
     pub(crate) fn send_signal(&self, signal: Signal) {

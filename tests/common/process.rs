@@ -24,8 +24,9 @@ impl Process {
         states.all(|state| state == 'T')
     }
 
-    pub(crate) fn is_collector(self) -> bool {
-        fs::read_to_string(format!("/proc/{}/comm", self.0)).is_ok_and(|name| name.trim() == "msm-collector")
+    /// The name of its main thread.
+    pub(crate) fn has_name(self, name: &str) -> bool {
+        fs::read_to_string(format!("/proc/{}/comm", self.0)).is_ok_and(|found| found.trim() == name)
     }
 
     pub(crate) fn descriptor_count(self) -> usize {

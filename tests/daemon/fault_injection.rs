@@ -106,9 +106,12 @@ fn assert_no_hang_under_limit(lab: &mut Lab, daemon: Daemon, path: &Path, user: 
     daemon.stop();
 }
 
-/// Sets a soft limit of the running daemon as its own user: in some containers root is not permitted to.
+/// Sets a soft limit of the running daemon and its launcher, as their own user: in some containers root is not permitted
+/// to.
 fn set_limit(daemon: &Daemon, user: u32, what: &str) {
-    let mut command = Command::new("prlimit");
-    command.args(["--pid", &daemon.process.0.to_string(), what]).uid(user).gid(user);
-    assert!(command.status().expect("prlimit runs").success(), "{what}");
+    for process in [daemon.process, daemon.launcher().expect("it has a launcher")] {
+        let mut command = Command::new("prlimit");
+        command.args(["--pid", &process.0.to_string(), what]).uid(user).gid(user);
+        assert!(command.status().expect("prlimit runs").success(), "{what}");
+    }
 }

@@ -188,6 +188,7 @@ impl Sender {
             settings: ProbeSettings::default(),
             probers: 0,
             probers_stranded: 0,
+            runs_from_memory: true,
         };
         self.client.update(&Arc::new(snapshot), &self.config);
     }

@@ -4,12 +4,14 @@ pub mod evidence;
 mod file_watch;
 mod fstype;
 mod fuse_connections;
+pub(crate) mod launcher;
 pub mod mountinfo;
 mod namespace;
 pub mod probe;
 pub(crate) mod process;
 mod process_stats;
 mod procfs;
+mod residency;
 mod statmount;
 mod watch;
 

@@ -5,12 +5,14 @@ use crate::process::{MAX_PACKET, wait_ready};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
-use std::ffi::{CStr, CString, c_int};
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
+pub(crate) use super::launcher;
 pub(crate) use super::namespace::enter as enter_namespace;
+pub use super::residency::{run_from_memory, runs_from_memory};
 
 /// The type of the sockets below a [`Channel`].
 pub(crate) const SOCKET_TYPE: SockType = SockType::SeqPacket;
@@ -117,36 +119,6 @@ pub(crate) fn init_child(name: &CStr) {
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1)
     };
-}
-
-/// Drops the pages of the program and its libraries that only the start needed. Pages still in use (less than half) are
-/// read again from the page cache. This matters because many hung mounts mean many probers.
-pub fn drop_startup_pages() {
-    unsafe extern "C" fn drop_pages(
-        object: *mut libc::dl_phdr_info,
-        _size: libc::size_t,
-        _data: *mut libc::c_void,
-    ) -> c_int {
-        // SAFETY: the loader passes a loaded object with as many program headers as it says (dl_iterate_phdr(3)).
-        let (base, headers) = unsafe {
-            let object = &*object;
-            (object.dlpi_addr, std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()))
-        };
-        for header in headers {
-            if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0 {
-                let start = base as usize + header.p_vaddr as usize;
-                let end = start + header.p_memsz as usize;
-                // SAFETY: integer argument.
-                let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
-                let start = start & !(page - 1);
-                // SAFETY: a read-only mapping of a file: its pages are read from the file again when touched.
-                unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
-            }
-        }
-        0
-    }
-    // SAFETY: the callback keeps nothing of what it is passed.
-    unsafe { libc::dl_iterate_phdr(Some(drop_pages), std::ptr::null_mut()) };
 }
 
 /// The kernel's id of the calling thread, as in `/proc/PID/task/TID`.

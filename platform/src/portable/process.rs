@@ -24,8 +24,88 @@ pub(crate) fn enter_namespace(_: BorrowedFd<'_>) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Nothing: these systems drop such pages themselves.
-pub fn drop_startup_pages() {}
+/// Not here: it needs `memfd_create(2)` and `mremap(2)`.
+///
+/// # Errors
+/// Always.
+pub fn run_from_memory() -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[must_use]
+pub fn runs_from_memory() -> bool {
+    false
+}
+
+/// There is no launcher: only Linux can make a process that is a child of another one.
+pub(crate) mod launcher {
+    use crate::process::{ChildRole, ExitStatus, exit_now};
+    use nix::unistd::Pid;
+    use std::io;
+    use std::os::fd::BorrowedFd;
+
+    #[derive(Debug)]
+    pub(crate) enum RequestedChild {}
+
+    #[allow(dead_code)] // never constructed here
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub(crate) enum Progress {
+        Waiting,
+        Started(Pid),
+        NotStarted(ExitStatus),
+    }
+
+    impl RequestedChild {
+        pub(crate) fn progress(&self) -> Progress {
+            match *self {}
+        }
+
+        pub(crate) fn cancel(&self) {
+            match *self {}
+        }
+    }
+
+    /// # Errors
+    /// Always.
+    pub fn start(_: fn(ChildRole) -> !) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// # Errors
+    /// Always.
+    pub fn restart() -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn request(
+        _: ChildRole,
+        _: BorrowedFd<'_>,
+        _: Option<BorrowedFd<'_>>,
+    ) -> Option<RequestedChild> {
+        None
+    }
+
+    #[must_use]
+    pub fn oldest_request() -> Option<u64> {
+        None
+    }
+
+    pub fn kill() {}
+
+    #[must_use]
+    pub fn try_reap() -> Option<ExitStatus> {
+        None
+    }
+
+    #[must_use]
+    pub fn is_ready() -> bool {
+        false
+    }
+
+    pub fn serve(_: fn(ChildRole) -> !) -> ! {
+        exit_now(1)
+    }
+}
 
 /// 0: POSIX has no id of a thread that another process could use.
 #[must_use]

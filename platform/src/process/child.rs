@@ -1,74 +1,127 @@
 //! A child process: signalled, reaped, and how it ended.
 
 use super::spawn::EXEC_FAILED;
+use crate::Errno as SystemErrno;
+use crate::system::process::launcher::{Progress, RequestedChild};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use std::cell::Cell;
 use std::fmt;
 
-/// A started child. Dropping it neither kills nor waits.
+/// A child. Dropping it neither kills nor waits.
 #[derive(Debug)]
 pub struct Child {
-    pid: Pid,
+    process: ProcessId,
     status: Option<ExitStatus>,
+    /// It was killed before it had a process id.
+    is_unwanted: Cell<bool>,
+}
+
+#[derive(Debug)]
+enum ProcessId {
+    Known(Pid),
+    /// The launcher starts it.
+    Requested(RequestedChild),
 }
 
 impl Child {
     pub(crate) const fn new(pid: Pid) -> Child {
-        Child { pid, status: None }
+        Child { process: ProcessId::Known(pid), status: None, is_unwanted: Cell::new(false) }
+    }
+
+    pub(crate) const fn requested(child: RequestedChild) -> Child {
+        Child { process: ProcessId::Requested(child), status: None, is_unwanted: Cell::new(false) }
     }
 
     /// A child that was reaped before: it has no process and is never signalled.
-    pub(crate) const fn reaped() -> Child {
-        Child { pid: Pid::from_raw(0), status: Some(ExitStatus::Unknown) }
+    pub(crate) fn reaped() -> Child {
+        Child { status: Some(ExitStatus::Unknown), ..Child::new(Pid::from_raw(0)) }
     }
 
+    /// The process id; 0 while the launcher has not started the child.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.pid.as_raw().unsigned_abs()
+        self.process().map_or(0, |pid| pid.as_raw().unsigned_abs())
     }
 
-    /// Sends SIGKILL, unless the child was reaped: its process id may have been reused since.
+    fn process(&self) -> Option<Pid> {
+        match &self.process {
+            ProcessId::Known(pid) => Some(*pid),
+            ProcessId::Requested(child) => match child.progress() {
+                Progress::Started(pid) => Some(pid),
+                Progress::Waiting | Progress::NotStarted(_) => None,
+            },
+        }
+    }
+
+    /// Sends SIGKILL, unless the child was reaped: its process id may have been reused since. A child that was not
+    /// started yet will not be.
     pub fn kill(&self) {
-        if self.status.is_none() {
+        if let ProcessId::Requested(child) = &self.process {
+            self.is_unwanted.set(true);
+            child.cancel();
+        }
+        if self.status.is_none()
+            && let Some(pid) = self.process()
+        {
             // A child that was not reaped, a zombie too, can always be signalled.
-            let _ = nix::sys::signal::kill(self.pid, Signal::SIGKILL);
+            let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
         }
     }
 
     /// Signals the child and its process group, unless the child was reaped.
     pub(crate) fn signal_group(&self, signal: Signal) {
-        if self.status.is_none() {
+        if self.status.is_none()
+            && let Some(pid) = self.process()
+        {
             // The child makes the group itself and may not have done so yet.
-            let _ = nix::sys::signal::killpg(self.pid, signal);
-            let _ = nix::sys::signal::kill(self.pid, signal);
+            let _ = nix::sys::signal::killpg(pid, signal);
+            let _ = nix::sys::signal::kill(pid, signal);
         }
     }
 
     /// Whether it has ended, so that [`Child::try_reap`] returns its status. Its process id stays reserved until then.
     pub(crate) fn has_ended(&self) -> bool {
-        self.status.is_some() || is_zombie_or_gone(self.pid)
+        self.status.is_some() || self.process().is_some_and(is_zombie_or_gone)
     }
 
     /// Whether this thread of it still exists. The threads of a killed process end one by one; one that cannot be
     /// interrupted keeps the shared descriptors open, but not the other threads.
     #[must_use]
     pub fn has_thread(&self, tid: u32) -> bool {
-        self.status.is_none() && may_have_thread(self.pid, tid)
+        self.status.is_none() && self.process().is_some_and(|pid| may_have_thread(pid, tid))
     }
 
     /// The exit status if the child has ended; never blocks. All its threads are gone then and its descriptors closed.
     pub fn try_reap(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
-            self.status = match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(_, status)) => Some(ExitStatus::Exited(status)),
-                Ok(WaitStatus::Signaled(_, signal, _)) => Some(ExitStatus::Signaled(signal as i32)),
-                Err(Errno::ECHILD) => Some(ExitStatus::Unknown),
-                Ok(_) | Err(_) => None,
+            self.status = match &self.process {
+                ProcessId::Known(pid) => reap(*pid),
+                ProcessId::Requested(child) => match child.progress() {
+                    Progress::Waiting => None,
+                    Progress::NotStarted(why) => Some(why),
+                    Progress::Started(pid) => {
+                        self.process = ProcessId::Known(pid);
+                        if self.is_unwanted.get() {
+                            self.kill();
+                        }
+                        reap(pid)
+                    }
+                },
             };
         }
         self.status
+    }
+}
+
+fn reap(pid: Pid) -> Option<ExitStatus> {
+    match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+        Ok(WaitStatus::Exited(_, status)) => Some(ExitStatus::Exited(status)),
+        Ok(WaitStatus::Signaled(_, signal, _)) => Some(ExitStatus::Signaled(signal as i32)),
+        Err(Errno::ECHILD) => Some(ExitStatus::Unknown),
+        Ok(_) | Err(_) => None,
     }
 }
 
@@ -104,13 +157,20 @@ pub enum ExitStatus {
     Exited(i32),
     /// By this signal.
     Signaled(i32),
-    /// Another part of this process has reaped it.
+    /// Another part of this process has reaped it, or it was killed before it was started.
     Unknown,
+    /// The launcher could not start it.
+    NotStarted(SystemErrno),
+    /// The launcher ended before it started it.
+    LauncherEnded,
 }
 
 impl ExitStatus {
     /// Of a prober that could not enter its mount namespace: EX_OSERR of sysexits.h.
     pub(crate) const NAMESPACE_NOT_ENTERED: i32 = 71;
+    /// Of a launcher that cannot run from memory, or was sent something unknown: EX_SOFTWARE.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+    pub(crate) const LAUNCHER_FAILED: i32 = 70;
 }
 
 impl fmt::Display for ExitStatus {
@@ -126,6 +186,11 @@ impl fmt::Display for ExitStatus {
                 Err(_) => write!(f, "killed by signal {number}"),
             },
             ExitStatus::Unknown => write!(f, "ended in an unknown way"),
+            ExitStatus::NotStarted(SystemErrno::EAGAIN) => {
+                write!(f, "the limit of processes is reached (EAGAIN)")
+            }
+            ExitStatus::NotStarted(errno) => write!(f, "{} ({errno})", errno.describe()),
+            ExitStatus::LauncherEnded => write!(f, "the launcher ended before it was started"),
         }
     }
 }

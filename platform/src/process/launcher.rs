@@ -1,8 +1,8 @@
-//! Starts this program again as a child of the daemon, and initializes that child.
+//! Starts children of the daemon, by the launcher process or by executing this program again, and initializes them.
 
 use super::child::{Child, ExitStatus};
 use super::exit_now;
-use super::spawn::{EXTRA_FD, spawn};
+use super::spawn::{EXTRA_FD, open_null, spawn};
 use crate::system::process::{self as os, Channel};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::socket::{getsockopt, sockopt};
@@ -25,10 +25,13 @@ pub enum ChildRole {
     NamespaceProber,
     /// Collects evidence about dead mounts.
     Collector,
+    /// Starts the other children: see [`start_launcher`](super::start_launcher).
+    Launcher,
 }
 
 impl ChildRole {
-    const ALL: [ChildRole; 3] = [ChildRole::Prober, ChildRole::NamespaceProber, ChildRole::Collector];
+    const ALL: [ChildRole; 4] =
+        [ChildRole::Prober, ChildRole::NamespaceProber, ChildRole::Collector, ChildRole::Launcher];
 
     /// The role that the command line of a child names; `None` for every other command line.
     pub fn from_args(mut args: impl Iterator<Item = OsString>) -> Option<ChildRole> {
@@ -41,7 +44,24 @@ impl ChildRole {
             ChildRole::Prober => c"prober",
             ChildRole::NamespaceProber => c"namespace-prober",
             ChildRole::Collector => c"collector",
+            ChildRole::Launcher => c"launcher",
         }
+    }
+
+    /// The command line of the child, as `ps` shows it.
+    pub(crate) const fn command_line(self) -> [&'static CStr; 2] {
+        [PROGRAM_NAME, self.argument()]
+    }
+
+    /// The role in a request to the launcher.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+    pub(crate) const fn number(self) -> u8 {
+        self as u8
+    }
+
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+    pub(crate) fn from_number(number: u8) -> Option<ChildRole> {
+        ChildRole::ALL.into_iter().find(|role| role.number() == number)
     }
 
     /// The argument as text, for messages.
@@ -51,10 +71,11 @@ impl ChildRole {
     }
 
     /// The name of the main thread, at most 15 bytes.
-    const fn thread_name(self) -> &'static CStr {
+    pub(crate) const fn thread_name(self) -> &'static CStr {
         match self {
             ChildRole::Prober | ChildRole::NamespaceProber => c"msm-prober",
             ChildRole::Collector => c"msm-collector",
+            ChildRole::Launcher => c"msm-launcher",
         }
     }
 }
@@ -63,6 +84,8 @@ impl ChildRole {
 #[derive(Debug)]
 pub struct Launcher {
     program: CString,
+    /// The children run what this process runs, so the launcher process can start them.
+    is_own_program: bool,
     role: ChildRole,
     null: File,
     namespace: Option<File>,
@@ -74,16 +97,12 @@ impl Launcher {
     /// # Errors
     /// A path with a NUL byte; no `/dev/null`; the path of this program is unknown.
     pub fn new(role: ChildRole, program: Option<&Path>) -> io::Result<Launcher> {
+        let is_own_program = program.is_none();
         let program = match program {
             Some(path) => CString::new(path.as_os_str().as_bytes())?,
             None => os::own_program()?,
         };
-        let null = File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/null")
-            .map_err(|error| io::Error::new(error.kind(), format!("/dev/null: {error}")))?;
-        Ok(Launcher { program, role, null, namespace: None })
+        Ok(Launcher { program, is_own_program, role, null: open_null()?, namespace: None })
     }
 
     /// Makes probers enter this mount namespace first.
@@ -92,15 +111,21 @@ impl Launcher {
         self.namespace = Some(namespace);
     }
 
-    /// Starts a child without waiting for it. Its end of the channel is its descriptor 0; it ends when ours is closed.
+    /// Starts a child without waiting for it: by the launcher process if there is one, else by exec. Its end of the
+    /// channel is its descriptor 0; it ends when ours is closed.
     ///
     /// # Errors
     /// Those of `socketpair(2)` and `fork(2)`. A failing exec shows as the exit status 127 of the child.
     pub fn spawn(&self) -> io::Result<(Child, Channel)> {
         let (ours, theirs) = Channel::pair()?;
-        let standard = [theirs.as_fd(), self.null.as_fd(), self.null.as_fd()];
         let extra = self.namespace.as_ref().map(AsFd::as_fd);
-        let pid = spawn(&self.program, &[PROGRAM_NAME, self.role.argument()], &[], standard, extra)?;
+        if self.is_own_program
+            && let Some(child) = os::launcher::request(self.role, theirs.as_fd(), extra)
+        {
+            return Ok((Child::requested(child), ours));
+        }
+        let standard = [theirs.as_fd(), self.null.as_fd(), self.null.as_fd()];
+        let pid = spawn(&self.program, &self.role.command_line(), &[], standard, extra)?;
         Ok((Child::new(pid), ours))
     }
 }

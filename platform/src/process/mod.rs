@@ -7,7 +7,8 @@ pub mod command;
 mod launcher;
 pub(crate) mod spawn;
 
-pub use crate::system::process::{Channel, drop_startup_pages, send_to_daemon, thread_id};
+pub use crate::system::process::{Channel, send_to_daemon, thread_id};
+pub use crate::system::process::{run_from_memory, runs_from_memory};
 pub use child::{Child, ExitStatus};
 #[doc(hidden)]
 pub use launcher::simulate_child;
@@ -21,6 +22,13 @@ use std::time::Duration;
 /// No packet is larger. Three fit into Linux's default socket buffer (`net.core.wmem_default`, 208 KiB), and each
 /// holds about a thousand requests or replies, so the cost of the system calls is negligible.
 pub const MAX_PACKET: usize = 64 * 1024;
+
+/// The launcher process, which starts children from memory.
+pub mod launcher_process {
+    pub use crate::system::process::launcher::{
+        is_ready, kill, oldest_request, restart, serve, start, try_reap,
+    };
+}
 
 /// Whether this process has the rights of root.
 #[must_use]

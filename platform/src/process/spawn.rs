@@ -9,6 +9,7 @@ use nix::unistd::{ForkResult, Pid};
 #[cfg(any(target_os = "linux", target_os = "freebsd"))]
 use std::ffi::c_uint;
 use std::ffi::{CStr, c_char, c_int};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
@@ -67,10 +68,24 @@ unsafe fn exec(
     program: &CStr,
     argv: *const *const c_char,
     envp: *const *const c_char,
-    [input, output, error]: [RawFd; 3],
+    standard: [RawFd; 3],
     extra: Option<RawFd>,
 ) -> ! {
-    // SAFETY: async-signal-safe calls with integers and with pointers that the caller guarantees.
+    // SAFETY: this is the child; async-signal-safe calls with pointers that the caller guarantees.
+    unsafe {
+        detach(standard, extra);
+        libc::execve(program.as_ptr(), argv, envp);
+        libc::_exit(EXEC_FAILED)
+    }
+}
+
+/// Makes this process independent of its parent: no descriptors but these (`extra` becomes [`EXTRA_FD`]), its own session
+/// and process group, `/` as its directory, default signals.
+///
+/// # Safety
+/// Only in the child of a fork: it closes descriptors regardless of their owner and removes signal handlers.
+pub(crate) unsafe fn detach([input, output, error]: [RawFd; 3], extra: Option<RawFd>) {
+    // SAFETY: async-signal-safe calls with integers.
     unsafe {
         if libc::dup2(input, 0) != 0 || libc::dup2(output, 1) != 1 || libc::dup2(error, 2) != 2 {
             libc::_exit(EXEC_FAILED);
@@ -89,9 +104,13 @@ unsafe fn exec(
         libc::setsid();
         libc::chdir(c"/".as_ptr());
         default_signals();
-        libc::execve(program.as_ptr(), argv, envp);
-        libc::_exit(EXEC_FAILED)
     }
+}
+
+/// The file that children have as standard output and standard error.
+pub(crate) fn open_null() -> io::Result<File> {
+    let opened = File::options().read(true).write(true).open("/dev/null");
+    opened.map_err(|error| io::Error::new(error.kind(), format!("/dev/null: {error}")))
 }
 
 /// # Safety

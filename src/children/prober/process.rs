@@ -9,7 +9,7 @@ use super::wire::{self, Reply, Request};
 use super::worker_pool::WorkerPool;
 use crate::children::codec::Malformed;
 use crate::children::daemon_channel::{DaemonChannel, exit_with_error};
-use platform::process::{ChildRole, drop_startup_pages};
+use platform::process::ChildRole;
 use std::time::{Duration, Instant};
 
 /// How long waiting probes may make no progress before threads are added; also how long a reply may wait for others to
@@ -27,7 +27,6 @@ const STARVATION_TIMEOUT: Duration = Duration::from_millis(250);
 pub(in crate::children) fn run(role: ChildRole) -> ! {
     let mut channel = DaemonChannel::init(role);
     let workers = WorkerPool::new();
-    drop_startup_pages();
     workers.reply(&[Reply::Ready]);
     let mut monitor = ProgressMonitor { next_check: None, done: 0, starved_since: None };
     loop {

@@ -8,7 +8,7 @@ use crate::output::SharedState;
 use crate::render::escape::escape_os;
 use crate::render::json;
 use crate::render::table::{self, Style};
-use crate::render::{Snapshot, StatusSummary, diagnosis, nagios};
+use crate::render::{Snapshot, StatusSummary, diagnosis, nagios, notices};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use std::borrow::Cow;
@@ -157,7 +157,10 @@ impl MountsQuery {
         let text = |text: &str| response::text(StatusCode::OK, text);
         let (exit_status, response) = match self.format {
             Format::Json => (exit_status(snapshot), response::body(render_document(state, snapshot), JSON)),
-            Format::Table => (exit_status(snapshot), text(&table::table(status, snapshot.at, self.style))),
+            Format::Table => {
+                let table = table::table(status, snapshot.at, self.style);
+                (exit_status(snapshot), text(&(table + notices::of_memory(snapshot))))
+            }
             Format::Nagios => {
                 let (plugin_state, line) = nagios::line(status);
                 (plugin_state.exit_status(), text(&line))

@@ -248,6 +248,11 @@ pub const FAMILIES: &[Family] = &[
     gauge("mountstatus_run_duration_seconds", "Duration of the last complete run over all mounts.", |data| {
         Some(data.status().last_run?.took.as_secs_f64())
     }),
+    gauge(
+        "mountstatus_runs_from_memory",
+        "1 if the daemon needs no file of its program any more; if 0, it hangs when the storage of the program hangs.",
+        |data| Some(bool_value(data.snapshot.runs_from_memory)),
+    ),
     counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", |data| {
         Some(data.inputs.process?.cpu.as_secs_f64())
     }),

@@ -137,7 +137,9 @@ fn single_run_fails_when_the_namespace_ends() {
         let daemon = Daemon::spawn(container.command(lab, &["--once-only", "--timeout", "30"]));
         let check = Daemon::spawn(container.check(&["--timeout", "30", "--nagios"]));
         for daemon in [&daemon, &check] {
-            wait_until(ms(10_000), "a probe is under way", || !daemon.process.children().is_empty());
+            wait_until(ms(10_000), "a probe is under way", || {
+                daemon.process.children().iter().any(|child| child.has_name("msm-prober"))
+            });
         }
         daemon.wait_for_line("Watching", ms(5000));
         wait_until(ms(10_000), "both wait", || lab.request_counts(&inner).ends_with("pending=2"));
