@@ -49,9 +49,11 @@ fn snapshot(mounts: usize) -> Snapshot {
             mount: Arc::new(entry),
             health,
             since,
+            judged_at: Some(since),
             last_response,
             waiting_since: None,
             settings: ProbeSettings::default(),
+            probe_interval: ProbeSettings::default().poll_interval,
             is_reported_slow: false,
         }
     };
@@ -59,9 +61,10 @@ fn snapshot(mounts: usize) -> Snapshot {
     let (at, wall) = (Time::after_start(Duration::from_secs(60)), SystemTime::now());
     Snapshot {
         serial: 1,
-        status,
+        status: Arc::new(status),
         at,
         wall,
+        taken: Instant::now(),
         settings: ProbeSettings::default(),
         probers: 1,
         probers_stranded: 0,

@@ -150,6 +150,7 @@ const RULES: &[Rule] = &[
             "src/children/collector/process",
             "src/children/collector/server",
             "src/output/",
+            "src/render/samples.rs",
         ],
         forbidden: &["Instant::now", "SystemTime::now"],
         why: "daemon is the only reader of the clock",

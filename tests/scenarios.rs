@@ -5,7 +5,7 @@
 
 mod simulation;
 
-use mount_status_monitor::monitor::{Input, ProbeSettings, Time};
+use mount_status_monitor::monitor::{Input, ProbeSelection, ProbeSettings, Time};
 use platform::Errno;
 use simulation::{FsBehavior, QUICK, Simulation};
 use std::ffi::OsString;
@@ -124,6 +124,10 @@ fn step(simulation: &mut Simulation, command: &str) {
         ["request-evidence", path] => {
             simulation.feed(Input::EvidenceRequested { mountpoints: vec![path.into()] });
         }
+        ["request-probe", path] => {
+            simulation.feed(Input::ProbesRequested(ProbeSelection::At(vec![path.into()])));
+        }
+        ["request-probes"] => simulation.feed(Input::ProbesRequested(ProbeSelection::All)),
         ["expect", places @ ..] => {
             let split = |word| str::split_once(word, ':');
             let places = places

@@ -32,15 +32,18 @@ Examples:
   mount_status_monitor check --json | jq '.mounts[] | select(.state == \"hung\")'
   mount_status_monitor check --nagios --timeout 5  a monitoring plugin
 
+A running daemon responds if there is one. It probes named mounts first, and on a terminal all mounts; else the output
+says how old the daemon's knowledge is.
+
 Exit status:
   0  no mount is dead
   1  some mounts are dead or missing
   2  wrong usage, or it could not check, or some mounts could not be judged
 With --nagios:
   0  OK
-  1  WARNING: some mounts are slow, or could not be judged
+  1  WARNING: some mounts are slow
   2  CRITICAL: some mounts are dead or missing
-  3  UNKNOWN: nothing could be judged, or wrong usage";
+  3  UNKNOWN: some mounts could not be judged, or no mount can be checked, or wrong usage";
 
 pub(super) const STATUS: &str = "\
 Exit status:
@@ -49,7 +52,7 @@ Exit status:
   2  wrong usage, no daemon is running or it does not respond, or some mounts could not be judged";
 
 pub(super) const DIAGNOSE: &str = "\
-The running daemon knows most. Without a daemon, or for a mount that it does not watch, this command probes and
+The running daemon knows most, and probes the mount first. Without a daemon, or for a mount that it does not watch, this command probes and
 inspects the mount in child processes, which may hang in its place. Run it as root to see all processes.
 
 Exit status:

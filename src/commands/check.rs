@@ -28,8 +28,15 @@ pub fn check(config: CheckConfig) -> anyhow::Result<u8> {
 
 /// Prints the daemon's response and returns the exit status; `None` if there is no usable response.
 fn query_daemon(config: &CheckConfig) -> Option<anyhow::Result<u8>> {
-    let target = client::mounts_target(config.output, &mountpoints(config));
-    let response = client::get(config.socket.as_deref()?, &target).ok()?;
+    let (socket, named) = (config.socket.as_deref()?, mountpoints(config));
+    // Somebody who names a mount, or looks at a terminal, asks how it is now. Others read what is known every minute.
+    let is_fresh = !named.is_empty() || config.output == CheckOutput::Table && terminal::is_interactive();
+    let target = client::mounts_target(config.output, &named, is_fresh);
+    let response = if is_fresh {
+        client::get_fresh(socket, &target, config.config.longest_timeout()).ok()?
+    } else {
+        client::get(socket, &target).ok()?
+    };
     (response.status == 200).then(|| response.print(config.output == CheckOutput::Json))
 }
 
@@ -101,7 +108,7 @@ fn print_result(output: CheckOutput, result: &RunResult) -> anyhow::Result<u8> {
     let snapshot = &result.snapshot;
     let (text, exit_status) = match output {
         CheckOutput::Nagios => {
-            let (state, line) = nagios::line(&snapshot.status);
+            let (state, line) = nagios::line(&snapshot.status, snapshot.at);
             (line + "\n", state.exit_status())
         }
         CheckOutput::Json => (json::status(snapshot, None) + "\n", result.exit_status()),

@@ -4,7 +4,7 @@
 use super::{print, terminal};
 use crate::cli::USAGE_ERROR;
 use crate::config::CheckOutput;
-use crate::output::http::limits::HEARTBEAT_INTERVAL;
+use crate::output::http::limits::{FRESH_ALLOWANCE, HEARTBEAT_INTERVAL};
 use crate::output::http::mounts::EXIT_STATUS;
 use crate::render::escape::escape_os;
 use reqwest::Url;
@@ -15,6 +15,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+/// The parameter that makes the daemon probe the mounts before it responds.
+pub(super) const FRESH_PROBES: (&str, &str) = ("probe", "fresh");
 /// Maximum size of a response: ten thousand mounts need a tenth of it.
 const MAX_RESPONSE: u64 = 64 << 20;
 /// Maximum length of a line of a stream: an event with the longest paths.
@@ -42,7 +44,20 @@ impl Response {
 
 /// Waits at most [`RESPONSE_TIMEOUT`].
 pub(super) fn get(socket: &Path, target: &str) -> io::Result<Response> {
-    request(socket, target, |mut head| {
+    get_within(socket, target, RESPONSE_TIMEOUT)
+}
+
+/// For a response that waits for probes, which take at most `longest_timeout` each. A daemon whose event loop does not
+/// respond is an error at once.
+pub(super) fn get_fresh(socket: &Path, target: &str, longest_timeout: Duration) -> io::Result<Response> {
+    if get(socket, "/-/healthy")?.status != 200 {
+        return Err(io::Error::other("the daemon's event loop does not respond"));
+    }
+    get_within(socket, target, RESPONSE_TIMEOUT + FRESH_ALLOWANCE + longest_timeout)
+}
+
+fn get_within(socket: &Path, target: &str, timeout: Duration) -> io::Result<Response> {
+    request(socket, target, timeout, |mut head| {
         let mut body = String::new();
         head.stream.take(MAX_RESPONSE).read_to_string(&mut body)?;
         if let Some(length) = head.content_length.take_if(|length| *length != body.len() as u64) {
@@ -53,8 +68,8 @@ pub(super) fn get(socket: &Path, target: &str) -> io::Result<Response> {
     })
 }
 
-/// The target for these mounts, or all.
-pub(super) fn mounts_target(output: CheckOutput, mountpoints: &[PathBuf]) -> String {
+/// The target for these mounts, or all, which are probed first if `is_fresh`.
+pub(super) fn mounts_target(output: CheckOutput, mountpoints: &[PathBuf], is_fresh: bool) -> String {
     let style = terminal::style();
     let width = style.width.map(|width| width.to_string());
     let mut parameters = match output {
@@ -64,6 +79,9 @@ pub(super) fn mounts_target(output: CheckOutput, mountpoints: &[PathBuf]) -> Str
     };
     if output == CheckOutput::Table {
         parameters.extend(width.as_deref().map(|width| ("width", width)));
+    }
+    if is_fresh {
+        parameters.push(FRESH_PROBES);
     }
     target(mountpoints, &parameters)
 }
@@ -109,7 +127,7 @@ impl EventStream {
     /// The events after this number, or those yet to come.
     pub(super) fn open(socket: &Path, after: Option<u64>) -> io::Result<EventStream> {
         let after = after.map(|after| format!("?after={after}")).unwrap_or_default();
-        request(socket, &format!("/api/v1/events{after}"), |head| {
+        request(socket, &format!("/api/v1/events{after}"), RESPONSE_TIMEOUT, |head| {
             if head.status == 200 {
                 return Ok(EventStream(head.stream));
             }
@@ -148,6 +166,7 @@ struct ResponseHead {
 fn request<T: Send + 'static>(
     socket: &Path,
     target: &str,
+    timeout: Duration,
     read: impl FnOnce(ResponseHead) -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let (sender, result) = mpsc::channel();
@@ -155,8 +174,8 @@ fn request<T: Send + 'static>(
     thread::Builder::new().name("client".into()).spawn(move || {
         let _ = sender.send(send(&socket, &target).and_then(read)); // the receiver is gone after the timeout
     })?;
-    result.recv_timeout(RESPONSE_TIMEOUT).unwrap_or_else(|_| {
-        let text = format!("no response in {}s", RESPONSE_TIMEOUT.as_secs());
+    result.recv_timeout(timeout).unwrap_or_else(|_| {
+        let text = format!("no response in {}s", timeout.as_secs());
         Err(io::Error::new(ErrorKind::TimedOut, text))
     })
 }

@@ -31,17 +31,21 @@ pub fn diagnose(config: &DiagnoseConfig) -> anyhow::Result<u8> {
 /// `None` if there is no daemon or it does not watch this mount.
 fn query_daemon(config: &DiagnoseConfig, path: &Path) -> Option<client::Response> {
     let socket = config.socket.as_deref()?;
-    let get =
-        |parameters: &[(&str, &str)]| client::get(socket, &client::target(&[path.into()], parameters)).ok();
+    let target = |parameters: &[(&str, &str)]| client::target(&[path.into()], parameters);
+    let get = |parameters: &[(&str, &str)]| client::get(socket, &target(parameters)).ok();
+    let longest_timeout = config.config.longest_timeout();
+    let get_fresh = |parameter| {
+        client::get_fresh(socket, &target(&[client::FRESH_PROBES, parameter]), longest_timeout).ok()
+    };
     let fresh_after = timestamp::rfc3339(SystemTime::now() - EVIDENCE_MAX_AGE);
-    let mut response = get(&[("evidence", "fresh")])?;
+    let mut response = get_fresh(("evidence", "fresh"))?;
     let end = Instant::now() + EVIDENCE_TIMEOUT;
     while response.status == 200 && is_incomplete(&response.body, &fresh_after) && Instant::now() < end {
         thread::park_timeout(QUERY_INTERVAL);
         response = get(&[])?;
     }
     let format = if config.json { "diagnosis-json" } else { "diagnosis" };
-    get(&[("format", format)]).filter(|response| response.status == 200)
+    get_fresh(("format", format)).filter(|response| response.status == 200)
 }
 
 /// The mount has not been judged, or it is dead and fresh evidence is still pending.

@@ -18,6 +18,11 @@ pub(super) fn style() -> Style {
     Style { width: Some(width(stdout())), colours: wants_colours(no_color.as_deref(), term.as_deref()) }
 }
 
+/// Whether somebody watches standard output.
+pub(super) fn is_interactive() -> bool {
+    stdout().is_terminal()
+}
+
 fn wants_colours(no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
     no_color.is_none_or(OsStr::is_empty) && term.is_some_and(|term| !term.is_empty() && term != "dumb")
 }

@@ -49,6 +49,7 @@ use platform::{Mount, MountWatch, OWN_MOUNT_TABLE};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The validated configuration.
 #[derive(Clone, Debug, Default)]
@@ -128,6 +129,12 @@ impl Config {
             None => Some(self.settings),
             Some(rule) => (!rule.exclude).then(|| rule.settings(self.settings)),
         }
+    }
+
+    /// The longest timeout of any mount.
+    pub fn longest_timeout(&self) -> Duration {
+        let of_rules = self.rules.iter().map(|rule| rule.settings(self.settings).timeout);
+        of_rules.fold(self.settings.timeout, Duration::max)
     }
 
     pub fn origin(&self, key: &str) -> &Origin {

@@ -18,6 +18,10 @@ impl Clock {
     pub(super) fn now(self) -> Time {
         Time::after_start(self.0.elapsed())
     }
+
+    pub(super) fn instant(self, time: Time) -> Instant {
+        self.0 + time.since_start()
+    }
 }
 
 /// How long the process did not run, given the planned wake-up time.

@@ -94,6 +94,9 @@ impl Daemon<'_> {
         if !mountpoints.is_empty() {
             self.monitor.handle(now, Input::EvidenceRequested { mountpoints });
         }
+        if let Some(selection) = outputs.state().take_probe_request() {
+            self.monitor.handle(now, Input::ProbesRequested(selection));
+        }
         while let Some(loaded) = self.reloader.as_ref().and_then(ConfigReloader::next_result) {
             if let Ok(config) = &loaded.result {
                 self.settings = config.settings;

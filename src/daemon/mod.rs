@@ -321,9 +321,10 @@ impl<'a> Daemon<'a> {
     fn snapshot(&self, now: Time) -> Arc<Snapshot> {
         Arc::new(Snapshot {
             serial: self.snapshot_serial,
-            status: self.monitor.status(),
+            status: Arc::new(self.monitor.status()),
             at: now,
             wall: SystemTime::now(),
+            taken: self.clock.instant(now),
             settings: self.settings,
             probers: self.pool.probers(),
             probers_stranded: self.pool.probers_stranded(),

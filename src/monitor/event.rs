@@ -21,13 +21,16 @@ pub enum Event {
     Failed { mount: Arc<Mount>, failure: Failure },
     /// A mount is still dead (reminder, or the reason changed).
     StillFailing { mount: Arc<Mount>, failure: Failure, lasted: Duration },
-    /// A mount that was reported dead or slow responds in time again, after `took`. Its health `was` `hung`, `failed` or
-    /// `slow`.
+    /// A mount that was reported dead, slow or unknown responds in time again, after `took`. Its health `was` `hung`,
+    /// `failed`, `slow` or `unknown`.
     Recovered { mount: Arc<Mount>, lasted: Duration, took: Duration, was: &'static str },
     /// A mount responds, but took longer than `slow_after`.
     Slow { mount: Arc<Mount>, took: Duration, slow_after: Duration },
     /// The kernel refuses to let us probe this mount.
     Denied { mount: Arc<Mount>, errno: Errno, call: Call },
+    /// A mount could not be judged for so long that its state is unknown. It `was` in this state when it was judged last
+    /// (`pending`: never).
+    Unknown { mount: Arc<Mount>, was: &'static str, unjudged: Duration },
     /// An expected mount is missing. `containing_mount` is the mount that its path is on meanwhile; it receives data
     /// written there.
     Missing { expected: Arc<Expected>, containing_mount: Option<Arc<Mount>> },
@@ -51,6 +54,7 @@ impl Event {
             Event::Recovered { .. } => "recovered",
             Event::Slow { .. } => "slow",
             Event::Denied { .. } => "denied",
+            Event::Unknown { .. } => "unknown",
             Event::Missing { .. } => "missing",
             Event::Found { .. } => "found",
             Event::Run { .. } => "run",
@@ -69,6 +73,7 @@ impl Event {
             | Event::Recovered { mount, .. }
             | Event::Slow { mount, .. }
             | Event::Denied { mount, .. }
+            | Event::Unknown { mount, .. }
             | Event::Found { mount, .. } => Some(mount),
             Event::Missing { .. } | Event::Run { .. } => None,
         }

@@ -3,7 +3,7 @@
 use super::{Counters, Event, Expected, ExpectedStatus, Health, Time};
 use platform::evidence::Evidence;
 use platform::{Call, DeviceNumber, Mount, MountTable, ProbeOutcome, Target, Usage};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +60,8 @@ pub enum Input {
     EvidenceEnded { superblock: DeviceNumber },
     /// Fresh evidence was requested about the dead mounts at these mount points.
     EvidenceRequested { mountpoints: Vec<PathBuf> },
+    /// Somebody waits for a fresh judgement of the mounts at these mount points, or of all.
+    ProbesRequested(ProbeSelection),
     /// The kernel client reports that a server does not respond or responds again. It is named as in the device of its
     /// mounts.
     ServerStatusHint { server: Vec<u8>, responds: bool },
@@ -69,6 +71,22 @@ pub enum Input {
     Reconfigured(MonitorConfig),
     /// This process did not run for this long: deadlines are extended.
     Stalled(Duration),
+}
+
+/// Mounts to probe on request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ProbeSelection {
+    All,
+    At(Vec<PathBuf>),
+}
+
+impl ProbeSelection {
+    pub fn contains(&self, path: &Path) -> bool {
+        match self {
+            ProbeSelection::All => true,
+            ProbeSelection::At(paths) => paths.iter().any(|selected| selected == path),
+        }
+    }
 }
 
 /// A decision of the monitor for the daemon to execute. Effects are executed in order.
@@ -126,11 +144,29 @@ pub struct MountStatus {
     pub health: Health,
     /// When the mount entered this health; for a dead mount, when it died, even if the reason has changed since.
     pub since: Time,
+    /// When it was last judged; `None` if it was not yet. A hang that a waiting probe proves is judged at all times.
+    pub judged_at: Option<Time>,
     pub last_response: Option<LastResponse>,
     pub waiting_since: Option<Time>,
     pub settings: ProbeSettings,
+    /// The interval between its probes: `settings.poll_interval`, or longer for a mount that an automounter lets expire.
+    pub probe_interval: Duration,
     /// That it is slow was reported and is not over; a mount that is slow now and then is reported seldom.
     pub is_reported_slow: bool,
+}
+
+impl MountStatus {
+    /// How old its last judgement is at `now`, or how long it has waited for the first.
+    pub fn unjudged_at(&self, now: Time) -> Duration {
+        now.since(self.judged_at.unwrap_or(self.since))
+    }
+
+    /// The age of its last judgement, if that is older than judgements are while all is well: the probe interval and the
+    /// timeout.
+    pub fn outdated_at(&self, now: Time) -> Option<Duration> {
+        let age = now.since(self.judged_at?);
+        (age > self.probe_interval + self.settings.timeout && self.health != Health::Hidden).then_some(age)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -150,6 +186,14 @@ pub struct LastRun {
 }
 
 impl Status {
+    /// How old the status is at `now`, if that is a second or more: as old as the last run, unless each mount was judged
+    /// since. Single mounts may be older.
+    pub fn age_at(&self, now: Time) -> Option<Duration> {
+        let oldest_judgement = self.mounts.iter().filter_map(|mount| mount.judged_at).min();
+        let last_run = self.last_run.map(|run| run.at);
+        Some(now.since(oldest_judgement.max(last_run)?)).filter(|age| *age >= Duration::from_secs(1))
+    }
+
     pub fn missing_mounts(&self) -> impl Iterator<Item = &ExpectedStatus> {
         self.expected.iter().filter(|expected| expected.missing_since.is_some())
     }

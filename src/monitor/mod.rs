@@ -9,6 +9,7 @@
 //! * `expected`: mounts that must exist
 //! * `evidence`: when evidence is collected, and what was found
 //! * `server_hints`: what the kernel reports about servers
+//! * `unjudged`: which mounts were not judged for too long
 //!
 //! [`Monitor::handle`] and [`Monitor::settle`] connect them, with one file for each kind of input: `table`, `probing`,
 //! `responses`, `collecting`.
@@ -31,13 +32,14 @@ mod table;
 pub mod testing;
 mod time;
 mod timers;
+mod unjudged;
 
 pub use counters::{Counters, DURATION_BOUNDS, Durations, FsCounters};
 pub use event::Event;
 pub use evidence::{EvidenceRecord, server_name};
 pub use expected::{Expected, ExpectedStatus};
 pub use health::{Failure, Health, Reason};
-pub use interface::{Effect, Input, ProbeId, TableDoubt};
+pub use interface::{Effect, Input, ProbeId, ProbeSelection, TableDoubt};
 pub use interface::{LastResponse, LastRun, MountStatus, Status};
 pub use interface::{MonitorConfig, Policy, ProbeSettings};
 pub use registry::{Change, count_visible, diff};
@@ -54,6 +56,7 @@ use scheduler::{Due, Scheduler};
 use server_hints::ServerHints;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use unjudged::UnjudgedCheck;
 
 /// The state machine. Feed it with [`Monitor::handle`], call [`Monitor::settle`], execute [`Monitor::next_effect`]
 /// until there is none, and come back at [`Monitor::next_deadline`] at the latest.
@@ -66,6 +69,9 @@ pub struct Monitor {
     evidence: EvidencePolicy,
     hints: ServerHints,
     counters: CounterTable,
+    unjudged: UnjudgedCheck,
+    /// The time of the last [`Monitor::settle`].
+    settled_at: Time,
     last_run: Option<LastRun>,
     table_doubt: Option<TableDoubt>,
     effects: VecDeque<Effect>,
@@ -89,6 +95,8 @@ impl Monitor {
             evidence: EvidencePolicy::default(),
             hints: ServerHints::default(),
             counters: CounterTable::default(),
+            unjudged: UnjudgedCheck::default(),
+            settled_at: Time::default(),
             last_run: None,
             table_doubt: None,
             effects: VecDeque::new(),
@@ -108,16 +116,21 @@ impl Monitor {
             }
             Input::EvidenceEnded { superblock } => self.on_evidence_ended(superblock),
             Input::EvidenceRequested { mountpoints } => self.collect_on_request(now, &mountpoints),
+            Input::ProbesRequested(selection) => self.probe_on_request(now, &selection),
             Input::ServerStatusHint { server, responds } => self.on_server_hint(now, &server, responds),
             Input::ServerNotResponding => self.on_server_stall(now),
             Input::Reconfigured(config) => self.reconfigure(now, config),
-            Input::Stalled(lost) => self.scheduler.probes.extend_deadlines(lost),
+            Input::Stalled(lost) => {
+                self.scheduler.probes.extend_deadlines(lost);
+                self.unjudged.restart(now);
+            }
         }
     }
 
     /// Does what is due by `now`. Must be called after all inputs of one turn, so that responses that have arrived are
     /// handled before deadlines are checked.
     pub fn settle(&mut self, now: Time) {
+        self.settled_at = now;
         while let Some(due) = self.scheduler.probes.pop_due(now) {
             if due.remaining.is_zero() {
                 self.effects.push_back(Effect::ConfirmHang { probe: due.id });
@@ -146,6 +159,7 @@ impl Monitor {
             self.reprobe_blocked(now);
         }
         self.start_ready(now);
+        self.check_unjudged(now);
         self.close_run(now);
     }
 
@@ -155,6 +169,7 @@ impl Monitor {
             self.reports.reminders.next_deadline(),
             self.evidence.reminders.next_deadline(),
             self.expected.next_deadline(),
+            self.unjudged.next_deadline(),
         ];
         self.scheduler.next_deadline().into_iter().chain(others.into_iter().flatten()).min()
     }
@@ -168,8 +183,8 @@ impl Monitor {
         self.table_doubt.take()
     }
 
-    /// How many times the health of a mount has changed so far. [`Monitor::status`] changes only if this does, or if
-    /// something is reported.
+    /// How many times the health of a mount has changed so far, or was judged for somebody who waits.
+    /// [`Monitor::status`] changes in other ways only if something is reported.
     pub fn health_revision(&self) -> u64 {
         self.registry.health_revision()
     }
@@ -200,9 +215,11 @@ impl Monitor {
                 mount: Arc::clone(&entry.mount),
                 health: entry.health.clone(),
                 since: entry.since,
+                judged_at: self.judged_at(entry),
                 last_response: entry.history.last_response,
                 waiting_since: probe.and_then(|id| self.scheduler.probes.waiting_since(id)),
                 settings: entry.settings,
+                probe_interval: entry.probe_interval,
                 is_reported_slow: entry.reported.is_slow(),
             });
         }

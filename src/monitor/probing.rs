@@ -1,7 +1,8 @@
 //! Requests and starts probes, and handles probes that are overdue or end without a response.
 
+use super::registry::MountEntry;
 use super::scheduler::{Due, ProbeSubject, Readiness};
-use super::{Effect, Failure, Health, Monitor, ProbeId, Time};
+use super::{Effect, Failure, Health, Monitor, ProbeId, ProbeSelection, Time};
 use platform::{Call, DeviceNumber, MountKey};
 use std::path::Path;
 use std::sync::Arc;
@@ -50,6 +51,26 @@ impl Monitor {
             Readiness::Ready => return self.scheduler.enqueue(entry),
         }
         self.scheduler.complete_in_run(entry);
+    }
+
+    /// Probes mounts for somebody who waits: also those that are known to be dead, without the pause before their retry. A
+    /// mount that another blocks is judged with that one.
+    pub(super) fn probe_on_request(&mut self, now: Time, selection: &ProbeSelection) {
+        let is_selected = |entry: &&MountEntry| selection.contains(&entry.mount.mountpoint);
+        let selected: Vec<MountKey> =
+            self.registry.ordered().filter(is_selected).map(MountEntry::key).collect();
+        for key in selected {
+            self.registry.await_judgement(key);
+            let Some(entry) = self.registry.get(key) else { continue };
+            let superblock = entry.superblock();
+            match self.scheduler.readiness(entry) {
+                Readiness::PathHung => self.scheduler.timers.set_at_latest(Due::Mount(key), now),
+                Readiness::SuperblockHung { .. } if self.scheduler.can_retry(superblock) => {
+                    self.scheduler.timers.set_at_latest(Due::Superblock(superblock), now);
+                }
+                _ => self.request_probe(now, key),
+            }
+        }
     }
 
     pub(super) fn start_ready(&mut self, now: Time) {
@@ -205,7 +226,9 @@ impl Monitor {
             let Some(entry) = self.registry.get_mut(key) else { continue };
             self.scheduler.on_member_hung(entry);
             let is_known = if entry.blocked_by().is_some() { is_blocked } else { entry.health.is_hung() };
-            if !is_known {
+            if is_known {
+                self.registry.confirm_health(now, key);
+            } else {
                 self.set_dead(now, key, Failure::hung(call, waited, None));
             }
         }

@@ -36,6 +36,10 @@ enum Problem {
     #[default]
     None,
     Slow,
+    /// It could not be judged.
+    Unknown {
+        since: Time,
+    },
     Dead {
         since: Time,
         /// One bit per reason: a reason that recurs is reported once, and then only by reminders.
@@ -62,6 +66,7 @@ impl Reports {
             Problem::Dead { since, .. } => {
                 (Problem::None, recovered(if was_dead { entry.health.as_str() } else { "failed" }, since))
             }
+            Problem::Unknown { since } => (Problem::None, recovered("unknown", since)),
             Problem::Slow if is_slow => return None,
             Problem::Slow => (Problem::None, recovered("slow", entry.since)),
             Problem::None if reports_slow => {
@@ -99,16 +104,24 @@ impl Reports {
         Some(Event::Failed { mount, failure })
     }
 
-    /// The kernel refuses the probe. This is reported once, and again when it ends a reported failure.
+    /// The kernel refuses the probe. This is reported once, and again when it ends a reported problem.
     pub(super) fn on_denied(entry: &mut MountEntry, call: Call, errno: Errno) -> Option<Event> {
         let event = Event::Denied { mount: Arc::clone(&entry.mount), errno, call };
         let reported = &mut entry.reported;
         let was_denied = std::mem::replace(&mut reported.is_denied, true);
-        let was_dead = matches!(reported.problem, Problem::Dead { .. });
-        if was_dead {
+        let was_problem = matches!(reported.problem, Problem::Dead { .. } | Problem::Unknown { .. });
+        if was_problem {
             reported.problem = Problem::None;
         }
-        (!was_denied || was_dead).then_some(event)
+        (!was_denied || was_problem).then_some(event)
+    }
+
+    /// A mount that is not dead could not be judged for too long; its entry still has the previous health.
+    pub(super) fn on_unknown(now: Time, entry: &mut MountEntry) -> Event {
+        entry.reported.problem = Problem::Unknown { since: now };
+        let (mount, was) = (Arc::clone(&entry.mount), entry.health.as_str());
+        let unjudged = now - entry.judged_at.unwrap_or(entry.since);
+        Event::Unknown { mount, was, unjudged }
     }
 
     /// Plans the next reminder about a dead mount unless one is planned, and returns when that is.

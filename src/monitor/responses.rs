@@ -27,6 +27,7 @@ impl Monitor {
             Classification::WrongMount => return self.on_wrong_mount(now, ended, false),
             Classification::Hidden => return self.on_wrong_mount(now, ended, true),
             Classification::TooLate => {
+                self.registry.confirm_health(now, key);
                 self.complete_in_run(key);
                 return self.scheduler.plan_retry(now, superblock, self.registry.get(key));
             }

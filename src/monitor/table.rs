@@ -69,6 +69,7 @@ impl Monitor {
         entry.set_mount(&after);
         entry.set_settings(settings, interval);
         self.scheduler.set_mount_interval(now, after.key, interval, is_new_interval);
+        self.unjudged.on_settings(now, &settings, interval);
         if before.mountpoint != after.mountpoint {
             self.report(Event::Moved { mount: after, from: before.mountpoint.clone() });
         }
@@ -78,6 +79,7 @@ impl Monitor {
         let interval = self.probe_interval(&mount, &settings);
         let fstype_index = self.counters.index_for(&mount.fstype);
         self.scheduler.set_mount_interval(now, mount.key, interval, true);
+        self.unjudged.on_settings(now, &settings, interval);
         self.registry.insert(MountEntry::new(now, mount, settings, interval, fstype_index));
     }
 
@@ -143,6 +145,7 @@ impl Monitor {
                 let is_new_interval = entry.probe_interval != interval;
                 entry.set_settings(settings, interval);
                 self.scheduler.set_mount_interval(now, key, interval, is_new_interval);
+                self.unjudged.on_settings(now, &settings, interval);
             } else {
                 self.watch(now, mount, settings);
                 self.request_probe(now, key);

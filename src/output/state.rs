@@ -1,7 +1,8 @@
 //! State that the HTTP server and the exporters read: the latest snapshot and the last events. They also use it to
-//! check that the event loop runs, and to request evidence.
+//! check that the event loop runs, and to request evidence and probes.
 
 use super::{EventLog, lock};
+use crate::monitor::ProbeSelection;
 use crate::render::{Message, Snapshot};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +10,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 /// Maximum number of mount points about which evidence can be requested between two turns of the loop.
 const MAX_EVIDENCE_REQUESTS: usize = 64;
+
+/// Maximum number of mount points whose probes can be requested between two turns of the loop; with more, all mounts are
+/// probed.
+const MAX_PROBE_REQUESTS: usize = 1024;
 
 /// Called after each change; returns false when its owner is gone.
 type Subscriber = Box<dyn Fn() -> bool + Send + Sync>;
@@ -25,6 +30,7 @@ struct Shared {
     turns: AtomicU64,
     waker: OnceLock<Arc<mio::Waker>>,
     evidence_requests: Mutex<Vec<PathBuf>>,
+    probe_request: Mutex<Option<ProbeSelection>>,
 }
 
 impl SharedState {
@@ -74,6 +80,25 @@ impl SharedState {
 
     pub(crate) fn take_evidence_requests(&self) -> Vec<PathBuf> {
         std::mem::take(&mut *lock(&self.0.evidence_requests))
+    }
+
+    /// Requests a fresh judgement of these mounts, which comes with a later snapshot.
+    pub fn request_probes(&self, selection: ProbeSelection) {
+        let mut request = lock(&self.0.probe_request);
+        *request = Some(match (request.take(), selection) {
+            (None, selection) => selection,
+            (Some(ProbeSelection::At(mut paths)), ProbeSelection::At(more)) => {
+                paths.extend(more);
+                if paths.len() > MAX_PROBE_REQUESTS { ProbeSelection::All } else { ProbeSelection::At(paths) }
+            }
+            (Some(_), _) => ProbeSelection::All,
+        });
+        drop(request);
+        self.wake_loop();
+    }
+
+    pub(crate) fn take_probe_request(&self) -> Option<ProbeSelection> {
+        lock(&self.0.probe_request).take()
     }
 
     pub(crate) fn set_waker(&self, waker: Arc<mio::Waker>) {

@@ -3,7 +3,7 @@
 use super::escape::{escape, escape_os};
 use super::evidence::{evidence_lines, needs_root};
 use super::json::{self, MountObject};
-use super::messages::{cause, source};
+use super::messages::{cause, last_known, source};
 use super::next_steps::{NextStep, next_steps};
 use super::timestamp::clock;
 use super::{HumanDuration, Snapshot};
@@ -23,7 +23,7 @@ pub fn exit_status(status: &MountStatus) -> u8 {
     match status.health {
         Health::Ok | Health::Slow => 0,
         Health::Dead(_) => 1,
-        Health::Pending | Health::Denied(_) | Health::Hidden => 2,
+        Health::Pending | Health::Denied(_) | Health::Hidden | Health::Unknown { .. } => 2,
     }
 }
 
@@ -33,7 +33,9 @@ pub fn text(status: &MountStatus, snapshot: &Snapshot) -> String {
     let mount = &status.mount;
     // An absolute time, not an age: the status may be older than the output.
     let since = clock(snapshot.wall_at(status.since));
-    let mut text = format!("{} {}\n", escape_os(&mount.mountpoint), state(status, &since));
+    let age = status.outdated_at(snapshot.at).filter(|_| !matches!(status.health, Health::Unknown { .. }));
+    let age = age.map(|age| format!("; judged {} ago", HumanDuration::in_seconds(age))).unwrap_or_default();
+    let mut text = format!("{} {}{age}\n", escape_os(&mount.mountpoint), state(status, &since));
     let about = format!(
         "{}; device number {}; mount options {}; superblock options {}",
         source(mount),
@@ -89,6 +91,10 @@ fn state(status: &MountStatus, since: &str) -> String {
         Health::Denied(errno) => format!("cannot be checked by this user ({errno})"),
         Health::Pending => "has not been judged yet".to_owned(),
         Health::Hidden => "is hidden under another mount".to_owned(),
+        Health::Unknown { was } => {
+            let known = last_known(was, status.unjudged_at(status.since));
+            format!("has been unknown since {since} ({known})")
+        }
     }
 }
 

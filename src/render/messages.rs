@@ -23,7 +23,7 @@ pub fn line(event: &Event) -> (Priority, String) {
         | Event::Remounted { mount, .. }
         | Event::Moved { mount, .. } => change_priority(mount),
         Event::Failed { .. } | Event::Missing { .. } => Priority::Error,
-        Event::StillFailing { .. } | Event::Slow { .. } => Priority::Warning,
+        Event::StillFailing { .. } | Event::Slow { .. } | Event::Unknown { .. } => Priority::Warning,
         Event::Recovered { .. } | Event::Denied { .. } | Event::Found { .. } => Priority::Notice,
         Event::Run { unjudged: 0, .. } => Priority::Info,
         Event::Run { .. } => Priority::Warning,
@@ -55,6 +55,7 @@ fn text(event: &Event) -> String {
         Event::Recovered { mount, lasted, took, was } => {
             let slow = match *was {
                 "slow" => format!("; was slow, now responds in {}", HumanDuration(*took)),
+                "unknown" => format!("; could not be judged, now responds in {}", HumanDuration(*took)),
                 _ => String::new(),
             };
             format!("Mount recovered: {} (after {}{slow})", path(mount), HumanDuration(*lasted))
@@ -65,6 +66,10 @@ fn text(event: &Event) -> String {
         Event::Denied { mount, errno, call } => {
             let refusal = refusal(mount, *errno, *call);
             format!("Mount cannot be checked: {} ({refusal}; {})", path(mount), source(mount))
+        }
+        Event::Unknown { mount, was, unjudged } => {
+            let (path, known) = (path(mount), last_known(was, *unjudged));
+            format!("Mount cannot be judged: {path} ({known}; {})", source(mount))
         }
         Event::Missing { expected, containing_mount } => {
             let consequence = consequence(expected, containing_mount.as_deref());
@@ -97,6 +102,12 @@ pub(super) fn source(mount: &Mount) -> String {
     } else {
         format!("{fstype} from {}", escape_os(&mount.device))
     }
+}
+
+/// `no probe was completed for 2m4s; was ok before`
+pub(super) fn last_known(was: &str, unjudged: Duration) -> String {
+    let before = if was == "pending" { String::new() } else { format!("; was {was} before") };
+    format!("no probe was completed for {}{before}", HumanDuration(unjudged))
 }
 
 fn failing(mount: &Mount, failure: &Failure) -> String {
@@ -152,6 +163,7 @@ fn last_health(health: &Health, lasted: Duration) -> String {
     let was = match health {
         Health::Dead(failure) => failure.reason.as_str(),
         Health::Slow => "slow",
+        Health::Unknown { .. } => "unknown",
         Health::Pending | Health::Ok | Health::Denied(_) | Health::Hidden => return String::new(),
     };
     format!("; was {was} for {}", HumanDuration(lasted))

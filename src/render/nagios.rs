@@ -3,7 +3,7 @@
 use super::escape::{escape_os, one_line};
 use super::status_summary::mounts;
 use super::{HumanDuration, StatusSummary};
-use crate::monitor::{Health, MountStatus, Status};
+use crate::monitor::{Health, MountStatus, Status, Time};
 use std::path::Path;
 
 /// Maximum output size: Nagios keeps 8 KiB; the rest is reserved for additions by relays.
@@ -19,11 +19,11 @@ const MAX_NAME: usize = 256;
 pub enum State {
     /// No problem.
     Ok,
-    /// Some mounts are slow or could not be judged.
+    /// Some mounts are slow.
     Warning,
     /// Some mounts are dead or missing.
     Critical,
-    /// No mount could be judged.
+    /// Some mounts could not be judged, or none can be checked.
     Unknown,
 }
 
@@ -33,9 +33,9 @@ impl State {
     pub const fn of(summary: &StatusSummary) -> State {
         if summary.dead + summary.missing > 0 {
             State::Critical
-        } else if summary.ok + summary.slow == 0 {
+        } else if summary.ok + summary.slow == 0 || summary.pending + summary.unknown > 0 {
             State::Unknown
-        } else if summary.slow + summary.pending > 0 {
+        } else if summary.slow > 0 {
             State::Warning
         } else {
             State::Ok
@@ -65,11 +65,13 @@ impl State {
 
 /// The state, and the line without a line end.
 #[must_use]
-pub fn line(status: &Status) -> (State, String) {
+pub fn line(status: &Status, now: Time) -> (State, String) {
     let summary = StatusSummary::of(status);
     let state = State::of(&summary);
-    let StatusSummary { total, dead, slow, denied, pending, missing, .. } = summary;
-    let mut line = format!("MOUNTS {} - {}, {dead} dead", state.as_str(), mounts(total));
+    let StatusSummary { total, dead, slow, denied, pending, unknown, missing, .. } = summary;
+    let age = status.age_at(now).map(|age| format!(" checked {} ago", HumanDuration::in_seconds(age)));
+    let age = age.unwrap_or_default();
+    let mut line = format!("MOUNTS {} - {}{age}, {dead} dead", state.as_str(), mounts(total));
     line += &list_mounts(status, |mount| Some(mount.health.failure()?.reason.as_str().to_owned()));
     if missing > 0 {
         let paths = status.missing_mounts().map(|mount| short_path(&mount.expected.mountpoint));
@@ -83,10 +85,18 @@ pub fn line(status: &Status) -> (State, String) {
         };
         line += &format!(", {slow} slow{}", list_mounts(status, latency));
     }
-    for (count, what) in [(denied, "cannot be checked"), (pending, "could not be judged")] {
-        if count > 0 {
-            line += &format!(", {count} {what}");
-        }
+    if denied > 0 {
+        line += &format!(", {denied} cannot be checked");
+    }
+    if pending + unknown > 0 {
+        let state = |mount: &MountStatus| match &mount.health {
+            Health::Pending => Some("pending".to_owned()),
+            Health::Unknown { .. } => {
+                Some(format!("unknown for {}", HumanDuration::in_seconds(now.since(mount.since))))
+            }
+            _ => None,
+        };
+        line += &format!(", {} could not be judged{}", pending + unknown, list_mounts(status, state));
     }
     line += &format!(" | total={total};;;0 dead={dead};;0;0;{total} slow={slow};0;;0;{total}");
     for data in status.mounts.iter().filter_map(performance_data) {
@@ -155,7 +165,7 @@ fn escape(path: &Path) -> String {
 mod tests {
     use super::*;
     use crate::monitor::Reason;
-    use crate::render::samples::{failure, mount, status, status_of};
+    use crate::render::samples::{at, failure, mount, status, status_of};
     use platform::Errno;
 
     fn mount_of(path: &str, health: Health) -> MountStatus {
@@ -167,7 +177,7 @@ mod tests {
     }
 
     fn lines(mounts: Vec<MountStatus>) -> (u8, String) {
-        let (state, line) = line(&status(mounts));
+        let (state, line) = line(&status(mounts), at(10.0));
         (state.exit_status(), line)
     }
 
@@ -187,8 +197,13 @@ mod tests {
             ),
             (
                 vec![mount_of("/", Health::Ok), mount_of("/s", Health::Pending)],
-                1,
-                "MOUNTS WARNING - 2 mounts, 0 dead, 1 could not be judged | ",
+                3,
+                "MOUNTS UNKNOWN - 2 mounts, 0 dead, 1 could not be judged: /s (pending) | ",
+            ),
+            (
+                vec![mount_of("/", Health::Slow), mount_of("/s", Health::Unknown { was: "ok" })],
+                3,
+                "MOUNTS UNKNOWN - 2 mounts, 0 dead, 1 slow: / (1.4s), 1 could not be judged: /s (unknown for 2s) | ",
             ),
             (
                 vec![mount_of("/", Health::Ok), mount_of("/h", hung())],

@@ -8,11 +8,12 @@ use std::os::unix::ffi::OsStrExt as _;
 pub(super) const fn health_rank(health: &Health) -> u8 {
     match health {
         Health::Dead(_) => 0,
-        Health::Slow => 1,
-        Health::Denied(_) => 2,
-        Health::Pending => 3,
-        Health::Ok => 4,
-        Health::Hidden => 5,
+        Health::Unknown { .. } => 1,
+        Health::Slow => 2,
+        Health::Denied(_) => 3,
+        Health::Pending => 4,
+        Health::Ok => 5,
+        Health::Hidden => 6,
     }
 }
 
@@ -22,7 +23,7 @@ pub(super) fn sort(mounts: &mut [&MountStatus]) {
         .sort_by_key(|status| (health_rank(&status.health), status.mount.mountpoint.as_os_str().as_bytes()));
 }
 
-/// The state, with the error if there is one: `hung`, `failed ESTALE`.
+/// The state, with the error if there is one: `hung`, `failed ESTALE`; of an unknown mount with what it was.
 pub(super) fn state(health: &Health) -> String {
     match health {
         Health::Dead(failure) if failure.reason != Reason::Hung => match failure.errno {
@@ -30,7 +31,17 @@ pub(super) fn state(health: &Health) -> String {
             None => format!("failed {}", failure.reason.as_str()),
         },
         Health::Denied(errno) => format!("denied {errno}"),
+        Health::Unknown { was } if *was != "pending" => format!("unknown (was {was})"),
         health => health.as_str().to_owned(),
+    }
+}
+
+/// The state, with its age if it is older than the interval: `ok (2m old)`.
+pub(super) fn state_at(status: &MountStatus, now: Time) -> String {
+    let state = state(&status.health);
+    match (&status.health, status.outdated_at(now)) {
+        (Health::Unknown { .. }, _) | (_, None) => state,
+        (_, Some(age)) => format!("{state} ({} old)", HumanDuration::in_seconds(age)),
     }
 }
 
@@ -52,7 +63,9 @@ pub(super) fn latency(status: &MountStatus, now: Time) -> Option<String> {
 pub(super) fn use_percent(status: &MountStatus) -> Option<f64> {
     match status.health {
         Health::Ok | Health::Slow => status.last_response?.usage?.percent(),
-        Health::Pending | Health::Dead(_) | Health::Denied(_) | Health::Hidden => None,
+        Health::Pending | Health::Dead(_) | Health::Denied(_) | Health::Hidden | Health::Unknown { .. } => {
+            None
+        }
     }
 }
 

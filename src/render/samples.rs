@@ -4,7 +4,7 @@ use super::Snapshot;
 use crate::monitor::{Failure, Health, LastResponse, MountStatus, ProbeSettings, Reason, Status, Time};
 use platform::{Call, DeviceNumber, Errno, Mount, MountKey, Usage};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) fn mount(
     path: &str,
@@ -65,13 +65,16 @@ pub(crate) fn status_of(mount: Arc<Mount>, health: Health) -> MountStatus {
         took,
         usage: Some(usage),
     });
+    let judged_at = (!matches!(health, Health::Pending | Health::Hidden)).then(|| at(10.0));
     MountStatus {
         mount,
         health,
         since: at(8.0),
+        judged_at,
         last_response,
         waiting_since: None,
         settings: ProbeSettings::default(),
+        probe_interval: ProbeSettings::default().poll_interval,
         is_reported_slow: is_slow,
     }
 }
@@ -90,9 +93,10 @@ pub(crate) fn status(mounts: Vec<MountStatus>) -> Status {
 pub(crate) fn snapshot(status: Status) -> Snapshot {
     Snapshot {
         serial: 1,
-        status,
+        status: Arc::new(status),
         at: at(10.0),
         wall: SystemTime::UNIX_EPOCH + Duration::from_secs(100),
+        taken: Instant::now(),
         settings: ProbeSettings::default(),
         probers: 1,
         probers_stranded: 0,

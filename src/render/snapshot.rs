@@ -1,17 +1,20 @@
 //! The state of the daemon at one moment: the input of the renderers.
 
 use crate::monitor::{ProbeSettings, Status, Time};
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The number of the snapshot; increases with each one.
     pub serial: u64,
-    pub status: Status,
+    pub status: Arc<Status>,
     /// Monitor time.
     pub at: Time,
     /// The wall-clock time at `at`.
     pub wall: SystemTime,
+    /// The same moment on the clock that is never set.
+    pub taken: Instant,
     /// The settings of mounts without a rule.
     pub settings: ProbeSettings,
     /// Prober processes, stranded ones included.
@@ -23,6 +26,13 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The same status as known at a later moment: ages are counted to it.
+    #[must_use]
+    pub fn as_of(&self, moment: Instant) -> Snapshot {
+        let age = moment.saturating_duration_since(self.taken);
+        Snapshot { at: self.at + age, wall: self.wall + age, taken: moment, ..self.clone() }
+    }
+
     /// The wall-clock time at another monitor time.
     #[must_use]
     pub fn wall_at(&self, time: Time) -> SystemTime {

@@ -2,7 +2,7 @@
 
 use super::escape::escape_os;
 use super::status_summary::{are_dead, mounts};
-use crate::monitor::Status;
+use crate::monitor::{Health, MountStatus, Status};
 
 /// Maximum number of paths; nobody reads more.
 const MAX_PATHS: usize = 10;
@@ -30,6 +30,11 @@ pub fn line(status: &Status) -> String {
     if shown > 0 && shown < status.dead {
         text.push_str(&format!(", and {} more", status.dead - shown));
     }
+    let is_unknown = |mount: &&MountStatus| matches!(mount.health, Health::Unknown { .. });
+    match status.mounts.iter().filter(is_unknown).count() {
+        0 => {}
+        unknown => text.push_str(&format!("; {unknown} could not be judged")),
+    }
     text
 }
 
@@ -37,15 +42,15 @@ pub fn line(status: &Status) -> String {
 mod tests {
     use super::super::samples::{at, failure, mount, status, status_of};
     use super::*;
-    use crate::monitor::{Health, LastRun, Reason};
+    use crate::monitor::{LastRun, Reason};
     use std::time::Duration;
 
-    fn dead(path: &str) -> crate::monitor::MountStatus {
+    fn dead(path: &str) -> MountStatus {
         let failure = failure(Reason::Hung, None, 3.0);
         status_of(mount(path, "nfs", "s:/", "rw", "rw"), Health::Dead(failure))
     }
 
-    fn after_a_run(mounts: Vec<crate::monitor::MountStatus>) -> Status {
+    fn after_a_run(mounts: Vec<MountStatus>) -> Status {
         Status { last_run: Some(LastRun { at: at(1.0), took: Duration::ZERO }), ..status(mounts) }
     }
 

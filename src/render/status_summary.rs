@@ -17,6 +17,8 @@ pub struct StatusSummary {
     pub denied: usize,
     /// Not judged yet, or no prober could be started.
     pub pending: usize,
+    /// Not judged for two intervals.
+    pub unknown: usize,
     /// Hidden by other mounts.
     pub hidden: usize,
     /// Expected mounts that are not mounted.
@@ -36,6 +38,7 @@ impl StatusSummary {
                 Health::Dead(_) => &mut summary.dead,
                 Health::Denied(_) => &mut summary.denied,
                 Health::Hidden => &mut summary.hidden,
+                Health::Unknown { .. } => &mut summary.unknown,
             };
             *count += 1;
         }
@@ -47,7 +50,7 @@ impl StatusSummary {
     /// judged, else 0.
     #[must_use]
     pub const fn exit_status(&self) -> u8 {
-        match (self.dead + self.missing, self.pending) {
+        match (self.dead + self.missing, self.pending + self.unknown) {
             (0, 0) => 0,
             (0, _) => 2,
             _ => 1,
@@ -60,7 +63,7 @@ impl StatusSummary {
             (self.missing, "missing"),
             (self.slow, "slow"),
             (self.denied, "cannot be checked"),
-            (self.pending, "could not be judged"),
+            (self.pending + self.unknown, "could not be judged"),
             (self.hidden, "hidden under other mounts"),
         ]
         .into_iter()

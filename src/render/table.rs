@@ -1,11 +1,12 @@
 //! The table of `check` and `status`.
 
-use super::StatusSummary;
 use super::escape::escape_os;
 use super::evidence::evidence_summary;
 use super::rows;
 use super::status_summary::{are_dead, mounts};
+use super::{HumanDuration, StatusSummary};
 use crate::monitor::{ExpectedStatus, Health, MountStatus, Status, Time};
+use std::time::Duration;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// The style of a table.
@@ -62,13 +63,14 @@ pub fn table(status: &Status, now: Time, style: Style) -> String {
             text.push_str(&format!("{INDENT}{}\n", truncate(&row.evidence, evidence_width)));
         }
     }
-    text.push_str(&format!("\n{}\n", summary(&StatusSummary::of(status))));
+    text.push_str(&format!("\n{}\n", summary(&StatusSummary::of(status), status.age_at(now))));
     text
 }
 
-/// `Checked 5 mounts; 1 is dead; 1 slow; 2 cannot be checked`
-fn summary(summary: &StatusSummary) -> String {
-    format!("Checked {}; {}{}", mounts(summary.total), are_dead(summary.dead), summary.other_counts())
+/// `Checked 5 mounts 23s ago; 1 is dead; 1 slow; 2 cannot be checked`
+fn summary(summary: &StatusSummary, age: Option<Duration>) -> String {
+    let age = age.map(|age| format!(" {} ago", HumanDuration::in_seconds(age))).unwrap_or_default();
+    format!("Checked {}{age}; {}{}", mounts(summary.total), are_dead(summary.dead), summary.other_counts())
 }
 
 /// The dead mount points, one per line.
@@ -91,7 +93,7 @@ fn row(status: &MountStatus, now: Time) -> Row {
     let [fstype, device, path] =
         [status.mount.fstype.as_os_str(), &status.mount.device, status.mount.mountpoint.as_os_str()]
             .map(|name| escape_os(name).into_owned());
-    let state = rows::state(&status.health);
+    let state = rows::state_at(status, now);
     let latency = rows::latency(status, now).unwrap_or_else(unknown);
     Row {
         cells: [state, latency, percent.unwrap_or_else(unknown), fstype, device, path],
@@ -103,7 +105,7 @@ fn row(status: &MountStatus, now: Time) -> Row {
 const fn colour(health: &Health) -> Option<&'static str> {
     match health {
         Health::Dead(_) => Some(RED),
-        Health::Slow | Health::Denied(_) | Health::Pending => Some(YELLOW),
+        Health::Slow | Health::Denied(_) | Health::Pending | Health::Unknown { .. } => Some(YELLOW),
         Health::Ok => Some(GREEN),
         Health::Hidden => None,
     }
@@ -209,7 +211,7 @@ pending              -     -  ext4  /dev/sda1       /p
 ok                 3ms   50%  ext4  /dev/sda1       /
 hidden               -     -  ext4  /dev/sda1       /h
 
-Checked 6 mounts; 2 are dead; 1 slow; 1 cannot be checked; 1 could not be judged; 1 hidden under other mounts
+Checked 6 mounts 2s ago; 2 are dead; 1 slow; 1 cannot be checked; 1 could not be judged; 1 hidden under other mounts
 ";
         assert_eq!(table(&sample(), at(12.0), Style::default()), expected);
     }

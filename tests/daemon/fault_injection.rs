@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// A user id without other processes, because the limit counts processes of the user.
-const UNUSED_USER: u32 = 47_111;
+pub(crate) const UNUSED_USER: u32 = 47_111;
 
 const FEW_RUNS: std::time::Duration = ms(3500);
 
@@ -108,7 +108,7 @@ fn assert_no_hang_under_limit(lab: &mut Lab, daemon: Daemon, path: &Path, user: 
 
 /// Sets a soft limit of the running daemon and its launcher, as their own user: in some containers root is not permitted
 /// to.
-fn set_limit(daemon: &Daemon, user: u32, what: &str) {
+pub(crate) fn set_limit(daemon: &Daemon, user: u32, what: &str) {
     for process in [daemon.process, daemon.launcher().expect("it has a launcher")] {
         let mut command = Command::new("prlimit");
         command.args(["--pid", &process.0.to_string(), what]).uid(user).gid(user);

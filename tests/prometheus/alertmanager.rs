@@ -182,9 +182,10 @@ impl Sender {
     fn update(&self, mounts: Vec<MountStatus>) {
         let snapshot = Snapshot {
             serial: 1,
-            status: Status { mounts, ..Status::default() },
+            status: Arc::new(Status { mounts, ..Status::default() }),
             at: Time::default(),
             wall: SystemTime::now(),
+            taken: Instant::now(),
             settings: ProbeSettings::default(),
             probers: 0,
             probers_stranded: 0,
@@ -203,9 +204,11 @@ fn dead(path: &str, reason: Reason) -> MountStatus {
         mount: nfs_mount(path),
         health: Health::Dead(failure(reason)),
         since: Time::default(),
+        judged_at: Some(Time::default()),
         last_response: None,
         waiting_since: None,
         settings: ProbeSettings::default(),
+        probe_interval: ProbeSettings::default().poll_interval,
         is_reported_slow: false,
     }
 }

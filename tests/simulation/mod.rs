@@ -421,6 +421,9 @@ fn describe(event: &Event) -> String {
         Event::StillFailing { failure, lasted, .. } => format!(" {} for {lasted:?}", failure.reason.as_str()),
         Event::Recovered { lasted, was, .. } => format!(" from {was} after {lasted:?}"),
         Event::Slow { took, .. } => format!(" {took:?}"),
+        Event::Unknown { was, unjudged, .. } => {
+            format!(" was {was}, unjudged for {}s", unjudged.as_secs_f64())
+        }
         Event::Denied { errno, .. } => format!(" {errno}"),
         Event::Missing { expected, containing_mount } => {
             let around = containing_mount

@@ -98,10 +98,15 @@ pub enum Health {
     Denied(Errno),
     /// Another mount is on top of it: known and shown, but not probed.
     Hidden,
+    /// It could not be judged for two intervals. Its state before: `ok`, `slow`, `denied`, or `pending` if it was never
+    /// judged. A dead mount stays dead instead: an alarm ends only when the mount responds.
+    Unknown {
+        was: &'static str,
+    },
 }
 
 impl Health {
-    /// The stable name in tables, JSON and metrics: `pending ok slow hung failed denied hidden`.
+    /// The stable name in tables, JSON and metrics: `pending ok slow hung failed denied hidden unknown`.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Health::Pending => "pending",
@@ -111,6 +116,7 @@ impl Health {
             Health::Dead(_) => "failed",
             Health::Denied(_) => "denied",
             Health::Hidden => "hidden",
+            Health::Unknown { .. } => "unknown",
         }
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct Watched {
     pub(crate) health: Health,
     /// When the mount entered this health; for a dead mount, when it died.
     pub(crate) since: Time,
+    /// When it was last judged; `None` if it was not since it appeared or became visible.
+    pub(crate) judged_at: Option<Time>,
     pub(crate) history: ResponseHistory,
 }
 
@@ -62,6 +64,7 @@ impl MountEntry {
             is_hidden: false,
             health: Health::Pending,
             since: now,
+            judged_at: None,
             history: ResponseHistory::default(),
         };
         MountEntry { watched, schedule: MountSchedule::default(), reported: Reported::default() }
@@ -130,7 +133,19 @@ impl MountEntry {
         if self.health != health && !stays_dead {
             self.watched.since = now;
         }
+        match health {
+            Health::Pending | Health::Hidden => self.watched.judged_at = None,
+            Health::Unknown { .. } => {}
+            _ => self.watched.judged_at = Some(now),
+        }
         std::mem::replace(&mut self.watched.health, health)
+    }
+
+    /// The last judgement was found to be still true.
+    pub(super) fn confirm_health(&mut self, now: Time) {
+        if self.judged_at.is_some() {
+            self.watched.judged_at = Some(now);
+        }
     }
 
     pub(super) fn set_evidence(&mut self, record: &Arc<EvidenceRecord>) -> bool {

@@ -12,7 +12,7 @@ pub use visibility::count_visible;
 
 use super::{EvidenceRecord, Health, Time};
 use platform::{DeviceNumber, Mount, MountKey, MountTable, User};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::path::Path;
 use std::sync::Arc;
 use users::ForeignUsers;
@@ -30,6 +30,8 @@ pub(super) struct Registry {
     members: FxHashMap<DeviceNumber, Vec<MountKey>>,
     hung_mounts: usize,
     health_revision: u64,
+    /// Mounts whose next judgement somebody waits for.
+    awaited: FxHashSet<MountKey>,
     has_hang_ended: bool,
 }
 
@@ -139,6 +141,7 @@ impl Registry {
 
     pub(super) fn remove(&mut self, key: MountKey) -> Option<MountEntry> {
         let entry = self.entries.remove(&key)?;
+        self.awaited.remove(&key);
         self.leave(key, entry.superblock());
         self.on_health_changed(&entry.health, &Health::Pending);
         Some(entry)
@@ -189,8 +192,22 @@ impl Registry {
     pub(super) fn set_health(&mut self, now: Time, key: MountKey, health: Health) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let before = entry.replace_health(now, health.clone());
-        self.health_revision += u64::from(before != health);
+        self.health_revision += u64::from(self.awaited.remove(&key) || before != health);
         self.on_health_changed(&before, &health);
+    }
+
+    /// The health of a mount was found to be still true.
+    pub(super) fn confirm_health(&mut self, now: Time, key: MountKey) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.confirm_health(now);
+            self.health_revision += u64::from(self.awaited.remove(&key));
+        }
+    }
+
+    /// The next judgement of this mount counts as a change of its health, even if it is the same: somebody waits for it.
+    pub(super) fn await_judgement(&mut self, key: MountKey) {
+        self.awaited.insert(key);
+        self.health_revision += 1; // what is known now may suffice
     }
 
     fn on_health_changed(&mut self, before: &Health, after: &Health) {

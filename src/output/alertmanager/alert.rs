@@ -19,6 +19,7 @@ enum AlertKind {
     Dead,
     Slow,
     Missing,
+    Unknown,
 }
 
 /// The labels that identify an alert of this machine.
@@ -61,6 +62,9 @@ pub(super) fn problems(snapshot: &Snapshot) -> impl Iterator<Item = (Event, Time
                 let slow_after = status.settings.slow_after;
                 (Event::Slow { mount, took, slow_after }, status.is_reported_slow)
             }
+            Health::Unknown { was } => {
+                (Event::Unknown { mount, was, unjudged: status.unjudged_at(status.since) }, true)
+            }
             Health::Pending | Health::Ok | Health::Denied(_) | Health::Hidden => return None,
         };
         Some((event, status.since, can_begin))
@@ -81,6 +85,9 @@ impl Alert {
             Event::Failed { failure, .. } => (AlertKind::Dead, Some(failure), "MountFailed", severity),
             // Less serious than dead.
             Event::Slow { .. } => (AlertKind::Slow, None, "MountSlow", severity.max(Severity::Warning)),
+            Event::Unknown { .. } => {
+                (AlertKind::Unknown, None, "MountUnknown", severity.max(Severity::Warning))
+            }
             _ => (AlertKind::Missing, None, "ExpectedMountMissing", severity),
         };
         let label = |value| escape_os(value).into_owned();
@@ -131,6 +138,7 @@ impl Alert {
         let problem = match (kind, self.reason) {
             (AlertKind::Missing, _) => "is not mounted".to_owned(),
             (AlertKind::Slow, _) => "is slow".to_owned(),
+            (AlertKind::Unknown, _) => "cannot be judged".to_owned(),
             (AlertKind::Dead, Some(Reason::Hung) | None) => "hangs".to_owned(),
             (AlertKind::Dead, Some(reason)) => format!("fails: {}", reason.as_str()),
         };

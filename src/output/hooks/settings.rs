@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The events that a hook can select.
-pub const EVENTS: [&str; 12] = [
+pub const EVENTS: [&str; 13] = [
     "mounted",
     "unmounted",
     "remounted",
@@ -20,6 +20,7 @@ pub const EVENTS: [&str; 12] = [
     "missing",
     "found",
     "denied",
+    "unknown",
     "run",
 ];
 /// The default selection: problems that an operator must act on, and their end.

@@ -30,6 +30,9 @@ pub(super) const EVENTS_AT_ONCE: usize = 64;
 pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// The pause after a failed `accept` (no descriptors left).
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+/// How much longer than the timeout a request for a fresh judgement waits: for the confirmation of a hang and the next
+/// snapshot.
+pub(crate) const FRESH_ALLOWANCE: Duration = Duration::from_secs(2);
 /// An event loop that does not respond to a wake-up for this long is stuck.
 pub(super) const LIVENESS_TIMEOUT: Duration = Duration::from_secs(1);
 /// The interval between reads of the loop's counter during the check.

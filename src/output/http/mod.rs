@@ -5,6 +5,7 @@
 
 mod cache;
 mod events;
+mod fresh;
 pub(crate) mod limits;
 mod listen;
 mod liveness;
@@ -98,6 +99,8 @@ struct RouteContext {
     /// Changes with each event and each snapshot.
     changes: watch::Receiver<()>,
     event_permits: Arc<Semaphore>,
+    /// Only clients on this machine, over the Unix socket, may have mounts probed.
+    is_local: bool,
     /// Held while rendering for a single client, so that many requests for tables of 10,000 mounts do not delay a scrape.
     render_lock: Arc<Semaphore>,
 }
@@ -179,6 +182,7 @@ fn run(
         liveness: Arc::new(LivenessCheck::new(state.clone())),
         changes,
         event_permits: Arc::new(Semaphore::new(limits::MAX_EVENT_CLIENTS)),
+        is_local: false,
         render_lock: Arc::new(Semaphore::new(1)),
     };
     let _guard = runtime.enter();
@@ -190,7 +194,7 @@ fn run(
     if let Some((listener, file)) = unix {
         // Remote clients cannot use up the permits of local ones.
         let event_permits = Arc::new(Semaphore::new(limits::MAX_SOCKET_EVENT_CLIENTS));
-        let router = routes::router(RouteContext { event_permits, ..context });
+        let router = routes::router(RouteContext { event_permits, is_local: true, ..context });
         runtime.spawn(serve::serve(listener, router, limits::MAX_SOCKET_CONNECTIONS));
         _file = Some(file);
     }

@@ -3,7 +3,7 @@
 use super::cache::{Cache, wants_gzip};
 use super::limits::MAX_WIDTH;
 use super::response;
-use crate::monitor::{ExpectedStatus, Health, MountStatus, Status};
+use crate::monitor::{ExpectedStatus, Health, MountStatus, ProbeSelection, Status};
 use crate::output::SharedState;
 use crate::render::escape::escape_os;
 use crate::render::json;
@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// The header with the exit status of a command that prints this response.
 pub(crate) const EXIT_STATUS: HeaderName = HeaderName::from_static("x-exit-status");
@@ -33,20 +34,12 @@ pub(super) fn all_mounts(cache: &Cache, snapshot: &Snapshot, headers: &HeaderMap
 }
 
 /// The response to a request with parameters.
-pub(super) fn selected_mounts(
-    state: &SharedState,
-    snapshot: &Snapshot,
-    query: &[(String, String)],
-) -> Response {
-    let query = match MountsQuery::parse(query) {
-        Ok(query) => query,
-        Err(problem) => return response::text(StatusCode::BAD_REQUEST, &problem),
-    };
+pub(super) fn selected_mounts(state: &SharedState, snapshot: &Snapshot, query: &MountsQuery) -> Response {
     if query.mountpoints.is_empty() && query.states.is_empty() {
         return query.respond(state, snapshot);
     }
     match query.select(&snapshot.status) {
-        Ok(status) => query.respond(state, &Snapshot { status, ..snapshot.clone() }),
+        Ok(status) => query.respond(state, &Snapshot { status: Arc::new(status), ..snapshot.clone() }),
         Err(problem) => response::text(StatusCode::NOT_FOUND, &problem),
     }
 }
@@ -65,12 +58,13 @@ fn exit_status(snapshot: &Snapshot) -> u8 {
 
 /// The parameters of a request.
 #[derive(Default)]
-struct MountsQuery {
+pub(super) struct MountsQuery {
     mountpoints: HashSet<String>,
     states: HashSet<String>,
     format: Format,
     style: Style,
     has_fresh_evidence: bool,
+    has_fresh_probes: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -84,7 +78,7 @@ enum Format {
 }
 
 impl MountsQuery {
-    fn parse(parameters: &[(String, String)]) -> Result<MountsQuery, String> {
+    pub(super) fn parse(parameters: &[(String, String)]) -> Result<MountsQuery, String> {
         let mut query = MountsQuery::default();
         for (key, value) in parameters {
             match (key.as_str(), value.as_str()) {
@@ -97,6 +91,8 @@ impl MountsQuery {
                 ("format", _) => query.format = Format::parse(value)?,
                 ("evidence", "fresh") => query.has_fresh_evidence = true,
                 ("evidence", _) => return Err("evidence: use fresh".to_owned()),
+                ("probe", "fresh") => query.has_fresh_probes = true,
+                ("probe", _) => return Err("probe: use fresh".to_owned()),
                 ("width", number) => match number.parse() {
                     Ok(width) if width <= MAX_WIDTH => query.style.width = Some(width),
                     _ => return Err(format!("width: use a number of columns, at most {MAX_WIDTH}")),
@@ -105,7 +101,7 @@ impl MountsQuery {
                 ("colours", "0") => query.style.colours = false,
                 ("colours", _) => return Err("colours: use 0 or 1".to_owned()),
                 _ => {
-                    let known = "mountpoint, state, format, width, colours or evidence";
+                    let known = "mountpoint, state, format, width, colours, evidence or probe";
                     return Err(format!("unknown parameter; use {known}"));
                 }
             }
@@ -115,6 +111,19 @@ impl MountsQuery {
             return Err("a diagnosis requires exactly one mountpoint".to_owned());
         }
         Ok(query)
+    }
+
+    /// The mounts to probe before the response.
+    pub(super) fn probe_selection(&self, status: &Status) -> Option<ProbeSelection> {
+        if !self.has_fresh_probes {
+            return None;
+        }
+        if self.mountpoints.is_empty() {
+            return Some(ProbeSelection::All);
+        }
+        let paths = status.mounts.iter().map(|mount| &mount.mount.mountpoint);
+        let named = paths.filter(|path| self.mountpoints.contains(&*escape_os(path)));
+        Some(ProbeSelection::At(named.cloned().collect()))
     }
 
     /// A status of the selected mounts only, or an error that names a mount point that is not watched.
@@ -162,7 +171,7 @@ impl MountsQuery {
                 (exit_status(snapshot), text(&(table + notices::of_memory(snapshot))))
             }
             Format::Nagios => {
-                let (plugin_state, line) = nagios::line(status);
+                let (plugin_state, line) = nagios::line(status, snapshot.at);
                 (plugin_state.exit_status(), text(&line))
             }
             Format::Diagnosis | Format::DiagnosisJson => {

@@ -4,8 +4,9 @@
 use super::cache::wants_gzip;
 use super::events::{self, EventQuery};
 use super::limits::EVENTS_WRITE_TIMEOUT;
+use super::mounts::MountsQuery;
 use super::write_timeout::WriteTimeout;
-use super::{RouteContext, mounts, response};
+use super::{RouteContext, fresh, mounts, response};
 use crate::render::escape::escape_os;
 use crate::render::metrics::CONTENT_TYPE;
 use crate::render::page::{StatusPage, content_security_policy};
@@ -16,6 +17,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::get;
 use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 use tokio::task::yield_now;
 
 /// The description of the API; a test compares it with real responses.
@@ -75,6 +77,7 @@ fn page(context: &RouteContext, filter: &str) -> Response {
     // The script requests what comes after the last of these events.
     let last_event = events.last().map_or(0, |(number, _)| *number);
     let events: Vec<_> = events.into_iter().map(|(_, message)| message).collect();
+    let snapshot = snapshot.as_of(Instant::now());
     let page = StatusPage { snapshot: &snapshot, events: &events, last_event, host: &HOST, filter };
     response::body(page.html(), "text/html; charset=utf-8")
 }
@@ -102,13 +105,25 @@ async fn mount_status(
     Query(query): Parameters,
     headers: HeaderMap,
 ) -> Response {
-    match context.state.latest() {
-        None => no_data(),
-        Some(snapshot) if query.is_empty() => mounts::all_mounts(&context.mounts, &snapshot, &headers),
-        Some(snapshot) => {
-            serialized(&context, || mounts::selected_mounts(&context.state, &snapshot, &query)).await
-        }
+    let Some(latest) = context.state.latest() else { return no_data() };
+    if query.is_empty() {
+        return mounts::all_mounts(&context.mounts, &latest, &headers);
     }
+    let query = match MountsQuery::parse(&query) {
+        Ok(query) => query,
+        Err(problem) => return response::text(StatusCode::BAD_REQUEST, &problem),
+    };
+    let snapshot = match query.probe_selection(&latest.status) {
+        None => latest.as_of(Instant::now()),
+        Some(_) if !context.is_local => {
+            return response::text(
+                StatusCode::FORBIDDEN,
+                "mounts are probed for clients of the Unix socket only",
+            );
+        }
+        Some(selection) => fresh::snapshot(&context, &latest, selection).await,
+    };
+    serialized(&context, || mounts::selected_mounts(&context.state, &snapshot, &query)).await
 }
 
 async fn event_stream(

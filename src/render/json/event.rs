@@ -103,6 +103,11 @@ impl EventRecord {
                 self.add("errno", errno.name());
                 self.add("call", call.name());
             }
+            Event::Unknown { mount: _, was, unjudged } => {
+                self.add("state", "unknown");
+                self.add("was", *was);
+                self.add("unjudged_seconds", seconds(*unjudged));
+            }
             Event::Missing { expected, containing_mount } => {
                 self.add("state", "missing");
                 self.add("mountpoint", name(&expected.mountpoint));

@@ -19,6 +19,7 @@ pub fn status(snapshot: &Snapshot, last_event: Option<u64>) -> String {
         slow: summary.slow,
         denied: summary.denied,
         pending: summary.pending,
+        unknown: summary.unknown,
         hidden: summary.hidden,
         missing: summary.missing,
         last_run: status
@@ -38,6 +39,7 @@ struct Document<'a> {
     slow: usize,
     denied: usize,
     pending: usize,
+    unknown: usize,
     hidden: usize,
     missing: usize,
     last_run: Option<Run>,
@@ -119,6 +121,8 @@ pub(in crate::render) struct MountObject<'a> {
     device_number: String,
     state: &'a str,
     since: String,
+    judged: Option<String>,
+    was: Option<&'a str>,
     reason: Option<&'a str>,
     errno: Option<String>,
     behind: Option<String>,
@@ -131,6 +135,8 @@ pub(in crate::render) struct MountObject<'a> {
     size_bytes: Option<u64>,
     available_bytes: Option<u64>,
     read_only: bool,
+    poll_interval_seconds: f64,
+    timeout_seconds: f64,
 }
 
 impl<'a> MountObject<'a> {
@@ -150,6 +156,11 @@ impl<'a> MountObject<'a> {
             device_number: mount.device_number.to_string(),
             state: status.health.as_str(),
             since: rfc3339(snapshot.wall_at(status.since)),
+            judged: status.judged_at.map(|at| rfc3339(snapshot.wall_at(at))),
+            was: match status.health {
+                Health::Unknown { was } => Some(was),
+                _ => None,
+            },
             reason: failure.map(|failure| failure.reason.as_str()),
             errno: errno.map(platform::Errno::name),
             behind: failure.and_then(|failure| failure.blocked_by.as_ref()).map(name),
@@ -165,6 +176,8 @@ impl<'a> MountObject<'a> {
             size_bytes: usage.map(|usage| usage.blocks.saturating_mul(usage.block_size)),
             available_bytes: usage.map(|usage| usage.available.saturating_mul(usage.block_size)),
             read_only: rows::is_read_only(status),
+            poll_interval_seconds: seconds(status.probe_interval),
+            timeout_seconds: seconds(status.settings.timeout),
         }
     }
 }
@@ -184,10 +197,10 @@ mod tests {
         assert_eq!(parsed["time"], "1970-01-01T00:01:40.000Z");
         let expected = serde_json::json!({
             "mountpoint": "/", "fstype": "ext4", "device": "/dev/sda1", "device_number": "0:42", "state": "ok",
-            "since": "1970-01-01T00:01:36.000Z", "reason": null, "errno": null, "behind": null,
+            "since": "1970-01-01T00:01:36.000Z", "judged": "1970-01-01T00:01:38.000Z", "was": null, "reason": null, "errno": null, "behind": null,
             "why": null, "evidence": null, "last_answer": "1970-01-01T00:01:38.000Z",
             "latency_seconds": 0.003, "waiting_seconds": null, "use_percent": 50.0, "size_bytes": 4_096_000,
-            "available_bytes": 2_048_000, "read_only": false,
+            "available_bytes": 2_048_000, "read_only": false, "poll_interval_seconds": 60.0, "timeout_seconds": 3.0,
         });
         assert_eq!(parsed["mounts"][0], expected);
         let hung = &parsed["mounts"][1];

@@ -206,8 +206,18 @@ pub const FAMILIES: &[Family] = &[
     }),
     per_mount(
         "mountstatus_mount_up",
-        "0 while the mount is dead, else 1, also for mounts that are pending or denied.",
-        |_, mount| Some(bool_value(mount.health.failure().is_none())),
+        "0 while the mount is dead, NaN while it is unknown, else 1, also while it is pending or denied.",
+        |_, mount| {
+            let is_unknown = matches!(mount.health, Health::Unknown { .. });
+            Some(if is_unknown { f64::NAN } else { bool_value(mount.health.failure().is_none()) })
+        },
+    ),
+    series(
+        Kind::Gauge,
+        "mountstatus_mounts",
+        "Watched mounts by state, hidden ones excluded; the sum is total_mountpoints.",
+        &["state"],
+        mounts_by_state,
     ),
     Family {
         name: "mountstatus_probe_duration_seconds",
@@ -294,6 +304,16 @@ fn expected_mounts(data: &MetricData<'_>) -> Vec<Sample> {
         sample([path], bool_value(status.missing_since.is_some()))
     };
     data.status().expected.iter().map(missing).collect()
+}
+
+fn mounts_by_state(data: &MetricData<'_>) -> Vec<Sample> {
+    // Every state has a series at all times: an alert on a state that appears would miss its beginning.
+    let mut counts = ["pending", "ok", "slow", "hung", "failed", "denied", "unknown"].map(|state| (state, 0));
+    for mount in &data.status().mounts {
+        let state = mount.health.as_str();
+        counts.iter_mut().filter(|(name, _)| *name == state).for_each(|(_, count)| *count += 1);
+    }
+    counts.into_iter().map(|(state, count)| sample([state], f64::from(count))).collect()
 }
 
 fn table_changes(data: &MetricData<'_>) -> Vec<Sample> {

@@ -1,6 +1,8 @@
 use super::*;
 use crate::monitor::testing::mount;
-use crate::monitor::{Durations, FsCounters, Health, LastResponse, LastRun, MountStatus, Reason};
+use crate::monitor::{
+    Counters, Durations, FsCounters, Health, LastResponse, LastRun, MountStatus, Reason, Status,
+};
 use crate::render::Snapshot;
 use crate::render::samples::{self, at, failure, status_of};
 use platform::{Errno, Mount, Usage};
@@ -59,6 +61,7 @@ fn each_state_of_a_mount_has_its_series() {
         status(5, "/denied", Health::Denied(Errno::EACCES)),
         status(6, "/new", Health::Pending),
         status(7, "/below", Health::Hidden),
+        status(8, "/unknown", Health::Unknown { was: "ok" }),
     ]));
     let value = |family: &str, path: &str| {
         let found: Vec<_> = lines(&text, family)
@@ -69,9 +72,15 @@ fn each_state_of_a_mount_has_its_series() {
         found.first().map(|line| line.rsplit_once(' ').unwrap().1.to_owned())
     };
     let up = |path| value("mountstatus_mount_up", path);
-    for (path, expected) in
-        [("/ok", "1"), ("/slow", "1"), ("/hung", "0"), ("/eio", "0"), ("/denied", "1"), ("/new", "1")]
-    {
+    for (path, expected) in [
+        ("/ok", "1"),
+        ("/slow", "1"),
+        ("/hung", "0"),
+        ("/eio", "0"),
+        ("/denied", "1"),
+        ("/new", "1"),
+        ("/unknown", "NaN"),
+    ] {
         assert_eq!(up(path).as_deref(), Some(expected), "{path}");
         assert_eq!(value("mountstatus_mount_state_since_timestamp_seconds", path).unwrap(), "1699999998.25");
     }
@@ -92,23 +101,25 @@ fn each_state_of_a_mount_has_its_series() {
     );
     assert_eq!(
         (lines(&text, "total_mountpoints"), lines(&text, "dead_mountpoints")),
-        (vec!["total_mountpoints 6"], vec!["dead_mountpoints 2"])
+        (vec!["total_mountpoints 7"], vec!["dead_mountpoints 2"])
     );
+    let states = ["pending", "ok", "slow", "hung", "failed", "denied", "unknown"];
+    let counts = states.map(|state| format!("mountstatus_mounts{{state=\"{state}\"}} 1"));
+    assert_eq!(lines(&text, "mountstatus_mounts"), counts);
 }
 
 #[test]
 fn counters_and_histograms() {
-    let mut snapshot = snapshot(vec![]);
     let mut durations = Durations { sum: Duration::from_millis(1500), ..Durations::default() };
     (durations.buckets[0], durations.buckets[2], durations.buckets[12]) = (3, 1, 1);
     let mut failures = [0; 6];
     failures[Reason::Stale as usize] = 2;
     let one = FsCounters { fstype: "nfs4".into(), probes: 5, failures, durations };
     let other = FsCounters { fstype: "other".into(), probes: 1, ..FsCounters::default() };
-    snapshot.status.counters.by_fstype = vec![other.clone(), one, other];
-    snapshot.status.counters.moved = 4;
-    snapshot.status.last_run = Some(LastRun { at: at(8.0), took: Duration::from_millis(1250) });
-    let text = text(&snapshot);
+    let counters = Counters { by_fstype: vec![other.clone(), one, other], moved: 4, ..Counters::default() };
+    let last_run = Some(LastRun { at: at(8.0), took: Duration::from_millis(1250) });
+    let status = Arc::new(Status { counters, last_run, ..Status::default() });
+    let text = text(&Snapshot { status, ..snapshot(vec![]) });
     for line in [
         r#"mountstatus_probe_duration_seconds_bucket{fstype="nfs4",le="0.0005"} 3"#,
         r#"mountstatus_probe_duration_seconds_bucket{fstype="nfs4",le="0.005"} 4"#,

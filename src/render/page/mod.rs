@@ -152,7 +152,7 @@ impl StatusPage<'_> {
         };
         format!(
             "<li>{}<span class=\"path\">{}</span><span class=\"what\"><b>{}: {}</b> · {} · {}{evidence}</span></li>",
-            badge(status),
+            badge(status, self.snapshot.at),
             Html(&escape_os(&mount.mountpoint)),
             failure.reason.as_str(),
             Html(&cause(failure)),
@@ -188,7 +188,7 @@ impl StatusPage<'_> {
         };
         let name = |name| Html(&escape_os(name)).to_string();
         [
-            format!("<tr role=\"row\"><td role=\"cell\">{}</td>", badge(status)),
+            format!("<tr role=\"row\"><td role=\"cell\">{}</td>", badge(status, self.snapshot.at)),
             format!(
                 "<th role=\"rowheader\" scope=\"row\" class=\"path\">{}{}</th>",
                 name(mount.mountpoint.as_os_str()),
@@ -259,9 +259,9 @@ fn contains(status: &MountStatus, words: &[&str]) -> bool {
     words.iter().all(|word| text.contains(word))
 }
 
-fn badge(status: &MountStatus) -> String {
-    let health = &status.health;
-    format!("<span class=\"badge {}\">{}</span>", health.as_str(), Html(&rows::state(health)))
+fn badge(status: &MountStatus, now: Time) -> String {
+    let state = rows::state_at(status, now);
+    format!("<span class=\"badge {}\">{}</span>", status.health.as_str(), Html(&state))
 }
 
 /// Displays text escaped for HTML content and attributes.

@@ -29,20 +29,24 @@
     if (s < 86400) return twoUnits(Math.floor(s / 3600), "h", Math.floor(s % 3600 / 60), "m");
     return twoUnits(Math.floor(s / 86400), "d", Math.floor(s % 86400 / 3600), "h");
   };
-  const age = (time) =>
-    formatSeconds(Math.max(0, Math.round((Date.now() + clockSkew - Date.parse(time)) / 1000)));
+  const secondsSince = (time) => Math.max(0, (Date.now() + clockSkew - Date.parse(time)) / 1000);
+  const age = (time) => formatSeconds(Math.round(secondsSince(time)));
   const clock = (time) => time.slice(0, 19).replace("T", " ") + " UTC";
   const timeElement = (time, text) =>
     make("time", { datetime: time, title: clock(time), "data-text": text }, text.replace("%", age(time)));
   const since = (time) => [timeElement(time, "for %"), ` (since ${clock(time)}) · `];
 
   const isDead = (mount) => mount.state === "hung" || mount.state === "failed";
-  const STATES = ["hung failed", "slow", "denied", "pending", "ok", "hidden"];
+  const STATES = ["hung failed", "unknown", "slow", "denied", "pending", "ok", "hidden"];
   const rank = (mount) => STATES.findIndex((states) => states.includes(mount.state));
   const compare = (a, b) => rank(a) - rank(b) || (a.mountpoint < b.mountpoint ? -1 : a.mountpoint > b.mountpoint ? 1 : 0);
   const state = (mount) => {
+    if (mount.state === "unknown") return mount.was === "pending" ? "unknown" : `unknown (was ${mount.was})`;
     const detail = mount.errno || (mount.state === "failed" ? mount.reason : "");
-    return detail ? `${mount.state} ${detail}` : mount.state;
+    const text = detail ? `${mount.state} ${detail}` : mount.state;
+    // Older than judgements are while all is well.
+    const isOld = mount.judged && secondsSince(mount.judged) > mount.poll_interval_seconds + mount.timeout_seconds;
+    return isOld ? `${text} (${age(mount.judged)} old)` : text;
   };
   const badge = (mount) => make("span", { class: `badge ${mount.state}` }, state(mount));
   const latency = (mount) => mount.latency_seconds !== null ? formatSeconds(mount.latency_seconds)
@@ -121,7 +125,7 @@
   };
   const showStatus = (status) => {
     const counts = [[status.missing, "missing"], [status.slow, "slow"], [status.denied, "cannot be checked"],
-      [status.pending, "could not be judged"], [status.hidden, "hidden under other mounts"]];
+      [status.pending + status.unknown, "could not be judged"], [status.hidden, "hidden under other mounts"]];
     const others = counts.filter(([count]) => count > 0).map(([count, what]) => `; ${count} ${what}`).join("");
     $("summary").textContent = `${status.total} ${status.total === 1 ? "mount" : "mounts"}; ${status.dead} dead${others}`;
     document.title = document.title.replace(/^(\(\d+ dead\) )?/, status.dead ? `(${status.dead} dead) ` : "");

@@ -5,7 +5,8 @@ use mount_status_monitor::monitor::{Event, Status, Time};
 use mount_status_monitor::render::metrics::{MetricInputs, render};
 use mount_status_monitor::render::{Message, Priority, Snapshot, diagnosis, json, messages, nagios, table};
 use serde_json::Value;
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 /// A line with the longest names, all escaped, and with evidence.
 const MAX_LINE: usize = 128 * 1024;
@@ -35,12 +36,13 @@ pub(super) fn check_status(status: Status, at: Time) {
     let shown = table::table(&status, at, table::Style::default());
     assert!(shown.lines().count() >= status.mounts.len(), "each mount has a row");
     assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "a table is text: {shown:?}");
-    check_line(&nagios::line(&status).1);
+    check_line(&nagios::line(&status, at).1);
     let snapshot = Snapshot {
         serial: 1,
-        status,
+        status: Arc::new(status),
         at,
         wall: SystemTime::UNIX_EPOCH,
+        taken: Instant::now(),
         settings: SETTINGS,
         probers: 1,
         probers_stranded: 0,
