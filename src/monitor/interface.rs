@@ -165,7 +165,8 @@ impl MountStatus {
     /// timeout.
     pub fn outdated_at(&self, now: Time) -> Option<Duration> {
         let age = now.since(self.judged_at?);
-        (age > self.probe_interval + self.settings.timeout && self.health != Health::Hidden).then_some(age)
+        (age > self.probe_interval.saturating_add(self.settings.timeout) && self.health != Health::Hidden)
+            .then_some(age)
     }
 }
 

@@ -47,7 +47,10 @@ impl UnjudgedCheck {
 
 /// How long a mount may be without a judgement.
 fn longest_wait(settings: &ProbeSettings, probe_interval: Duration) -> Duration {
-    probe_interval * MAX_INTERVALS + settings.timeout + CONFIRM_ALLOWANCE
+    probe_interval
+        .saturating_mul(MAX_INTERVALS)
+        .saturating_add(settings.timeout)
+        .saturating_add(CONFIRM_ALLOWANCE)
 }
 
 impl Monitor {

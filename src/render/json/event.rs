@@ -9,6 +9,7 @@ use crate::render::timestamp::rfc3339;
 use platform::Mount;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// The JSON object of a message, on one line without a line end.
 #[must_use]
@@ -121,13 +122,15 @@ impl EventRecord {
                 self.add("expected", requirement(expected));
                 self.add("lasted_seconds", seconds(*lasted));
             }
-            Event::Run { mounts, dead, unjudged, took } => {
-                self.add("mounts", *mounts);
-                self.add("dead", *dead);
-                self.add("unjudged", *unjudged);
-                self.add("took_seconds", seconds(*took));
-            }
+            Event::Run { mounts, dead, unjudged, took } => self.add_run([*mounts, *dead, *unjudged], *took),
         }
+    }
+
+    fn add_run(&mut self, [mounts, dead, unjudged]: [usize; 3], took: Duration) {
+        self.add("mounts", mounts);
+        self.add("dead", dead);
+        self.add("unjudged", unjudged);
+        self.add("took_seconds", seconds(took));
     }
 
     fn add_failure(&mut self, failure: &Failure) {
