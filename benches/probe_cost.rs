@@ -129,7 +129,7 @@ fn targets(root: &Path) -> impl Iterator<Item = Target> {
         let path = PathBuf::from(fields.nth(3)?);
         let key = MountKey(id.into());
         path.starts_with(root).then_some(Target {
-            path,
+            path: path.into(),
             kind: FsKind::Local,
             key,
             id,

@@ -169,7 +169,7 @@ fn apply(simulation: &mut Simulation, step: &Step, last_key: &mut u64) {
         Step::MountInside { which, minor } | Step::MountOver { which, minor } => {
             let Some(on) = pick(simulation, *which) else { return };
             *last_key += 1;
-            let mut path = simulation.mounts[&on].mountpoint.clone();
+            let mut path = simulation.mounts[&on].mountpoint.to_path_buf();
             if matches!(step, Step::MountInside { .. }) {
                 path.push(format!("n{last_key}"));
             }
@@ -194,7 +194,7 @@ fn apply(simulation: &mut Simulation, step: &Step, last_key: &mut u64) {
         Step::Move { which } => {
             if let Some(key) = pick(simulation, *which) {
                 let moved = format!("/moved{key}-{}", simulation.log.len());
-                simulation.alter(key, |mount| mount.mountpoint = moved.into());
+                simulation.alter(key, |mount| mount.mountpoint = moved.as_str().into());
             }
         }
         Step::Fs { minor, fs } => simulation.set_fs(*minor, *fs),

@@ -6,7 +6,7 @@
 mod simulation;
 
 use mount_status_monitor::monitor::{Input, ProbeSelection, ProbeSettings, Time};
-use platform::Errno;
+use platform::{Errno, ShortenedNames};
 use simulation::{FsBehavior, QUICK, Simulation};
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -114,8 +114,11 @@ fn step(simulation: &mut Simulation, command: &str) {
         ["super", key, options] => {
             simulation.alter(number(key), |mount| mount.super_options = OsString::from(options));
         }
-        ["move", key, path] => simulation.alter(number(key), |mount| mount.mountpoint = path.into()),
         ["on", key, parent] => simulation.alter(number(key), |mount| mount.parent = number(parent)),
+        ["move", key, path] => simulation.alter(number(key), |mount| {
+            (mount.mountpoint, mount.shortened) = (path.into(), ShortenedNames::default());
+        }),
+        ["path-too-long", key] => simulation.alter(number(key), |mount| mount.shortened.mountpoint = true),
         ["kernel-read-only", sb] => drop(simulation.read_only.insert(number(sb))),
         ["read-cost", cost] => simulation.read_cost = duration(cost),
         ["fs", sb, behavior @ ..] => simulation.set_fs(number(sb), fs_behavior(behavior)),

@@ -68,6 +68,7 @@ mod probing;
 pub mod process;
 mod process_stats;
 pub mod service;
+mod shared_path;
 mod unmount;
 
 #[cfg(any(test, feature = "interval", not(target_os = "linux")))]
@@ -94,11 +95,12 @@ compile_error!("there is no back-end for this system yet: see the contract above
 pub use changes::Changes;
 pub use errno::Errno;
 pub use machine::{MACHINE_ID, machine_id};
-pub use mount::{DeviceNumber, FsKind, Mount, MountKey, User};
+pub use mount::{DeviceNumber, FsKind, Mount, MountKey, ShortenedNames, User};
 pub use mount_table::{MountTable, mount_containing};
 pub use probing::{Call, ProbeOutcome, Target, Usage};
 pub use process::command;
 pub use process_stats::ProcessStats;
+pub use shared_path::SharedPath;
 pub use system::evidence as collect;
 #[cfg(target_os = "linux")]
 pub use system::mountinfo;

@@ -1,9 +1,9 @@
 //! One entry of the mount table, as every system can describe it. Names are bytes; nothing here assumes UTF-8.
 
+use crate::SharedPath;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// The identity of a mount for as long as it exists: the kernel's unique 64-bit id where there is one (Linux 6.8,
@@ -55,7 +55,7 @@ pub struct Mount {
     pub device_number: DeviceNumber,
     /// The mounted directory of the file system (`/` unless a bind mount or a subvolume).
     pub root: OsString,
-    pub mountpoint: PathBuf,
+    pub mountpoint: SharedPath,
     /// Type with subtype (`ext4`, `nfs4`, `fuse.sshfs`).
     pub fstype: OsString,
     /// The source (`host:/export`, `/dev/sda1`, `none`).
@@ -68,6 +68,7 @@ pub struct Mount {
     /// User and group of the FUSE connection as the kernel knows them, in the user namespace of this process. `None`
     /// for other types, and where the system does not tell.
     pub connection_owner: Option<(u32, u32)>,
+    pub shortened: ShortenedNames,
 }
 
 /// Who can make a mount hang, and so whose limits apply to it.
@@ -85,6 +86,14 @@ impl User {
     pub const fn is_foreign(self) -> bool {
         matches!(self, User::Foreign(_))
     }
+}
+
+/// The names of a mount that are too long to be kept: a part in their middle, or all, is replaced by their length.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ShortenedNames {
+    pub root: bool,
+    pub mountpoint: bool,
+    pub super_options: bool,
 }
 
 impl Mount {
@@ -111,6 +120,12 @@ impl Mount {
     #[must_use]
     pub fn read_only(&self) -> bool {
         has_option(&self.options, "ro") || has_option(&self.super_options, "ro")
+    }
+
+    /// Whether a system call accepts its mount point: with its NUL, not longer than `PATH_MAX`.
+    #[must_use]
+    pub const fn has_usable_path(&self) -> bool {
+        !self.shortened.mountpoint
     }
 
     #[must_use]
@@ -141,6 +156,13 @@ impl Mount {
         }
         let seconds = self.super_option("timeout")?.to_str()?.parse().ok().filter(|&seconds| seconds > 0)?;
         Some(Duration::from_secs(seconds))
+    }
+
+    /// The type without the subtype, which the server of a FUSE mount chooses: `fuse` of `fuse.sshfs`.
+    #[must_use]
+    pub fn main_type(&self) -> &OsStr {
+        let bytes = self.fstype.as_bytes();
+        OsStr::from_bytes(bytes.split(|&b| b == b'.').next().unwrap_or(bytes))
     }
 
     /// The only user and group that may access this file system: a FUSE mount without `allow_other` refuses all but

@@ -1,13 +1,12 @@
 //! The target and the outcome of a probe, as plain data.
 
-use crate::{Errno, FsKind, Mount, MountKey, User};
-use std::path::PathBuf;
+use crate::{Errno, FsKind, Mount, MountKey, SharedPath, User};
 
 /// Everything that a probe needs to know about its mount.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Target {
     /// The mount point.
-    pub path: PathBuf,
+    pub path: SharedPath,
     pub kind: FsKind,
     /// The identity that the path must lead to.
     pub key: MountKey,

@@ -9,11 +9,14 @@ use common::{
     Watched, at, has_unique_ids, in_namespace, mount_flags, skip, statx_mount, tmpfs, tmpfs_on, tmpfs_with,
     unmount,
 };
+use nix::fcntl::{OFlag, open, openat};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use platform::{MountKey, MountTable, mountinfo};
+use nix::sys::stat::{Mode, mkdirat};
+use platform::{MountKey, MountTable, MountWatch, SharedPath, mountinfo};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -101,6 +104,85 @@ fn statmount_equals_mountinfo_for_long_paths() {
             let entry = at(&watched.refresh_fast(), &path).unwrap();
             assert!(entry.root.len() > 3_800);
         }
+    });
+}
+
+/// A new directory this deep below `dir`, made and returned as a descriptor: no call takes its path.
+fn deep_directory(dir: &Path, bytes: usize) -> OwnedFd {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    let mut directory = open(dir, flags, Mode::empty()).expect("open");
+    let name = "d".repeat(249);
+    for _ in 0..bytes.div_ceil(250) {
+        mkdirat(&directory, name.as_str(), Mode::S_IRWXU).expect("mkdir");
+        directory = openat(&directory, name.as_str(), flags, Mode::empty()).expect("open");
+    }
+    directory
+}
+
+fn path_of(directory: &OwnedFd) -> PathBuf {
+    format!("/proc/self/fd/{}", directory.as_raw_fd()).into()
+}
+
+#[test]
+fn mount_points_that_no_call_accepts_are_shortened_and_cost_no_full_read() {
+    in_namespace(|dir| {
+        let Some(mut watched) = unique_watch() else { return };
+        let names = |table: &MountTable| -> Vec<(String, bool, usize)> {
+            let long = table.iter().filter(|mount| !mount.has_usable_path());
+            long.map(|m| (m.mountpoint.to_str().unwrap().to_owned(), m.shortened.root, m.root.len()))
+                .collect()
+        };
+        for (n, bytes) in [4_096, 100_000, 700_000, 1_500_000].into_iter().enumerate() {
+            let top = tmpfs(dir.join(n.to_string()));
+            let deep = deep_directory(&top, bytes);
+            tmpfs_on(&path_of(&deep));
+            let found = names(&watched.refresh_fast());
+            assert_eq!(found.len(), n * 2 + 1, "{bytes}: {found:?}");
+            let is_readable = bytes < 512 << 10;
+            let (name, ..) = found.last().unwrap();
+            assert!(name.len() < 1_000 && name.contains("…["), "{name}");
+            assert_eq!(name.starts_with(&format!("{}/ddd", top.display())), is_readable, "{name}");
+            // The root of a bind mount can be as long, and the mount point at the same time.
+            let [source, target] = ["source", "target"]
+                .map(|name| deep_directory(&tmpfs(dir.join(format!("{name}-{n}"))), bytes));
+            mount_flags(&path_of(&source), &path_of(&target), MsFlags::MS_BIND);
+            let (_, is_root_shortened, root) = names(&watched.refresh_fast()).pop().unwrap();
+            assert!(is_root_shortened && root < 1_000);
+            let text = MountWatch::open(Path::new("/proc/self/mountinfo")).unwrap().read().unwrap();
+            assert_eq!(names(&text), names(&watched.watch.read().unwrap()), "statmount and mountinfo differ");
+            // The others are still read one by one.
+            let other = tmpfs(dir.join(format!("other-{n}")));
+            assert!(at(&watched.refresh_fast(), &other).is_some());
+        }
+    });
+}
+
+#[test]
+fn mount_point_that_a_rename_makes_usable_is_found() {
+    in_namespace(|dir| {
+        let Some(mut watched) = unique_watch() else { return };
+        let deep = deep_directory(dir, 5_000);
+        for n in 0..40 {
+            let directory = path_of(&deep).join(n.to_string());
+            fs::create_dir(&directory).unwrap();
+            tmpfs(directory.join("m"));
+        }
+        let table = watched.watch.read().unwrap();
+        assert_eq!(table.iter().filter(|mount| !mount.has_usable_path()).count(), 40);
+        fs::rename(path_of(&deep).join("33"), dir.join("short")).unwrap();
+        let is_found = |_| at(&watched.watch.read().unwrap(), &dir.join("short/m")).is_some();
+        assert!((0..4).any(is_found));
+    });
+}
+
+#[test]
+fn mount_without_a_source_costs_no_full_read() {
+    in_namespace(|dir| {
+        let Some(mut watched) = unique_watch() else { return };
+        let path = dir.join("a");
+        fs::create_dir(&path).unwrap();
+        tmpfs_with(&path, b"", MsFlags::empty(), "");
+        assert_eq!(at(&watched.refresh_fast(), &path).unwrap().device, "");
     });
 }
 
@@ -196,19 +278,6 @@ fn statmount_equals_mountinfo_for_other_types() {
 
 /// The kernel omits an empty source like an unknown one, so the text is read.
 #[test]
-fn mount_without_a_source_is_read_from_the_text() {
-    in_namespace(|dir| {
-        let mut watched = Watched::new();
-        fs::create_dir(dir.join("a")).unwrap();
-        tmpfs_with(&dir.join("a"), b"", MsFlags::empty(), "");
-        let table = watched.watch.refresh().unwrap();
-        assert_eq!(at(&table, &dir.join("a")).unwrap().device, "");
-        assert!(!watched.watch.full_read_due());
-    });
-}
-
-/// Its line in mountinfo is the same if no other mount took the id meanwhile.
-#[test]
 fn identical_mount_at_the_same_path_has_another_key() {
     in_namespace(|dir| {
         let path = tmpfs(dir.join("a"));
@@ -276,7 +345,7 @@ fn burst_of_mounts_neither_loses_nor_confuses_mounts() {
         let stop = AtomicBool::new(false);
         std::thread::scope(|threads| {
             let bursts = volatile.map(|paths| threads.spawn(|| mount_repeatedly(paths, &stop)));
-            let mut names: HashMap<MountKey, PathBuf> = HashMap::new();
+            let mut names: HashMap<MountKey, SharedPath> = HashMap::new();
             for pass in 0..400 {
                 let table = match pass % 2 {
                     0 => watched.watch.read().unwrap(),

@@ -38,6 +38,7 @@ fn mount() -> impl Strategy<Value = Mount> {
         options: options.0.into(),
         super_options: options.1.into(),
         connection_owner: None,
+        shortened: platform::ShortenedNames::default(),
     })
 }
 

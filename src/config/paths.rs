@@ -26,7 +26,9 @@ pub fn select(
     admits: impl Fn(&Mount) -> bool,
 ) -> Result<Vec<Arc<Mount>>, Vec<String>> {
     let admitted = table.iter().filter(|mount| admits(mount));
-    let is_named = |mount: &&Arc<Mount>| mountpoints.is_empty() || mountpoints.contains(&mount.mountpoint);
+    let is_named = |mount: &&Arc<Mount>| {
+        mountpoints.is_empty() || mountpoints.iter().any(|path| mount.mountpoint == *path)
+    };
     let selected: Vec<Arc<Mount>> = admitted.filter(is_named).cloned().collect();
     let without_mount =
         mountpoints.iter().filter(|path| !selected.iter().any(|mount| mount.mountpoint == **path));

@@ -6,8 +6,9 @@ use super::scheduler::{Due, DueProbe, ProbeSubject};
 use super::{Effect, Monitor, ProbeId, Time};
 use platform::evidence::{Evidence, Family};
 use platform::{DeviceNumber, FsKind, Mount, MountKey};
+use rustc_hash::FxHashSet;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 impl Monitor {
@@ -27,8 +28,9 @@ impl Monitor {
     }
 
     pub(super) fn collect_on_request(&mut self, now: Time, mountpoints: &[PathBuf]) {
+        let named: FxHashSet<&Path> = mountpoints.iter().map(PathBuf::as_path).collect();
         let is_wanted =
-            |entry: &&MountEntry| entry.is_dead_itself() && mountpoints.contains(&entry.mount.mountpoint);
+            |entry: &&MountEntry| entry.is_dead_itself() && named.contains(entry.mount.mountpoint.as_path());
         let keys: Vec<MountKey> = self.registry.entries().filter(is_wanted).map(MountEntry::key).collect();
         for key in keys {
             self.collect(now, key, Occasion::Request, None);

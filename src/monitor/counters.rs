@@ -1,18 +1,20 @@
 //! Counters since the start of the daemon.
 
 use super::{Event, Reason};
-use platform::ProbeOutcome;
+use platform::{FsKind, Mount, ProbeOutcome};
 use rustc_hash::FxHashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 /// Upper bounds of the buckets of [`Durations`] in seconds: from a cached local response to a severely overloaded
 /// server.
 pub const DURATION_BOUNDS: [f64; 12] =
     [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-/// Maximum number of file system types counted separately; the rest is counted as `other`. Users can invent FUSE
-/// subtypes.
+/// Maximum number of file system types counted separately; the rest is counted as `other`. A kernel has fewer.
 const MAX_FSTYPES: usize = 128;
+/// Maximum number of FUSE subtypes among them; the rest is counted as `fuse`. Users invent subtypes, also in user
+/// namespaces where they look like root, so these must not use up the room for the other types.
+const MAX_SUBTYPES: usize = 32;
 
 #[derive(Clone, Default, PartialEq, Debug)]
 pub struct Counters {
@@ -63,11 +65,25 @@ impl Durations {
 pub(super) struct CounterTable {
     pub(super) totals: Counters,
     indices: FxHashMap<OsString, usize>,
+    subtypes: usize,
 }
 
 impl CounterTable {
-    /// The index of a type's counters, kept for each mount.
-    pub(super) fn index_for(&mut self, fstype: &OsString) -> usize {
+    /// The index of the counters of a mount's type, kept for each mount. The subtype of a mount that a user made is not
+    /// counted separately.
+    pub(super) fn index_for(&mut self, mount: &Mount) -> usize {
+        if mount.kind() != FsKind::Fuse {
+            return self.index_of(&mount.fstype);
+        }
+        let is_known = self.indices.contains_key(&mount.fstype);
+        if mount.user().is_foreign() || !is_known && self.subtypes >= MAX_SUBTYPES {
+            return self.index_of(mount.main_type());
+        }
+        self.subtypes += usize::from(!is_known);
+        self.index_of(&mount.fstype)
+    }
+
+    fn index_of(&mut self, fstype: &OsStr) -> usize {
         if let Some(&index) = self.indices.get(fstype) {
             return index;
         }
@@ -76,7 +92,7 @@ impl CounterTable {
             return MAX_FSTYPES - 1;
         }
         let is_last = by_fstype.len() == MAX_FSTYPES - 1;
-        let name = if is_last { "other".into() } else { fstype.clone() };
+        let name = if is_last { "other".into() } else { fstype.to_owned() };
         by_fstype.push(FsCounters { fstype: name.clone(), ..FsCounters::default() });
         self.indices.insert(name, by_fstype.len() - 1);
         by_fstype.len() - 1
@@ -110,13 +126,35 @@ impl CounterTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitor::testing::mount;
+
+    fn of_type(fstype: &str, options: &str) -> Mount {
+        Mount { fstype: fstype.into(), super_options: options.into(), ..mount(1, "/a") }
+    }
+
+    #[test]
+    fn invented_subtypes_leave_room_for_later_types() {
+        let mut table = CounterTable::default();
+        for n in 0..140 {
+            table.index_for(&of_type(&format!("fuse.user-{n}"), "rw,user_id=1000,group_id=1000"));
+        }
+        for n in 0..140 {
+            table.index_for(&of_type(&format!("fuse.root-{n}"), "rw,user_id=0,group_id=0"));
+        }
+        table.index_for(&of_type("nfs4", "rw"));
+        let names: Vec<_> = table.totals.by_fstype.iter().map(|it| it.fstype.to_str().unwrap()).collect();
+        assert_eq!((names.len(), names[0], names[1]), (2 + MAX_SUBTYPES, "fuse", "fuse.root-0"));
+        assert_eq!(names.last(), Some(&"nfs4"));
+        assert_eq!(table.index_for(&of_type("fuse.root-1", "rw,user_id=0")), 2);
+    }
 
     #[test]
     fn types_above_the_limit_are_counted_as_other() {
         let mut table = CounterTable::default();
-        let indices: Vec<usize> = (0..300).map(|n| table.index_for(&format!("fuse.{n}").into())).collect();
+        let indices: Vec<usize> =
+            (0..300).map(|n| table.index_for(&of_type(&format!("t{n}"), "rw"))).collect();
         assert_eq!(indices[..3], [0, 1, 2]);
-        assert_eq!(table.index_for(&"fuse.1".into()), 1);
+        assert_eq!(table.index_for(&of_type("t1", "rw")), 1);
         assert!(indices[MAX_FSTYPES - 1..].iter().all(|&index| index == MAX_FSTYPES - 1));
         assert_eq!(table.totals.by_fstype.len(), MAX_FSTYPES);
         assert_eq!(table.totals.by_fstype[MAX_FSTYPES - 1].fstype, "other");

@@ -1,8 +1,8 @@
 //! The events that are reported.
 
 use super::{Expected, Failure, Health};
-use platform::{Call, Errno, Mount};
-use std::path::{Path, PathBuf};
+use platform::{Call, Errno, Mount, SharedPath};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub enum Event {
     /// Options changed, for example to read-only.
     Remounted { mount: Arc<Mount>, before: Arc<Mount> },
     /// The same mount has another path.
-    Moved { mount: Arc<Mount>, from: PathBuf },
+    Moved { mount: Arc<Mount>, from: SharedPath },
     /// A mount is dead from now on.
     Failed { mount: Arc<Mount>, failure: Failure },
     /// A mount is still dead (reminder, or the reason changed).

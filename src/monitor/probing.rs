@@ -3,8 +3,7 @@
 use super::registry::MountEntry;
 use super::scheduler::{Due, ProbeSubject, Readiness};
 use super::{Effect, Failure, Health, Monitor, ProbeId, ProbeSelection, Time};
-use platform::{Call, DeviceNumber, MountKey};
-use std::path::Path;
+use platform::{Call, DeviceNumber, Errno, MountKey};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +25,9 @@ impl Monitor {
         let is_blocked = self.registry.hung_ancestor(key).is_some();
         let Some(entry) = self.registry.get_mut(key).filter(|entry| !entry.is_hidden) else { return };
         let superblock = entry.superblock();
+        if !entry.mount.has_usable_path() {
+            return self.on_denied(now, key, Call::Identify, Errno::ENAMETOOLONG);
+        }
         match self.scheduler.readiness(entry) {
             // The run waits for the response, unless the probe is a retry of a known hang.
             Readiness::Pending if !entry.health.is_hung() || entry.blocked_by().is_some() => return,
@@ -134,7 +136,7 @@ impl Monitor {
 
     /// A hung ancestor blocks the path to a mount; only the ancestor is reported.
     fn mark_blocked(&mut self, now: Time, key: MountKey) {
-        let ancestor = self.registry.hung_ancestor(key).map(Path::to_path_buf);
+        let ancestor = self.registry.hung_ancestor(key).cloned();
         self.set_dead(now, key, Failure::hung(Call::Identify, Duration::ZERO, ancestor));
     }
 
@@ -210,7 +212,7 @@ impl Monitor {
         let Some(entry) = self.registry.get_mut(key) else { return };
         let is_full = subject.timeout >= entry.settings.timeout;
         if entry.schedule.set_path_hung(now, id, elapsed, is_full) {
-            let ancestor = self.registry.hung_ancestor(key).map(Path::to_path_buf);
+            let ancestor = self.registry.hung_ancestor(key).cloned();
             self.set_dead(now, key, Failure::hung(Call::Identify, elapsed, ancestor));
         }
     }

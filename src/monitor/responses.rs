@@ -69,7 +69,7 @@ impl Monitor {
         self.set_dead(now, key, Failure::error(call, errno));
     }
 
-    fn on_denied(&mut self, now: Time, key: MountKey, call: Call, errno: Errno) {
+    pub(super) fn on_denied(&mut self, now: Time, key: MountKey, call: Call, errno: Errno) {
         let Some(entry) = self.registry.get_mut(key) else { return };
         self.scheduler.on_response(entry, false);
         let event = Reports::on_denied(entry, call, errno);

@@ -77,7 +77,7 @@ impl Monitor {
 
     fn watch(&mut self, now: Time, mount: Arc<Mount>, settings: ProbeSettings) {
         let interval = self.probe_interval(&mount, &settings);
-        let fstype_index = self.counters.index_for(&mount.fstype);
+        let fstype_index = self.counters.index_for(&mount);
         self.scheduler.set_mount_interval(now, mount.key, interval, true);
         self.unjudged.on_settings(now, &settings, interval);
         self.registry.insert(MountEntry::new(now, mount, settings, interval, fstype_index));

@@ -1,6 +1,6 @@
 //! Mounts for tests and benches.
 
-use platform::{DeviceNumber, Mount, MountKey};
+use platform::{DeviceNumber, Mount, MountKey, ShortenedNames};
 
 /// A tmpfs with its own superblock at `path`.
 pub fn mount(key: u64, path: &str) -> Mount {
@@ -17,6 +17,7 @@ pub fn mount(key: u64, path: &str) -> Mount {
         options: "rw".into(),
         super_options: "rw".into(),
         connection_owner: None,
+        shortened: ShortenedNames::default(),
     }
 }
 

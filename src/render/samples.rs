@@ -25,6 +25,7 @@ pub(crate) fn mount(
         options: options.into(),
         super_options: super_options.into(),
         connection_owner: None,
+        shortened: platform::ShortenedNames::default(),
     })
 }
 

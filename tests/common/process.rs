@@ -41,6 +41,10 @@ impl Process {
         status_number(&format!("/proc/{}/status", self.0), "VmRSS:")
     }
 
+    pub(crate) fn peak_rss_kib(self) -> u64 {
+        status_number(&format!("/proc/{}/status", self.0), "VmHWM:")
+    }
+
     /// Voluntary context switches of all threads: each is a wake-up that ended.
     pub(crate) fn wakeup_count(self) -> u64 {
         let tasks = entries(&format!("/proc/{}/task", self.0));

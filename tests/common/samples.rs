@@ -18,6 +18,7 @@ pub(crate) fn nfs_mount(path: &str) -> Arc<Mount> {
         options: "rw".into(),
         super_options: "rw".into(),
         connection_owner: None,
+        shortened: platform::ShortenedNames::default(),
     })
 }
 

@@ -41,7 +41,7 @@ fn path_to_another_mount_is_the_wrong_mount() {
     let root = target("/");
     let another = daemon.start(&Target { path: "/proc".into(), ..root.clone() });
     let none = daemon.start(&Target { path: "/no/such/path".into(), ..root.clone() });
-    let long = daemon.start(&Target { path: "/x".repeat(3000).into(), ..root });
+    let long = daemon.start(&Target { path: "/x".repeat(3000).as_str().into(), ..root });
     daemon.run_until_ended(3);
     assert_eq!(daemon.outcome(another), ProbeOutcome::WrongMount);
     assert_eq!(daemon.outcome(none), ProbeOutcome::WrongMount);

@@ -104,7 +104,7 @@ impl Simulation {
             parent,
             device_number: DeviceNumber { major: 0, minor },
             root: "/".into(),
-            mountpoint: PathBuf::from(path),
+            mountpoint: path.into(),
             fstype: fstype.into(),
             device: match fstype {
                 "excluded" => "excluded".into(),
@@ -114,6 +114,7 @@ impl Simulation {
             options: "rw".into(),
             super_options: "rw".into(),
             connection_owner: None,
+            shortened: platform::ShortenedNames::default(),
         });
     }
 

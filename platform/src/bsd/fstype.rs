@@ -34,7 +34,7 @@ pub(crate) fn belongs_to_macos(mount: &Mount) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DeviceNumber, MountKey};
+    use crate::{DeviceNumber, MountKey, ShortenedNames};
 
     #[test]
     fn types_have_their_kind() {
@@ -75,6 +75,7 @@ mod tests {
             options: options.into(),
             super_options: "".into(),
             connection_owner: None,
+            shortened: ShortenedNames::default(),
         };
         for (path, fstype, options, expected) in [
             ("/", "apfs", "ro,local,rootfs,journaled", false),

@@ -6,7 +6,7 @@
 //!   of its path, or at the same path if it covers another mount.
 
 use super::record::{Flag, Record, options};
-use crate::{DeviceNumber, Mount, MountKey, MountTable};
+use crate::{DeviceNumber, Mount, MountKey, MountTable, ShortenedNames};
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -96,6 +96,7 @@ fn mount(record: Record, names: &[Flag], key: MountKey, id: u32, parent: u32) ->
         options: options(record.flags, names).into(),
         super_options: OsString::new(),
         connection_owner: None,
+        shortened: ShortenedNames::default(),
     }
 }
 

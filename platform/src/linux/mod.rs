@@ -5,6 +5,7 @@ mod file_watch;
 mod fstype;
 mod fuse_connections;
 pub(crate) mod launcher;
+mod long_names;
 pub mod mountinfo;
 mod namespace;
 pub mod probe;

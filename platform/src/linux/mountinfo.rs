@@ -4,7 +4,8 @@
 //! Names may contain any byte but NUL. The kernel writes blank, tab, newline and backslash as `\ooo`, in types and
 //! devices also `#` (`fs/proc_namespace.c`). Each file system writes its own options, so these are kept as written.
 
-use crate::{DeviceNumber, Mount, MountKey};
+use super::long_names::SHORTENED;
+use crate::{DeviceNumber, Mount, MountKey, ShortenedNames};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -64,6 +65,7 @@ pub(super) struct Line<'a> {
     device: &'a [u8],
     /// The parts before and after the flag `mand`.
     super_options: [&'a [u8]; 2],
+    shortened: ShortenedNames,
 }
 
 impl<'a> Line<'a> {
@@ -72,15 +74,28 @@ impl<'a> Line<'a> {
         let id = number(fields.next()?)?;
         let parent = number(fields.next()?)?;
         let device_number = device_number(fields.next()?)?;
-        let root = fields.name()?;
-        let mountpoint = fields.name()?;
+        let mut shortened = ShortenedNames::default();
+        let root = without_mark(fields.name()?, &mut shortened.root);
+        let mountpoint = without_mark(fields.name()?, &mut shortened.mountpoint);
         let options = fields.name()?;
         while fields.next()? != b"-" {} // any number of optional fields: shared:N, master:N, …
         let fstype = fields.name()?;
         let device = fields.next()?; // empty for mount("", …)
         // Written by the file system, and some do not escape blanks.
-        let super_options = without_mand(fields.0.unwrap_or_default());
-        Some(Line { id, parent, device_number, root, mountpoint, options, fstype, device, super_options })
+        let super_options =
+            without_mand(without_mark(fields.0.unwrap_or_default(), &mut shortened.super_options));
+        Some(Line {
+            id,
+            parent,
+            device_number,
+            root,
+            mountpoint,
+            options,
+            fstype,
+            device,
+            super_options,
+            shortened,
+        })
     }
 
     /// The key if the kernel has no unique ids.
@@ -101,6 +116,7 @@ impl<'a> Line<'a> {
             options: OsStr::from_bytes(self.options).into(),
             super_options: OsString::from_vec(self.super_options.concat()),
             connection_owner: None,
+            shortened: self.shortened,
         }
     }
 
@@ -109,6 +125,7 @@ impl<'a> Line<'a> {
         self.id == mount.id
             && self.parent == mount.parent
             && self.device_number == mount.device_number
+            && self.shortened == mount.shortened
             && unescapes_to(self.mountpoint, mount.mountpoint.as_os_str())
             && unescapes_to(self.root, &mount.root)
             && unescapes_to(self.fstype, &mount.fstype)
@@ -121,6 +138,13 @@ impl<'a> Line<'a> {
         let [start, end] = self.super_options;
         options.strip_prefix(start) == Some(end)
     }
+}
+
+/// A name without the mark of [`super::long_names`], which is recorded.
+fn without_mark<'a>(name: &'a [u8], is_shortened: &mut bool) -> &'a [u8] {
+    let rest = name.strip_prefix(&[SHORTENED]);
+    *is_shortened = rest.is_some();
+    rest.unwrap_or(name)
 }
 
 /// Omits the flag `mand`: it has had no meaning since 5.15 but can still be set, and `statmount` does not return it.
@@ -194,6 +218,11 @@ fn escape(name: &[u8], special: &[u8]) -> Vec<u8> {
         }
     }
     escaped
+}
+
+/// Appends a path as the kernel writes it.
+pub(super) fn write_escaped(path: &OsStr, text: &mut Vec<u8>) {
+    text.extend_from_slice(&escape(path.as_bytes(), BLANKS));
 }
 
 pub(super) fn unescape(name: &[u8]) -> OsString {

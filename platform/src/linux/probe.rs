@@ -214,7 +214,7 @@ mod tests {
         let id =
             statx(&name, libc::AT_STATX_DONT_SYNC, libc::STATX_MNT_ID).map_or(0, |found| found.stx_mnt_id);
         Target {
-            path,
+            path: path.into(),
             kind,
             key: MountKey(id),
             id: u32::try_from(id).unwrap(),
@@ -259,7 +259,7 @@ mod tests {
         for (path, what) in
             [("/proc", "another mount"), ("/no/such/path", "nothing"), ("/proc/version/x", "a file")]
         {
-            let wrong = Target { path: PathBuf::from(path), ..root.clone() };
+            let wrong = Target { path: path.into(), ..root.clone() };
             assert_eq!(probe_mount(&wrong, |_| {}), ProbeOutcome::WrongMount, "{what}");
         }
     }
@@ -281,11 +281,11 @@ mod tests {
     #[test]
     fn invalid_path_is_an_error_of_the_first_call() {
         let long =
-            Target { path: PathBuf::from(format!("/{}", "x/".repeat(3000))), ..target("/", FsKind::Local) };
+            Target { path: format!("/{}", "x/".repeat(3000)).as_str().into(), ..target("/", FsKind::Local) };
         let failed = |errno| ProbeOutcome::Failed { call: Call::Identify, errno };
         let long = Target { kind: FsKind::Fuse, ..long };
         assert_eq!(probe_mount(&long, |_| {}), failed(Errno::ENAMETOOLONG));
-        let nul = Target { path: PathBuf::from("/\0"), ..long };
+        let nul = Target { path: "/\0".into(), ..long };
         assert_eq!(probe_mount(&nul, |_| {}), failed(Errno::EINVAL));
     }
 

@@ -2,7 +2,8 @@
 //! sends requests to a file system or keeps a mount busy. libc has no wrappers yet; the structures are those of
 //! `include/uapi/linux/mount.h`.
 
-use crate::{DeviceNumber, Mount, MountKey};
+use super::long_names::{kept, unreadable};
+use crate::{DeviceNumber, Mount, MountKey, ShortenedNames};
 use linux_raw_sys::general as raw;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -16,7 +17,8 @@ const SPARE_IDS: usize = 256;
 /// The kernel's limit for one call.
 const MAX_IDS: usize = 1_000_000;
 
-/// Buffer for the strings of one mount; it grows for long overlay options.
+/// Buffer for the strings of one mount; it grows for long overlay options and mount points. Where all together do not
+/// fit, the long ones are requested one by one, and one that does not fit alone is unreadable.
 const MIN_BUFFER: usize = 16 << 10;
 const MAX_BUFFER: usize = 1 << 20;
 
@@ -30,13 +32,12 @@ const WHOLE_MOUNT: u32 = raw::STATMOUNT_SB_BASIC
     | raw::STATMOUNT_FS_SUBTYPE
     | raw::STATMOUNT_SB_SOURCE;
 
-/// The parts without which no [`Mount`] can be made. The response's mask omits empty strings like unknown ones. Sources
-/// and subtypes came with the same kernel (6.13), and only the source is nearly never empty.
-const REQUIRED: u32 = raw::STATMOUNT_SB_BASIC
-    | raw::STATMOUNT_MNT_BASIC
-    | raw::STATMOUNT_MNT_ROOT
-    | raw::STATMOUNT_FS_TYPE
-    | raw::STATMOUNT_SB_SOURCE;
+/// The strings without a limit: the others are at most a page.
+const LONG_STRINGS: u32 = raw::STATMOUNT_MNT_ROOT | raw::STATMOUNT_MNT_POINT | raw::STATMOUNT_MNT_OPTS;
+
+/// The parts without which no [`Mount`] can be made. The response's mask omits empty strings like unknown ones; sources
+/// and subtypes came with the same kernel (6.13), which is known by the first source.
+const REQUIRED: u32 = raw::STATMOUNT_SB_BASIC | raw::STATMOUNT_MNT_BASIC | raw::STATMOUNT_FS_TYPE;
 
 /// In the kernel's order (`show_mnt_opts()` in `fs/proc_namespace.c`); `relatime` stands between both lists.
 const ATTRIBUTES: &[(u32, &str)] = &[
@@ -110,11 +111,13 @@ pub(super) struct Statmount {
     namespace: u64,
     /// Aligned as the structure at its start, and never smaller than [`MIN_BUFFER`].
     buffer: Vec<u64>,
+    /// A source was returned, so the kernel knows sources: a mount without one has an empty source.
+    has_sources: bool,
 }
 
 impl Statmount {
     pub(super) fn new(namespace: u64) -> Statmount {
-        Statmount { namespace, buffer: vec![0; MIN_BUFFER / size_of::<u64>()] }
+        Statmount { namespace, buffer: vec![0; MIN_BUFFER / size_of::<u64>()], has_sources: false }
     }
 
     /// The reusable id (mountinfo field 1) of the mount with this unique id; `None` if there is no such mount.
@@ -128,12 +131,30 @@ impl Statmount {
 
     /// The mount with this unique id, equal to what mountinfo shows.
     pub(super) fn mount(&mut self, id: u64) -> io::Result<Found> {
-        match self.call(id, WHOLE_MOUNT) {
-            Ok(()) => Ok(self.response(id)),
+        let found = match self.call(id, WHOLE_MOUNT) {
+            Ok(()) => Ok(self.response(id, |this, string| Some(this.kept_string(string)))),
+            Err(error) if is_overflow(&error) => self.mount_in_parts(id),
+            Err(error) => Err(error),
+        };
+        match found {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(Found::Gone),
             Err(error) if is_absent(&error) => Ok(Found::Unreachable),
-            Err(error) => Err(error),
+            other => other,
         }
+    }
+
+    /// The mount whose strings do not fit into the largest buffer together.
+    fn mount_in_parts(&mut self, id: u64) -> io::Result<Found> {
+        let mut parts = [None, None, None];
+        for (part, string) in parts.iter_mut().zip(LongString::ALL) {
+            *part = match self.call(id, string.mask() | raw::STATMOUNT_SB_BASIC) {
+                Ok(()) => Some(self.kept_string(string)),
+                Err(error) if is_overflow(&error) => Some((string.unreadable(), true)),
+                Err(error) => return Err(error),
+            };
+        }
+        self.call(id, WHOLE_MOUNT & !LONG_STRINGS)?;
+        Ok(self.response(id, |_, string| parts[string as usize].take()))
     }
 
     fn call(&mut self, id: u64, mask: u32) -> io::Result<()> {
@@ -151,10 +172,11 @@ impl Statmount {
                 )
             };
             if done == 0 {
+                self.has_sources |= self.header().mask & u64::from(raw::STATMOUNT_SB_SOURCE) != 0;
                 return Ok(());
             }
             let error = io::Error::last_os_error();
-            if error.raw_os_error() != Some(libc::EOVERFLOW) || size >= MAX_BUFFER {
+            if !is_overflow(&error) || size >= MAX_BUFFER {
                 return Err(error);
             }
             self.buffer.resize(self.buffer.len() * 2, 0);
@@ -178,36 +200,87 @@ impl Statmount {
         bytes[start..].split(|&b| b == 0).next().unwrap_or_default()
     }
 
-    fn response(&self, id: u64) -> Found {
+    /// A string of the last response as it is kept, and whether it was shortened; empty if it is not in the response.
+    fn kept_string(&self, string: LongString) -> (OsString, bool) {
+        let header = self.header();
+        let offset = match string {
+            LongString::Root => header.mnt_root,
+            LongString::Mountpoint => header.mnt_point,
+            LongString::SuperOptions => header.mnt_opts,
+        };
+        let text = if header.mask & u64::from(string.mask()) == 0 { b"" } else { self.string(offset) };
+        match string {
+            LongString::Root | LongString::Mountpoint => kept(text, b'/'),
+            LongString::SuperOptions => kept(super_options(header.sb_flags, text).as_bytes(), b','),
+        }
+    }
+
+    /// `part` returns the long strings.
+    fn response(
+        &self,
+        id: u64,
+        mut part: impl FnMut(&Statmount, LongString) -> Option<(OsString, bool)>,
+    ) -> Found {
         let header = self.header();
         let has = |bits: u32| header.mask & u64::from(bits) == u64::from(bits);
-        let string = |bit, offset| if has(bit) { self.string(offset) } else { b"" };
-        let mountpoint = string(raw::STATMOUNT_MNT_POINT, header.mnt_point);
+        let mut part = |string| part(self, string).unwrap_or_default();
+        let (mountpoint, is_mountpoint_shortened) = part(LongString::Mountpoint);
         if mountpoint.is_empty() {
             return Found::Unreachable;
         }
-        if !has(REQUIRED) {
+        let (root, is_root_shortened) = part(LongString::Root);
+        if !has(REQUIRED) || !self.has_sources || root.is_empty() {
             return Found::Incomplete;
         }
+        let (super_options, are_options_shortened) = part(LongString::SuperOptions);
         let mut fstype = self.string(header.fs_type).to_vec();
         if has(raw::STATMOUNT_FS_SUBTYPE) {
             fstype.push(b'.');
             fstype.extend_from_slice(self.string(header.fs_subtype));
         }
-        let owned = |bytes| OsStr::from_bytes(bytes).to_os_string();
+        let device = if has(raw::STATMOUNT_SB_SOURCE) { self.string(header.sb_source) } else { b"" };
         Found::Mount(Box::new(Mount {
             key: MountKey(id),
             id: header.mnt_id_old,
             parent: header.mnt_parent_id_old,
             device_number: DeviceNumber { major: header.sb_dev_major, minor: header.sb_dev_minor },
-            root: owned(self.string(header.mnt_root)),
-            mountpoint: owned(mountpoint).into(),
+            root,
+            mountpoint: mountpoint.into(),
             fstype: OsString::from_vec(fstype),
-            device: owned(self.string(header.sb_source)),
+            device: OsStr::from_bytes(device).into(),
             options: mount_options(header.mnt_attr),
-            super_options: super_options(header.sb_flags, string(raw::STATMOUNT_MNT_OPTS, header.mnt_opts)),
+            super_options,
             connection_owner: None,
+            shortened: ShortenedNames {
+                root: is_root_shortened,
+                mountpoint: is_mountpoint_shortened,
+                super_options: are_options_shortened,
+            },
         }))
+    }
+}
+
+/// A string of a mount that can be of any length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum LongString {
+    Root,
+    Mountpoint,
+    SuperOptions,
+}
+
+impl LongString {
+    const ALL: [LongString; 3] = [LongString::Root, LongString::Mountpoint, LongString::SuperOptions];
+
+    const fn mask(self) -> u32 {
+        match self {
+            LongString::Root => raw::STATMOUNT_MNT_ROOT,
+            LongString::Mountpoint => raw::STATMOUNT_MNT_POINT,
+            LongString::SuperOptions => raw::STATMOUNT_MNT_OPTS,
+        }
+    }
+
+    fn unreadable(self) -> OsString {
+        unreadable(if self == LongString::SuperOptions { b',' } else { b'/' })
     }
 }
 
@@ -222,6 +295,10 @@ fn request(namespace: u64, id: u64, param: u64) -> raw::mnt_id_req {
 /// EPERM: not below our root, and we lack the rights for other mounts.
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EPERM))
+}
+
+fn is_overflow(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EOVERFLOW)
 }
 
 fn mount_options(attributes: u64) -> OsString {

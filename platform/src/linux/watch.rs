@@ -5,10 +5,14 @@
 //! * **the ids** (`refresh`, Linux 6.13): `listmount` shows which mounts are new and which are gone, `statmount`
 //!   returns the new ones. 25 to 40 times cheaper with many mounts, but it misses changes of existing mounts.
 //!
+//! Where mount points are too long for any call, the text of them alone can take seconds. So a whole read then asks
+//! `statmount` for all mounts except these, of which it looks at a few each time.
+//!
 //! If the kernel has unique ids (6.8) they are the keys in both. Mountinfo shows only the reusable ids, so both are
 //! paired by one `statmount` for each new mount; the first read pairs by position and checks a sample.
 
 use super::fuse_connections::FuseConnections;
+use super::long_names::{LongLine, MAX_NAME};
 use super::mountinfo::{self, Line};
 use super::statmount::{Found, OWN_NAMESPACE, Statmount, first_id, listmount};
 use crate::{Changes, Mount, MountKey, MountTable};
@@ -21,7 +25,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Free room for one `read(2)` of the text. The kernel returns at most a page, or one longer line.
+/// Room for one `read(2)` of the text. The kernel returns at most a page, or one longer line.
 const READ_ROOM: usize = 64 << 10;
 
 /// A buffer this many times larger than the text is shrunk: a burst of mounts must not cost memory permanently.
@@ -33,6 +37,9 @@ const COMPARED_ENTRIES: usize = 8;
 
 /// Pairs of the first read that are checked with `statmount`.
 const SAMPLED_PAIRS: usize = 64;
+
+/// Mounts whose mount point was too long that are looked at again by each whole read: a rename can shorten it.
+const LOOKED_AT_AGAIN: usize = 16;
 
 /// After this many first reads with a mount that lacks a unique id, the ids are not used. In a single read, the mount
 /// may have come and gone between the calls.
@@ -64,6 +71,8 @@ struct UniqueIds {
     seen: Vec<u64>,
     /// `statmount` was found to equal mountinfo.
     agrees: bool,
+    /// The last mount with a too long mount point that was looked at again.
+    looked_at: MountKey,
 }
 
 impl MountWatch {
@@ -93,15 +102,18 @@ impl MountWatch {
         MountWatch { file, text, table, unique, connections: FuseConnections::open(), full_read_due: true }
     }
 
-    /// Reads the whole table from the mountinfo text. Unchanged entries are the same `Arc` as before. A mount that came
-    /// or went meanwhile may be missing or not; its event follows.
+    /// Reads the whole table, from the mountinfo text or with `statmount`. Unchanged entries are the same `Arc` as before.
+    /// A mount that came or went meanwhile may be missing or not; its event follows.
     ///
     /// # Errors
     /// Those of `read(2)` and `listmount(2)`; `InvalidData` quoting an invalid line.
     pub fn read(&mut self) -> io::Result<MountTable> {
-        let table = match self.read_with_unique_ids()? {
+        let table = match self.read_around_long_names()? {
             Some(table) => table,
-            None => self.read_without_unique_ids()?,
+            None => match self.read_with_unique_ids()? {
+                Some(table) => table,
+                None => self.read_without_unique_ids()?,
+            },
         };
         self.full_read_due = false;
         self.table = table;
@@ -139,6 +151,20 @@ impl MountWatch {
     /// Returns what an event means. Must be called after each event. Never blocks.
     pub fn take_changes(&mut self) -> Changes {
         Changes { table: true, server_not_responding: false }
+    }
+
+    /// `None` if the text must be read.
+    fn read_around_long_names(&mut self) -> io::Result<Option<MountTable>> {
+        let Some(unique) = self.unique.as_mut().filter(|unique| unique.agrees) else { return Ok(None) };
+        if self.table.iter().all(|mount| mount.has_usable_path()) {
+            return Ok(None);
+        }
+        let ids = listmount(unique.namespace, unique.seen.len())?;
+        let table = unique.read_around_long_names(&self.table, &ids, &self.connections)?;
+        if table.is_some() {
+            unique.seen = ids;
+        }
+        Ok(table)
     }
 
     fn read_with_unique_ids(&mut self) -> io::Result<Option<MountTable>> {
@@ -227,7 +253,7 @@ impl UniqueIds {
     fn detect(namespace: u64) -> Option<UniqueIds> {
         let mut statmount = Statmount::new(namespace);
         statmount.old_id(first_id(namespace).ok()??).ok()?;
-        Some(UniqueIds { namespace, statmount, seen: Vec::new(), agrees: false })
+        Some(UniqueIds { namespace, statmount, seen: Vec::new(), agrees: false, looked_at: MountKey(0) })
     }
 
     /// Like [`UniqueIds::pair`], but for the first read, when a call for each mount would cost as much as the text. The
@@ -297,6 +323,40 @@ impl UniqueIds {
         Ok(Some(MountTable::new(mounts)))
     }
 
+    /// The table of these ids. Entries with a too long mount point are kept, except the few whose turn it is.
+    fn read_around_long_names(
+        &mut self,
+        table: &MountTable,
+        ids: &[u64],
+        connections: &FuseConnections,
+    ) -> io::Result<Option<MountTable>> {
+        let long: Vec<MountKey> =
+            table.iter().filter(|mount| !mount.has_usable_path()).map(|mount| mount.key).collect();
+        let start = long.partition_point(|&key| key <= self.looked_at);
+        let turn: Vec<MountKey> = long.iter().cycle().skip(start).take(LOOKED_AT_AGAIN).copied().collect();
+        self.looked_at = turn.last().copied().unwrap_or(MountKey(0));
+        let mut mounts = Vec::with_capacity(ids.len());
+        for &id in ids {
+            let entry = table.get(MountKey(id));
+            if let Some(entry) = entry.filter(|it| !it.has_usable_path() && !turn.contains(&it.key)) {
+                mounts.push(Arc::clone(entry));
+                continue;
+            }
+            match self.statmount.mount(id)? {
+                Found::Mount(mount) => mounts.push(match entry {
+                    // The same mount has the same connection.
+                    Some(entry) => {
+                        same_or_new(Mount { connection_owner: entry.connection_owner, ..*mount }, entry)
+                    }
+                    None => Arc::new(connections.with_owner(*mount)),
+                }),
+                Found::Unreachable | Found::Gone => {}
+                Found::Incomplete => return Ok(None),
+            }
+        }
+        Ok(Some(MountTable::new(mounts)))
+    }
+
     /// Whether `statmount` equals the text for some entries. A change at this moment makes it false, which only costs
     /// speed until the next full read.
     fn agrees_with(&mut self, table: &MountTable) -> bool {
@@ -328,26 +388,55 @@ fn entry_for(
     }
 }
 
-/// Reads the file from its start into `text`, whose memory is reused.
+fn same_or_new(mount: Mount, entry: &Arc<Mount>) -> Arc<Mount> {
+    if mount == **entry { Arc::clone(entry) } else { Arc::new(mount) }
+}
+
+/// Reads the file from its start into `text`, whose memory is reused. Names that are too long are shortened as they are
+/// read.
 fn read_text(file: &File, text: &mut Vec<u8>) -> io::Result<()> {
-    let mut filled = 0;
-    text.resize(text.capacity(), 0);
+    let mut piece = vec![0; READ_ROOM];
+    let (mut offset, mut long_line) = (0, None);
+    text.clear();
     loop {
-        if text.len() - filled < READ_ROOM {
-            text.resize((text.len() * 2).max(2 * READ_ROOM), 0);
-        }
-        match file.read_at(&mut text[filled..], filled as u64) {
+        match file.read_at(&mut piece, offset) {
             Ok(0) => break,
-            Ok(count) => filled += count,
+            Ok(count) => {
+                offset += count as u64;
+                append(&piece[..count], &mut long_line, text);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    text.truncate(filled);
-    if text.capacity() / MAX_BUFFER_FACTOR > filled + READ_ROOM {
-        text.shrink_to(filled + READ_ROOM);
+    if let Some(line) = long_line {
+        line.write(text);
+    }
+    if text.capacity() / MAX_BUFFER_FACTOR > text.len() + READ_ROOM {
+        text.shrink_to(text.len() + READ_ROOM);
     }
     Ok(())
+}
+
+/// Appends what one call returned: whole lines, usually of a page together, or a piece of a long line.
+fn append(piece: &[u8], long_line: &mut Option<LongLine>, text: &mut Vec<u8>) {
+    if long_line.is_none() && piece.len() <= MAX_NAME && piece.ends_with(b"\n") {
+        return text.extend_from_slice(piece);
+    }
+    for part in piece.split_inclusive(|&b| b == b'\n') {
+        let line = part.strip_suffix(b"\n");
+        if long_line.is_none() && line.is_some_and(|line| line.len() <= MAX_NAME) {
+            text.extend_from_slice(part);
+            continue;
+        }
+        let long = long_line.get_or_insert_with(LongLine::new);
+        long.push(line.unwrap_or(part));
+        if line.is_some() {
+            long.write(text);
+            text.push(b'\n');
+            *long_line = None;
+        }
+    }
 }
 
 fn is_own(path: &Path) -> bool {
@@ -382,11 +471,11 @@ mod tests {
     #[test]
     fn buffer_shrinks_after_a_large_text() {
         let path = std::env::temp_dir().join(format!("msm-watch-{}", std::process::id()));
-        std::fs::write(&path, vec![b'x'; 4 << 20]).unwrap();
+        std::fs::write(&path, b"a line\n".repeat(1 << 19)).unwrap();
         let file = File::open(&path).unwrap();
         let mut text = Vec::new();
         read_text(&file, &mut text).unwrap();
-        assert_eq!(text.len(), 4 << 20);
+        assert_eq!(text.len(), 7 << 19);
         std::fs::write(&path, "small").unwrap();
         read_text(&file, &mut text).unwrap();
         std::fs::remove_file(&path).unwrap();

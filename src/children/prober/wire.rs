@@ -8,7 +8,6 @@ use platform::process::MAX_PACKET;
 use platform::{Call, Errno, FsKind, MountKey, ProbeOutcome, Target, Usage, User};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// `PATH_MAX` of Linux with its NUL: no system call takes a longer path.
@@ -196,7 +195,7 @@ fn decode_request(decoder: &mut Decoder<'_>) -> Result<Request, Malformed> {
             if path.len() >= MAX_PATH {
                 return Err(Malformed);
             }
-            let path = PathBuf::from(OsStr::from_bytes(path));
+            let path = OsStr::from_bytes(path).into();
             Ok(Request::Probe(probe, Target { path, kind, key, id, owner, user: User::System }))
         }
         tag::CONFIRM => decode_id(decoder).map(Request::Confirm),

@@ -5,8 +5,7 @@ mod classify;
 pub(super) use classify::{Classification, Context, ResponseHistory, classify};
 
 use super::EvidenceRecord;
-use platform::{Call, Errno};
-use std::path::PathBuf;
+use platform::{Call, Errno, SharedPath};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,13 +69,13 @@ pub struct Failure {
     /// How long the unanswered probe had waited when the mount was judged; zero for an error.
     pub waited: Duration,
     /// The hung mount through which this mount's path leads.
-    pub blocked_by: Option<PathBuf>,
+    pub blocked_by: Option<SharedPath>,
     /// The evidence found so far about causes and consequences.
     pub evidence: Option<Arc<EvidenceRecord>>,
 }
 
 impl Failure {
-    pub(super) fn hung(call: Call, waited: Duration, blocked_by: Option<PathBuf>) -> Failure {
+    pub(super) fn hung(call: Call, waited: Duration, blocked_by: Option<SharedPath>) -> Failure {
         Failure { reason: Reason::Hung, errno: None, call: Some(call), waited, blocked_by, evidence: None }
     }
 

@@ -11,9 +11,9 @@ pub(super) use entry::MountEntry;
 pub use visibility::count_visible;
 
 use super::{EvidenceRecord, Health, Time};
-use platform::{DeviceNumber, Mount, MountKey, MountTable, User};
+use platform::{DeviceNumber, Mount, MountKey, MountTable, SharedPath, User};
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::path::Path;
+use std::cell::RefCell;
 use std::sync::Arc;
 use users::ForeignUsers;
 use visibility::HiddenMounts;
@@ -29,6 +29,9 @@ pub(super) struct Registry {
     /// The watched mounts of each superblock that are not hidden, the oldest first.
     members: FxHashMap<DeviceNumber, Vec<MountKey>>,
     hung_mounts: usize,
+    /// The outermost hung ancestor of mounts that were asked for since a hang began or ended. Without it, each probe of
+    /// a mount in a deep nest of mounts would look at all of them.
+    hung_ancestors: RefCell<FxHashMap<MountKey, Option<MountKey>>>,
     health_revision: u64,
     /// Mounts whose next judgement somebody waits for.
     awaited: FxHashSet<MountKey>,
@@ -49,6 +52,7 @@ impl Registry {
             self.by_id = self.table.iter().map(|mount| (mount.id, mount.key)).collect();
             self.hidden = HiddenMounts::of(&self.table);
             self.users = ForeignUsers::of(&self.table);
+            self.hung_ancestors.get_mut().clear();
         }
         changes
     }
@@ -83,19 +87,44 @@ impl Registry {
 
     /// The watched mounts through which this mount's path leads, the nearest first.
     pub(super) fn ancestors(&self, key: MountKey) -> impl Iterator<Item = &MountEntry> {
+        self.ancestors_in_table(key).filter_map(|mount| self.get(mount.key))
+    }
+
+    fn ancestors_in_table(&self, key: MountKey) -> impl Iterator<Item = &Arc<Mount>> {
         // A table that was read while it changed need not be a tree: no chain is longer than the table.
         let parent = |mount: &&Arc<Mount>| self.parent(mount).filter(|parent| parent.key != mount.key);
-        let chain = std::iter::successors(self.table.get(key), parent).skip(1).take(self.table.len());
-        chain.filter_map(|mount| self.get(mount.key))
+        std::iter::successors(self.table.get(key), parent).skip(1).take(self.table.len())
     }
 
     /// The path of the outermost hung mount through which this mount's path leads.
-    pub(super) fn hung_ancestor(&self, key: MountKey) -> Option<&Path> {
+    pub(super) fn hung_ancestor(&self, key: MountKey) -> Option<&SharedPath> {
         if self.hung_mounts == 0 {
             return None;
         }
-        let outermost = self.ancestors(key).filter(|entry| entry.health.is_hung()).last();
-        outermost.map(|entry| entry.mount.mountpoint.as_path())
+        let outermost = self.outermost_hung_ancestor(key)?;
+        self.table.get(outermost).map(|mount| &mount.mountpoint)
+    }
+
+    fn outermost_hung_ancestor(&self, key: MountKey) -> Option<MountKey> {
+        let mut known = self.hung_ancestors.borrow_mut();
+        let mut path = vec![key];
+        let mut outermost = None;
+        for ancestor in self.ancestors_in_table(key) {
+            if let Some(&of_ancestor) = known.get(&ancestor.key) {
+                outermost = of_ancestor.or_else(|| self.hung(ancestor.key));
+                break;
+            }
+            path.push(ancestor.key);
+        }
+        for &at in path.iter().rev() {
+            known.insert(at, outermost);
+            outermost = outermost.or_else(|| self.hung(at));
+        }
+        known.get(&key).copied().flatten()
+    }
+
+    fn hung(&self, key: MountKey) -> Option<MountKey> {
+        self.get(key).is_some_and(|entry| entry.health.is_hung()).then_some(key)
     }
 
     /// The mounts that a hung ancestor blocked, and blocks no longer: they can be reached, or another ancestor blocks them.
@@ -104,7 +133,9 @@ impl Registry {
             return Vec::new();
         }
         let is_wrong = |entry: &&MountEntry| {
-            entry.blocked_by().is_some_and(|by| self.hung_ancestor(entry.key()) != Some(by))
+            entry
+                .blocked_by()
+                .is_some_and(|by| self.hung_ancestor(entry.key()).map(SharedPath::as_path) != Some(by))
         };
         self.ordered().filter(is_wrong).map(MountEntry::key).collect()
     }
@@ -211,6 +242,11 @@ impl Registry {
     }
 
     fn on_health_changed(&mut self, before: &Health, after: &Health) {
+        // What another mount blocks has an outermost hung ancestor already: when it becomes hung too, no answer changes.
+        let is_new_hang = after.is_hung() && after.failure().is_some_and(|it| it.blocked_by.is_none());
+        if is_new_hang && !before.is_hung() || before.is_hung() && !after.is_hung() {
+            self.hung_ancestors.get_mut().clear();
+        }
         self.hung_mounts += usize::from(after.is_hung());
         self.hung_mounts -= usize::from(before.is_hung());
         self.has_hang_ended |= before.is_hung() && !after.is_hung();
@@ -266,8 +302,27 @@ mod tests {
         for key in [2, 3, 4] {
             set_hung(&mut registry, key);
         }
-        assert_eq!(registry.hung_ancestor(MountKey(4)), Some(Path::new("/a")));
+        assert_eq!(registry.hung_ancestor(MountKey(4)), Some(&"/a".into()));
         assert_eq!(registry.hung_ancestor(MountKey(2)), None);
+    }
+
+    /// If each look-up went through the whole nest, this would take minutes.
+    #[test]
+    fn hung_ancestor_of_many_mounts_in_a_deep_nest_is_found_once() {
+        let nest = (2..=5_000).map(|id| (id, id - 1, "/nest"));
+        let inner = (5_001..=25_000).map(|id| (id, 5_000, "/nest/inner"));
+        let mut registry =
+            registry(&[(1, 0, "/nest")].into_iter().chain(nest).chain(inner).collect::<Vec<_>>());
+        set_hung(&mut registry, 1);
+        for id in 5_001..=25_000 {
+            let Some(ancestor) = registry.hung_ancestor(MountKey(id)).cloned() else {
+                panic!("{id} is blocked")
+            };
+            let failure = Failure::hung(Call::Identify, Duration::ZERO, Some(ancestor));
+            registry.set_health(Time::default(), MountKey(id), Health::Dead(failure));
+        }
+        registry.set_health(Time::default(), MountKey(1), Health::Ok);
+        assert_eq!(registry.hung_ancestor(MountKey(25_000)), None);
     }
 
     #[test]

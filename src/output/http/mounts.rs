@@ -123,7 +123,7 @@ impl MountsQuery {
         }
         let paths = status.mounts.iter().map(|mount| &mount.mount.mountpoint);
         let named = paths.filter(|path| self.mountpoints.contains(&*escape_os(path)));
-        Some(ProbeSelection::At(named.cloned().collect()))
+        Some(ProbeSelection::At(named.map(|path| path.to_path_buf()).collect()))
     }
 
     /// A status of the selected mounts only, or an error that names a mount point that is not watched.
@@ -161,7 +161,7 @@ impl MountsQuery {
         let status = &snapshot.status;
         if self.has_fresh_evidence {
             let dead = status.mounts.iter().filter(|mount| mount.health.failure().is_some());
-            state.request_evidence(dead.map(|mount| mount.mount.mountpoint.clone()));
+            state.request_evidence(dead.map(|mount| mount.mount.mountpoint.to_path_buf()));
         }
         let text = |text: &str| response::text(StatusCode::OK, text);
         let (exit_status, response) = match self.format {

@@ -7,6 +7,8 @@ use crate::render::rows::health_rank;
 use platform::ProcessStats;
 use prometheus::proto::{LabelPair, Metric};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::hash::{DefaultHasher, Hasher as _};
 use std::time::{Duration, SystemTime};
 
 /// Statistics that a snapshot does not contain. A part that is `None` or empty has no series.
@@ -114,8 +116,25 @@ impl<'a> MetricData<'a> {
 
 fn label_values(status: &MountStatus) -> [String; 3] {
     let mount = &status.mount;
-    [mount.device.as_os_str(), mount.fstype.as_os_str(), mount.mountpoint.as_os_str()]
-        .map(|name| escape_os(name).into_owned())
+    [mount.device.as_os_str(), mount.fstype.as_os_str(), mount.mountpoint.as_os_str()].map(label_value)
+}
+
+/// Each family repeats the labels of each mount, and a user can make thousands of mounts with paths of 4,095 bytes.
+const MAX_LABEL: usize = 512;
+/// What is kept of a longer value, besides its hash.
+const KEPT_START: usize = 384;
+const KEPT_END: usize = 96;
+
+fn label_value(name: &OsStr) -> String {
+    let text = escape_os(name);
+    if text.len() <= MAX_LABEL {
+        return text.into_owned();
+    }
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text.as_bytes());
+    let boundary = |at: usize| (0..=at).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    let (start, end) = (boundary(KEPT_START), boundary(text.len() - KEPT_END));
+    format!("{}…{:016x}…{}", &text[..start], hasher.finish(), &text[end..])
 }
 
 fn add(sum: &mut FstypeTotals, counters: &FsCounters) {

@@ -169,6 +169,16 @@ fn names_are_escaped_and_series_are_unique() {
 }
 
 #[test]
+fn long_labels_are_shortened_and_differ() {
+    let path = |middle: char| format!("/{}{middle}{}/end", "é/".repeat(900), "x/".repeat(900));
+    let mounts = ['a', 'b'].map(|middle| status(u64::from(middle), &path(middle), Health::Ok));
+    let text = text(&snapshot(mounts.into()));
+    let series = lines(&text, "mountstatus_mount_up");
+    assert_eq!(series.len(), 2, "{series:?}");
+    assert!(series.iter().all(|line| line.len() < 700 && line.ends_with("/x//end\"} 1")), "{series:?}");
+}
+
+#[test]
 fn inputs_that_are_set_have_series() {
     let snapshot = snapshot(vec![status(1, "/a", Health::Ok)]);
     let inputs = MetricInputs {
