@@ -5,7 +5,7 @@ use super::filter::DEFAULT_FS_TYPES_EXCLUDE;
 use super::fstab::FSTAB;
 use super::resolve;
 use super::values::{
-    FACILITY_HELP, auto_or_off, duration, facility, listen_address, name_regex, socket_choice,
+    FACILITY_HELP, auto_or_off, duration, facility, host_names, listen_address, name_regex, socket_choice,
 };
 use crate::output::http::DEFAULT_SOCKET;
 use crate::output::http_client::Credentials;
@@ -228,6 +228,12 @@ const HTTP: &[ConfigOption] = &[
     value("listen_address", "ADDR", |it, value| value.store(&mut it.config.http.listen, listen_address))
         .help("Serve the status page, metrics and API on this address and port, or off")
         .default("127.0.0.1:9817"),
+    value("allowed_hosts", "NAMES", |it, value| {
+        value.store(&mut it.config.http.allowed_hosts, host_names)
+    })
+    .help(
+        "Names that HTTP clients may use for this machine in their Host header, separated by commas, besides          addresses, localhost and the host name; * allows every name",
+    ),
     value("socket", "PATH", |it, value| value.store(&mut it.config.http.socket, socket_choice))
         .help(
             "Serve the same on this Unix socket, or off; without this option it is no error if the default \

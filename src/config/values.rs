@@ -89,6 +89,20 @@ pub(super) fn listen_address(text: &str) -> Result<Option<SocketAddr>, String> {
     Ok(Some(SocketAddr::new(host, port.parse().map_err(|_| HELP)?)))
 }
 
+/// Host names, separated by commas, or `*`.
+pub(super) fn host_names(text: &str) -> Result<Vec<String>, String> {
+    let names: Vec<String> =
+        text.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+    let is_name =
+        |name: &String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    match names.iter().find(|name| *name != "*" && !is_name(name)) {
+        Some(name) => {
+            Err(format!("{name} is not a host name; write names separated by commas, without ports, or *"))
+        }
+        None => Ok(names),
+    }
+}
+
 /// A Unix socket: a path, or `off`.
 pub(super) fn socket_choice(text: &str) -> Result<SocketChoice, String> {
     match text {

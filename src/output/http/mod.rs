@@ -6,6 +6,7 @@
 mod cache;
 mod events;
 mod fresh;
+mod host;
 pub(crate) mod limits;
 mod listen;
 mod liveness;
@@ -19,7 +20,9 @@ pub use cache::Renderer;
 
 use crate::output::SharedState;
 use crate::render::escape::escape_os;
+use axum::middleware::from_fn_with_state;
 use cache::Cache;
+use host::{AllowedHosts, refuse_other_hosts};
 use listen::SocketFile;
 use liveness::LivenessCheck;
 use std::io;
@@ -40,6 +43,8 @@ pub const DEFAULT_SOCKET: &str = platform::DEFAULT_SOCKET;
 pub struct HttpSettings {
     /// The TCP address; `None` disables TCP.
     pub listen: Option<SocketAddr>,
+    /// Names in the `Host` header that are allowed besides addresses, `localhost` and the name of this machine.
+    pub allowed_hosts: Vec<String>,
     pub socket: SocketChoice,
 }
 
@@ -131,7 +136,8 @@ pub fn start(
         match Builder::new_current_thread().enable_io().enable_time().build() {
             Ok(runtime) => {
                 let listeners = runtime.block_on(open(&settings, &warn, &has_failed));
-                run(&runtime, listeners, &state, metrics, stop_receiver);
+                let hosts = AllowedHosts::new(&settings.allowed_hosts);
+                run(&runtime, listeners, hosts, &state, metrics, stop_receiver);
             }
             Err(error) => warn(&format!("Cannot start the HTTP server: {error}; continuing without it")),
         }
@@ -162,6 +168,7 @@ async fn open(settings: &HttpSettings, warn: &WarnFn, has_failed: &AtomicBool) -
 fn run(
     runtime: &Runtime,
     (tcp, unix): Listeners,
+    hosts: AllowedHosts,
     state: &SharedState,
     metrics: Renderer,
     stop: oneshot::Receiver<()>,
@@ -187,7 +194,7 @@ fn run(
     };
     let _guard = runtime.enter();
     if let Some(listener) = tcp {
-        let router = routes::router(context.clone());
+        let router = routes::router(context.clone()).layer(from_fn_with_state(hosts, refuse_other_hosts));
         runtime.spawn(serve::serve(listener, router, limits::MAX_TCP_CONNECTIONS));
     }
     let mut _file = None; // dropped last, which removes the socket

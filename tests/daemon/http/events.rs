@@ -67,14 +67,15 @@ fn event_clients_are_limited_and_their_slots_reused() {
         let clients: Vec<std::net::TcpStream> = (0..64)
             .map(|_| {
                 let mut stream = std::net::TcpStream::connect(address).expect("connect");
-                let request = b"GET /api/v1/events HTTP/1.1\r\nHost: x\r\n\r\n";
+                let request = b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n";
                 std::io::Write::write_all(&mut stream, request).expect("send the request");
                 let mut byte = [0];
                 std::io::Read::read_exact(&mut stream, &mut byte).expect("a response");
                 stream
             })
             .collect();
-        let refused = send(address, "GET /api/v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let refused =
+            send(address, "GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         assert_eq!(refused.status, 503);
         assert_eq!(get(address, "/metrics").status, 200);
         drop(clients);

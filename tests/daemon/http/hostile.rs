@@ -48,7 +48,7 @@ fn slow_headers_time_out_and_do_not_delay_scrapes() {
         let mut slow: Vec<TcpStream> = (0..300)
             .filter_map(|_| {
                 let mut stream = TcpStream::connect(address).ok()?;
-                stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-").ok()?;
+                stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-").ok()?;
                 Some(stream)
             })
             .collect();
@@ -112,7 +112,7 @@ fn clients_that_do_not_read_do_not_delay_scrapes() {
         let not_reading: Vec<TcpStream> = (0..CLIENTS)
             .filter_map(|n| {
                 let target = ["/api/v1/mounts", "/api/v1/mounts?format=table", "/"][n as usize % 3];
-                let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(300);
+                let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n").repeat(300);
                 let mut stream = TcpStream::connect(address).ok()?;
                 stream.set_write_timeout(Some(ms(100))).ok()?;
                 let _ = stream.write_all(request.as_bytes());

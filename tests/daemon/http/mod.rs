@@ -58,7 +58,7 @@ pub(crate) fn start_with_http(lab: &Lab, arguments: &[&str]) -> (Daemon, SocketA
 }
 
 pub(crate) fn get(address: SocketAddr, target: &str) -> Response {
-    send(address, &format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+    send(address, &format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
 }
 
 fn send(address: SocketAddr, request: &str) -> Response {
@@ -72,7 +72,7 @@ fn get_unix(socket: &Path, target: &str) -> Response {
     let start = Instant::now();
     let stream = UnixStream::connect(socket).expect("connect");
     stream.set_read_timeout(Some(LIMIT)).expect("set a timeout");
-    exchange(stream, &format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), start)
+    exchange(stream, &format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"), start)
 }
 
 fn exchange(mut stream: impl Read + Write, request: &str, start: Instant) -> Response {

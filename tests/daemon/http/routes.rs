@@ -1,7 +1,7 @@
 //! Routes: status, headers and content.
 
-use super::{get, mount_json, send, start_with_http};
-use crate::common::{display_path, ms, run_isolated, wait_until};
+use super::{get, get_unix, mount_json, send, start_with_http};
+use crate::common::{display_path, ms, run_isolated, utf8, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use flate2::read::GzDecoder;
 use std::io::Read;
@@ -72,15 +72,46 @@ fn other_methods_and_bodies_are_rejected() {
     run_isolated(|lab| {
         lab.mount_fuses(1);
         let (daemon, address) = start_with_http(lab, QUICK);
-        let head = send(address, "HEAD /-/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let head = send(address, "HEAD /-/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         assert_eq!((head.status, head.body.len()), (200, 0));
-        let post = send(address, "POST /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let post = send(address, "POST /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         assert_eq!((post.status, post.text()), (405, "only GET and HEAD are allowed\n"));
         // The response does not wait for the body, which is never sent.
         for body in ["Content-Length: 1000000", "Transfer-Encoding: chunked"] {
-            let response = send(address, &format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{body}\r\n\r\n"));
+            let response =
+                send(address, &format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\n{body}\r\n\r\n"));
             assert_eq!(response.status, 413);
         }
+        daemon.stop();
+    });
+}
+
+/// A page of another site that resolves its own name to this machine (DNS rebinding) sends that name.
+#[test]
+fn other_host_names_are_refused_over_tcp() {
+    run_isolated(|lab| {
+        lab.mount_fuses(1);
+        let socket = lab.scratch_path("socket");
+        let options = ["--allowed-hosts", "mon.example", "--socket", utf8(&socket)];
+        let (daemon, address) = start_with_http(lab, &options);
+        let request = |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        for (host, status) in [
+            ("evil.example", 403),
+            ("evil.example:9817", 403),
+            ("127.0.0.1.evil.example", 403),
+            ("mon.example", 200),
+            (&address.to_string(), 200),
+            ("[::1]:9817", 200),
+            ("localhost", 200),
+        ] {
+            let response = send(address, &request(host));
+            assert_eq!(response.status, status, "{host}");
+            assert_eq!(response.text().contains("allowed_hosts"), status == 403, "{host}");
+        }
+        let absolute = "GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        assert_eq!(send(address, absolute).status, 403);
+        assert_eq!(send(address, "GET / HTTP/1.0\r\n\r\n").status, 200, "no browser sends this");
+        assert_eq!(get_unix(&socket, "/-/healthy").status, 200);
         daemon.stop();
     });
 }
@@ -94,7 +125,7 @@ fn responses_are_compressed_on_request() {
             let plain = get(address, target);
             assert_eq!(plain.header("content-encoding"), None);
             let request = format!(
-                "GET {target} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n"
+                "GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n"
             );
             let compressed = send(address, &request);
             assert_eq!(compressed.header("content-encoding"), Some("gzip"));
