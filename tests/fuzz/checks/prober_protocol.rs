@@ -14,8 +14,8 @@ use mount_status_monitor::children::collector::{self, CollectRequest, CollectorE
 use mount_status_monitor::children::prober::{self, Pool, PoolEvent};
 use mount_status_monitor::monitor::{Effect, Input, Monitor, ProbeId, Time};
 use mount_status_monitor::render::notices;
-use platform::DeviceNumber;
-use std::collections::HashMap;
+use platform::{DeviceNumber, User};
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -93,6 +93,8 @@ struct Conversation {
     collector_end: Option<UnixDatagram>,
     /// Whether each started probe has ended.
     probes: HashMap<ProbeId, bool>,
+    /// The users whose mounts were probed.
+    users: BTreeSet<User>,
     locating: HashMap<ProbeId, DeviceNumber>,
     _poll: Poll,
 }
@@ -112,6 +114,7 @@ impl Conversation {
             probers: Vec::new(),
             collector_end: None,
             probes: HashMap::new(),
+            users: BTreeSet::new(),
             locating: HashMap::new(),
             _poll: poll,
         };
@@ -222,6 +225,7 @@ impl Conversation {
         match effect {
             Effect::StartProbe { probe, target } => {
                 assert_eq!(self.probes.insert(probe, false), None, "a probe starts once");
+                self.users.insert(target.user);
                 self.pool.start(probe, &target);
             }
             Effect::ConfirmHang { probe } => self.pool.confirm(probe),
@@ -240,8 +244,10 @@ impl Conversation {
 
     fn start_children(&mut self) {
         // An error means that the maximum number of probers exists.
-        if let Ok(Some(end)) = self.pool.simulate_prober() {
-            self.probers.push(socket(end));
+        for user in &self.users {
+            if let Ok(Some(end)) = self.pool.simulate_prober(*user) {
+                self.probers.push(socket(end));
+            }
         }
         if let Some(end) = self.collector.simulate_collector().expect("there are descriptors") {
             self.collector_end = Some(socket(end));

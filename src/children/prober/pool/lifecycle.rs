@@ -60,20 +60,20 @@ impl Pool {
         }
     }
 
-    /// Simulates a prober for the system's mounts, unless there is one, and returns its end of the channel.
-    /// For tests that are the prober.
+    /// Simulates a prober for the mounts of a user, unless there is one, and returns its end of the channel. For tests
+    /// that are the prober.
     ///
     /// # Errors
     /// There are too many probers, or no more descriptors.
     #[doc(hidden)]
-    pub fn simulate_prober(&mut self) -> io::Result<Option<OwnedFd>> {
-        let active = &mut self.classes.entry(User::System).or_default().active;
+    pub fn simulate_prober(&mut self, user: User) -> io::Result<Option<OwnedFd>> {
+        let active = &mut self.classes.entry(user).or_default().active;
         if active.is_some() {
             return Ok(None);
         }
         let slot = self.probers.iter().position(Option::is_none).ok_or(io::ErrorKind::QuotaExceeded)?;
         let (process, end) = ChildHandle::simulate(&self.registry, Token(self.first_token + slot))?;
-        self.probers[slot] = Some(ProberHandle::new(process, User::System));
+        self.probers[slot] = Some(ProberHandle::new(process, user));
         *active = Some(slot);
         Ok(Some(end))
     }
