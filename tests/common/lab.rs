@@ -172,21 +172,21 @@ impl Lab {
     }
 
     pub(crate) fn daemon_command(&self, arguments: &[&str]) -> Command {
-        self.command_of(program(), arguments)
+        self.extend_command(Command::new(program()), arguments)
     }
 
     /// The daemon as an ordinary user, from a copy that this user can reach.
     pub(crate) fn daemon_command_as(&self, id: u32, arguments: &[&str]) -> Command {
         let copy = self.scratch_path("daemon");
         std::fs::copy(program(), &copy).expect("copy the program");
-        let mut command = self.command_of(&copy, arguments);
+        let mut command = self.extend_command(Command::new(&copy), arguments);
         command.uid(id).gid(id).current_dir("/");
         command
     }
 
-    /// Watches only the mounts of this lab, with its own syslog, and without the default port and socket.
-    fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program);
+    /// The daemon from a command that runs it without arguments. It watches only the mounts of this lab, with its own
+    /// syslog, and without the default port and socket.
+    pub(crate) fn extend_command(&self, mut command: Command, arguments: &[&str]) -> Command {
         command.env_remove("NOTIFY_SOCKET").env_remove("JOURNAL_STREAM").env("LC_ALL", "C");
         command.arg("--mount-points-include").arg(format!("^{}/", self.root.join("m").display()));
         command.arg("--syslog").arg(format!("unix:{}", self.syslog_path().display()));

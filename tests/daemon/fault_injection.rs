@@ -1,10 +1,10 @@
 //! Faults of the prober or the daemon itself are logged and repaired, and are not reported as faults of a mount.
 
-use crate::common::{Daemon, Lab, ms, pause, run_isolated, suspend};
+use crate::common::{Daemon, Lab, Process, ms, pause, run_isolated, suspend, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use nix::sys::signal::Signal;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A user id without other processes, because the limit counts processes of the user.
@@ -47,6 +47,47 @@ fn stopped_prober_is_logged_and_replaced() {
         daemon.wait_for_failure(&mounts[0], "hung", QUICK_HANG + ms(500));
         daemon.stop();
     });
+}
+
+/// The event loop does not wait for the launcher, and children are started without it.
+#[test]
+fn stopped_launcher_is_logged_and_replaced() {
+    run_isolated(|lab| {
+        let mounts = lab.mount_fuses(5);
+        let daemon = lab.start_daemon(QUICK);
+        let launcher = daemon.launcher().expect("it has a launcher");
+        suspend(launcher);
+        assert_mounts_are_probed_without(lab, &daemon, &mounts, launcher);
+        daemon.wait_for_line("The launcher does not respond (stopped?); killed", ms(100));
+        daemon.stop();
+    });
+}
+
+#[test]
+fn killed_launcher_is_logged_and_replaced() {
+    run_isolated(|lab| {
+        let mounts = lab.mount_fuses(5);
+        let daemon = lab.start_daemon(QUICK);
+        let launcher = daemon.launcher().expect("it has a launcher");
+        launcher.send_signal(Signal::SIGKILL);
+        assert_mounts_are_probed_without(lab, &daemon, &mounts, launcher);
+        daemon.stop();
+    });
+}
+
+fn assert_mounts_are_probed_without(lab: &mut Lab, daemon: &Daemon, mounts: &[PathBuf], launcher: Process) {
+    let prober = daemon.prober();
+    prober.send_signal(Signal::SIGKILL);
+    lab.set_fault("mute", &mounts[0]);
+    daemon.wait_for_failure(&mounts[0], "hung", QUICK_HANG + ms(1500));
+    assert_ne!(daemon.prober(), prober);
+    daemon.wait_for_line("The launcher exited unexpectedly (killed by SIGKILL)", ms(1000));
+    let next = || daemon.launcher().is_some_and(|next| next != launcher);
+    wait_until(ms(3000), "another launcher runs", next);
+    lab.clear_fault(&mounts[0]);
+    daemon.wait_for_recovery(&mounts[0], ms(4000));
+    let zombies = || daemon.process.children().into_iter().filter(|child| child.state() == Some('Z')).count();
+    wait_until(ms(1000), "every child is reaped", || zombies() == 0);
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub(crate) enum Action {
     SetBehaviour(Behaviour),
     Release,
     Count,
+    Forget,
     Unmount,
     Disconnect,
 }
@@ -34,6 +35,8 @@ pub(crate) struct MountOptions {
     /// User and group id of the owner of the mount.
     pub(crate) owner: u32,
     pub(crate) mute: bool,
+    /// A directory whose files are served, instead of the usual ones.
+    pub(crate) source: Option<PathBuf>,
     /// FUSE_INIT, the first request, is not answered.
     pub(crate) noinit: bool,
 }
@@ -62,6 +65,7 @@ pub(crate) fn parse(line: &str) -> Result<Command, String> {
         "soft" => Action::SetBehaviour(Behaviour::Soft(milliseconds(words.next())?, errno(words.next())?)),
         "release" => Action::Release,
         "count" => Action::Count,
+        "forget" => Action::Forget,
         "unmount" => Action::Unmount,
         "die" => Action::Disconnect,
         _ => return Err("unknown command".into()),
@@ -83,6 +87,7 @@ fn mount_options<'a>(words: &mut impl Iterator<Item = &'a str>) -> Result<MountO
             Some(("owner", n)) => options.owner = u32::try_from(number(n)?).map_err(|e| e.to_string())?,
             Some(("fsname", name)) => options.fsname = Some(name.to_owned()),
             Some(("subtype", name)) => options.subtype = Some(name.to_owned()),
+            Some(("source", path)) => options.source = Some(unescape(path)?),
             _ => return Err(format!("unexpected {word}")),
         }
     }

@@ -2,6 +2,7 @@
 //! faults.
 
 use crate::command::Behaviour;
+use crate::source::Source;
 use fuser::{
     Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner, OpenFlags,
     ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, ReplyOpen, ReplyStatfs, Request,
@@ -61,7 +62,7 @@ impl Shared {
 pub(crate) enum PendingRequest {
     Attr(ReplyAttr, Duration, FileAttr),
     Entry(ReplyEntry, Duration, FileAttr),
-    Data(ReplyData),
+    Data(ReplyData, Vec<u8>),
     Statfs(ReplyStatfs),
     Open(ReplyOpen),
     Directory(ReplyDirectory, u64),
@@ -72,7 +73,7 @@ impl PendingRequest {
         match self {
             PendingRequest::Attr(reply, ttl, attr) => reply.attr(&ttl, &attr),
             PendingRequest::Entry(reply, ttl, attr) => reply.entry(&ttl, &attr, Generation(0)),
-            PendingRequest::Data(reply) => reply.data(&[b'x'; LENGTH]),
+            PendingRequest::Data(reply, bytes) => reply.data(&bytes),
             PendingRequest::Statfs(reply) => reply.statfs(1000, 600, 500, 100, 50, 4096, 255, 4096),
             PendingRequest::Open(reply) => reply.opened(FileHandle(0), FopenFlags::empty()),
             PendingRequest::Directory(mut reply, offset) => {
@@ -95,7 +96,7 @@ impl PendingRequest {
         match self {
             PendingRequest::Attr(reply, ..) => reply.error(errno),
             PendingRequest::Entry(reply, ..) => reply.error(errno),
-            PendingRequest::Data(reply) => reply.error(errno),
+            PendingRequest::Data(reply, _) => reply.error(errno),
             PendingRequest::Statfs(reply) => reply.error(errno),
             PendingRequest::Open(reply) => reply.error(errno),
             PendingRequest::Directory(reply, _) => reply.error(errno),
@@ -112,6 +113,7 @@ pub(crate) struct DelayedReply {
 
 pub(crate) struct Files {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) source: Arc<Source>,
     pub(crate) attr_ttl: Duration,
     pub(crate) later: Sender<DelayedReply>,
 }
@@ -138,6 +140,9 @@ impl Files {
 
 impl Filesystem for Files {
     fn lookup(&self, _: &Request, _: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        if let Some(found) = self.source.lookup(name) {
+            return self.serve(PendingRequest::Entry(reply, self.attr_ttl, found));
+        }
         match name.to_str() {
             Some("file") => self.serve(PendingRequest::Entry(reply, self.attr_ttl, file())),
             Some("data") => self.serve(PendingRequest::Entry(reply, self.attr_ttl, data())),
@@ -152,7 +157,7 @@ impl Filesystem for Files {
             FILE => file(),
             DATA => data(),
             DIRECTORY => directory(),
-            _ => root(),
+            _ => self.source.attributes(inode).unwrap_or_else(root),
         };
         self.serve(PendingRequest::Attr(reply, self.attr_ttl, attr));
     }
@@ -174,13 +179,15 @@ impl Filesystem for Files {
         inode: INodeNo,
         _: FileHandle,
         offset: u64,
-        _: u32,
+        size: u32,
         _: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        if inode == DATA && offset == 0 {
-            self.serve(PendingRequest::Data(reply));
+        if let Some(bytes) = self.source.read(inode, offset, size as usize) {
+            self.serve(PendingRequest::Data(reply, bytes));
+        } else if inode == DATA && offset == 0 {
+            self.serve(PendingRequest::Data(reply, vec![b'x'; LENGTH]));
         } else {
             reply.data(&[]);
         }
@@ -211,7 +218,7 @@ fn data() -> FileAttr {
     FileAttr { size: LENGTH as u64, blocks: 8, ..attributes(DATA, FileType::RegularFile, 0o644) }
 }
 
-fn attributes(ino: INodeNo, kind: FileType, perm: u16) -> FileAttr {
+pub(crate) fn attributes(ino: INodeNo, kind: FileType, perm: u16) -> FileAttr {
     FileAttr {
         ino,
         size: 0,

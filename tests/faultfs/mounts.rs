@@ -2,7 +2,8 @@
 
 use crate::command::{Action, Behaviour, Command, MountOptions, Selection};
 use crate::files::{DelayedReply, Files, Shared};
-use fuser::{Config, Session, SessionACL};
+use crate::source::Source;
+use fuser::{Config, Notifier, Session, SessionACL};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -27,6 +28,8 @@ pub(crate) struct Mounts {
 
 struct Served {
     shared: Arc<Shared>,
+    source: Arc<Source>,
+    notifier: Option<Notifier>,
     /// The device of a `noinit` mount: closing it would end the mount.
     _unread: Option<File>,
 }
@@ -51,6 +54,7 @@ impl Mounts {
                 Action::SetBehaviour(behaviour) => served?.shared.set_behaviour(*behaviour),
                 Action::Release => served?.shared.release(),
                 Action::Count => result = served?.shared.counts(),
+                Action::Forget => served?.forget().map_err(|e| e.to_string())?,
                 Action::Unmount => umount2(path, MntFlags::MNT_DETACH).map_err(|e| e.to_string())?,
                 Action::Disconnect => abort(path).map_err(|e| format!("abort: {e}"))?,
             }
@@ -77,17 +81,27 @@ impl Mounts {
 
         let behaviour = if options.mute { Behaviour::Mute } else { Behaviour::Reply };
         let shared = Arc::new(Shared::new(behaviour));
-        let mut served = Served { shared: shared.clone(), _unread: None };
+        let source = Arc::new(Source::open(options.source.as_deref())?);
+        let mut served =
+            Served { shared: shared.clone(), source: source.clone(), notifier: None, _unread: None };
         if options.noinit {
             served._unread = Some(device);
         } else {
-            let files = Files { shared, attr_ttl: options.attr_ttl, later: self.later.clone() };
+            let files = Files { shared, source, attr_ttl: options.attr_ttl, later: self.later.clone() };
             let session = Session::from_fd(files, device.into(), SessionACL::All, Config::default())?;
+            served.notifier = Some(session.notifier());
             // Ends with the mount.
             thread::Builder::new().stack_size(STACK_BYTES).spawn(move || drop(session.run()))?;
         }
         self.served.insert(path.to_owned(), served);
         Ok(())
+    }
+}
+
+impl Served {
+    fn forget(&self) -> io::Result<()> {
+        let Some(notifier) = &self.notifier else { return Ok(()) };
+        self.source.inodes().try_for_each(|inode| notifier.inval_inode(inode, 0, 0))
     }
 }
 

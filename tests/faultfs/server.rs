@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! mount PATH [allow_other] [attr_ttl=SECONDS] [fsname=X] [subtype=Y] [owner=UID] [mute] [noinit]
+//!            [source=DIRECTORY]      serve the files of this directory
 //! ok PATH                            reply normally
 //! mute PATH | statfs_mute PATH       read requests (or only statfs) and never reply
 //! errno PATH NAME                    reply with an error
@@ -10,6 +11,7 @@
 //! soft PATH MS NAME                  reply late with an error
 //! release PATH                       reply to all pending requests
 //! count PATH                         requests so far: `getattr=N statfs=N pending=N`
+//! forget PATH                        make the kernel drop the cached pages of the files, mapped ones too
 //! unmount PATH                       detach the mount
 //! die PATH                           abort the connection, as if the server had ended
 //! exit
@@ -21,6 +23,7 @@
 mod command;
 mod files;
 mod mounts;
+mod source;
 
 use std::io::{BufRead, Write};
 

@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// One page of slots: far more children than there ever are at the same time.
 const SLOTS: usize = 1024;
 const SLOTS_SIZE: NonZeroUsize = NonZeroUsize::new(SLOTS * size_of::<AtomicU32>()).unwrap();
-/// The first slot says whether the launcher is ready.
+/// The first slot says whether the launcher accepts requests.
 const READY: usize = 0;
 
 // The states of the other slots; every other value is a process id.
@@ -141,6 +141,7 @@ impl Drop for RequestedChild {
 pub fn start(run: Run) -> io::Result<()> {
     let (channel, theirs) = channel()?;
     let (slots, memory) = Slots::new()?;
+    slots.get(READY).store(1, Ordering::Release); // it runs from memory already: requests may wait for it
     let null = open_null()?;
     let standard = [theirs.as_raw_fd(), null.as_raw_fd(), null.as_raw_fd()];
     // SAFETY: the caller has no other thread (its memory was moved), so the child may do everything.
