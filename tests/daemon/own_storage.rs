@@ -1,7 +1,8 @@
 //! The storage of the daemon's own program and libraries hangs, or loses them.
 
 use crate::common::{
-    CommandOutput, Daemon, Lab, Process, free_address, ms, program, run_isolated, wait_until,
+    CommandOutput, Daemon, Lab, Process, free_address, monitor_command, ms, pause, program, run_isolated,
+    wait_until,
 };
 use crate::http::{get, mount_json};
 use crate::{QUICK, QUICK_HANG};
@@ -122,7 +123,7 @@ fn daemon_that_runs_from_its_file_hangs_with_it() {
         storage.hang(lab);
         assert!(!is_healthy(address));
         daemon.send_signal(Signal::SIGTERM);
-        crate::common::pause(ms(2000));
+        pause(ms(2000));
         assert!(daemon.process.is_alive(), "{}", daemon.transcript());
         lab.clear_fault(&storage.mount);
         assert_eq!(daemon.exit_code_within(ms(5000)), Some(0));
@@ -183,12 +184,13 @@ fn daemon_that_may_not_run_from_memory_says_so_and_works() {
         let daemon = Daemon::start(lab.extend_command(command, &arguments));
         let line = daemon.wait_for_line("Cannot run from memory: ", ms(100));
         assert!(line.text.contains("File too large"), "{line:?}");
-        let status = |argument| {
-            let mut command = crate::common::monitor_command();
-            command.args(["status", argument, "--socket"]).arg(&socket);
+        let status = |arguments: &[&str]| {
+            let mut command = monitor_command();
+            command.args(["status", "--socket"]).arg(&socket).args(arguments);
             CommandOutput::run(command, ms(2000))
         };
-        assert_eq!(status("--json").json()["daemon"]["runs_from_memory"], false);
+        assert_eq!(status(&["--json"]).json()["daemon"]["runs_from_memory"], false);
+        status(&[]).assert_stdout_contains("The daemon runs from its file");
         lab.set_fault("mute", &path);
         daemon.wait_for_failure(&path, "hung", QUICK_HANG);
         daemon.stop();
