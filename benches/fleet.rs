@@ -169,7 +169,7 @@ impl Machine {
             Effect::Report(Event::Recovered { .. }) => {
                 load.recovery_noticed = load.recovery_noticed.max(now - self.outage.to);
             }
-            Effect::Report(_) | Effect::CollectEvidence { .. } => {}
+            Effect::Report(_) | Effect::Notify(_) | Effect::CollectEvidence { .. } => {}
         }
     }
 }

@@ -131,7 +131,7 @@ impl Daemon<'_> {
     pub(super) fn drain_child_events(&mut self, now: Time) {
         let events: Vec<PoolEvent> = self.pool.drain_events().collect();
         for event in events {
-            if let Some(input) = self.prober_input(event) {
+            if let Some(input) = self.prober_input(now, event) {
                 self.monitor.handle(now, input);
             }
         }
@@ -147,7 +147,7 @@ impl Daemon<'_> {
         }
     }
 
-    fn prober_input(&mut self, event: PoolEvent) -> Option<Input> {
+    fn prober_input(&mut self, now: Time, event: PoolEvent) -> Option<Input> {
         if let PoolEvent::Responded { probe, .. } | PoolEvent::Aborted { probe } = &event {
             self.locating.remove(probe);
         }
@@ -166,8 +166,10 @@ impl Daemon<'_> {
             PoolEvent::Freed { probe } => Input::ProbeFreed { probe },
             PoolEvent::Stranded { .. } => return None,
             PoolEvent::Notice(user, notice) => {
-                let (priority, text) = notices::of_prober(user, &notice);
-                self.notice(priority, text);
+                if self.monitor.admit_notice(now, user) {
+                    let (priority, text) = notices::of_prober(user, &notice);
+                    self.notice(priority, text);
+                }
                 return None;
             }
         })

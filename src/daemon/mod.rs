@@ -23,7 +23,7 @@ use crate::children::prober::Pool;
 use crate::config::ConfigReloader;
 use crate::monitor::{Effect, Event, Input, Monitor, ProbeId, ProbeSettings, Time};
 use crate::output::Report;
-use crate::render::{Priority, Snapshot, status_line};
+use crate::render::{Priority, Snapshot, notices, status_line};
 use anyhow::Context as _;
 use clock::Clock;
 use cost_throttle::CostThrottle;
@@ -293,6 +293,10 @@ impl<'a> Daemon<'a> {
                     self.locating.insert(probe, mount.device_number);
                     self.pool.locate(probe);
                 }
+            }
+            Effect::Notify(notice) => {
+                let (priority, text) = notices::of_user(&notice);
+                self.notice(priority, text);
             }
             Effect::Report(event) => {
                 self.mark_changed();

@@ -26,6 +26,8 @@ pub struct Counters {
     /// Mounts whose options changed.
     pub remounted: u64,
     pub moved: u64,
+    /// Events about mounts of users that their budgets did not permit to report.
+    pub not_reported: u64,
     /// Readings of the mount table.
     pub table_reads: u64,
 }

@@ -61,6 +61,18 @@ impl Event {
         }
     }
 
+    /// Does it say that something is wrong, or is no longer wrong? Such events outlive others where not all can be kept.
+    pub const fn is_vital(&self) -> bool {
+        !matches!(
+            self,
+            Event::Mounted { .. }
+                | Event::Unmounted { .. }
+                | Event::Remounted { .. }
+                | Event::Moved { .. }
+                | Event::Run { .. }
+        )
+    }
+
     /// The mount that the event is about, if it is about one that exists.
     pub const fn mount(&self) -> Option<&Arc<Mount>> {
         match self {

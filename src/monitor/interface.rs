@@ -1,6 +1,6 @@
 //! The inputs and effects of the monitor.
 
-use super::{Counters, Event, Expected, ExpectedStatus, Health, Time};
+use super::{Counters, Event, Expected, ExpectedStatus, Health, Time, UserNotice};
 use platform::evidence::Evidence;
 use platform::{Call, DeviceNumber, Mount, MountTable, ProbeOutcome, Target, Usage};
 use std::path::{Path, PathBuf};
@@ -113,6 +113,8 @@ pub enum Effect {
     },
     /// Report an event to the outputs.
     Report(Event),
+    /// Report what the budget of a user does not permit.
+    Notify(UserNotice),
 }
 
 /// Why the mount table may be out of date.
@@ -133,6 +135,8 @@ pub struct Status {
     /// The number of mounts that can be judged: all except hidden ones.
     pub total: usize,
     pub dead: usize,
+    /// Mounts of users who have more than are watched.
+    pub not_watched: usize,
     pub in_flight: usize,
     pub last_run: Option<LastRun>,
     pub counters: Counters,

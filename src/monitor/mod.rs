@@ -5,6 +5,7 @@
 //! * `registry`: the mount table, an entry for each watched mount, superblocks, visibility and health
 //! * `scheduler`: which mount is probed when, runs, back-off, probes in flight
 //! * `health`: the health of a mount, and the meaning of a probe's outcome (`classify`)
+//! * `budgets`: what the mounts of each foreign user may cost
 //! * `reports`: what was reported about each mount, and reminders
 //! * `expected`: mounts that must exist
 //! * `evidence`: when evidence is collected, and what was found
@@ -14,6 +15,7 @@
 //! [`Monitor::handle`] and [`Monitor::settle`] connect them, with one file for each kind of input: `table`, `probing`,
 //! `responses`, `collecting`.
 
+mod budgets;
 mod collecting;
 mod counters;
 mod event;
@@ -34,6 +36,7 @@ mod time;
 mod timers;
 mod unjudged;
 
+pub use budgets::UserNotice;
 pub use counters::{Counters, DURATION_BOUNDS, Durations, FsCounters};
 pub use event::Event;
 pub use evidence::{EvidenceRecord, server_name};
@@ -46,11 +49,12 @@ pub use registry::{Change, count_visible, diff};
 pub(crate) use scheduler::splitmix64;
 pub use time::Time;
 
+use budgets::{EventBudget, WatchBudget};
 use counters::CounterTable;
 use evidence::EvidencePolicy;
 use expected::ExpectedMounts;
-use platform::{MountKey, MountTable};
-use registry::Registry;
+use platform::{MountKey, MountTable, User};
+use registry::{MountEntry, Registry};
 use reports::Reports;
 use scheduler::{Due, Scheduler};
 use server_hints::ServerHints;
@@ -68,6 +72,8 @@ pub struct Monitor {
     expected: ExpectedMounts,
     evidence: EvidencePolicy,
     hints: ServerHints,
+    watch_budget: WatchBudget,
+    event_budget: EventBudget,
     counters: CounterTable,
     unjudged: UnjudgedCheck,
     /// The time of the last [`Monitor::settle`].
@@ -75,6 +81,8 @@ pub struct Monitor {
     last_run: Option<LastRun>,
     table_doubt: Option<TableDoubt>,
     effects: VecDeque<Effect>,
+    /// The time of the call that is under way.
+    now: Time,
 }
 
 impl Monitor {
@@ -94,17 +102,21 @@ impl Monitor {
             expected,
             evidence: EvidencePolicy::default(),
             hints: ServerHints::default(),
+            watch_budget: WatchBudget::default(),
+            event_budget: EventBudget::default(),
             counters: CounterTable::default(),
             unjudged: UnjudgedCheck::default(),
             settled_at: Time::default(),
             last_run: None,
             table_doubt: None,
             effects: VecDeque::new(),
+            now: Time::default(),
         }
     }
 
     /// Processes an input. Time never runs backwards.
     pub fn handle(&mut self, now: Time, input: Input) {
+        self.now = now;
         match input {
             Input::TableUpdate(table) => self.update_table(now, table),
             Input::ProbeResponded { probe, outcome, took } => self.on_response(now, probe, &outcome, took),
@@ -131,6 +143,7 @@ impl Monitor {
     /// handled before deadlines are checked.
     pub fn settle(&mut self, now: Time) {
         self.settled_at = now;
+        self.now = now;
         while let Some(due) = self.scheduler.probes.pop_due(now) {
             if due.remaining.is_zero() {
                 self.effects.push_back(Effect::ConfirmHang { probe: due.id });
@@ -161,6 +174,7 @@ impl Monitor {
         self.start_ready(now);
         self.check_unjudged(now);
         self.close_run(now);
+        self.effects.extend(self.event_budget.take_summary(now).into_iter().map(Effect::Notify));
     }
 
     /// When [`Monitor::settle`] must be called next, if no input arrives before.
@@ -170,6 +184,7 @@ impl Monitor {
             self.evidence.reminders.next_deadline(),
             self.expected.next_deadline(),
             self.unjudged.next_deadline(),
+            self.event_budget.next_deadline(),
         ];
         self.scheduler.next_deadline().into_iter().chain(others.into_iter().flatten()).min()
     }
@@ -205,6 +220,7 @@ impl Monitor {
             last_run: self.last_run,
             counters: self.counters.totals.clone(),
             expected: self.expected.status(),
+            not_watched: self.watch_budget.not_watched(),
             ..Status::default()
         };
         for entry in self.registry.ordered() {
@@ -230,9 +246,30 @@ impl Monitor {
         self.table_doubt = self.table_doubt.max(Some(doubt));
     }
 
-    fn report(&mut self, event: Event) {
+    /// Whether a line about the prober of this user may be logged. What may not is summed up later.
+    pub fn admit_notice(&mut self, now: Time, user: User) -> bool {
+        self.event_budget.admit(now, user, false)
+    }
+
+    /// Returns whether it is reported: the events about the mounts of a user are limited.
+    fn report(&mut self, event: Event) -> bool {
+        let of_mount = |key| self.registry.get(key).map_or_else(|| self.registry.user(key), MountEntry::user);
+        let user = match &event {
+            Event::Found { .. } => User::System, // the operator expects it
+            _ => event.mount().map_or(User::System, |mount| of_mount(mount.key)),
+        };
+        self.report_of(user, event)
+    }
+
+    fn report_of(&mut self, user: User, event: Event) -> bool {
         self.counters.on_event(&event);
-        self.effects.push_back(Effect::Report(event));
+        let is_reported = self.event_budget.admit(self.now, user, event.is_vital());
+        if is_reported {
+            self.effects.push_back(Effect::Report(event));
+        } else {
+            self.counters.totals.not_reported += 1;
+        }
+        is_reported
     }
 
     fn report_all(&mut self, events: impl IntoIterator<Item = Event>) {

@@ -183,7 +183,7 @@ impl Monitor {
     /// The prober confirms that an overdue probe is inside a call.
     pub(super) fn on_probe_stuck(&mut self, now: Time, id: ProbeId, call: Call, elapsed: Duration) {
         let Some(subject) = self.scheduler.probes.confirming(id) else { return };
-        let ProbeSubject { key, superblock, timeout } = subject;
+        let ProbeSubject { key, superblock, timeout, .. } = subject;
         let has_hung_ancestor = self.registry.hung_ancestor(key).is_some();
         let wait_until = if elapsed < timeout {
             Some(now + (timeout - elapsed)) // its thread started late

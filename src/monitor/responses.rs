@@ -136,8 +136,8 @@ impl Monitor {
         self.registry.set_health(now, key, Health::Dead(failure));
         let Some(event) = event else { return };
         let is_new = matches!(event, Event::Failed { .. });
-        self.report(event);
-        if is_new {
+        let is_reported = self.report(event);
+        if is_new && is_reported {
             self.collect(now, key, Occasion::Death, None);
         }
     }

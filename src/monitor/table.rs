@@ -3,7 +3,7 @@
 
 use super::registry::{Change, MountEntry};
 use super::scheduler::{Readiness, idle_safe_interval};
-use super::{Event, Health, Monitor, MonitorConfig, ProbeSettings, TableDoubt, Time};
+use super::{Effect, Event, Health, Monitor, MonitorConfig, ProbeSettings, TableDoubt, Time};
 use platform::{Mount, MountKey, MountTable};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,7 @@ impl Monitor {
         if is_structural {
             self.update_visibility(now);
             self.update_users();
+            self.watch_admissible(now);
             self.reprobe_blocked(now);
         }
         if is_structural || is_first || self.expected.has_suspects() {
@@ -37,12 +38,10 @@ impl Monitor {
 
     fn on_mounted(&mut self, now: Time, mount: Arc<Mount>, is_first: bool) {
         let Some(settings) = (self.policy)(&mount) else { return };
-        if !is_first {
-            self.report(Event::Mounted { mount: Arc::clone(&mount) });
-        }
-        let key = mount.key;
-        self.watch(now, mount, settings);
-        if !is_first {
+        let is_watched = self.watch(now, Arc::clone(&mount), settings);
+        if is_watched && !is_first {
+            let key = mount.key;
+            self.report(Event::Mounted { mount });
             self.request_probe(now, key);
         }
     }
@@ -50,7 +49,7 @@ impl Monitor {
     fn on_unmounted(&mut self, now: Time, key: MountKey) {
         if let Some(entry) = self.forget(key) {
             let (mount, lasted) = (Arc::clone(&entry.mount), now - entry.since);
-            self.report(Event::Unmounted { mount, health: entry.health.clone(), lasted });
+            self.report_of(entry.user(), Event::Unmounted { mount, health: entry.health.clone(), lasted });
         }
     }
 
@@ -75,17 +74,29 @@ impl Monitor {
         }
     }
 
-    fn watch(&mut self, now: Time, mount: Arc<Mount>, settings: ProbeSettings) {
+    /// Returns false if too many mounts of its user are watched.
+    fn watch(&mut self, now: Time, mount: Arc<Mount>, settings: ProbeSettings) -> bool {
+        let user = self.registry.user(mount.key);
+        if let Err(notice) = self.watch_budget.admit(user, mount.key) {
+            let notice = notice.filter(|_| self.event_budget.admit(now, user, false));
+            self.effects.extend(notice.map(Effect::Notify));
+            return false;
+        }
         let interval = self.probe_interval(&mount, &settings);
         let fstype_index = self.counters.index_for(&mount);
         self.scheduler.set_mount_interval(now, mount.key, interval, true);
         self.unjudged.on_settings(now, &settings, interval);
         self.registry.insert(MountEntry::new(now, mount, settings, interval, fstype_index));
+        true
     }
 
     /// Stops watching a mount. Its probe in flight continues.
     fn forget(&mut self, key: MountKey) -> Option<MountEntry> {
-        let mut entry = self.registry.remove(key)?;
+        let Some(mut entry) = self.registry.remove(key) else {
+            self.watch_budget.forget(key);
+            return None;
+        };
+        self.watch_budget.release(entry.user());
         self.scheduler.remove_mount(&mut entry);
         self.stop_reminders(key);
         self.forget_unused_superblock(entry.superblock());
@@ -117,8 +128,25 @@ impl Monitor {
     fn update_users(&mut self) {
         for key in self.registry.with_new_user() {
             let user = self.registry.user(key);
-            if let Some(entry) = self.registry.get_mut(key) {
+            if self.watch_budget.admit(user, key).is_err() {
+                self.forget(key);
+            } else if let Some(entry) = self.registry.get_mut(key) {
+                self.watch_budget.release(entry.user());
                 self.scheduler.set_user(entry, user);
+            }
+        }
+    }
+
+    /// Watches mounts that had to wait until others of their user were gone.
+    fn watch_admissible(&mut self, now: Time) {
+        for key in self.watch_budget.admissible() {
+            let mount = self.registry.table().get(key).cloned();
+            match mount.and_then(|mount| Some(((self.policy)(&mount)?, mount))) {
+                Some((settings, mount)) => {
+                    self.watch(now, mount, settings);
+                    self.request_probe(now, key);
+                }
+                None => self.watch_budget.forget(key),
             }
         }
     }
@@ -146,11 +174,11 @@ impl Monitor {
                 entry.set_settings(settings, interval);
                 self.scheduler.set_mount_interval(now, key, interval, is_new_interval);
                 self.unjudged.on_settings(now, &settings, interval);
-            } else {
-                self.watch(now, mount, settings);
+            } else if self.watch(now, mount, settings) {
                 self.request_probe(now, key);
             }
         }
+        self.watch_admissible(now);
         self.expected.replace(config.expected);
         if self.registry.has_table() {
             self.check_expected(now);

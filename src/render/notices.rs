@@ -4,6 +4,7 @@ use super::{HumanDuration, Priority, Snapshot};
 use crate::children::collector::CollectorNotice;
 use crate::children::launcher::LauncherNotice;
 use crate::children::prober::{ProberNotice, SpawnError};
+use crate::monitor::UserNotice;
 use platform::User;
 
 /// A notice about an evidence collector: a warning, because mounts are judged without evidence too.
@@ -91,6 +92,23 @@ pub fn of_prober(user: User, notice: &ProberNotice) -> (Priority, String) {
             ),
         ),
     }
+}
+
+/// A notice about the budget of users.
+#[must_use]
+pub fn of_user(notice: &UserNotice) -> (Priority, String) {
+    let text = match *notice {
+        UserNotice::NotReported { user, events } => {
+            format!("{events} events about mounts of user {user} were not reported: too many")
+        }
+        UserNotice::NotReportedOfOthers { users, events } => {
+            format!("{events} events about mounts of {users} other users were not reported: too many")
+        }
+        UserNotice::NotWatched { user, limit } => {
+            format!("User {user} has more than {limit} mounts: the others are not watched")
+        }
+    };
+    (Priority::Warning, text)
 }
 
 #[cfg(test)]

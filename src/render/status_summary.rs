@@ -23,13 +23,16 @@ pub struct StatusSummary {
     pub hidden: usize,
     /// Expected mounts that are not mounted.
     pub missing: usize,
+    /// Mounts of users who have too many. They are not among the others.
+    pub not_watched: usize,
 }
 
 impl StatusSummary {
     /// Counts the mounts of a status.
     #[must_use]
     pub fn of(status: &Status) -> StatusSummary {
-        let mut summary = StatusSummary { missing: status.missing(), ..StatusSummary::default() };
+        let (missing, not_watched) = (status.missing(), status.not_watched);
+        let mut summary = StatusSummary { missing, not_watched, ..StatusSummary::default() };
         for mount in &status.mounts {
             let count = match mount.health {
                 Health::Pending => &mut summary.pending,
@@ -65,6 +68,7 @@ impl StatusSummary {
             (self.denied, "cannot be checked"),
             (self.pending + self.unknown, "could not be judged"),
             (self.hidden, "hidden under other mounts"),
+            (self.not_watched, "not watched"),
         ]
         .into_iter()
         .filter(|(count, _)| *count > 0)

@@ -292,6 +292,7 @@ impl Simulation {
                 }
             }
             Effect::CollectEvidence { mount, probe, only_hung, .. } => self.collect(&mount, probe, only_hung),
+            Effect::Notify(notice) => self.log(format!("{notice:?}")),
             Effect::Report(event) => {
                 let has_evidence = event_failure(&event).is_some_and(|failure| failure.evidence.is_some());
                 let suffix = if self.with_evidence && has_evidence { " with evidence" } else { "" };

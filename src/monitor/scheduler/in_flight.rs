@@ -1,22 +1,44 @@
 //! Probes without a response, and the window that limits how many are started at the same time. A probe that waits
 //! longer than a short grace period no longer counts in the window, so a thousand hung mounts cost one timeout and not
-//! a thousand.
+//! a thousand. The system and each other user have a window and places of their own.
 
 use crate::monitor::timers::Timers;
 use crate::monitor::{ProbeId, Time};
-use platform::{DeviceNumber, MountKey};
+use platform::{DeviceNumber, MountKey, User};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Maximum number of probes in the window: enough to keep the prober's threads busy, few enough to keep its queue
-/// short.
-const MAX_IN_WINDOW: usize = 256;
 /// How long a probe counts in the window. Local file systems respond in microseconds, a healthy server in milliseconds.
 const WINDOW_GRACE: Duration = Duration::from_millis(20);
-/// Maximum number of probes without a response, including abandoned ones: each is a thread of about 37 KiB, so 150 MiB
-/// at worst.
-const MAX_UNANSWERED: usize = 4096;
+
+/// How many probes may be under way.
+struct Limits {
+    /// In the window: enough to keep the prober's threads busy, few enough to keep its queue short.
+    window: usize,
+    /// Without a response, including abandoned ones: each is a thread of about 37 KiB.
+    unanswered: usize,
+}
+
+/// For the mounts of the system: 150 MiB at worst, if storage fails as a whole.
+const OF_SYSTEM: Limits = Limits { window: 256, unanswered: 4096 };
+/// For the mounts of one other user, who can make them hang at will: 5 MiB.
+const OF_USER: Limits = Limits { window: 32, unanswered: 128 };
+/// Maximum number of unanswered probes of all other users: those of 16.
+const MAX_OF_USERS: usize = 16 * OF_USER.unanswered;
+
+const fn limits(user: User) -> &'static Limits {
+    if user.is_foreign() { &OF_USER } else { &OF_SYSTEM }
+}
+
+/// The probes of one user.
+#[derive(Clone, Copy, Default)]
+struct Load {
+    in_window: usize,
+    unanswered: usize,
+    abandoned: usize,
+}
+
 /// If a prober does not confirm whether an overdue probe is stuck, the request is repeated after this time.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -24,10 +46,10 @@ const CONFIRM_INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) struct InFlight {
     probes: FxHashMap<ProbeId, ActiveProbe>,
     last_id: u64,
-    in_window: usize,
+    /// Of the users with probes.
+    loads: FxHashMap<User, Load>,
     /// When the grace period of each probe in the window ends. Some of these probes may have ended already.
     grace_queue: VecDeque<(Time, ProbeId)>,
-    abandoned: usize,
     timers: Timers<ProbeId>,
 }
 
@@ -36,6 +58,8 @@ pub(crate) struct InFlight {
 pub(crate) struct ProbeSubject {
     pub(crate) key: MountKey,
     pub(crate) superblock: DeviceNumber,
+    /// Whose limits apply.
+    pub(crate) user: User,
     /// How long to wait for its response.
     pub(crate) timeout: Duration,
 }
@@ -70,13 +94,30 @@ pub(crate) struct DueProbe {
 }
 
 impl InFlight {
-    pub(super) fn has_room(&self) -> bool {
-        self.in_window < MAX_IN_WINDOW && self.probes.len() < MAX_UNANSWERED
+    pub(super) fn has_room(&self, user: User) -> bool {
+        let (load, limits) = (self.load(user), limits(user));
+        load.in_window < limits.window && load.unanswered < limits.unanswered && self.has_place(user)
     }
 
-    /// Do abandoned probes use all the room, so that none becomes free soon?
-    pub(super) fn is_exhausted(&self) -> bool {
-        self.abandoned + MAX_IN_WINDOW >= MAX_UNANSWERED && self.in_window == 0
+    /// Do abandoned probes use all the room of this user, so that none becomes free soon?
+    pub(super) fn is_exhausted(&self, user: User) -> bool {
+        let (load, limits) = (self.load(user), limits(user));
+        let is_full = load.abandoned + limits.window >= limits.unanswered || !self.has_place(user);
+        is_full && load.in_window == 0
+    }
+
+    /// Are there places left that all users share? The system does not need them.
+    fn has_place(&self, user: User) -> bool {
+        let of_users = self.probes.len() - self.load(User::System).unanswered;
+        !user.is_foreign() || of_users < MAX_OF_USERS
+    }
+
+    fn load(&self, user: User) -> Load {
+        self.loads.get(&user).copied().unwrap_or_default()
+    }
+
+    fn load_mut(&mut self, user: User) -> &mut Load {
+        self.loads.entry(user).or_default()
     }
 
     /// Starts a probe; a retry of a hung mount never becomes suspect.
@@ -84,7 +125,9 @@ impl InFlight {
         self.last_id += 1;
         let id = ProbeId(self.last_id);
         let timeout = subject.timeout;
-        self.in_window += 1;
+        let load = self.load_mut(subject.user);
+        load.in_window += 1;
+        load.unanswered += 1;
         self.grace_queue.push_back((now + WINDOW_GRACE, id));
         if timeout <= WINDOW_GRACE {
             self.timers.set(id, now + timeout);
@@ -125,7 +168,7 @@ impl InFlight {
         let probe = self.probes.get_mut(&id).filter(|probe| probe.phase != Phase::Abandoned)?;
         if probe.phase == Phase::InWindow {
             probe.phase = Phase::PastGrace;
-            self.in_window -= 1;
+            self.loads.entry(probe.subject.user).or_default().in_window -= 1;
         }
         let is_suspect = probe.suspect_at.take_if(|at| *at <= now).is_some();
         let remaining = probe.deadline.since(now);
@@ -145,10 +188,19 @@ impl InFlight {
 
     pub(super) fn remove(&mut self, id: ProbeId) -> Option<ProbeSubject> {
         let probe = self.probes.remove(&id)?;
+        let user = probe.subject.user;
+        let load = self.load_mut(user);
+        load.unanswered -= 1;
         match probe.phase {
-            Phase::InWindow => self.in_window -= 1,
-            Phase::PastGrace | Phase::Confirming => self.timers.cancel(id),
-            Phase::Abandoned => self.abandoned -= 1,
+            Phase::InWindow => load.in_window -= 1,
+            Phase::PastGrace | Phase::Confirming => {}
+            Phase::Abandoned => load.abandoned -= 1,
+        }
+        if load.unanswered == 0 {
+            self.loads.remove(&user);
+        }
+        if matches!(probe.phase, Phase::PastGrace | Phase::Confirming) {
+            self.timers.cancel(id);
         }
         Some(probe.subject)
     }
@@ -168,8 +220,9 @@ impl InFlight {
     pub(crate) fn abandon(&mut self, id: ProbeId) {
         let Some(probe) = self.probes.get_mut(&id) else { return };
         probe.phase = Phase::Abandoned;
+        let user = probe.subject.user;
         self.timers.cancel(id);
-        self.abandoned += 1;
+        self.load_mut(user).abandoned += 1;
     }
 
     /// This process did not run for this long, which must not count as a delay of the probes.
@@ -227,44 +280,73 @@ mod tests {
         Time::after_start(Duration::from_millis(ms))
     }
 
-    fn start(in_flight: &mut InFlight, key: u64) -> ProbeId {
+    const USER: User = User::Foreign(1001);
+
+    fn start(in_flight: &mut InFlight, user: User) -> ProbeId {
         let superblock = DeviceNumber { major: 0, minor: 1 };
-        in_flight.start(
-            at(0),
-            ProbeSubject { key: MountKey(key), superblock, timeout: Duration::from_secs(1) },
-            false,
-        )
+        let timeout = Duration::from_secs(1);
+        in_flight.start(at(0), ProbeSubject { key: MountKey(1), superblock, user, timeout }, false)
+    }
+
+    /// Abandons probes until this user has no room.
+    fn exhaust(in_flight: &mut InFlight, user: User) -> Vec<ProbeId> {
+        let mut abandoned = Vec::new();
+        while !in_flight.is_exhausted(user) {
+            let id = start(in_flight, user);
+            in_flight.pop_due(at(1_000));
+            in_flight.abandon(id);
+            abandoned.push(id);
+        }
+        abandoned
     }
 
     #[test]
     fn probes_past_the_grace_leave_room_for_others() {
         let mut in_flight = InFlight::default();
-        for key in 0..MAX_IN_WINDOW as u64 {
-            assert!(in_flight.has_room());
-            start(&mut in_flight, key);
+        for user in [User::System, USER] {
+            for _ in 0..limits(user).window {
+                assert!(in_flight.has_room(user));
+                start(&mut in_flight, user);
+            }
+            assert!(!in_flight.has_room(user));
         }
-        assert!(!in_flight.has_room());
         assert_eq!(in_flight.pop_due(at(20)), None);
-        assert!(in_flight.has_room());
+        assert!(in_flight.has_room(User::System) && in_flight.has_room(USER));
     }
 
     #[test]
-    fn abandoned_probes_exhaust_the_limit() {
+    fn abandoned_probes_exhaust_the_places_of_their_user_alone() {
         let mut in_flight = InFlight::default();
-        while in_flight.probes.len() < MAX_UNANSWERED - MAX_IN_WINDOW {
-            let id = start(&mut in_flight, 1);
-            in_flight.pop_due(at(1_000));
-            in_flight.abandon(id);
+        for user in [USER, User::System] {
+            assert!(in_flight.has_room(user) && !in_flight.is_exhausted(user));
+            let abandoned = exhaust(&mut in_flight, user);
+            assert_eq!(abandoned.len(), limits(user).unanswered - limits(user).window);
+            in_flight.remove(abandoned[0]);
+            assert!(!in_flight.is_exhausted(user));
+            exhaust(&mut in_flight, user);
         }
-        assert!(in_flight.is_exhausted());
-        in_flight.remove(ProbeId(1));
-        assert!(!in_flight.is_exhausted());
+        let ids: Vec<ProbeId> = in_flight.probes.keys().copied().collect();
+        ids.into_iter().for_each(|id| assert!(in_flight.remove(id).is_some()));
+        assert!(in_flight.loads.is_empty());
+    }
+
+    #[test]
+    fn any_number_of_users_leaves_the_system_its_places() {
+        let mut in_flight = InFlight::default();
+        let mut user = 1;
+        while in_flight.has_room(User::Foreign(user)) {
+            exhaust(&mut in_flight, User::Foreign(user));
+            user += 1;
+        }
+        assert_eq!(in_flight.probes.len(), MAX_OF_USERS);
+        assert!(in_flight.is_exhausted(User::Foreign(user)) && in_flight.has_room(User::System));
+        assert_eq!(exhaust(&mut in_flight, User::System).len(), OF_SYSTEM.unanswered - OF_SYSTEM.window);
     }
 
     #[test]
     fn overdue_probe_is_confirmed_again_and_a_stall_extends_its_deadline() {
         let mut in_flight = InFlight::default();
-        let id = start(&mut in_flight, 1);
+        let id = start(&mut in_flight, User::System);
         in_flight.extend_deadlines(Duration::from_secs(10));
         assert_eq!((in_flight.pop_due(at(10_499)), in_flight.waiting_since(id)), (None, Some(at(10_000))));
         let mut due = |ms| in_flight.pop_due(at(ms)).map(|due| (due.remaining.as_millis(), due.is_suspect));

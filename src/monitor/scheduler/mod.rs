@@ -1,10 +1,11 @@
 //! Decides when each mount is probed: all of them in runs, some at their own intervals, dead ones with back-off. At
-//! most one mount of a superblock is probed at a time, and a window limits all probes.
+//! most one mount of a superblock is probed at a time, and for each user a window limits all probes.
 
 mod delays;
 mod hangs;
 mod in_flight;
 mod queues;
+mod ready;
 mod run;
 
 pub(crate) use delays::splitmix64;
@@ -19,6 +20,7 @@ use delays::Jitter;
 use hangs::HangState;
 use in_flight::InFlight;
 use platform::{DeviceNumber, MountKey};
+use ready::{QueuedMount, ReadyMounts};
 use run::Run;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
@@ -31,7 +33,7 @@ pub(super) struct Scheduler {
     /// Superblocks that are being probed or are hung.
     superblocks: FxHashMap<DeviceNumber, SuperblockQueue>,
     /// Mounts to probe as soon as the window has room.
-    ready: VecDeque<MountKey>,
+    ready: ReadyMounts,
     pub(super) probes: InFlight,
     pub(super) timers: Timers<Due>,
     run: Run,
@@ -73,14 +75,14 @@ enum ProbeStatus {
 struct SuperblockQueue {
     current: Option<Current>,
     /// Mounts that are probed one after another, after the current one.
-    waiting: VecDeque<MountKey>,
+    waiting: VecDeque<QueuedMount>,
     hang: Option<HangState>,
 }
 
 /// The mount of the superblock that is being probed or is next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Current {
-    Queued(MountKey),
+    Queued(QueuedMount),
     Active(ProbeId),
 }
 

@@ -1,7 +1,9 @@
 //! Decides which mount is probed next: each superblock has a queue of its mounts, and the heads of these queues wait
 //! for room in the window.
 
-use super::{Current, Due, MountEntry, MountSchedule, ProbeStatus, ProbeSubject, Scheduler, delays};
+use super::{
+    Current, Due, MountEntry, MountSchedule, ProbeStatus, ProbeSubject, QueuedMount, Scheduler, delays,
+};
 use crate::monitor::{ProbeId, Time};
 use platform::{Call, DeviceNumber, MountKey, User};
 use std::collections::hash_map::Entry;
@@ -48,6 +50,10 @@ impl MountSchedule {
     }
 }
 
+fn queued(entry: &MountEntry) -> QueuedMount {
+    QueuedMount { key: entry.key(), user: entry.user() }
+}
+
 impl Scheduler {
     pub(crate) fn readiness(&self, entry: &MountEntry) -> Readiness {
         match entry.schedule.status {
@@ -65,23 +71,29 @@ impl Scheduler {
 
     pub(crate) fn enqueue(&mut self, entry: &mut MountEntry) {
         entry.schedule.status = ProbeStatus::Queued;
+        let mount = queued(entry);
         let queue = self.superblocks.entry(entry.superblock()).or_default();
-        if queue.current.is_some() {
-            queue.waiting.push_back(entry.key());
-        } else {
-            queue.current = Some(Current::Queued(entry.key()));
-            self.ready.push_back(entry.key());
+        match queue.current {
+            // A user whose places are in use must not make the system wait.
+            Some(Current::Queued(other)) if other.user.is_foreign() && !mount.user.is_foreign() => {
+                queue.waiting.push_front(other);
+                self.ready.remove(other);
+            }
+            Some(_) => return queue.waiting.push_back(mount),
+            None => {}
         }
+        queue.current = Some(Current::Queued(mount));
+        self.ready.push_back(mount);
     }
 
-    /// Takes the next mount to probe, if the window has room. It may have been withdrawn.
+    /// Takes the next mount to probe, if the window of its user has room. It may have been withdrawn.
     pub(crate) fn pop_ready(&mut self) -> Option<MountKey> {
-        if self.probes.has_room() { self.ready.pop_front() } else { None }
+        self.ready.pop(|user| self.probes.has_room(user))
     }
 
     /// Takes a mount that cannot be probed soon, because abandoned probes leave no room.
     pub(crate) fn pop_unprobeable(&mut self) -> Option<MountKey> {
-        if self.probes.is_exhausted() { self.ready.pop_front() } else { None }
+        self.ready.pop(|user| self.probes.is_exhausted(user))
     }
 
     /// Starts the probe of a queued mount that was taken with `pop_ready`.
@@ -92,7 +104,11 @@ impl Scheduler {
         let timeout = hang.map_or(settings.timeout, |hang| {
             delays::retry_timeout(delays::pause(hang.retries, &settings), now - hang.last_full, &settings)
         });
-        let id = self.probes.start(now, ProbeSubject { key, superblock, timeout }, hang.is_some());
+        let id = self.probes.start(
+            now,
+            ProbeSubject { key, superblock, user: entry.user(), timeout },
+            hang.is_some(),
+        );
         entry.schedule.status = ProbeStatus::Active(id);
         queue.current = Some(Current::Active(id));
         id
@@ -101,7 +117,7 @@ impl Scheduler {
     /// Drops a queued mount that was taken with `pop_ready` without probing it.
     pub(crate) fn skip(&mut self, entry: &mut MountEntry) {
         entry.schedule.status = ProbeStatus::Idle;
-        self.promote_after(Current::Queued(entry.key()), entry.superblock());
+        self.promote_after(Current::Queued(queued(entry)), entry.superblock());
     }
 
     /// Removes a probe that ended, and lets the next mount of its superblock be probed.
@@ -125,9 +141,9 @@ impl Scheduler {
             return false;
         }
         match queue.waiting.pop_front() {
-            Some(key) => {
-                queue.current = Some(Current::Queued(key));
-                self.ready.push_front(key);
+            Some(mount) => {
+                queue.current = Some(Current::Queued(mount));
+                self.ready.push_front(mount);
             }
             None if queue.hang.is_some() => queue.current = None,
             None => drop(slot.remove()),
@@ -137,10 +153,10 @@ impl Scheduler {
 
     /// Takes a mount out of its superblock's queue. True if it was the next to be probed.
     fn leave_queue(&mut self, entry: &MountEntry) -> bool {
-        let (key, superblock) = (entry.key(), entry.superblock());
-        let was_next = self.promote_after(Current::Queued(key), superblock);
+        let (mount, superblock) = (queued(entry), entry.superblock());
+        let was_next = self.promote_after(Current::Queued(mount), superblock);
         if !was_next && let Some(queue) = self.superblocks.get_mut(&superblock) {
-            queue.waiting.retain(|&other| other != key);
+            queue.waiting.retain(|&other| other != mount);
         }
         was_next
     }
@@ -149,7 +165,7 @@ impl Scheduler {
         self.complete_in_run(entry);
         (entry.schedule.status, entry.schedule.path_hang) = (ProbeStatus::Idle, None);
         if self.leave_queue(entry) {
-            self.ready.retain(|&other| other != entry.key());
+            self.ready.remove(queued(entry));
         }
     }
 
@@ -157,7 +173,7 @@ impl Scheduler {
     pub(crate) fn set_user(&mut self, entry: &mut MountEntry, user: User) {
         let is_queued = entry.schedule.is_queued();
         if is_queued && self.leave_queue(entry) {
-            self.ready.retain(|&other| other != entry.key());
+            self.ready.remove(queued(entry));
         }
         entry.set_user(user);
         if is_queued {

@@ -22,6 +22,7 @@ pub fn status(snapshot: &Snapshot, last_event: Option<u64>) -> String {
         unknown: summary.unknown,
         hidden: summary.hidden,
         missing: summary.missing,
+        not_watched: summary.not_watched,
         last_run: status
             .last_run
             .map(|run| Run { time: rfc3339(snapshot.wall_at(run.at)), took_seconds: seconds(run.took) }),
@@ -42,6 +43,7 @@ struct Document<'a> {
     unknown: usize,
     hidden: usize,
     missing: usize,
+    not_watched: usize,
     last_run: Option<Run>,
     daemon: Option<DaemonObject>,
     mounts: Vec<MountObject<'a>>,

@@ -114,6 +114,11 @@ pub const FAMILIES: &[Family] = &[
         &["revision", "version"],
         |_| vec![sample([super::REVISION, super::VERSION], 1.0)],
     ),
+    counter(
+        "mountstatus_events_not_reported_total",
+        "Events about mounts of users that were not reported, because there were too many.",
+        |data| Some(data.status().counters.not_reported as f64),
+    ),
     series(
         Kind::Gauge,
         "mountstatus_expected_mount_missing",
@@ -218,6 +223,11 @@ pub const FAMILIES: &[Family] = &[
         "Watched mounts by state, hidden ones excluded; the sum is total_mountpoints.",
         &["state"],
         mounts_by_state,
+    ),
+    gauge(
+        "mountstatus_mounts_not_watched",
+        "Mounts that are not watched, because their user has too many.",
+        |data| Some(data.status().not_watched as f64),
     ),
     Family {
         name: "mountstatus_probe_duration_seconds",

@@ -4,6 +4,7 @@ use super::{at, monitor, rendering};
 use mount_status_monitor::children::collector::CollectRequest;
 use mount_status_monitor::monitor::testing::mount;
 use mount_status_monitor::monitor::{Effect, Input, Monitor, ProbeId, Time};
+use mount_status_monitor::render::notices;
 use platform::{Call, DeviceNumber, Errno, Mount, MountTable, ProbeOutcome, Usage};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ pub(super) fn mounts() -> Vec<Mount> {
     let nfs = new(2, "/nfs", "nfs4", "server:/export", "rw,vers=4.2,addr=192.0.2.1");
     let mut bind = new(3, "/bind", "nfs4", "server:/export", "rw,vers=4.2,addr=192.0.2.1");
     bind.device_number = nfs.device_number;
-    let fuse = new(4, "/fuse", "fuse.sshfs", "vault:/x", "rw,user_id=1,group_id=1,allow_other");
+    let fuse = new(4, "/fuse", "fuse.sshfs", "vault:/x", "rw,user_id=0,group_id=0,allow_other");
     let mut inner = new(5, "/fuse/inner", "tmpfs", "none", "rw");
     inner.parent = fuse.id;
     let smb = new(6, "/smb", "cifs", "//nas/share", "rw,addr=192.0.2.2");
@@ -84,6 +85,7 @@ impl Machine {
                     drop(CollectRequest::new(&mount, &mount_ids, only_hung, server_timeout));
                 }
                 Effect::Report(event) => rendering::check_event(event),
+                Effect::Notify(notice) => rendering::check_notice(&notices::of_user(&notice)),
                 Effect::ConfirmHang { .. } | Effect::AbandonProbe { .. } => {}
             }
         }

@@ -239,6 +239,7 @@ impl Conversation {
                 }
             }
             Effect::Report(event) => rendering::check_event(event),
+            Effect::Notify(notice) => rendering::check_notice(&notices::of_user(&notice)),
         }
     }
 
