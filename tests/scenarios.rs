@@ -128,7 +128,9 @@ fn step(simulation: &mut Simulation, command: &str) {
             simulation.feed(Input::EvidenceRequested { mountpoints: vec![path.into()] });
         }
         ["request-probe", path] => {
-            simulation.feed(Input::ProbesRequested(ProbeSelection::At(vec![path.into()])));
+            let keys =
+                simulation.mounts.values().filter(|mount| *mount.mountpoint == **path).map(|mount| mount.key);
+            simulation.feed(Input::ProbesRequested(ProbeSelection::These(keys.collect())));
         }
         ["request-probes"] => simulation.feed(Input::ProbesRequested(ProbeSelection::All)),
         ["expect", places @ ..] => {

@@ -2,8 +2,9 @@
 
 use super::{Counters, Event, Expected, ExpectedStatus, Health, Time, UserNotice};
 use platform::evidence::Evidence;
-use platform::{Call, DeviceNumber, Mount, MountTable, ProbeOutcome, Target, Usage};
-use std::path::{Path, PathBuf};
+use platform::{Call, DeviceNumber, Mount, MountKey, MountTable, ProbeOutcome, Target, Usage};
+use rustc_hash::FxHashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,14 +78,25 @@ pub enum Input {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ProbeSelection {
     All,
-    At(Vec<PathBuf>),
+    These(FxHashSet<MountKey>),
 }
 
 impl ProbeSelection {
-    pub fn contains(&self, path: &Path) -> bool {
+    pub fn contains(&self, key: MountKey) -> bool {
         match self {
             ProbeSelection::All => true,
-            ProbeSelection::At(paths) => paths.iter().any(|selected| selected == path),
+            ProbeSelection::These(keys) => keys.contains(&key),
+        }
+    }
+
+    /// The mounts of either selection.
+    pub fn union(self, other: ProbeSelection) -> ProbeSelection {
+        match (self, other) {
+            (ProbeSelection::These(mut keys), ProbeSelection::These(more)) => {
+                keys.extend(more);
+                ProbeSelection::These(keys)
+            }
+            _ => ProbeSelection::All,
         }
     }
 }

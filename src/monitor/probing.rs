@@ -58,7 +58,7 @@ impl Monitor {
     /// Probes mounts for somebody who waits: also those that are known to be dead, without the pause before their retry. A
     /// mount that another blocks is judged with that one.
     pub(super) fn probe_on_request(&mut self, now: Time, selection: &ProbeSelection) {
-        let is_selected = |entry: &&MountEntry| selection.contains(&entry.mount.mountpoint);
+        let is_selected = |entry: &&MountEntry| selection.contains(entry.key());
         let selected: Vec<MountKey> =
             self.registry.ordered().filter(is_selected).map(MountEntry::key).collect();
         for key in selected {

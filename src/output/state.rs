@@ -11,10 +11,6 @@ use std::sync::{Arc, Mutex, OnceLock};
 /// Maximum number of mount points about which evidence can be requested between two turns of the loop.
 const MAX_EVIDENCE_REQUESTS: usize = 64;
 
-/// Maximum number of mount points whose probes can be requested between two turns of the loop; with more, all mounts are
-/// probed.
-const MAX_PROBE_REQUESTS: usize = 1024;
-
 /// Called after each change; returns false when its owner is gone.
 type Subscriber = Box<dyn Fn() -> bool + Send + Sync>;
 
@@ -85,13 +81,9 @@ impl SharedState {
     /// Requests a fresh judgement of these mounts, which comes with a later snapshot.
     pub fn request_probes(&self, selection: ProbeSelection) {
         let mut request = lock(&self.0.probe_request);
-        *request = Some(match (request.take(), selection) {
-            (None, selection) => selection,
-            (Some(ProbeSelection::At(mut paths)), ProbeSelection::At(more)) => {
-                paths.extend(more);
-                if paths.len() > MAX_PROBE_REQUESTS { ProbeSelection::All } else { ProbeSelection::At(paths) }
-            }
-            (Some(_), _) => ProbeSelection::All,
+        *request = Some(match request.take() {
+            None => selection,
+            Some(earlier) => earlier.union(selection),
         });
         drop(request);
         self.wake_loop();

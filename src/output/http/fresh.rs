@@ -17,7 +17,7 @@ pub(super) async fn snapshot(
 ) -> Snapshot {
     let requested = Instant::now();
     let asked_at = latest.as_of(requested).at;
-    let selected = |mount: &&MountStatus| selection.contains(&mount.mount.mountpoint);
+    let selected = |mount: &&MountStatus| selection.contains(mount.mount.key);
     let longest = latest.status.mounts.iter().filter(selected).map(|mount| mount.settings.timeout).max();
     context.state.request_probes(selection.clone());
     let wait = wait_until_judged(context, asked_at, &selection);
@@ -47,7 +47,7 @@ fn is_judged(status: &Status, asked_at: Time, selection: &ProbeSelection) -> boo
 fn is_outdated(mount: &MountStatus, asked_at: Time, selection: &ProbeSelection) -> bool {
     mount.health != Health::Hidden
         && mount.judged_at.is_none_or(|at| at < asked_at)
-        && selection.contains(&mount.mount.mountpoint)
+        && selection.contains(mount.mount.key)
 }
 
 fn without_old_judgements(status: &Status, asked_at: Time, selection: &ProbeSelection) -> Status {

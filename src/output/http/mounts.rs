@@ -121,9 +121,10 @@ impl MountsQuery {
         if self.mountpoints.is_empty() {
             return Some(ProbeSelection::All);
         }
-        let paths = status.mounts.iter().map(|mount| &mount.mount.mountpoint);
-        let named = paths.filter(|path| self.mountpoints.contains(&*escape_os(path)));
-        Some(ProbeSelection::At(named.map(|path| path.to_path_buf()).collect()))
+        let is_named =
+            |status: &&MountStatus| self.mountpoints.contains(&*escape_os(&status.mount.mountpoint));
+        let keys = status.mounts.iter().filter(is_named).map(|status| status.mount.key);
+        Some(ProbeSelection::These(keys.collect()))
     }
 
     /// A status of the selected mounts only, or an error that names a mount point that is not watched.
