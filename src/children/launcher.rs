@@ -11,6 +11,9 @@ use std::time::Duration;
 /// The launcher starts a child within a millisecond; this allows for a busy machine. It is much less than the timeout
 /// of a probe, so that a launcher that is stopped delays no judgement by an interval.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+/// An event loop that wakes later than this after its deadline was suspended, and perhaps the launcher with it: the wait
+/// starts anew.
+const MAX_LATENESS: Duration = Duration::from_millis(250);
 const MIN_RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// A launcher that cannot be started is hardly missed: children are started from the file.
 const MAX_RESTART_PAUSE: Duration = Duration::from_secs(300);
@@ -64,7 +67,12 @@ impl LauncherWatch {
             Some((before, since)) if before == request => (request, since),
             _ => (request, now),
         });
-        if self.waiting.is_none_or(|(_, since)| now < since + ANSWER_TIMEOUT) {
+        let (_, since) = self.waiting.as_mut()?;
+        if now < *since + ANSWER_TIMEOUT {
+            return None;
+        }
+        if now >= *since + ANSWER_TIMEOUT + MAX_LATENESS {
+            *since = now;
             return None;
         }
         launcher_process::kill();

@@ -173,6 +173,22 @@ fn no_process_maps_a_file() {
     });
 }
 
+/// The sysctl forbids memory that may be executed; here it is mapped instead.
+#[test]
+fn daemon_runs_from_memory_where_memory_files_may_not_be_executed() {
+    run_isolated(|lab| {
+        // Of the process namespace of this test.
+        if fs::write("/proc/sys/vm/memfd_noexec", "2").is_err() {
+            return lab.skip("vm.memfd_noexec cannot be set (Linux 6.3)");
+        }
+        let daemon = lab.start_daemon(QUICK);
+        let processes = daemon.process.children().into_iter().chain([daemon.process]);
+        assert_eq!(processes.flat_map(mapped_files).collect::<Vec<_>>(), Vec::<String>::new());
+        daemon.assert_no_line("Cannot run from memory");
+        daemon.stop();
+    });
+}
+
 #[test]
 fn daemon_that_may_not_run_from_memory_says_so_and_works() {
     run_isolated(|lab| {
@@ -211,7 +227,7 @@ fn is_healthy(address: SocketAddr) -> bool {
     let answer = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, ms(2000))?;
         stream.set_read_timeout(Some(ms(2000)))?;
-        stream.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+        stream.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
         Ok(text)

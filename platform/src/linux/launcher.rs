@@ -27,8 +27,8 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// One page of slots: far more children than there ever are at the same time.
-const SLOTS: usize = 1024;
+/// Far more than the children that exist at the same time. Without a free slot, children are started by exec.
+const SLOTS: usize = 256;
 const SLOTS_SIZE: NonZeroUsize = NonZeroUsize::new(SLOTS * size_of::<AtomicU32>()).unwrap();
 /// The first slot says whether the launcher accepts requests.
 const READY: usize = 0;
@@ -58,6 +58,19 @@ struct Launcher {
     process: Child,
     channel: OwnedFd,
     requests: Arc<Requests>,
+    is_killed: bool,
+}
+
+impl Launcher {
+    fn new(process: Pid, channel: OwnedFd, slots: Slots) -> Launcher {
+        let table = Table { used: [None; SLOTS], next_serial: 0, has_ended: false };
+        let requests = Arc::new(Requests { slots, table: Mutex::new(table) });
+        Launcher { process: Child::new(process), channel, requests, is_killed: false }
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.is_killed && self.requests.slots.get(READY).load(Ordering::Acquire) != 0
+    }
 }
 
 /// The requests to one launcher, shared with it.
@@ -77,11 +90,6 @@ struct Table {
 }
 
 impl Requests {
-    fn new(slots: Slots) -> Arc<Requests> {
-        let table = Table { used: [None; SLOTS], next_serial: 0, has_ended: false };
-        Arc::new(Requests { slots, table: Mutex::new(table) })
-    }
-
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -152,9 +160,9 @@ pub fn start(run: Run) -> io::Result<()> {
             show_role(ChildRole::Launcher);
             run(ChildRole::Launcher)
         }
-        ForkResult::Parent { child } => Child::new(child),
+        ForkResult::Parent { child } => child,
     };
-    *current() = Some(Launcher { process, channel, requests: Requests::new(slots) });
+    *current() = Some(Launcher::new(process, channel, slots));
     Ok(())
 }
 
@@ -174,7 +182,7 @@ pub fn restart() -> io::Result<()> {
         [theirs.as_fd(), null.as_fd(), null.as_fd()],
         Some(memory.as_fd()),
     )?;
-    *current() = Some(Launcher { process: Child::new(process), channel, requests: Requests::new(slots) });
+    *current() = Some(Launcher::new(process, channel, slots));
     Ok(())
 }
 
@@ -190,10 +198,7 @@ pub(crate) fn request(
     extra: Option<BorrowedFd<'_>>,
 ) -> Option<RequestedChild> {
     let current = current();
-    let Launcher { channel: launcher, requests, .. } = current.as_ref()?;
-    if requests.slots.get(READY).load(Ordering::Acquire) == 0 {
-        return None;
-    }
+    let Launcher { channel: launcher, requests, .. } = current.as_ref().filter(|it| it.is_ready())?;
     let mut table = requests.table();
     let slot = (READY + 1..SLOTS).find(|slot| table.used[*slot].is_none())?;
     requests.slots.get(slot).store(REQUESTED, Ordering::Release);
@@ -208,10 +213,10 @@ pub(crate) fn request(
     Some(RequestedChild { requests: Arc::clone(requests), slot })
 }
 
-/// The number of the oldest request that the launcher has not answered. Numbers increase.
+/// The number of the oldest request that the launcher has not answered. Numbers increase. `None` after [`kill`].
 pub fn oldest_request() -> Option<u64> {
     let current = current();
-    let requests = &current.as_ref()?.requests;
+    let requests = &current.as_ref().filter(|it| it.is_ready())?.requests;
     let is_waiting =
         |slot: usize| matches!(requests.slots.get(slot).load(Ordering::Acquire), REQUESTED | STARTING);
     let table = requests.table();
@@ -221,9 +226,10 @@ pub fn oldest_request() -> Option<u64> {
         .min()
 }
 
-/// Kills the launcher, if there is one. Its children go on.
+/// Kills the launcher, if there is one, and sends it no more requests. Its children go on.
 pub fn kill() {
-    if let Some(launcher) = &*current() {
+    if let Some(launcher) = &mut *current() {
+        launcher.is_killed = true;
         launcher.process.kill();
     }
 }
@@ -236,12 +242,6 @@ pub fn try_reap() -> Option<ExitStatus> {
     launcher.requests.table().has_ended = true;
     *current = None;
     Some(status)
-}
-
-/// Whether there is a launcher that accepts requests.
-pub fn is_ready() -> bool {
-    let current = current();
-    current.as_ref().is_some_and(|it| it.requests.slots.get(READY).load(Ordering::Acquire) != 0)
 }
 
 /// The launcher process. Ends when the daemon has closed its end of the channel.

@@ -97,11 +97,6 @@ pub(crate) mod launcher {
         None
     }
 
-    #[must_use]
-    pub fn is_ready() -> bool {
-        false
-    }
-
     pub fn serve(_: fn(ChildRole) -> !) -> ! {
         exit_now(1)
     }

@@ -25,15 +25,18 @@ pub const MAX_PACKET: usize = 64 * 1024;
 
 /// The launcher process, which starts children from memory.
 pub mod launcher_process {
-    pub use crate::system::process::launcher::{
-        is_ready, kill, oldest_request, restart, serve, start, try_reap,
-    };
+    pub use crate::system::process::launcher::{kill, oldest_request, restart, serve, start, try_reap};
 }
 
 /// Whether this process has the rights of root.
 #[must_use]
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
+}
+
+#[must_use]
+pub fn parent_id() -> u32 {
+    nix::unistd::getppid().as_raw().unsigned_abs()
 }
 
 /// Ends this process at once, whatever its threads do: no destructors, no flushing, nothing that could block.

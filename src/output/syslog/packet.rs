@@ -8,6 +8,7 @@ use crate::render::timestamp::rfc3164;
 use jiff::tz::TimeZone;
 use std::borrow::Cow;
 use std::io::Write;
+use std::sync::LazyLock;
 use syslog::{Error, Facility, Severity};
 
 /// Maximum size of a packet to a socket or over TCP: rsyslog's default `MaxMessageSize` is 8 KiB.
@@ -37,8 +38,14 @@ impl Packet {
             SyslogTarget::Udp(_) => (short_hostname(), MAX_UDP_PACKET, ""),
             SyslogTarget::Tcp(_) => (short_hostname(), MAX_PACKET, "\n"),
         };
-        Packet { facility, hostname, limit, end, zone: TimeZone::system() }
+        Packet { facility, hostname, limit, end, zone: local_zone() }
     }
+}
+
+/// Read at the first message, which is the one of the start: later the storage of the time zones may hang.
+fn local_zone() -> TimeZone {
+    static ZONE: LazyLock<TimeZone> = LazyLock::new(TimeZone::system);
+    ZONE.clone()
 }
 
 impl syslog::LogFormat<&Message> for Packet {
