@@ -33,7 +33,7 @@ impl State {
     pub const fn of(summary: &StatusSummary) -> State {
         if summary.dead + summary.missing > 0 {
             State::Critical
-        } else if summary.ok + summary.slow == 0 || summary.pending + summary.unknown > 0 {
+        } else if summary.ok + summary.slow == 0 || summary.unjudged() > 0 {
             State::Unknown
         } else if summary.slow > 0 {
             State::Warning
@@ -68,7 +68,7 @@ impl State {
 pub fn line(status: &Status, now: Time) -> (State, String) {
     let summary = StatusSummary::of(status);
     let state = State::of(&summary);
-    let StatusSummary { total, dead, slow, denied, pending, unknown, missing, .. } = summary;
+    let StatusSummary { total, dead, slow, denied, missing, .. } = summary;
     let age = status.age_at(now).map(|age| format!(" checked {} ago", HumanDuration::in_seconds(age)));
     let age = age.unwrap_or_default();
     let mut line = format!("MOUNTS {} - {}{age}, {dead} dead", state.as_str(), mounts(total));
@@ -88,7 +88,8 @@ pub fn line(status: &Status, now: Time) -> (State, String) {
     if denied > 0 {
         line += &format!(", {denied} cannot be checked");
     }
-    if pending + unknown > 0 {
+    let unjudged = summary.unjudged();
+    if unjudged > 0 {
         let state = |mount: &MountStatus| match &mount.health {
             Health::Pending => Some("pending".to_owned()),
             Health::Unknown { .. } => {
@@ -96,7 +97,7 @@ pub fn line(status: &Status, now: Time) -> (State, String) {
             }
             _ => None,
         };
-        line += &format!(", {} could not be judged{}", pending + unknown, list_mounts(status, state));
+        line += &format!(", {unjudged} could not be judged{}", list_mounts(status, state));
     }
     line += &format!(" | total={total};;;0 dead={dead};;0;0;{total} slow={slow};0;;0;{total}");
     for data in status.mounts.iter().filter_map(performance_data) {

@@ -53,11 +53,16 @@ impl StatusSummary {
     /// judged, else 0.
     #[must_use]
     pub const fn exit_status(&self) -> u8 {
-        match (self.dead + self.missing, self.pending + self.unknown) {
+        match (self.dead + self.missing, self.unjudged()) {
             (0, 0) => 0,
             (0, _) => 2,
             _ => 1,
         }
+    }
+
+    /// Mounts about which nothing is known now.
+    pub(super) const fn unjudged(&self) -> usize {
+        self.pending + self.unknown
     }
 
     /// `; 1 missing; 2 slow`: the counts that are not zero, without total and dead.
@@ -66,7 +71,7 @@ impl StatusSummary {
             (self.missing, "missing"),
             (self.slow, "slow"),
             (self.denied, "cannot be checked"),
-            (self.pending + self.unknown, "could not be judged"),
+            (self.unjudged(), "could not be judged"),
             (self.hidden, "hidden under other mounts"),
             (self.not_watched, "not watched"),
         ]

@@ -84,8 +84,14 @@ impl StatusPage<'_> {
             "SUMMARY" => {
                 format!("{}; {} dead{}", mounts(summary.total), summary.dead, summary.other_counts())
             }
-            "DEAD_CLASS" => if summary.dead == 0 { "" } else { "some" }.to_owned(),
+            "DEAD_CLASS" => match (summary.dead, summary.unjudged()) {
+                (0, 0) => "",
+                (0, _) => "unsure",
+                _ => "some",
+            }
+            .to_owned(),
             "DEAD_TITLE" => match summary.dead {
+                0 if summary.unjudged() > 0 => format!("{} could not be judged", mounts(summary.unjudged())),
                 0 => "No mount is dead".to_owned(),
                 1 => "1 mount is dead".to_owned(),
                 n => format!("{n} mounts are dead"),
@@ -286,6 +292,7 @@ impl fmt::Display for Html<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitor::Health;
     use crate::render::samples::{self, at};
     use crate::render::table::tests::sample;
 
@@ -311,5 +318,16 @@ mod tests {
         let filtered = page("ESTALE nfs\"").html();
         assert!(filtered.contains("value=\"ESTALE nfs&quot;\"") && filtered.contains("0 of 7 mounts match"));
         assert_eq!(page("estale nfs").html().matches("<tr role=\"row\"><td").count(), 1);
+    }
+
+    #[test]
+    fn page_does_not_call_unknown_mounts_well() {
+        let unknown = samples::mount("/u", "nfs4", "nas:/u", "rw", "rw");
+        let unknown = samples::status_of(unknown, Health::Unknown { was: "ok" });
+        let snapshot = samples::snapshot(samples::status(vec![unknown]));
+        let page = StatusPage { snapshot: &snapshot, events: &[], last_event: 0, host: "h", filter: "" };
+        let html = page.html();
+        assert!(html.contains("1 mount could not be judged") && html.contains("unknown (was ok)"), "{html}");
+        assert!(!html.contains(">No mount is dead<"), "{html}");
     }
 }

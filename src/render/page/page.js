@@ -89,9 +89,13 @@
   const showDead = () => {
     const dead = mounts.filter(isDead), detailed = dead.slice(0, MAX_DETAILED);
     const content = detailed.map((m) => [m.mountpoint, m.state, m.reason, m.why, m.since, m.evidence && m.evidence.says]);
-    if (!hasChanged("dead", [dead.length, content])) return;
+    const unjudged = mounts.filter((mount) => mount.state === "unknown" || mount.state === "pending").length;
+    if (!hasChanged("dead", [dead.length, unjudged, content])) return;
     $("dead").classList.toggle("some", dead.length > 0);
-    $("dead-title").textContent = dead.length === 0 ? "No mount is dead"
+    $("dead").classList.toggle("unsure", dead.length === 0 && unjudged > 0);
+    $("dead-title").textContent = unjudged > 0 && dead.length === 0
+      ? `${unjudged} ${unjudged === 1 ? "mount" : "mounts"} could not be judged`
+      : dead.length === 0 ? "No mount is dead"
       : dead.length === 1 ? "1 mount is dead" : `${dead.length} mounts are dead`;
     const items = detailed.map(deadItem);
     const more = dead.length - detailed.length;
