@@ -100,6 +100,25 @@ fn stopped_fuse_server_and_blocked_tasks_are_logged_with_the_failure() {
 }
 
 #[test]
+fn probes_of_another_daemon_are_no_blocked_tasks() {
+    run_isolated(|lab| {
+        let path = lab.mount_fuse("a");
+        let (daemon, address) = start_with_http(lab, PATIENT);
+        let other = lab.start_daemon(&["--timeout", "60", "--poll-interval", "1"]);
+        lab.set_fault("mute", &path);
+        let stuck = || count_threads_stuck_in_fuse(&other.process.descendants());
+        wait_until(ms(5000), "the other daemon's probe hangs", || stuck() == 1);
+        let victim = Victim::reader(&path);
+        let line = daemon.wait_for_failure(&path, "hung", PATIENT_HANG).text;
+        assert!(line.contains(&format!("1 task blocked: {}", victim.display_name("cat"))), "{line}");
+        let evidence = wait_for_evidence(address, &path, "tasks", |found| !found["blocked_tasks"].is_null());
+        assert_eq!(evidence["blocked_tasks"]["count"], 1, "{evidence}");
+        other.stop();
+        daemon.stop();
+    });
+}
+
+#[test]
 fn blocked_tasks_are_assigned_to_their_mount() {
     run_isolated(|lab| {
         let mounts = lab.mount_fuses(3);

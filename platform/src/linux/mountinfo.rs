@@ -52,6 +52,13 @@ pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = io::Result<Line<'_>>> {
     rows.into_iter().flatten().map(|row| Line::parse(row).ok_or_else(|| bad_line(row)))
 }
 
+/// The reusable id and the device number at the start of a line, which may be cut after them.
+pub(super) fn id_and_device(start: &[u8]) -> Option<(u32, DeviceNumber)> {
+    let mut fields = Fields(Some(start));
+    let (id, _) = (number(fields.next()?)?, fields.next()?);
+    Some((id, device_number(fields.next()?)?))
+}
+
 /// One line, its names still escaped.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Line<'a> {

@@ -66,12 +66,7 @@ pub fn traffic(_: &Path, mounts: &[(&OsStr, &Path)]) -> Vec<Observation<Traffic>
 }
 
 #[must_use]
-pub fn blocked_tasks(
-    _: &Path,
-    suspects: &[Suspect],
-    _: u32,
-    _: &ScanLimits,
-) -> Vec<Observation<BlockedTasks>> {
+pub fn blocked_tasks(_: &Path, suspects: &[Suspect], _: &ScanLimits) -> Vec<Observation<BlockedTasks>> {
     suspects.iter().map(|_| Observation::Unknown).collect()
 }
 

@@ -34,11 +34,6 @@ pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-#[must_use]
-pub fn parent_id() -> u32 {
-    nix::unistd::getppid().as_raw().unsigned_abs()
-}
-
 /// Ends this process at once, whatever its threads do: no destructors, no flushing, nothing that could block.
 pub fn exit_now(status: i32) -> ! {
     // SAFETY: never returns and touches no memory.

@@ -13,7 +13,7 @@ use platform::collect::{
     blocked_tasks, connection, fuse_server, fuse_waiting, last_log_lines, stuck_thread, traffic,
 };
 use platform::evidence::{Evidence, Family, ScanLimits, Suspect};
-use platform::process::{self, ChildRole};
+use platform::process::ChildRole;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -41,8 +41,7 @@ pub(in crate::children) fn run() -> ! {
         send_replies(devices.iter().map(|&device| reply(device, EvidenceKind::Server, evidence.clone())));
     });
     let (sender, receiver) = mpsc::channel();
-    let daemon = process::parent_id();
-    if thread::Builder::new().name("tasks".into()).spawn(move || scan_tasks(daemon, &receiver)).is_err() {
+    if thread::Builder::new().name("tasks".into()).spawn(move || scan_tasks(&receiver)).is_err() {
         exit_with_error();
     }
     loop {
@@ -120,7 +119,7 @@ fn read_local(requests: &[CollectRequest]) -> Vec<Reply> {
     requests.iter().map(local).collect()
 }
 
-fn scan_tasks(daemon: u32, receiver: &mpsc::Receiver<Vec<CollectRequest>>) {
+fn scan_tasks(receiver: &mpsc::Receiver<Vec<CollectRequest>>) {
     while let Ok(mut requests) = receiver.recv() {
         // Requests that arrived during the last scan share the next one.
         requests.extend(receiver.try_iter().flatten());
@@ -130,7 +129,7 @@ fn scan_tasks(daemon: u32, receiver: &mpsc::Receiver<Vec<CollectRequest>>) {
             ScanLimits { tasks: MAX_TASKS, until }
         };
         let suspects: Vec<Suspect> = requests.into_iter().map(|request| request.suspect).collect();
-        let found = blocked_tasks(Path::new(PROC), &suspects, daemon, &limits());
+        let found = blocked_tasks(Path::new(PROC), &suspects, &limits());
         send_replies(suspects.iter().zip(found).map(|(suspect, tasks)| {
             let evidence = Evidence { tasks: Some(tasks), ..Evidence::default() };
             reply(suspect.device_number, EvidenceKind::Tasks, evidence)

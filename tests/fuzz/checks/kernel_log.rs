@@ -30,12 +30,15 @@ pub fn kernel_log(input: &[u8]) {
     for (hint, (same, record)) in hints.iter().zip(&alone) {
         assert_eq!(hint, same);
         let text = text(record).expect("a record with a hint has a text");
-        assert!(!hint.server.is_empty() && contains(text, &hint.server), "{hint:?} from {record:?}");
+        assert!(!hint.server.is_empty() && contains(&text, &hint.server), "{hint:?} from {record:?}");
         let state: &[u8] = if hint.responds { b" OK" } else { b" not respond" };
         assert!(
-            contains(text, state) || contains(text, b" has not responded in "),
+            contains(&text, state) || contains(&text, b" has not responded in "),
             "{hint:?} from {record:?}"
         );
+        assert!([&b"nfs"[..], b"lockd", b"CIFS"].iter().any(|client| text.starts_with(client)));
+        let priority = record.split(|&byte| byte == b',').next().and_then(|it| str::from_utf8(it).ok());
+        assert!(priority.is_some_and(|it| it.parse::<u8>().is_ok_and(|it| it < 8)), "facility of {record:?}");
     }
     check_last_lines(&records);
 
@@ -66,7 +69,8 @@ fn check_last_lines(records: &[&[u8]]) {
         let last = with_hints.iter().rfind(|(name, _)| name == server);
         let expected = last.map(|(_, record)| text(record).expect("it has a hint"));
         let found = line.found().map(|line| line.text.as_str());
-        let shortened = expected.map(|text| String::from_utf8_lossy(&text[..text.len().min(MAX_LINE)]));
+        let shortened =
+            expected.map(|text| String::from_utf8_lossy(&text[..text.len().min(MAX_LINE)]).into_owned());
         assert_eq!(found, shortened.as_deref(), "{}", server.escape_ascii());
         assert!(line.found().is_none_or(|line| line.age <= NOW));
     }
@@ -100,11 +104,27 @@ fn records(input: &[u8]) -> Vec<&[u8]> {
 }
 
 /// The text of a record, read independently of the parser.
-fn text(record: &[u8]) -> Option<&[u8]> {
+fn text(record: &[u8]) -> Option<Vec<u8>> {
     let record = &record[..record.len().min(MAX_RECORD)];
     let start = record.iter().position(|&byte| byte == b';')? + 1;
     let line = record[start..].split(|&byte| byte == b'\n').next()?;
-    Some(line)
+    let mut text = Vec::new();
+    let mut at = 0;
+    while at < line.len() {
+        let digits = line.get(at + 2..at + 4).filter(|_| line[at..].starts_with(b"\\x"));
+        let digits = digits.filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        match digits.and_then(|digits| std::str::from_utf8(digits).ok()) {
+            Some(digits) => {
+                text.push(u8::from_str_radix(digits, 16).expect("two digits"));
+                at += 4;
+            }
+            None => {
+                text.push(line[at]);
+                at += 1;
+            }
+        }
+    }
+    Some(text)
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

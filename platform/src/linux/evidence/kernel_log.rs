@@ -22,6 +22,9 @@ const MAX_OLD_RECORDS: usize = 20_000;
 const MAX_NEW_RECORDS: usize = 64;
 /// Longer lines are truncated as evidence.
 const MAX_LINE: usize = 256;
+/// The lower bits of a priority are its level; the others are its facility, which is 0 for the kernel (syslog(3)).
+const LEVEL_BITS: u32 = 3;
+const KERNEL_FACILITY: u32 = 0;
 
 /// The records of the kernel log that are written after it was opened.
 #[derive(Debug)]
@@ -69,7 +72,7 @@ pub fn hints_in(log: &mut impl Read) -> (Vec<ServerStatusHint>, bool) {
     let mut buffer = [0; MAX_RECORD];
     for _ in 0..MAX_NEW_RECORDS {
         match next_record(log, &mut buffer) {
-            Some(record) => hints.extend(parse_record(record).and_then(|(_, text)| parse_hint(text))),
+            Some(record) => hints.extend(parse_record(record).and_then(|(_, text)| parse_hint(&text))),
             None => return (hints, true),
         }
     }
@@ -95,7 +98,7 @@ pub fn last_lines_in(log: &mut impl Read, now: Duration, servers: &[&[u8]]) -> V
     for _ in 0..MAX_OLD_RECORDS {
         let Some(record) = next_record(log, &mut buffer) else { break };
         let Some((written, text)) = parse_record(record) else { continue };
-        let Some(hint) = parse_hint(text) else { continue };
+        let Some(hint) = parse_hint(&text) else { continue };
         if let Some(index) = servers.iter().position(|server| *server == hint.server) {
             let text = String::from_utf8_lossy(&text[..text.len().min(MAX_LINE)]).into_owned();
             lines[index] = Observation::Found(LogLine { text, age: now.saturating_sub(written) });
@@ -123,30 +126,67 @@ fn next_record<'a>(file: &mut impl Read, buffer: &'a mut [u8]) -> Option<&'a [u8
 }
 
 /// The time since boot and the text of `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS;TEXT`, which lines of properties follow.
-fn parse_record(record: &[u8]) -> Option<(Duration, &[u8])> {
+/// `None` if the kernel did not write it.
+fn parse_record(record: &[u8]) -> Option<(Duration, Vec<u8>)> {
     let end = record.iter().position(|&byte| byte == b';')?;
     let (head, rest) = (std::str::from_utf8(&record[..end]).ok()?, &record[end + 1..]);
-    let written = head.split(',').nth(2)?.parse().ok()?;
+    let mut fields = head.split(',');
+    // The kernel gives what processes write another facility (`devkmsg_write()` in `kernel/printk/printk.c`).
+    let priority: u32 = fields.next()?.parse().ok()?;
+    if priority >> LEVEL_BITS != KERNEL_FACILITY {
+        return None;
+    }
+    let written = fields.nth(1)?.parse().ok()?;
     let line = rest.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    Some((Duration::from_micros(written), line))
+    Some((Duration::from_micros(written), unescape(line)))
 }
+
+/// `/dev/kmsg` shows backslashes, control bytes and bytes above 126 as `\xNN`.
+fn unescape(mut text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    while let [first, rest @ ..] = text {
+        let escaped = match text {
+            [b'\\', b'x', high, low, ..] => hexadecimal(*high).zip(hexadecimal(*low)),
+            _ => None,
+        };
+        match escaped {
+            Some((high, low)) => {
+                plain.push(high << 4 | low);
+                text = &text[4..];
+            }
+            None => {
+                plain.push(*first);
+                text = rest;
+            }
+        }
+    }
+    plain
+}
+
+fn hexadecimal(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+/// What precedes the name of the server: in `call_timeout()` and `call_decode()` of `net/sunrpc/clnt.c` the name of the
+/// program, in `cifs_server_dbg()` of `fs/smb/client/cifs_debug.h` the module. Nothing may precede it.
+const RPC_PREFIXES: [&[u8]; 2] = [b"nfs: server ", b"lockd: server "];
+const SMB_PREFIXES: [&[u8]; 2] = [br"CIFS: VFS: \\", br"CIFS VFS: \\"];
 
 /// `nfs: server NAME not responding, still trying` (or `timed out`), `nfs: server NAME OK`,
 /// `CIFS: VFS: \\NAME has not responded in 180 seconds. Reconnecting...`.
 fn parse_hint(text: &[u8]) -> Option<ServerStatusHint> {
-    let find = |needle: &[u8]| text.windows(needle.len()).position(|window| window == needle);
-    let (server, responds) = if let Some(start) = find(b": server ").map(|at| at + 9) {
-        let rest = &text[start..];
-        let end = rest.iter().position(|&byte| byte == b' ')?;
-        match &rest[end + 1..] {
-            b"OK" => (&rest[..end], true),
-            state if state.starts_with(b"not responding") => (&rest[..end], false),
-            _ => return None,
-        }
-    } else {
-        let end = find(b" has not responded in ")?;
-        let start = find(br"\\")? + 2;
-        (text.get(start..end)?, false)
+    let after = |prefixes: [&[u8]; 2]| prefixes.into_iter().find_map(|prefix| text.strip_prefix(prefix));
+    let (rest, is_rpc) = match after(RPC_PREFIXES) {
+        Some(rest) => (rest, true),
+        None => (after(SMB_PREFIXES)?, false),
+    };
+    let end = rest.iter().position(|&byte| byte == b' ')?;
+    let (server, state) = (&rest[..end], &rest[end + 1..]);
+    let responds = match state {
+        b"OK" if is_rpc => true,
+        b"not responding, still trying" | b"not responding, timed out" if is_rpc => false,
+        _ if !is_rpc && state.starts_with(b"has not responded in ") => false,
+        _ => return None,
     };
     (!server.is_empty()).then(|| ServerStatusHint { server: server.to_vec(), responds })
 }
@@ -154,6 +194,7 @@ fn parse_hint(text: &[u8]) -> Option<ServerStatusHint> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write as _;
 
     #[test]
     fn lines_about_servers_become_hints() {
@@ -168,7 +209,19 @@ mod tests {
             ("CIFS: VFS: has not responded in 180 seconds", None),
             ("nfs: server  OK", None),
             ("nfs: server a", None),
+            ("lockd: server nas OK", Some(("nas", true))),
+            (
+                "CIFS VFS: \\\\192.0.2.7 has not responded in 180 seconds. Reconnecting...",
+                Some(("192.0.2.7", false)),
+            ),
+            ("CIFS: VFS: \\\\ has not responded in 180 seconds", None),
             ("usb: server room is OK", None),
+            (": server nas not responding, still trying", None),
+            ("x nfs: server nas not responding, still trying", None),
+            ("nfs: server nas not responding, still trying, or not", None),
+            ("traps: nfs: server nas OK", None),
+            ("x CIFS: VFS: \\\\nas has not responded in 180 seconds", None),
+            ("CIFS: VFS: \\\\nas OK", None),
             ("", None),
         ] {
             assert_eq!(of(line), expected.map(|(name, responds)| (name.to_owned(), responds)), "{line}");
@@ -176,15 +229,57 @@ mod tests {
     }
 
     #[test]
-    fn record_is_split_into_time_and_text() {
-        let record = b"5,1234,7976185772,-;nfs: server a OK\n SUBSYSTEM=x\n";
-        assert_eq!(
-            parse_record(record),
-            Some((Duration::from_micros(7_976_185_772), &b"nfs: server a OK"[..]))
-        );
-        for record in [&b""[..], b"5,1,2", b"5;x", b"5,1,x,-;y", b"\xff,1,2;y"] {
+    fn record_of_the_kernel_is_split_into_time_and_text() {
+        let at = Duration::from_micros(7_976_185_772);
+        for (record, text) in [
+            (&b"5,1234,7976185772,-;nfs: server a OK\n SUBSYSTEM=x\n"[..], &b"nfs: server a OK"[..]),
+            (
+                b"3,1234,7976185772,-,caller=T1;CIFS: VFS: \\x5c\\x5cnas is\\xff\\x1b[m\n",
+                b"CIFS: VFS: \\\\nas is\xff\x1b[m",
+            ),
+            (b"7,1234,7976185772,c;\\x5c\\x4 \\xzz \\", b"\\\\x4 \\xzz \\"),
+        ] {
+            assert_eq!(parse_record(record), Some((at, text.to_vec())), "{}", record.escape_ascii());
+        }
+        for record in [&b""[..], b"5,1,2", b"5;x", b"5,1,x,-;y", b"\xff,1,2;y", b"x,1,2,-;y"] {
             assert_eq!(parse_record(record), None);
         }
+    }
+
+    #[test]
+    fn records_that_processes_wrote_are_no_hints() {
+        // Facility user (1) and daemon (3); the kernel turns a written facility 0 into 1.
+        for priority in [8 + 3, 24 + 5, 8, u32::MAX] {
+            let record = format!("{priority},1,2,-;nfs: server nas not responding, still trying\n");
+            assert_eq!(parse_record(record.as_bytes()), None, "{record}");
+        }
+    }
+
+    /// A written line is read back as one of a process.
+    #[test]
+    fn forged_line_in_the_real_log_is_not_believed() {
+        let (Ok(mut log), Ok(mut kmsg)) = (KernelLog::open(), File::options().write(true).open(KERNEL_LOG))
+        else {
+            println!("skipped: this user may not write to {KERNEL_LOG}");
+            return;
+        };
+        for line in [
+            "nfs: server forged not responding, still trying",
+            "<3>nfs: server forged OK",
+            "<0>: server forged OK",
+        ] {
+            kmsg.write_all(line.as_bytes()).unwrap();
+        }
+        let mut is_written = false;
+        let mut buffer = [0; MAX_RECORD];
+        let mut reader = log.0.try_clone().unwrap();
+        while let Some(record) = next_record(&mut reader, &mut buffer) {
+            is_written |= record.windows(6).any(|part| part == b"forged");
+            assert!(parse_record(record).is_none_or(|(_, text)| !text.ends_with(b"forged OK")));
+        }
+        assert!(is_written, "the kernel did not keep what was written");
+        log.skip_to_end();
+        assert!(!last_log_lines(&[b"forged"]).iter().any(|line| line.found().is_some()));
     }
 
     #[test]

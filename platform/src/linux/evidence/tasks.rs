@@ -11,6 +11,7 @@ mod waits;
 use crate::evidence::{BlockedTask, BlockedTasks, Family, MAX_NAMED_TASKS, Observation, ScanLimits, Suspect};
 use crate::linux::procfs::{Stat, is_permission_error, number_field, numeric_entries, read};
 use file_locator::FileLocator;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,8 +21,9 @@ const RECHECK_DELAY: Duration = Duration::from_millis(50);
 const MAX_RECHECKS: usize = 512;
 /// The files are shorter, or only their beginning is used.
 const MAX_FILE: usize = 2048;
-/// The name of a prober's threads.
-const PROBER_NAME: &[u8] = b"msm-prober";
+/// The file name of this program, also of its copy in memory, and the beginning of the names of its children's threads.
+const PROGRAM: &[u8] = b"mount_status_monitor";
+const THREAD_PREFIX: &[u8] = b"msm-";
 
 /// A task that may be blocked.
 struct Candidate {
@@ -36,19 +38,18 @@ struct Candidate {
     polls: bool,
 }
 
-/// The blocked tasks of each suspect, below `proc` (`/proc`). Children of `daemon` are left out: they are probers.
+/// The blocked tasks of each suspect, below `proc` (`/proc`). Processes of this program are left out, also those of
+/// other daemons: they are probers.
 #[must_use]
 pub fn blocked_tasks(
     proc: &Path,
     suspects: &[Suspect],
-    daemon: u32,
     limits: &ScanLimits,
 ) -> Vec<Observation<BlockedTasks>> {
     let of_user_only = is_inspection_refused(proc);
     let mut scan = Scan {
-        daemon,
-        own_pid: std::process::id(),
-        locator: FileLocator::new(suspects),
+        own_program: std::fs::read_link(proc.join("self/exe")).ok(),
+        locator: FileLocator::new(suspects, limits.until),
         suspects,
         candidates: Vec::new(),
         buffer: [0; MAX_FILE],
@@ -105,8 +106,7 @@ fn is_inspection_refused(proc: &Path) -> bool {
 }
 
 struct Scan<'a> {
-    daemon: u32,
-    own_pid: u32,
+    own_program: Option<PathBuf>,
     locator: FileLocator,
     suspects: &'a [Suspect],
     candidates: Vec<Candidate>,
@@ -150,9 +150,6 @@ impl Scan<'_> {
     }
 
     fn inspect(&mut self, process: &Path, pid: u32, tid: u32) -> Option<Candidate> {
-        if pid == self.own_pid {
-            return None;
-        }
         let directory = process.join(format!("task/{tid}"));
         // The wait channel is the cheapest file, and excludes most tasks.
         let channel = self.text(&directory, "wchan").unwrap_or_default();
@@ -161,9 +158,7 @@ impl Scan<'_> {
         }
         let stat = Stat::parse(read(&directory.join("stat"), &mut self.buffer).ok()?)?;
         let is_waiting = stat.state == 'D' || waits::family_of(&channel).is_some();
-        // A stranded prober of an earlier daemon has another parent now, but the same name.
-        let is_ours = stat.parent == self.daemon || pid == self.daemon || stat.name == PROBER_NAME;
-        if !is_waiting || stat.is_kernel_thread || is_ours {
+        if !is_waiting || stat.is_kernel_thread || self.is_ours(process, &directory, &stat.name) {
             return None;
         }
         let (suspect, family) = self.find_suspect(process, &directory, &channel)?;
@@ -171,6 +166,21 @@ impl Scan<'_> {
         let polls = waits::is_polling(&channel);
         let task = BlockedTask { pid, name: stat.name, started: stat.started, seen_for: Duration::ZERO };
         Some(Candidate { directory, suspect, family, task, sleeps, polls })
+    }
+
+    /// Whether a task runs this program. Its own name proves nothing, because a task can choose it; it counts only where
+    /// the kernel does not tell the program.
+    fn is_ours(&mut self, process: &Path, directory: &Path, name: &[u8]) -> bool {
+        if let Ok(program) = std::fs::read_link(directory.join("exe")) {
+            let file = program.file_name().map_or(&b""[..], |name| name.as_bytes());
+            let file = file.strip_suffix(b" (deleted)").unwrap_or(file);
+            let file = file.strip_prefix(b"memfd:").unwrap_or(file);
+            return file == PROGRAM || file.starts_with(THREAD_PREFIX) || Some(program) == self.own_program;
+        }
+        let is_child = |name: &[u8]| name.starts_with(THREAD_PREFIX);
+        is_child(name)
+            || read(&process.join("stat"), &mut self.buffer)
+                .is_ok_and(|text| Stat::parse(text).is_some_and(|main| is_child(&main.name)))
     }
 
     /// The suspect that a task waits for, or only its family; `None` if it waits for something else.
@@ -195,15 +205,22 @@ impl Scan<'_> {
             (Some(index), family) if family.is_none_or(|family| family == self.suspects[index].family) => {
                 Some((Some(index), family))
             }
-            (_, Some(family)) => {
-                let same_family = || self.suspects.iter().enumerate().filter(|(_, s)| s.family == family);
-                same_family().next()?;
-                let mut only_hung = same_family().filter(|(_, s)| s.only_hung).map(|(index, _)| index);
-                let first = only_hung.next();
-                Some((first.filter(|_| only_hung.next().is_none()), Some(family)))
-            }
+            (_, Some(family)) => self.find_by_family(directory, family).map(|index| (index, Some(family))),
             (_, None) => None,
         }
+    }
+
+    /// The suspect that a task waits for that only uses a path. In another mount namespace the path can lead to a file
+    /// system that is not known here, so such a task is never assigned to one; and it does not count at all if none of
+    /// the suspects is mounted there.
+    fn find_by_family(&mut self, directory: &Path, family: Family) -> Option<Option<usize>> {
+        let namespace = self.locator.namespace_of(directory);
+        let same_family = || self.suspects.iter().enumerate().filter(|(_, s)| s.family == family);
+        let mut reachable = same_family().filter(|(_, s)| namespace.devices.contains(&s.device_number));
+        reachable.next()?;
+        let mut only_hung = same_family().filter(|(_, s)| s.only_hung).map(|(index, _)| index);
+        let first = only_hung.next();
+        Some(first.filter(|_| namespace.is_watched && only_hung.next().is_none()))
     }
 
     fn suspect_with(&self, device: crate::DeviceNumber) -> Option<usize> {

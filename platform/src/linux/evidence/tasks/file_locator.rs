@@ -4,28 +4,52 @@ use crate::DeviceNumber;
 use crate::evidence::Suspect;
 use crate::linux::mountinfo;
 use crate::linux::probe::statx;
-use crate::linux::procfs::{number_field, read, read_up_to};
+use crate::linux::procfs::{number_field, read};
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CString, OsString};
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::rc::Rc;
+use std::time::Instant;
 
-/// Maximum number of other mount namespaces whose tables are read: as many as a busy container host has.
+/// Maximum number of mount namespaces whose tables are read: as many as a busy container host has.
 const MAX_NAMESPACES: usize = 256;
-/// Maximum size of such a table: about 30,000 mounts.
-const MAX_TABLE: u64 = 4 << 20;
 const MAX_FDINFO: usize = 512;
+/// The first three fields of a line of mountinfo: two numbers of 32 bits and a device number.
+const MAX_LINE_START: u64 = 64;
 
 /// The devices of mounts by their ids, which are unique in the whole system while the mounts exist.
 pub(super) struct FileLocator {
     devices: HashMap<u32, DeviceNumber>,
-    namespaces_read: HashSet<OsString>,
+    /// The ids of the suspects' mounts, and their devices.
+    suspect_ids: HashSet<u32>,
+    suspect_devices: HashSet<DeviceNumber>,
+    namespaces: HashMap<OsString, Rc<Namespace>>,
+    /// No more is read after this.
+    until: Instant,
+}
+
+/// What a mount namespace shows of the suspects.
+#[derive(Default)]
+pub(super) struct Namespace {
+    /// One of their mounts is in it: it is the one that is watched.
+    pub(super) is_watched: bool,
+    /// Their file systems that are mounted in it.
+    pub(super) devices: HashSet<DeviceNumber>,
 }
 
 impl FileLocator {
-    pub(super) fn new(suspects: &[Suspect]) -> FileLocator {
-        let ids = suspects.iter().flat_map(|s| s.mount_ids.iter().map(|&id| (id, s.device_number)));
-        FileLocator { devices: ids.collect(), namespaces_read: HashSet::new() }
+    pub(super) fn new(suspects: &[Suspect], until: Instant) -> FileLocator {
+        let ids = || suspects.iter().flat_map(|s| s.mount_ids.iter().map(|&id| (id, s.device_number)));
+        FileLocator {
+            devices: ids().collect(),
+            suspect_ids: ids().map(|(id, _)| id).collect(),
+            suspect_devices: suspects.iter().map(|suspect| suspect.device_number).collect(),
+            namespaces: HashMap::new(),
+            until,
+        }
     }
 
     /// The device of an open file of this process.
@@ -34,22 +58,46 @@ impl FileLocator {
         let info = read(&process.join(format!("fdinfo/{fd}")), &mut buffer).ok()?;
         let id = u32::try_from(number_field(info, "mnt_id")?).ok()?;
         if !self.devices.contains_key(&id) {
-            self.read_namespace(process);
+            self.namespace_of(process);
         }
         self.devices.get(&id).copied()
     }
 
-    /// Reads the mount table of this process, unless that of its namespace was read.
-    fn read_namespace(&mut self, process: &Path) {
-        let Ok(namespace) = std::fs::read_link(process.join("ns/mnt")) else { return };
-        if self.namespaces_read.len() >= MAX_NAMESPACES
-            || !self.namespaces_read.insert(namespace.into_os_string())
-        {
-            return;
+    /// The mount namespace of this process or task. Shows nothing if it cannot be read.
+    pub(super) fn namespace_of(&mut self, task: &Path) -> Rc<Namespace> {
+        let Ok(name) = std::fs::read_link(task.join("ns/mnt")) else { return Rc::default() };
+        if let Some(known) = self.namespaces.get(name.as_os_str()) {
+            return Rc::clone(known);
         }
-        let table = read_up_to(&process.join("mountinfo"), MAX_TABLE).unwrap_or_default();
-        for line in mountinfo::lines(&table).flatten() {
-            self.devices.entry(line.id).or_insert(line.device_number);
+        if self.namespaces.len() >= MAX_NAMESPACES {
+            return Rc::default();
+        }
+        let mut namespace = Namespace::default();
+        // What was read before an error counts.
+        let _ = self.read_table(&task.join("mountinfo"), &mut namespace);
+        let namespace = Rc::new(namespace);
+        self.namespaces.insert(name.into_os_string(), Rc::clone(&namespace));
+        namespace
+    }
+
+    /// Reads the start of each line: a user can make mounts with very long lines.
+    fn read_table(&mut self, mountinfo: &Path, namespace: &mut Namespace) -> io::Result<()> {
+        let mut text = BufReader::new(File::open(mountinfo)?);
+        let mut start = Vec::new();
+        loop {
+            start.clear();
+            (&mut text).take(MAX_LINE_START).read_until(b'\n', &mut start)?;
+            if start.is_empty() || Instant::now() >= self.until {
+                return Ok(());
+            }
+            if !start.ends_with(b"\n") {
+                text.skip_until(b'\n')?;
+            }
+            if let Some((id, device)) = mountinfo::id_and_device(&start) {
+                self.devices.entry(id).or_insert(device);
+                namespace.is_watched |= self.suspect_ids.contains(&id);
+                namespace.devices.extend(self.suspect_devices.get(&device));
+            }
         }
     }
 }

@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// A simulated `/proc`.
 struct Proc(PathBuf);
 
+/// The mounts of the suspects in these tests.
+const WATCHED: &str =
+    "58 1 0:41 / /a rw - fuse s rw\n59 1 0:42 / /b rw - fuse s rw\n60 1 0:43 / /c rw - nfs4 s:/ rw\n";
 const STUCK: &str = "[<0>] request_wait_answer+0x1/0x2\n[<0>] fuse_do_getattr+0x1/0x2\n";
 
 impl Proc {
@@ -33,6 +36,16 @@ impl Proc {
         ] {
             fs::write(directory.join(file), text).unwrap();
         }
+        self.set_namespace(pid, tid, 1, WATCHED);
+    }
+
+    /// Puts a thread into this mount namespace.
+    fn set_namespace(&self, pid: u32, tid: u32, namespace: u32, table: &str) {
+        let directory = self.0.join(format!("{pid}/task/{tid}"));
+        fs::create_dir_all(directory.join("ns")).unwrap();
+        let _ = fs::remove_file(directory.join("ns/mnt"));
+        std::os::unix::fs::symlink(format!("mnt:[{namespace}]"), directory.join("ns/mnt")).unwrap();
+        fs::write(directory.join("mountinfo"), table).unwrap();
     }
 
     fn file(&self, pid: u32, fd: u32, mount: u32) {
@@ -43,7 +56,7 @@ impl Proc {
 
     fn found(&self, suspects: &[Suspect]) -> Vec<BlockedTasks> {
         let limits = ScanLimits { tasks: 1000, until: Instant::now() + Duration::from_secs(60) };
-        let found = blocked_tasks(&self.0, suspects, 4_000_000, &limits);
+        let found = blocked_tasks(&self.0, suspects, &limits);
         found.into_iter().map(|tasks| tasks.found().cloned().unwrap()).collect()
     }
 }
@@ -112,6 +125,56 @@ fn task_without_a_file_belongs_to_the_only_hung_mount_of_its_family() {
 }
 
 #[test]
+fn path_in_another_namespace_is_assigned_to_no_mount() {
+    let proc = Proc::new();
+    let path = "332 0xffffff9c 0x7ffef3d16a21 0x900 0xfff 0x7ffef3d14540";
+    for pid in [20, 21, 22] {
+        proc.task(pid, pid, "stat", 'S', "request_wait_answer", path, STUCK);
+    }
+    // One has the same file system, and perhaps others; one has none of it.
+    proc.set_namespace(21, 21, 2, "900 1 0:41 / /data rw - fuse s rw\n901 1 0:77 / /other rw - fuse s rw\n");
+    proc.set_namespace(22, 22, 3, "910 1 0:77 / /other rw - fuse s rw\n");
+    let found = proc.found(&[suspect(41, 58, Family::Fuse, true)]);
+    assert_eq!(names(&found[0]), [(20, "stat".to_owned())]);
+    assert_eq!((found[0].count, found[0].unassigned), (1, 1));
+}
+
+#[test]
+fn processes_of_this_program_are_left_out_and_no_others() {
+    let proc = Proc::new();
+    let task = |pid: u32, tid, name: &str| {
+        proc.task(pid, tid, name, 'S', "request_wait_answer", "0 0x3", STUCK);
+        proc.file(pid, 3, 58);
+    };
+    let runs = |pid: u32, tid: u32, program: &str| {
+        std::os::unix::fs::symlink(program, proc.0.join(format!("{pid}/task/{tid}/exe"))).unwrap();
+    };
+    for (n, program) in [
+        "/usr/bin/mount_status_monitor",
+        "/opt/mount_status_monitor (deleted)",
+        "/memfd:mount_status_monitor (deleted)",
+        "/memfd:msm-launcher (deleted)",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let pid = 30 + u32::try_from(n).unwrap();
+        task(pid, pid, "any name");
+        runs(pid, pid, program);
+    }
+    // Without a program: the thread or its process has the name.
+    task(40, 41, "msm-probe");
+    proc.task(42, 42, "msm-collector", 'Z', "0", "", "");
+    task(42, 43, "tasks");
+    fs::write(proc.0.join("42/stat"), "42 (msm-collector) Z 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 77 0 0\n")
+        .unwrap();
+    task(50, 50, "msm-probe");
+    runs(50, 50, "/usr/bin/python3");
+    let found = proc.found(&[suspect(41, 58, Family::Fuse, true)]);
+    assert_eq!(names(&found[0]), [(50, "msm-probe".to_owned())]);
+}
+
+#[test]
 fn working_directory_counts_unless_the_stack_shows_another_family() {
     use std::os::unix::fs::MetadataExt as _;
     let proc = Proc::new();
@@ -143,7 +206,6 @@ fn threads_are_counted_and_processes_are_named_up_to_a_limit() {
         }
         proc.file(pid, 3, 58);
     }
-    proc.task(19, 19, "msm-prober", 'S', "request_wait_answer", "0 0x3", STUCK);
     let found = proc.found(&[suspect(41, 58, Family::Fuse, true)]);
     assert_eq!((found[0].count, found[0].named.len()), (60, MAX_NAMED_TASKS));
     assert!(found[0].named.is_sorted_by_key(|task| task.pid) && found[0].named[0].name == b"(a) b");
@@ -157,13 +219,13 @@ fn scan_beyond_its_limits_is_incomplete() {
     }
     let suspects = [suspect(41, 58, Family::Fuse, true)];
     let limits = ScanLimits { tasks: 5, until: Instant::now() + Duration::from_secs(60) };
-    let found = blocked_tasks(&proc.0, &suspects, 4_000_000, &limits);
+    let found = blocked_tasks(&proc.0, &suspects, &limits);
     assert!(
         matches!(&found[0], Observation::Found(tasks) if !tasks.complete && tasks.count == 5),
         "{found:?}"
     );
     let limits = ScanLimits { tasks: 1000, until: Instant::now() };
-    let found = blocked_tasks(&proc.0, &suspects, 4_000_000, &limits);
+    let found = blocked_tasks(&proc.0, &suspects, &limits);
     assert!(
         matches!(&found[0], Observation::Found(tasks) if !tasks.complete && tasks.count == 0),
         "{found:?}"
