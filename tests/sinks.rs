@@ -2,11 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail like tests")]
 
+#[path = "common/samples.rs"]
+mod samples;
+
+use mount_status_monitor::monitor::{Event, Reason};
 use mount_status_monitor::output::sink::{Delivery, SinkWriter};
 use mount_status_monitor::output::stderr::StderrWriter;
 use mount_status_monitor::output::syslog::{SyslogSettings, SyslogWriter};
 use mount_status_monitor::output::{Facility, LogFormat, ReportSettings, Reporter, Sink, SyslogTarget};
-use mount_status_monitor::render::{Message, Priority};
+use mount_status_monitor::render::{Message, Priority, Severity};
+use samples::{failure, nfs_mount};
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -98,6 +103,20 @@ fn full_unix_socket_does_not_block_and_drops_are_reported() {
     assert_eq!(count, reporter.sinks().next().unwrap().dropped_total());
     log_line(&reporter, "again");
     assert!(receive(&socket).ends_with(": again"));
+}
+
+#[test]
+fn death_is_delivered_although_other_messages_fill_the_queue() {
+    let (_directory, log) = socket_directory();
+    let socket = bind(&log);
+    let (reporter, _logged) = syslog(SyslogTarget::Unix(log));
+    flood(&reporter);
+    let died = Event::Failed { mount: nfs_mount("/a"), failure: failure(Reason::Hung) };
+    reporter.report(SystemTime::now(), &died, Severity::Critical);
+    flood(&reporter);
+    // The sink's thread writes what was in the queue: the death too.
+    let mut packets = std::iter::from_fn(|| Some(receive(&socket)));
+    assert!(packets.any(|packet| packet.contains("Mount failed health-check: /a")));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::render::{Priority, Snapshot};
 use anyhow::Context as _;
 use platform::MountTable;
 use std::io;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -47,6 +48,8 @@ pub struct Dispatcher {
     last_run: Option<Time>,
     has_reported_run: bool,
     config_refused: bool,
+    /// Reports that did not fit into the queue of all outputs.
+    dropped_reports: Arc<AtomicU64>,
 }
 
 impl Dispatcher {
@@ -69,6 +72,7 @@ impl Dispatcher {
             last_run: None,
             has_reported_run: false,
             config_refused: false,
+            dropped_reports: Arc::default(),
         })
     }
 
@@ -81,6 +85,10 @@ impl Dispatcher {
         self.start_server().context("cannot start a thread for HTTP")?;
         self.warn_about_rules(table);
         Ok(())
+    }
+
+    pub(super) fn dropped_reports(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.dropped_reports)
     }
 
     pub(super) fn state(&self) -> &SharedState {
@@ -200,6 +208,7 @@ impl Dispatcher {
             hooks: Some(self.hooks.clone()),
             alertmanager: Some(self.alertmanager.clone()),
             sinks: self.reporter.sinks().cloned().collect(),
+            dropped_reports: self.dropped_reports(),
             push: self.config.metrics.push.as_ref().map(|_| Mutex::default()),
         }))
     }

@@ -6,7 +6,8 @@ use super::{Sink, lock};
 use crate::render::Snapshot;
 use crate::render::metrics::{self, MetricInputs, PushStats};
 use platform::ProcessStats;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A smaller shift of the start time means that the clock was adjusted, not that the process restarted.
@@ -15,6 +16,7 @@ const MIN_START_SHIFT: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct MetricSources {
     pub(super) sinks: Vec<Sink>,
+    pub(super) dropped_reports: Arc<AtomicU64>,
     pub(super) push: Option<Mutex<PushStats>>,
     pub(super) hooks: Option<Hooks>,
     pub(super) alertmanager: Option<AlertmanagerClient>,
@@ -23,7 +25,9 @@ pub(super) struct MetricSources {
 impl MetricSources {
     fn read(&self) -> MetricInputs {
         MetricInputs {
-            dropped_messages: self.sinks.iter().map(|sink| (sink.name, sink.dropped_total())).collect(),
+            dropped_messages: std::iter::once(("outputs", self.dropped_reports.load(Ordering::Relaxed)))
+                .chain(self.sinks.iter().map(|sink| (sink.name, sink.dropped_total())))
+                .collect(),
             push: self.push.as_ref().map(|push| *lock(push)),
             hooks: self.hooks.as_ref().map(Hooks::counters).unwrap_or_default(),
             alertmanager: self.alertmanager.as_ref().and_then(AlertmanagerClient::counters),

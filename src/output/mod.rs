@@ -13,6 +13,7 @@ pub mod http_client;
 mod metrics;
 mod outputs;
 pub mod push;
+mod ranked_queue;
 mod reporter;
 pub mod sink;
 mod state;

@@ -2,14 +2,15 @@
 //! waits.
 
 use super::dispatcher::Dispatcher;
+use super::ranked_queue::{Limits, Rank, RankedQueue};
 use super::{Reporter, SharedState, lock};
 use crate::config::{Config, ReloadResult};
 use crate::monitor::Event;
 use crate::render::{Priority, Snapshot, event_cost};
 use anyhow::Context as _;
 use platform::MountTable;
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -19,10 +20,6 @@ use std::time::{Duration, SystemTime};
 const MAX_QUEUED: usize = 32_768;
 /// Maximum memory of the reports in the queue: their mounts may have the longest paths.
 const MAX_QUEUED_BYTES: usize = 32 << 20;
-/// 1/`RESERVED_SHARE` of both limits is reserved for failures and recoveries.
-const RESERVED_SHARE: usize = 4;
-/// Capacity that stays allocated after a burst.
-const KEPT_CAPACITY: usize = 64;
 /// A clean stop waits this long for the outputs: part of the second that a stop may take.
 const STOP_TIMEOUT: Duration = Duration::from_millis(650);
 
@@ -34,13 +31,10 @@ pub enum Report {
 }
 
 impl Report {
-    fn is_vital(&self) -> bool {
+    fn rank(&self) -> Rank {
         match self {
-            Report::Event(event) => matches!(
-                event,
-                Event::Failed { .. } | Event::Recovered { .. } | Event::Missing { .. } | Event::Found { .. }
-            ),
-            Report::Notice(priority, _) => *priority <= Priority::Error,
+            Report::Event(event) => Rank::of_event(event),
+            Report::Notice(priority, _) => Rank::of_notice(*priority),
         }
     }
 
@@ -76,7 +70,8 @@ impl Outputs {
     pub fn start(config: Arc<Config>, reporter: Reporter, table: &MountTable) -> anyhow::Result<Outputs> {
         let mut dispatcher = Dispatcher::new(config, reporter)?;
         dispatcher.start(table)?;
-        let (queue, state) = (Arc::new(OutputQueue::default()), dispatcher.state().clone());
+        let queue = OutputQueue { dropped: dispatcher.dropped_reports(), ..OutputQueue::default() };
+        let (queue, state) = (Arc::new(queue), dispatcher.state().clone());
         let (end, ended) = mpsc::channel();
         let source = Arc::clone(&queue);
         let run = move || {
@@ -95,7 +90,8 @@ impl Outputs {
     }
 
     pub fn report(&self, time: SystemTime, report: Report) {
-        self.queue.update(|queue| queue.add_report(time, report));
+        let dropped = self.queue.update(|queue| queue.add_report(time, report));
+        self.queue.dropped.fetch_add(dropped, Ordering::Relaxed);
     }
 
     /// Replaces a snapshot that is still waiting.
@@ -106,7 +102,7 @@ impl Outputs {
     /// Applies a configuration, or logs why it was refused. `table` is the current mount table.
     pub fn reconfigure(&self, result: ReloadResult, table: MountTable) {
         // Not limited here: the reloader has one result at a time and pauses between them.
-        self.queue.update(|queue| queue.items.push_back(Item::Reconfigure(result, table)));
+        self.queue.update(|queue| queue.add(Item::Reconfigure(result, table)));
     }
 
     /// Through which the HTTP server reaches the event loop.
@@ -125,12 +121,13 @@ impl Outputs {
 pub(super) struct OutputQueue {
     queue: Mutex<Queue>,
     changed: Condvar,
+    /// All reports that did not fit.
+    dropped: Arc<AtomicU64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
-    items: VecDeque<Item>,
-    bytes: usize,
+    items: RankedQueue<Item>,
     snapshot: Option<Arc<Snapshot>>,
     dropped: u64,
     is_stopping: bool,
@@ -143,29 +140,41 @@ impl OutputQueue {
         waited.unwrap_or_else(PoisonError::into_inner).take_next()
     }
 
-    fn update(&self, change: impl FnOnce(&mut Queue)) {
-        change(&mut lock(&self.queue));
+    fn update<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {
+        let changed = change(&mut lock(&self.queue));
         self.changed.notify_one();
+        changed
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Queue {
+        let limits = Limits { items: MAX_QUEUED, bytes: MAX_QUEUED_BYTES };
+        Queue { items: RankedQueue::new(limits), snapshot: None, dropped: 0, is_stopping: false }
     }
 }
 
 impl Queue {
-    fn add_report(&mut self, time: SystemTime, report: Report) {
+    /// Returns how many reports did not fit.
+    fn add_report(&mut self, time: SystemTime, report: Report) -> u64 {
         if matches!(report, Report::Event(Event::Run { .. }))
             && let Some(snapshot) = self.snapshot.take()
         {
             // The results of a run are visible before its line.
-            self.items.retain(|item| !matches!(item, Item::Publish(_)));
-            self.items.push_back(Item::Publish(snapshot));
+            if let Some((place, _)) = self.items.find(|item| matches!(item, Item::Publish(_))) {
+                self.items.take(place);
+            }
+            self.add(Item::Publish(snapshot));
         }
-        let cost = report.cost();
-        let limit = |max: usize| if report.is_vital() { max } else { max - max / RESERVED_SHARE };
-        if self.items.len() < limit(MAX_QUEUED) && self.bytes + cost <= limit(MAX_QUEUED_BYTES) {
-            self.bytes += cost;
-            self.items.push_back(Item::Report(time, report));
-        } else {
-            self.dropped += 1;
-        }
+        let (rank, cost) = (report.rank(), report.cost());
+        let dropped = self.items.push(rank, cost, Item::Report(time, report));
+        self.dropped += dropped;
+        dropped
+    }
+
+    /// Never dropped; there are few of them.
+    fn add(&mut self, item: Item) {
+        self.items.push_always(Rank::VitalOfSystem, 0, item);
     }
 
     fn is_empty(&self) -> bool {
@@ -173,13 +182,7 @@ impl Queue {
     }
 
     fn take_next(&mut self) -> Item {
-        if let Some(item) = self.items.pop_front() {
-            if let Item::Report(_, report) = &item {
-                self.bytes -= report.cost();
-            }
-            if self.items.is_empty() {
-                self.items.shrink_to(KEPT_CAPACITY);
-            }
+        if let Some(item) = self.items.pop() {
             item
         } else if self.dropped > 0 {
             Item::Dropped(std::mem::take(&mut self.dropped))
@@ -214,17 +217,14 @@ mod tests {
     }
 
     #[test]
-    fn full_queue_keeps_room_for_failures_and_recoveries() {
+    fn recoveries_take_the_place_of_mounts_that_appeared() {
         let mut queue = Queue::default();
-        for _ in 0..MAX_QUEUED {
-            queue.add_report(SystemTime::UNIX_EPOCH, appeared("/"));
-        }
-        assert_eq!(queue.items.len(), MAX_QUEUED - MAX_QUEUED / RESERVED_SHARE);
-        assert_eq!(queue.dropped as usize, MAX_QUEUED / RESERVED_SHARE);
-        for _ in 0..MAX_QUEUED {
-            queue.add_report(SystemTime::UNIX_EPOCH, recovered("/"));
-        }
-        assert_eq!(queue.items.len(), MAX_QUEUED);
+        let mut add = |report: Report| queue.add_report(SystemTime::UNIX_EPOCH, report);
+        let dropped: u64 = (0..=MAX_QUEUED).map(|_| add(appeared("/"))).sum();
+        assert_eq!(dropped, 1);
+        let dropped: u64 = (0..=MAX_QUEUED).map(|_| add(recovered("/"))).sum();
+        assert_eq!(dropped as usize, MAX_QUEUED + 1);
+        assert_eq!((queue.items.len(), queue.dropped as usize), (MAX_QUEUED, MAX_QUEUED + 2));
     }
 
     #[test]
@@ -234,9 +234,9 @@ mod tests {
         for _ in 0..MAX_QUEUED {
             queue.add_report(SystemTime::UNIX_EPOCH, recovered(&path));
         }
-        assert!(queue.bytes <= MAX_QUEUED_BYTES && queue.dropped > 0);
+        assert!(queue.items.bytes() <= MAX_QUEUED_BYTES && queue.dropped > 0);
         while let Item::Report(..) = queue.take_next() {}
-        assert_eq!(queue.bytes, 0);
+        assert_eq!(queue.items.bytes(), 0);
     }
 
     #[test]

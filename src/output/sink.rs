@@ -1,11 +1,12 @@
 //! A sink: a bounded queue and a thread that writes its messages. The thread may block forever; nothing waits for it.
-//! Messages that do not fit are dropped, counted, and reported when the sink accepts messages again.
+//! Messages that do not fit, the least important first, are dropped, counted, and reported when the sink accepts messages
+//! again.
 
 use super::lock;
+use super::ranked_queue::{Limits, Rank, RankedQueue};
 use super::token_bucket::TokenBucket;
 use crate::backoff::Backoff;
 use crate::render::{Message, Priority};
-use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -59,10 +60,9 @@ struct Shared {
     written_total: AtomicU64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    queue: VecDeque<Arc<Message>>,
-    bytes: usize,
+    queue: RankedQueue<Arc<Message>>,
     /// Messages dropped since the last report, and the time of the last of them.
     dropped: u64,
     dropped_at: Option<SystemTime>,
@@ -75,10 +75,35 @@ struct State {
     has_given_up: bool,
 }
 
+impl Default for State {
+    fn default() -> State {
+        let bytes = MAX_QUEUED_BYTES - MAX_REPORT_COST;
+        State {
+            queue: RankedQueue::new(Limits { items: MAX_QUEUED, bytes }),
+            dropped: 0,
+            dropped_at: None,
+            reported_at: None,
+            bucket: TokenBucket::default(),
+            is_closing: false,
+            retry_now: false,
+            has_ended: false,
+            has_given_up: false,
+        }
+    }
+}
+
 impl State {
-    fn push(&mut self, message: Arc<Message>) {
-        self.bytes += message.cost();
-        self.queue.push_back(message);
+    /// Returns how many messages were dropped: this one, or less important ones.
+    fn push(&mut self, message: Arc<Message>) -> u64 {
+        let rank = Rank::of_message(&message);
+        if self.has_ended || !self.bucket.take(message.time, rank.is_vital()) {
+            return 1;
+        }
+        let cost = message.cost();
+        if self.queue.fits(rank, cost) {
+            self.report_drops(); // before the message that follows the dropped ones
+        }
+        self.queue.push(rank, cost, message)
     }
 
     /// Queues a report of dropped messages, if there are any and it is due.
@@ -87,7 +112,8 @@ impl State {
             self.reported_at = Some(Instant::now());
             let text = format!("{} messages were dropped", std::mem::take(&mut self.dropped));
             let time = self.dropped_at.unwrap_or(SystemTime::UNIX_EPOCH);
-            self.push(Arc::new(Message { time, priority: Priority::Warning, text, event: None }));
+            let report = Message { time, priority: Priority::Warning, text, event: None };
+            self.queue.push_always(Rank::OfSystem, report.cost(), Arc::new(report));
         }
     }
 
@@ -107,18 +133,16 @@ impl Sink {
         Ok(Sink { name, shared })
     }
 
-    /// Queues a message; never blocks. It is dropped if the queue is full or there are too many messages.
+    /// Queues a message; never blocks. Messages are dropped if the queue is full or there are
+    /// too many.
     pub fn offer(&self, message: Arc<Message>) {
         let mut state = lock(&self.shared.state);
-        let bytes = state.bytes + message.cost() + MAX_REPORT_COST;
-        let fits = state.queue.len() < MAX_QUEUED && bytes <= MAX_QUEUED_BYTES;
-        if fits && !state.has_ended && state.bucket.take(message.time) {
-            state.report_drops(); // before the message that follows the dropped ones
-            state.push(message);
-        } else {
-            state.dropped += 1;
-            state.dropped_at = Some(message.time);
-            self.shared.dropped_total.fetch_add(1, Ordering::Relaxed);
+        let time = message.time;
+        let dropped = state.push(message);
+        if dropped > 0 {
+            state.dropped += dropped;
+            state.dropped_at = Some(time);
+            self.shared.dropped_total.fetch_add(dropped, Ordering::Relaxed);
         }
         drop(state);
         self.shared.changed.notify_all();
@@ -137,7 +161,7 @@ impl Sink {
     /// Messages and bytes in the queue.
     pub fn queued(&self) -> (usize, usize) {
         let state = lock(&self.shared.state);
-        (state.queue.len(), state.bytes)
+        (state.queue.len(), state.queue.bytes())
     }
 
     /// Ends a pause after a failure: the cause may be gone.
@@ -200,8 +224,7 @@ impl Worker {
             if state.queue.is_empty() {
                 state.report_drops();
             }
-            if let Some(message) = state.queue.pop_front() {
-                state.bytes -= message.cost();
+            if let Some(message) = state.queue.pop() {
                 return Some(message);
             }
             if state.is_closing {
@@ -215,9 +238,8 @@ impl Worker {
     /// Drops the remaining messages when the sink is closed and cannot be written to.
     fn give_up(&self) {
         let mut state = lock(&self.0.state);
-        let left = state.queue.len() as u64 + 1;
-        state.queue.clear();
-        (state.bytes, state.has_given_up) = (0, true);
+        let left = state.queue.clear() as u64 + 1;
+        state.has_given_up = true;
         self.0.dropped_total.fetch_add(left, Ordering::Relaxed);
     }
 

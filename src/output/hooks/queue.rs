@@ -1,8 +1,8 @@
 //! The events that wait for one hook, and which of them may run: one at a time for each mount, in order, and a few in
-//! parallel. Pure: the worker runs them.
+//! parallel, deaths and recoveries first. Pure: the worker runs them.
 
 use super::payload::Payload;
-use std::collections::VecDeque;
+use crate::output::ranked_queue::{Limits, Rank, RankedQueue};
 use std::path::{Path, PathBuf};
 
 /// Maximum number of events that wait for one hook: a thousand mounts may die together.
@@ -14,34 +14,36 @@ const MAX_WAITING_BYTES: usize = 1 << 20;
 pub const MAX_RUNNING: usize = 4;
 
 /// The queue of one hook.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Queue {
-    waiting: VecDeque<Payload>,
-    bytes: usize,
+    waiting: RankedQueue<Payload>,
     /// The mount points of the runs. Runs for the same mount point do not overlap, nor do runs without a mount point.
     running: Vec<Option<PathBuf>>,
 }
 
+impl Default for Queue {
+    fn default() -> Queue {
+        let limits = Limits { items: MAX_WAITING, bytes: MAX_WAITING_BYTES };
+        Queue { waiting: RankedQueue::new(limits), running: Vec::new() }
+    }
+}
+
 impl Queue {
-    /// Returns false if there is no room.
-    pub(super) fn push(&mut self, payload: Payload) -> bool {
-        let cost = payload.message.cost();
-        let fits = self.waiting.len() < MAX_WAITING && self.bytes + cost <= MAX_WAITING_BYTES;
-        if fits {
-            self.bytes += cost;
-            self.waiting.push_back(payload);
-        }
-        fits
+    /// Returns how many events were dropped: this one, or less important ones.
+    pub(super) fn push(&mut self, payload: Payload) -> u64 {
+        let rank = Rank::of_message(&payload.message);
+        self.waiting.push(rank, payload.message.cost(), payload)
     }
 
-    /// The next event that may run while this many commands could not be killed. It runs until [`Queue::finish`].
+    /// The next event that may run while this many commands could not be killed: the most important one, after earlier
+    /// events of the same mount point. It runs until [`Queue::finish`].
     pub(super) fn next(&mut self, stranded: usize) -> Option<Payload> {
         if self.running.len() + stranded >= MAX_RUNNING {
             return None;
         }
-        let is_free = |payload: &Payload| self.run_of(payload).is_none();
-        let payload = self.waiting.remove(self.waiting.iter().position(is_free)?)?;
-        self.bytes -= payload.message.cost();
+        let (_, wanted) = self.waiting.find(|payload| self.run_of(payload).is_none())?;
+        let place = self.waiting.find_first(|payload| payload.mountpoint() == wanted.mountpoint())?;
+        let payload = self.waiting.take(place)?;
         self.running.push(payload.mountpoint().map(Path::to_path_buf));
         Some(payload)
     }
@@ -63,8 +65,7 @@ impl Queue {
 
     /// Drops the events that wait. Returns their number.
     pub(super) fn clear(&mut self) -> usize {
-        self.bytes = 0;
-        std::mem::take(&mut self.waiting).len()
+        self.waiting.clear()
     }
 }
 
@@ -72,7 +73,8 @@ impl Queue {
 mod tests {
     use super::*;
     use crate::monitor::Event;
-    use crate::render::samples::mount;
+    use crate::monitor::Reason;
+    use crate::render::samples::{failure, mount};
     use crate::render::{Message, Priority};
     use std::sync::Arc;
     use std::time::SystemTime;
@@ -87,7 +89,7 @@ mod tests {
     fn events_of_one_mount_run_one_at_a_time_and_in_order() {
         let mut queue = Queue::default();
         for (path, text) in [("/a", "1"), ("/a", "2"), ("/b", "3"), ("/a", "4")] {
-            assert!(queue.push(payload(path, text)));
+            assert_eq!(queue.push(payload(path, text)), 0);
         }
         let next = |queue: &mut Queue| queue.next(0).map(|payload| payload.message.text.clone());
         assert_eq!(next(&mut queue).as_deref(), Some("1"));
@@ -100,14 +102,14 @@ mod tests {
         queue.finish(&payload("/a", ""));
         assert_eq!(next(&mut queue).as_deref(), Some("4"));
         queue.finish(&payload("/a", ""));
-        assert_eq!((queue.waiting(), queue.running.len(), queue.bytes), (0, 0, 0));
+        assert_eq!((queue.waiting(), queue.running.len(), queue.waiting.bytes()), (0, 0, 0));
     }
 
     #[test]
     fn parallel_runs_are_bounded() {
         let mut queue = Queue::default();
         for n in 0..10 {
-            assert!(queue.push(payload(&format!("/{n}"), "")));
+            assert_eq!(queue.push(payload(&format!("/{n}"), "")), 0);
         }
         assert_eq!(std::iter::from_fn(|| queue.next(1)).count(), MAX_RUNNING - 1);
         assert_eq!((queue.running.len(), queue.clear(), queue.waiting()), (MAX_RUNNING - 1, 7, 0));
@@ -116,12 +118,30 @@ mod tests {
     #[test]
     fn waiting_events_are_bounded_in_number_and_in_bytes() {
         let mut queue = Queue::default();
-        let accepted = (0..2 * MAX_WAITING).filter(|_| queue.push(payload("/a", ""))).count();
+        let accepted = (0..2 * MAX_WAITING).filter(|_| queue.push(payload("/a", "")) == 0).count();
         assert_eq!(accepted, MAX_WAITING);
         queue.clear();
         let large = "x".repeat(100_000);
-        let accepted = (0..100).filter(|_| queue.push(payload("/a", &large))).count();
+        let accepted = (0..100).filter(|_| queue.push(payload("/a", &large)) == 0).count();
         assert_eq!(accepted, 10);
-        assert!(queue.bytes <= MAX_WAITING_BYTES);
+        assert!(queue.waiting.bytes() <= MAX_WAITING_BYTES);
+    }
+
+    #[test]
+    fn death_runs_before_thousands_of_mounts_that_appeared() {
+        let mut queue = Queue::default();
+        let dropped: u64 = (0..2 * MAX_WAITING).map(|n| queue.push(payload(&format!("/{n}"), ""))).sum();
+        assert_eq!(dropped as usize, MAX_WAITING);
+        queue.push(payload("/a", "dropped"));
+        let (mount, failure) = (mount("/7", "x", "x", "rw", "rw"), failure(Reason::Hung, None, 3.0));
+        let event = Some(Event::Failed { mount, failure });
+        let (time, priority, text) = (SystemTime::UNIX_EPOCH, Priority::Error, "died".to_owned());
+        let died =
+            Payload { message: Arc::new(Message { time, priority, text, event }), severity: "critical" };
+        assert_eq!(queue.push(died), 1, "the last that appeared");
+        let mut next = || queue.next(0).map(|payload| payload.message.text.clone());
+        assert_eq!(next().as_deref(), Some(""), "it appeared before it died");
+        queue.finish(&payload("/7", ""));
+        assert_eq!(queue.next(0).map(|payload| payload.message.text.clone()).as_deref(), Some("died"));
     }
 }

@@ -94,8 +94,12 @@ impl HookRunners {
     ) {
         for runner in &mut self.runners {
             let is_selected = selected.is_none_or(|names| names.contains(&runner.hook.name));
-            if is_selected && runner.hook.events.contains(&event) && !runner.queue.push(payload.clone()) {
-                runner.count(HookOutcome::Dropped, 1);
+            if !is_selected || !runner.hook.events.contains(&event) {
+                continue;
+            }
+            let dropped = runner.queue.push(payload.clone());
+            runner.count(HookOutcome::Dropped, dropped);
+            for _ in 0..dropped {
                 if runner.drops.admit(now) {
                     let name = &runner.hook.name;
                     let text = format!("Hook {name}: an event was dropped, too many are waiting");

@@ -113,7 +113,7 @@ impl EventStream {
         let mut text = String::new();
         let (events, missed) = self.state.events().after(self.last, EVENTS_AT_ONCE);
         if missed > 0 {
-            let number = self.last + missed;
+            let number = events.first().map_or(self.last + missed, |(first, _)| first - 1);
             text += &format!("event: missed\nid: {number}\ndata: {{\"missed\":{missed}}}\n\n");
         }
         for (number, message) in events {
