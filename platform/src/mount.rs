@@ -35,13 +35,31 @@ impl fmt::Debug for DeviceNumber {
 /// How to probe a file system; see `probe`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum FsKind {
-    /// Storage behind a network (NFS, SMB, Ceph, …): only `statfs` is never answered from a cache.
+    /// Storage behind a network (NFS): only `statfs` is never answered from a cache.
     Network,
+    /// SMB: like `Network`, but its client may ask the server for any attribute; a forced sync would make it forget
+    /// those that it has.
+    Smb,
+    /// Storage of several servers (CephFS, Lustre, …): one answers `statfs` while another, which has the files, is dead.
+    Cluster,
+    /// Network and shared storage whose driver asks for the attributes at each `statx` (9p, GFS2, …).
+    Uncached,
     /// A user-space server: attributes must be requested with a forced sync.
     Fuse,
     /// An automount trigger: only identified, so never triggered and never kept mounted.
     Autofs,
     Local,
+}
+
+impl FsKind {
+    /// Whether its storage is behind a network.
+    #[must_use]
+    pub const fn is_network(self) -> bool {
+        match self {
+            FsKind::Network | FsKind::Smb | FsKind::Cluster | FsKind::Uncached => true,
+            FsKind::Fuse | FsKind::Autofs | FsKind::Local => false,
+        }
+    }
 }
 
 /// One mount as this process sees it: paths are relative to its root, in its mount namespace.

@@ -5,7 +5,7 @@ use super::registry::MountEntry;
 use super::scheduler::{Due, DueProbe, ProbeSubject};
 use super::{Effect, Monitor, ProbeId, Time};
 use platform::evidence::{Evidence, Family};
-use platform::{DeviceNumber, FsKind, Mount, MountKey};
+use platform::{DeviceNumber, Mount, MountKey};
 use rustc_hash::FxHashSet;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -113,7 +113,7 @@ impl Monitor {
     /// systems are probed.
     pub(super) fn on_server_stall(&mut self, now: Time) {
         if self.hints.is_new_stall(now) {
-            let network = self.registry.ordered().filter(|entry| entry.target.kind == FsKind::Network);
+            let network = self.registry.ordered().filter(|entry| entry.target.kind.is_network());
             let keys: Vec<MountKey> = network.map(MountEntry::key).collect();
             for key in keys {
                 self.request_probe(now, key);

@@ -39,9 +39,9 @@ pub(super) fn next_steps(mount: &Mount, failure: &Failure) -> Vec<NextStep> {
     match (mount.kind(), failure.reason) {
         (FsKind::Fuse, Reason::Disconnected) => for_disconnected_fuse(mount),
         (FsKind::Fuse, Reason::Hung) => for_hung_fuse(mount, evidence),
-        (FsKind::Network, Reason::Stale) => for_stale(mount),
-        (FsKind::Network, _) => for_network(mount, failure.reason),
-        (FsKind::Fuse | FsKind::Local | FsKind::Autofs, _) => for_local(mount),
+        (kind, Reason::Stale) if kind.is_network() => for_stale(mount),
+        (kind, _) if kind.is_network() => for_network(mount, failure.reason),
+        _ => for_local(mount),
     }
 }
 

@@ -47,6 +47,37 @@ fn stuck_probe_is_located_and_abandoning_it_frees_its_mount() {
     daemon.run_until_reaped(prober);
 }
 
+/// Drivers such as that of 9p send each `statx` to the server: a hang in it is one of the mount, but one on the way to
+/// the mount's directory is not.
+#[test]
+fn identifying_a_mount_whose_driver_always_asks_is_a_question_to_it() {
+    let Some(directory) = private_directory() else { return };
+    let fuse = Fuse::mount(&directory, "hung", OURS);
+    for (path, call) in [(fuse.path.clone(), Call::Statx), (fuse.path.join("x/y"), Call::Identify)] {
+        let mut daemon = Daemon::new();
+        let prober = daemon.active_prober();
+        let hung = daemon.start(&Target {
+            kind: FsKind::Uncached,
+            path: path.as_path().into(),
+            ..target(fuse.path.to_str().unwrap())
+        });
+        let mut found = None;
+        for _ in 0..50 {
+            daemon.run_for(Duration::from_millis(100));
+            daemon.pool.confirm(hung);
+            daemon.run_until_event("position of the probe", |event| matches!(event, PoolEvent::Stuck { .. }));
+            found = daemon.events.last().cloned();
+            if matches!(found, Some(PoolEvent::Stuck { call: found, .. }) if found == call) {
+                break;
+            }
+        }
+        assert!(matches!(found, Some(PoolEvent::Stuck { call: found, .. }) if found == call), "{found:?}");
+        daemon.pool.abandon(hung);
+        daemon.run_until_event("end of the probe", |event| *event == PoolEvent::Freed { probe: hung });
+        daemon.run_until_reaped(prober);
+    }
+}
+
 #[test]
 fn unkillable_prober_is_stranded_until_its_server_ends() {
     let Some(directory) = private_directory() else { return };

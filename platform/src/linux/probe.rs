@@ -15,29 +15,63 @@ const PATH_FLAGS: c_int = libc::AT_NO_AUTOMOUNT | libc::AT_SYMLINK_NOFOLLOW;
 /// Probes the mount by the calls that its kind cannot answer from a cache. `on_call` is called right before each call,
 /// so that another thread can report where this one is stuck.
 ///
-/// The outcome belongs to the mount only if the path leads to it, so after an error the mount id is checked again
-/// (which sends no request to the storage).
+/// The outcome belongs to the mount only if the path leads to it, so after an error the mount id is checked again.
 pub fn probe_mount(target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
     let Ok(path) = CString::new(target.path.as_os_str().as_bytes()) else {
         return ProbeOutcome::Failed { call: Call::Identify, errno: Errno::EINVAL }; // no mount point contains a NUL
     };
-    on_call(Call::Identify);
-    // Local mounts have no server, so one call requests the id and the attributes: probing thousands of them must be
-    // cheap. A hang in this call says nothing about other mounts of the same file system.
-    let with_attributes = target.kind == FsKind::Local;
-    match identify(&path, target, with_attributes) {
+    match identify(&path, target, &on_call) {
         Ok(PathTarget::Same) => {}
         Ok(PathTarget::Other) => return ProbeOutcome::WrongMount,
-        Err(errno) if with_attributes => return confirm_error(&path, target, Call::Statx, errno, &on_call),
-        Err(errno) => return ProbeOutcome::Failed { call: Call::Identify, errno },
+        Err((Call::Identify, errno)) => return ProbeOutcome::Failed { call: Call::Identify, errno },
+        Err((call, errno)) => return confirm_error(&path, target, call, errno, &on_call),
     }
     let result = match target.kind {
         FsKind::Autofs => Ok(Usage::default()),
-        FsKind::Network | FsKind::Local => usage(&path, &on_call),
-        FsKind::Fuse => attributes(&path, &on_call).and_then(|()| usage(&path, &on_call)),
+        FsKind::Network | FsKind::Smb | FsKind::Uncached | FsKind::Local => usage(&path, &on_call),
+        FsKind::Fuse | FsKind::Cluster => attributes(&path, &on_call).and_then(|()| usage(&path, &on_call)),
     };
     result
         .map_or_else(|(call, errno)| confirm_error(&path, target, call, errno, &on_call), ProbeOutcome::Alive)
+}
+
+/// Requests the mount id in the way of this kind. A hang in [`Call::Identify`] is one of the path, in another call one
+/// of the file system.
+fn identify(path: &CStr, target: &Target, on_call: &impl Fn(Call)) -> Result<PathTarget, (Call, Errno)> {
+    let with_call = |call, sync| compare(path, target, sync).map_err(|errno| (call, errno));
+    match target.kind {
+        FsKind::Network | FsKind::Fuse | FsKind::Cluster | FsKind::Autofs => {
+            on_call(Call::Identify);
+            with_call(Call::Identify, Sync::Never)
+        }
+        // Local mounts have no server, so one call requests the id and the attributes: probing thousands of them must be
+        // cheap. A hang in this call says nothing about other mounts of the same file system.
+        FsKind::Local => {
+            on_call(Call::Identify);
+            with_call(Call::Statx, Sync::Forced)
+        }
+        FsKind::Smb | FsKind::Uncached => {
+            on_call(Call::Identify);
+            if let Err(errno) = walk_to_parent(target) {
+                return Err((Call::Identify, errno));
+            }
+            on_call(Call::Statx);
+            let sync = if target.kind == FsKind::Smb { Sync::Never } else { Sync::Forced };
+            with_call(Call::Statx, sync)
+        }
+    }
+}
+
+/// The walk to the mount's directory. It may hang because of another file system on the path, but not because of the
+/// mount itself.
+fn walk_to_parent(target: &Target) -> Result<(), Errno> {
+    let Some(parent) = target.path.parent() else { return Ok(()) };
+    let parent = CString::new(parent.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+    match statx(&parent, libc::AT_STATX_DONT_SYNC | PATH_FLAGS, libc::STATX_MNT_ID) {
+        // Then there is no such mount, as the next call says.
+        Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(()),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// The error belongs to the mount only if the path still leads to it.
@@ -48,8 +82,11 @@ fn confirm_error(
     errno: Errno,
     on_call: &impl Fn(Call),
 ) -> ProbeOutcome {
-    on_call(Call::Identify);
-    match identify(path, target, false) {
+    on_call(match target.kind {
+        FsKind::Smb | FsKind::Uncached => Call::Statx,
+        _ => Call::Identify,
+    });
+    match compare(path, target, Sync::Never) {
         Ok(PathTarget::Other) => ProbeOutcome::WrongMount,
         Ok(PathTarget::Same) | Err(_) => ProbeOutcome::Failed { call, errno },
     }
@@ -79,14 +116,22 @@ enum PathTarget {
     Other,
 }
 
-/// Compares the mount that the path leads to with the target. Sends no request to the storage unless the attributes are
-/// requested too. Fails if even this is refused.
-fn identify(path: &CStr, target: &Target, with_attributes: bool) -> Result<PathTarget, Errno> {
+/// Whether a call may be answered without the storage.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sync {
+    /// Only the mount id is requested. Most drivers send no request then.
+    Never,
+    /// The attributes are requested too, and no cache may answer.
+    Forced,
+}
+
+/// Compares the mount that the path leads to with the target.
+fn compare(path: &CStr, target: &Target, sync: Sync) -> Result<PathTarget, Errno> {
     let unique = target.key.0 >= FIRST_UNIQUE_ID;
     let id = if unique { libc::STATX_MNT_ID_UNIQUE } else { libc::STATX_MNT_ID };
-    let (sync, mask) = match with_attributes {
-        true => (libc::AT_STATX_FORCE_SYNC, id | libc::STATX_BASIC_STATS),
-        false => (libc::AT_STATX_DONT_SYNC, id),
+    let (sync, mask) = match sync {
+        Sync::Forced => (libc::AT_STATX_FORCE_SYNC, id | libc::STATX_BASIC_STATS),
+        Sync::Never => (libc::AT_STATX_DONT_SYNC, id),
     };
     match statx(path, sync | PATH_FLAGS, mask) {
         Ok(found) => {
@@ -234,9 +279,12 @@ mod tests {
             (FsKind::Local, &[Call::Identify, Call::Statfs][..]),
             (FsKind::Fuse, &[Call::Identify, Call::Statx, Call::Statfs]),
             (FsKind::Network, &[Call::Identify, Call::Statfs]),
+            (FsKind::Cluster, &[Call::Identify, Call::Statx, Call::Statfs]),
+            (FsKind::Smb, &[Call::Identify, Call::Statx, Call::Statfs]),
+            (FsKind::Uncached, &[Call::Identify, Call::Statx, Call::Statfs]),
             (FsKind::Autofs, &[Call::Identify]),
         ] {
-            let (outcome, made) = calls(&target("/", kind));
+            let (outcome, made) = calls(&target("/proc", kind));
             assert!(matches!(outcome, ProbeOutcome::Alive(_)), "{kind:?}: {outcome:?}");
             assert_eq!(made, expected, "{kind:?}");
         }

@@ -33,7 +33,7 @@ pub(crate) fn probe_mount(calls: &impl Calls, target: &Target, on_call: impl Fn(
     if target.kind == FsKind::Autofs {
         return ProbeOutcome::Alive(Usage::default());
     }
-    if target.kind != FsKind::Network {
+    if !target.kind.is_network() {
         on_call(Call::Statx);
         if let Err(errno) = calls.lstat(&path) {
             return failed(Call::Statx, errno);

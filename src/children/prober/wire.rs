@@ -67,7 +67,15 @@ mod tag {
 
 const FLAGS: [bool; 2] = [false, true];
 const CALLS: [Call; 3] = [Call::Identify, Call::Statx, Call::Statfs];
-const KINDS: [FsKind; 4] = [FsKind::Network, FsKind::Fuse, FsKind::Autofs, FsKind::Local];
+const KINDS: [FsKind; 7] = [
+    FsKind::Network,
+    FsKind::Fuse,
+    FsKind::Autofs,
+    FsKind::Local,
+    FsKind::Smb,
+    FsKind::Cluster,
+    FsKind::Uncached,
+];
 
 /// The path must be shorter than [`MAX_PATH`].
 pub(super) fn encode_probe(packet: &mut Vec<u8>, probe: ProbeId, target: &Target) {

@@ -84,10 +84,7 @@ fn refusal_by_status(path: &Path, status: &Status) -> Option<String> {
 }
 
 fn may_hang(mount: &Mount) -> bool {
-    match mount.kind() {
-        FsKind::Network | FsKind::Fuse => true,
-        FsKind::Autofs | FsKind::Local => false,
-    }
+    !matches!(mount.kind(), FsKind::Autofs | FsKind::Local)
 }
 
 #[cfg(test)]
