@@ -19,6 +19,7 @@ fn main() -> ExitCode {
 }
 
 fn run_command() -> ExitCode {
+    let _ = children::files::use_children(); // without /dev/null; then operations are executed in place
     let result = match cli::parse(std::env::args_os()) {
         // The service manager's variables are removed here, while there is no other thread.
         Ok(Invocation::Daemon(config, source)) => {

@@ -94,8 +94,15 @@ const RULES: &[Rule] = &[
     Rule {
         within: &["src/output"],
         except: &[],
-        forbidden: &["crate::children", "crate::cli", "crate::commands", "crate::daemon"],
-        why: "outputs see events, snapshots and the configuration, and nothing else",
+        forbidden: &[
+            "crate::children::{",
+            "crate::children::prober",
+            "crate::children::collector",
+            "crate::cli",
+            "crate::commands",
+            "crate::daemon",
+        ],
+        why: "outputs see events, snapshots and the configuration, and use children for files only",
     },
     Rule {
         within: &["src/monitor", "src/children", "src/render", "src/daemon", "src/config"],
@@ -149,6 +156,7 @@ const RULES: &[Rule] = &[
             "src/children/prober/worker_pool",
             "src/children/collector/process",
             "src/children/collector/server",
+            "src/children/files/",
             "src/output/",
             "src/render/samples.rs",
         ],

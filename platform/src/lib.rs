@@ -61,6 +61,7 @@ macro_rules! impl_source {
 mod changes;
 mod errno;
 pub mod evidence;
+mod files;
 mod machine;
 mod mount;
 mod mount_table;
@@ -94,6 +95,7 @@ compile_error!("there is no back-end for this system yet: see the contract above
 
 pub use changes::Changes;
 pub use errno::Errno;
+pub use files::{is_read_only, user_id};
 pub use machine::{MACHINE_ID, machine_id};
 pub use mount::{DeviceNumber, FsKind, Mount, MountKey, ShortenedNames, User};
 pub use mount_table::{MountTable, mount_containing};

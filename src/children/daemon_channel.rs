@@ -1,7 +1,8 @@
-//! The child's side of its channel to the daemon, shared by the prober and the collector.
+//! The child's side of its channel to the daemon, shared by all children.
 
 use platform::process::{self, Channel, ChildRole, MAX_PACKET};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// Exit status after a protocol error or a panic: EX_SOFTWARE of sysexits.h.
@@ -31,11 +32,32 @@ impl DaemonChannel {
 
     /// The next packet, if there is one. Ends the process when the daemon has closed its end.
     pub(super) fn receive(&mut self) -> Option<&[u8]> {
+        self.receive_or_end().inspect(|packet| {
+            if packet.is_empty() {
+                process::exit_now(0);
+            }
+        })
+    }
+
+    /// The next packet, if there is one; an empty one when the daemon has closed its end.
+    pub(super) fn receive_or_end(&mut self) -> Option<&[u8]> {
         match self.channel.receive(&mut self.buffer) {
-            Ok(0) => process::exit_now(0),
             Ok(length) => Some(&self.buffer[..length]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(_) => exit_with_error(),
+        }
+    }
+
+    /// Waits for a descriptor that the daemon sends next.
+    pub(super) fn receive_descriptor(&self) -> OwnedFd {
+        loop {
+            self.wait(None);
+            match process::receive_descriptor(&self.channel) {
+                Ok(descriptor) => return descriptor,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => process::exit_now(0),
+                Err(_) => exit_with_error(),
+            }
         }
     }
 }

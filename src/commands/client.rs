@@ -2,6 +2,7 @@
 //! decoding. A daemon that is stopped or stuck costs a limited time.
 
 use super::{print, terminal};
+use crate::children::files::FileWorker;
 use crate::cli::USAGE_ERROR;
 use crate::config::CheckOutput;
 use crate::output::http::limits::{FRESH_ALLOWANCE, HEARTBEAT_INTERVAL};
@@ -161,8 +162,10 @@ struct ResponseHead {
     stream: BufReader<UnixStream>,
 }
 
-/// Sends a request and reads its response in a thread: connecting to a stopped daemon with a full queue, or to a socket
-/// on a hung file system, would wait forever.
+/// Connects to the socket of the daemon.
+static SOCKET: FileWorker = FileWorker::new();
+
+/// Sends a request and reads its response in a thread: a daemon that is stopped may never respond.
 fn request<T: Send + 'static>(
     socket: &Path,
     target: &str,
@@ -170,7 +173,8 @@ fn request<T: Send + 'static>(
     read: impl FnOnce(ResponseHead) -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let (sender, result) = mpsc::channel();
-    let (socket, target) = (socket.to_owned(), target.to_owned());
+    // The child that connects has another working directory.
+    let (socket, target) = (std::path::absolute(socket)?, target.to_owned());
     thread::Builder::new().name("client".into()).spawn(move || {
         let _ = sender.send(send(&socket, &target).and_then(read)); // the receiver is gone after the timeout
     })?;
@@ -181,7 +185,10 @@ fn request<T: Send + 'static>(
 }
 
 fn send(socket: &Path, target: &str) -> io::Result<ResponseHead> {
-    let mut stream = UnixStream::connect(socket)?;
+    // A thread of this process that waits for the storage of the socket, or for a daemon that is stopped and whose queue
+    // is full, would keep the process from ending.
+    let (connected, _) = SOCKET.begin(RESPONSE_TIMEOUT)?.connect(socket, false)?;
+    let mut stream = UnixStream::from(connected);
     stream.set_read_timeout(Some(STREAM_TIMEOUT))?;
     stream.set_write_timeout(Some(RESPONSE_TIMEOUT))?;
     write!(stream, "GET {target} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;

@@ -1,6 +1,7 @@
 //! The daemon, or a single run of it: starts and stops everything around the event loop.
 
-use super::{machine_seed, mount_namespace, print};
+use super::{fail, machine_seed, mount_namespace, print};
+use crate::children::files::StderrCopier;
 use crate::children::launcher;
 use crate::cli::USAGE_ERROR;
 use crate::config::{Config, ConfigReloader, ConfigSource};
@@ -16,8 +17,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const NAMESPACE_ENDED: u8 = 3;
-/// A stop waits this long for log lines: the rest of the second that a stop may take.
-const LOG_CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
+/// A stop waits this long for log lines: a part of the second that a stop may take.
+const LOG_CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
+/// And this long until the last of them are in a file: the rest of that second.
+const STDERR_CLOSE_TIMEOUT: Duration = Duration::from_millis(150);
 
 pub fn daemon(
     config: Arc<Config>,
@@ -28,6 +31,23 @@ pub fn daemon(
         true => launcher::run_from_memory(), // before the first thread
         false => Ok(()),
     };
+    let copier = StderrCopier::start().context("cannot start a process for standard error")?;
+    let result = run_with_messages(config, source, manager, memory);
+    let Some(copier) = copier else { return result };
+    let status = result.unwrap_or_else(|error| {
+        let _ = fail(&error); // while there is still a standard error
+        USAGE_ERROR
+    });
+    copier.finish(STDERR_CLOSE_TIMEOUT);
+    Ok(status)
+}
+
+fn run_with_messages(
+    config: Arc<Config>,
+    source: ConfigSource,
+    manager: io::Result<Option<ServiceManager>>,
+    memory: io::Result<()>,
+) -> anyhow::Result<u8> {
     let reporter = Reporter::start(&config.report).context("cannot start a thread for messages")?;
     let log = reporter.log_fn();
     if let Err(error) = memory {

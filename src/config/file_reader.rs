@@ -4,18 +4,31 @@ use super::builder::ConfigBuilder;
 use super::hooks::HookReader;
 use super::location::Origin;
 use super::options::options;
+use super::problems::{problem, text_or_report};
 use super::toml_table::{TomlDocument, TomlTable, option_value};
-use super::{Config, Rule, files, rule_reader};
+use super::{Config, Rule, rule_reader};
+use crate::children::files::ConfigFiles;
 use crate::output::alertmanager::ALERTMANAGER;
 use std::path::Path;
+use std::string::FromUtf8Error;
 
 const TABLES: [&str; 3] = ["rule", "hook", "alertmanager"];
 
 impl ConfigBuilder {
-    /// Reads the main file, which may be missing unless it is `required`, and the drop-ins beside it.
-    pub(super) fn read_files(&mut self, path: &Path, required: bool) {
+    /// Reads the main file and the drop-ins beside it.
+    pub(super) fn read_files(&mut self, path: &Path, files: ConfigFiles) {
         let (mut rules, mut hooks) = (Vec::new(), HookReader::default());
-        for (path, text) in files::read_all(path, required, &mut self.problems) {
+        self.config.fingerprints = files.fingerprints;
+        for item in files.items {
+            let text = text_or_report(item, &mut self.problems, &mut self.config.file_warnings);
+            let Some((path, bytes)) = text else { continue };
+            let text = match String::from_utf8(bytes) {
+                Ok(text) => text,
+                Err(error) => {
+                    self.problems.push(problem(&path, &not_utf8(&error)));
+                    continue;
+                }
+            };
             let document = TomlDocument::new(&path, &text);
             if let Some(table) = document.parse() {
                 self.read_document(table, &mut rules, &mut hooks);
@@ -28,7 +41,7 @@ impl ConfigBuilder {
             Ok((hooks, alertmanager)) => {
                 (self.config.hooks, self.config.alertmanager) = (hooks, alertmanager);
             }
-            Err(text) => self.problems.push(files::problem(path, &text)),
+            Err(text) => self.problems.push(problem(path, &text)),
         }
         self.check_hooks_of_rules();
     }
@@ -61,11 +74,23 @@ impl ConfigBuilder {
     }
 }
 
+fn not_utf8(error: &FromUtf8Error) -> String {
+    let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+    let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+    format!("cannot read this file: line {line} is not UTF-8")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::children::files::FileWorker;
     use proptest::prelude::*;
     use std::fs;
+    use std::time::Duration;
+
+    fn files(path: &Path) -> ConfigFiles {
+        FileWorker::new().begin(Duration::from_secs(60)).unwrap().read_config(path, true, false).unwrap()
+    }
 
     /// The errors do not include the path of the file.
     fn read(text: impl AsRef<[u8]>) -> Result<Config, Vec<String>> {
@@ -73,7 +98,7 @@ mod tests {
         let path = folder.path().join("config.toml");
         fs::write(&path, text).unwrap();
         let mut builder = ConfigBuilder::new(path.clone(), folder.path().into());
-        builder.read_files(&path, true);
+        builder.read_files(&path, files(&path));
         let prefix = format!("{}:", path.display());
         let shorten = |problem: &String| problem.replace(&prefix, "");
         builder.build().map_err(|problems| problems.iter().map(shorten).collect())
@@ -175,7 +200,7 @@ mod tests {
         let drop_in = folder.path().join("conf.d/10-site.toml");
         fs::write(&drop_in, "timeout = 0.5\nonce_only = false\nexpect_fstab = false\n").unwrap();
         let mut builder = ConfigBuilder::new(path.clone(), folder.path().into());
-        builder.read_files(&path, true);
+        builder.read_files(&path, files(&path));
         let config = builder.build().unwrap();
         assert_eq!((config.settings.timeout.as_millis(), config.once_only, config.fstab), (500, false, None));
         assert_eq!(config.settings.slow_after, config.settings.timeout, "the default is at most the timeout");

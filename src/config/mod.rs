@@ -8,7 +8,6 @@ mod changes;
 mod commands;
 mod expected;
 mod file_reader;
-mod files;
 mod filter;
 mod fstab;
 mod globs;
@@ -16,6 +15,7 @@ mod hooks;
 mod location;
 mod options;
 mod paths;
+mod problems;
 pub mod reference;
 mod reloader;
 mod rule_reader;
@@ -26,7 +26,6 @@ mod values;
 
 pub use changes::{changes, options_for_next_start};
 pub use commands::{CheckConfig, CheckOutput, ClientConfig, DiagnoseConfig};
-pub use files::FileFingerprint;
 pub use filter::{Filter, NO_MOUNT_LEFT};
 pub use location::{Location, Origin};
 pub(crate) use options::OPTION_GROUPS;
@@ -37,6 +36,7 @@ pub use reloader::{ConfigReloader, ReloadResult};
 pub use rules::{Rule, Rules};
 pub use source::ConfigSource;
 
+use crate::children::files::{FileFingerprint, FileWorker};
 use crate::monitor::{Expected, ProbeSettings};
 use crate::output::ReportSettings;
 use crate::output::alertmanager::AlertmanagerSettings;
@@ -79,6 +79,8 @@ pub struct Config {
     pub files: Vec<PathBuf>,
     /// Fingerprints of the files from before they were read.
     pub fingerprints: Vec<FileFingerprint>,
+    /// What could be wrong with the files, one line each.
+    pub file_warnings: Vec<String>,
     /// Every option in the order of the table, as text.
     pub options: Vec<EffectiveOption>,
 }
@@ -112,11 +114,14 @@ pub(crate) fn to_toml(value: &str) -> String {
 }
 
 impl Config {
-    /// Adds the expected mounts of rules and of the fstab, which is read now.
+    /// Adds the expected mounts of rules and of the fstab, which is read now, for a command.
     pub fn with_expected_mounts(mut self) -> Result<Config, String> {
-        // Taken first, so that a change while the fstab is read is seen as a change.
-        self.fingerprints.extend(self.fstab.as_deref().map(files::fingerprint));
-        self.expected = expected::expected_mounts(&self.rules, self.fstab.as_deref())?;
+        let worker = FileWorker::new();
+        let mut session =
+            worker.begin(source::LOAD_TIMEOUT).map_err(|error| format!("cannot read files: {error}"))?;
+        self.read_fstab(&mut session).map_err(|error| error.problems.join("; "))?;
+        drop(session);
+        self.follow_links();
         Ok(self)
     }
 
@@ -147,7 +152,7 @@ impl Config {
         let never_slow = (slow_after > timeout)
             .then(|| "--slow-after is longer than the timeout, so no mount is ever slow".to_owned());
         let textfile = self.metrics.textfile.as_deref().and_then(textfile::warning);
-        never_slow.into_iter().chain(textfile).collect()
+        never_slow.into_iter().chain(textfile).chain(self.file_warnings.clone()).collect()
     }
 
     /// Why the text file cannot be written where it is: it must not be on a mount that may hang. This is decided from

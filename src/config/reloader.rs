@@ -1,9 +1,10 @@
-//! Reads the configuration again on request and when its files change. A separate thread does this: if the files are on
-//! storage that hangs, only the reload hangs.
+//! Reads the configuration again on request and when its files change. A thread waits for the children that touch the
+//! files: if the files are on storage that hangs, only the reload is late.
 
-use super::{Config, ConfigSource, FileFingerprint, files};
-use mio::{Events, Interest, Poll, Token, Waker};
-use platform::FileWatch;
+use super::source::{LOAD_TIMEOUT, LoadError};
+use super::{Config, ConfigSource};
+use crate::children::files::{FileFingerprint, FileWatcher};
+use mio::{Events, Poll, Token, Waker};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ const MAX_DEBOUNCE: Duration = Duration::from_secs(2);
 /// Maximum number of results that wait for the event loop. The thread waits while the queue is full: a later read
 /// includes all changes.
 const MAX_PENDING_RESULTS: usize = 1;
+/// Files whose storage did not answer are read again after this time. That costs nothing while an earlier read waits.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub struct ReloadResult {
@@ -51,25 +54,21 @@ impl ConfigReloader {
         let thread_waker = Waker::new(poll.registry(), REQUESTS)?;
         let (requests, pending_requests) = mpsc::sync_channel(1);
         let (results, pending_results) = mpsc::sync_channel(MAX_PENDING_RESULTS);
-        let mut worker = Worker {
+        let worker = Worker {
             poll,
-            watch: None,
+            watcher: FileWatcher::default(),
+            is_watch_failure_logged: false,
+            warn: Box::new(warn),
             source,
             file: config.file.clone(),
             fstab: config.fstab.clone(),
             fingerprints: config.fingerprints.clone(),
+            is_waiting: false,
             requests: pending_requests,
             results,
             loop_waker,
         };
-        thread::Builder::new().name("config".into()).spawn(move || {
-            if let Err(error) = worker.watch_files() {
-                warn(format!(
-                    "Cannot watch the configuration files: {error}; they are read again on SIGHUP only"
-                ));
-            }
-            worker.run();
-        })?;
+        thread::Builder::new().name("config".into()).spawn(move || worker.run())?;
         Ok(ConfigReloader { requests: Some(requests), thread_waker, results: pending_results })
     }
 
@@ -94,40 +93,40 @@ impl Drop for ConfigReloader {
 
 struct Worker {
     poll: Poll,
-    watch: Option<FileWatch>,
+    watcher: FileWatcher,
+    is_watch_failure_logged: bool,
+    warn: Box<dyn Fn(String) + Send>,
     source: ConfigSource,
     file: PathBuf,
     fstab: Option<PathBuf>,
     fingerprints: Vec<FileFingerprint>,
+    /// The storage of the files did not answer the last time.
+    is_waiting: bool,
     requests: Receiver<()>,
     results: SyncSender<ReloadResult>,
     loop_waker: Arc<Waker>,
 }
 
 impl Worker {
-    fn watch_files(&mut self) -> io::Result<()> {
-        let mut watch = FileWatch::new()?;
-        self.poll.registry().register(&mut watch, FILES, Interest::READABLE)?;
-        watch.set_paths(&self.watched_paths())?;
-        self.watch = Some(watch);
-        Ok(())
-    }
-
     fn run(mut self) {
         let mut events = Events::with_capacity(4);
         // The first and the last change since the files were read. Changes between the first read and the start of the
         // watch show in the fingerprints.
-        let mut changes =
-            (self.current_fingerprints() != self.fingerprints).then(|| (Instant::now(), Instant::now()));
+        let current = self.update_watch().and_then(|()| self.current_fingerprints());
+        self.is_waiting = current.is_err();
+        let has_changed = current.is_ok_and(|current| current != self.fingerprints);
+        let mut changes = has_changed.then(|| (Instant::now(), Instant::now()));
         loop {
-            let due = changes.map(|(first, last)| (last + DEBOUNCE_INTERVAL).min(first + MAX_DEBOUNCE));
+            let retry = self.is_waiting.then(|| Instant::now() + RETRY_INTERVAL);
+            let due =
+                changes.map(|(first, last)| (last + DEBOUNCE_INTERVAL).min(first + MAX_DEBOUNCE)).or(retry);
             let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
             if let Err(error) = self.poll.poll(&mut events, timeout)
                 && error.kind() != io::ErrorKind::Interrupted
             {
                 return; // the daemon keeps its configuration
             }
-            if self.watch.as_mut().is_some_and(|watch| watch.take_changed().unwrap_or(false)) {
+            if self.watcher.take_changed() {
                 let now = Instant::now();
                 changes = Some((changes.map_or(now, |(first, _)| first), now));
             }
@@ -148,51 +147,71 @@ impl Worker {
         }
     }
 
+    /// `None` if nothing has changed, or if it is known that the storage does not answer.
     fn reload(&mut self, requested: bool) -> Option<Result<Arc<Config>, Vec<String>>> {
-        // The watch is set before the files are read, so that no later change is missed.
-        self.update_watch();
-        let fingerprints = self.current_fingerprints();
-        if fingerprints == self.fingerprints && !requested {
-            return None;
-        }
-        self.fingerprints = fingerprints;
-        let mut result = self.source.load();
-        if let Ok(config) = &result
-            && config.fstab != self.fstab
-        {
-            self.fstab.clone_from(&config.fstab);
-            self.update_watch();
-            self.fingerprints.clone_from(&config.fingerprints);
-            let fingerprints = self.current_fingerprints();
-            if fingerprints != self.fingerprints {
-                // The new fstab changed after it was read and before it was watched.
-                self.fingerprints = fingerprints;
-                result = self.source.load();
+        let was_waiting = std::mem::take(&mut self.is_waiting);
+        let result = match self.update_and_load(requested || was_waiting) {
+            Ok(None) => return None,
+            Ok(Some(config)) => Ok(Arc::new(config)),
+            Err(error) if error.has_timed_out => {
+                self.is_waiting = true;
+                if was_waiting && !requested {
+                    return None;
+                }
+                Err(error.problems)
             }
-        }
-        Some(result.map(Arc::new))
+            Err(error) => Err(error.problems),
+        };
+        Some(result)
     }
 
-    fn update_watch(&mut self) {
-        let paths = self.watched_paths();
-        if let Some(watch) = &mut self.watch {
-            let _ = watch.set_paths(&paths); // if no more watches can be added, the existing ones stay
+    fn update_and_load(&mut self, forced: bool) -> Result<Option<Config>, LoadError> {
+        let no_answer = |worker: &Worker, error| LoadError::unreadable(&worker.file, &error);
+        self.source.check_storage().map_err(|error| no_answer(self, error))?;
+        // The watch is set before the files are read, so that no later change is missed.
+        self.update_watch().map_err(|error| no_answer(self, error))?;
+        let have_changed = self.have_changed().map_err(|error| no_answer(self, error))?;
+        if !have_changed && !forced {
+            return Ok(None);
         }
+        let config = self.source.try_load()?;
+        if config.fstab == self.fstab {
+            return Ok(Some(config));
+        }
+        self.fstab.clone_from(&config.fstab);
+        self.update_watch().map_err(|error| no_answer(self, error))?;
+        self.fingerprints.clone_from(&config.fingerprints);
+        // Else the new fstab changed after it was read and before it was watched.
+        let have_changed = self.have_changed().map_err(|error| no_answer(self, error))?;
+        Ok(Some(if have_changed { self.source.try_load()? } else { config }))
     }
 
-    fn watched_paths(&self) -> Vec<PathBuf> {
-        let mut paths = files::watched_paths(&self.file);
-        for fstab in self.fstab.iter() {
-            paths.push(fstab.clone());
-            paths.extend(fstab.parent().map(PathBuf::from)); // editors replace the file
-        }
-        paths
+    fn current_fingerprints(&self) -> io::Result<Vec<FileFingerprint>> {
+        self.source.fingerprints(self.fstab.as_deref())
     }
 
-    fn current_fingerprints(&self) -> Vec<FileFingerprint> {
-        let mut fingerprints = files::fingerprints(&self.file);
-        fingerprints.extend(self.fstab.as_deref().map(files::fingerprint));
-        fingerprints
+    /// Whether the files differ from those of the last call.
+    fn have_changed(&mut self) -> io::Result<bool> {
+        let current = self.current_fingerprints()?;
+        let has_changed = current != self.fingerprints;
+        self.fingerprints = current;
+        Ok(has_changed)
+    }
+
+    /// Whether the storage of the files answers. If they cannot be watched for another reason, they are still read.
+    fn update_watch(&mut self) -> io::Result<()> {
+        let paths = (self.file.as_path(), self.fstab.as_deref());
+        let Err(error) = self.watcher.set_paths(self.poll.registry(), FILES, paths, LOAD_TIMEOUT) else {
+            return Ok(());
+        };
+        if error.kind() == io::ErrorKind::TimedOut {
+            return Err(error);
+        }
+        if !std::mem::replace(&mut self.is_watch_failure_logged, true) {
+            let text = "Cannot watch the configuration files";
+            (self.warn)(format!("{text}: {error}; they are read again on SIGHUP only"));
+        }
+        Ok(())
     }
 }
 

@@ -2,8 +2,21 @@
 
 use super::builder::ConfigBuilder;
 use super::options::{ConfigOption, OptionValue};
-use super::{Config, DEFAULT_CONFIG, files};
+use super::problems::{text_or_report, unreadable};
+use super::{Config, DEFAULT_CONFIG};
+use crate::children::files::{FileFingerprint, FileSession, FileWorker};
+use crate::output::hooks::HookAction;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Reading the files may take this long in all: servers that take longer are dead.
+pub(super) const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Reads the configuration files of this process.
+static FILES: FileWorker = FileWorker::new();
+/// Looks at the programs of hooks, which may be on other storage.
+static PROGRAMS: FileWorker = FileWorker::new();
 
 /// The options of a command line, kept for loading the files again.
 #[derive(Debug)]
@@ -15,26 +28,111 @@ pub struct ConfigSource {
     directory: PathBuf,
 }
 
+/// Why there is no configuration.
+pub(super) struct LoadError {
+    /// One line for each mistake.
+    pub(super) problems: Vec<String>,
+    /// The storage of a file did not answer.
+    pub(super) has_timed_out: bool,
+}
+
 impl ConfigSource {
     pub fn new(file: Option<PathBuf>, arguments: Vec<(&'static ConfigOption, OptionValue)>) -> ConfigSource {
         let directory = std::env::current_dir().unwrap_or_else(|_| "/".into());
         ConfigSource { file, arguments, directory }
     }
 
+    /// The main file, which may not exist.
+    fn path(&self) -> PathBuf {
+        self.directory.join(self.file.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG)))
+    }
+
     /// The configuration of the daemon, or one line for each mistake.
     pub fn load(&self) -> Result<Config, Vec<String>> {
-        let config = self.load_options()?.with_expected_mounts().map_err(|problem| vec![problem])?;
-        config.textfile_problem().map_or(Ok(config), |problem| Err(vec![problem]))
+        self.try_load().map_err(|error| error.problems)
+    }
+
+    pub(super) fn try_load(&self) -> Result<Config, LoadError> {
+        let mut session = self.begin().map_err(|error| self.unreadable(&error))?;
+        let mut config = self.load_files(&mut session, true)?;
+        config.read_fstab(&mut session)?;
+        drop(session);
+        config.follow_links();
+        config.check_programs()?;
+        config.textfile_problem().map_or(Ok(config), |problem| Err(vec![problem].into()))
     }
 
     /// The configuration without the expected mounts, for commands that may not need them.
     pub fn load_options(&self) -> Result<Config, Vec<String>> {
-        let path = self.directory.join(self.file.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG)));
+        let mut session = self.begin().map_err(|error| self.unreadable(&error).problems)?;
+        self.load_files(&mut session, false).map_err(|error| error.problems)
+    }
+
+    pub(super) fn begin(&self) -> io::Result<FileSession<'static>> {
+        FILES.begin(LOAD_TIMEOUT)
+    }
+
+    /// `TimedOut` while an earlier read of the files still waits.
+    pub(super) fn check_storage(&self) -> io::Result<()> {
+        FILES.check()
+    }
+
+    /// The fingerprints of the files and of the fstab.
+    pub(super) fn fingerprints(&self, fstab: Option<&Path>) -> io::Result<Vec<FileFingerprint>> {
+        self.begin()?.fingerprints(&self.path(), fstab)
+    }
+
+    /// `checked` refuses files that other users could replace.
+    fn load_files(&self, session: &mut FileSession<'_>, checked: bool) -> Result<Config, LoadError> {
+        let path = self.path();
+        let is_required = self.file.is_some();
+        let files =
+            session.read_config(&path, is_required, checked).map_err(|error| self.unreadable(&error))?;
         let mut builder = ConfigBuilder::new(path.clone(), self.directory.clone());
-        // Taken first, so that a change while the files are read is seen as a change.
-        builder.config.fingerprints = files::fingerprints(&path);
-        builder.read_files(&path, self.file.is_some());
+        builder.read_files(&path, files);
         builder.set_arguments(&self.arguments);
-        builder.build()
+        Ok(builder.build()?)
+    }
+
+    fn unreadable(&self, error: &io::Error) -> LoadError {
+        LoadError::unreadable(&self.path(), error)
+    }
+}
+
+impl LoadError {
+    pub(super) fn unreadable(path: &Path, error: &io::Error) -> LoadError {
+        let has_timed_out = error.kind() == ErrorKind::TimedOut;
+        LoadError { problems: vec![unreadable(path, error)], has_timed_out }
+    }
+}
+
+impl From<Vec<String>> for LoadError {
+    fn from(problems: Vec<String>) -> LoadError {
+        LoadError { problems, has_timed_out: false }
+    }
+}
+
+impl Config {
+    /// Refuses programs of hooks that other users could replace. One on storage that does not answer is a warning: the
+    /// daemon starts without it, and looks at it again before it runs.
+    fn check_programs(&mut self) -> Result<(), LoadError> {
+        let program = |action: &HookAction| match action {
+            HookAction::Command(arguments) => arguments.first().map(PathBuf::from),
+            HookAction::Post { .. } => None,
+        };
+        let programs: Vec<PathBuf> = self.hooks.iter().filter_map(|hook| program(&hook.action)).collect();
+        if programs.is_empty() {
+            return Ok(());
+        }
+        let mut problems = Vec::new();
+        match PROGRAMS.begin(LOAD_TIMEOUT).and_then(|mut session| session.check_programs(&programs)) {
+            Ok(items) => items.into_iter().for_each(|item| {
+                text_or_report(item, &mut problems, &mut self.file_warnings);
+            }),
+            Err(error) => {
+                self.file_warnings.push(format!("The programs of hooks cannot be checked: {error}"));
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems.into()) }
     }
 }

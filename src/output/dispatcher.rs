@@ -263,11 +263,13 @@ impl Dispatcher {
 
     /// Stops all outputs except the reporter.
     pub fn stop(self) {
+        // The listeners first, so that the next daemon can open them although something here hangs.
+        let server = self.server.map(Server::begin_stop);
         self.hooks.begin_stop(HOOKS_STOP_TIMEOUT);
-        if let Some(server) = self.server {
-            server.stop();
-        }
         self.exporters.stop(EXPORTERS_STOP_TIMEOUT);
+        if let Some(server) = server {
+            server.wait();
+        }
         self.hooks.stop(HOOKS_STOP_TIMEOUT);
         self.alertmanager.stop(Duration::ZERO);
     }

@@ -72,6 +72,15 @@ impl Lab {
         path
     }
 
+    /// A FUSE mount that is not watched, and a writable directory whose path leads through it.
+    pub(crate) fn mount_storage(&mut self, name: &str) -> (PathBuf, PathBuf) {
+        let path = self.scratch_path(name);
+        self.fuse_server().send_for("mount {} allow_other", &path);
+        let inside = path.join("directory");
+        self.mount_tmpfs_over(&inside);
+        (path, inside)
+    }
+
     /// FUSE mounts named `0` to `count - 1`.
     pub(crate) fn mount_fuses(&mut self, count: usize) -> Vec<PathBuf> {
         self.set_faults("mount allow_other subtype=fault fsname=nowhere:/x", 0..count);

@@ -28,6 +28,7 @@ mod many_mounts;
 mod mount_table;
 mod namespace;
 mod once;
+mod own_files;
 mod own_storage;
 mod resources;
 mod rsyslog;

@@ -1,11 +1,12 @@
-//! The file system (a root directory with an empty directory, an empty file and a file of one page) and its injected
-//! faults.
+//! The file system and its injected faults: a root directory with an empty directory, an empty file, to which writes are
+//! lost, and a file of one page.
 
 use crate::command::Behaviour;
 use crate::source::Source;
 use fuser::{
     Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner, OpenFlags,
-    ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, ReplyOpen, ReplyStatfs, Request,
+    ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
+    Request, WriteFlags,
 };
 use std::ffi::OsStr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,6 +67,8 @@ pub(crate) enum PendingRequest {
     Statfs(ReplyStatfs),
     Open(ReplyOpen),
     Directory(ReplyDirectory, u64),
+    Write(ReplyWrite, u32),
+    Flush(ReplyEmpty),
 }
 
 impl PendingRequest {
@@ -76,6 +79,8 @@ impl PendingRequest {
             PendingRequest::Data(reply, bytes) => reply.data(&bytes),
             PendingRequest::Statfs(reply) => reply.statfs(1000, 600, 500, 100, 50, 4096, 255, 4096),
             PendingRequest::Open(reply) => reply.opened(FileHandle(0), FopenFlags::empty()),
+            PendingRequest::Write(reply, length) => reply.written(length),
+            PendingRequest::Flush(reply) => reply.ok(),
             PendingRequest::Directory(mut reply, offset) => {
                 let entries = [
                     (INodeNo::ROOT, FileType::Directory, "."),
@@ -100,6 +105,8 @@ impl PendingRequest {
             PendingRequest::Statfs(reply) => reply.error(errno),
             PendingRequest::Open(reply) => reply.error(errno),
             PendingRequest::Directory(reply, _) => reply.error(errno),
+            PendingRequest::Write(reply, _) => reply.error(errno),
+            PendingRequest::Flush(reply) => reply.error(errno),
         }
     }
 }
@@ -191,6 +198,27 @@ impl Filesystem for Files {
         } else {
             reply.data(&[]);
         }
+    }
+
+    #[allow(clippy::too_many_arguments)] // signature of the trait
+    fn write(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: u64,
+        data: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let length = u32::try_from(data.len()).expect("the kernel sends at most a MiB");
+        self.serve(PendingRequest::Write(reply, length));
+    }
+
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        self.serve(PendingRequest::Flush(reply));
     }
 
     fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {

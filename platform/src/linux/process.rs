@@ -34,6 +34,12 @@ impl Channel {
         Ok(Channel(unsafe { OwnedFd::from_raw_fd(libc::STDIN_FILENO) }))
     }
 
+    /// The other end of a [`Channel::pair`], for tests that are the child.
+    #[cfg(test)]
+    pub(crate) fn from_descriptor(descriptor: OwnedFd) -> io::Result<Channel> {
+        Ok(Channel(descriptor))
+    }
+
     /// Sends one packet, or fails with `WouldBlock` and sends nothing of it.
     ///
     /// # Errors

@@ -36,6 +36,12 @@ impl Channel {
         Ok((Channel::new(ours)?, theirs.into()))
     }
 
+    /// The other end of a [`Channel::pair`], for tests that are the child.
+    #[cfg(test)]
+    pub(crate) fn from_descriptor(descriptor: OwnedFd) -> io::Result<Channel> {
+        Channel::new(descriptor.into())
+    }
+
     /// The child's end.
     pub(crate) fn from_stdin() -> io::Result<Channel> {
         // SAFETY: the daemon passed its socket as descriptor 0. The reader and the sender of this process own it

@@ -27,11 +27,18 @@ pub enum ChildRole {
     Collector,
     /// Starts the other children: see [`start_launcher`](super::start_launcher).
     Launcher,
+    /// Works on files that an operator names.
+    Files,
 }
 
 impl ChildRole {
-    const ALL: [ChildRole; 4] =
-        [ChildRole::Prober, ChildRole::NamespaceProber, ChildRole::Collector, ChildRole::Launcher];
+    const ALL: [ChildRole; 5] = [
+        ChildRole::Prober,
+        ChildRole::NamespaceProber,
+        ChildRole::Collector,
+        ChildRole::Launcher,
+        ChildRole::Files,
+    ];
 
     /// The role that the command line of a child names; `None` for every other command line.
     pub fn from_args(mut args: impl Iterator<Item = OsString>) -> Option<ChildRole> {
@@ -45,6 +52,7 @@ impl ChildRole {
             ChildRole::NamespaceProber => c"namespace-prober",
             ChildRole::Collector => c"collector",
             ChildRole::Launcher => c"launcher",
+            ChildRole::Files => c"files",
         }
     }
 
@@ -76,6 +84,7 @@ impl ChildRole {
             ChildRole::Prober | ChildRole::NamespaceProber => c"msm-prober",
             ChildRole::Collector => c"msm-collector",
             ChildRole::Launcher => c"msm-launcher",
+            ChildRole::Files => c"msm-files",
         }
     }
 }

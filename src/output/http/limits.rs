@@ -39,7 +39,11 @@ pub(super) const LIVENESS_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) const LIVENESS_POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// A result of the liveness check is reused for this long, so that frequent requests do not keep the loop busy.
 pub(super) const LIVENESS_REUSE: Duration = Duration::from_millis(250);
-/// A stop waits this long for the thread. It removes its socket, which may block on a hung file system.
-pub(super) const STOP_TIMEOUT: Duration = Duration::from_millis(200);
+/// Binding the Unix socket may take this long: a file system that takes longer is dead.
+pub(super) const BIND_TIMEOUT: Duration = Duration::from_secs(5);
+/// Removing the Unix socket may take this long: part of the second that a stop may take.
+pub(super) const REMOVE_TIMEOUT: Duration = Duration::from_millis(400);
+/// A stop waits this long for the thread, which closes the listeners and then removes its socket.
+pub(super) const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 /// Maximum number of columns of a requested table.
 pub(super) const MAX_WIDTH: usize = 10_000;

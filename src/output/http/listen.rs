@@ -1,15 +1,18 @@
-//! Opens the listeners, on the server's thread: the directory of the socket may hang.
+//! Opens the listeners.
 
-use super::limits::BACKLOG;
-use std::fs::{self, Permissions};
-use std::io::{self, ErrorKind};
+use super::limits::{BACKLOG, BIND_TIMEOUT, REMOVE_TIMEOUT};
+use crate::children::files::{FileWorker, SocketIdentity};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
-use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 /// For the daemon's user and group.
 const SOCKET_MODE: u32 = 0o660;
+
+/// Binds and removes the socket. Shared by all servers of this process, because at most one child is left behind.
+static SOCKET: FileWorker = FileWorker::new();
 
 pub(super) fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
@@ -19,42 +22,31 @@ pub(super) fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Removes the socket file when it is dropped.
+/// The file of the Unix socket.
 pub(super) struct SocketFile {
     path: PathBuf,
-    /// Device and inode: the file may have been replaced by another daemon.
-    identity: (u64, u64),
+    identity: SocketIdentity,
 }
 
 /// A Unix socket. The file of a daemon that died is replaced; any other file, or a daemon that listens, is an error.
-pub(super) async fn unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
-    let listener = match UnixListener::bind(path) {
-        Err(error) if error.kind() == ErrorKind::AddrInUse && is_stale(path).await => {
-            fs::remove_file(path)?;
-            UnixListener::bind(path)?
-        }
-        other => other?,
-    };
-    let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
-    fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
-    Ok((listener, file))
+/// Blocks.
+pub(super) fn unix(path: &Path) -> io::Result<(StdListener, SocketFile)> {
+    let (socket, identity) = SOCKET.begin(BIND_TIMEOUT)?.bind(path, SOCKET_MODE)?;
+    let listener = StdListener::from(socket);
+    listener.set_nonblocking(true)?;
+    Ok((listener, SocketFile { path: path.to_owned(), identity }))
 }
 
-/// Whether it is a socket without a listener.
-async fn is_stale(path: &Path) -> bool {
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    is_socket
-        && UnixStream::connect(path).await.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+/// For the runtime that is entered now.
+pub(super) fn for_runtime(listener: StdListener) -> io::Result<UnixListener> {
+    UnixListener::from_std(listener)
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|current| current == self.identity) {
-            let _ = fs::remove_file(&self.path); // else the next daemon replaces it
-        }
+impl SocketFile {
+    /// Removes it. Blocks.
+    pub(super) fn remove(self) {
+        // If it stays, the next daemon replaces it.
+        let _ =
+            SOCKET.begin(REMOVE_TIMEOUT).and_then(|mut session| session.remove(&self.path, self.identity));
     }
 }

@@ -18,7 +18,7 @@ mod write_timeout;
 
 pub use cache::Renderer;
 
-use crate::output::SharedState;
+use crate::output::{SharedState, lock};
 use crate::render::escape::escape_os;
 use axum::middleware::from_fn_with_state;
 use cache::Cache;
@@ -29,11 +29,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
+use std::time::Instant;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::task::spawn_blocking;
 
 /// The daemon's socket, if the settings name no other.
 pub const DEFAULT_SOCKET: &str = platform::DEFAULT_SOCKET;
@@ -70,7 +72,7 @@ impl SocketChoice {
 }
 
 /// Logs a warning.
-pub type WarnFn = Box<dyn Fn(&str) + Send>;
+pub type WarnFn = Box<dyn Fn(&str) + Send + Sync>;
 
 /// The running server. Dropping it stops it without waiting.
 #[derive(Debug)]
@@ -87,10 +89,22 @@ impl Server {
         self.bind_failed.load(Ordering::Relaxed)
     }
 
-    /// Stops it and removes its socket; waits for at most `limits::STOP_TIMEOUT`.
-    pub fn stop(self) {
+    /// Closes the listeners and then removes the socket, without waiting.
+    pub fn begin_stop(self) -> StoppingServer {
         let _ = self.stop.send(());
-        let _ = self.stopped.recv_timeout(limits::STOP_TIMEOUT);
+        StoppingServer { stopped: self.stopped, deadline: Instant::now() + limits::STOP_TIMEOUT }
+    }
+}
+
+pub struct StoppingServer {
+    stopped: mpsc::Receiver<()>,
+    deadline: Instant,
+}
+
+impl StoppingServer {
+    /// Waits until it has stopped, for at most `limits::STOP_TIMEOUT` after the beginning.
+    pub fn wait(self) {
+        let _ = self.stopped.recv_timeout(self.deadline.saturating_duration_since(Instant::now()));
     }
 }
 
@@ -131,13 +145,16 @@ pub fn start(
     let (settings, has_failed) = (settings.clone(), Arc::clone(&bind_failed));
     thread::Builder::new().name("http".into()).spawn(move || {
         if let Some(before) = before {
-            before.stop();
+            before.begin_stop().wait();
         }
-        match Builder::new_current_thread().enable_io().enable_time().build() {
+        match Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(1).build() {
             Ok(runtime) => {
-                let listeners = runtime.block_on(open(&settings, &warn, &has_failed));
-                let hosts = AllowedHosts::new(&settings.allowed_hosts);
-                run(&runtime, listeners, hosts, &state, metrics, stop_receiver);
+                let opener = Opener { settings, warn, has_failed };
+                let file = run(&runtime, opener, &state, metrics, stop_receiver);
+                runtime.shutdown_background(); // closes the listeners; the bind of the socket may hang
+                if let Some(file) = file {
+                    file.remove();
+                }
             }
             Err(error) => warn(&format!("Cannot start the HTTP server: {error}; continuing without it")),
         }
@@ -146,36 +163,48 @@ pub fn start(
     Ok(Some(Server { stop, stopped, bind_failed }))
 }
 
-type Listeners = (Option<TcpListener>, Option<(UnixListener, SocketFile)>);
-
-async fn open(settings: &HttpSettings, warn: &WarnFn, has_failed: &AtomicBool) -> Listeners {
-    let report = |address: &str, error: &io::Error| {
-        has_failed.store(true, Ordering::Relaxed);
-        warn(&format!("Cannot listen on {address}: {error}; continuing without it"));
-    };
-    let tcp = settings.listen.and_then(|address| {
-        listen::tcp(address).inspect_err(|error| report(&address.to_string(), error)).ok()
-    });
-    let Some(path) = settings.socket.path() else { return (tcp, None) };
-    let unix = listen::unix(path).await.inspect_err(|error| {
-        if settings.socket != SocketChoice::Default {
-            report(&escape_os(path), error);
-        }
-    });
-    (tcp, unix.ok())
+/// Opens the listeners, and reports those that cannot be opened.
+struct Opener {
+    settings: HttpSettings,
+    warn: WarnFn,
+    has_failed: Arc<AtomicBool>,
 }
 
+impl Opener {
+    fn report(&self, address: &str, error: &io::Error) {
+        self.has_failed.store(true, Ordering::Relaxed);
+        (self.warn)(&format!("Cannot listen on {address}: {error}; continuing without it"));
+    }
+
+    fn tcp(&self) -> Option<TcpListener> {
+        let address = self.settings.listen?;
+        listen::tcp(address).inspect_err(|error| self.report(&address.to_string(), error)).ok()
+    }
+
+    /// Takes time if the storage of the socket is slow.
+    async fn unix(&self) -> Option<(UnixListener, SocketFile)> {
+        let path = self.settings.socket.path()?.to_owned();
+        let opened = spawn_blocking(move || listen::unix(&path)).await;
+        let opened = opened.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let opened = opened.and_then(|(listener, file)| Ok((listen::for_runtime(listener)?, file)));
+        opened
+            .inspect_err(|error| {
+                if let SocketChoice::At(path) = &self.settings.socket {
+                    self.report(&escape_os(path), error);
+                }
+            })
+            .ok()
+    }
+}
+
+/// Serves until the stop. Returns the file of the Unix socket, if there is one.
 fn run(
     runtime: &Runtime,
-    (tcp, unix): Listeners,
-    hosts: AllowedHosts,
+    opener: Opener,
     state: &SharedState,
     metrics: Renderer,
     stop: oneshot::Receiver<()>,
-) {
-    if tcp.is_none() && unix.is_none() {
-        return;
-    }
+) -> Option<SocketFile> {
     let (changes_sender, changes) = watch::channel(());
     let subscription = Arc::new(changes_sender); // lives as long as this server
     state.subscribe(&subscription, |changes| changes.send_replace(()));
@@ -192,18 +221,25 @@ fn run(
         is_local: false,
         render_lock: Arc::new(Semaphore::new(1)),
     };
-    let _guard = runtime.enter();
-    if let Some(listener) = tcp {
+    let guard = runtime.enter();
+    if let Some(listener) = opener.tcp() {
+        let hosts = AllowedHosts::new(&opener.settings.allowed_hosts);
         let router = routes::router(context.clone()).layer(from_fn_with_state(hosts, refuse_other_hosts));
         runtime.spawn(serve::serve(listener, router, limits::MAX_TCP_CONNECTIONS));
     }
-    let mut _file = None; // dropped last, which removes the socket
-    if let Some((listener, file)) = unix {
-        // Remote clients cannot use up the permits of local ones.
-        let event_permits = Arc::new(Semaphore::new(limits::MAX_SOCKET_EVENT_CLIENTS));
-        let router = routes::router(RouteContext { event_permits, is_local: true, ..context });
-        runtime.spawn(serve::serve(listener, router, limits::MAX_SOCKET_CONNECTIONS));
-        _file = Some(file);
-    }
+    // Opened by another task, so that it delays neither TCP nor the stop.
+    let file = Arc::new(Mutex::new(None));
+    let opened_file = Arc::clone(&file);
+    runtime.spawn(async move {
+        if let Some((listener, file)) = opener.unix().await {
+            *lock(&opened_file) = Some(file);
+            // Remote clients cannot use up the permits of local ones.
+            let event_permits = Arc::new(Semaphore::new(limits::MAX_SOCKET_EVENT_CLIENTS));
+            let router = routes::router(RouteContext { event_permits, is_local: true, ..context });
+            serve::serve(listener, router, limits::MAX_SOCKET_CONNECTIONS).await;
+        }
+    });
     let _ = runtime.block_on(stop); // a dropped sender stops it too
+    drop(guard);
+    lock(&file).take()
 }

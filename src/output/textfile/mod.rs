@@ -1,10 +1,9 @@
 //! The exporter to a file for node_exporter's textfile collector. The file is not written if it is on a watched mount
 //! that may hang. The mount table decides this; the path itself is not touched.
 
-mod write;
-
 use super::exporters::{ExportError, Exporter};
 use super::metrics::Renderer;
+use crate::children::files::FileWorker;
 use crate::monitor::{Health, Status};
 use crate::render::Snapshot;
 use crate::render::escape::escape_os;
@@ -14,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A write must be complete within this time: file systems that take longer are dead.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// node_exporter reads files with this suffix.
 const SUFFIX: &str = "prom";
 
@@ -26,12 +27,13 @@ pub fn warning(path: &Path) -> Option<String> {
 
 pub(super) struct TextFileExporter {
     path: PathBuf,
+    worker: FileWorker,
     renderer: Arc<Renderer>,
 }
 
 impl TextFileExporter {
     pub(super) fn new(path: &Path, renderer: &Arc<Renderer>) -> TextFileExporter {
-        TextFileExporter { path: path.to_owned(), renderer: Arc::clone(renderer) }
+        TextFileExporter { path: path.to_owned(), worker: FileWorker::new(), renderer: Arc::clone(renderer) }
     }
 }
 
@@ -47,8 +49,10 @@ impl Exporter for TextFileExporter {
         if let Some(reason) = refusal_by_status(&self.path, &snapshot.status) {
             return Err(ExportError::Refused(format!("{path} is no longer written: {reason}")));
         }
-        write::replace(&self.path, &self.renderer.render(snapshot))
-            .map_err(|error| ExportError::Failed(format!("Cannot write {path}: {error}")))
+        let text = self.renderer.render(snapshot);
+        let written =
+            self.worker.begin(WRITE_TIMEOUT).and_then(|mut session| session.replace(&self.path, text));
+        written.map_err(|error| ExportError::Failed(format!("Cannot write {path}: {error}")))
     }
 
     fn recovery_line(&self) -> String {

@@ -2,32 +2,33 @@
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions, Permissions};
-use std::io::{self, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 /// node_exporter runs as another user and must be able to read the file.
 const MODE: u32 = 0o644;
 
-/// Not synced: after a crash of the machine the next run writes the file again.
-pub(super) fn replace(path: &Path, text: &[u8]) -> Result<(), String> {
-    let name = path.file_name().ok_or("the path has no file name")?;
+/// Not synced: after a crash of the machine the next run writes the file again. The name of the temporary file contains
+/// `owner`, the process id of the daemon, so that a child that was killed leaves at most one.
+pub(super) fn replace(path: &Path, owner: u32, text: &[u8]) -> io::Result<()> {
+    let no_name = || io::Error::new(ErrorKind::InvalidInput, "the path has no file name");
+    let name = path.file_name().ok_or_else(no_name)?;
     // node_exporter does not read it: it begins with a dot and does not end in .prom.
     let mut temporary = OsString::from(".");
     temporary.push(name);
-    temporary.push(format!(".{}.tmp", std::process::id()));
+    temporary.push(format!(".{owner}.tmp"));
     let temporary = path.with_file_name(temporary);
-    let written = write(&temporary, text).and_then(|()| fs::rename(&temporary, path));
-    written.map_err(|error| {
+    write(&temporary, text).and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
         let _ = fs::remove_file(&temporary); // may not exist
-        error.to_string()
     })
 }
 
 fn write(temporary: &Path, text: &[u8]) -> io::Result<()> {
-    // An earlier process with our id may have left this file. A link prepared by another user is not followed.
+    // An earlier child, or a process with the same id, may have left this file. A link prepared by another user is not
+    // followed.
     match fs::remove_file(temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(temporary)?;
@@ -44,7 +45,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mounts.prom");
         for text in ["one\n", "two\n"] {
-            replace(&path, text.as_bytes()).unwrap();
+            replace(&path, 1, text.as_bytes()).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
         assert_eq!(fs::File::open(&path).unwrap().metadata().unwrap().permissions().mode() & 0o777, MODE);
@@ -52,8 +53,9 @@ mod tests {
 
         let is_folder = folder.path().join("is a folder");
         fs::create_dir(&is_folder).unwrap();
-        assert!(replace(&is_folder, b"x").is_err());
-        assert!(replace(&folder.path().join("none/x"), b"x").unwrap_err().contains("No such file"));
+        assert!(replace(&is_folder, 1, b"x").is_err());
+        let missing = replace(&folder.path().join("none/x"), 1, b"x").unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::NotFound);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
@@ -61,10 +63,10 @@ mod tests {
     fn link_at_the_temporary_path_is_not_followed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.prom");
-        let link = folder.path().join(format!(".x.prom.{}.tmp", std::process::id()));
+        let link = folder.path().join(".x.prom.7.tmp");
         let victim = folder.path().join("victim");
         std::os::unix::fs::symlink(&victim, &link).unwrap();
-        replace(&path, b"x").unwrap();
+        replace(&path, 7, b"x").unwrap();
         assert!(!victim.exists() && !fs::symlink_metadata(&path).unwrap().is_symlink());
     }
 }

@@ -1,0 +1,77 @@
+//! Executes requests. Everything here may hang.
+
+use super::request::{Reply, Request};
+use super::walk::walk;
+use super::{config_files, replace, socket, trust::TrustCheck};
+use platform::{FsKind, MountWatch, OWN_MOUNT_TABLE};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::ToSocketAddrs as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+/// Maximum number of addresses of one name.
+const MAX_ADDRESSES: usize = 16;
+/// Bytes copied at a time: what a pipe holds.
+const COPY_BUFFER: usize = 64 * 1024;
+
+/// Executes everything but [`Request::Watch`].
+pub(super) fn execute(request: Request, descriptors: Vec<OwnedFd>) -> io::Result<Reply> {
+    match request {
+        Request::Replace { path, owner, text } => done(replace::replace(&path, owner, &text)),
+        Request::Read { path, limit } => {
+            config_files::read_regular(&path, limit).map(|(_, bytes)| Reply::new([bytes]))
+        }
+        Request::ReadConfig { path, required, checked } => {
+            Ok(config_files::read_config(&path, required, checked))
+        }
+        Request::Fingerprints { path, other } => {
+            Ok(Reply::new(config_files::fingerprints(&path, other.as_deref())))
+        }
+        Request::Bind { path, mode } => socket::bind(&path, mode),
+        Request::Remove { path, identity } => done(socket::remove(&path, &identity)),
+        Request::Connect { path, any_kind } => socket::connect(&path, any_kind),
+        Request::Resolve { name } => {
+            Ok(Reply::new(name.to_socket_addrs()?.take(MAX_ADDRESSES).map(|address| address.to_string())))
+        }
+        Request::FollowLinks { paths } => follow_links(&paths),
+        Request::CheckPrograms { paths } => {
+            let mut trust = TrustCheck::new();
+            let found = paths.iter().map(|path| config_files::findings(path, trust.check(path, None)));
+            Ok(Reply::new(found.flatten()))
+        }
+        Request::Copy => done(copy(descriptors)),
+        Request::Watch { .. } => Err(ErrorKind::Unsupported.into()),
+    }
+}
+
+fn done(result: io::Result<()>) -> io::Result<Reply> {
+    result.map(|()| Reply::default())
+}
+
+/// A path that leads to a mount that may hang is followed only up to there: such mounts are touched by probers alone.
+fn follow_links(paths: &[PathBuf]) -> io::Result<Reply> {
+    let table = MountWatch::open(OWN_MOUNT_TABLE.as_ref()).and_then(|mut watch| watch.read())?;
+    let may_hang = |path: &Path| {
+        let mut there = table.iter().filter(|mount| mount.mountpoint == path);
+        there.any(|mount| mount.kind() != FsKind::Local)
+    };
+    let follow = |path: &PathBuf| walk(path, |part| !may_hang(part), |_, _| {}).unwrap_or(path.clone());
+    Ok(Reply::new(paths.iter().map(|path| follow(path).as_os_str().as_bytes().to_vec())))
+}
+
+/// Until the end of the first descriptor. What cannot be written, to a full disk for example, is lost.
+fn copy(descriptors: Vec<OwnedFd>) -> io::Result<()> {
+    let files: Result<[File; 2], _> = descriptors.into_iter().map(File::from).collect::<Vec<_>>().try_into();
+    let [mut from, mut to] = files.map_err(|_| ErrorKind::InvalidInput)?;
+    let mut buffer = vec![0; COPY_BUFFER];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => drop(to.write_all(&buffer[..length])),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
