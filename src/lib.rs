@@ -14,10 +14,10 @@
 //!                                                    stderr, syslog, HTTP, push, text file, hooks, Alertmanager
 //! ```
 //!
-//! **The promise**: storage may hang in ways that nothing can interrupt; the monitor may not. So this process makes
-//! no call that touches a watched file system, and the event loop waits for no output. Calls that may hang are made in
-//! child processes (prober, collector), which can be abandoned, and in threads of the outputs. The program itself is in
-//! memory, not on storage.
+//! **The promise**: storage may hang in ways that nothing can interrupt; the monitor may not. So this process makes no
+//! call that touches a watched file system or a path that an operator named, and the event loop waits for no output.
+//! Calls that may hang are made in child processes (prober, collector, files), which can be abandoned. The program
+//! itself is in memory, not on storage.
 //!
 //! Data flows one way: inputs, decisions, effects, outputs. Time is an argument and decisions are data. The
 //! configuration is an input like any other. Metrics and alerts are derived from snapshots of the state.
@@ -25,7 +25,7 @@
 //! # Reading order
 //! 1. [`monitor`]: what is decided, and when.
 //! 2. [`daemon`]: the event loop, the only reader of the clock. It feeds the monitor and executes its effects.
-//! 3. [`children`]: the prober, the collector of evidence and the launcher of both, and their handles in the daemon.
+//! 3. [`children`]: the prober, the collector of evidence, the work on files and the launcher of all, and their handles.
 //! 4. [`render`]: events and status as text: log lines, tables, JSON, Nagios, metrics, diagnosis.
 //! 5. [`output`]: where the text goes. Each output has a bounded queue and a thread.
 //! 6. [`config`] and [`cli`]: files and flags become one validated `Config`.
@@ -53,6 +53,7 @@
 //! | the status page | `src/render/page/`; the server: `src/output/http/` |
 //! | a flag or config key | `src/config/options.rs` |
 //! | a setting of rules | `src/config/rules.rs`, `src/config/rule_reader.rs` |
+//! | what happens to files that an operator names | `src/children/files/` |
 //! | an output | a folder in `src/output/`, started in `src/output/dispatcher.rs` |
 //! | a command | a file in `src/commands/`, its arguments in `src/cli/definition.rs` |
 //! | a back-end of the mount table | `platform/src/linux/watch.rs`, `platform/src/bsd/watch.rs` |
