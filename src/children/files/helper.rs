@@ -8,7 +8,7 @@ use platform::process::{
 };
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,6 +22,8 @@ const REAP_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Starts the children; unset, operations are executed in place.
 static LAUNCHER: OnceLock<Launcher> = OnceLock::new();
+/// A child has answered.
+static HAVE_WORKED: AtomicBool = AtomicBool::new(false);
 /// Killed children that are not gone yet, each with its number.
 static LEFT_BEHIND: Mutex<Vec<(LeftBehind, Child)>> = Mutex::new(Vec::new());
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -39,6 +41,12 @@ pub fn use_children() -> io::Result<()> {
     let launcher = Launcher::new(ChildRole::Files, None)?;
     let _ = LAUNCHER.set(launcher); // a second call changes nothing
     Ok(())
+}
+
+/// Whether children can be started: at least one has answered. Before the launcher exists, they cannot if the program was
+/// started by the dynamic loader (`ld.so PROGRAM`), which is then what would be executed.
+pub(super) fn have_worked() -> bool {
+    HAVE_WORKED.load(Ordering::Relaxed)
 }
 
 pub(super) fn uses_children() -> bool {
@@ -125,7 +133,10 @@ impl Helper {
                 self.retry(deadline, |channel| channel.receive(&mut buffer), Channel::wait_readable);
             self.buffer = buffer;
             match self.buffer.get(..received?) {
-                None | Some([]) => return Err(io::Error::other("the process that executes this has ended")),
+                None | Some([]) => {
+                    let text = "the process that executes this has ended";
+                    return Err(io::Error::new(ErrorKind::BrokenPipe, text));
+                }
                 Some([CHANGED, ..]) => self.has_changed = true,
                 Some([mark, part @ ..]) => {
                     packed.extend_from_slice(part);
@@ -138,6 +149,7 @@ impl Helper {
                 }
             }
         }
+        HAVE_WORKED.store(true, Ordering::Relaxed);
         let (mut reply, has_descriptor) = decode_result(&packed)?;
         if has_descriptor {
             reply.descriptor = Some(self.receive_descriptor(deadline)?);

@@ -3,7 +3,9 @@
 use super::config_files::{PROBLEM, TEXT};
 use super::execute::execute;
 use super::fields::unpack;
-use super::helper::{Helper, LeftBehind, is_left_behind, no_answer, still_no_answer, uses_children};
+use super::helper::{
+    Helper, LeftBehind, have_worked, is_left_behind, no_answer, still_no_answer, uses_children,
+};
 use super::request::{Reply, Request, path as to_path};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -70,6 +72,10 @@ impl FileSession<'_> {
         } else {
             helper.call(&request, &[], self.deadline)
         };
+        if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) && !have_worked() {
+            self.helper = None;
+            return execute(request, Vec::new());
+        }
         result.map_err(|error| match error.kind() {
             ErrorKind::TimedOut if error.raw_os_error().is_none() => {
                 self.has_timed_out = true;
