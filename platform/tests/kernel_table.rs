@@ -109,12 +109,15 @@ fn statmount_equals_mountinfo_for_long_paths() {
 
 /// A new directory this deep below `dir`, made and returned as a descriptor: no call takes its path.
 fn deep_directory(dir: &Path, bytes: usize) -> OwnedFd {
+    directory_of(dir, &"d".repeat(249), bytes.div_ceil(250))
+}
+
+fn directory_of(dir: &Path, name: &str, depth: usize) -> OwnedFd {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
     let mut directory = open(dir, flags, Mode::empty()).expect("open");
-    let name = "d".repeat(249);
-    for _ in 0..bytes.div_ceil(250) {
-        mkdirat(&directory, name.as_str(), Mode::S_IRWXU).expect("mkdir");
-        directory = openat(&directory, name.as_str(), flags, Mode::empty()).expect("open");
+    for _ in 0..depth {
+        mkdirat(&directory, name, Mode::S_IRWXU).expect("mkdir");
+        directory = openat(&directory, name, flags, Mode::empty()).expect("open");
     }
     directory
 }
@@ -172,6 +175,32 @@ fn mount_point_that_a_rename_makes_usable_is_found() {
         fs::rename(path_of(&deep).join("33"), dir.join("short")).unwrap();
         let is_found = |_| at(&watched.watch.read().unwrap(), &dir.join("short/m")).is_some();
         assert!((0..4).any(is_found));
+    });
+}
+
+/// Each of these mount points takes the kernel milliseconds to write.
+#[test]
+fn one_rename_that_makes_many_mount_points_long_delays_no_other_change() {
+    in_namespace(|dir| {
+        const MOUNTS: usize = 100;
+        let Some(mut watched) = unique_watch() else { return };
+        let top = dir.join("top");
+        fs::create_dir(&top).unwrap();
+        (0..MOUNTS).for_each(|n| drop(tmpfs(top.join(n.to_string()))));
+        watched.watch.read().unwrap();
+        let deep = directory_of(dir, "d", 75_000);
+        fs::rename(&top, path_of(&deep).join("top")).unwrap();
+        let table = watched.watch.read().unwrap();
+        assert!(watched.watch.full_read_due(), "not all were read at once");
+        assert!(table.iter().filter(|mount| !mount.has_usable_path()).count() < MOUNTS);
+
+        let other = tmpfs(dir.join("other"));
+        assert!(at(&watched.watch.refresh().unwrap(), &other).is_some());
+        let is_complete = |_| {
+            let table = watched.watch.read().unwrap();
+            table.iter().filter(|mount| !mount.has_usable_path()).count() == MOUNTS
+        };
+        assert!((0..MOUNTS).any(is_complete));
     });
 }
 

@@ -14,6 +14,7 @@ mod process_stats;
 mod procfs;
 mod residency;
 mod statmount;
+mod table_text;
 mod watch;
 
 pub use file_watch::FileWatch;

@@ -12,24 +12,18 @@
 //! paired by one `statmount` for each new mount; the first read pairs by position and checks a sample.
 
 use super::fuse_connections::FuseConnections;
-use super::long_names::{LongLine, MAX_NAME};
 use super::mountinfo::{self, Line};
 use super::statmount::{Found, OWN_NAMESPACE, Statmount, first_id, listmount};
+use super::table_text::read_text;
 use crate::{Changes, Mount, MountKey, MountTable};
 use mio::Interest;
 use mio::unix::SourceFd;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-
-/// Room for one `read(2)` of the text. The kernel returns at most a page, or one longer line.
-const READ_ROOM: usize = 64 << 10;
-
-/// A buffer this many times larger than the text is shrunk: a burst of mounts must not cost memory permanently.
-const MAX_BUFFER_FACTOR: usize = 4;
+use std::time::{Duration, Instant};
 
 /// Entries of each full read that are compared with `statmount` before the fast path is used: a kernel that formats
 /// something differently does so in nearly all of them.
@@ -40,6 +34,14 @@ const SAMPLED_PAIRS: usize = 64;
 
 /// Mounts whose mount point was too long that are looked at again by each whole read: a rename can shorten it.
 const LOOKED_AT_AGAIN: usize = 16;
+
+/// If the long lines of the text have more bytes than this, which take tens of milliseconds, `statmount` is asked
+/// instead.
+const MAX_LONG_TEXT: u64 = 1 << 20;
+
+/// The mounts that `statmount` has not returned after this time are left to the next read: one rename can make the mount
+/// points of thousands of mounts so long that each call takes milliseconds.
+const MAX_STATMOUNT_TIME: Duration = Duration::from_millis(50);
 
 /// After this many first reads with a mount that lacks a unique id, the ids are not used. In a single read, the mount
 /// may have come and gone between the calls.
@@ -73,6 +75,8 @@ struct UniqueIds {
     agrees: bool,
     /// The last mount with a too long mount point that was looked at again.
     looked_at: MountKey,
+    /// The last mount that a whole read without the text has looked at, if it had no time for all.
+    continues_after: MountKey,
 }
 
 impl MountWatch {
@@ -108,15 +112,16 @@ impl MountWatch {
     /// # Errors
     /// Those of `read(2)` and `listmount(2)`; `InvalidData` quoting an invalid line.
     pub fn read(&mut self) -> io::Result<MountTable> {
-        let table = match self.read_around_long_names()? {
+        self.full_read_due = false;
+        let has_long = self.table.iter().any(|mount| !mount.has_usable_path());
+        let without_text = if has_long { self.read_without_text()? } else { None };
+        self.table = match without_text {
             Some(table) => table,
             None => match self.read_with_unique_ids()? {
                 Some(table) => table,
                 None => self.read_without_unique_ids()?,
             },
         };
-        self.full_read_due = false;
-        self.table = table;
         Ok(self.table.clone())
     }
 
@@ -131,8 +136,8 @@ impl MountWatch {
         };
         let ids = listmount(unique.namespace, unique.seen.len())?;
         match unique.apply_changes(&self.table, &ids, &self.connections)? {
-            Some(table) => {
-                unique.seen = ids;
+            Some((table, seen)) => {
+                unique.seen = seen;
                 self.full_read_due = true;
                 self.table = table;
                 Ok(self.table.clone())
@@ -153,18 +158,16 @@ impl MountWatch {
         Changes { table: true, server_not_responding: false }
     }
 
-    /// `None` if the text must be read.
-    fn read_around_long_names(&mut self) -> io::Result<Option<MountTable>> {
+    /// The whole table by `statmount`. `None` if the text must be read.
+    fn read_without_text(&mut self) -> io::Result<Option<MountTable>> {
         let Some(unique) = self.unique.as_mut().filter(|unique| unique.agrees) else { return Ok(None) };
-        if self.table.iter().all(|mount| mount.has_usable_path()) {
-            return Ok(None);
-        }
         let ids = listmount(unique.namespace, unique.seen.len())?;
-        let table = unique.read_around_long_names(&self.table, &ids, &self.connections)?;
-        if table.is_some() {
-            unique.seen = ids;
-        }
-        Ok(table)
+        let Some((table, seen)) = unique.read_all(&self.table, &ids, &self.connections)? else {
+            return Ok(None);
+        };
+        self.full_read_due = unique.continues_after != MountKey(0);
+        unique.seen = seen;
+        Ok(Some(table))
     }
 
     fn read_with_unique_ids(&mut self) -> io::Result<Option<MountTable>> {
@@ -185,7 +188,14 @@ impl MountWatch {
     fn read_unique(&mut self) -> io::Result<Option<MountTable>> {
         let unique = self.unique.as_mut().expect("only called if there are unique ids");
         let before = listmount(unique.namespace, self.table.len())?;
-        read_text(&self.file, &mut self.text)?;
+        let max_long = if unique.agrees { MAX_LONG_TEXT } else { u64::MAX };
+        if !read_text(&self.file, &mut self.text, max_long)? {
+            if let Some(table) = self.read_without_text()? {
+                return Ok(Some(table));
+            }
+            read_text(&self.file, &mut self.text, u64::MAX)?;
+        }
+        let unique = self.unique.as_mut().expect("only called if there are unique ids");
         let after = listmount(unique.namespace, before.len())?;
         // Reusable ids are unambiguous only for mounts that existed during the whole pass. Newer ones have an event
         // pending, after which they are found.
@@ -225,7 +235,7 @@ impl MountWatch {
     }
 
     fn pass(&mut self) -> io::Result<MountTable> {
-        read_text(&self.file, &mut self.text)?;
+        read_text(&self.file, &mut self.text, u64::MAX)?;
         let mut mounts = Vec::with_capacity(self.table.len());
         for line in mountinfo::lines(&self.text) {
             let line = line?;
@@ -253,7 +263,14 @@ impl UniqueIds {
     fn detect(namespace: u64) -> Option<UniqueIds> {
         let mut statmount = Statmount::new(namespace);
         statmount.old_id(first_id(namespace).ok()??).ok()?;
-        Some(UniqueIds { namespace, statmount, seen: Vec::new(), agrees: false, looked_at: MountKey(0) })
+        Some(UniqueIds {
+            namespace,
+            statmount,
+            seen: Vec::new(),
+            agrees: false,
+            looked_at: MountKey(0),
+            continues_after: MountKey(0),
+        })
     }
 
     /// Like [`UniqueIds::pair`], but for the first read, when a call for each mount would cost as much as the text. The
@@ -300,7 +317,7 @@ impl UniqueIds {
         table: &MountTable,
         ids: &[u64],
         connections: &FuseConnections,
-    ) -> io::Result<Option<MountTable>> {
+    ) -> io::Result<Option<(MountTable, Vec<u64>)>> {
         let new = difference(ids, &self.seen);
         if ids == self.seen || new.len() > ids.len() / 2 {
             return Ok(None);
@@ -313,48 +330,74 @@ impl UniqueIds {
                 mounts.push(Arc::clone(entry));
             }
         }
-        for id in new {
+        let until = Instant::now() + MAX_STATMOUNT_TIME;
+        let mut seen = ids.to_vec();
+        for (n, &id) in new.iter().enumerate() {
             match self.statmount.mount(id)? {
                 Found::Mount(mount) => mounts.push(Arc::new(connections.with_owner(*mount))),
                 Found::Unreachable | Found::Gone => {}
                 Found::Incomplete => return Ok(None),
             }
+            if Instant::now() >= until {
+                seen = difference(ids, &new[n + 1..]);
+                break;
+            }
         }
-        Ok(Some(MountTable::new(mounts)))
+        Ok(Some((MountTable::new(mounts), seen)))
     }
 
-    /// The table of these ids. Entries with a too long mount point are kept, except the few whose turn it is.
-    fn read_around_long_names(
+    /// The table of these ids, and those that were seen. Entries with a too long mount point are kept, except the few
+    /// whose turn it is; and what there was no time for.
+    fn read_all(
         &mut self,
         table: &MountTable,
         ids: &[u64],
         connections: &FuseConnections,
-    ) -> io::Result<Option<MountTable>> {
+    ) -> io::Result<Option<(MountTable, Vec<u64>)>> {
+        let turn = self.next_to_look_at(table);
+        let after = std::mem::replace(&mut self.continues_after, MountKey(0));
+        let until = Instant::now() + MAX_STATMOUNT_TIME;
+        let (mut mounts, mut seen) = (Vec::with_capacity(ids.len()), Vec::with_capacity(ids.len()));
+        for &id in ids {
+            let key = MountKey(id);
+            let is_over = self.continues_after != MountKey(0);
+            let entry = table.get(key);
+            let is_kept = |entry: &&Arc<Mount>| {
+                is_over || key <= after || !entry.has_usable_path() && !turn.contains(&key)
+            };
+            if let Some(entry) = entry.filter(is_kept) {
+                mounts.push(Arc::clone(entry));
+            } else if is_over {
+                continue; // new
+            } else {
+                match self.statmount.mount(id)? {
+                    Found::Mount(mount) => mounts.push(match entry {
+                        // The same mount has the same connection.
+                        Some(entry) => {
+                            same_or_new(Mount { connection_owner: entry.connection_owner, ..*mount }, entry)
+                        }
+                        None => Arc::new(connections.with_owner(*mount)),
+                    }),
+                    Found::Unreachable | Found::Gone => {}
+                    Found::Incomplete => return Ok(None),
+                }
+                if Instant::now() >= until {
+                    self.continues_after = key;
+                }
+            }
+            seen.push(id);
+        }
+        Ok(Some((MountTable::new(mounts), seen)))
+    }
+
+    /// The mounts with a too long mount point whose turn it is.
+    fn next_to_look_at(&mut self, table: &MountTable) -> Vec<MountKey> {
         let long: Vec<MountKey> =
             table.iter().filter(|mount| !mount.has_usable_path()).map(|mount| mount.key).collect();
         let start = long.partition_point(|&key| key <= self.looked_at);
         let turn: Vec<MountKey> = long.iter().cycle().skip(start).take(LOOKED_AT_AGAIN).copied().collect();
         self.looked_at = turn.last().copied().unwrap_or(MountKey(0));
-        let mut mounts = Vec::with_capacity(ids.len());
-        for &id in ids {
-            let entry = table.get(MountKey(id));
-            if let Some(entry) = entry.filter(|it| !it.has_usable_path() && !turn.contains(&it.key)) {
-                mounts.push(Arc::clone(entry));
-                continue;
-            }
-            match self.statmount.mount(id)? {
-                Found::Mount(mount) => mounts.push(match entry {
-                    // The same mount has the same connection.
-                    Some(entry) => {
-                        same_or_new(Mount { connection_owner: entry.connection_owner, ..*mount }, entry)
-                    }
-                    None => Arc::new(connections.with_owner(*mount)),
-                }),
-                Found::Unreachable | Found::Gone => {}
-                Found::Incomplete => return Ok(None),
-            }
-        }
-        Ok(Some(MountTable::new(mounts)))
+        turn
     }
 
     /// Whether `statmount` equals the text for some entries. A change at this moment makes it false, which only costs
@@ -392,53 +435,6 @@ fn same_or_new(mount: Mount, entry: &Arc<Mount>) -> Arc<Mount> {
     if mount == **entry { Arc::clone(entry) } else { Arc::new(mount) }
 }
 
-/// Reads the file from its start into `text`, whose memory is reused. Names that are too long are shortened as they are
-/// read.
-fn read_text(file: &File, text: &mut Vec<u8>) -> io::Result<()> {
-    let mut piece = vec![0; READ_ROOM];
-    let (mut offset, mut long_line) = (0, None);
-    text.clear();
-    loop {
-        match file.read_at(&mut piece, offset) {
-            Ok(0) => break,
-            Ok(count) => {
-                offset += count as u64;
-                append(&piece[..count], &mut long_line, text);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    if let Some(line) = long_line {
-        line.write(text);
-    }
-    if text.capacity() / MAX_BUFFER_FACTOR > text.len() + READ_ROOM {
-        text.shrink_to(text.len() + READ_ROOM);
-    }
-    Ok(())
-}
-
-/// Appends what one call returned: whole lines, usually of a page together, or a piece of a long line.
-fn append(piece: &[u8], long_line: &mut Option<LongLine>, text: &mut Vec<u8>) {
-    if long_line.is_none() && piece.len() <= MAX_NAME && piece.ends_with(b"\n") {
-        return text.extend_from_slice(piece);
-    }
-    for part in piece.split_inclusive(|&b| b == b'\n') {
-        let line = part.strip_suffix(b"\n");
-        if long_line.is_none() && line.is_some_and(|line| line.len() <= MAX_NAME) {
-            text.extend_from_slice(part);
-            continue;
-        }
-        let long = long_line.get_or_insert_with(LongLine::new);
-        long.push(line.unwrap_or(part));
-        if line.is_some() {
-            long.write(text);
-            text.push(b'\n');
-            *long_line = None;
-        }
-    }
-}
-
 fn is_own(path: &Path) -> bool {
     let own = format!("/proc/{}/mountinfo", std::process::id());
     [OWN_MOUNT_TABLE, "/proc/thread-self/mountinfo", &own].iter().any(|name| path == Path::new(name))
@@ -467,20 +463,6 @@ fn difference(ids: &[u64], seen: &[u64]) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn buffer_shrinks_after_a_large_text() {
-        let path = std::env::temp_dir().join(format!("msm-watch-{}", std::process::id()));
-        std::fs::write(&path, b"a line\n".repeat(1 << 19)).unwrap();
-        let file = File::open(&path).unwrap();
-        let mut text = Vec::new();
-        read_text(&file, &mut text).unwrap();
-        assert_eq!(text.len(), 7 << 19);
-        std::fs::write(&path, "small").unwrap();
-        read_text(&file, &mut text).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        assert!(text == b"small" && text.capacity() <= 2 * READ_ROOM);
-    }
 
     #[test]
     fn intersection_and_difference_of_ascending_ids() {
