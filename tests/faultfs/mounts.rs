@@ -29,6 +29,7 @@ pub(crate) struct Mounts {
 struct Served {
     shared: Arc<Shared>,
     source: Arc<Source>,
+    /// Only with a source: it keeps the connection open when the session has ended.
     notifier: Option<Notifier>,
     /// The device of a `noinit` mount: closing it would end the mount.
     _unread: Option<File>,
@@ -89,7 +90,7 @@ impl Mounts {
         } else {
             let files = Files { shared, source, attr_ttl: options.attr_ttl, later: self.later.clone() };
             let session = Session::from_fd(files, device.into(), SessionACL::All, Config::default())?;
-            served.notifier = Some(session.notifier());
+            served.notifier = options.source.is_some().then(|| session.notifier());
             // Ends with the mount.
             thread::Builder::new().stack_size(STACK_BYTES).spawn(move || drop(session.run()))?;
         }
