@@ -11,7 +11,7 @@ use crate::monitor::Time;
 use platform::User;
 use std::time::Duration;
 
-/// Maximum number of stranded probers of the system's mounts. Each takes about 215 KiB, plus 37 KiB for each stuck
+/// Maximum number of stranded probers of the system's mounts. Each takes about 280 KiB, plus 37 KiB for each stuck
 /// thread: tens of megabytes in total even with many hung mounts.
 const MAX_STRANDED_PROBERS: usize = 16;
 /// The same for each other user: one for the mounts that hang together, one for those that follow.
