@@ -186,6 +186,17 @@ fn mount_that_is_not_dead_any_more_resolves_its_alert() {
 }
 
 #[test]
+fn unknown_mount_is_a_warning_until_it_is_judged() {
+    let mut simulation = Simulation::with(vec![mount(1, Health::Unknown { was: "ok" })]);
+    let alert = simulation.only_alert();
+    assert_eq!(alert["labels"]["alertname"], "MountUnknown");
+    assert_eq!(alert["labels"]["severity"], "warning");
+    assert!(alert["annotations"]["summary"].as_str().is_some_and(|text| text.ends_with("cannot be judged")));
+    simulation.update(vec![mount(1, Health::Ok)]);
+    assert!(is_resolved(&simulation.only_alert()));
+}
+
+#[test]
 fn slow_mount_is_a_warning_until_it_is_dead() {
     let mut simulation = Simulation::with(vec![mount(1, Health::Slow)]);
     let alert = simulation.only_alert();
