@@ -5,13 +5,16 @@ smb_server
 witness
 smb soft soft
 smb hard hard
-daemon
+daemon --socket /tmp/sock
 break_smb
 expect_dead /mnt/soft /mnt/hard
 expect_witness_alive
 # After three minutes the client returns errors instead of waiting; that is the same incident.
 sleep 400
 expect_only_dead /mnt/soft /mnt/hard
+# The log shows the backslashes of its message escaped.
+"/guest/bin/$SELF" diagnose /mnt/hard --socket /tmp/sock >/tmp/diagnosis
+grep -q 'VFS: .*has not responded in 180 seconds' /tmp/diagnosis || fail "no kernel message: $(cat /tmp/diagnosis)"
 for mount in soft hard; do
     expect_no_line "Mount recovered: /mnt/$mount"
     failures=$(lines | grep -c -F "Mount failed health-check: /mnt/$mount (")
