@@ -24,6 +24,9 @@ pub(super) struct Registry {
     has_table: bool,
     by_id: FxHashMap<u32, MountKey>,
     hidden: HiddenMounts,
+    /// The nearest ancestor of each mount that is not hidden: thousands of mounts can be stacked on one directory, but
+    /// only half as many as a path has bytes can be visible above each other.
+    ancestors: FxHashMap<MountKey, MountKey>,
     users: ForeignUsers,
     entries: FxHashMap<MountKey, MountEntry>,
     /// The watched mounts of each superblock that are not hidden, the oldest first.
@@ -51,6 +54,7 @@ impl Registry {
         if is_first || changes.iter().any(|change| !matches!(change, Change::Remounted { .. })) {
             self.by_id = self.table.iter().map(|mount| (mount.id, mount.key)).collect();
             self.hidden = HiddenMounts::of(&self.table);
+            self.ancestors = self.visible_ancestors();
             self.users = ForeignUsers::of(&self.table);
             self.hung_ancestors.get_mut().clear();
         }
@@ -85,15 +89,38 @@ impl Registry {
         self.by_id.get(&mount.parent).and_then(|&key| self.table.get(key))
     }
 
-    /// The watched mounts through which this mount's path leads, the nearest first.
-    pub(super) fn ancestors(&self, key: MountKey) -> impl Iterator<Item = &MountEntry> {
-        self.ancestors_in_table(key).filter_map(|mount| self.get(mount.key))
+    /// The nearest ancestor of each mount that is not hidden. Each mount is looked at once.
+    fn visible_ancestors(&self) -> FxHashMap<MountKey, MountKey> {
+        let mut known: FxHashMap<MountKey, Option<MountKey>> = FxHashMap::default();
+        let mut chain = Vec::new();
+        for mount in &self.table {
+            let mut at = mount;
+            let nearest = loop {
+                if let Some(&nearest) = known.get(&at.key) {
+                    break nearest;
+                }
+                // A table that was read while it changed may contain a loop: it ends here.
+                known.insert(at.key, None);
+                chain.push(at.key);
+                match self.parent(at).filter(|parent| parent.key != at.key) {
+                    Some(parent) if self.hidden.contains(parent.key) => at = parent,
+                    parent => break parent.map(|parent| parent.key),
+                }
+            };
+            known.extend(chain.drain(..).map(|key| (key, nearest)));
+        }
+        known.into_iter().filter_map(|(key, nearest)| Some((key, nearest?))).collect()
     }
 
-    fn ancestors_in_table(&self, key: MountKey) -> impl Iterator<Item = &Arc<Mount>> {
+    /// The watched mounts through which this mount's path leads, the nearest first.
+    pub(super) fn ancestors(&self, key: MountKey) -> impl Iterator<Item = &MountEntry> {
+        self.ancestor_keys(key).filter_map(|key| self.get(key))
+    }
+
+    fn ancestor_keys(&self, key: MountKey) -> impl Iterator<Item = MountKey> {
         // A table that was read while it changed need not be a tree: no chain is longer than the table.
-        let parent = |mount: &&Arc<Mount>| self.parent(mount).filter(|parent| parent.key != mount.key);
-        std::iter::successors(self.table.get(key), parent).skip(1).take(self.table.len())
+        let nearest = |key: &MountKey| self.ancestors.get(key).copied();
+        std::iter::successors(nearest(&key), nearest).take(self.table.len())
     }
 
     /// The path of the outermost hung mount through which this mount's path leads.
@@ -109,12 +136,12 @@ impl Registry {
         let mut known = self.hung_ancestors.borrow_mut();
         let mut path = vec![key];
         let mut outermost = None;
-        for ancestor in self.ancestors_in_table(key) {
-            if let Some(&of_ancestor) = known.get(&ancestor.key) {
-                outermost = of_ancestor.or_else(|| self.hung(ancestor.key));
+        for ancestor in self.ancestor_keys(key) {
+            if let Some(&of_ancestor) = known.get(&ancestor) {
+                outermost = of_ancestor.or_else(|| self.hung(ancestor));
                 break;
             }
-            path.push(ancestor.key);
+            path.push(ancestor);
         }
         for &at in path.iter().rev() {
             known.insert(at, outermost);
@@ -309,10 +336,16 @@ mod tests {
     /// If each look-up went through the whole nest, this would take minutes.
     #[test]
     fn hung_ancestor_of_many_mounts_in_a_deep_nest_is_found_once() {
-        let nest = (2..=5_000).map(|id| (id, id - 1, "/nest"));
-        let inner = (5_001..=25_000).map(|id| (id, 5_000, "/nest/inner"));
-        let mut registry =
-            registry(&[(1, 0, "/nest")].into_iter().chain(nest).chain(inner).collect::<Vec<_>>());
+        let path = |depth: usize| "/n".repeat(depth);
+        let nest = (2..=2_000).map(|id| (id, id - 1, path(id as usize)));
+        // More are stacked on the last directory.
+        let stack = (2_001..=5_000).map(|id| (id, id - 1, path(2_000)));
+        let inner = (5_001..=25_000).map(|id| (id, 5_000, format!("{}/{id}", path(2_000))));
+        let all: Vec<(u32, u32, String)> =
+            [(1, 0, path(1))].into_iter().chain(nest).chain(stack).chain(inner).collect();
+        let all: Vec<(u32, u32, &str)> = all.iter().map(|(id, on, path)| (*id, *on, path.as_str())).collect();
+        let mut registry = registry(&all);
+        assert_eq!(registry.ancestors(MountKey(25_000)).count(), 2_000);
         set_hung(&mut registry, 1);
         for id in 5_001..=25_000 {
             let Some(ancestor) = registry.hung_ancestor(MountKey(id)).cloned() else {
