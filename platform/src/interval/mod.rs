@@ -5,6 +5,10 @@
 mod file_watch;
 #[path = "../linux/fstype.rs"]
 mod fstype;
+#[allow(dead_code)] // the other back-end also reads the table in pieces
+#[path = "../linux/long_names.rs"]
+mod long_names;
+#[allow(dead_code)]
 #[path = "../linux/mountinfo.rs"]
 pub mod mountinfo;
 

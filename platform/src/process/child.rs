@@ -169,7 +169,7 @@ impl ExitStatus {
     /// Of a prober that could not enter its mount namespace: EX_OSERR of sysexits.h.
     pub(crate) const NAMESPACE_NOT_ENTERED: i32 = 71;
     /// Of a launcher that cannot run from memory, or was sent something unknown: EX_SOFTWARE.
-    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+    #[cfg_attr(any(feature = "interval", not(target_os = "linux")), allow(dead_code))]
     pub(crate) const LAUNCHER_FAILED: i32 = 70;
 }
 

@@ -62,12 +62,12 @@ impl ChildRole {
     }
 
     /// The role in a request to the launcher.
-    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+    #[cfg_attr(any(feature = "interval", not(target_os = "linux")), allow(dead_code))]
     pub(crate) const fn number(self) -> u8 {
         self as u8
     }
 
-    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+    #[cfg_attr(any(feature = "interval", not(target_os = "linux")), allow(dead_code))]
     pub(crate) fn from_number(number: u8) -> Option<ChildRole> {
         ChildRole::ALL.into_iter().find(|role| role.number() == number)
     }
