@@ -64,6 +64,9 @@ and rules are appended. The command line overrides the files. The size limit of 
 An unknown key or a wrong value is an error with the file and the line: the daemon does not start, or keeps its present \
 configuration. mount_status_monitor --check-config shows the effective configuration.
 
+The files and the programs of hooks, and the folders above them, must belong to root or to the user of the daemon, and \
+must not be writable for every user, except in folders with the sticky bit and on read-only mounts: else they are refused.
+
 The files are read again when they change and on SIGHUP. Changes take effect at once unless noted below.
 
 TIME is a number of seconds or a text with units: 5, 0.5, \"500ms\", \"2m\", \"1h30m\".";

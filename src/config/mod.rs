@@ -81,6 +81,8 @@ pub struct Config {
     pub fingerprints: Vec<FileFingerprint>,
     /// What could be wrong with the files, one line each.
     pub file_warnings: Vec<String>,
+    /// Hooks are left out because their programs are on storage that does not answer.
+    pub has_unchecked_hooks: bool,
     /// Every option in the order of the table, as text.
     pub options: Vec<EffectiveOption>,
 }

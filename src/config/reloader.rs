@@ -63,7 +63,7 @@ impl ConfigReloader {
             file: config.file.clone(),
             fstab: config.fstab.clone(),
             fingerprints: config.fingerprints.clone(),
-            is_waiting: false,
+            is_waiting: config.has_unchecked_hooks,
             requests: pending_requests,
             results,
             loop_waker,
@@ -113,7 +113,7 @@ impl Worker {
         // The first and the last change since the files were read. Changes between the first read and the start of the
         // watch show in the fingerprints.
         let current = self.update_watch().and_then(|()| self.current_fingerprints());
-        self.is_waiting = current.is_err();
+        self.is_waiting |= current.is_err();
         let has_changed = current.is_ok_and(|current| current != self.fingerprints);
         let mut changes = has_changed.then(|| (Instant::now(), Instant::now()));
         loop {
@@ -152,7 +152,10 @@ impl Worker {
         let was_waiting = std::mem::take(&mut self.is_waiting);
         let result = match self.update_and_load(requested || was_waiting) {
             Ok(None) => return None,
-            Ok(Some(config)) => Ok(Arc::new(config)),
+            Ok(Some(config)) => {
+                self.is_waiting = config.has_unchecked_hooks;
+                Ok(Arc::new(config))
+            }
             Err(error) if error.has_timed_out => {
                 self.is_waiting = true;
                 if was_waiting && !requested {

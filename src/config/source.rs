@@ -5,7 +5,7 @@ use super::options::{ConfigOption, OptionValue};
 use super::problems::{text_or_report, unreadable};
 use super::{Config, DEFAULT_CONFIG};
 use crate::children::files::{FileFingerprint, FileSession, FileWorker};
-use crate::output::hooks::HookAction;
+use crate::output::hooks::{HookAction, MAX_HOOKS};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,8 +15,10 @@ pub(super) const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads the configuration files of this process.
 static FILES: FileWorker = FileWorker::new();
-/// Looks at the programs of hooks, which may be on other storage.
-static PROGRAMS: FileWorker = FileWorker::new();
+/// Looking at the program of a hook may take this long.
+const PROGRAM_TIMEOUT: Duration = Duration::from_secs(2);
+/// Look at the programs of hooks, each of which may be on other storage.
+static PROGRAMS: [FileWorker; MAX_HOOKS] = [const { FileWorker::new() }; MAX_HOOKS];
 
 /// The options of a command line, kept for loading the files again.
 #[derive(Debug)]
@@ -113,24 +115,28 @@ impl From<Vec<String>> for LoadError {
 }
 
 impl Config {
-    /// Refuses programs of hooks that other users could replace. One on storage that does not answer is a warning: the
-    /// daemon starts without it, and looks at it again before it runs.
+    /// Refuses programs of hooks that other users could replace. A hook whose program is on storage that does not answer is
+    /// off until its program can be looked at.
     fn check_programs(&mut self) -> Result<(), LoadError> {
-        let program = |action: &HookAction| match action {
-            HookAction::Command(arguments) => arguments.first().map(PathBuf::from),
-            HookAction::Post { .. } => None,
-        };
-        let programs: Vec<PathBuf> = self.hooks.iter().filter_map(|hook| program(&hook.action)).collect();
-        if programs.is_empty() {
-            return Ok(());
-        }
         let mut problems = Vec::new();
-        match PROGRAMS.begin(LOAD_TIMEOUT).and_then(|mut session| session.check_programs(&programs)) {
-            Ok(items) => items.into_iter().for_each(|item| {
-                text_or_report(item, &mut problems, &mut self.file_warnings);
-            }),
-            Err(error) => {
-                self.file_warnings.push(format!("The programs of hooks cannot be checked: {error}"));
+        for (hook, worker) in std::mem::take(&mut self.hooks).into_iter().zip(&PROGRAMS) {
+            let HookAction::Command(arguments) = &hook.action else {
+                self.hooks.push(hook);
+                continue;
+            };
+            let program: Vec<PathBuf> = arguments.first().map(PathBuf::from).into_iter().collect();
+            match worker.begin(PROGRAM_TIMEOUT).and_then(|mut session| session.check_programs(&program)) {
+                Ok(items) => {
+                    for item in items {
+                        text_or_report(item, &mut problems, &mut self.file_warnings);
+                    }
+                    self.hooks.push(hook);
+                }
+                Err(error) => {
+                    let text = format!("Hook {} is off: its program cannot be looked at: {error}", hook.name);
+                    self.file_warnings.push(text);
+                    self.has_unchecked_hooks = true;
+                }
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(problems.into()) }

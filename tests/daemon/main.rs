@@ -35,6 +35,7 @@ mod rsyslog;
 mod run_offset;
 mod sinks;
 mod stopping;
+mod trust;
 mod unusual_names;
 
 /// Options that keep a test short.
