@@ -153,6 +153,8 @@ const RULES: &[Rule] = &[
             "src/main.rs",
             "src/commands",
             "src/children/prober/process",
+            "src/children/prober/confirmation",
+            "src/children/prober/running_time",
             "src/children/prober/worker_pool",
             "src/children/collector/process",
             "src/children/collector/server",

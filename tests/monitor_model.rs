@@ -3,7 +3,7 @@
 
 mod simulation;
 
-use mount_status_monitor::monitor::{Change, Event, Health, ProbeSettings, Time, diff, testing};
+use mount_status_monitor::monitor::{Change, Event, Health, Input, ProbeSettings, Time, diff, testing};
 use platform::{DeviceNumber, Errno, Mount, MountKey, MountTable};
 use proptest::collection::vec;
 use proptest::prelude::{
@@ -34,6 +34,7 @@ enum Step {
     Move { which: usize },
     Fs { minor: u32, fs: FsBehavior },
     Announce,
+    Resume,
     Wait { ms: u64 },
 }
 
@@ -61,6 +62,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<usize>().prop_map(|which| Step::Move { which }),
         4 => (minor, fs()).prop_map(|(minor, fs)| Step::Fs { minor, fs }),
         4 => Just(Step::Announce),
+        1 => Just(Step::Resume),
         6 => prop_oneof![1_u64..50, 50_u64..5_000, 5_000_u64..60_000].prop_map(|ms| Step::Wait { ms }),
     ]
 }
@@ -80,6 +82,7 @@ fn tree_step() -> impl Strategy<Value = Step> {
         2 => any::<usize>().prop_map(|which| Step::Unmount { which }),
         4 => (minor, fs).prop_map(|(minor, fs)| Step::Fs { minor, fs }),
         4 => Just(Step::Announce),
+        1 => Just(Step::Resume),
         6 => prop_oneof![1_u64..50, 50_u64..5_000, 5_000_u64..60_000].prop_map(|ms| Step::Wait { ms }),
     ]
 }
@@ -89,6 +92,7 @@ fn tree_step() -> impl Strategy<Value = Step> {
 struct Reports {
     dead: HashMap<MountKey, bool>,
     slow: HashSet<MountKey>,
+    unknown: HashSet<MountKey>,
     present: HashSet<MountKey>,
     checked: usize,
 }
@@ -118,9 +122,11 @@ impl Reports {
                     self.slow.remove(&key);
                 }
                 Event::StillFailing { .. } if !dead => return Err(wrong("still failing though not dead")),
+                Event::Unknown { .. } if dead => return Err(wrong("unknown though dead")),
+                Event::Unknown { .. } => drop(self.unknown.insert(key)),
                 Event::Recovered { .. } => {
-                    if !dead && !self.slow.contains(&key) {
-                        return Err(wrong("recovered though neither dead nor slow"));
+                    if !self.unknown.remove(&key) && !dead && !self.slow.contains(&key) {
+                        return Err(wrong("recovered though neither dead, slow nor unknown"));
                     }
                     self.dead.insert(key, false);
                     self.slow.remove(&key);
@@ -199,6 +205,7 @@ fn apply(simulation: &mut Simulation, step: &Step, last_key: &mut u64) {
         }
         Step::Fs { minor, fs } => simulation.set_fs(*minor, *fs),
         Step::Announce => simulation.announce(),
+        Step::Resume => simulation.feed(Input::Resumed),
         Step::Wait { ms } => simulation.run_until(simulation.now + Duration::from_millis(*ms)),
     }
 }
@@ -215,7 +222,7 @@ fn expected_health(fs: FsBehavior) -> &'static [&'static str] {
         FsBehavior::Fails(..) => &["failed"],
         // Nothing can be found out: the health from before.
         FsBehavior::KillsProber | FsBehavior::WrongMount => {
-            &["pending", "ok", "slow", "hung", "failed", "denied", "hidden"]
+            &["pending", "ok", "slow", "hung", "failed", "denied", "hidden", "unknown"]
         }
     }
 }
@@ -254,7 +261,8 @@ proptest! {
             reports.check(&simulation)?;
             invariants(&simulation)?;
         }
-        // A run that is due while the first is still open becomes part of it.
+        // A run that is due while the first is still open, or after a pause, becomes part of it.
+        let is_resumed = steps.iter().any(|step| matches!(step, Step::Resume));
         let (mut started_at, mut merged) = (Time::default(), Duration::ZERO);
         for (at, event) in &simulation.events {
             if let Event::Run { took, .. } = event {
@@ -262,7 +270,7 @@ proptest! {
                 let gap = Time::after_start(at.since_start() - *took) - started_at;
                 let limit = SETTINGS.poll_interval.max(*took) + merged;
                 prop_assert!(gap <= limit, "{gap:?} without a run, until {at:?}");
-                (started_at, merged) = (started_at + gap, if runs == 1 { *took } else { Duration::ZERO });
+                (started_at, merged) = (started_at + gap, if runs == 1 || is_resumed { *took } else { Duration::ZERO });
                 let limit = SETTINGS.timeout + Duration::from_secs(11);
                 prop_assert!(*took <= limit, "a run took {took:?}, complete at {at:?}");
             }

@@ -142,6 +142,7 @@ fn step(simulation: &mut Simulation, command: &str) {
         }
         ["reload", changes @ ..] => reload(simulation, changes),
         ["stalled", time] => simulation.feed(Input::Stalled(duration(time))),
+        ["resumed"] => simulation.feed(Input::Resumed),
         ["end"] => {}
         _ => panic!("unknown step: {command}"),
     }

@@ -70,6 +70,7 @@ pub mod process;
 mod process_stats;
 pub mod service;
 mod shared_path;
+mod suspended;
 mod unmount;
 
 #[cfg(any(test, feature = "interval", not(target_os = "linux")))]
@@ -103,6 +104,7 @@ pub use probing::{Call, ProbeOutcome, Target, Usage};
 pub use process::command;
 pub use process_stats::ProcessStats;
 pub use shared_path::SharedPath;
+pub use suspended::time_suspended;
 pub use system::evidence as collect;
 #[cfg(target_os = "linux")]
 pub use system::mountinfo;

@@ -156,11 +156,12 @@ impl Daemon<'_> {
         }
         Some(match event {
             PoolEvent::Responded { probe, outcome, took } => Input::ProbeResponded { probe, outcome, took },
-            PoolEvent::Stuck { probe, call, elapsed, pid, tid } => {
+            PoolEvent::Stuck { probe, call, elapsed } => Input::ProbeStuck { probe, call, elapsed },
+            PoolEvent::Located { probe, pid, tid } => {
                 if let Some(device) = self.locating.remove(&probe).filter(|_| tid != 0) {
                     self.collector.inspect_thread(device, pid, tid);
                 }
-                Input::ProbeStuck { probe, call, elapsed }
+                return None;
             }
             PoolEvent::Aborted { probe } => Input::ProbeAborted { probe },
             PoolEvent::Freed { probe } => Input::ProbeFreed { probe },

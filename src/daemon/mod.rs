@@ -25,7 +25,7 @@ use crate::monitor::{Effect, Event, Input, Monitor, ProbeId, ProbeSettings, Time
 use crate::output::Report;
 use crate::render::{Priority, Snapshot, notices, status_line};
 use anyhow::Context as _;
-use clock::Clock;
+use clock::{Clock, PauseDetector};
 use cost_throttle::CostThrottle;
 use kernel_log::KernelLogWatch;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -62,6 +62,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 pub struct Daemon<'a> {
     poll: Poll,
     clock: Clock,
+    pauses: PauseDetector,
     waker: Arc<Waker>,
     signals: Signals,
     table_reader: TableReader,
@@ -123,6 +124,7 @@ impl<'a> Daemon<'a> {
         Ok(Daemon {
             poll,
             clock: Clock::start(),
+            pauses: PauseDetector::new(platform::time_suspended()),
             waker,
             signals,
             table_reader,
@@ -182,8 +184,9 @@ impl<'a> Daemon<'a> {
                 Err(error) => return Err(error).context("cannot wait for events"),
             }
             now = self.clock.now();
-            if let Some(lost) = clock::stall(planned, now) {
-                self.monitor.handle(now, Input::Stalled(lost));
+            if let Some(pause) = self.pauses.check(platform::time_suspended(), planned, now) {
+                self.monitor.handle(now, pause);
+                self.pool.extend_deadlines();
             }
             self.process_ready(now, &events);
         }

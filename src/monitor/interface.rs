@@ -43,13 +43,17 @@ pub struct MonitorConfig {
     pub expected: Vec<Arc<Expected>>,
 }
 
+/// To prove that a probe is stuck, its prober watches it for this long.
+pub const PROOF_TIME: Duration = Duration::from_millis(100);
+
 /// An external event.
 pub enum Input {
     /// The mount table was read.
     TableUpdate(MountTable),
     /// A probe ended with an outcome, in time or late. Its calls `took` this long.
     ProbeResponded { probe: ProbeId, outcome: ProbeOutcome, took: Duration },
-    /// The prober confirms that a probe is inside a call. Its thread has been working on it for `elapsed`.
+    /// It is proven that a probe is stuck in a call. Its thread had been working on it for `elapsed` when the prober was
+    /// asked, and has been stuck for [`PROOF_TIME`] since.
     ProbeStuck { probe: ProbeId, call: Call, elapsed: Duration },
     /// A probe ended without a response: its prober died, did not start or does not respond.
     ProbeAborted { probe: ProbeId },
@@ -72,6 +76,8 @@ pub enum Input {
     Reconfigured(MonitorConfig),
     /// This process did not run for this long: deadlines are extended.
     Stalled(Duration),
+    /// The machine was suspended, or this process did not run for long: nothing is reported before a new probe.
+    Resumed,
 }
 
 /// Mounts to probe on request.
@@ -106,7 +112,7 @@ impl ProbeSelection {
 pub enum Effect {
     /// Probe this mount.
     StartProbe { probe: ProbeId, target: Arc<Target> },
-    /// This probe is past its deadline: let its prober confirm that it is inside a call.
+    /// This probe is past its deadline: let its prober prove that it is stuck in a call.
     ConfirmHang { probe: ProbeId },
     /// The mount of this probe was judged without its response: end it.
     AbandonProbe { probe: ProbeId },

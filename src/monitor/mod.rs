@@ -42,7 +42,7 @@ pub use event::Event;
 pub use evidence::{EvidenceRecord, server_name};
 pub use expected::{Expected, ExpectedStatus};
 pub use health::{Failure, Health, Reason};
-pub use interface::{Effect, Input, ProbeId, ProbeSelection, TableDoubt};
+pub use interface::{Effect, Input, PROOF_TIME, ProbeId, ProbeSelection, TableDoubt};
 pub use interface::{LastResponse, LastRun, MountStatus, Status};
 pub use interface::{MonitorConfig, Policy, ProbeSettings};
 pub use registry::{Change, count_visible, diff};
@@ -133,9 +133,10 @@ impl Monitor {
             Input::ServerNotResponding => self.on_server_stall(now),
             Input::Reconfigured(config) => self.reconfigure(now, config),
             Input::Stalled(lost) => {
-                self.scheduler.probes.extend_deadlines(lost);
+                self.scheduler.probes.extend_deadlines(now, lost);
                 self.unjudged.restart(now);
             }
+            Input::Resumed => self.resume(now),
         }
     }
 

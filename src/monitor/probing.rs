@@ -2,7 +2,7 @@
 
 use super::registry::MountEntry;
 use super::scheduler::{Due, ProbeSubject, Readiness};
-use super::{Effect, Failure, Health, Monitor, ProbeId, ProbeSelection, Time};
+use super::{Effect, Failure, Health, Monitor, PROOF_TIME, ProbeId, ProbeSelection, Time};
 use platform::{Call, DeviceNumber, Errno, MountKey};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,12 @@ pub(super) struct EndedProbe {
     pub(super) superblock: DeviceNumber,
     /// Did its mount still wait for it?
     pub(super) is_current: bool,
+    /// It was started before the machine was suspended.
+    pub(super) is_outdated: bool,
 }
+
+/// Reminders wait so long after a pause, in which every mount is probed again.
+const REMINDERS_AFTER_PAUSE: Duration = Duration::from_secs(10);
 
 impl Monitor {
     /// Probes a mount as soon as possible, unless that is already being done, or it is known to be hung.
@@ -154,10 +159,10 @@ impl Monitor {
     }
 
     pub(super) fn end_probe(&mut self, id: ProbeId) -> Option<EndedProbe> {
-        let ProbeSubject { key, superblock, .. } = self.scheduler.end(id)?;
+        let ProbeSubject { key, superblock, is_outdated, .. } = self.scheduler.end(id)?;
         let is_current = self.registry.get_mut(key).is_some_and(|entry| entry.schedule.end(id));
         self.forget_unused_superblock(superblock);
-        Some(EndedProbe { key, superblock, is_current })
+        Some(EndedProbe { key, superblock, is_current, is_outdated })
     }
 
     pub(super) fn forget_unused_superblock(&mut self, superblock: DeviceNumber) {
@@ -180,13 +185,14 @@ impl Monitor {
         }
     }
 
-    /// The prober confirms that an overdue probe is inside a call.
+    /// The prober has proven that an overdue probe is stuck.
     pub(super) fn on_probe_stuck(&mut self, now: Time, id: ProbeId, call: Call, elapsed: Duration) {
         let Some(subject) = self.scheduler.probes.confirming(id) else { return };
         let ProbeSubject { key, superblock, timeout, .. } = subject;
         let has_hung_ancestor = self.registry.hung_ancestor(key).is_some();
-        let wait_until = if elapsed < timeout {
-            Some(now + (timeout - elapsed)) // its thread started late
+        let missing = timeout.saturating_sub(elapsed + PROOF_TIME);
+        let wait_until = if !missing.is_zero() {
+            Some(now + missing) // its thread started late, or its process did not run
         } else if has_hung_ancestor {
             None
         } else {
@@ -195,6 +201,7 @@ impl Monitor {
         if let Some(deadline) = wait_until {
             return self.scheduler.probes.postpone(id, deadline);
         }
+        let elapsed = elapsed.max(timeout); // during the proof at the latest
         self.scheduler.probes.abandon(id);
         self.effects.push_back(Effect::AbandonProbe { probe: id });
         // If the probe has not reached the mount, only the path is hung: not its superblock, so the other mounts need not wait.
@@ -233,6 +240,21 @@ impl Monitor {
             } else {
                 self.set_dead(now, key, Failure::hung(call, waited, None));
             }
+        }
+    }
+
+    /// The machine was suspended, or this process did not run for long: connections may be broken and servers gone, or
+    /// they have come back. Every mount is probed again, and nothing from before is a reason for a report.
+    pub(super) fn resume(&mut self, now: Time) {
+        self.scheduler.probes.restart(now);
+        self.unjudged.restart(now);
+        self.reports.reminders.postpone(now + REMINDERS_AFTER_PAUSE);
+        if !self.registry.has_table() {
+            return;
+        }
+        self.start_run(now);
+        for entry in self.registry.entries() {
+            self.scheduler.retry_now(now, entry);
         }
     }
 

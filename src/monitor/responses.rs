@@ -13,10 +13,13 @@ use std::time::Duration;
 impl Monitor {
     pub(super) fn on_response(&mut self, now: Time, id: ProbeId, outcome: &ProbeOutcome, took: Duration) {
         let Some(ended) = self.end_probe(id) else { return };
-        let EndedProbe { key, superblock, is_current } = ended;
+        let EndedProbe { key, superblock, is_current, is_outdated } = ended;
         let entry = self.registry.get_mut(key);
         if let Some(entry) = &entry {
             self.counters.on_response(entry.fstype_index, outcome, took);
+        }
+        if is_outdated && matches!(outcome, ProbeOutcome::Failed { .. }) {
+            return self.request_probe(now, key);
         }
         let classification = match entry {
             Some(entry) if is_current => entry.record(now, outcome, took),
@@ -80,7 +83,7 @@ impl Monitor {
 
     /// The outcome says nothing about the mount: it is probed again after a pause.
     fn on_inconclusive(&mut self, now: Time, ended: EndedProbe) {
-        let EndedProbe { key, superblock, is_current } = ended;
+        let EndedProbe { key, superblock, is_current, .. } = ended;
         if self.scheduler.is_hung(superblock) {
             self.scheduler
                 .timers
@@ -93,7 +96,7 @@ impl Monitor {
 
     /// The path leads to another mount: the table is out of date, or the mount cannot be reached.
     fn on_wrong_mount(&mut self, now: Time, ended: EndedProbe, is_repeated: bool) {
-        let EndedProbe { key, superblock, is_current } = ended;
+        let EndedProbe { key, superblock, is_current, .. } = ended;
         self.doubt_table(TableDoubt::Contradicted);
         let retry_at = now + self.scheduler.first_pause(self.registry.get(key));
         if self.scheduler.is_hung(superblock) {

@@ -36,6 +36,13 @@ impl<K: Copy + Ord + Hash> Timers<K> {
         }
     }
 
+    /// Moves what is due before `at` to then.
+    pub(super) fn postpone(&mut self, at: Time) {
+        while let Some(key) = self.order.first().filter(|(due, _)| *due < at).map(|&(_, key)| key) {
+            self.set(key, at);
+        }
+    }
+
     pub(super) fn is_set(&self, key: K) -> bool {
         self.deadlines.contains_key(&key)
     }
@@ -79,5 +86,11 @@ mod tests {
         let due: Vec<char> = std::iter::from_fn(|| timers.pop_due(at(5))).collect();
         assert_eq!((due, timers.next_deadline()), (vec!['b', 'a'], Some(at(8))));
         assert!(timers.is_set('d') && !timers.is_set('a'));
+        timers.set('e', at(10));
+        timers.postpone(at(9));
+        assert_eq!(
+            (timers.pop_due(at(8)), timers.pop_due(at(9)), timers.pop_due(at(9))),
+            (None, Some('d'), None)
+        );
     }
 }

@@ -23,6 +23,7 @@ mod hangs;
 mod harness;
 mod hooks;
 mod http;
+mod interruptions;
 mod long_paths;
 mod many_mounts;
 mod mount_table;

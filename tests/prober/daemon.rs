@@ -141,7 +141,10 @@ pub(crate) fn ends(event: &PoolEvent) -> Option<ProbeId> {
         PoolEvent::Responded { probe, .. } | PoolEvent::Aborted { probe } | PoolEvent::Freed { probe } => {
             Some(*probe)
         }
-        PoolEvent::Stuck { .. } | PoolEvent::Stranded { .. } | PoolEvent::Notice(..) => None,
+        PoolEvent::Stuck { .. }
+        | PoolEvent::Located { .. }
+        | PoolEvent::Stranded { .. }
+        | PoolEvent::Notice(..) => None,
     }
 }
 

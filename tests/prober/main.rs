@@ -73,7 +73,9 @@ fn prober_inherits_only_its_socket() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     open.sort();
-    assert_eq!(open, ["0", "1", "2"]);
+    assert_eq!(open, ["0", "1", "2", "3"]);
+    let own = fs::read_link(proc.join("fd/3")).unwrap();
+    assert_eq!(own, proc.join("task"), "opened by itself");
     assert_eq!(fs::read_link(proc.join("cwd")).unwrap(), Path::new("/"));
     assert_eq!(fs::read_to_string(proc.join("comm")).unwrap(), "msm-prober\n");
     assert_eq!(fs::read(proc.join("cmdline")).unwrap(), b"mount_status_monitor\0prober\0");

@@ -35,7 +35,7 @@ const COLLECTION_TIME: Duration = Duration::from_millis(500);
 
 struct ActiveProbe {
     target: Arc<Target>,
-    minor: u32,
+    minor: Option<u32>,
     since: Time,
     is_abandoned: bool,
     /// The file system in which it is stuck, and the call.
@@ -318,7 +318,7 @@ impl Simulation {
 
     fn start(&mut self, probe: ProbeId, target: Arc<Target>) {
         self.log(format!("probe {} {}", probe.0, target.path.display()));
-        let minor = self.mounts.get(&target.key.0).map_or(0, |mount| mount.device_number.minor);
+        let minor = self.mounts.get(&target.key.0).map(|mount| mount.device_number.minor);
         let since = self.now;
         let active = ActiveProbe { target, minor, since, is_abandoned: false, stuck_in: None };
         self.probes.insert(probe, active);
@@ -333,10 +333,11 @@ impl Simulation {
         let Ok(reached) = resolved else { return };
         let active = &self.probes[&probe];
         let waited = self.now - active.since;
-        let read_only = self.read_only.contains(&active.minor);
+        let of_mount = active.minor.unwrap_or_default();
+        let read_only = self.read_only.contains(&of_mount);
         let usage =
             Usage { block_size: 4096, blocks: 100, free: 50, available: 50, read_only, ..Usage::default() };
-        let fs = if reached { self.fs.get(&active.minor).copied() } else { Some(FsBehavior::WrongMount) };
+        let fs = if reached { self.fs.get(&of_mount).copied() } else { Some(FsBehavior::WrongMount) };
         let fs = fs.unwrap_or(FsBehavior::Responds(QUICK));
         let delay = self.ancestor_delay(&active.target);
         let (outcome, took) = match fs {
@@ -392,9 +393,9 @@ impl Simulation {
         Some(input)
     }
 
-    /// The superblocks of the unanswered probes.
+    /// The superblocks of the unanswered probes. That of a mount which was gone before its probe is not known.
     pub fn unanswered(&self) -> impl Iterator<Item = u32> {
-        self.probes.values().map(|probe| probe.minor)
+        self.probes.values().filter_map(|probe| probe.minor)
     }
 
     fn log(&mut self, text: String) {

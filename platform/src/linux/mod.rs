@@ -15,6 +15,7 @@ mod procfs;
 mod residency;
 mod statmount;
 mod table_text;
+mod thread_sampler;
 mod watch;
 
 pub use file_watch::FileWatch;

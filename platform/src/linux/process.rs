@@ -13,6 +13,7 @@ use std::time::Duration;
 pub(crate) use super::launcher;
 pub(crate) use super::namespace::enter as enter_namespace;
 pub use super::residency::{run_from_memory, runs_from_memory};
+pub use super::thread_sampler::ThreadSampler;
 
 /// The type of the sockets below a [`Channel`].
 pub(crate) const SOCKET_TYPE: SockType = SockType::SeqPacket;

@@ -5,6 +5,7 @@ pub use super::channel::Channel;
 #[allow(unused_imports)]
 pub(crate) use super::channel::SOCKET_TYPE;
 
+use crate::process::ThreadSample;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -106,6 +107,22 @@ pub(crate) mod launcher {
 #[must_use]
 pub fn thread_id() -> u32 {
     0
+}
+
+/// Takes no samples: POSIX does not show what a thread does.
+#[derive(Debug)]
+pub struct ThreadSampler;
+
+impl ThreadSampler {
+    #[must_use]
+    pub fn open() -> ThreadSampler {
+        ThreadSampler
+    }
+
+    #[must_use]
+    pub fn sample(&self, _: u32) -> ThreadSample {
+        ThreadSample::Unknown
+    }
 }
 
 /// Sends one packet from a child to the daemon, from any thread, and blocks until it is sent.

@@ -8,8 +8,9 @@ mod descriptors;
 mod launcher;
 pub(crate) mod spawn;
 mod standard_error;
+mod thread_sample;
 
-pub use crate::system::process::{Channel, send_to_daemon, thread_id};
+pub use crate::system::process::{Channel, ThreadSampler, send_to_daemon, thread_id};
 pub use crate::system::process::{run_from_memory, runs_from_memory};
 pub use child::{Child, ExitStatus};
 pub use descriptors::{receive_descriptor, send_descriptor, send_descriptor_to_daemon, wait_writable};
@@ -17,6 +18,7 @@ pub use descriptors::{receive_descriptor, send_descriptor, send_descriptor_to_da
 pub use launcher::simulate_child;
 pub use launcher::{ChildRole, Launcher, init_child, is_started_by_daemon};
 pub use standard_error::{replace_standard_error, standard_error_is_file};
+pub use thread_sample::ThreadSample;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use std::io;

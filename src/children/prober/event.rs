@@ -6,15 +6,17 @@ use platform::{Call, Errno, ProbeOutcome, User};
 use std::fmt;
 use std::time::Duration;
 
-/// The progress or end of a probe. Each started probe ends with exactly one `Responded`, `Aborted` or `Freed`; `Stuck`
-/// and `Stranded` may come before that.
+/// The progress or end of a probe. Each started probe ends with exactly one `Responded`, `Aborted` or `Freed`;
+/// `Located`, `Stuck` and `Stranded` may come before that.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PoolEvent {
     /// It ended with a response, however late. `took` is the time from its first call to the return of its last.
     Responded { probe: ProbeId, outcome: ProbeOutcome, took: Duration },
-    /// The reply to `confirm` and `locate`: a thread of the prober `pid` is in this call. `elapsed` is the time since
-    /// the thread started with the probe; `tid` is 0 if the thread does not run yet.
-    Stuck { probe: ProbeId, call: Call, elapsed: Duration, pid: u32, tid: u32 },
+    /// The reply to `confirm`: it is proven that a thread is stuck in this call. It had worked on the probe for `elapsed`
+    /// when it was asked.
+    Stuck { probe: ProbeId, call: Call, elapsed: Duration },
+    /// The reply to `locate`: this thread of the prober `pid` works on it. `tid` is 0 if the thread does not run yet.
+    Located { probe: ProbeId, pid: u32, tid: u32 },
     /// It ended without a result: its prober died, was unresponsive, or could not start a thread; or no prober could be
     /// started.
     Aborted { probe: ProbeId },

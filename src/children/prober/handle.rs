@@ -110,12 +110,17 @@ impl ProberHandle {
         self.idle_since.map(|since| since + IDLE_AFTER)
     }
 
+    /// No confirmation is expected in time any more.
+    pub(super) fn forget_confirms(&mut self) {
+        self.new_confirms.clear();
+        self.confirm_deadlines.clear();
+    }
+
     pub(super) fn kill(&mut self, now: Time) {
         self.process.kill();
         self.idle_since = None;
         self.phase = Phase::Killed { at: now, is_stranded: false };
-        self.new_confirms.clear();
-        self.confirm_deadlines.clear();
+        self.forget_confirms();
     }
 
     pub(super) fn is_stranded(&self) -> bool {

@@ -5,11 +5,13 @@
 //! tens of milliseconds even a thousand hung mounts each have a thread. When the daemon closes its end of the socket,
 //! the process ends at once, whatever its threads do.
 
+use super::confirmation::Confirmations;
+use super::running_time::BEAT_INTERVAL;
 use super::wire::{self, Reply, Request};
 use super::worker_pool::WorkerPool;
 use crate::children::codec::Malformed;
 use crate::children::daemon_channel::{DaemonChannel, exit_with_error};
-use platform::process::ChildRole;
+use platform::process::{ChildRole, ThreadSampler};
 use std::time::{Duration, Instant};
 
 /// How long waiting probes may make no progress before threads are added; also how long a reply may wait for others to
@@ -25,6 +27,7 @@ const STARVATION_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Runs the prober until the daemon closes its end of the channel.
 pub(in crate::children) fn run(role: ChildRole) -> ! {
+    let mut confirmations = Confirmations::new(ThreadSampler::open());
     let mut channel = DaemonChannel::init(role);
     let workers = WorkerPool::new();
     workers.reply(&[Reply::Ready]);
@@ -34,10 +37,13 @@ pub(in crate::children) fn run(role: ChildRole) -> ! {
         if monitor.next_check.is_some_and(|at| at <= now) {
             monitor.check(&workers, now);
         }
-        if channel.wait(monitor.next_check.map(|at| at.saturating_duration_since(now)))
-            && let Some(packet) = channel.receive()
-        {
-            handle_packet(packet, &workers);
+        confirmations.check(&workers, now);
+        let next_beat = workers.beat().then(|| now + BEAT_INTERVAL);
+        let wake_at = [monitor.next_check, confirmations.next_check(), next_beat].into_iter().flatten().min();
+        let is_readable = channel.wait(wake_at.map(|at| at.saturating_duration_since(Instant::now())));
+        workers.beat(); // before probes start: the wait before them is not theirs
+        if is_readable && let Some(packet) = channel.receive() {
+            handle_packet(packet, &workers, &mut confirmations);
         }
         if monitor.next_check.is_none() && workers.has_pending() {
             monitor.start(&workers);
@@ -45,7 +51,7 @@ pub(in crate::children) fn run(role: ChildRole) -> ! {
     }
 }
 
-fn handle_packet(packet: &[u8], workers: &WorkerPool) {
+fn handle_packet(packet: &[u8], workers: &WorkerPool, confirmations: &mut Confirmations) {
     let (mut probes, mut confirms, mut locates) = (Vec::new(), Vec::new(), Vec::new());
     for request in wire::decode_requests(packet) {
         match request {
@@ -59,7 +65,7 @@ fn handle_packet(packet: &[u8], workers: &WorkerPool) {
         workers.enqueue(probes);
     }
     if !confirms.is_empty() {
-        workers.confirm(&confirms);
+        confirmations.begin(workers, &confirms);
     }
     if !locates.is_empty() {
         workers.locate(&locates);

@@ -23,9 +23,10 @@ const _: () = assert!(MAX_REQUEST < MAX_PACKET && MAX_REPLY < MAX_PACKET);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Request {
     Probe(ProbeId, Target),
-    /// Report the state of this probe: `Stuck` or `NotStarted`, or nothing if a response was sent.
+    /// Report the state of this probe at once: `Confirming` or `NotStarted`, or nothing if a response was sent. `Stuck`
+    /// follows as soon as it is proven.
     Confirm(ProbeId),
-    /// Report the thread of this probe: `Stuck`, or nothing if no thread works on it.
+    /// Report the thread of this probe: `Located`, or nothing if no thread works on it.
     Locate(ProbeId),
 }
 
@@ -39,7 +40,14 @@ pub(super) enum Reply {
         outcome: ProbeOutcome,
         took: Duration,
     },
-    /// This thread has worked on the probe for `elapsed` and is in this call now.
+    /// A thread works on the probe. Whether it is stuck will be known soon.
+    Confirming(ProbeId),
+    /// This thread works on the probe.
+    Located {
+        probe: ProbeId,
+        tid: u32,
+    },
+    /// This thread had worked on the probe for `elapsed` when it was asked, and has not left this call since.
     Stuck {
         probe: ProbeId,
         call: Call,
@@ -63,6 +71,8 @@ mod tag {
     pub(super) const STUCK: u8 = 69;
     pub(super) const NOT_STARTED: u8 = 70;
     pub(super) const THREADS_FAILED: u8 = 71;
+    pub(super) const CONFIRMING: u8 = 72;
+    pub(super) const LOCATED: u8 = 73;
 }
 
 const FLAGS: [bool; 2] = [false, true];
@@ -123,6 +133,15 @@ pub(super) fn encode_reply(packet: &mut Vec<u8>, reply: &Reply) {
                 }
                 ProbeOutcome::WrongMount => {}
             }
+        }
+        Reply::Confirming(probe) => {
+            packet.push(tag::CONFIRMING);
+            encode_u64(packet, probe.0);
+        }
+        Reply::Located { probe, tid } => {
+            packet.push(tag::LOCATED);
+            encode_u64(packet, probe.0);
+            encode_u32(packet, tid);
         }
         Reply::Stuck { probe, call, elapsed, tid } => {
             packet.push(tag::STUCK);
@@ -227,6 +246,8 @@ fn decode_reply(decoder: &mut Decoder<'_>) -> Result<Reply, Malformed> {
             };
             Ok(Reply::Response { probe, outcome, took })
         }
+        tag::CONFIRMING => decode_id(decoder).map(Reply::Confirming),
+        tag::LOCATED => Ok(Reply::Located { probe: decode_id(decoder)?, tid: decoder.u32()? }),
         tag::STUCK => Ok(Reply::Stuck {
             probe: decode_id(decoder)?,
             call: decoder.choice(&CALLS)?,

@@ -28,6 +28,8 @@ fn reply() -> impl Strategy<Value = Reply> {
             took
         }),
         stuck.prop_map(|(probe, call, elapsed, tid)| Reply::Stuck { probe, call, elapsed, tid }),
+        id().prop_map(Reply::Confirming),
+        (id(), any::<u32>()).prop_map(|(probe, tid)| Reply::Located { probe, tid }),
         id().prop_map(Reply::NotStarted),
         any::<i32>().prop_map(|errno| Reply::ThreadsFailed(Errno(errno))),
     ]

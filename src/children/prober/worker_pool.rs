@@ -3,6 +3,7 @@
 //! so no probe waits behind a hung mount.
 
 use super::ProbeId;
+use super::running_time::RunningTime;
 use super::wire::{self, Reply};
 use crate::children::daemon_channel;
 use platform::process::{self, MAX_PACKET};
@@ -30,8 +31,8 @@ struct Shared {
     work_available: Condvar,
 }
 
-#[derive(Default)]
 struct State {
+    running_time: RunningTime,
     waiting: VecDeque<(ProbeId, Target)>,
     /// One slot for each thread; `None` after a thread has ended.
     slots: Vec<Option<WorkerSlot>>,
@@ -45,9 +46,17 @@ struct State {
 }
 
 struct WorkerSlot {
-    /// The probe that the thread works on, and since when.
-    work: Option<(ProbeId, Instant)>,
+    work: Option<Work>,
     position: Arc<WorkerPosition>,
+}
+
+/// What a thread works on.
+#[derive(Clone, Copy)]
+struct Work {
+    probe: ProbeId,
+    since: Instant,
+    /// The lost time by then.
+    lost: Duration,
 }
 
 /// Where a thread is, written without the lock.
@@ -55,6 +64,16 @@ struct WorkerSlot {
 struct WorkerPosition {
     call: AtomicU8,
     tid: AtomicU32,
+}
+
+/// The thread that works on a probe, for how long, and its present call.
+#[derive(Clone, Copy)]
+pub(super) struct Position {
+    pub(super) probe: ProbeId,
+    pub(super) call: Call,
+    pub(super) elapsed: Duration,
+    /// 0 if the thread does not run yet.
+    pub(super) tid: u32,
 }
 
 pub(super) struct Progress {
@@ -68,7 +87,24 @@ pub(super) struct Progress {
 
 impl WorkerPool {
     pub(super) fn new() -> WorkerPool {
-        WorkerPool(Arc::new(Shared { state: Mutex::default(), work_available: Condvar::new() }))
+        let state = State {
+            running_time: RunningTime::new(Instant::now()),
+            waiting: VecDeque::new(),
+            slots: Vec::new(),
+            threads: 0,
+            idle: 0,
+            done: 0,
+            replies: Vec::new(),
+            spare: Vec::new(),
+        };
+        WorkerPool(Arc::new(Shared { state: Mutex::new(state), work_available: Condvar::new() }))
+    }
+
+    /// The main thread runs now. Returns whether a thread works on a probe.
+    pub(super) fn beat(&self) -> bool {
+        let mut state = self.0.lock();
+        state.running_time.beat(Instant::now());
+        state.threads > state.idle
     }
 
     /// Queues probes, and makes sure that there is a thread to take the first.
@@ -85,11 +121,13 @@ impl WorkerPool {
         }
     }
 
-    /// Replies with the state of each of these probes, unless its response was sent.
-    pub(super) fn confirm(&self, probes: &[ProbeId]) {
+    /// Replies with the state of each of these probes, unless its response was sent. Returns those that a thread works on.
+    pub(super) fn confirm(&self, probes: &[ProbeId]) -> Vec<Position> {
         let mut others: HashSet<ProbeId> = probes.iter().copied().collect();
         let mut state = self.0.lock();
-        let mut replies = state.stuck(&mut others);
+        let positions = state.take_positions(&mut others);
+        let mut replies: Vec<Reply> =
+            positions.iter().map(|position| Reply::Confirming(position.probe)).collect();
         if !others.is_empty() {
             state.waiting.retain(|(probe, _)| {
                 let is_requested = others.contains(probe);
@@ -101,12 +139,19 @@ impl WorkerPool {
         }
         drop(state);
         self.reply(&replies);
+        positions
     }
 
-    /// Replies with the position of each of these probes that a thread works on.
+    /// Replies with the thread of each of these probes.
     pub(super) fn locate(&self, probes: &[ProbeId]) {
-        let mut wanted: HashSet<ProbeId> = probes.iter().copied().collect();
-        let replies = self.0.lock().stuck(&mut wanted);
+        self.reply_about(probes, |Position { probe, tid, .. }| Some(Reply::Located { probe, tid }));
+    }
+
+    /// Sends the replies that are made from the positions of those of these probes that a thread works on.
+    pub(super) fn reply_about(&self, probes: &[ProbeId], make_reply: impl FnMut(Position) -> Option<Reply>) {
+        let mut wanted = probes.iter().copied().collect();
+        let positions = self.0.lock().take_positions(&mut wanted);
+        let replies: Vec<Reply> = positions.into_iter().filter_map(make_reply).collect();
         self.reply(&replies);
     }
 
@@ -188,11 +233,11 @@ impl Shared {
             };
             match target.owner.filter(|&owner| !probe::is_current_user(owner)) {
                 None => {
-                    let started = Instant::now();
-                    state.set_work(slot, Some((probe, started)));
+                    let work = state.begin(probe);
+                    state.set_work(slot, Some(work));
                     drop(state);
                     let outcome = probe::probe_mount(&target, |call| position.set_call(call));
-                    state = self.finish(slot, probe, outcome, started.elapsed());
+                    state = self.finish(slot, work, outcome);
                 }
                 Some(owner) => state = self.run_as_owner(state, probe, target, owner),
             }
@@ -207,13 +252,14 @@ impl Shared {
         target: Target,
         owner: (u32, u32),
     ) -> MutexGuard<'a, State> {
-        let slot = state.reserve_slot(Some((probe, Instant::now())));
+        let work = state.begin(probe);
+        let slot = state.reserve_slot(Some(work));
         drop(state);
         let result = slot.and_then(|slot| {
             self.start_thread(slot, move |shared, slot, position| {
-                let started = Instant::now();
+                let since = Instant::now();
                 let outcome = probe::probe_as_owner(&target, owner, |call| position.set_call(call));
-                let mut state = shared.finish(slot, probe, outcome, started.elapsed());
+                let mut state = shared.finish(slot, Work { since, ..work }, outcome);
                 state.release_slot(slot);
                 if state.waiting.is_empty() {
                     drop(shared.flush(state));
@@ -231,17 +277,13 @@ impl Shared {
     }
 
     /// Queues the response of a probe.
-    fn finish(
-        &self,
-        slot: usize,
-        probe: ProbeId,
-        outcome: ProbeOutcome,
-        took: Duration,
-    ) -> MutexGuard<'_, State> {
+    fn finish(&self, slot: usize, work: Work, outcome: ProbeOutcome) -> MutexGuard<'_, State> {
+        let ended_at = Instant::now();
         let mut state = self.lock();
         state.done += 1;
         state.set_work(slot, None);
-        self.queue_reply(state, &Reply::Response { probe, outcome, took })
+        let took = state.elapsed(&work, ended_at);
+        self.queue_reply(state, &Reply::Response { probe: work.probe, outcome, took })
     }
 
     /// Queues a reply, which is sent when the packet is full or no probe waits.
@@ -290,8 +332,19 @@ impl Shared {
 }
 
 impl State {
+    fn begin(&self, probe: ProbeId) -> Work {
+        let since = Instant::now();
+        Work { probe, since, lost: self.running_time.lost_by(since) }
+    }
+
+    /// How long this process has run since the thread began with this.
+    fn elapsed(&self, work: &Work, now: Instant) -> Duration {
+        let lost = self.running_time.lost_by(now).saturating_sub(work.lost);
+        now.saturating_duration_since(work.since).saturating_sub(lost)
+    }
+
     /// Reserves a slot for one more thread, which will work on this first.
-    fn reserve_slot(&mut self, work: Option<(ProbeId, Instant)>) -> Result<usize, Errno> {
+    fn reserve_slot(&mut self, work: Option<Work>) -> Result<usize, Errno> {
         if self.threads >= MAX_THREADS {
             return Err(Errno::EAGAIN);
         }
@@ -305,7 +358,7 @@ impl State {
         Ok(self.slots.len() - 1)
     }
 
-    fn set_work(&mut self, slot: usize, work: Option<(ProbeId, Instant)>) {
+    fn set_work(&mut self, slot: usize, work: Option<Work>) {
         if let Some(Some(slot)) = self.slots.get_mut(slot) {
             slot.work = work;
         }
@@ -316,15 +369,16 @@ impl State {
         self.threads -= 1;
     }
 
-    /// Replies for the wanted probes that a thread works on, and removes them from `wanted`.
-    fn stuck(&self, wanted: &mut HashSet<ProbeId>) -> Vec<Reply> {
+    /// The positions of the wanted probes that a thread works on, which are removed from `wanted`.
+    fn take_positions(&self, wanted: &mut HashSet<ProbeId>) -> Vec<Position> {
         let now = Instant::now();
-        let stuck = self.slots.iter().flatten().filter_map(|slot| {
-            let (probe, since) = slot.work.filter(|(probe, _)| wanted.remove(probe))?;
+        let positions = self.slots.iter().flatten().filter_map(|slot| {
+            let work = slot.work.filter(|work| wanted.remove(&work.probe))?;
+            let (probe, elapsed) = (work.probe, self.elapsed(&work, now));
             let tid = slot.position.tid.load(Ordering::Relaxed);
-            Some(Reply::Stuck { probe, call: slot.position.call(), elapsed: now - since, tid })
+            Some(Position { probe, call: slot.position.call(), elapsed, tid })
         });
-        stuck.collect()
+        positions.collect()
     }
 }
 

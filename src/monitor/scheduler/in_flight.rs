@@ -62,6 +62,8 @@ pub(crate) struct ProbeSubject {
     pub(crate) user: User,
     /// How long to wait for its response.
     pub(crate) timeout: Duration,
+    /// It was started before the machine was suspended: an error proves nothing about now.
+    pub(crate) is_outdated: bool,
 }
 
 struct ActiveProbe {
@@ -226,14 +228,32 @@ impl InFlight {
     }
 
     /// This process did not run for this long, which must not count as a delay of the probes.
-    pub(crate) fn extend_deadlines(&mut self, lost: Duration) {
+    pub(crate) fn extend_deadlines(&mut self, now: Time, lost: Duration) {
         for (id, probe) in &mut self.probes {
-            if matches!(probe.phase, Phase::InWindow | Phase::PastGrace) {
-                probe.deadline = probe.deadline + lost;
-                probe.suspect_at = probe.suspect_at.map(|at| at + lost);
-                if probe.phase == Phase::PastGrace {
-                    self.timers.set(*id, probe.next_deadline());
+            match probe.phase {
+                Phase::InWindow | Phase::PastGrace => {
+                    probe.deadline = probe.deadline + lost;
+                    probe.suspect_at = probe.suspect_at.map(|at| at + lost);
                 }
+                // A confirmation from before the pause says nothing about now.
+                Phase::Confirming => probe.wait_again(now),
+                Phase::Abandoned => {}
+            }
+            if probe.phase == Phase::PastGrace {
+                self.timers.set(*id, probe.next_deadline());
+            }
+        }
+    }
+
+    /// After a long pause every probe gets its whole timeout again, and errors that it returns do not count.
+    pub(crate) fn restart(&mut self, now: Time) {
+        for (id, probe) in &mut self.probes {
+            probe.subject.is_outdated = true;
+            if probe.phase != Phase::Abandoned {
+                probe.wait_again(now);
+            }
+            if probe.phase == Phase::PastGrace {
+                self.timers.set(*id, probe.next_deadline());
             }
         }
     }
@@ -266,6 +286,15 @@ impl InFlight {
 }
 
 impl ActiveProbe {
+    /// The timeout begins now.
+    fn wait_again(&mut self, now: Time) {
+        self.deadline = now + self.subject.timeout;
+        self.suspect_at = self.suspect_at.map(|_| now + self.subject.timeout / 2);
+        if self.phase == Phase::Confirming {
+            self.phase = Phase::PastGrace;
+        }
+    }
+
     /// When the next action is due if the probe does not end.
     fn next_deadline(&self) -> Time {
         self.suspect_at.map_or(self.deadline, |at| at.min(self.deadline))
@@ -285,7 +314,8 @@ mod tests {
     fn start(in_flight: &mut InFlight, user: User) -> ProbeId {
         let superblock = DeviceNumber { major: 0, minor: 1 };
         let timeout = Duration::from_secs(1);
-        in_flight.start(at(0), ProbeSubject { key: MountKey(1), superblock, user, timeout }, false)
+        let subject = ProbeSubject { key: MountKey(1), superblock, user, timeout, is_outdated: false };
+        in_flight.start(at(0), subject, false)
     }
 
     /// Abandons probes until this user has no room.
@@ -347,7 +377,7 @@ mod tests {
     fn overdue_probe_is_confirmed_again_and_a_stall_extends_its_deadline() {
         let mut in_flight = InFlight::default();
         let id = start(&mut in_flight, User::System);
-        in_flight.extend_deadlines(Duration::from_secs(10));
+        in_flight.extend_deadlines(at(0), Duration::from_secs(10));
         assert_eq!((in_flight.pop_due(at(10_499)), in_flight.waiting_since(id)), (None, Some(at(10_000))));
         let mut due = |ms| in_flight.pop_due(at(ms)).map(|due| (due.remaining.as_millis(), due.is_suspect));
         assert_eq!(
@@ -355,5 +385,9 @@ mod tests {
             [Some((500, true)), Some((0, false)), Some((0, false))]
         );
         assert!(in_flight.confirming(id).is_some());
+        in_flight.extend_deadlines(at(20_000), Duration::from_secs(1));
+        assert!(in_flight.confirming(id).is_none(), "a confirmation from before the stall is void");
+        assert_eq!(in_flight.pop_due(at(20_999)), None);
+        assert!(in_flight.pop_due(at(21_000)).is_some_and(|due| due.remaining.is_zero()));
     }
 }

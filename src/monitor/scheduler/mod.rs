@@ -105,6 +105,17 @@ impl Scheduler {
         }
     }
 
+    /// Retries a hung superblock or path now, if its last probe has ended.
+    pub(super) fn retry_now(&mut self, now: Time, entry: &MountEntry) {
+        match self.readiness(entry) {
+            Readiness::PathHung => self.timers.set_at_latest(Due::Mount(entry.key()), now),
+            Readiness::SuperblockHung { .. } if self.can_retry(entry.superblock()) => {
+                self.timers.set_at_latest(Due::Superblock(entry.superblock()), now);
+            }
+            _ => {}
+        }
+    }
+
     /// Stops probing a mount. Its probe in flight continues.
     pub(super) fn remove_mount(&mut self, entry: &mut MountEntry) {
         self.withdraw(entry);

@@ -106,7 +106,7 @@ impl Scheduler {
         });
         let id = self.probes.start(
             now,
-            ProbeSubject { key, superblock, user: entry.user(), timeout },
+            ProbeSubject { key, superblock, user: entry.user(), timeout, is_outdated: false },
             hang.is_some(),
         );
         entry.schedule.status = ProbeStatus::Active(id);

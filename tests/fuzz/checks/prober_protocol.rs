@@ -181,11 +181,12 @@ impl Conversation {
                 PoolEvent::Responded { probe, outcome, took } => {
                     Input::ProbeResponded { probe, outcome, took }
                 }
-                PoolEvent::Stuck { probe, call, elapsed, pid, tid } => {
+                PoolEvent::Stuck { probe, call, elapsed } => Input::ProbeStuck { probe, call, elapsed },
+                PoolEvent::Located { probe, pid, tid } => {
                     if let Some(device) = self.locating.remove(&probe) {
                         self.collector.inspect_thread(device, pid, tid);
                     }
-                    Input::ProbeStuck { probe, call, elapsed }
+                    continue;
                 }
                 PoolEvent::Aborted { probe } => Input::ProbeAborted { probe },
                 PoolEvent::Freed { probe } => Input::ProbeFreed { probe },
@@ -201,7 +202,9 @@ impl Conversation {
             PoolEvent::Responded { probe, .. }
             | PoolEvent::Aborted { probe }
             | PoolEvent::Freed { probe } => (probe, true),
-            PoolEvent::Stuck { probe, .. } | PoolEvent::Stranded { probe } => (probe, false),
+            PoolEvent::Stuck { probe, .. }
+            | PoolEvent::Located { probe, .. }
+            | PoolEvent::Stranded { probe } => (probe, false),
             PoolEvent::Notice(user, notice) => {
                 return rendering::check_notice(&notices::of_prober(*user, notice));
             }

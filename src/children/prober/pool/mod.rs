@@ -156,7 +156,7 @@ impl Pool {
         debug_assert!(before.is_none(), "{probe:?} was started before");
     }
 
-    /// Requests the state of a probe: `Stuck` or its end follows within a second.
+    /// Requests the state of a probe: `Stuck` follows as soon as it is proven, unless the probe ends.
     pub fn confirm(&mut self, probe: ProbeId) {
         let Some(found) = self.probes.get_mut(&probe) else { return };
         if found.state != ProbeState::Pending || found.confirm_by.is_some() {
@@ -168,7 +168,7 @@ impl Pool {
         }
     }
 
-    /// Requests the thread of a probe: `Stuck` follows if a thread works on it; no reply means nothing.
+    /// Requests the thread of a probe: `Located` follows if a thread works on it; no reply means nothing.
     pub fn locate(&mut self, probe: ProbeId) {
         let Some(found) = self.probes.get(&probe) else { return };
         if let Some(prober) = found.prober.and_then(|slot| self.probers[slot].as_mut()) {
@@ -287,8 +287,24 @@ impl Pool {
         }
     }
 
+    /// A probe whose response has arrived too is not stuck.
     pub fn drain_events(&mut self) -> impl Iterator<Item = PoolEvent> + '_ {
-        self.events.drain(..)
+        let probes = &self.probes;
+        let is_obsolete = |event: &PoolEvent| match event {
+            PoolEvent::Stuck { probe, .. } => !probes.contains_key(probe),
+            _ => false,
+        };
+        self.events.drain(..).filter(move |event| !is_obsolete(event))
+    }
+
+    /// The daemon did not run for a while: it must not conclude that the probers did not reply in time.
+    pub fn extend_deadlines(&mut self) {
+        for prober in self.probers.iter_mut().flatten() {
+            prober.forget_confirms();
+        }
+        for found in self.probes.values_mut() {
+            found.confirm_by = None;
+        }
     }
 
     #[must_use]

@@ -1,6 +1,6 @@
 //! Handles the replies of probers.
 
-use super::{Pool, ProbeState, THREADS_LOG_INTERVAL};
+use super::{Pool, Probe, ProbeState, THREADS_LOG_INTERVAL};
 use crate::children::child::Received;
 use crate::children::prober::handle::ProberHandle;
 use crate::children::prober::wire::{self, Reply};
@@ -47,12 +47,23 @@ impl Pool {
                     self.events.push_back(PoolEvent::Responded { probe, outcome, took });
                 }
             }
-            Reply::Stuck { probe, call, elapsed, tid } => {
-                if let Some(found) = self.probes.get_mut(&probe).filter(|found| found.prober == Some(slot)) {
+            Reply::Confirming(probe) => {
+                if let Some(found) = self.held_by(slot, probe) {
                     found.confirm_by = None;
+                }
+            }
+            Reply::Located { probe, tid } => {
+                if let Some(found) = self.held_by(slot, probe) {
                     found.thread = (tid != 0).then_some(tid);
                     let pid = prober.process.pid();
-                    self.events.push_back(PoolEvent::Stuck { probe, call, elapsed, pid, tid });
+                    self.events.push_back(PoolEvent::Located { probe, pid, tid });
+                }
+            }
+            Reply::Stuck { probe, call, elapsed, tid } => {
+                if let Some(found) = self.held_by(slot, probe) {
+                    found.confirm_by = None;
+                    found.thread = (tid != 0).then_some(tid);
+                    self.events.push_back(PoolEvent::Stuck { probe, call, elapsed });
                 }
             }
             Reply::NotStarted(probe) => {
@@ -62,6 +73,10 @@ impl Pool {
             }
             Reply::ThreadsFailed(errno) => self.on_threads_failed(now, prober, errno),
         }
+    }
+
+    fn held_by(&mut self, slot: usize, probe: ProbeId) -> Option<&mut Probe> {
+        self.probes.get_mut(&probe).filter(|found| found.prober == Some(slot))
     }
 
     /// Removes a finished probe of this prober.
