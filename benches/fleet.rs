@@ -110,7 +110,12 @@ impl Machine {
     fn new(seed: u64, outage: Outage) -> Machine {
         let settings = ProbeSettings { poll_interval: INTERVAL, ..ProbeSettings::default() };
         let policy = Box::new(move |_: &Mount| Some(settings));
-        let config = MonitorConfig { poll_interval: INTERVAL, policy, expected: Vec::new() };
+        let config = MonitorConfig {
+            poll_interval: INTERVAL,
+            policy,
+            expected: Vec::new(),
+            searches_every_directory: true,
+        };
         let monitor = Monitor::new(config, seed);
         let mut machine =
             Machine { monitor, outage, scheduled: BTreeMap::new(), sent: 0, waiting: BTreeMap::new() };

@@ -45,7 +45,12 @@ fn main() {
 fn handle_change(table: &MountTable, grown: &MountTable) -> Duration {
     let settings = ProbeSettings::default();
     let policy = Box::new(move |_: &Mount| Some(settings));
-    let config = MonitorConfig { poll_interval: settings.poll_interval, policy, expected: Vec::new() };
+    let config = MonitorConfig {
+        poll_interval: settings.poll_interval,
+        policy,
+        expected: Vec::new(),
+        searches_every_directory: true,
+    };
     let mut monitor = Monitor::new(config, 0);
     let now = Time::after_start(Duration::ZERO);
     let mut feed = |table: &MountTable| {

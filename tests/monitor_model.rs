@@ -47,6 +47,7 @@ fn fs() -> impl Strategy<Value = FsBehavior> {
         1 => Just(FsBehavior::Fails(Errno::EIO, QUICK)),
         1 => Just(FsBehavior::Fails(Errno::ESTALE, Duration::from_secs(5))),
         1 => Just(FsBehavior::Fails(Errno::EACCES, QUICK)),
+        1 => Just(FsBehavior::PathRefused),
         1 => Just(FsBehavior::KillsProber),
         1 => Just(FsBehavior::WrongMount),
     ]
@@ -216,7 +217,9 @@ fn expected_health(fs: FsBehavior) -> &'static [&'static str] {
         FsBehavior::Responds(took) if took > SETTINGS.slow_after => &["slow"],
         FsBehavior::Responds(_) => &["ok"],
         FsBehavior::Hangs | FsBehavior::Unkillable => &["hung"],
-        FsBehavior::Fails(Errno::EACCES, _) => &["denied"],
+        FsBehavior::PathRefused => &["denied"],
+        // A failure if the mount responded before.
+        FsBehavior::Fails(Errno::EACCES, _) => &["denied", "failed"],
         // Slower than the timeout: hung if the probe is killed first, failed if its response arrives late.
         FsBehavior::Fails(_, took) if took > SETTINGS.timeout => &["hung", "failed"],
         FsBehavior::Fails(..) => &["failed"],

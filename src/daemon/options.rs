@@ -31,6 +31,7 @@ pub(super) fn monitor_config(config: &Arc<Config>) -> MonitorConfig {
         poll_interval: config.settings.poll_interval,
         policy: Box::new(move |mount| policy.policy(mount)),
         expected: config.expected.clone(),
+        searches_every_directory: platform::probe::may_search_every_directory(),
     }
 }
 

@@ -41,6 +41,8 @@ pub struct MonitorConfig {
     pub poll_interval: Duration,
     pub policy: Policy,
     pub expected: Vec<Arc<Expected>>,
+    /// No directory's permissions keep a probe from its mount.
+    pub searches_every_directory: bool,
 }
 
 /// To prove that a probe is stuck, its prober watches it for this long.

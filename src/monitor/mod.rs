@@ -66,6 +66,7 @@ use unjudged::UnjudgedCheck;
 /// until there is none, and come back at [`Monitor::next_deadline`] at the latest.
 pub struct Monitor {
     policy: Policy,
+    searches_every_directory: bool,
     registry: Registry,
     scheduler: Scheduler,
     reports: Reports,
@@ -96,6 +97,7 @@ impl Monitor {
         expected.replace(config.expected);
         Monitor {
             policy: config.policy,
+            searches_every_directory: config.searches_every_directory,
             registry: Registry::default(),
             scheduler: Scheduler::new(config.poll_interval, seed),
             reports: Reports::default(),

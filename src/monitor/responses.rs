@@ -22,7 +22,7 @@ impl Monitor {
             return self.request_probe(now, key);
         }
         let classification = match entry {
-            Some(entry) if is_current => entry.record(now, outcome, took),
+            Some(entry) if is_current => entry.record(now, outcome, took, self.searches_every_directory),
             _ => classify(outcome, Context::default()),
         };
         match classification {

@@ -160,6 +160,7 @@ impl Monitor {
     /// is probed at once; a mount that is no longer watched is forgotten without a report.
     pub(super) fn reconfigure(&mut self, now: Time, config: MonitorConfig) {
         self.policy = config.policy;
+        self.searches_every_directory = config.searches_every_directory;
         self.scheduler.set_run_interval(now, config.poll_interval);
         let mounts: Vec<Arc<Mount>> = self.registry.table().iter().cloned().collect();
         for mount in mounts {

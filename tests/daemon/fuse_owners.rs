@@ -50,3 +50,26 @@ fn run_once_as(lab: &Lab, user: u32) -> CommandOutput {
     command.arg("--once-only");
     CommandOutput::run(command, ms(5000))
 }
+
+/// An evicted client, an expired ticket: the mount worked before. A mount that refused from the start may never have been
+/// meant for root.
+#[test]
+fn server_that_refuses_access_after_a_good_answer_is_a_failure() {
+    run_isolated(|lab| {
+        let (worked, never) = (lab.mount_fuse("worked"), lab.mount_fuse("never"));
+        lab.set_fault("errno EACCES", &never);
+        let daemon = lab.start_daemon(QUICK);
+        daemon.wait_for_mount_line("Mount cannot be checked", &never, ms(1000));
+        for _ in 0..2 {
+            daemon.skip_earlier_lines();
+            lab.set_fault("errno EACCES", &worked);
+            let line = daemon.wait_for_failure(&worked, "error", QUICK_HANG);
+            assert!(line.text.contains("EACCES"), "{line:?}");
+            lab.set_fault("ok", &worked);
+            daemon.wait_for_recovery(&worked, ms(3000));
+        }
+        let failed = format!("Mount failed health-check: {} (", display_path(&never));
+        assert_eq!(daemon.stderr.count(&failed), 0, "{}", daemon.transcript());
+        daemon.stop();
+    });
+}

@@ -19,6 +19,8 @@ use std::time::Duration;
 pub enum FsBehavior {
     Responds(Duration),
     Fails(Errno, Duration),
+    /// A directory on the path may not be searched.
+    PathRefused,
     /// Never responds; killing the prober frees the probe.
     Hangs,
     /// Never responds, and the probe cannot be killed.
@@ -63,7 +65,12 @@ pub struct Simulation {
 }
 
 fn config(settings: ProbeSettings, policy: Policy, expected: &[Arc<Expected>]) -> MonitorConfig {
-    MonitorConfig { poll_interval: settings.poll_interval, policy, expected: expected.to_vec() }
+    MonitorConfig {
+        poll_interval: settings.poll_interval,
+        policy,
+        expected: expected.to_vec(),
+        searches_every_directory: false,
+    }
 }
 
 /// Watches all mounts but automount triggers; those below `/fast` are probed each ten seconds.
@@ -343,6 +350,9 @@ impl Simulation {
         let (outcome, took) = match fs {
             FsBehavior::Responds(took) => (ProbeOutcome::Alive(usage), took),
             FsBehavior::Fails(errno, took) => (ProbeOutcome::Failed { call: Call::Statfs, errno }, took),
+            FsBehavior::PathRefused => {
+                (ProbeOutcome::Failed { call: Call::Identify, errno: Errno::EACCES }, QUICK)
+            }
             FsBehavior::WrongMount => (ProbeOutcome::WrongMount, QUICK),
             FsBehavior::KillsProber => return self.schedule(QUICK, Input::ProbeAborted { probe }),
             FsBehavior::Hangs | FsBehavior::Unkillable => return,

@@ -21,7 +21,7 @@ pub mod probe {
     use nix::sys::statvfs::{FsFlags, statvfs};
     use std::ffi::CStr;
 
-    pub use crate::portable::probe::is_current_user;
+    pub use crate::portable::probe::{is_current_user, may_search_every_directory};
 
     /// Probes the mount; may never return. `on_call` is called right before each call.
     pub fn probe_mount(target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {

@@ -199,7 +199,8 @@ use libc::{SYS_setgroups as SETGROUPS, SYS_setresgid as SETRESGID, SYS_setresuid
 #[cfg(any(target_arch = "x86", target_arch = "arm", target_arch = "sparc"))]
 use libc::{SYS_setgroups32 as SETGROUPS, SYS_setresgid32 as SETRESGID, SYS_setresuid32 as SETRESUID};
 
-/// `CAP_DAC_READ_SEARCH` of linux/capability.h.
+/// `CAP_DAC_OVERRIDE` and `CAP_DAC_READ_SEARCH` of linux/capability.h.
+const CAP_DAC_OVERRIDE: u32 = 1;
 const CAP_DAC_READ_SEARCH: u32 = 2;
 /// `_LINUX_CAPABILITY_VERSION_3`: two words for each set.
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
@@ -236,6 +237,16 @@ fn become_user(uid: u32, gid: u32) -> Result<(), Errno> {
     let search =
         CapData { effective: 1 << CAP_DAC_READ_SEARCH, permitted: 1 << CAP_DAC_READ_SEARCH, inheritable: 0 };
     keep_capabilities(search).or_else(|_| keep_capabilities(CapData::default()))
+}
+
+/// Whether no directory's permissions can keep this process from a mount.
+#[must_use]
+pub fn may_search_every_directory() -> bool {
+    let header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let mut data = [CapData::default(); 2];
+    // SAFETY: both structures have the kernel's layout of this version and outlive the call; pid 0 is this thread.
+    let result = unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) };
+    result == 0 && data[0].effective & (1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH) != 0
 }
 
 fn keep_capabilities(low: CapData) -> Result<(), Errno> {

@@ -55,6 +55,12 @@ fn failed(call: Call, errno: Errno) -> ProbeOutcome {
     }
 }
 
+/// Whether no directory's permissions can keep this process from a mount.
+#[must_use]
+pub fn may_search_every_directory() -> bool {
+    crate::process::is_root()
+}
+
 /// Whether this process has the identity of this user and group.
 #[must_use]
 pub fn is_current_user((uid, gid): (u32, u32)) -> bool {

@@ -18,7 +18,7 @@ pub(crate) enum Classification {
     /// of its timeout would fail and recover repeatedly.
     TooLate,
     Failed(Call, Errno),
-    /// The kernel refused the probe, so the storage was not reached.
+    /// The probe was refused, as far as is known by the kernel itself: the storage was not reached.
     Denied(Call, Errno),
     /// The path leads to another mount, so the table is out of date.
     WrongMount,
@@ -34,9 +34,21 @@ pub(crate) struct Context {
     is_dead: bool,
     /// The mount counts as hung, and this response took longer than its timeout.
     is_late: bool,
+    /// The mount gave a good answer before.
+    has_responded: bool,
+    /// No directory's permissions keep a probe from its mount.
+    searches_every_directory: bool,
     /// Inconclusive outcomes since the last good one, and wrong mounts in a row, before this outcome.
     inconclusive: u32,
     wrong_mount: u32,
+}
+
+impl Context {
+    /// Who probes does not change, so the kernel does not refuse what it permitted before: the server does (an evicted
+    /// client, an expired ticket). Only the search of the path can be refused anew by a directory's permissions.
+    fn is_refused_by_storage(&self, call: Call) -> bool {
+        self.has_responded && (call != Call::Identify || self.searches_every_directory)
+    }
 }
 
 pub(crate) fn classify(outcome: &ProbeOutcome, context: Context) -> Classification {
@@ -52,6 +64,9 @@ pub(crate) fn classify(outcome: &ProbeOutcome, context: Context) -> Classificati
             // A server without this call has responded.
             Errno::ENOSYS | Errno::EOPNOTSUPP if context.is_late => Classification::TooLate,
             Errno::ENOSYS | Errno::EOPNOTSUPP => Classification::Alive(None),
+            Errno::EACCES | Errno::EPERM if context.is_refused_by_storage(call) => {
+                Classification::Failed(call, errno)
+            }
             // The kernel itself refuses, or cannot handle the path: the storage was not reached.
             Errno::EACCES | Errno::EPERM | Errno::ENAMETOOLONG => Classification::Denied(call, errno),
             // `umount -f` interrupts a probe with 512 (NFS), a signal with EINTR; the machine lacks memory or files.
@@ -69,6 +84,8 @@ pub(crate) fn classify(outcome: &ProbeOutcome, context: Context) -> Classificati
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct ResponseHistory {
     pub(crate) last_response: Option<LastResponse>,
+    /// It gave a good answer since it was mounted.
+    has_responded: bool,
     inconclusive: u32,
     wrong_mount: u32,
     /// `ST_RDONLY` of the last response that contradicted the table.
@@ -83,12 +100,15 @@ impl ResponseHistory {
         took: Duration,
         is_dead: bool,
         is_late: bool,
+        searches_every_directory: bool,
     ) -> Classification {
-        let (inconclusive, wrong_mount) = (self.inconclusive, self.wrong_mount);
-        let classification = classify(outcome, Context { is_dead, is_late, inconclusive, wrong_mount });
+        let ResponseHistory { has_responded, inconclusive, wrong_mount, .. } = *self;
+        let context =
+            Context { is_dead, is_late, has_responded, searches_every_directory, inconclusive, wrong_mount };
+        let classification = classify(outcome, context);
         match classification {
             Classification::Alive(usage) => {
-                (self.inconclusive, self.wrong_mount) = (0, 0);
+                (self.has_responded, self.inconclusive, self.wrong_mount) = (true, 0, 0);
                 self.last_response = Some(LastResponse { at: now, took, usage });
             }
             Classification::Failed(..) => {
@@ -123,6 +143,8 @@ mod tests {
         use Classification::{Alive, Denied, Failed, Hidden, Inconclusive, TooLate, WrongMount};
         let alive = ProbeOutcome::Alive(Usage::default());
         let none = Context::default();
+        let known = Context { has_responded: true, ..none };
+        let path_refused = ProbeOutcome::Failed { call: Call::Identify, errno: Errno::EACCES };
         let late = Context { is_late: true, is_dead: true, ..none };
         let dead = Context { is_dead: true, wrong_mount: 7, ..none };
         for (outcome, context, expected) in [
@@ -133,6 +155,21 @@ mod tests {
             (failed(Errno::EIO), none, Failed(Call::Statfs, Errno::EIO)),
             (failed(Errno::EIO), late, Failed(Call::Statfs, Errno::EIO)),
             (failed(Errno::EACCES), none, Denied(Call::Statfs, Errno::EACCES)),
+            (failed(Errno::EACCES), known, Failed(Call::Statfs, Errno::EACCES)),
+            (failed(Errno::EPERM), known, Failed(Call::Statfs, Errno::EPERM)),
+            (failed(Errno::ENAMETOOLONG), known, Denied(Call::Statfs, Errno::ENAMETOOLONG)),
+            (failed(Errno::ESHUTDOWN), none, Failed(Call::Statfs, Errno::ESHUTDOWN)),
+            (path_refused, known, Denied(Call::Identify, Errno::EACCES)),
+            (
+                path_refused,
+                Context { searches_every_directory: true, ..known },
+                Failed(Call::Identify, Errno::EACCES),
+            ),
+            (
+                path_refused,
+                Context { searches_every_directory: true, ..none },
+                Denied(Call::Identify, Errno::EACCES),
+            ),
             (failed(Errno::EINTR), none, Inconclusive),
             (failed(Errno::EINTR), Context { inconclusive: 2, ..none }, Failed(Call::Statfs, Errno::EINTR)),
             (ProbeOutcome::WrongMount, none, WrongMount),

@@ -90,10 +90,16 @@ impl MountEntry {
         }
     }
 
-    pub(crate) fn record(&mut self, now: Time, outcome: &ProbeOutcome, took: Duration) -> Classification {
+    pub(crate) fn record(
+        &mut self,
+        now: Time,
+        outcome: &ProbeOutcome,
+        took: Duration,
+        searches_every_directory: bool,
+    ) -> Classification {
         let is_late = self.health.is_hung() && self.is_dead_itself() && took > self.settings.timeout;
         let is_dead = self.health.failure().is_some();
-        self.watched.history.record(now, outcome, took, is_dead, is_late)
+        self.watched.history.record(now, outcome, took, is_dead, is_late, searches_every_directory)
     }
 
     /// Does `ST_RDONLY` of a response contradict the table, for the first time in this way?

@@ -25,7 +25,13 @@ pub const SETTINGS: ProbeSettings = ProbeSettings {
 /// A monitor that watches every mount.
 fn monitor() -> Monitor {
     let policy = Box::new(|_: &platform::Mount| Some(SETTINGS));
-    Monitor::new(MonitorConfig { poll_interval: SETTINGS.poll_interval, policy, expected: Vec::new() }, 0)
+    let config = MonitorConfig {
+        poll_interval: SETTINGS.poll_interval,
+        policy,
+        expected: Vec::new(),
+        searches_every_directory: true,
+    };
+    Monitor::new(config, 0)
 }
 
 fn at(ms: u64) -> Time {

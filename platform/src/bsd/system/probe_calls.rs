@@ -10,7 +10,7 @@ pub mod probe {
     use std::ffi::CStr;
     use std::mem::MaybeUninit;
 
-    pub use crate::portable::probe::is_current_user;
+    pub use crate::portable::probe::{is_current_user, may_search_every_directory};
 
     /// Probes the mount; may never return. `on_call` is called right before each call.
     pub fn probe_mount(target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
