@@ -22,6 +22,7 @@ use crate::output::{SharedState, lock};
 use crate::render::escape::escape_os;
 use axum::middleware::from_fn_with_state;
 use cache::Cache;
+use futures_util::future::select;
 use host::{AllowedHosts, refuse_other_hosts};
 use listen::SocketFile;
 use liveness::LivenessCheck;
@@ -197,7 +198,7 @@ impl Opener {
     }
 }
 
-/// Serves until the stop. Returns the file of the Unix socket, if there is one.
+/// Serves until the stop, or until no listener could be opened. Returns the file of the Unix socket, if there is one.
 fn run(
     runtime: &Runtime,
     opener: Opener,
@@ -222,7 +223,9 @@ fn run(
         render_lock: Arc::new(Semaphore::new(1)),
     };
     let guard = runtime.enter();
-    if let Some(listener) = opener.tcp() {
+    let tcp = opener.tcp();
+    let has_tcp = tcp.is_some();
+    if let Some(listener) = tcp {
         let hosts = AllowedHosts::new(&opener.settings.allowed_hosts);
         let router = routes::router(context.clone()).layer(from_fn_with_state(hosts, refuse_other_hosts));
         runtime.spawn(serve::serve(listener, router, limits::MAX_TCP_CONNECTIONS));
@@ -230,7 +233,7 @@ fn run(
     // Opened by another task, so that it delays neither TCP nor the stop.
     let file = Arc::new(Mutex::new(None));
     let opened_file = Arc::clone(&file);
-    runtime.spawn(async move {
+    let unix = runtime.spawn(async move {
         if let Some((listener, file)) = opener.unix().await {
             *lock(&opened_file) = Some(file);
             // Remote clients cannot use up the permits of local ones.
@@ -239,7 +242,12 @@ fn run(
             serve::serve(listener, router, limits::MAX_SOCKET_CONNECTIONS).await;
         }
     });
-    let _ = runtime.block_on(stop); // a dropped sender stops it too
+    // A dropped sender stops it too. Without any listener nobody needs this thread.
+    if has_tcp {
+        let _ = runtime.block_on(stop);
+    } else {
+        let _ = runtime.block_on(select(stop, unix));
+    }
     drop(guard);
     lock(&file).take()
 }

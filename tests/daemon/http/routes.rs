@@ -111,6 +111,7 @@ fn other_host_names_are_refused_over_tcp() {
         let absolute = "GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         assert_eq!(send(address, absolute).status, 403);
         assert_eq!(send(address, "GET / HTTP/1.0\r\n\r\n").status, 200, "no browser sends this");
+        wait_until(ms(2000), "the socket exists", || socket.exists());
         assert_eq!(get_unix(&socket, "/-/healthy").status, 200);
         daemon.stop();
     });
