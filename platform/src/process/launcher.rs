@@ -25,7 +25,7 @@ pub enum ChildRole {
     NamespaceProber,
     /// Collects evidence about dead mounts.
     Collector,
-    /// Starts the other children: see [`start_launcher`](super::start_launcher).
+    /// Starts the other children: see [`start`](super::launcher_process::start).
     Launcher,
     /// Works on files that an operator names.
     Files,

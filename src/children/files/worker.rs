@@ -94,7 +94,7 @@ impl FileSession<'_> {
         self.call(request).map(drop)
     }
 
-    /// Reads a regular file of at most [`MAX_FILE_BYTES`].
+    /// Reads a regular file of at most 1 MiB.
     ///
     /// # Errors
     /// Those of reading; `InvalidData` for another or a larger file.
