@@ -1,6 +1,6 @@
-//! The launcher: the process that starts the other children from memory, so that they start while the storage of the
-//! program hangs. The event loop never waits for it: one that does not work is killed and replaced, and meanwhile
-//! children are started from the file of the program.
+//! The launchers: the processes that start the other children from memory, so that they start while the storage of the
+//! program hangs. The event loop never waits for them: one that does not work is killed, and the second takes over and
+//! starts another one. Without a launcher, children are started from the file of the program.
 
 use crate::backoff::Backoff;
 use crate::monitor::Time;
@@ -18,7 +18,7 @@ const MIN_RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// A launcher that cannot be started is hardly missed: children are started from the file.
 const MAX_RESTART_PAUSE: Duration = Duration::from_secs(300);
 
-/// Makes this process independent of the storage of its program, and starts the launcher. Must be called before any
+/// Makes this process independent of the storage of its program, and starts a launcher. Must be called before any
 /// thread is started.
 ///
 /// # Errors
@@ -29,7 +29,7 @@ pub(crate) fn run_from_memory() -> io::Result<()> {
         .map_err(|error| io::Error::new(error.kind(), format!("no launcher: {error}")))
 }
 
-/// The event loop's view of the launcher.
+/// The event loop's view of the launchers.
 pub(crate) struct LauncherWatch {
     /// The oldest request without an answer, and when it was first seen.
     waiting: Option<(u64, Time)>,
@@ -40,8 +40,8 @@ pub(crate) struct LauncherWatch {
 /// What an operator should know about the launcher.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum LauncherNotice {
-    /// It ended; until another one is ready, children are started from the file.
-    Ended { how: ExitStatus },
+    /// It ended, and another one is ready or not.
+    Ended { how: ExitStatus, has_other: bool },
     /// It did not start a child in time; it is killed.
     Unresponsive,
 }
@@ -50,7 +50,7 @@ impl LauncherWatch {
     pub(crate) fn new() -> LauncherWatch {
         LauncherWatch {
             waiting: None,
-            restart_at: None,
+            restart_at: process::runs_from_memory().then(Time::default), // the second one
             restarts: Backoff::new(MIN_RESTART_PAUSE, MAX_RESTART_PAUSE),
         }
     }
@@ -59,7 +59,7 @@ impl LauncherWatch {
     pub(crate) fn check(&mut self, now: Time) -> Option<LauncherNotice> {
         if self.restart_at.is_some_and(|at| at <= now) {
             self.restart_at = None;
-            if launcher_process::restart().is_err() {
+            if launcher_process::complete().is_err() {
                 self.restart_at = Some(now + self.restarts.next(now));
             }
         }
@@ -67,7 +67,7 @@ impl LauncherWatch {
             Some((before, since)) if before == request => (request, since),
             _ => (request, now),
         });
-        let (_, since) = self.waiting.as_mut()?;
+        let (request, since) = self.waiting.as_mut()?;
         if now < *since + ANSWER_TIMEOUT {
             return None;
         }
@@ -75,17 +75,20 @@ impl LauncherWatch {
             *since = now;
             return None;
         }
-        launcher_process::kill();
+        launcher_process::kill(*request);
         self.waiting = None;
         Some(LauncherNotice::Unresponsive)
     }
 
     /// Must be called after a SIGCHLD, before the other children are reaped: those that it did not start end with it.
     pub(crate) fn reap(&mut self, now: Time) -> Option<LauncherNotice> {
-        let how = launcher_process::try_reap()?;
-        self.waiting = None;
-        self.restart_at = Some(now + self.restarts.next(now));
-        self.restarts.has_grown().then_some(LauncherNotice::Ended { how })
+        let mut notice = None;
+        while let Some((how, has_other)) = launcher_process::try_reap() {
+            self.waiting = None;
+            self.restart_at = Some(now + self.restarts.next(now));
+            notice = notice.or(self.restarts.has_grown().then_some((how, has_other)));
+        }
+        notice.map(|(how, has_other)| LauncherNotice::Ended { how, has_other })
     }
 
     /// When [`LauncherWatch::check`] must be called next.

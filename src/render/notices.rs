@@ -36,7 +36,10 @@ pub fn of_memory(snapshot: &Snapshot) -> &'static str {
 #[must_use]
 pub(crate) fn of_launcher(notice: &LauncherNotice) -> (Priority, String) {
     let text = match *notice {
-        LauncherNotice::Ended { how } => format!(
+        LauncherNotice::Ended { how, has_other: true } => {
+            format!("The launcher exited unexpectedly ({how}); another one takes over")
+        }
+        LauncherNotice::Ended { how, has_other: false } => format!(
             "The launcher exited unexpectedly ({how}); until another one is ready, child processes are started from the \
              file of the program"
         ),

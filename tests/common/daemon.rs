@@ -117,9 +117,19 @@ impl Daemon {
         self.children_named("msm-collector").next()
     }
 
-    /// The process that starts the others, if it runs.
-    pub(crate) fn launcher(&self) -> Option<Process> {
-        self.children_named("msm-launcher").next()
+    /// The processes that start the others: the first is the one in use.
+    pub(crate) fn launchers(&self) -> Vec<Process> {
+        self.children_named("msm-launcher").collect()
+    }
+
+    /// The same when both run.
+    pub(crate) fn both_launchers(&self) -> [Process; 2] {
+        let mut found = Vec::new();
+        wait_until(ms(5000), "two launchers run", || {
+            found = self.launchers();
+            found.len() == 2
+        });
+        [found[0], found[1]]
     }
 
     fn children_named(&self, name: &str) -> impl Iterator<Item = Process> {

@@ -55,7 +55,7 @@ fn stopped_launcher_is_logged_and_replaced() {
     run_isolated(|lab| {
         let mounts = lab.mount_fuses(5);
         let daemon = lab.start_daemon(QUICK);
-        let launcher = daemon.launcher().expect("it has a launcher");
+        let [launcher, _] = daemon.both_launchers();
         suspend(launcher);
         assert_mounts_are_probed_without(lab, &daemon, &mounts, launcher);
         daemon.wait_for_line("The launcher does not respond (stopped?); killed", ms(100));
@@ -68,9 +68,24 @@ fn killed_launcher_is_logged_and_replaced() {
     run_isolated(|lab| {
         let mounts = lab.mount_fuses(5);
         let daemon = lab.start_daemon(QUICK);
-        let launcher = daemon.launcher().expect("it has a launcher");
+        let [launcher, _] = daemon.both_launchers();
         launcher.send_signal(Signal::SIGKILL);
         assert_mounts_are_probed_without(lab, &daemon, &mounts, launcher);
+        daemon.stop();
+    });
+}
+
+/// Children are started from the file of the program until other launchers are ready.
+#[test]
+fn both_launchers_can_be_killed() {
+    run_isolated(|lab| {
+        let mounts = lab.mount_fuses(5);
+        let daemon = lab.start_daemon(QUICK);
+        let [launcher, other] = daemon.both_launchers();
+        launcher.send_signal(Signal::SIGKILL);
+        other.send_signal(Signal::SIGKILL);
+        assert_mounts_are_probed_without(lab, &daemon, &mounts, launcher);
+        assert!(!daemon.both_launchers().contains(&other));
         daemon.stop();
     });
 }
@@ -82,8 +97,8 @@ fn assert_mounts_are_probed_without(lab: &mut Lab, daemon: &Daemon, mounts: &[Pa
     daemon.wait_for_failure(&mounts[0], "hung", QUICK_HANG + ms(1500));
     assert_ne!(daemon.prober(), prober);
     daemon.wait_for_line("The launcher exited unexpectedly (killed by SIGKILL)", ms(1000));
-    let next = || daemon.launcher().is_some_and(|next| next != launcher);
-    wait_until(ms(3000), "another launcher runs", next);
+    let are_replaced = || daemon.launchers().len() == 2 && !daemon.launchers().contains(&launcher);
+    wait_until(ms(4000), "another launcher runs", are_replaced);
     lab.clear_fault(&mounts[0]);
     daemon.wait_for_recovery(&mounts[0], ms(4000));
     let zombies = || daemon.process.children().into_iter().filter(|child| child.state() == Some('Z')).count();
@@ -147,10 +162,10 @@ fn assert_no_hang_under_limit(lab: &mut Lab, daemon: Daemon, path: &Path, user: 
     daemon.stop();
 }
 
-/// Sets a soft limit of the running daemon and its launcher, as their own user: in some containers root is not permitted
+/// Sets a soft limit of the running daemon and its launchers, as their own user: in some containers root is not permitted
 /// to.
 pub(crate) fn set_limit(daemon: &Daemon, user: u32, what: &str) {
-    for process in [daemon.process, daemon.launcher().expect("it has a launcher")] {
+    for process in daemon.launchers().into_iter().chain([daemon.process]) {
         let mut command = Command::new("prlimit");
         command.args(["--pid", &process.0.to_string(), what]).uid(user).gid(user);
         assert!(command.status().expect("prlimit runs").success(), "{what}");

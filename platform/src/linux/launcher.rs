@@ -24,7 +24,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Far more than the children that exist at the same time. Without a free slot, children are started by exec.
@@ -46,11 +46,15 @@ const REFUSED: u32 = 1 << 31;
 /// What a child runs: never returns.
 type Run = fn(ChildRole) -> !;
 
-/// The launcher of this process. There is one for the whole process, as there is one program text: every part that
-/// starts children uses it.
-static CURRENT: Mutex<Option<Launcher>> = Mutex::new(None);
+/// The second takes over when the first ends, also while no program can be executed, and starts another second.
+const LAUNCHERS: usize = 2;
 
-fn current() -> MutexGuard<'static, Option<Launcher>> {
+/// The launchers of this process. They belong to the whole process, as its program text does: every part that starts
+/// children uses the first that is ready.
+static CURRENT: Mutex<Vec<Launcher>> = Mutex::new(Vec::new());
+static NEXT_REQUEST: AtomicU64 = AtomicU64::new(0);
+
+fn current() -> MutexGuard<'static, Vec<Launcher>> {
     CURRENT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -62,14 +66,45 @@ struct Launcher {
 }
 
 impl Launcher {
-    fn new(process: Pid, channel: OwnedFd, slots: Slots) -> Launcher {
-        let table = Table { used: [None; SLOTS], next_serial: 0, has_ended: false };
+    fn new(process: Child, channel: OwnedFd, slots: Slots) -> Launcher {
+        let table = Table { used: [None; SLOTS], has_ended: false };
         let requests = Arc::new(Requests { slots, table: Mutex::new(table) });
-        Launcher { process: Child::new(process), channel, requests, is_killed: false }
+        Launcher { process, channel, requests, is_killed: false }
     }
 
     fn is_ready(&self) -> bool {
         !self.is_killed && self.requests.slots.get(READY).load(Ordering::Acquire) != 0
+    }
+
+    /// Asks it for a child with these descriptors: its end of the channel, and perhaps [`EXTRA_FD`]. Never waits. `None`
+    /// if it accepts no request now.
+    fn request(
+        &self,
+        role: ChildRole,
+        channel: BorrowedFd<'_>,
+        extra: Option<BorrowedFd<'_>>,
+    ) -> Option<RequestedChild> {
+        let mut table = self.requests.table();
+        let slot = (READY + 1..SLOTS).find(|slot| table.used[*slot].is_none())?;
+        self.requests.slots.get(slot).store(REQUESTED, Ordering::Release);
+        let packet =
+            [u32::try_from(slot).ok()?.to_ne_bytes(), u32::from(role.number()).to_ne_bytes()].concat();
+        let fds: Vec<RawFd> = std::iter::once(channel).chain(extra).map(|fd| fd.as_raw_fd()).collect();
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        let rights = [ControlMessage::ScmRights(&fds)];
+        sendmsg::<()>(self.channel.as_raw_fd(), &[IoSlice::new(&packet)], &rights, flags, None).ok()?;
+        table.used[slot] = Some(NEXT_REQUEST.fetch_add(1, Ordering::Relaxed));
+        Some(RequestedChild { requests: Arc::clone(&self.requests), slot })
+    }
+
+    /// The number of its oldest request without an answer.
+    fn oldest_request(&self) -> Option<u64> {
+        let table = self.requests.table();
+        let is_waiting = |(slot, request): (usize, &Option<u64>)| {
+            let state = self.requests.slots.get(slot).load(Ordering::Acquire);
+            request.filter(|_| matches!(state, REQUESTED | STARTING))
+        };
+        table.used.iter().enumerate().filter_map(is_waiting).min()
     }
 }
 
@@ -82,9 +117,8 @@ struct Requests {
 
 #[derive(Debug)]
 struct Table {
-    /// The serial numbers of the requests whose children still exist, by slot.
+    /// The numbers of the requests whose children still exist, by slot.
     used: [Option<u64>; SLOTS],
-    next_serial: u64,
     /// The launcher has ended: no slot changes any more.
     has_ended: bool,
 }
@@ -142,7 +176,7 @@ impl Drop for RequestedChild {
     }
 }
 
-/// Starts the launcher of this process. Its children run `run`.
+/// Starts the first launcher of this process. Its children run `run`.
 ///
 /// # Errors
 /// Those of `socketpair(2)`, `memfd_create(2)`, `mmap(2)`, `fork(2)`.
@@ -160,29 +194,35 @@ pub fn start(run: Run) -> io::Result<()> {
             show_role(ChildRole::Launcher);
             run(ChildRole::Launcher)
         }
-        ForkResult::Parent { child } => child,
+        ForkResult::Parent { child } => Child::new(child),
     };
-    *current() = Some(Launcher::new(process, channel, slots));
+    current().push(Launcher::new(process, channel, slots));
     Ok(())
 }
 
-/// Starts a launcher from the file of the program. It is used as soon as it runs from memory; if the storage of the
-/// program hangs, that is never.
+/// Starts the launchers that are missing: by one that is ready, else from the file of the program. A launcher from the
+/// file is used as soon as it runs from memory; if the storage of the program hangs, that is never.
 ///
 /// # Errors
 /// Those of [`start`].
-pub fn restart() -> io::Result<()> {
-    let (channel, theirs) = channel()?;
-    let (slots, memory) = Slots::new()?;
-    let null = open_null()?;
-    let process = spawn(
-        &super::process::own_program()?,
-        &ChildRole::Launcher.command_line(),
-        &[],
-        [theirs.as_fd(), null.as_fd(), null.as_fd()],
-        Some(memory.as_fd()),
-    )?;
-    *current() = Some(Launcher::new(process, channel, slots));
+pub fn complete() -> io::Result<()> {
+    let mut current = current();
+    while current.iter().filter(|it| !it.is_killed).count() < LAUNCHERS {
+        let (channel, theirs) = channel()?;
+        let (slots, memory) = Slots::new()?;
+        let ready = current.iter().find(|it| it.is_ready());
+        let role = ChildRole::Launcher;
+        let process = match ready.and_then(|it| it.request(role, theirs.as_fd(), Some(memory.as_fd()))) {
+            Some(child) => Child::requested(child),
+            None => {
+                let null = open_null()?;
+                let standard = [theirs.as_fd(), null.as_fd(), null.as_fd()];
+                let program = super::process::own_program()?;
+                Child::new(spawn(&program, &role.command_line(), &[], standard, Some(memory.as_fd()))?)
+            }
+        };
+        current.push(Launcher::new(process, channel, slots));
+    }
     Ok(())
 }
 
@@ -190,64 +230,45 @@ fn channel() -> nix::Result<(OwnedFd, OwnedFd)> {
     socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
 }
 
-/// Asks the launcher for a child of this role with these descriptors: its end of the channel, and perhaps
-/// [`EXTRA_FD`]. Never waits. `None` if there is no launcher, or if it accepts no request now.
+/// Asks a launcher for a child of this role with these descriptors: its end of the channel, and perhaps [`EXTRA_FD`].
+/// Never waits. `None` if no launcher accepts requests now.
 pub(crate) fn request(
     role: ChildRole,
     channel: BorrowedFd<'_>,
     extra: Option<BorrowedFd<'_>>,
 ) -> Option<RequestedChild> {
-    let current = current();
-    let Launcher { channel: launcher, requests, .. } = current.as_ref().filter(|it| it.is_ready())?;
-    let mut table = requests.table();
-    let slot = (READY + 1..SLOTS).find(|slot| table.used[*slot].is_none())?;
-    requests.slots.get(slot).store(REQUESTED, Ordering::Release);
-    let packet = [u32::try_from(slot).ok()?.to_ne_bytes(), u32::from(role.number()).to_ne_bytes()].concat();
-    let fds: Vec<RawFd> = std::iter::once(channel).chain(extra).map(|fd| fd.as_raw_fd()).collect();
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    let rights = [ControlMessage::ScmRights(&fds)];
-    sendmsg::<()>(launcher.as_raw_fd(), &[IoSlice::new(&packet)], &rights, flags, None).ok()?;
-    table.used[slot] = Some(table.next_serial);
-    table.next_serial += 1;
-    drop(table);
-    Some(RequestedChild { requests: Arc::clone(requests), slot })
+    current().iter().find(|it| it.is_ready())?.request(role, channel, extra)
 }
 
-/// The number of the oldest request that the launcher has not answered. Numbers increase. `None` after [`kill`].
+/// The number of the oldest request to a launcher that has not answered it and was not killed. Numbers increase.
+#[must_use]
 pub fn oldest_request() -> Option<u64> {
-    let current = current();
-    let requests = &current.as_ref().filter(|it| it.is_ready())?.requests;
-    let is_waiting =
-        |slot: usize| matches!(requests.slots.get(slot).load(Ordering::Acquire), REQUESTED | STARTING);
-    let table = requests.table();
-    (READY + 1..SLOTS)
-        .filter(|slot| table.used[*slot].is_some() && is_waiting(*slot))
-        .filter_map(|slot| table.used[slot])
-        .min()
+    current().iter().filter(|it| !it.is_killed).filter_map(Launcher::oldest_request).min()
 }
 
-/// Kills the launcher, if there is one, and sends it no more requests. Its children go on.
-pub fn kill() {
-    if let Some(launcher) = &mut *current() {
+/// Kills the launcher that got this request, and sends it no more. Its children go on.
+pub fn kill(request: u64) {
+    let mut current = current();
+    if let Some(launcher) = current.iter_mut().find(|it| it.requests.table().used.contains(&Some(request))) {
         launcher.is_killed = true;
         launcher.process.kill();
     }
 }
 
-/// How the launcher ended, once, if it has. Children are started from the file of the program then.
-pub fn try_reap() -> Option<ExitStatus> {
+/// How a launcher ended, once for each, and whether another one is ready.
+#[must_use]
+pub fn try_reap() -> Option<(ExitStatus, bool)> {
     let mut current = current();
-    let launcher = current.as_mut()?;
-    let status = launcher.process.try_reap()?;
-    launcher.requests.table().has_ended = true;
-    *current = None;
-    Some(status)
+    let statuses = current.iter_mut().map(|launcher| launcher.process.try_reap());
+    let (index, status) = statuses.enumerate().find_map(|(index, status)| Some((index, status?)))?;
+    current.remove(index).requests.table().has_ended = true;
+    Some((status, current.iter().any(Launcher::is_ready)))
 }
 
 /// The launcher process. Ends when the daemon has closed its end of the channel.
 pub fn serve(run: Run) -> ! {
     init_child(ChildRole::Launcher.thread_name());
-    // SAFETY: `start` and `restart` passed these descriptors, and nothing else here owns them.
+    // SAFETY: `start` and `complete` passed these descriptors, and nothing else here owns them.
     let (channel, memory) =
         unsafe { (OwnedFd::from_raw_fd(libc::STDIN_FILENO), OwnedFd::from_raw_fd(EXTRA_FD)) };
     let slots = Slots::map(&memory);
@@ -342,7 +363,12 @@ impl Slots {
                 run(role)
             }
             Ok(_) => {} // the kernel has stored the process id
-            Err(errno) => slot.store(REFUSED | (errno as i32).cast_unsigned(), Ordering::Release),
+            Err(errno) => {
+                if !matches!(errno, NixErrno::EAGAIN | NixErrno::ENOMEM) {
+                    self.get(READY).store(0, Ordering::Release); // it will never work: a sandbox refuses it
+                }
+                slot.store(REFUSED | (errno as i32).cast_unsigned(), Ordering::Release);
+            }
         }
     }
 }

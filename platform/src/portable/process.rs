@@ -74,7 +74,7 @@ pub(crate) mod launcher {
 
     /// # Errors
     /// Always.
-    pub fn restart() -> io::Result<()> {
+    pub fn complete() -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -91,10 +91,10 @@ pub(crate) mod launcher {
         None
     }
 
-    pub fn kill() {}
+    pub fn kill(_: u64) {}
 
     #[must_use]
-    pub fn try_reap() -> Option<ExitStatus> {
+    pub fn try_reap() -> Option<(ExitStatus, bool)> {
         None
     }
 

@@ -29,9 +29,9 @@ use std::time::Duration;
 /// holds about a thousand requests or replies, so the cost of the system calls is negligible.
 pub const MAX_PACKET: usize = 64 * 1024;
 
-/// The launcher process, which starts children from memory.
+/// The launcher processes, which start children from memory.
 pub mod launcher_process {
-    pub use crate::system::process::launcher::{kill, oldest_request, restart, serve, start, try_reap};
+    pub use crate::system::process::launcher::{complete, kill, oldest_request, serve, start, try_reap};
 }
 
 /// Whether this process has the rights of root.
