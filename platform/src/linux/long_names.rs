@@ -2,6 +2,7 @@
 //! directories above them, and thousands of these: what is kept of each must be bounded.
 
 use super::mountinfo::{unescape, write_escaped};
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::hash::{DefaultHasher, Hasher};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -21,12 +22,12 @@ const MAX_ESCAPED: usize = 4 * MAX_READ;
 pub(super) const SHORTENED: u8 = b'\t';
 
 /// A name as it is kept, and whether it was shortened. `separator` is that of its components.
-pub(super) fn kept(name: &[u8], separator: u8) -> (OsString, bool) {
+pub(super) fn kept(name: &[u8], separator: u8) -> (Cow<'_, OsStr>, bool) {
     if name.len() <= MAX_NAME {
-        return (OsStr::from_bytes(name).into(), false);
+        return (Cow::Borrowed(OsStr::from_bytes(name)), false);
     }
     if name.len() > MAX_READ {
-        return (unreadable(separator), true);
+        return (Cow::Owned(unreadable(separator)), true);
     }
     // Two names that differ only in the middle must differ, and the same name must be the same after each reading.
     let mut hasher = DefaultHasher::new();
@@ -36,7 +37,7 @@ pub(super) fn kept(name: &[u8], separator: u8) -> (OsString, bool) {
     let end_from = end.iter().position(|&b| b == separator).unwrap_or(0);
     let middle = format!("…[{} bytes, {:016x}]…", name.len(), hasher.finish());
     let parts = [&start[..start_length], middle.as_bytes(), &end[end_from..]];
-    (OsString::from_vec(parts.concat()), true)
+    (Cow::Owned(OsString::from_vec(parts.concat())), true)
 }
 
 /// Stands for a name that is too long to be read.
@@ -114,7 +115,9 @@ fn kept_of_text(field: &[u8]) -> (OsString, bool) {
     if field.len() > MAX_ESCAPED {
         return (unreadable(b'/'), true);
     }
-    kept(unescape(field).as_bytes(), b'/')
+    let name = unescape(field);
+    let (name, is_shortened) = kept(name.as_bytes(), b'/');
+    (name.into_owned(), is_shortened)
 }
 
 #[cfg(test)]
@@ -125,7 +128,8 @@ mod tests {
     #[test]
     fn long_name_is_shortened_to_whole_components() {
         let path = |first: &str| format!("/{first}{}/end", "/component".repeat(10_000)).into_bytes();
-        let (name, is_shortened) = kept(&path("a"), b'/');
+        let long = path("a");
+        let (name, is_shortened) = kept(&long, b'/');
         let text = name.to_str().unwrap();
         assert!(is_shortened && name.len() < KEPT_START + KEPT_END + 64, "{text}");
         assert!(text.starts_with("/a/component/") && text.contains("/…[100006 bytes, "), "{text}");
@@ -134,7 +138,7 @@ mod tests {
         let mut other = path("a");
         other[50_000] = b'X';
         assert_ne!(kept(&other, b'/').0, name, "the middle differs");
-        assert_eq!(kept(&[b'x'; MAX_NAME], b'/'), (OsString::from_vec(vec![b'x'; MAX_NAME]), false));
+        assert_eq!(kept(&[b'x'; MAX_NAME], b'/').0.as_bytes(), [b'x'; MAX_NAME]);
     }
 
     #[test]
@@ -151,7 +155,7 @@ mod tests {
             whole = text;
         }
         let mount = mountinfo::parse(&whole).unwrap().remove(0);
-        let plain = |text: &str| kept(unescape(text.as_bytes()).as_bytes(), b'/').0;
+        let plain = |text: &str| kept(unescape(text.as_bytes()).as_bytes(), b'/').0.into_owned();
         assert_eq!((mount.id, mount.fstype.to_str()), (36, Some("fuse.x")));
         assert_eq!((mount.root, mount.mountpoint.as_os_str()), (plain(&deep), &*plain(&format!("/m{deep}"))));
         assert_eq!(mount.super_options, kept(format!("rw,user_id=7,{options}").as_bytes(), b',').0);

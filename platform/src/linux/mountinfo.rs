@@ -6,6 +6,7 @@
 
 use super::long_names::SHORTENED;
 use crate::{DeviceNumber, Mount, MountKey, ShortenedNames};
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -116,10 +117,10 @@ impl<'a> Line<'a> {
             id: self.id,
             parent: self.parent,
             device_number: self.device_number,
-            root: unescape(self.root),
-            mountpoint: unescape(self.mountpoint).into(),
-            fstype: unescape(self.fstype),
-            device: unescape(self.device),
+            root: unescape(self.root).into_owned(),
+            mountpoint: (&*unescape(self.mountpoint)).into(),
+            fstype: unescape(self.fstype).into_owned(),
+            device: unescape(self.device).into_owned(),
             options: OsStr::from_bytes(self.options).into(),
             super_options: OsString::from_vec(self.super_options.concat()),
             connection_owner: None,
@@ -232,11 +233,11 @@ pub(super) fn write_escaped(path: &OsStr, text: &mut Vec<u8>) {
     text.extend_from_slice(&escape(path.as_bytes(), BLANKS));
 }
 
-pub(super) fn unescape(name: &[u8]) -> OsString {
+pub(super) fn unescape(name: &[u8]) -> Cow<'_, OsStr> {
     if name.contains(&b'\\') {
-        OsString::from_vec(Unescape { rest: name, literal: false }.collect())
+        Cow::Owned(OsString::from_vec(Unescape { rest: name, literal: false }.collect()))
     } else {
-        OsStr::from_bytes(name).into()
+        Cow::Borrowed(OsStr::from_bytes(name))
     }
 }
 

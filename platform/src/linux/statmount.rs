@@ -5,6 +5,7 @@
 use super::long_names::{kept, unreadable};
 use crate::{DeviceNumber, Mount, MountKey, ShortenedNames};
 use linux_raw_sys::general as raw;
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -148,8 +149,11 @@ impl Statmount {
         let mut parts = [None, None, None];
         for (part, string) in parts.iter_mut().zip(LongString::ALL) {
             *part = match self.call(id, string.mask() | raw::STATMOUNT_SB_BASIC) {
-                Ok(()) => Some(self.kept_string(string)),
-                Err(error) if is_overflow(&error) => Some((string.unreadable(), true)),
+                Ok(()) => {
+                    let (text, is_shortened) = self.kept_string(string);
+                    Some((Cow::Owned(text.into_owned()), is_shortened))
+                }
+                Err(error) if is_overflow(&error) => Some((Cow::Owned(string.unreadable()), true)),
                 Err(error) => return Err(error),
             };
         }
@@ -201,7 +205,7 @@ impl Statmount {
     }
 
     /// A string of the last response as it is kept, and whether it was shortened; empty if it is not in the response.
-    fn kept_string(&self, string: LongString) -> (OsString, bool) {
+    fn kept_string(&self, string: LongString) -> (Cow<'_, OsStr>, bool) {
         let header = self.header();
         let offset = match string {
             LongString::Root => header.mnt_root,
@@ -211,15 +215,19 @@ impl Statmount {
         let text = if header.mask & u64::from(string.mask()) == 0 { b"" } else { self.string(offset) };
         match string {
             LongString::Root | LongString::Mountpoint => kept(text, b'/'),
-            LongString::SuperOptions => kept(super_options(header.sb_flags, text).as_bytes(), b','),
+            LongString::SuperOptions => {
+                let options = super_options(header.sb_flags, text);
+                let (options, is_shortened) = kept(options.as_bytes(), b',');
+                (Cow::Owned(options.into_owned()), is_shortened)
+            }
         }
     }
 
     /// `part` returns the long strings.
-    fn response(
-        &self,
+    fn response<'a>(
+        &'a self,
         id: u64,
-        mut part: impl FnMut(&Statmount, LongString) -> Option<(OsString, bool)>,
+        mut part: impl FnMut(&'a Statmount, LongString) -> Option<(Cow<'a, OsStr>, bool)>,
     ) -> Found {
         let header = self.header();
         let has = |bits: u32| header.mask & u64::from(bits) == u64::from(bits);
@@ -244,12 +252,12 @@ impl Statmount {
             id: header.mnt_id_old,
             parent: header.mnt_parent_id_old,
             device_number: DeviceNumber { major: header.sb_dev_major, minor: header.sb_dev_minor },
-            root,
-            mountpoint: mountpoint.into(),
+            root: root.into_owned(),
+            mountpoint: (&*mountpoint).into(),
             fstype: OsString::from_vec(fstype),
             device: OsStr::from_bytes(device).into(),
             options: mount_options(header.mnt_attr),
-            super_options,
+            super_options: super_options.into_owned(),
             connection_owner: None,
             shortened: ShortenedNames {
                 root: is_root_shortened,

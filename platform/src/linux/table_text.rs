@@ -8,8 +8,9 @@ use std::os::unix::fs::FileExt;
 /// Room for one `read(2)` of the text. The kernel returns at most a page, or one longer line.
 const READ_ROOM: usize = 64 << 10;
 
-/// A buffer this many times larger than the text is shrunk: a burst of mounts must not cost memory permanently.
-const MAX_BUFFER_FACTOR: usize = 4;
+/// A larger buffer is freed after the text was parsed: a burst of mounts, or very long paths, must not cost memory
+/// permanently. It is enough for 20,000 usual mounts.
+const MAX_KEPT: usize = 4 << 20;
 
 /// Reads the file from its start into `text`, whose memory is reused. Names that are too long are shortened as they are
 /// read. False if long lines have more than `max_long` bytes together: then the rest was not read.
@@ -34,10 +35,14 @@ pub(super) fn read_text(file: &File, text: &mut Vec<u8>, max_long: u64) -> io::R
     if let Some(line) = long_line {
         line.write(text);
     }
-    if text.capacity() / MAX_BUFFER_FACTOR > text.len() + READ_ROOM {
-        text.shrink_to(text.len() + READ_ROOM);
-    }
     Ok(true)
+}
+
+/// Frees the memory of a text that is larger than usual.
+pub(super) fn free_large(text: &mut Vec<u8>) {
+    if text.capacity() > MAX_KEPT {
+        *text = Vec::new();
+    }
 }
 
 /// Appends what one call returned: whole lines, usually of a page together, or a piece of a long line. Returns the
@@ -71,17 +76,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buffer_shrinks_after_a_large_text() {
+    fn only_the_buffer_of_a_large_text_is_freed() {
         let path = std::env::temp_dir().join(format!("msm-watch-{}", std::process::id()));
-        std::fs::write(&path, b"a line\n".repeat(1 << 19)).unwrap();
-        let file = File::open(&path).unwrap();
         let mut text = Vec::new();
-        assert!(read_text(&file, &mut text, 1 << 20).unwrap());
-        assert_eq!(text.len(), 7 << 19);
-        std::fs::write(&path, "small").unwrap();
-        assert!(read_text(&file, &mut text, 1 << 20).unwrap());
+        for (content, is_kept) in [("a line\n".repeat(1 << 20), false), ("small".to_owned(), true)] {
+            std::fs::write(&path, &content).unwrap();
+            assert!(read_text(&File::open(&path).unwrap(), &mut text, 1 << 20).unwrap());
+            assert_eq!(text, content.as_bytes());
+            free_large(&mut text);
+            assert_eq!(text.capacity() > 0, is_kept);
+        }
         std::fs::remove_file(&path).unwrap();
-        assert!(text == b"small" && text.capacity() <= 2 * READ_ROOM);
     }
 
     #[test]

@@ -14,7 +14,7 @@
 use super::fuse_connections::FuseConnections;
 use super::mountinfo::{self, Line};
 use super::statmount::{Found, OWN_NAMESPACE, Statmount, first_id, listmount};
-use super::table_text::read_text;
+use super::table_text::{free_large, read_text};
 use crate::{Changes, Mount, MountKey, MountTable};
 use mio::Interest;
 use mio::unix::SourceFd;
@@ -218,6 +218,7 @@ impl MountWatch {
             }
         }
         let table = MountTable::new(mounts);
+        free_large(&mut self.text);
         unique.seen = seen;
         unique.agrees = unique.agrees_with(&table);
         Ok(Some(table))
@@ -242,6 +243,7 @@ impl MountWatch {
             let key = line.reusable_key();
             mounts.push(entry_for(&line, key, self.table.get(key), &self.connections));
         }
+        free_large(&mut self.text);
         Ok(MountTable::new(mounts))
     }
 }

@@ -38,7 +38,8 @@ fn parse(text: &[u8]) -> HashMap<Mounted, Traffic> {
     let mut here = None;
     for line in text.split(|&byte| byte == b'\n') {
         if let Some(rest) = line.strip_prefix(b"device ") {
-            here = mounted_on(rest).map(|(device, path)| (unescape(device), unescape(path)));
+            here = mounted_on(rest)
+                .map(|(device, path)| (unescape(device).into_owned(), unescape(path).into_owned()));
             if let Some(here) = &here {
                 found.remove(here);
             }
