@@ -138,6 +138,7 @@ fn watch(
     reporter.log_fn()(Priority::Info, &start_line(&config, &table));
     let options = Options { seed, ..Options::new(&config, namespace) };
     let outputs = Outputs::start(Arc::clone(&config), reporter.clone(), &table)?;
+    drop(table); // the daemon reads its own
     let run = || {
         let daemon = Daemon::new(options, EventHandler::Outputs(&outputs))?;
         let log = reporter.log_fn();

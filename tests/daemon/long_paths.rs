@@ -24,6 +24,15 @@ fn deep_directory(top: &Path, length: usize) -> OwnedFd {
     directory
 }
 
+/// Mounts named by these numbers, in new directories.
+fn mount_in(directory: &OwnedFd, from: usize, to: usize) {
+    for n in from..to {
+        mkdirat(directory, n.to_string().as_str(), Mode::S_IRWXU).expect("mkdir");
+        let target = format!("/proc/self/fd/{}/{n}", directory.as_raw_fd());
+        mount(Some("deep"), target.as_str(), Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("mount");
+    }
+}
+
 #[test]
 fn they_are_shown_and_neither_probed_nor_costly() {
     run_isolated_for(Duration::from_secs(180), |lab| {
@@ -31,14 +40,7 @@ fn they_are_shown_and_neither_probed_nor_costly() {
         let top = lab.mount_point("deep");
         lab.mount_tmpfs(&top);
         let deep = deep_directory(&top, PATH_LENGTH);
-        let mount_all = |from: usize, to: usize| {
-            for n in from..to {
-                mkdirat(&deep, n.to_string().as_str(), Mode::S_IRWXU).expect("mkdir");
-                let target = format!("/proc/self/fd/{}/{n}", deep.as_raw_fd());
-                mount(Some("deep"), target.as_str(), Some("tmpfs"), MsFlags::empty(), None::<&str>)
-                    .expect("mount");
-            }
-        };
+        let mount_all = |from: usize, to: usize| mount_in(&deep, from, to);
         mount_all(0, MOUNTS - 1);
         let (daemon, address) = crate::http::start_with_http(
             lab,
@@ -62,6 +64,23 @@ fn they_are_shown_and_neither_probed_nor_costly() {
         let rss = daemon.process.peak_rss_kib();
         let limit = if is_release_build() { 24 } else { 40 };
         assert!(rss <= limit << 10, "the daemon took up to {rss} KiB");
+        daemon.stop();
+    });
+}
+
+#[test]
+fn paths_that_calls_accept_are_kept_once() {
+    run_isolated_for(Duration::from_secs(180), |lab| {
+        const MOUNTS: usize = 5_000;
+        let top = lab.mount_point("deep");
+        lab.mount_tmpfs(&top);
+        mount_in(&deep_directory(&top, 3_900), 0, MOUNTS);
+        let daemon = lab.start_daemon(&["--timeout", "2", "--poll-interval", "60"]);
+        daemon.assert_no_line("Mount cannot be checked");
+        // Twenty MiB of paths.
+        let rss = daemon.process.rss_kib();
+        let limit = if is_release_build() { 45 } else { 64 };
+        assert!(rss <= limit << 10, "the daemon takes {rss} KiB");
         daemon.stop();
     });
 }
