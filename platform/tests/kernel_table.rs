@@ -14,7 +14,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, mkdirat};
 use platform::{MountKey, MountTable, MountWatch, SharedPath, mountinfo};
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -175,6 +175,66 @@ fn mount_point_that_a_rename_makes_usable_is_found() {
         fs::rename(path_of(&deep).join("33"), dir.join("short")).unwrap();
         let is_found = |_| at(&watched.watch.read().unwrap(), &dir.join("short/m")).is_some();
         assert!((0..4).any(is_found));
+    });
+}
+
+/// Mounts an overlay of these layers with the calls that have no limit for all options together. False if this kernel
+/// takes no layers as descriptors.
+fn overlay(layers: &[OwnedFd], on: &Path) -> bool {
+    const SET_FLAG_FD: libc::c_long = 5; // FSCONFIG_SET_FD
+    const CREATE: libc::c_long = 6; // FSCONFIG_CMD_CREATE
+    const EMPTY_PATH: libc::c_long = 4; // MOVE_MOUNT_F_EMPTY_PATH
+    let number = |fd: libc::c_long| (fd >= 0).then_some(fd);
+    let on = CString::new(on.as_os_str().as_bytes()).expect("no NUL");
+    let (none, empty) = (std::ptr::null::<libc::c_char>(), c"".as_ptr());
+    let make = || -> Option<()> {
+        // SAFETY: NUL-terminated strings and numbers.
+        let context = number(unsafe { libc::syscall(libc::SYS_fsopen, c"overlay".as_ptr(), 0) })?;
+        for layer in layers {
+            let (key, fd) = (c"lowerdir+".as_ptr(), layer.as_raw_fd());
+            // SAFETY: as above; no value is read.
+            number(unsafe { libc::syscall(libc::SYS_fsconfig, context, SET_FLAG_FD, key, none, fd) })?;
+        }
+        // SAFETY: as above.
+        number(unsafe { libc::syscall(libc::SYS_fsconfig, context, CREATE, none, none, 0) })?;
+        // SAFETY: numbers only.
+        let mount = number(unsafe { libc::syscall(libc::SYS_fsmount, context, 0, 0) })?;
+        let target = (libc::AT_FDCWD, on.as_ptr());
+        // SAFETY: as above.
+        number(unsafe { libc::syscall(libc::SYS_move_mount, mount, empty, target.0, target.1, EMPTY_PATH) })?;
+        Some(())
+    };
+    make().is_some()
+}
+
+#[test]
+fn options_of_any_length_cost_no_full_read() {
+    in_namespace(|dir| {
+        let Some(mut watched) = unique_watch() else { return };
+        let top = tmpfs(dir.join("layers"));
+        let deep = deep_directory(&top, 3_500);
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        let layers: Vec<OwnedFd> = (0..400)
+            .map(|n| {
+                let name = format!("{n:0>250}");
+                mkdirat(&deep, name.as_str(), Mode::S_IRWXU).unwrap();
+                openat(&deep, name.as_str(), flags, Mode::empty()).unwrap()
+            })
+            .collect();
+        for (count, is_readable) in [(100, true), (400, false)] {
+            let path = dir.join(format!("overlay-{count}"));
+            fs::create_dir(&path).unwrap();
+            if !overlay(&layers[..count], &path) {
+                return skip("this kernel takes no layers of an overlay as descriptors");
+            }
+            let entry = at(&watched.refresh_fast(), &path).unwrap();
+            let options = entry.super_options.to_str().unwrap();
+            assert!(entry.shortened.super_options && options.len() < 1_000, "{options}");
+            assert_eq!(options.starts_with("ro,"), is_readable, "{options}");
+            assert!(entry.has_usable_path() && entry.fstype == "overlay");
+            let other = tmpfs(dir.join(format!("other-{count}")));
+            assert!(at(&watched.refresh_fast(), &other).is_some());
+        }
     });
 }
 

@@ -122,8 +122,8 @@ fn kept_of_text(field: &[u8]) -> (OsString, bool) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::mountinfo;
     use super::*;
-    use crate::linux::mountinfo;
 
     #[test]
     fn long_name_is_shortened_to_whole_components() {
