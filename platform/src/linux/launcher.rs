@@ -40,6 +40,8 @@ const REQUESTED: u32 = 0;
 const STARTING: u32 = 1;
 /// The daemon does not want the child any more.
 const CANCELLED: u32 = u32::MAX;
+/// The launcher has seen that. Until then the slot stays taken: the launcher would take its next request for this one.
+const DISCARDED: u32 = u32::MAX - 1;
 /// The child could not be started; the lower bits are the error number. Process ids are lower (`PID_MAX_LIMIT`).
 const REFUSED: u32 = 1 << 31;
 
@@ -152,7 +154,7 @@ impl RequestedChild {
         match self.requests.slots.get(self.slot).load(Ordering::Acquire) {
             REQUESTED | STARTING if has_ended => Progress::NotStarted(ExitStatus::LauncherEnded),
             REQUESTED | STARTING => Progress::Waiting,
-            CANCELLED => Progress::NotStarted(ExitStatus::Unknown),
+            CANCELLED | DISCARDED => Progress::NotStarted(ExitStatus::Unknown),
             refused if refused & REFUSED != 0 => {
                 Progress::NotStarted(ExitStatus::NotStarted(Errno((refused & !REFUSED).cast_signed())))
             }
@@ -170,8 +172,14 @@ impl RequestedChild {
 impl Drop for RequestedChild {
     fn drop(&mut self) {
         // A slot that the launcher may still write to stays taken.
-        if self.progress() != Progress::Waiting {
-            self.requests.table().used[self.slot] = None;
+        let state = |slot: usize| self.requests.slots.get(slot).load(Ordering::Acquire);
+        let is_seen = !matches!(state(self.slot), REQUESTED | STARTING | CANCELLED);
+        let mut table = self.requests.table();
+        let has_ended = table.has_ended;
+        for (slot, used) in table.used.iter_mut().enumerate() {
+            if slot == self.slot && (is_seen || has_ended) || used.is_some() && state(slot) == DISCARDED {
+                *used = None;
+            }
         }
     }
 }
@@ -349,6 +357,7 @@ impl Slots {
     fn start_child(&self, slot: usize, role: ChildRole, fds: &[OwnedFd], run: Run) {
         let Some(slot) = Some(slot).filter(|slot| *slot < SLOTS).map(|slot| self.get(slot)) else { return };
         if slot.compare_exchange(REQUESTED, STARTING, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            let _ = slot.compare_exchange(CANCELLED, DISCARDED, Ordering::AcqRel, Ordering::Acquire);
             return;
         }
         let [channel, extra @ ..] = fds else {
