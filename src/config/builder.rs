@@ -4,8 +4,9 @@
 use super::location::Origin;
 use super::options::{ConfigOption, OptionValue, options};
 use super::{Config, EffectiveOption};
+use crate::output::hooks::HookAction;
 use crate::output::http::SocketChoice;
-use crate::output::http_client::{Access, Address};
+use crate::output::http_client::{Access, Address, ProxyChoice};
 use crate::output::push::PushSettings;
 use crate::render::escape::{escape_os, one_line};
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ pub(super) struct ConfigBuilder {
     pub(super) push_gateway: Option<Address>,
     pub(super) push_delete_on_exit: bool,
     pub(super) push_access: Access,
+    pub(super) proxy: ProxyChoice,
     /// One line for each mistake.
     pub(super) problems: Vec<String>,
 }
@@ -71,7 +73,9 @@ impl ConfigBuilder {
         if !self.problems.is_empty() {
             return Err(self.problems);
         }
+        self.push_access.proxy.clone_from(&self.proxy);
         let mut config = self.config;
+        config.set_proxy(&self.proxy);
         config.metrics.push = self.push_gateway.map(|gateway| PushSettings {
             gateway,
             delete_on_exit: self.push_delete_on_exit,
@@ -120,6 +124,19 @@ impl ConfigBuilder {
                 format!("--{key} {relation} --{other}").replace('_', "-")
             }
         });
+    }
+}
+
+impl Config {
+    fn set_proxy(&mut self, proxy: &ProxyChoice) {
+        for hook in &mut self.hooks {
+            if let HookAction::Post { access, .. } = &mut hook.action {
+                access.proxy.clone_from(proxy);
+            }
+        }
+        if let Some(alertmanager) = &mut self.alertmanager {
+            alertmanager.access.proxy.clone_from(proxy);
+        }
     }
 }
 

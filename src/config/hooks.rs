@@ -114,5 +114,5 @@ fn access(table: &mut TomlTable<'_>) -> Access {
         (None, Some(path)) => Credentials::Token(path),
         (None, None) => Credentials::None,
     };
-    Access { credentials, ca_file }
+    Access { credentials, ca_file, ..Access::default() }
 }

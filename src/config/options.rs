@@ -264,6 +264,12 @@ const METRICS: &[ConfigOption] = &[
         value.store_path(&it.directory, &mut it.push_access.ca_file, Some)
     })
     .help("PEM file with the certificates to trust for the push gateway, instead of those of the system"),
+    value("proxy", "URL", |it, value| value.store(&mut it.proxy, str::parse))
+        .help(
+            "Reach the push gateway, Alertmanager and the URLs of hooks through this proxy: a URL, environment \
+             (http_proxy and so on), or off",
+        )
+        .default("off"),
     value("textfile", "PATH", |it, value| {
         let clean = |path: PathBuf| Some(resolve(Path::new("/"), &path));
         value.store_path(&it.directory, &mut it.config.metrics.textfile, clean)

@@ -31,6 +31,7 @@ mod namespace;
 mod once;
 mod own_files;
 mod own_storage;
+mod proxy;
 mod resources;
 mod rsyslog;
 mod run_offset;

@@ -51,56 +51,50 @@ fn create(lab: &Lab, name: &str) -> Files {
     Files { folder, config, drop_in, program }
 }
 
+const EVERY: &str = "can be written by every user";
+
+type Change = fn(&Files);
+type Part = fn(&Files) -> PathBuf;
+
+/// A change, the file that is refused for it, and the part of its path that is named, with the reason.
+const CASES: [(Change, Part, Part, &str); 9] = [
+    (|it| chmod(&it.config, 0o666), |it| it.config.clone(), |it| it.config.clone(), EVERY),
+    (|it| give_away(&it.config), |it| it.config.clone(), |it| it.config.clone(), "belongs to user 1234"),
+    (|it| chmod(&it.folder, 0o777), |it| it.config.clone(), |it| it.folder.clone(), EVERY),
+    (|it| give_away(&it.folder), |it| it.config.clone(), |it| it.folder.clone(), "belongs to user 1234"),
+    (|it| chmod(&it.drop_in, 0o602), |it| it.drop_in.clone(), |it| it.drop_in.clone(), EVERY),
+    (
+        |it| chmod(&it.folder.join("etc/conf.d"), 0o777),
+        |it| it.drop_in.clone(),
+        |it| it.folder.join("etc/conf.d"),
+        EVERY,
+    ),
+    (|it| chmod(&it.program, 0o757), |it| it.program.clone(), |it| it.program.clone(), EVERY),
+    (
+        |it| chmod(it.program.parent().expect("it has one"), 0o777),
+        |it| it.program.clone(),
+        |it| it.folder.join("bin"),
+        EVERY,
+    ),
+    // The target of a link, in a folder that everybody can write.
+    (
+        |it| {
+            let shared = it.folder.join("shared");
+            fs::create_dir(&shared).expect("create a directory");
+            chmod(&shared, 0o777);
+            fs::rename(&it.program, shared.join("hook")).expect("rename");
+            symlink("../shared/hook", &it.program).expect("link");
+        },
+        |it| it.program.clone(),
+        |it| it.folder.join("shared"),
+        EVERY,
+    ),
+];
+
 #[test]
 fn files_and_folders_that_others_can_write_are_refused() {
     run_isolated(|lab| {
-        let every = "can be written by every user";
-        type Change = fn(&Files);
-        type Part = fn(&Files) -> PathBuf;
-        let cases: [(Change, Part, Part, &str); 9] = [
-            (|it| chmod(&it.config, 0o666), |it| it.config.clone(), |it| it.config.clone(), every),
-            (
-                |it| give_away(&it.config),
-                |it| it.config.clone(),
-                |it| it.config.clone(),
-                "belongs to user 1234",
-            ),
-            (|it| chmod(&it.folder, 0o777), |it| it.config.clone(), |it| it.folder.clone(), every),
-            (
-                |it| give_away(&it.folder),
-                |it| it.config.clone(),
-                |it| it.folder.clone(),
-                "belongs to user 1234",
-            ),
-            (|it| chmod(&it.drop_in, 0o602), |it| it.drop_in.clone(), |it| it.drop_in.clone(), every),
-            (
-                |it| chmod(&it.folder.join("etc/conf.d"), 0o777),
-                |it| it.drop_in.clone(),
-                |it| it.folder.join("etc/conf.d"),
-                every,
-            ),
-            (|it| chmod(&it.program, 0o757), |it| it.program.clone(), |it| it.program.clone(), every),
-            (
-                |it| chmod(it.program.parent().expect("it has one"), 0o777),
-                |it| it.program.clone(),
-                |it| it.folder.join("bin"),
-                every,
-            ),
-            // The target of a link, in a folder that everybody can write.
-            (
-                |it| {
-                    let shared = it.folder.join("shared");
-                    fs::create_dir(&shared).expect("create a directory");
-                    chmod(&shared, 0o777);
-                    fs::rename(&it.program, shared.join("hook")).expect("rename");
-                    symlink("../shared/hook", &it.program).expect("link");
-                },
-                |it| it.program.clone(),
-                |it| it.folder.join("shared"),
-                every,
-            ),
-        ];
-        for (number, (change, file, part, why)) in cases.into_iter().enumerate() {
+        for (number, (change, file, part, why)) in CASES.into_iter().enumerate() {
             let files = create(lab, &number.to_string());
             check_config(&files.config).assert_code(0);
             change(&files);

@@ -10,7 +10,7 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 fn post(name: &str, url: &str, credentials: Credentials, timeout: Duration) -> Hook {
-    hook(name, HookAction::post(url, Access { credentials, ca_file: None }).unwrap(), timeout)
+    hook(name, HookAction::post(url, Access { credentials, ..Access::default() }).unwrap(), timeout)
 }
 
 #[test]

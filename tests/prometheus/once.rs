@@ -21,7 +21,7 @@ fn single_run_pushes_and_writes_once() {
         result.assert_code(1);
         let requests = fake.requests();
         assert_eq!(requests.len(), 1, "{requests:?}");
-        let written = std::fs::read_to_string(&file).expect("the file exists");
+        let written = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{e}\n{}", result.stderr));
         for text in [&requests[0].body, &written] {
             assert!(
                 text.contains("\ntotal_mountpoints 3\n") && text.contains("dead_mountpoints 1\n"),

@@ -35,6 +35,7 @@ pub(super) fn execute(request: Request, descriptors: Vec<OwnedFd>) -> io::Result
         Request::Resolve { name } => {
             Ok(Reply::new(name.to_socket_addrs()?.take(MAX_ADDRESSES).map(|address| address.to_string())))
         }
+        Request::Certificates { file, directory } => certificates(file.as_deref(), directory.as_deref()),
         Request::FollowLinks { paths } => follow_links(&paths),
         Request::CheckPrograms { paths } => {
             let mut trust = TrustCheck::new();
@@ -48,6 +49,19 @@ pub(super) fn execute(request: Request, descriptors: Vec<OwnedFd>) -> io::Result
 
 fn done(result: io::Result<()>) -> io::Result<Reply> {
     result.map(|()| Reply::default())
+}
+
+/// Each certificate, encoded in DER.
+fn certificates(file: Option<&Path>, directory: Option<&Path>) -> io::Result<Reply> {
+    let loaded = match (file, directory) {
+        (None, None) => rustls_native_certs::load_native_certs(),
+        _ => rustls_native_certs::load_certs_from_paths(file, directory),
+    };
+    if loaded.certs.is_empty() {
+        let why = loaded.errors.first().map_or_else(String::new, |error| format!(": {error}"));
+        return Err(io::Error::new(ErrorKind::NotFound, format!("no certificate is trusted{why}")));
+    }
+    Ok(Reply::new(loaded.certs.iter().map(|certificate| certificate.to_vec())))
 }
 
 /// A path that leads to a mount that may hang is followed only up to there: such mounts are touched by probers alone.

@@ -26,6 +26,8 @@ pub(super) enum Request {
     Connect { path: PathBuf, any_kind: bool },
     /// Looks up the addresses of `HOST:PORT`.
     Resolve { name: String },
+    /// Loads the certificates that the system trusts, or those of this file and directory.
+    Certificates { file: Option<PathBuf>, directory: Option<PathBuf> },
     /// Follows the symbolic links in these paths, except on mounts that may hang.
     FollowLinks { paths: Vec<PathBuf> },
     /// Checks who may replace these programs.
@@ -54,6 +56,7 @@ impl Request {
             Request::Remove { path: at, identity } => (5, vec![path(at), identity.clone()]),
             Request::Connect { path: to, any_kind } => (6, vec![path(to), vec![u8::from(*any_kind)]]),
             Request::Resolve { name } => (7, vec![name.clone().into_bytes()]),
+            Request::Certificates { file, directory } => (8, vec![optional(file), optional(directory)]),
             Request::FollowLinks { paths } => (9, vec![list(paths)]),
             Request::CheckPrograms { paths } => (10, vec![list(paths)]),
             Request::Watch { path: of, other } => (11, vec![path(of), optional(other)]),
@@ -85,6 +88,9 @@ impl Request {
             (5, [at, identity]) => Request::Remove { path: path(at), identity: identity.to_vec() },
             (6, [to, any_kind]) => Request::Connect { path: path(to), any_kind: flag(any_kind)? },
             (7, [name]) => Request::Resolve { name: String::from_utf8(name.to_vec()).ok()? },
+            (8, [file, directory]) => {
+                Request::Certificates { file: optional(file)?, directory: optional(directory)? }
+            }
             (9, [paths]) => Request::FollowLinks { paths: list(paths)? },
             (10, [paths]) => Request::CheckPrograms { paths: list(paths)? },
             (11, [of, other]) => Request::Watch { path: path(of), other: optional(other)? },

@@ -169,6 +169,17 @@ impl FileSession<'_> {
         reply.fields.iter().map(parse).collect::<Option<_>>().ok_or(ErrorKind::InvalidData.into())
     }
 
+    /// The certificates that the system trusts, encoded in DER: those that the variables `SSL_CERT_FILE` and `SSL_CERT_DIR`
+    /// name, or those of the system's files.
+    ///
+    /// # Errors
+    /// There are none.
+    pub fn certificates(&mut self) -> io::Result<Vec<Vec<u8>>> {
+        let named = |variable| std::env::var_os(variable).map(PathBuf::from);
+        let (file, directory) = (named("SSL_CERT_FILE"), named("SSL_CERT_DIR"));
+        self.call(Request::Certificates { file, directory }).map(|reply| reply.fields)
+    }
+
     /// These paths without symbolic links, except on mounts that may hang.
     ///
     /// # Errors

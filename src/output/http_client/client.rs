@@ -1,23 +1,20 @@
 //! One request at a time to one server. Credentials and certificates are read from their files for each request, so
 //! that they can be replaced while the daemon runs.
 //!
-//! Reading a file and looking up a name may block. Both run in a blocking thread, one per client, and the request fails
-//! at its deadline. The next request of the client waits for that thread too, so a hung name lookup holds one thread,
-//! not a growing number.
+//! Reading a file and looking up a name may hang. A child does both; a blocking thread, one per client, waits for it.
 
-use super::{Access, Credentials};
+use super::{Access, Credentials, ProxyChoice};
+use crate::children::files::{FileSession, FileWorker};
 use crate::output::lock;
 use crate::render::escape::escape_os;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
-use reqwest::{Certificate, Client, Method, Response, Url, redirect};
+use reqwest::{Certificate, Client, Method, Proxy, Response, Url, redirect};
 use std::error::Error as _;
-use std::fs::File;
-use std::io::Read as _;
+use std::io::ErrorKind;
 use std::iter;
-use std::net::ToSocketAddrs as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,10 +22,10 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
-/// Timeout of connecting.
+/// Timeout of connecting, which begins with looking up a name.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Maximum size of a file with a secret or certificates; a larger file is a mistake.
-const MAX_FILE: u64 = 1 << 20;
+/// Reading files may take this long: storage that takes longer is dead.
+const FILE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum length shown of the body of an error response.
 const MAX_ERROR_BODY: usize = 200;
 
@@ -37,6 +34,8 @@ const MAX_ERROR_BODY: usize = 200;
 pub(crate) struct CachedClient {
     access: Access,
     cached: Arc<Mutex<Option<Cached>>>,
+    files: Arc<FileWorker>,
+    names: Arc<FileWorker>,
     /// Permit for the single blocking thread of the client.
     blocking_permit: Arc<Semaphore>,
 }
@@ -77,7 +76,13 @@ impl RequestError {
 
 impl CachedClient {
     pub(crate) fn new(access: Access) -> CachedClient {
-        CachedClient { access, cached: Arc::default(), blocking_permit: Arc::new(Semaphore::new(1)) }
+        CachedClient {
+            access,
+            cached: Arc::default(),
+            files: Arc::default(),
+            names: Arc::default(),
+            blocking_permit: Arc::new(Semaphore::new(1)),
+        }
     }
 
     /// Sends a POST request with a JSON body; see [`CachedClient::send`].
@@ -128,21 +133,17 @@ impl CachedClient {
     async fn prepare(&self, is_encrypted: bool) -> Result<(Client, Option<String>), RequestError> {
         let cached = lock(&self.cached).clone();
         if let Some((client, _)) = &cached
-            && self.access == Access::default()
+            && !self.access.needs_files()
         {
             return Ok((client.clone(), None));
         }
         let permit = Arc::clone(&self.blocking_permit).acquire_owned().await;
-        let (access, blocking_permit) = (self.access.clone(), Arc::clone(&self.blocking_permit));
+        let (access, files) = (self.access.clone(), Arc::clone(&self.files));
+        let resolver =
+            ChildResolver { names: Arc::clone(&self.names), permit: Arc::clone(&self.blocking_permit) };
         let prepared = spawn_blocking(move || {
             let _permit = permit;
-            let authorization = read_authorization(&access.credentials)?;
-            let trusted = access.ca_file.as_deref().map(read).transpose()?;
-            let client = match cached.filter(|(_, before)| *before == trusted) {
-                Some((client, _)) => client,
-                None => build(&access, trusted.as_deref(), is_encrypted, BlockingResolver(blocking_permit))?,
-            };
-            Ok(((client, trusted), authorization))
+            prepare(&access, &files, cached, is_encrypted, resolver)
         });
         let prepared = prepared.await.unwrap_or_else(|_| Err("the request was cancelled".to_owned()));
         let (cached, authorization) = prepared.map_err(RequestError::local)?;
@@ -152,12 +153,36 @@ impl CachedClient {
     }
 }
 
-fn build(
+/// Reads the files of one request. Blocks.
+fn prepare(
     access: &Access,
-    trusted: Option<&[u8]>,
+    files: &FileWorker,
+    cached: Option<Cached>,
     is_encrypted: bool,
-    resolver: BlockingResolver,
-) -> Result<Client, String> {
+    resolver: ChildResolver,
+) -> Result<(Cached, Option<String>), String> {
+    let mut reader = FileReader { files, session: None };
+    let authorization = read_authorization(&access.credentials, &mut reader)?;
+    let trusted = access.ca_file.as_deref().map(|path| reader.read(path)).transpose()?;
+    let client = match cached.filter(|(_, before)| *before == trusted) {
+        Some((client, _)) => client,
+        None => {
+            let certificates = match (&access.ca_file, &trusted) {
+                (Some(path), Some(pem)) => Certificate::from_pem_bundle(pem)
+                    .ok()
+                    .filter(|all| !all.is_empty())
+                    .ok_or_else(|| format!("{} holds no certificate", escape_os(path)))?,
+                _ if is_encrypted => reader.system_certificates()?,
+                _ => Vec::new(),
+            };
+            build(access, certificates, resolver)?
+        }
+    };
+    Ok(((client, trusted), authorization))
+}
+
+fn build(access: &Access, trusted: Vec<Certificate>, resolver: ChildResolver) -> Result<Client, String> {
+    let _ = rustls::crypto::ring::default_provider().install_default(); // fails if it is installed already
     // Requests are rare: keeping an idle connection would only cause a wake-up when it is closed. A redirected request
     // becomes a GET that succeeds without an effect.
     let builder = Client::builder()
@@ -165,36 +190,66 @@ fn build(
         .pool_max_idle_per_host(0)
         .redirect(redirect::Policy::none())
         .dns_resolver(resolver)
+        .tls_certs_only(trusted)
         .user_agent(concat!("mount_status_monitor/", env!("CARGO_PKG_VERSION")));
-    let _ = rustls::crypto::ring::default_provider().install_default(); // fails if it is installed already
-    let builder = match (trusted, &access.ca_file) {
-        (Some(pem), Some(path)) => {
-            let certificates = Certificate::from_pem_bundle(pem).ok().filter(|all| !all.is_empty());
-            let certificates =
-                certificates.ok_or_else(|| format!("{} holds no certificate", escape_os(path)))?;
-            builder.tls_certs_only(certificates)
+    let builder = match &access.proxy {
+        ProxyChoice::Off => builder.no_proxy(),
+        ProxyChoice::Environment => builder,
+        ProxyChoice::At(address) => {
+            builder.proxy(Proxy::all(address.url().clone()).map_err(|error| root_cause(&error))?)
         }
-        // Loading the system's many certificates is expensive.
-        _ if !is_encrypted => builder.tls_certs_only([]),
-        _ => builder,
     };
     builder.build().map_err(|error| root_cause(&error))
 }
 
-/// Looks up names in the client's blocking thread, one at a time.
-struct BlockingResolver(Arc<Semaphore>);
+/// Looks up names in a child; the client's blocking thread waits for it, one name at a time.
+struct ChildResolver {
+    names: Arc<FileWorker>,
+    permit: Arc<Semaphore>,
+}
 
-impl Resolve for BlockingResolver {
+impl Resolve for ChildResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let blocking_permit = Arc::clone(&self.0);
+        let (names, permit) = (Arc::clone(&self.names), Arc::clone(&self.permit));
         Box::pin(async move {
-            let permit = blocking_permit.acquire_owned().await?;
+            let permit = permit.acquire_owned().await?;
             let addresses = spawn_blocking(move || {
                 let _permit = permit;
-                (name.as_str(), 0).to_socket_addrs()
+                let found = names.begin(CONNECT_TIMEOUT)?.resolve(&format!("{}:0", name.as_str()));
+                found.map_err(|error| match error.kind() {
+                    ErrorKind::TimedOut => std::io::Error::other(format!("looking up the name: {error}")),
+                    _ => error,
+                })
             });
-            Ok(Box::new(addresses.await??) as Addrs)
+            Ok(Box::new(addresses.await??.into_iter()) as Addrs)
         })
+    }
+}
+
+/// Reads files in one child, which is started by the first.
+struct FileReader<'w> {
+    files: &'w FileWorker,
+    session: Option<FileSession<'w>>,
+}
+
+impl<'w> FileReader<'w> {
+    fn session(&mut self) -> std::io::Result<&mut FileSession<'w>> {
+        Ok(match &mut self.session {
+            Some(session) => session,
+            none => none.insert(self.files.begin(FILE_TIMEOUT)?),
+        })
+    }
+
+    fn read(&mut self, path: &Path) -> Result<Vec<u8>, String> {
+        let bytes = self.session().and_then(|session| session.read(path));
+        bytes.map_err(|error| format!("cannot read {}: {error}", escape_os(path)))
+    }
+
+    fn system_certificates(&mut self) -> Result<Vec<Certificate>, String> {
+        let encoded = self.session().and_then(FileSession::certificates);
+        let encoded = encoded.map_err(|error| format!("cannot read the system's certificates: {error}"))?;
+        // The system may trust certificates that this library cannot use.
+        Ok(encoded.iter().filter_map(|certificate| Certificate::from_der(certificate).ok()).collect())
     }
 }
 
@@ -215,32 +270,29 @@ fn root_cause(error: &reqwest::Error) -> String {
     cause.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-fn read_authorization(credentials: &Credentials) -> Result<Option<String>, String> {
+fn read_authorization(
+    credentials: &Credentials,
+    reader: &mut FileReader<'_>,
+) -> Result<Option<String>, String> {
     Ok(match credentials {
         Credentials::None => None,
         Credentials::User(path) => {
-            let line = read_line(path)?;
+            let line = read_line(path, reader)?;
             if !line.contains(':') {
                 return Err(format!("{} does not hold USER:PASSWORD", escape_os(path)));
             }
             Some(format!("Basic {}", STANDARD.encode(line)))
         }
-        Credentials::Token(path) => Some(format!("Bearer {}", read_line(path)?)),
+        Credentials::Token(path) => Some(format!("Bearer {}", read_line(path, reader)?)),
     })
 }
 
-fn read_line(path: &Path) -> Result<String, String> {
-    let text = String::from_utf8(read(path)?).map_err(|_| format!("{} is not text", escape_os(path)))?;
+fn read_line(path: &Path, reader: &mut FileReader<'_>) -> Result<String, String> {
+    let text =
+        String::from_utf8(reader.read(path)?).map_err(|_| format!("{} is not text", escape_os(path)))?;
     let text = text.trim();
     if text.is_empty() || text.contains(['\n', '\r']) {
         return Err(format!("{} does not hold one line", escape_os(path)));
     }
     Ok(text.to_owned())
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let describe = |error: std::io::Error| format!("cannot read {}: {error}", escape_os(path));
-    let mut bytes = Vec::new();
-    File::open(path).map_err(describe)?.take(MAX_FILE).read_to_end(&mut bytes).map_err(describe)?;
-    Ok(bytes)
 }

@@ -10,6 +10,7 @@ pub(super) use client::{CachedClient, RequestError};
 
 use crate::backoff::Backoff;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Where a secret is stored. The file is read for each request, so that it can be replaced.
@@ -29,6 +30,37 @@ pub struct Access {
     pub credentials: Credentials,
     /// A PEM file with the certificates that are trusted instead of the system's.
     pub ca_file: Option<PathBuf>,
+    pub proxy: ProxyChoice,
+}
+
+impl Access {
+    /// Whether files are read for each request.
+    fn needs_files(&self) -> bool {
+        self.credentials != Credentials::None || self.ca_file.is_some()
+    }
+}
+
+/// Through which proxy a server is reached.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum ProxyChoice {
+    #[default]
+    Off,
+    /// What `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` say.
+    Environment,
+    At(Box<Address>),
+}
+
+impl FromStr for ProxyChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ProxyChoice, String> {
+        match text {
+            "off" => Ok(ProxyChoice::Off),
+            "environment" => Ok(ProxyChoice::Environment),
+            url if url.contains("://") => url.parse().map(|url| ProxyChoice::At(Box::new(url))),
+            _ => Err("write the URL of a proxy, environment or off".to_owned()),
+        }
+    }
 }
 
 /// Pauses after requests that failed, different on each machine.

@@ -11,15 +11,24 @@ pub use target::SyslogTarget;
 
 use super::sink::{Delivery, SinkWriter};
 use super::{LogFn, lock};
+use crate::children::files::FileWorker;
 use crate::render::{Message, Priority};
 use packet::{Packet, severity};
 use platform::Errno;
 use std::io::{self, ErrorKind};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use syslog::{Error, Facility, LogFormat as _, Logger, LoggerBackend};
 
+/// Connects to sockets by their paths, and looks up names.
+static SOCKETS: FileWorker = FileWorker::new();
+static NAMES: FileWorker = FileWorker::new();
+
+/// Where the local daemon listens, on one system or another.
+const LOCAL_SOCKETS: [&str; 3] = ["/dev/log", "/var/run/syslog", "/var/run/log"];
 /// Timeout of connecting to one address and of writing one message: the thread must return to apply changed settings.
 const IO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum number of addresses tried for one name.
@@ -128,8 +137,15 @@ fn connect(target: &SyslogTarget, facility: Facility) -> io::Result<Logger<Logge
     let packet = Packet::new(target, facility);
     let logger = match target {
         SyslogTarget::Off => return Err(ErrorKind::Unsupported.into()),
-        SyslogTarget::Local => syslog::unix(packet).map_err(io_error)?,
-        SyslogTarget::Unix(path) => syslog::unix_custom(packet, path).map_err(io_error)?,
+        SyslogTarget::Local => {
+            let mut opened = LOCAL_SOCKETS.iter().map(|path| connect_to_path(Path::new(path)));
+            let is_there = |result: &io::Result<_>| {
+                !result.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound)
+            };
+            let missing = || Err(io::Error::new(ErrorKind::NotFound, "unix socket paths not found"));
+            Logger::new(opened.find(is_there).unwrap_or_else(missing)?, packet)
+        }
+        SyslogTarget::Unix(path) => Logger::new(connect_to_path(path)?, packet),
         SyslogTarget::Udp(address) => {
             let server = connect_any(address, Ok)?;
             let any = if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
@@ -149,10 +165,22 @@ fn connect(target: &SyslogTarget, facility: Facility) -> io::Result<Logger<Logge
     Ok(logger)
 }
 
+fn connect_to_path(path: &Path) -> io::Result<LoggerBackend> {
+    let (socket, is_stream) = SOCKETS.begin(IO_TIMEOUT)?.connect(path, true)?;
+    Ok(match is_stream {
+        true => LoggerBackend::UnixStream(io::BufWriter::new(UnixStream::from(socket))),
+        false => LoggerBackend::Unix(UnixDatagram::from(socket)),
+    })
+}
+
 /// The first of the addresses of a name for which `connect` succeeds.
 fn connect_any<T>(name: &str, connect: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
     let mut result = Err(io::Error::new(ErrorKind::NotFound, "the name has no address"));
-    for server in name.to_socket_addrs()?.take(MAX_ADDRESSES) {
+    let servers = match name.parse() {
+        Ok(address) => vec![address],
+        Err(_) => NAMES.begin(IO_TIMEOUT)?.resolve(name)?,
+    };
+    for server in servers.into_iter().take(MAX_ADDRESSES) {
         result = connect(server);
         if result.is_ok() {
             break;
