@@ -62,6 +62,7 @@ mod changes;
 mod errno;
 pub mod evidence;
 mod files;
+mod heap;
 mod machine;
 mod mount;
 mod mount_table;
@@ -97,6 +98,7 @@ compile_error!("there is no back-end for this system yet: see the contract above
 pub use changes::Changes;
 pub use errno::Errno;
 pub use files::{is_read_only, user_id};
+pub use heap::limit_heap;
 pub use machine::{MACHINE_ID, machine_id};
 pub use mount::{DeviceNumber, FsKind, Mount, MountKey, ShortenedNames, User};
 pub use mount_table::{MountTable, mount_containing};

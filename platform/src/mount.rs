@@ -112,6 +112,8 @@ pub struct ShortenedNames {
     pub root: bool,
     pub mountpoint: bool,
     pub super_options: bool,
+    /// Some are short only because the user of the mount has too many long ones.
+    pub over_limit: bool,
 }
 
 impl Mount {

@@ -27,6 +27,7 @@ pub fn daemon(
     source: ConfigSource,
     manager: io::Result<Option<ServiceManager>>,
 ) -> anyhow::Result<u8> {
+    platform::limit_heap();
     let memory = match config.run_from_memory {
         true => launcher::run_from_memory(), // before the first thread
         false => Ok(()),

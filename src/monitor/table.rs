@@ -69,7 +69,7 @@ impl Monitor {
         entry.set_settings(settings, interval);
         self.scheduler.set_mount_interval(now, after.key, interval, is_new_interval);
         self.unjudged.on_settings(now, &settings, interval);
-        if before.mountpoint != after.mountpoint {
+        if self.admit_again(after.key) && before.mountpoint != after.mountpoint {
             self.report(Event::Moved { mount: after, from: before.mountpoint.clone() });
         }
     }
@@ -77,7 +77,7 @@ impl Monitor {
     /// Returns false if too many mounts of its user are watched.
     fn watch(&mut self, now: Time, mount: Arc<Mount>, settings: ProbeSettings) -> bool {
         let user = self.registry.user(mount.key);
-        if let Err(notice) = self.watch_budget.admit(user, mount.key) {
+        if let Err(notice) = self.watch_budget.admit(user, &mount) {
             let notice = notice.filter(|_| self.event_budget.admit(now, user, false));
             self.effects.extend(notice.map(Effect::Notify));
             return false;
@@ -92,11 +92,16 @@ impl Monitor {
 
     /// Stops watching a mount. Its probe in flight continues.
     fn forget(&mut self, key: MountKey) -> Option<MountEntry> {
-        let Some(mut entry) = self.registry.remove(key) else {
+        let Some(entry) = self.remove_entry(key) else {
             self.watch_budget.forget(key);
             return None;
         };
-        self.watch_budget.release(entry.user());
+        self.watch_budget.release(entry.user(), key);
+        Some(entry)
+    }
+
+    fn remove_entry(&mut self, key: MountKey) -> Option<MountEntry> {
+        let mut entry = self.registry.remove(key)?;
         self.scheduler.remove_mount(&mut entry);
         self.stop_reminders(key);
         self.forget_unused_superblock(entry.superblock());
@@ -127,14 +132,22 @@ impl Monitor {
 
     fn update_users(&mut self) {
         for key in self.registry.with_new_user() {
-            let user = self.registry.user(key);
-            if self.watch_budget.admit(user, key).is_err() {
-                self.forget(key);
-            } else if let Some(entry) = self.registry.get_mut(key) {
-                self.watch_budget.release(entry.user());
-                self.scheduler.set_user(entry, user);
-            }
+            self.admit_again(key);
         }
+    }
+
+    /// Returns false if a watched mount no longer is, because another user has to pay for it, or its names are longer.
+    fn admit_again(&mut self, key: MountKey) -> bool {
+        let user = self.registry.user(key);
+        let Some(entry) = self.registry.get_mut(key) else { return false };
+        self.watch_budget.release(entry.user(), key);
+        let is_admitted = self.watch_budget.admit(user, &entry.mount).is_ok();
+        if is_admitted {
+            self.scheduler.set_user(entry, user);
+        } else {
+            self.remove_entry(key);
+        }
+        is_admitted
     }
 
     /// Watches mounts that had to wait until others of their user were gone.

@@ -108,7 +108,7 @@ pub fn of_user(notice: &UserNotice) -> (Priority, String) {
             format!("{events} events about mounts of {users} other users were not reported: too many")
         }
         UserNotice::NotWatched { user, limit } => {
-            format!("User {user} has more than {limit} mounts: the others are not watched")
+            format!("User {user} has more mounts than are watched ({limit}, or fewer with long paths)")
         }
     };
     (Priority::Warning, text)

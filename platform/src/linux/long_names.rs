@@ -29,15 +29,29 @@ pub(super) fn kept(name: &[u8], separator: u8) -> (Cow<'_, OsStr>, bool) {
     if name.len() > MAX_READ {
         return (Cow::Owned(unreadable(separator)), true);
     }
+    (Cow::Owned(shortened(name, separator, KEPT_START, KEPT_END)), true)
+}
+
+/// The name, or if it is longer than this function returns, a short form.
+pub(super) fn abbreviated(name: &[u8], separator: u8) -> OsString {
+    const START: usize = 64;
+    const END: usize = 32;
+    if name.len() <= START + END + 48 {
+        return OsStr::from_bytes(name).into();
+    }
+    shortened(name, separator, START, END)
+}
+
+fn shortened(name: &[u8], separator: u8, start: usize, end: usize) -> OsString {
     // Two names that differ only in the middle must differ, and the same name must be the same after each reading.
     let mut hasher = DefaultHasher::new();
     hasher.write(name);
-    let (start, end) = (&name[..KEPT_START], &name[name.len() - KEPT_END..]);
+    let (start, end) = (&name[..start], &name[name.len() - end..]);
     let start_length = start.iter().rposition(|&b| b == separator).map_or(start.len(), |at| at + 1);
     let end_from = end.iter().position(|&b| b == separator).unwrap_or(0);
     let middle = format!("…[{} bytes, {:016x}]…", name.len(), hasher.finish());
     let parts = [&start[..start_length], middle.as_bytes(), &end[end_from..]];
-    (Cow::Owned(OsString::from_vec(parts.concat())), true)
+    OsString::from_vec(parts.concat())
 }
 
 /// Stands for a name that is too long to be read.

@@ -16,6 +16,7 @@ mod residency;
 mod statmount;
 mod table_text;
 mod thread_sampler;
+mod user_names;
 mod watch;
 
 pub use file_watch::FileWatch;

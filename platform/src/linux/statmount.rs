@@ -263,6 +263,7 @@ impl Statmount {
                 root: is_root_shortened,
                 mountpoint: is_mountpoint_shortened,
                 super_options: are_options_shortened,
+                over_limit: false,
             },
         }))
     }

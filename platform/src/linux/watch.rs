@@ -113,6 +113,7 @@ impl MountWatch {
     /// Those of `read(2)` and `listmount(2)`; `InvalidData` quoting an invalid line.
     pub fn read(&mut self) -> io::Result<MountTable> {
         self.full_read_due = false;
+        self.connections.begin(&self.table);
         let has_long = self.table.iter().any(|mount| !mount.has_usable_path());
         let without_text = if has_long { self.read_without_text()? } else { None };
         self.table = match without_text {
@@ -135,7 +136,8 @@ impl MountWatch {
             return self.read();
         };
         let ids = listmount(unique.namespace, unique.seen.len())?;
-        match unique.apply_changes(&self.table, &ids, &self.connections)? {
+        self.connections.begin(&self.table);
+        match unique.apply_changes(&self.table, &ids, &mut self.connections)? {
             Some((table, seen)) => {
                 unique.seen = seen;
                 self.full_read_due = true;
@@ -162,7 +164,7 @@ impl MountWatch {
     fn read_without_text(&mut self) -> io::Result<Option<MountTable>> {
         let Some(unique) = self.unique.as_mut().filter(|unique| unique.agrees) else { return Ok(None) };
         let ids = listmount(unique.namespace, unique.seen.len())?;
-        let Some((table, seen)) = unique.read_all(&self.table, &ids, &self.connections)? else {
+        let Some((table, seen)) = unique.read_all(&self.table, &ids, &mut self.connections)? else {
             return Ok(None);
         };
         self.full_read_due = unique.continues_after != MountKey(0);
@@ -212,7 +214,7 @@ impl MountWatch {
             let line = line?;
             if let Ok(found) = paired.binary_search_by_key(&line.id, |pair| pair.old_id) {
                 let Pair { key, entry, .. } = paired[found];
-                mounts.push(entry_for(&line, key, entry, &self.connections));
+                mounts.push(entry_for(&line, key, entry, &mut self.connections));
             } else if is_first {
                 return Ok(None);
             }
@@ -241,7 +243,7 @@ impl MountWatch {
         for line in mountinfo::lines(&self.text) {
             let line = line?;
             let key = line.reusable_key();
-            mounts.push(entry_for(&line, key, self.table.get(key), &self.connections));
+            mounts.push(entry_for(&line, key, self.table.get(key), &mut self.connections));
         }
         free_large(&mut self.text);
         Ok(MountTable::new(mounts))
@@ -318,7 +320,7 @@ impl UniqueIds {
         &mut self,
         table: &MountTable,
         ids: &[u64],
-        connections: &FuseConnections,
+        connections: &mut FuseConnections,
     ) -> io::Result<Option<(MountTable, Vec<u64>)>> {
         let new = difference(ids, &self.seen);
         if ids == self.seen || new.len() > ids.len() / 2 {
@@ -336,7 +338,7 @@ impl UniqueIds {
         let mut seen = ids.to_vec();
         for (n, &id) in new.iter().enumerate() {
             match self.statmount.mount(id)? {
-                Found::Mount(mount) => mounts.push(Arc::new(connections.with_owner(*mount))),
+                Found::Mount(mount) => mounts.push(Arc::new(connections.complete(*mount, None))),
                 Found::Unreachable | Found::Gone => {}
                 Found::Incomplete => return Ok(None),
             }
@@ -354,7 +356,7 @@ impl UniqueIds {
         &mut self,
         table: &MountTable,
         ids: &[u64],
-        connections: &FuseConnections,
+        connections: &mut FuseConnections,
     ) -> io::Result<Option<(MountTable, Vec<u64>)>> {
         let turn = self.next_to_look_at(table);
         let after = std::mem::replace(&mut self.continues_after, MountKey(0));
@@ -375,10 +377,8 @@ impl UniqueIds {
                 match self.statmount.mount(id)? {
                     Found::Mount(mount) => mounts.push(match entry {
                         // The same mount has the same connection.
-                        Some(entry) => {
-                            same_or_new(Mount { connection_owner: entry.connection_owner, ..*mount }, entry)
-                        }
-                        None => Arc::new(connections.with_owner(*mount)),
+                        Some(entry) => same_or_new(*mount, entry, connections),
+                        None => Arc::new(connections.complete(*mount, None)),
                     }),
                     Found::Unreachable | Found::Gone => {}
                     Found::Incomplete => return Ok(None),
@@ -408,7 +408,8 @@ impl UniqueIds {
         let step = table.len().div_ceil(COMPARED_ENTRIES).max(1);
         table.iter().step_by(step).all(|entry| match self.statmount.mount(entry.key.0) {
             Ok(Found::Mount(mount)) => {
-                Mount { connection_owner: entry.connection_owner, ..*mount } == **entry
+                entry.shortened.over_limit
+                    || Mount { connection_owner: entry.connection_owner, ..*mount } == **entry
             }
             Ok(Found::Gone) => true,
             Ok(Found::Unreachable | Found::Incomplete) | Err(_) => false,
@@ -425,16 +426,18 @@ fn entry_for(
     line: &Line<'_>,
     key: MountKey,
     entry: Option<&Arc<Mount>>,
-    connections: &FuseConnections,
+    connections: &mut FuseConnections,
 ) -> Arc<Mount> {
     match entry {
         Some(entry) if line.matches(entry) => Arc::clone(entry),
-        _ => Arc::new(connections.with_owner(line.to_mount(key))),
+        _ => Arc::new(connections.complete(line.to_mount(key), None)),
     }
 }
 
-fn same_or_new(mount: Mount, entry: &Arc<Mount>) -> Arc<Mount> {
-    if mount == **entry { Arc::clone(entry) } else { Arc::new(mount) }
+fn same_or_new(mount: Mount, entry: &Arc<Mount>, connections: &mut FuseConnections) -> Arc<Mount> {
+    let owner = entry.connection_owner; // the same mount has the same connection
+    let mount = Mount { connection_owner: owner, ..mount };
+    if mount == **entry { Arc::clone(entry) } else { Arc::new(connections.complete(mount, owner)) }
 }
 
 fn is_own(path: &Path) -> bool {

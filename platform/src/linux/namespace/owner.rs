@@ -31,7 +31,7 @@ pub(super) enum NamespaceOwner {
     Mount {
         /// The mount id in our own table.
         id: u32,
-        own_table: MountWatch,
+        own_table: Box<MountWatch>,
     },
 }
 
@@ -42,7 +42,7 @@ impl NamespaceOwner {
             let pidfd = pidfd_of(&directory).filter(|_| is_in_namespace(&directory, inode) == Some(true));
             return Ok(NamespaceOwner::Process { directory, pidfd });
         }
-        let mut own_table = MountWatch::open(OWN_MOUNT_TABLE.as_ref())?;
+        let mut own_table = Box::new(MountWatch::open(OWN_MOUNT_TABLE.as_ref())?);
         if let Some(id) = mount_id_of(named)
             && carries_namespace(&mut own_table, id, inode) == Some(true)
         {
@@ -74,7 +74,7 @@ impl NamespaceOwner {
         match self {
             NamespaceOwner::Process { pidfd: Some(pidfd), .. } => action(&mut SourceFd(&pidfd.as_raw_fd())),
             NamespaceOwner::Process { pidfd: None, .. } => Ok(()),
-            NamespaceOwner::Mount { own_table, .. } => action(own_table),
+            NamespaceOwner::Mount { own_table, .. } => action(own_table.as_mut()),
         }
     }
 }

@@ -1,0 +1,93 @@
+//! Limits the memory that the names of users' mounts take: a user can make thousands of mounts whose names have nearly
+//! the maximum length each. Names of usual length are not limited: their number is that of the mounts.
+
+use super::long_names::abbreviated;
+use crate::{Mount, MountTable, User};
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
+
+/// A mount with more bytes of names is counted.
+const USUAL: usize = 256;
+/// Maximum number of bytes of counted names of one user: more than are watched (`src/monitor/budgets/watched.rs`).
+const OF_USER: usize = 256 << 10;
+/// The same of all users.
+const OF_USERS: usize = 4 << 20;
+
+#[derive(Debug, Default)]
+pub(super) struct UserNames {
+    of_user: HashMap<u32, usize>,
+    total: usize,
+}
+
+impl UserNames {
+    /// Counts the names in this table, for the entries that will be added to it.
+    pub(super) fn count(&mut self, table: &MountTable) {
+        (self.total, self.of_user) = (0, HashMap::new());
+        for mount in table {
+            if let Some((uid, bytes)) = counted(mount) {
+                self.add(uid, bytes);
+            }
+        }
+    }
+
+    fn add(&mut self, uid: u32, bytes: usize) {
+        self.total += bytes;
+        *self.of_user.entry(uid).or_default() += bytes;
+    }
+
+    /// The mount as it is kept: with abbreviated names if its user has too many long ones.
+    pub(super) fn limited(&mut self, mut mount: Mount) -> Mount {
+        let Some((uid, bytes)) = counted(&mount) else { return mount };
+        let before = self.of_user.get(&uid).copied().unwrap_or_default();
+        if before + bytes <= OF_USER && self.total + bytes <= OF_USERS {
+            self.add(uid, bytes);
+            return mount;
+        }
+        mount.shortened.over_limit = true;
+        mount.shortened.mountpoint = true;
+        mount.mountpoint = abbreviated(mount.mountpoint.as_os_str().as_bytes(), b'/').into();
+        mount.root = abbreviated(mount.root.as_bytes(), b'/');
+        mount.device = abbreviated(mount.device.as_bytes(), b'/');
+        mount.fstype = abbreviated(mount.fstype.as_bytes(), b'.');
+        mount
+    }
+}
+
+/// The user of a mount with names of unusual length, and their length.
+fn counted(mount: &Mount) -> Option<(u32, usize)> {
+    let others = mount.root.len() + mount.device.len() + mount.fstype.len();
+    let bytes = mount.mountpoint.as_os_str().len() + others;
+    match mount.user() {
+        User::Foreign(uid) if bytes > USUAL && !mount.shortened.over_limit => Some((uid, bytes)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::mountinfo;
+    use super::*;
+
+    fn mount(id: usize, user: u32, path: &str) -> Mount {
+        let line = format!("{id} 1 0:{id} / {path}{id} rw - fuse x rw,user_id={user},group_id=0\n");
+        mountinfo::parse(line.as_bytes()).unwrap().remove(0)
+    }
+
+    #[test]
+    fn names_beyond_the_limit_are_abbreviated() {
+        let long = format!("/{}/", "x/".repeat(1000));
+        let mut names = UserNames::default();
+        let kept: Vec<Mount> = (0..1000).map(|id| names.limited(mount(id, 1001, &long))).collect();
+        let whole = kept.iter().filter(|mount| !mount.shortened.over_limit).count();
+        assert_eq!(whole, OF_USER / (long.len() + 9), "all of them have three digits or fewer");
+        let short = &kept[999];
+        assert!(!short.has_usable_path() && short.mountpoint.as_os_str().len() < 200, "{short:?}");
+        assert_ne!(short.mountpoint, kept[998].mountpoint);
+        for other in [mount(1000, 1002, &long), mount(1001, 0, &long), mount(1002, 1001, "/usual/")] {
+            assert_eq!(names.limited(other.clone()), other);
+        }
+        let table = MountTable::new(kept.into_iter().map(std::sync::Arc::new).collect());
+        names.count(&table);
+        assert!(names.total <= OF_USER, "abbreviated names are not counted");
+    }
+}
