@@ -31,6 +31,7 @@ impl Message {
 pub(crate) fn event_cost(event: &Event) -> usize {
     match event {
         Event::Remounted { mount, before } => mount_cost(mount) + mount_cost(before),
+        Event::Moved { mount, from } => mount_cost(mount) + from.as_os_str().len(),
         event => event.mount().map_or(0, |mount| mount_cost(mount)),
     }
 }

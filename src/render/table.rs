@@ -25,10 +25,15 @@ const INDENT: &str = "    ";
 /// Minimum number of columns that device and path share, however narrow the terminal is: shorter names are
 /// indistinguishable.
 const MIN_NAMES: usize = 24;
+/// Maximum number of columns for the types, and for the devices if names are not shortened: a user can choose names of
+/// thousands of bytes, and must not widen all rows. Longer names stand out to the right.
+const MAX_TYPE: usize = 32;
+const MAX_DEVICE: usize = 64;
 
 const HEADER: [&str; 6] = ["STATE", "LATENCY", "USE%", "TYPE", "DEVICE", "PATH"];
 const LATENCY: usize = 1;
 const USE: usize = 2;
+const TYPE: usize = 3;
 const DEVICE: usize = 4;
 const PATH: usize = 5;
 
@@ -57,7 +62,7 @@ pub fn table(status: &Status, now: Time, style: Style) -> String {
         style.width.map_or(usize::MAX, |width| width.saturating_sub(INDENT.len()).max(MIN_NAMES));
     let mut text = String::new();
     for row in &rows {
-        text.push_str(line(row, widths, style.colours).trim_end());
+        text.push_str(line(row, widths, style).trim_end());
         text.push('\n');
         if !row.evidence.is_empty() {
             text.push_str(&format!("{INDENT}{}\n", truncate(&row.evidence, evidence_width)));
@@ -111,12 +116,12 @@ const fn colour(health: &Health) -> Option<&'static str> {
     }
 }
 
-fn line(row: &Row, widths: [usize; 6], has_colours: bool) -> String {
+fn line(row: &Row, widths: [usize; 6], style: Style) -> String {
     let mut line = String::new();
     for (column, cell) in row.cells.iter().enumerate() {
-        let cell = fit(cell, widths[column]);
+        let cell = if style.width.is_some() { fit(cell, widths[column]) } else { cell.clone() };
         let padding = " ".repeat(widths[column].saturating_sub(cell.width()) + GAP);
-        match (column, row.colour.filter(|_| has_colours)) {
+        match (column, row.colour.filter(|_| style.colours)) {
             (0, Some(colour)) => line.push_str(&format!("\x1b[{colour}m{cell}\x1b[0m{padding}")),
             (LATENCY | USE, _) => line.push_str(&format!("{}{cell}{}", &padding[GAP..], &padding[..GAP])),
             _ => line.push_str(&format!("{cell}{padding}")),
@@ -132,7 +137,11 @@ fn widths(rows: &[Row], terminal: Option<usize>) -> [usize; 6] {
             *width = cell.width().max(*width);
         }
     }
-    let Some(terminal) = terminal else { return widths };
+    widths[TYPE] = widths[TYPE].min(MAX_TYPE);
+    let Some(terminal) = terminal else {
+        widths[DEVICE] = widths[DEVICE].min(MAX_DEVICE);
+        return widths;
+    };
     let others: usize = widths[..DEVICE].iter().sum::<usize>() + GAP * PATH;
     let available = terminal.saturating_sub(others).max(MIN_NAMES);
     let (device, path) = (widths[DEVICE], widths[PATH]);
@@ -272,6 +281,20 @@ Checked 6 mounts 2s ago; 2 are dead; 1 slow; 1 cannot be checked; 1 could not be
             let row = table.lines().nth(1).unwrap();
             assert!(row.width() <= width.max(54), "{width}: {row}");
             assert!(row.starts_with("ok") && row.contains('…') && row.ends_with("end"), "{row}");
+        }
+    }
+
+    #[test]
+    fn one_long_type_or_device_does_not_widen_the_other_rows() {
+        let long = "x".repeat(4_000);
+        let odd = mount("/odd", &format!("fuse.{long}"), &long, "rw", "rw");
+        let usual = mount("/mnt", "ext4", "/dev/sda1", "rw", "rw");
+        let status = status(vec![status_of(odd, Health::Ok), status_of(usual, Health::Ok)]);
+        for width in [None, Some(80)] {
+            let table = table(&status, at(12.0), Style { width, colours: false });
+            let rows: Vec<&str> = table.lines().collect();
+            assert!(rows[1].ends_with("/mnt") && rows[1].width() < 140, "{}", rows[1]);
+            assert!(rows[2].ends_with("/odd") && rows[2].contains(&long) == width.is_none(), "{}", rows[2]);
         }
     }
 }
