@@ -52,9 +52,7 @@ impl Config {
         let Ok(followed) = followed else { return };
         let all = std::mem::take(&mut self.expected);
         let all = all.into_iter().zip(followed).map(|(expected, path)| {
-            let mut expected = Arc::into_inner(expected).expect("nothing else has this configuration yet");
-            expected.mountpoint = path;
-            expected
+            Arc::into_inner(expected).expect("nothing else has this configuration yet").at(path)
         });
         self.set_expected(all.collect());
     }

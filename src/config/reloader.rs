@@ -8,6 +8,7 @@ use mio::{Events, Poll, Token, Waker};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,6 +23,8 @@ const MAX_DEBOUNCE: Duration = Duration::from_secs(2);
 /// Maximum number of results that wait for the event loop. The thread waits while the queue is full: a later read
 /// includes all changes.
 const MAX_PENDING_RESULTS: usize = 1;
+/// Links in paths of missing mounts are followed again after this time.
+const LINKS_INTERVAL: Duration = Duration::from_secs(10);
 /// Files whose storage did not answer are read again after this time. That costs nothing while an earlier read waits.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -37,6 +40,7 @@ pub struct ReloadResult {
 pub struct ConfigReloader {
     /// None in `drop`, which ends the thread.
     requests: Option<SyncSender<()>>,
+    are_links_requested: Arc<AtomicBool>,
     thread_waker: Waker,
     results: Receiver<ReloadResult>,
 }
@@ -54,6 +58,7 @@ impl ConfigReloader {
         let thread_waker = Waker::new(poll.registry(), REQUESTS)?;
         let (requests, pending_requests) = mpsc::sync_channel(1);
         let (results, pending_results) = mpsc::sync_channel(MAX_PENDING_RESULTS);
+        let are_links_requested = Arc::new(AtomicBool::new(false));
         let worker = Worker {
             poll,
             watcher: FileWatcher::default(),
@@ -64,17 +69,28 @@ impl ConfigReloader {
             fstab: config.fstab.clone(),
             fingerprints: config.fingerprints.clone(),
             is_waiting: config.has_unchecked_hooks,
+            expected: mountpoints(config),
+            links_followed_at: None,
             requests: pending_requests,
+            are_links_requested: Arc::clone(&are_links_requested),
             results,
             loop_waker,
         };
         thread::Builder::new().name("config".into()).spawn(move || worker.run())?;
-        Ok(ConfigReloader { requests: Some(requests), thread_waker, results: pending_results })
+        let requests = Some(requests);
+        Ok(ConfigReloader { requests, are_links_requested, thread_waker, results: pending_results })
     }
 
     /// Reads the files again, changed or not. Never waits.
     pub fn request_reload(&self) {
         let _ = self.requests.as_ref().map(|requests| requests.try_send(())); // if full, one is pending already
+        let _ = self.thread_waker.wake(); // fails only if the thread has ended
+    }
+
+    /// Follows the links in paths of expected mounts again, not more often than after an interval. There is a result if they
+    /// lead elsewhere. Never waits.
+    pub fn request_links(&self) {
+        self.are_links_requested.store(true, Ordering::Relaxed);
         let _ = self.thread_waker.wake(); // fails only if the thread has ended
     }
 
@@ -102,7 +118,11 @@ struct Worker {
     fingerprints: Vec<FileFingerprint>,
     /// The storage of the files did not answer the last time.
     is_waiting: bool,
+    /// The mount points of the expected mounts.
+    expected: Vec<PathBuf>,
+    links_followed_at: Option<Instant>,
     requests: Receiver<()>,
+    are_links_requested: Arc<AtomicBool>,
     results: SyncSender<ReloadResult>,
     loop_waker: Arc<Waker>,
 }
@@ -135,9 +155,18 @@ impl Worker {
                 Err(TryRecvError::Empty) => false,
                 Err(TryRecvError::Disconnected) => return,
             };
-            if requested || due.is_some_and(|due| due <= Instant::now()) {
-                changes = None;
-                if let Some(result) = self.reload(requested) {
+            let are_links_requested = self.are_links_requested.swap(false, Ordering::Relaxed);
+            let is_due = due.is_some_and(|due| due <= Instant::now());
+            if is_due || requested || are_links_requested {
+                let result = if is_due || requested {
+                    changes = None;
+                    self.reload(requested)
+                } else {
+                    self.follow_links().map(Ok)
+                };
+                if let Some(result) = result {
+                    self.expected =
+                        result.as_ref().map_or(std::mem::take(&mut self.expected), |it| mountpoints(it));
                     if self.results.send(ReloadResult { requested, result }).is_err() {
                         return; // the handle was dropped
                     }
@@ -166,6 +195,16 @@ impl Worker {
             Err(error) => Err(error.problems),
         };
         Some(result)
+    }
+
+    /// The configuration if its links lead elsewhere.
+    fn follow_links(&mut self) -> Option<Arc<Config>> {
+        if self.links_followed_at.is_some_and(|at| at.elapsed() < LINKS_INTERVAL) {
+            return None;
+        }
+        self.links_followed_at = Some(Instant::now());
+        let config = self.source.try_load().ok()?;
+        (mountpoints(&config) != self.expected).then(|| Arc::new(config))
     }
 
     fn update_and_load(&mut self, forced: bool) -> Result<Option<Config>, LoadError> {
@@ -216,6 +255,10 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+fn mountpoints(config: &Config) -> Vec<PathBuf> {
+    config.expected.iter().map(|expected| expected.mountpoint.clone()).collect()
 }
 
 #[cfg(test)]

@@ -308,9 +308,17 @@ impl<'a> Daemon<'a> {
                     self.namespace.schedule_check(now); // for kernels that do not signal its end
                     self.snapshot_throttle.mark_changed_now(now);
                     self.publish_snapshot(now); // before the line, so that its readers find the results
+                    self.follow_links_of_missing();
                 }
                 self.handler.report(Report::Event(event));
             }
+        }
+    }
+
+    /// A link on the path of an expected mount may lead elsewhere by now.
+    fn follow_links_of_missing(&self) {
+        if let Some(reloader) = self.reloader.as_ref().filter(|_| self.monitor.is_mount_missing()) {
+            reloader.request_links();
         }
     }
 

@@ -16,7 +16,10 @@ const RECHECK_DELAY: Duration = Duration::from_secs(1);
 type MountMatcher = Box<dyn Fn(&Mount) -> bool + Send + Sync>;
 
 pub struct Expected {
+    /// Without symbolic links, as the mount table shows it.
     pub mountpoint: PathBuf,
+    /// As it is configured: it identifies the expectation when a link leads elsewhere.
+    written: PathBuf,
     /// The type and device that must be mounted there, if known: `nfs4 from nas:/export`, or empty.
     pub what: String,
     /// Where it is configured: file and line.
@@ -32,7 +35,13 @@ impl Expected {
         origin: String,
         matches: impl Fn(&Mount) -> bool + Send + Sync + 'static,
     ) -> Expected {
-        Expected { mountpoint, what, origin, matches: Box::new(matches) }
+        Expected { written: mountpoint.clone(), mountpoint, what, origin, matches: Box::new(matches) }
+    }
+
+    /// The same expectation, whose configured path leads to this one.
+    #[must_use]
+    pub fn at(self, mountpoint: PathBuf) -> Expected {
+        Expected { mountpoint, ..self }
     }
 
     /// Is this the expected mount? An automount trigger counts as the mount that it provides.
@@ -88,16 +97,20 @@ enum Presence {
 }
 
 impl ExpectedMounts {
-    /// Replaces the expected mounts. Mounts that were expected before keep their state. They are identified by mount point,
-    /// because line numbers change when lines are inserted above.
+    /// Replaces the expected mounts. Mounts that were expected before keep their state. They are identified by the
+    /// configured path, because line numbers change when lines are inserted above.
     pub(super) fn replace(&mut self, expected: Vec<Arc<Expected>>) {
         let mut before: FxHashMap<PathBuf, ExpectedMount> =
-            self.mounts.drain(..).map(|mount| (mount.expected.mountpoint.clone(), mount)).collect();
-        let keep = |expected: Arc<Expected>| match before.remove(&expected.mountpoint) {
+            self.mounts.drain(..).map(|mount| (mount.expected.written.clone(), mount)).collect();
+        let keep = |expected: Arc<Expected>| match before.remove(&expected.written) {
             Some(known) => ExpectedMount { expected, ..known },
             None => ExpectedMount { expected, presence: Presence::Present, containing_mount: None },
         };
         self.mounts = expected.into_iter().map(keep).collect();
+    }
+
+    pub(super) fn is_any_missing(&self) -> bool {
+        self.mounts.iter().any(|mount| matches!(mount.presence, Presence::Missing(_)))
     }
 
     /// Is there an unseen mount that a second read can prove missing?

@@ -217,6 +217,12 @@ impl Monitor {
         self.evidence.is_collecting()
     }
 
+    /// Whether an expected mount is missing.
+    #[must_use]
+    pub fn is_mount_missing(&self) -> bool {
+        self.expected.is_any_missing()
+    }
+
     pub fn status(&self) -> Status {
         let mut status = Status {
             in_flight: self.scheduler.probes.len(),

@@ -2,6 +2,7 @@
 
 use crate::common::{CommandOutput, Daemon, display_path, monitor_command, ms, pause, run_isolated, utf8};
 use nix::sys::signal::Signal;
+use std::os::unix::fs::symlink;
 
 fn rule(path: &std::path::Path, more: &str) -> String {
     format!("poll_interval = 60\n[[rule]]\nmountpoint = \"{}\"\nexpected = true\n{more}", path.display())
@@ -136,6 +137,36 @@ fn clients_of_the_daemon_show_missing_mounts() {
             (&document["expected"][0]["mountpoint"], &document["expected"][0]["missing"]),
             (&missing.into(), &true.into())
         );
+        daemon.stop();
+    });
+}
+
+/// The mount table shows paths without symbolic links.
+#[test]
+fn fstab_paths_through_links_are_followed() {
+    run_isolated(|lab| {
+        let [first, second] = ["a", "b"].map(|name| lab.mount_fuse(name));
+        let (link, later) = (lab.scratch_path("link"), lab.scratch_path("later"));
+        let mounts = first.parent().expect("it has one").to_owned();
+        symlink(&mounts, &link).expect("link");
+        let fstab = format!(
+            "x {} fuse defaults\nx {} fuse defaults\nx {} fuse defaults\n",
+            link.join("a").display(),
+            later.join("b").display(),
+            link.join("none").display()
+        );
+        let fstab = lab.write_file("fstab", fstab);
+        lab.set_fault("mute", &first); // it is not looked at
+        let expect = format!("--expect-fstab={}", fstab.display());
+        let daemon = lab.start_daemon(&[crate::QUICK, &[&expect]].concat());
+        let missing = |path: &std::path::Path| format!("Expected mount is missing: {} (", display_path(path));
+        daemon.wait_for_line(&missing(&mounts.join("none")), ms(3000));
+        daemon.wait_for_line(&missing(&later.join("b")), ms(3000));
+        daemon.assert_no_line(&missing(&first));
+        daemon.assert_no_line(&missing(&link.join("a")));
+        symlink(&mounts, &later).expect("link");
+        let found = format!("Expected mount is there: {} (", display_path(&second));
+        daemon.wait_for_line(&found, ms(13_000));
         daemon.stop();
     });
 }
