@@ -54,6 +54,7 @@ fn snapshot(mounts: usize) -> Snapshot {
             waiting_since: None,
             settings: ProbeSettings::default(),
             probe_interval: ProbeSettings::default().poll_interval,
+            flapping: None,
             is_reported_slow: false,
         }
     };

@@ -2,7 +2,7 @@
 
 use mount_status_monitor::cli::{Exit, Invocation, command, parse};
 use mount_status_monitor::config::{CheckConfig, CheckOutput, ClientConfig, Config};
-use mount_status_monitor::monitor::ProbeSettings;
+use mount_status_monitor::monitor::{FlapSettings, ProbeSettings};
 use mount_status_monitor::output::http::SocketChoice;
 use mount_status_monitor::output::http_client::Credentials;
 use mount_status_monitor::output::{Facility, LogFormat, SyslogTarget};
@@ -82,13 +82,17 @@ fn metrics_options_set_gateway_and_text_file() {
 #[test]
 fn every_general_option_is_applied() {
     let config = daemon(
-        "--poll-interval 30 --timeout 500ms --slow-after=0.25 -1 --print-bad-mounts --syslog tcp://h:601 \
+        "--poll-interval 30 --timeout 500ms --slow-after=0.25 --flap-changes 9 --flap-window 2m -1 --print-bad-mounts --syslog tcp://h:601 \
          --syslog-facility local3 --log-level debug --log-format json --mount-points-include ^/a \
          --mount-points-exclude ^/a/b --fs-types-include nfs --fs-types-exclude ^$",
     );
     let millis = Duration::from_millis;
-    let settings =
-        ProbeSettings { poll_interval: millis(30_000), timeout: millis(500), slow_after: millis(250) };
+    let settings = ProbeSettings {
+        poll_interval: millis(30_000),
+        timeout: millis(500),
+        slow_after: millis(250),
+        flap: FlapSettings { changes: 9, window: millis(120_000) },
+    };
     assert_eq!(config.settings, settings);
     assert!(config.once_only && config.print_bad_mounts && config.warnings().is_empty());
     assert_eq!(config.report.syslog, SyslogTarget::Tcp("h:601".into()));

@@ -3,7 +3,9 @@
 
 mod simulation;
 
-use mount_status_monitor::monitor::{Change, Event, Health, Input, ProbeSettings, Time, diff, testing};
+use mount_status_monitor::monitor::{
+    Change, Event, FlapSettings, Health, Input, ProbeSettings, Time, diff, testing,
+};
 use platform::{DeviceNumber, Errno, Mount, MountKey, MountTable};
 use proptest::collection::vec;
 use proptest::prelude::{
@@ -19,6 +21,7 @@ const SETTINGS: ProbeSettings = ProbeSettings {
     poll_interval: Duration::from_secs(20),
     timeout: Duration::from_secs(3),
     slow_after: Duration::from_secs(1),
+    flap: FlapSettings { changes: 0, window: Duration::from_secs(1) },
 };
 /// After this time without changes, every mount was probed with the full timeout, and every pause has ended.
 const SETTLING_TIME: Duration = Duration::from_secs(200);

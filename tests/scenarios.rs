@@ -185,6 +185,8 @@ fn set(settings: &mut ProbeSettings, name: &str, value: &str) {
         "interval" => settings.poll_interval = duration(value),
         "timeout" => settings.timeout = duration(value),
         "slow" => settings.slow_after = duration(value),
+        "flap_changes" => settings.flap.changes = number(value),
+        "flap_window" => settings.flap.window = duration(value),
         "evidence" => {} // shown by the simulation
         _ => panic!("unknown setting {name}"),
     }

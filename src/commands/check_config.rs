@@ -121,6 +121,8 @@ fn write_mount(text: &mut String, config: &Config, mount: &Mount) -> anyhow::Res
         };
         writeln!(text, "  {key} = {}  # {origin}", to_toml(&HumanDuration(value).to_string()))?;
     }
+    writeln!(text, "  flap_changes = {}", settings.flap.changes)?;
+    writeln!(text, "  flap_window = {}", to_toml(&HumanDuration(settings.flap.window).to_string()))?;
     writeln!(text, "  severity = \"{}\"", rule.severity.as_str())?;
     match rule.hooks.as_deref() {
         None => writeln!(text, "  hooks: all")?,
@@ -145,7 +147,11 @@ fn exclusion(config: &Config, mount: &Mount) -> String {
     }
 }
 
-fn summary(&ProbeSettings { poll_interval, timeout, slow_after }: &ProbeSettings) -> String {
+fn summary(&ProbeSettings { poll_interval, timeout, slow_after, flap }: &ProbeSettings) -> String {
     let [interval, timeout, slow_after] = [poll_interval, timeout, slow_after].map(HumanDuration);
-    format!("every {interval}, timeout {timeout}, slow after {slow_after}")
+    let flapping = match flap.changes {
+        0 => "never flapping".to_owned(),
+        changes => format!("flapping after {changes} changes in {}", HumanDuration(flap.window)),
+    };
+    format!("every {interval}, timeout {timeout}, slow after {slow_after}, {flapping}")
 }

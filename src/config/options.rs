@@ -5,7 +5,8 @@ use super::filter::DEFAULT_FS_TYPES_EXCLUDE;
 use super::fstab::FSTAB;
 use super::resolve;
 use super::values::{
-    FACILITY_HELP, auto_or_off, duration, facility, host_names, listen_address, name_regex, socket_choice,
+    FACILITY_HELP, auto_or_off, duration, facility, flap_changes, host_names, listen_address, name_regex,
+    socket_choice,
 };
 use crate::output::http::DEFAULT_SOCKET;
 use crate::output::http_client::Credentials;
@@ -145,6 +146,17 @@ const PROBING: &[ConfigOption] = &[
         .help("A mount that needs more than this time to respond is slow (seconds, or 500ms, 2m, 1h30m)")
         .default("1")
         .also_for_check(),
+    value("flap_changes", "NUMBER", |it, value| {
+        value.store(&mut it.config.settings.flap.changes, flap_changes)
+    })
+    .help(
+        "A mount that dies, recovers or becomes slow so often within flap_window is flapping: its changes are not \
+         reported until it is steady (0 = report each)",
+    )
+    .default("6"),
+    value("flap_window", "TIME", |it, value| value.store(&mut it.config.settings.flap.window, duration))
+        .help("The time in which flap_changes are counted; without a change for half of it, a mount is steady")
+        .default("5m"),
     ConfigOption {
         short: Some('1'),
         ..flag("once_only", |it, value| value.store_flag(&mut it.config.once_only))

@@ -29,6 +29,8 @@ pub const RULE: &[Key] = &[
     key("poll_interval", "TIME").help("In place of the option poll_interval."),
     key("timeout", "TIME").help("In place of the option timeout."),
     key("slow_after", "TIME").help("In place of the option slow_after."),
+    key("flap_changes", "NUMBER").help("In place of the option flap_changes."),
+    key("flap_window", "TIME").help("In place of the option flap_window."),
     key("exclude", "true or false").help("Do not watch these mounts: they are neither touched nor shown."),
     key("expected", "true or false").help(
         "Report a mount point as missing if there is no mount (of this fstype and device). It needs mount points \
@@ -47,8 +49,8 @@ pub const RULE: &[Key] = &[
 pub const HOOK: &[Key] = &[
     key("name", "TEXT").help("Name in rules, messages and metrics."),
     key("events", "[NAME, …]").help(
-        "The events that run the hook: mounted unmounted remounted moved failed still_failing recovered slow missing \
-         found denied run [default: failed recovered missing found].",
+        "The events that run the hook: mounted unmounted remounted moved failed still_failing recovered slow \
+         flapping steady unknown missing found denied run [default: failed recovered flapping steady missing found].",
     ),
     key("command", "[PROGRAM, ARGUMENT, …]").help(
         "Absolute path of a program, and its arguments. No shell is used. The program gets the event as JSON on \

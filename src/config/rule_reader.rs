@@ -1,9 +1,11 @@
 //! Reads `[[rule]]` from the configuration files.
 
 use super::globs::{Globs, MAX_GLOBS};
+use super::options::OptionValue;
 use super::reference;
 use super::rules::Rule;
-use super::toml_table::{TomlTable, flag, text, texts, time};
+use super::toml_table::{TomlTable, flag, option_value, text, texts, time};
+use super::values::flap_changes;
 use toml::de::DeValue;
 
 /// Maximum number of rules in all files. Each new mount is compared with all of them, even when thousands of mounts
@@ -47,10 +49,19 @@ fn rule(table: &mut TomlTable<'_>) -> Rule {
         poll_interval: table.take("poll_interval", time),
         timeout: table.take("timeout", time),
         slow_after: table.take("slow_after", time),
+        flap_changes: table.take("flap_changes", number_of_changes),
+        flap_window: table.take("flap_window", time),
         exclude: table.take("exclude", flag).unwrap_or(false),
         expected: table.take("expected", flag).unwrap_or(false),
         severity: table.take("severity", |value| text(value)?.parse()).unwrap_or_default(),
         hooks: table.take("hook", texts),
+    }
+}
+
+fn number_of_changes(value: &DeValue<'_>) -> Result<u32, String> {
+    match option_value(value) {
+        Ok(OptionValue::Text(text)) => flap_changes(&text.to_string_lossy()),
+        _ => flap_changes(""),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::globs::Globs;
 use super::location::Location;
-use crate::monitor::{Event, ProbeSettings};
+use crate::monitor::{Event, FlapSettings, ProbeSettings};
 use crate::render::Severity;
 use platform::{Mount, MountTable};
 use std::ffi::OsStr;
@@ -21,6 +21,8 @@ pub struct Rule {
     pub poll_interval: Option<Duration>,
     pub timeout: Option<Duration>,
     pub slow_after: Option<Duration>,
+    pub flap_changes: Option<u32>,
+    pub flap_window: Option<Duration>,
     pub exclude: bool,
     pub expected: bool,
     pub severity: Severity,
@@ -50,6 +52,10 @@ impl Rule {
             poll_interval: self.poll_interval.unwrap_or(defaults.poll_interval),
             timeout,
             slow_after: self.slow_after.unwrap_or(defaults.slow_after.min(timeout)),
+            flap: FlapSettings {
+                changes: self.flap_changes.unwrap_or(defaults.flap.changes),
+                window: self.flap_window.unwrap_or(defaults.flap.window),
+            },
         }
     }
 }

@@ -21,6 +21,19 @@ pub(super) fn name_regex(pattern: &str) -> Result<Regex, String> {
     })
 }
 
+/// Fewer changes than this are one failure.
+const MIN_FLAP_CHANGES: u32 = 3;
+/// The times of so many changes are kept for each mount that changes.
+const MAX_FLAP_CHANGES: u32 = 100;
+
+/// The number of changes after which a mount flaps; 0 for never.
+pub(super) fn flap_changes(text: &str) -> Result<u32, String> {
+    match text.trim().parse() {
+        Ok(changes @ (0 | MIN_FLAP_CHANGES..=MAX_FLAP_CHANGES)) => Ok(changes),
+        _ => Err(format!("must be 0 or a number from {MIN_FLAP_CHANGES} to {MAX_FLAP_CHANGES}")),
+    }
+}
+
 /// A duration: `60` (seconds), `0.5`, `500ms`, `2m`, `1h30m`. Crates for this reject bare numbers and fractions, which
 /// version 2 accepted.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -123,6 +136,12 @@ pub(super) fn facility(name: &str) -> Result<Facility, String> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn number_of_changes_is_zero_or_at_least_three() {
+        assert_eq!(["0", "3", " 100 "].map(flap_changes), [Ok(0), Ok(3), Ok(100)]);
+        assert!(["", "1", "2", "101", "-3", "3.0"].map(flap_changes).iter().all(Result::is_err));
+    }
 
     #[test]
     fn durations_have_a_unit_or_are_seconds() {

@@ -26,6 +26,10 @@ pub struct Counters {
     /// Mounts whose options changed.
     pub remounted: u64,
     pub moved: u64,
+    /// Mounts that began to flap.
+    pub flapping: u64,
+    /// Mounts that were reported to be steady after flapping.
+    pub steady: u64,
     /// Events about mounts of users that their budgets did not permit to report.
     pub not_reported: u64,
     /// Readings of the mount table.
@@ -120,6 +124,8 @@ impl CounterTable {
             Event::Unmounted { .. } => self.totals.unmounted += 1,
             Event::Remounted { .. } => self.totals.remounted += 1,
             Event::Moved { .. } => self.totals.moved += 1,
+            Event::Flapping { .. } => self.totals.flapping += 1,
+            Event::Steady { .. } => self.totals.steady += 1,
             _ => {}
         }
     }

@@ -26,6 +26,10 @@ pub enum Event {
     Recovered { mount: Arc<Mount>, lasted: Duration, took: Duration, was: &'static str },
     /// A mount responds, but took longer than `slow_after`.
     Slow { mount: Arc<Mount>, took: Duration, slow_after: Duration },
+    /// A mount changed this often within this time. Its changes are not reported from now on.
+    Flapping { mount: Arc<Mount>, health: &'static str, changes: u32, within: Duration },
+    /// A mount that was reported to be flapping is steady in this health, after this many changes.
+    Steady { mount: Arc<Mount>, health: &'static str, changes: u32, lasted: Duration },
     /// The kernel refuses to let us probe this mount.
     Denied { mount: Arc<Mount>, errno: Errno, call: Call },
     /// A mount could not be judged for so long that its state is unknown. It `was` in this state when it was judged last
@@ -53,6 +57,8 @@ impl Event {
             Event::StillFailing { .. } => "still_failing",
             Event::Recovered { .. } => "recovered",
             Event::Slow { .. } => "slow",
+            Event::Flapping { .. } => "flapping",
+            Event::Steady { .. } => "steady",
             Event::Denied { .. } => "denied",
             Event::Unknown { .. } => "unknown",
             Event::Missing { .. } => "missing",
@@ -84,6 +90,8 @@ impl Event {
             | Event::StillFailing { mount, .. }
             | Event::Recovered { mount, .. }
             | Event::Slow { mount, .. }
+            | Event::Flapping { mount, .. }
+            | Event::Steady { mount, .. }
             | Event::Denied { mount, .. }
             | Event::Unknown { mount, .. }
             | Event::Found { mount, .. } => Some(mount),

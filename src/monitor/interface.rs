@@ -21,6 +21,22 @@ pub struct ProbeSettings {
     pub timeout: Duration,
     /// A response later than this is slow.
     pub slow_after: Duration,
+    pub flap: FlapSettings,
+}
+
+/// When a mount flaps: after this many changes within the window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FlapSettings {
+    /// 0: every change is reported.
+    pub changes: u32,
+    pub window: Duration,
+}
+
+impl Default for FlapSettings {
+    /// Three failures with their recoveries within five minutes: a server that is restarted twice does not flap.
+    fn default() -> FlapSettings {
+        FlapSettings { changes: 6, window: Duration::from_secs(300) }
+    }
 }
 
 impl Default for ProbeSettings {
@@ -29,6 +45,7 @@ impl Default for ProbeSettings {
             poll_interval: Duration::from_secs(60),
             timeout: Duration::from_secs(3),
             slow_after: Duration::from_secs(1),
+            flap: FlapSettings::default(),
         }
     }
 }
@@ -175,6 +192,8 @@ pub struct MountStatus {
     pub settings: ProbeSettings,
     /// The interval between its probes: `settings.poll_interval`, or longer for a mount that an automounter lets expire.
     pub probe_interval: Duration,
+    /// Since when it flaps, if it does: its changes are not reported.
+    pub flapping: Option<Flapping>,
     /// That it is slow was reported and is not over; a mount that is slow now and then is reported seldom.
     pub is_reported_slow: bool,
 }
@@ -192,6 +211,16 @@ impl MountStatus {
         (age > self.probe_interval.saturating_add(self.settings.timeout) && self.health != Health::Hidden)
             .then_some(age)
     }
+}
+
+/// A mount that flaps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Flapping {
+    /// The first change.
+    pub since: Time,
+    pub changes: u32,
+    /// The last change.
+    pub last: Time,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

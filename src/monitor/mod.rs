@@ -21,6 +21,7 @@ mod counters;
 mod event;
 mod evidence;
 mod expected;
+mod flapping;
 mod health;
 mod interface;
 mod probing;
@@ -43,7 +44,7 @@ pub use evidence::{EvidenceRecord, server_name};
 pub use expected::{Expected, ExpectedStatus};
 pub use health::{Failure, Health, Reason};
 pub use interface::{Effect, Input, PROOF_TIME, ProbeId, ProbeSelection, TableDoubt};
-pub use interface::{LastResponse, LastRun, MountStatus, Status};
+pub use interface::{FlapSettings, Flapping, LastResponse, LastRun, MountStatus, Status};
 pub use interface::{MonitorConfig, Policy, ProbeSettings};
 pub use registry::{Change, count_visible, diff};
 pub(crate) use scheduler::splitmix64;
@@ -165,6 +166,9 @@ impl Monitor {
         while let Some(key) = self.reports.reminders.pop_due(now) {
             self.remind(now, key);
         }
+        while let Some(key) = self.reports.flap_checks.pop_due(now) {
+            self.check_flapping(now, key);
+        }
         while let Some(key) = self.evidence.reminders.pop_due(now) {
             self.collect_for_reminder(now, key);
         }
@@ -184,6 +188,7 @@ impl Monitor {
     pub fn next_deadline(&self) -> Option<Time> {
         let others = [
             self.reports.reminders.next_deadline(),
+            self.reports.flap_checks.next_deadline(),
             self.evidence.reminders.next_deadline(),
             self.expected.next_deadline(),
             self.unjudged.next_deadline(),
@@ -245,6 +250,7 @@ impl Monitor {
                 waiting_since: probe.and_then(|id| self.scheduler.probes.waiting_since(id)),
                 settings: entry.settings,
                 probe_interval: entry.probe_interval,
+                flapping: entry.flaps.flapping(),
                 is_reported_slow: entry.reported.is_slow(),
             });
         }

@@ -19,6 +19,8 @@ const SLOW_REPORT_INTERVAL: Duration = Duration::from_secs(600);
 #[derive(Default)]
 pub(super) struct Reports {
     pub(super) reminders: Timers<MountKey>,
+    /// When to look whether a flapping mount still flaps.
+    pub(super) flap_checks: Timers<MountKey>,
 }
 
 #[derive(Clone, Copy, Default, Debug)]

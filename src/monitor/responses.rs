@@ -62,7 +62,9 @@ impl Monitor {
             self.stop_reminders(key);
         }
         self.registry.set_health(now, key, if is_slow { Health::Slow } else { Health::Ok });
-        self.report_all(event);
+        if let Some(event) = event {
+            self.report_change(now, key, event);
+        }
     }
 
     fn on_failed(&mut self, now: Time, key: MountKey, call: Call, errno: Errno) {
@@ -78,7 +80,8 @@ impl Monitor {
         let event = Reports::on_denied(entry, call, errno);
         self.stop_reminders(key);
         self.registry.set_health(now, key, Health::Denied(errno));
-        self.report_all(event);
+        let steady = self.end_flapping(now, key);
+        self.report_all(event.or(steady));
     }
 
     /// The outcome says nothing about the mount: it is probed again after a pause.
@@ -139,7 +142,7 @@ impl Monitor {
         self.registry.set_health(now, key, Health::Dead(failure));
         let Some(event) = event else { return };
         let is_new = matches!(event, Event::Failed { .. });
-        let is_reported = self.report(event);
+        let is_reported = self.report_change(now, key, event);
         if is_new && is_reported {
             self.collect(now, key, Occasion::Death, None);
         }
@@ -151,6 +154,6 @@ impl Monitor {
         let Some(failure) = entry.health.failure().cloned() else { return };
         let (mount, lasted) = (Arc::clone(&entry.mount), now - dead_since);
         self.plan_reminder(now, key);
-        self.report(Event::StillFailing { mount, failure, lasted });
+        self.report_change(now, key, Event::StillFailing { mount, failure, lasted });
     }
 }

@@ -103,6 +103,7 @@ impl Monitor {
     fn remove_entry(&mut self, key: MountKey) -> Option<MountEntry> {
         let mut entry = self.registry.remove(key)?;
         self.scheduler.remove_mount(&mut entry);
+        self.reports.flap_checks.cancel(key);
         self.stop_reminders(key);
         self.forget_unused_superblock(entry.superblock());
         Some(entry)

@@ -79,6 +79,7 @@ impl Monitor {
         let event = Reports::on_unknown(now, entry);
         let was = entry.health.as_str();
         self.registry.set_health(now, key, Health::Unknown { was });
+        self.end_flapping(now, key);
         self.report(event);
     }
 

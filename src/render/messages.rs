@@ -23,8 +23,12 @@ pub fn line(event: &Event) -> (Priority, String) {
         | Event::Remounted { mount, .. }
         | Event::Moved { mount, .. } => change_priority(mount),
         Event::Failed { .. } | Event::Missing { .. } => Priority::Error,
-        Event::StillFailing { .. } | Event::Slow { .. } | Event::Unknown { .. } => Priority::Warning,
-        Event::Recovered { .. } | Event::Denied { .. } | Event::Found { .. } => Priority::Notice,
+        Event::StillFailing { .. } | Event::Slow { .. } | Event::Flapping { .. } | Event::Unknown { .. } => {
+            Priority::Warning
+        }
+        Event::Recovered { .. } | Event::Steady { .. } | Event::Denied { .. } | Event::Found { .. } => {
+            Priority::Notice
+        }
         Event::Run { unjudged: 0, .. } => Priority::Info,
         Event::Run { .. } => Priority::Warning,
     };
@@ -53,15 +57,24 @@ fn text(event: &Event) -> String {
             format!("Mount still failing: {} ({})", path(mount), still_failing(mount, failure, *lasted))
         }
         Event::Recovered { mount, lasted, took, was } => {
-            let slow = match *was {
-                "slow" => format!("; was slow, now responds in {}", HumanDuration(*took)),
-                "unknown" => format!("; could not be judged, now responds in {}", HumanDuration(*took)),
-                _ => String::new(),
-            };
-            format!("Mount recovered: {} (after {}{slow})", path(mount), HumanDuration(*lasted))
+            format!("Mount recovered: {} (after {})", path(mount), recovery(*lasted, *took, was))
         }
         Event::Slow { mount, took, slow_after: _ } => {
             format!("Mount is slow: {} ({}; {})", path(mount), HumanDuration(*took), source(mount))
+        }
+        Event::Flapping { mount, health, changes, within } => {
+            let (path, within) = (path(mount), HumanDuration(*within));
+            format!(
+                "Mount is flapping: {path} ({changes} changes in {within}; now {health}; {})",
+                source(mount)
+            )
+        }
+        Event::Steady { mount, health, changes, lasted } => {
+            let (path, lasted) = (path(mount), HumanDuration(*lasted));
+            format!(
+                "Mount is steady: {path} ({health}; flapped for {lasted}, {changes} changes; {})",
+                source(mount)
+            )
         }
         Event::Denied { mount, errno, call } => {
             let refusal = refusal(mount, *errno, *call);
@@ -87,6 +100,15 @@ fn text(event: &Event) -> String {
             };
             format!("Checked {}; {}{unjudged}", mounts(*count), are_dead(*dead))
         }
+    }
+}
+
+fn recovery(lasted: Duration, took: Duration, was: &str) -> String {
+    let (lasted, took) = (HumanDuration(lasted), HumanDuration(took));
+    match was {
+        "slow" => format!("{lasted}; was slow, now responds in {took}"),
+        "unknown" => format!("{lasted}; could not be judged, now responds in {took}"),
+        _ => lasted.to_string(),
     }
 }
 
@@ -291,7 +313,9 @@ mod tests {
             Event::Moved { mount: Arc::clone(&mount), from: "/old".into() },
             recovered("hung"),
             recovered("slow"),
-            Event::Slow { mount, took, slow_after: seconds(1) },
+            Event::Slow { mount: Arc::clone(&mount), took, slow_after: seconds(1) },
+            Event::Flapping { mount: Arc::clone(&mount), health: "hung", changes: 6, within: seconds(120) },
+            Event::Steady { mount, health: "ok", changes: 23, lasted: seconds(451) },
             denied(&owned, Errno::EACCES, Call::Statx),
             denied(&nfs, Errno::EACCES, Call::Statfs),
             denied(&nfs, Errno::ENAMETOOLONG, Call::Statx),
@@ -311,6 +335,8 @@ notice: Mount moved: /old -> /x
 notice: Mount recovered: /x (after 7m31s)
 notice: Mount recovered: /x (after 7m31s; was slow, now responds in 0s)
 warning: Mount is slow: /x (1.4s; fuse.sshfs from host:/dir)
+warning: Mount is flapping: /x (6 changes in 2m; now hung; fuse.sshfs from host:/dir)
+notice: Mount is steady: /x (ok; flapped for 7m31s, 23 changes; fuse.sshfs from host:/dir)
 notice: Mount cannot be checked: /o (EACCES from statx: only its owner has access; run as root or as user 1000; \
 fuse.portal from portal)
 notice: Mount cannot be checked: /n (EACCES from statfs: this user has no access; run as root or as a user with \

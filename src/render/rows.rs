@@ -36,9 +36,10 @@ pub(super) fn state(health: &Health) -> String {
     }
 }
 
-/// The state, with its age if it is older than the interval: `ok (2m old)`.
+/// The state, with its age if it is older than the interval: `ok (2m old)`; or `ok, flapping`.
 pub(super) fn state_at(status: &MountStatus, now: Time) -> String {
-    let state = state(&status.health);
+    let flapping = if status.flapping.is_some() { ", flapping" } else { "" };
+    let state = state(&status.health) + flapping;
     match (&status.health, status.outdated_at(now)) {
         (Health::Unknown { .. }, _) | (_, None) => state,
         (_, Some(age)) => format!("{state} ({} old)", HumanDuration::in_seconds(age)),

@@ -76,6 +76,7 @@ pub(crate) fn status_of(mount: Arc<Mount>, health: Health) -> MountStatus {
         waiting_since: None,
         settings: ProbeSettings::default(),
         probe_interval: ProbeSettings::default().poll_interval,
+        flapping: None,
         is_reported_slow: is_slow,
     }
 }

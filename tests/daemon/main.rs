@@ -17,6 +17,7 @@ mod diagnose;
 mod evidence;
 mod expected;
 mod fault_injection;
+mod flapping;
 mod freshness;
 mod fuse_owners;
 mod hangs;

@@ -209,6 +209,7 @@ fn dead(path: &str, reason: Reason) -> MountStatus {
         waiting_since: None,
         settings: ProbeSettings::default(),
         probe_interval: ProbeSettings::default().poll_interval,
+        flapping: None,
         is_reported_slow: false,
     }
 }

@@ -434,6 +434,8 @@ fn describe(event: &Event) -> String {
         Event::StillFailing { failure, lasted, .. } => format!(" {} for {lasted:?}", failure.reason.as_str()),
         Event::Recovered { lasted, was, .. } => format!(" from {was} after {lasted:?}"),
         Event::Slow { took, .. } => format!(" {took:?}"),
+        Event::Flapping { health, changes, within, .. } => format!(" {changes} in {within:?}, now {health}"),
+        Event::Steady { health, changes, lasted, .. } => format!(" {health} after {changes} in {lasted:?}"),
         Event::Unknown { was, unjudged, .. } => {
             format!(" was {was}, unjudged for {}s", unjudged.as_secs_f64())
         }

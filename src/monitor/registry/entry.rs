@@ -1,5 +1,6 @@
 //! The state of one watched mount.
 
+use crate::monitor::flapping::FlapDetector;
 use crate::monitor::health::{Classification, ResponseHistory};
 use crate::monitor::reports::Reported;
 use crate::monitor::scheduler::MountSchedule;
@@ -16,6 +17,7 @@ pub(crate) struct MountEntry {
     watched: Watched,
     pub(crate) schedule: MountSchedule,
     pub(crate) reported: Reported,
+    pub(crate) flaps: FlapDetector,
 }
 
 pub(crate) struct Watched {
@@ -67,7 +69,12 @@ impl MountEntry {
             judged_at: None,
             history: ResponseHistory::default(),
         };
-        MountEntry { watched, schedule: MountSchedule::default(), reported: Reported::default() }
+        MountEntry {
+            watched,
+            schedule: MountSchedule::default(),
+            reported: Reported::default(),
+            flaps: FlapDetector::default(),
+        }
     }
 
     pub(crate) fn key(&self) -> MountKey {

@@ -143,6 +143,7 @@ mod tests {
             poll_interval: Duration::from_secs_f64(1.0),
             timeout: Duration::from_secs_f64(1.0),
             slow_after: Duration::from_secs_f64(0.5),
+            ..ProbeSettings::default()
         };
         assert_eq!(
             retry_timeout(Duration::from_secs_f64(1.0), Duration::from_secs_f64(1.0), &settings),

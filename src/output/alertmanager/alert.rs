@@ -1,7 +1,7 @@
 //! Converts the problems of a snapshot to alerts, in the format of Alertmanager's API version 2.
 
 use super::settings::AlertmanagerSettings;
-use crate::monitor::{Event, Health, MountStatus, Reason, Time};
+use crate::monitor::{Event, Flapping, Health, MountStatus, Reason, Time};
 use crate::render::escape::escape_os;
 use crate::render::timestamp::rfc3339;
 use crate::render::{PROCESS_NAME, Severity, Snapshot, messages};
@@ -20,6 +20,7 @@ enum AlertKind {
     Slow,
     Missing,
     Unknown,
+    Flapping,
 }
 
 /// The labels that identify an alert of this machine.
@@ -44,8 +45,8 @@ pub(super) struct Alert {
     pub(super) description: String,
     pub(super) started: SystemTime,
     pub(super) ended: Option<SystemTime>,
-    /// False if an ancestor of the mount is hung, because the ancestor has an alert, and for slowness that is not
-    /// reported. Such an alert does not begin, but continues if it is already firing.
+    /// False if an ancestor of the mount is hung, because the ancestor has an alert, for slowness that is not reported,
+    /// and while the mount flaps, which is an alert of its own. Such an alert does not begin, but continues if it is already firing.
     pub(super) can_begin: bool,
 }
 
@@ -67,13 +68,19 @@ pub(super) fn problems(snapshot: &Snapshot) -> impl Iterator<Item = (Event, Time
             }
             Health::Pending | Health::Ok | Health::Denied(_) | Health::Hidden => return None,
         };
-        Some((event, status.since, can_begin))
+        Some((event, status.since, can_begin && status.flapping.is_none()))
+    };
+    let flapping = |status: &MountStatus| {
+        let Flapping { since, changes, .. } = status.flapping?;
+        let (mount, health) = (Arc::clone(&status.mount), status.health.as_str());
+        Some((Event::Flapping { mount, health, changes, within: snapshot.at - since }, since, true))
     };
     let missing = snapshot.status.expected.iter().filter_map(|status| {
         let (expected, containing_mount) = (Arc::clone(&status.expected), status.containing_mount.clone());
         Some((Event::Missing { expected, containing_mount }, status.missing_since?, true))
     });
-    snapshot.status.mounts.iter().filter_map(of_mount).chain(missing)
+    let mounts = &snapshot.status.mounts;
+    mounts.iter().filter_map(of_mount).chain(mounts.iter().filter_map(flapping)).chain(missing)
 }
 
 impl Alert {
@@ -83,6 +90,9 @@ impl Alert {
                 (AlertKind::Dead, Some(failure), "MountHung", severity)
             }
             Event::Failed { failure, .. } => (AlertKind::Dead, Some(failure), "MountFailed", severity),
+            Event::Flapping { .. } => {
+                (AlertKind::Flapping, None, "MountFlapping", severity.max(Severity::Warning))
+            }
             // Less serious than dead.
             Event::Slow { .. } => (AlertKind::Slow, None, "MountSlow", severity.max(Severity::Warning)),
             Event::Unknown { .. } => {
@@ -138,6 +148,7 @@ impl Alert {
         let problem = match (kind, self.reason) {
             (AlertKind::Missing, _) => "is not mounted".to_owned(),
             (AlertKind::Slow, _) => "is slow".to_owned(),
+            (AlertKind::Flapping, _) => "is flapping".to_owned(),
             (AlertKind::Unknown, _) => "cannot be judged".to_owned(),
             (AlertKind::Dead, Some(Reason::Hung) | None) => "hangs".to_owned(),
             (AlertKind::Dead, Some(reason)) => format!("fails: {}", reason.as_str()),

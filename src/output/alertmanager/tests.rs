@@ -3,7 +3,9 @@
 use super::alert::{Alert, payload};
 use super::set::{MAX_ALERTS, MAX_BYTES};
 use super::*;
-use crate::monitor::{Expected, ExpectedStatus, Failure, Health, MountStatus, Reason, Status, Time};
+use crate::monitor::{
+    Expected, ExpectedStatus, Failure, Flapping, Health, MountStatus, Reason, Status, Time,
+};
 use crate::output::http_client::Access;
 use crate::render::{Severity, samples};
 use serde_json::{Value, json};
@@ -111,6 +113,22 @@ fn alert_for_a_slow_mount_begins_when_that_is_reported() {
     assert!(!is_resolved(&simulation.only_alert()));
     simulation.update(vec![mount(1, Health::Ok)]);
     assert!(is_resolved(&simulation.only_alert()));
+}
+
+#[test]
+fn flapping_mount_has_one_alert_whatever_it_is_now() {
+    let flapping = Some(Flapping { since: samples::at(5.0), changes: 6, last: samples::at(9.0) });
+    let mut simulation = Simulation::with(vec![MountStatus { flapping, ..mount(1, Health::Ok) }]);
+    let alert = simulation.only_alert();
+    assert_eq!(alert["labels"]["alertname"], "MountFlapping");
+    assert_eq!(alert["labels"]["severity"], "warning");
+    simulation.update(vec![MountStatus { flapping, ..dead(1, Reason::Hung) }]);
+    simulation.wait(60);
+    assert_eq!(simulation.only_alert()["labels"], alert["labels"], "no alert about the hang begins");
+    simulation.update(vec![dead(1, Reason::Hung)]);
+    let [hung, steady] = simulation.only_request();
+    assert_eq!(hung["labels"]["alertname"], "MountHung");
+    assert!(!is_resolved(&hung) && is_resolved(&steady));
 }
 
 #[test]

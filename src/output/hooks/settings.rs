@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The events that a hook can select.
-pub const EVENTS: [&str; 13] = [
+pub const EVENTS: [&str; 15] = [
     "mounted",
     "unmounted",
     "remounted",
@@ -21,10 +21,12 @@ pub const EVENTS: [&str; 13] = [
     "found",
     "denied",
     "unknown",
+    "flapping",
+    "steady",
     "run",
 ];
 /// The default selection: problems that an operator must act on, and their end.
-const DEFAULT_EVENTS: [&str; 4] = ["failed", "recovered", "missing", "found"];
+const DEFAULT_EVENTS: [&str; 6] = ["failed", "recovered", "flapping", "steady", "missing", "found"];
 /// The default timeout of a run.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum timeout: a longer run would delay later events of its mount too much.

@@ -2,7 +2,7 @@
 
 use super::evidence::EvidenceObject;
 use super::{name, seconds, to_line};
-use crate::monitor::{Event, Failure, Reason};
+use crate::monitor::{Event, Expected, Failure, Reason};
 use crate::render::Message;
 use crate::render::messages::requirement;
 use crate::render::timestamp::rfc3339;
@@ -99,6 +99,12 @@ impl EventRecord {
                 self.add("took_seconds", seconds(*took));
                 self.add("slow_after_seconds", seconds(*slow_after));
             }
+            Event::Flapping { mount: _, health, changes, within } => {
+                self.add_flapping(health, *changes, ("within_seconds", *within));
+            }
+            Event::Steady { mount: _, health, changes, lasted } => {
+                self.add_flapping(health, *changes, ("lasted_seconds", *lasted));
+            }
             Event::Denied { mount: _, errno, call } => {
                 self.add("state", "denied");
                 self.add("errno", errno.name());
@@ -110,12 +116,7 @@ impl EventRecord {
                 self.add("unjudged_seconds", seconds(*unjudged));
             }
             Event::Missing { expected, containing_mount } => {
-                self.add("state", "missing");
-                self.add("mountpoint", name(&expected.mountpoint));
-                self.add("expected", requirement(expected));
-                if let Some(mount) = containing_mount {
-                    self.add("lies_in", name(&mount.mountpoint));
-                }
+                self.add_missing(expected, containing_mount.as_deref());
             }
             Event::Found { expected, mount: _, lasted } => {
                 self.add("was", "missing");
@@ -124,6 +125,21 @@ impl EventRecord {
             }
             Event::Run { mounts, dead, unjudged, took } => self.add_run([*mounts, *dead, *unjudged], *took),
         }
+    }
+
+    fn add_missing(&mut self, expected: &Expected, containing_mount: Option<&Mount>) {
+        self.add("state", "missing");
+        self.add("mountpoint", name(&expected.mountpoint));
+        self.add("expected", requirement(expected));
+        if let Some(mount) = containing_mount {
+            self.add("lies_in", name(&mount.mountpoint));
+        }
+    }
+
+    fn add_flapping(&mut self, state: &'static str, changes: u32, (name, time): (&'static str, Duration)) {
+        self.add("state", state);
+        self.add("changes", changes);
+        self.add(name, seconds(time));
     }
 
     fn add_run(&mut self, [mounts, dead, unjudged]: [usize; 3], took: Duration) {
@@ -161,7 +177,7 @@ impl EventRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::{Expected, Health};
+    use crate::monitor::Health;
     use crate::render::samples::{failure, mount, sshfs};
     use crate::render::{Priority, messages};
     use platform::{Call, Errno};
@@ -212,6 +228,13 @@ mod tests {
         assert_fields(Event::Recovered { mount: sshfs(), lasted: HALF, took: HALF, was: "hung" }, &recovered);
         let slow = json!({"event": "slow", "state": "slow", "slow_after_seconds": 0.5});
         assert_fields(Event::Slow { mount: sshfs(), took: HALF, slow_after: HALF }, &slow);
+        let flapping = json!({"event": "flapping", "state": "hung", "changes": 6, "within_seconds": 0.5, "priority": "warning"});
+        assert_fields(
+            Event::Flapping { mount: sshfs(), health: "hung", changes: 6, within: HALF },
+            &flapping,
+        );
+        let steady = json!({"event": "steady", "state": "ok", "changes": 9, "lasted_seconds": 0.5, "priority": "notice"});
+        assert_fields(Event::Steady { mount: sshfs(), health: "ok", changes: 9, lasted: HALF }, &steady);
         let denied = json!({"event": "denied", "state": "denied", "errno": "EACCES", "call": "statx"});
         assert_fields(Event::Denied { mount: sshfs(), errno: Errno::EACCES, call: Call::Statx }, &denied);
         let run = json!({"event": "run", "mounts": 5, "dead": 1, "unjudged": 2, "took_seconds": 0.5});

@@ -124,6 +124,7 @@ pub(in crate::render) struct MountObject<'a> {
     state: &'a str,
     since: String,
     judged: Option<String>,
+    flapping_since: Option<String>,
     was: Option<&'a str>,
     reason: Option<&'a str>,
     errno: Option<String>,
@@ -159,6 +160,7 @@ impl<'a> MountObject<'a> {
             state: status.health.as_str(),
             since: rfc3339(snapshot.wall_at(status.since)),
             judged: status.judged_at.map(|at| rfc3339(snapshot.wall_at(at))),
+            flapping_since: status.flapping.map(|flapping| rfc3339(snapshot.wall_at(flapping.since))),
             was: match status.health {
                 Health::Unknown { was } => Some(was),
                 _ => None,
@@ -199,6 +201,7 @@ mod tests {
         assert_eq!(parsed["time"], "1970-01-01T00:01:40.000Z");
         let expected = serde_json::json!({
             "mountpoint": "/", "fstype": "ext4", "device": "/dev/sda1", "device_number": "0:42", "state": "ok",
+            "flapping_since": null,
             "since": "1970-01-01T00:01:36.000Z", "judged": "1970-01-01T00:01:38.000Z", "was": null, "reason": null, "errno": null, "behind": null,
             "why": null, "evidence": null, "last_answer": "1970-01-01T00:01:38.000Z",
             "latency_seconds": 0.003, "waiting_seconds": null, "use_percent": 50.0, "size_bytes": 4_096_000,

@@ -170,7 +170,7 @@ pub const FAMILIES: &[Family] = &[
     series(
         Kind::Counter,
         "mountstatus_mount_events_total",
-        "Changes of the mount table since the start of the daemon, by kind.",
+        "Changes of the mount table, and mounts that began or ceased to flap, since the start of the daemon, by kind.",
         &["event"],
         table_changes,
     ),
@@ -181,6 +181,11 @@ pub const FAMILIES: &[Family] = &[
         labels: &["device", "fstype", "mountpoint", "reason"],
         fill: Fill::Failure,
     },
+    per_mount(
+        "mountstatus_mount_flapping",
+        "1 while the mount flaps, so that its changes are not reported, else 0.",
+        |_, mount| Some(bool_value(mount.flapping.is_some())),
+    ),
     per_mount(
         "mountstatus_mount_last_success_timestamp_seconds",
         "Unix time of the last response without an error; no series before the first.",
@@ -329,9 +334,11 @@ fn mounts_by_state(data: &MetricData<'_>) -> Vec<Sample> {
 fn table_changes(data: &MetricData<'_>) -> Vec<Sample> {
     let counters = &data.status().counters;
     let counts = [
+        ("flapping", counters.flapping),
         ("mounted", counters.mounted),
         ("moved", counters.moved),
         ("remounted", counters.remounted),
+        ("steady", counters.steady),
         ("unmounted", counters.unmounted),
     ];
     counts.into_iter().map(|(event, n)| sample([event], n as f64)).collect()

@@ -132,6 +132,8 @@ fn counters_and_histograms() {
         r#"mountstatus_probe_failures_total{fstype="nfs4",reason="hung"} 0"#,
         r#"mountstatus_mount_events_total{event="moved"} 4"#,
         r#"mountstatus_mount_events_total{event="mounted"} 0"#,
+        r#"mountstatus_mount_events_total{event="flapping"} 0"#,
+        r#"mountstatus_mount_events_total{event="steady"} 0"#,
         "mountstatus_last_run_timestamp_seconds 1699999998.25",
         "mountstatus_run_duration_seconds 1.25",
     ] {

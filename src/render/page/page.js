@@ -43,7 +43,7 @@
   const state = (mount) => {
     if (mount.state === "unknown") return mount.was === "pending" ? "unknown" : `unknown (was ${mount.was})`;
     const detail = mount.errno || (mount.state === "failed" ? mount.reason : "");
-    const text = detail ? `${mount.state} ${detail}` : mount.state;
+    const text = (detail ? `${mount.state} ${detail}` : mount.state) + (mount.flapping_since ? ", flapping" : "");
     // Older than judgements are while all is well.
     const isOld = mount.judged && secondsSince(mount.judged) > mount.poll_interval_seconds + mount.timeout_seconds;
     return isOld ? `${text} (${age(mount.judged)} old)` : text;

@@ -13,13 +13,14 @@ pub use kernel_log::kernel_log;
 pub use mount_table::mount_table;
 pub use prober_protocol::prober_protocol;
 
-use mount_status_monitor::monitor::{Monitor, MonitorConfig, ProbeSettings, Time};
+use mount_status_monitor::monitor::{FlapSettings, Monitor, MonitorConfig, ProbeSettings, Time};
 use std::time::Duration;
 
 pub const SETTINGS: ProbeSettings = ProbeSettings {
     poll_interval: Duration::from_secs(20),
     timeout: Duration::from_secs(3),
     slow_after: Duration::from_secs(1),
+    flap: FlapSettings { changes: 0, window: Duration::from_secs(1) },
 };
 
 /// A monitor that watches every mount.
