@@ -16,7 +16,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 const MAX_LATENESS: Duration = Duration::from_millis(250);
 const MIN_RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// A launcher that cannot be started is hardly missed: children are started from the file.
-const MAX_RESTART_PAUSE: Duration = Duration::from_secs(300);
+const MAX_RESTART_PAUSE: Duration = Duration::from_secs(60);
 
 /// Makes this process independent of the storage of its program, and starts a launcher. Must be called before any
 /// thread is started.
