@@ -7,7 +7,9 @@ runs as a daemon in the foreground.
 
 Storage may hang in ways that nothing can interrupt; the monitor may not. Child processes (\"probers\", \
 msm-prober in process lists) make the calls that can hang. They are killed at the deadline of a probe; those that the \
-kernel cannot end are replaced and counted as stranded. Autofs triggers are never triggered.
+kernel cannot end are replaced and counted as stranded. Autofs triggers are never triggered. On Linux the daemon runs \
+from a copy in memory, so the storage of its program may hang too; two launchers (msm-launcher) start the other child \
+processes.
 
 Options can also be set in a file, see mount_status_monitor.toml(5). The command line overrides the file, and the last \
 of several equal options counts. TIME is a number of seconds or has units: 500ms, 30s, 2m, 1h30m, 1d.";
