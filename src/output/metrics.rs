@@ -3,6 +3,7 @@
 use super::alertmanager::AlertmanagerClient;
 use super::hooks::Hooks;
 use super::{Sink, lock};
+use crate::children::files;
 use crate::render::Snapshot;
 use crate::render::metrics::{self, MetricInputs, PushStats};
 use platform::ProcessStats;
@@ -31,6 +32,7 @@ impl MetricSources {
             push: self.push.as_ref().map(|push| *lock(push)),
             hooks: self.hooks.as_ref().map(Hooks::counters).unwrap_or_default(),
             alertmanager: self.alertmanager.as_ref().and_then(AlertmanagerClient::counters),
+            files_left_behind: files::left_behind(),
             process: None,
         }
     }

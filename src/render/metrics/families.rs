@@ -126,6 +126,11 @@ pub const FAMILIES: &[Family] = &[
         &["mountpoint"],
         expected_mounts,
     ),
+    gauge(
+        "mountstatus_files_left_behind",
+        "Processes that wait for the storage of the daemon's own files, and that cannot be killed.",
+        |data| Some(data.inputs.files_left_behind as f64),
+    ),
     series(
         Kind::Gauge,
         "mountstatus_hook_commands_stranded",

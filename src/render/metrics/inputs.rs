@@ -22,6 +22,8 @@ pub struct MetricInputs {
     pub hooks: Vec<HookStats>,
     /// Alertmanager.
     pub alertmanager: Option<AlertmanagerStats>,
+    /// Processes that wait for the storage of the daemon's own files.
+    pub files_left_behind: usize,
     /// The process that renders. `None` in a push, because a gateway outlives the process.
     pub process: Option<ProcessStats>,
 }

@@ -184,6 +184,7 @@ fn long_labels_are_shortened_and_differ() {
 fn inputs_that_are_set_have_series() {
     let snapshot = snapshot(vec![status(1, "/a", Health::Ok)]);
     let inputs = MetricInputs {
+        files_left_behind: 1,
         dropped_messages: [("syslog", 7)].into(),
         push: Some(PushStats::default()),
         hooks: vec![HookStats { name: "chat".into(), runs: vec![("ok", 3)], waiting: 2, stranded: 1 }],
@@ -197,6 +198,7 @@ fn inputs_that_are_set_have_series() {
         r#"mountstatus_messages_dropped_total{sink="syslog"} 7"#,
         "mountstatus_push_failures_total 0",
         "mountstatus_push_last_success_timestamp_seconds 0",
+        "mountstatus_files_left_behind 1",
         r#"mountstatus_hook_runs_total{hook="chat",outcome="ok"} 3"#,
         r#"mountstatus_hook_events_waiting{hook="chat"} 2"#,
         r#"mountstatus_hook_commands_stranded{hook="chat"} 1"#,
