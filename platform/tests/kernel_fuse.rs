@@ -6,13 +6,14 @@ mod common;
 
 use common::{Watched, at, in_namespace, skip};
 use nix::mount::{MsFlags, mount};
-use platform::{MountWatch, User};
+use platform::{Mount, MountTable, MountWatch, User};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 const USER: u32 = 1001;
 const GROUP: u32 = 1002;
@@ -93,5 +94,37 @@ fn root_of_a_user_namespace_is_the_user_outside() {
         assert_eq!((mounted.user(), mounted.fuse_owner()), (User::Foreign(USER), Some((USER, GROUP))));
         drop(child.stdin.take().map(|mut stdin| stdin.write_all(b"\n")));
         child.wait().expect("wait");
+    });
+}
+
+/// A user with thousands of long names: those beyond a limit are abbreviated, in whichever way the table is read.
+#[test]
+fn long_names_beyond_the_limit_of_a_user_are_abbreviated() {
+    in_namespace(|dir| {
+        let mut deep = dir.to_path_buf();
+        while deep.as_os_str().len() < 3800 {
+            deep.push("d".repeat(200));
+        }
+        fs::create_dir_all(&deep).expect("mkdir");
+        let mut devices: Vec<File> =
+            (0..100).map(|n| mount_fuse(&directory(deep.join(n.to_string())), USER, GROUP)).collect();
+        let mut watched = Watched::new();
+        let first = watched.watch.read().unwrap();
+        let abbreviated = |table: &MountTable| {
+            let flags = |mount: &Arc<Mount>| mount.shortened.over_limit.then_some(mount.key);
+            table.iter().filter_map(flags).collect::<Vec<_>>()
+        };
+        assert!((20..60).contains(&abbreviated(&first).len()), "{} of 100", abbreviated(&first).len());
+        assert!(first.iter().all(|mount| mount.mountpoint.as_os_str().len() < 4000));
+        for n in 100..110 {
+            devices.push(mount_fuse(&directory(deep.join(n.to_string())), USER, GROUP));
+            let fast = watched.watch.refresh().unwrap();
+            assert_eq!(abbreviated(&fast).len(), abbreviated(&first).len() + n - 99, "new ones too");
+            let whole = watched.watch.read().unwrap();
+            assert_eq!(whole, fast);
+            let read_again = whole.iter().zip(&fast).filter(|(a, b)| !Arc::ptr_eq(a, b)).count();
+            assert!(read_again <= 16, "{read_again}: the text was not read");
+        }
+        assert_eq!(Watched::new().watch.read().unwrap().len(), first.len() + 10);
     });
 }
