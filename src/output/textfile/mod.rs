@@ -11,10 +11,13 @@ use platform::{DeviceNumber, FsKind, Mount, MountTable, MountWatch, OWN_MOUNT_TA
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A write must be complete within this time: file systems that take longer are dead.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it is looked up on which mount the file is. That reads the whole mount table; a file that hangs meanwhile
+/// delays only a child.
+const LOOKUP_INTERVAL: Duration = Duration::from_secs(60);
 /// node_exporter reads files with this suffix.
 const SUFFIX: &str = "prom";
 
@@ -29,11 +32,14 @@ pub(super) struct TextFileExporter {
     path: PathBuf,
     worker: FileWorker,
     renderer: Arc<Renderer>,
+    /// The mount that contains the file, and when it was looked up.
+    place: Option<(Instant, Option<Mount>)>,
 }
 
 impl TextFileExporter {
     pub(super) fn new(path: &Path, renderer: &Arc<Renderer>) -> TextFileExporter {
-        TextFileExporter { path: path.to_owned(), worker: FileWorker::new(), renderer: Arc::clone(renderer) }
+        let (path, renderer) = (path.to_owned(), Arc::clone(renderer));
+        TextFileExporter { path, worker: FileWorker::new(), renderer, place: None }
     }
 }
 
@@ -45,8 +51,8 @@ impl Exporter for TextFileExporter {
 
     /// Blocks: this is the only task of its thread.
     async fn export(&mut self, snapshot: &Snapshot) -> Result<(), ExportError> {
-        let path = escape_os(&self.path);
-        if let Some(reason) = refusal_by_status(&self.path, &snapshot.status) {
+        let path = escape_os(&self.path).into_owned();
+        if let Some(reason) = self.refusal_by_status(&snapshot.status) {
             return Err(ExportError::Refused(format!("{path} is no longer written: {reason}")));
         }
         let text = self.renderer.render(snapshot);
@@ -60,9 +66,35 @@ impl Exporter for TextFileExporter {
     }
 }
 
+impl TextFileExporter {
+    /// The same check as [`refusal`] with a status of the monitor. The watched mounts may be those of another namespace
+    /// with other paths, so the path is looked up in our own table; file systems are compared by device number.
+    fn refusal_by_status(&mut self, status: &Status) -> Option<String> {
+        let visible = status.mounts.iter().filter(|mount| mount.health != Health::Hidden);
+        let hanging: HashSet<DeviceNumber> =
+            visible.filter(|known| may_hang(&known.mount)).map(|known| known.mount.device_number).collect();
+        if hanging.is_empty() {
+            return None; // saves reading the table
+        }
+        if self.place.as_ref().is_none_or(|(at, _)| at.elapsed() >= LOOKUP_INTERVAL) {
+            let table = match MountWatch::open(OWN_MOUNT_TABLE.as_ref()).and_then(|mut watch| watch.read()) {
+                Ok(table) => table,
+                Err(error) => return Some(format!("the mount table cannot be read: {error}")),
+            };
+            let mount = mount_containing(table.iter().map(|mount| &**mount), &self.path).cloned();
+            self.place = Some((Instant::now(), mount));
+        }
+        let (_, mount) = self.place.as_ref()?;
+        refusal_of(mount.as_ref()?, |mount| hanging.contains(&mount.device_number))
+    }
+}
+
 /// Why this path must not be written, if so.
 pub fn refusal(table: &MountTable, is_watched: impl Fn(&Mount) -> bool, path: &Path) -> Option<String> {
-    let mount = mount_containing(table.iter().map(|mount| &**mount), path)?;
+    refusal_of(mount_containing(table.iter().map(|mount| &**mount), path)?, is_watched)
+}
+
+fn refusal_of(mount: &Mount, is_watched: impl Fn(&Mount) -> bool) -> Option<String> {
     (may_hang(mount) && is_watched(mount)).then(|| {
         format!(
             "it lies on {} ({}), which is watched because it may hang",
@@ -70,21 +102,6 @@ pub fn refusal(table: &MountTable, is_watched: impl Fn(&Mount) -> bool, path: &P
             escape_os(&mount.fstype)
         )
     })
-}
-
-/// The same check with a status of the monitor. The watched mounts may be those of another namespace with other paths,
-/// so the path is looked up in our own table; file systems are compared by device number.
-fn refusal_by_status(path: &Path, status: &Status) -> Option<String> {
-    let visible = status.mounts.iter().filter(|mount| mount.health != Health::Hidden);
-    let hanging: HashSet<DeviceNumber> =
-        visible.filter(|known| may_hang(&known.mount)).map(|known| known.mount.device_number).collect();
-    if hanging.is_empty() {
-        return None; // saves reading the table
-    }
-    match MountWatch::open(OWN_MOUNT_TABLE.as_ref()).and_then(|mut watch| watch.read()) {
-        Ok(table) => refusal(&table, |mount| hanging.contains(&mount.device_number), path),
-        Err(error) => Some(format!("the mount table cannot be read: {error}")),
-    }
 }
 
 fn may_hang(mount: &Mount) -> bool {
