@@ -8,6 +8,7 @@ use super::next_steps::{NextStep, next_steps};
 use super::timestamp::clock;
 use super::{HumanDuration, Snapshot};
 use crate::monitor::{Failure, Health, MountStatus};
+use platform::Errno;
 use platform::evidence::{Evidence, Observation, StuckThread};
 use serde::Serialize;
 use std::time::Duration;
@@ -88,6 +89,9 @@ fn state(status: &MountStatus, since: &str) -> String {
         }
         Health::Ok => format!("is ok{latency}"),
         Health::Slow => format!("is slow{latency}"),
+        Health::Denied(Errno::ENAMETOOLONG) => {
+            "cannot be checked: its path is too long for system calls".to_owned()
+        }
         Health::Denied(errno) => format!("cannot be checked by this user ({errno})"),
         Health::Pending => "has not been judged yet".to_owned(),
         Health::Hidden => "is hidden under another mount".to_owned(),

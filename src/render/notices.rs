@@ -18,6 +18,7 @@ pub fn of_collector(notice: &CollectorNotice) -> (Priority, String) {
         CollectorNotice::SpawnFailed { errno } => {
             format!("Cannot start an evidence collector: {} ({errno})", errno.describe())
         }
+        CollectorNotice::NotStarted => "An evidence collector could not be started; trying again".to_owned(),
         CollectorNotice::Died { pid } => format!("Evidence collector {pid} exited unexpectedly"),
     };
     (Priority::Warning, text)

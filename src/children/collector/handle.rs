@@ -78,6 +78,7 @@ pub enum CollectorNotice {
     SpawnFailed {
         errno: Errno,
     },
+    NotStarted,
     /// It ended unexpectedly.
     Died {
         pid: u32,
@@ -253,7 +254,11 @@ impl CollectorHandle {
     fn on_died(&mut self, now: Time) {
         if let Some(active) = &self.active {
             self.not_before = now + RESTART_PAUSE;
-            self.notify(CollectorNotice::Died { pid: active.process.pid() });
+            // A child that the launcher could not start never had a process id.
+            self.notify(match active.process.pid() {
+                0 => CollectorNotice::NotStarted,
+                pid => CollectorNotice::Died { pid },
+            });
         }
         self.end_collector();
     }
