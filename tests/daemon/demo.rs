@@ -19,7 +19,7 @@ fn demo_shows_a_hung_mount_and_its_recovery() {
         ] {
             assert!(output.stderr.contains(text), "{text}\n{}", output.stderr);
         }
-        for text in ["\nhung ", "Checked 2 mounts; 1 is dead", "Next steps"] {
+        for text in ["\nhung ", "Checked 2 mounts", "; 1 is dead\n", "Next steps"] {
             assert!(output.stdout.contains(text), "{text}\n{}", output.stdout);
         }
     });
