@@ -129,6 +129,9 @@ fn daemon_that_runs_from_its_file_hangs_with_it() {
         storage.mount(lab);
         let (daemon, address) = start(&storage, lab, &["--run-from-memory", "off"]);
         assert!(daemon.launchers().is_empty());
+        // Children are started from the file now. If they read it while its pages are removed, the fault server waits for a
+        // page that it does not serve.
+        pause(ms(1500));
         storage.hang(lab);
         assert!(!is_healthy(address));
         daemon.send_signal(Signal::SIGTERM);
