@@ -137,7 +137,7 @@ impl Monitor {
             Input::Reconfigured(config) => self.reconfigure(now, config),
             Input::Stalled(lost) => {
                 self.scheduler.probes.extend_deadlines(now, lost);
-                self.unjudged.restart(now);
+                self.unjudged.on_stall(now, lost);
             }
             Input::Resumed => self.resume(now),
         }

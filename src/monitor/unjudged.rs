@@ -4,6 +4,7 @@ use super::registry::MountEntry;
 use super::reports::Reports;
 use super::{Health, Monitor, ProbeSettings, Time};
 use platform::MountKey;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Without a judgement for this many probe intervals, a mount is unknown: one probe may be lost.
@@ -11,13 +12,19 @@ const MAX_INTERVALS: u32 = 2;
 /// A hang is confirmed within this time after its timeout. A mount that hangs must not become unknown before.
 const CONFIRM_ALLOWANCE: Duration = Duration::from_secs(1);
 
+/// Maximum number of stalls that are remembered: on a machine with more of them within two intervals, the oldest count
+/// as time in which mounts could have been judged.
+const MAX_STALLS: usize = 32;
+
 /// When to look for mounts that were not judged for too long.
 #[derive(Default)]
 pub(super) struct UnjudgedCheck {
     /// No mount becomes unknown before.
     next: Option<Time>,
-    /// Before this time the monitor did not run, which is no reason to call a mount unknown.
+    /// Time before this does not count.
     counted_from: Time,
+    /// When the monitor did not run, and for how long: no reason to call a mount unknown.
+    stalls: VecDeque<(Time, Duration)>,
 }
 
 impl UnjudgedCheck {
@@ -25,9 +32,18 @@ impl UnjudgedCheck {
         self.next
     }
 
-    /// The monitor did not run until now.
+    /// The monitor did not run for this long.
+    pub(super) fn on_stall(&mut self, now: Time, lost: Duration) {
+        if self.stalls.len() == MAX_STALLS {
+            self.stalls.pop_front();
+        }
+        self.stalls.push_back((now, lost));
+    }
+
+    /// What was known before is outdated for another reason: the time counts from now.
     pub(super) fn restart(&mut self, now: Time) {
         self.counted_from = now;
+        self.stalls.clear();
     }
 
     /// A mount is watched from now on, or its settings changed.
@@ -41,7 +57,9 @@ impl UnjudgedCheck {
 
     fn unknown_at(&self, entry: &MountEntry) -> Time {
         let last = entry.judged_at.unwrap_or(entry.since).max(self.counted_from);
-        last + longest_wait(&entry.settings, entry.probe_interval)
+        let later = self.stalls.iter().filter(|(at, _)| *at > last);
+        let lost = later.fold(Duration::ZERO, |sum, (_, lost)| sum.saturating_add(*lost));
+        last + longest_wait(&entry.settings, entry.probe_interval) + lost
     }
 }
 
