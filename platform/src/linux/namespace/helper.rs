@@ -8,7 +8,7 @@ use nix::unistd::{ForkResult, Pid, fork};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Entering takes microseconds, unless the root of the namespace hangs.
 const ENTER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,7 +38,7 @@ impl NamespaceHelper {
         previous_mask.thread_set_mask()?;
         drop(theirs);
         let pid = forked?;
-        let has_replied = ours.wait_readable(Some(ENTER_TIMEOUT)).unwrap_or(false);
+        let has_replied = wait_for_reply(&ours);
         let mut reply = [0; size_of::<i32>()];
         if !has_replied || ours.receive(&mut reply)? != reply.len() {
             // Not reaped: it may be stuck, as any process that enters the namespace would be.
@@ -58,6 +58,18 @@ impl NamespaceHelper {
     /// Opens a file of the child's directory in `/proc`.
     pub(super) fn open(&self, name: &str) -> io::Result<File> {
         File::open(format!("/proc/{}/{name}", self.pid))
+    }
+}
+
+/// Signals, such as those of other children, do not end the wait.
+fn wait_for_reply(channel: &Channel) -> bool {
+    let deadline = Instant::now() + ENTER_TIMEOUT;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match channel.wait_readable(Some(left)) {
+            Ok(false) if !left.is_zero() => {}
+            result => return result.unwrap_or(false),
+        }
     }
 }
 
