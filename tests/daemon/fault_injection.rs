@@ -146,6 +146,7 @@ fn lack_of_processes_reports_no_hang() {
 /// Kills the prober of a daemon that cannot start another one, and later raises the limit.
 fn assert_no_hang_under_limit(lab: &mut Lab, daemon: Daemon, path: &Path, user: u32, limits: [&str; 2]) {
     let prober = daemon.prober();
+    daemon.both_launchers();
     set_limit(&daemon, user, limits[0]);
     daemon.skip_earlier_lines();
     prober.send_signal(Signal::SIGKILL);
@@ -165,9 +166,11 @@ fn assert_no_hang_under_limit(lab: &mut Lab, daemon: Daemon, path: &Path, user: 
 /// Sets a soft limit of the running daemon and its launchers, as their own user: in some containers root is not permitted
 /// to.
 pub(crate) fn set_limit(daemon: &Daemon, user: u32, what: &str) {
-    for process in daemon.launchers().into_iter().chain([daemon.process]) {
+    let limit = |process: Process| {
         let mut command = Command::new("prlimit");
         command.args(["--pid", &process.0.to_string(), what]).uid(user).gid(user);
-        assert!(command.status().expect("prlimit runs").success(), "{what}");
-    }
+        command.status().expect("prlimit runs").success()
+    };
+    // A child that has just been started looks like a launcher, and may have ended.
+    wait_until(ms(5000), what, || daemon.launchers().into_iter().chain([daemon.process]).all(limit));
 }

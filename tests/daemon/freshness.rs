@@ -92,6 +92,7 @@ fn mounts_that_cannot_be_judged_are_unknown_everywhere() {
         let daemon = Daemon::start(lab.daemon_command_as(UNUSED_USER, &arguments));
         daemon.wait_for_failure(&mounts[2], "io_error", ms(3000));
         daemon.wait_for_second_run(ms(1000)); // the collector of evidence has ended
+        daemon.both_launchers();
         set_limit(&daemon, UNUSED_USER, "--nproc=1:");
         daemon.prober().send_signal(Signal::SIGKILL);
 
@@ -143,6 +144,7 @@ fn named_mount_that_cannot_be_judged_now_is_unknown() {
         arguments.extend(SELDOM);
         let daemon = Daemon::start(lab.daemon_command_as(UNUSED_USER, &arguments));
         daemon.wait_for_line("Checked 1 mount; 0 are dead", ms(3000));
+        daemon.both_launchers();
         set_limit(&daemon, UNUSED_USER, "--nproc=1:");
         daemon.prober().send_signal(Signal::SIGKILL);
         daemon.wait_for_line("Prober ", ms(3000));
