@@ -6,11 +6,12 @@
 mod simulation;
 
 use mount_status_monitor::monitor::{Input, ProbeSelection, ProbeSettings, Time};
-use platform::{Errno, ShortenedNames};
+use platform::{Errno, Mount, ShortenedNames};
 use simulation::{FsBehavior, QUICK, Simulation};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[test]
@@ -128,8 +129,8 @@ fn step(simulation: &mut Simulation, command: &str) {
             simulation.feed(Input::EvidenceRequested { mountpoints: vec![path.into()] });
         }
         ["request-probe", path] => {
-            let keys =
-                simulation.mounts.values().filter(|mount| *mount.mountpoint == **path).map(|mount| mount.key);
+            let is_named = |mount: &&Arc<Mount>| mount.mountpoint.as_path() == Path::new(path);
+            let keys = simulation.mounts.values().filter(is_named).map(|mount| mount.key);
             simulation.feed(Input::ProbesRequested(ProbeSelection::These(keys.collect())));
         }
         ["request-probes"] => simulation.feed(Input::ProbesRequested(ProbeSelection::All)),
