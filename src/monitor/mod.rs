@@ -78,12 +78,10 @@ pub struct Monitor {
     event_budget: EventBudget,
     counters: CounterTable,
     unjudged: UnjudgedCheck,
-    /// The time of the last [`Monitor::settle`].
-    settled_at: Time,
     last_run: Option<LastRun>,
     table_doubt: Option<TableDoubt>,
     effects: VecDeque<Effect>,
-    /// The time of the call that is under way.
+    /// The time of the last call, or of the one that is under way.
     now: Time,
 }
 
@@ -109,7 +107,6 @@ impl Monitor {
             event_budget: EventBudget::default(),
             counters: CounterTable::default(),
             unjudged: UnjudgedCheck::default(),
-            settled_at: Time::default(),
             last_run: None,
             table_doubt: None,
             effects: VecDeque::new(),
@@ -146,7 +143,6 @@ impl Monitor {
     /// Does what is due by `now`. Must be called after all inputs of one turn, so that responses that have arrived are
     /// handled before deadlines are checked.
     pub fn settle(&mut self, now: Time) {
-        self.settled_at = now;
         self.now = now;
         while let Some(due) = self.scheduler.probes.pop_due(now) {
             if due.remaining.is_zero() {

@@ -111,8 +111,8 @@ impl Monitor {
                 || failure.blocked_by.is_some() && self.registry.hung_ancestor(entry.key()).is_some())
     }
 
-    /// When a mount was last judged, as of the last call of [`Monitor::settle`].
+    /// When a mount was last judged, as of the last call of the monitor.
     pub(super) fn judged_at(&self, entry: &MountEntry) -> Option<Time> {
-        if self.is_known_to_hang(entry) { Some(self.settled_at) } else { entry.judged_at }
+        if self.is_known_to_hang(entry) { Some(self.now) } else { entry.judged_at }
     }
 }

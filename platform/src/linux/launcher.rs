@@ -8,7 +8,7 @@
 use super::process::init_child;
 use super::residency::{memory_file, run_from_memory};
 use crate::Errno;
-use crate::process::child::{Child, ExitStatus};
+use crate::process::child::{Child, ExitStatus, Progress};
 use crate::process::spawn::{EXTRA_FD, detach, open_null, spawn};
 use crate::process::{ChildRole, exit_now};
 use nix::errno::Errno as NixErrno;
@@ -136,15 +136,6 @@ impl Requests {
 pub(crate) struct RequestedChild {
     requests: Arc<Requests>,
     slot: usize,
-}
-
-/// How far a request is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Progress {
-    Waiting,
-    Started(Pid),
-    /// There is no child, and there will be none.
-    NotStarted(ExitStatus),
 }
 
 impl RequestedChild {

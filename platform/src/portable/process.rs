@@ -40,21 +40,13 @@ pub fn runs_from_memory() -> bool {
 
 /// There is no launcher: only Linux can make a process that is a child of another one.
 pub(crate) mod launcher {
+    use crate::process::child::Progress;
     use crate::process::{ChildRole, ExitStatus, exit_now};
-    use nix::unistd::Pid;
     use std::io;
     use std::os::fd::BorrowedFd;
 
     #[derive(Debug)]
     pub(crate) enum RequestedChild {}
-
-    #[allow(dead_code)] // never constructed here
-    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-    pub(crate) enum Progress {
-        Waiting,
-        Started(Pid),
-        NotStarted(ExitStatus),
-    }
 
     impl RequestedChild {
         pub(crate) fn progress(&self) -> Progress {

@@ -2,7 +2,7 @@
 
 use super::spawn::EXEC_FAILED;
 use crate::Errno as SystemErrno;
-use crate::system::process::launcher::{Progress, RequestedChild};
+use crate::system::process::launcher::RequestedChild;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -24,6 +24,16 @@ enum ProcessId {
     Known(Pid),
     /// The launcher starts it.
     Requested(RequestedChild),
+}
+
+/// How far the request for a child is.
+#[allow(dead_code)] // made by the launcher, which only Linux has
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Progress {
+    Waiting,
+    Started(Pid),
+    /// There is no child, and there will be none.
+    NotStarted(ExitStatus),
 }
 
 impl Child {
