@@ -106,7 +106,7 @@ impl Daemon {
     pub(crate) fn prober(&self) -> Process {
         let mut found = None;
         wait_until(ms(5000), "the daemon has a prober", || {
-            found = self.children_named("msm-prober").max_by_key(|child| child.0);
+            found = self.children_of_role("prober").max_by_key(|child| child.0);
             found.is_some()
         });
         found.expect("the loop found one")
@@ -114,12 +114,12 @@ impl Daemon {
 
     /// The evidence collector, if it runs.
     pub(crate) fn collector(&self) -> Option<Process> {
-        self.children_named("msm-collector").next()
+        self.children_of_role("collector").next()
     }
 
     /// The processes that start the others: the first is the one in use.
     pub(crate) fn launchers(&self) -> Vec<Process> {
-        self.children_named("msm-launcher").collect()
+        self.children_of_role("launcher").collect()
     }
 
     /// The same when both run.
@@ -132,9 +132,9 @@ impl Daemon {
         [found[0], found[1]]
     }
 
-    fn children_named(&self, name: &str) -> impl Iterator<Item = Process> {
+    fn children_of_role(&self, role: &str) -> impl Iterator<Item = Process> {
         let children = self.process.children().into_iter();
-        children.filter(move |child| child.is_alive() && child.has_name(name))
+        children.filter(move |child| child.is_alive() && child.has_role(role))
     }
 
     pub(crate) fn send_signal(&self, signal: Signal) {

@@ -2,6 +2,8 @@
 //! test, a FUSE server with fault injection, and the daemon with its log lines.
 
 mod daemon;
+#[allow(dead_code)] // no test binary uses all of it
+pub(crate) mod fake_server;
 pub(crate) mod isolation;
 mod lab;
 mod lines;

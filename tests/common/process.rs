@@ -24,9 +24,12 @@ impl Process {
         states.all(|state| state == 'T')
     }
 
-    /// The name of its main thread.
-    pub(crate) fn has_name(self, name: &str) -> bool {
-        fs::read_to_string(format!("/proc/{}/comm", self.0)).is_ok_and(|found| found.trim() == name)
+    /// Whether it is a child of the daemon with this role, the first argument of its command line. Probers inside a
+    /// mount namespace have a role of their own.
+    pub(crate) fn has_role(self, role: &str) -> bool {
+        let line = fs::read(format!("/proc/{}/cmdline", self.0)).unwrap_or_default();
+        let argument = line.split(|&byte| byte == 0).nth(1).unwrap_or_default();
+        argument.strip_prefix(b"namespace-").unwrap_or(argument) == role.as_bytes()
     }
 
     pub(crate) fn descriptor_count(self) -> usize {

@@ -169,7 +169,7 @@ fn one_collector_serves_many_mounts_and_ends_after_recovery() {
         wait_until(ms(5000), "there is a collector", || daemon.collector().is_some());
         daemon.wait_for_line("Checked 40 mounts; 40 are dead", PATIENT_HANG);
         let collectors =
-            daemon.process.children().into_iter().filter(|child| child.has_name("msm-collector")).count();
+            daemon.process.children().into_iter().filter(|child| child.has_role("collector")).count();
         assert!(collectors <= 1, "{collectors}");
         let lines = daemon.stderr.all();
         let failed: Vec<_> = lines.iter().filter(|line| line.text.starts_with("Mount failed")).collect();

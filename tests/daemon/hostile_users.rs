@@ -75,7 +75,7 @@ fn user_who_kills_the_own_prober_is_the_only_one_without_judgement() {
         thread::scope(|scope| {
             // The prober of the user is younger than that of the system.
             let process = daemon.process;
-            let probers = move || process.children().into_iter().filter(|child| child.has_name("msm-prober"));
+            let probers = move || process.children().into_iter().filter(|child| child.has_role("prober"));
             let system_prober = probers().min_by_key(|prober| prober.0).expect("a prober");
             let (killed, is_over) = (&killed, &is_over);
             let _over = Over(is_over);

@@ -46,7 +46,7 @@ fn they_are_shown_and_neither_probed_nor_costly() {
             lab,
             &["--timeout", "500ms", "--slow-after", "450ms", "--poll-interval", "1"],
         );
-        daemon.wait_for_line("ENAMETOOLONG from statx: its path is too long for system calls", ms(5000));
+        daemon.wait_for_line(": its path is too long for system calls", ms(5000));
         // A new one, among all the others.
         mount_all(MOUNTS - 1, MOUNTS);
         daemon.wait_for_line(&format!("d/{} (tmpfs from deep)", MOUNTS - 1), ms(2000));

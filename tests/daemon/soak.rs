@@ -4,6 +4,7 @@
 //!
 //! `MSM_SOAK_SECONDS`, `MSM_SOAK_MOUNTS` and `MSM_SOAK_PATH` (the length of paths) make it longer and larger.
 
+use crate::common::fake_server::{Behavior, FakeServer, Request};
 use crate::common::{Daemon, Lab, Lines, Process, display_path, free_address, is_release_build, ms};
 use crate::common::{pause, run_isolated_for, slack, utf8};
 use crate::http::get;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 const USERS: [u32; 2] = [1001, 1002];
 const BYSTANDER: u32 = 1003;
 const DEATHS: usize = 5;
+const OUTPUTS: usize = 7;
 /// Of each user, served by a server that reads requests: silent, failing and slow ones.
 const SERVED: usize = 150;
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -46,13 +48,14 @@ fn hostile_users_delay_nothing_and_the_daemon_stays_small() {
         pause(ms(2000));
         let before = Usage::of(outputs.daemon.process);
         let begun = Instant::now();
-        let mut slowest: [(Duration, &str); 5] = Default::default();
+        let mut slowest: [(Duration, &str); OUTPUTS] = Default::default();
         let sampler = Sampler::start(outputs.daemon.process);
         for n in 0..DEATHS {
             let path = lab.mount_point(format!("system-{n}"));
             outputs.kill(lab, &path, &mut slowest);
             while begun.elapsed() < Duration::from_secs(seconds) * (n as u32 + 1) / DEATHS as u32 {
                 attack.flap(lab);
+                outputs.forget_requests();
                 pause(ms(400));
             }
         }
@@ -189,6 +192,8 @@ struct Outputs {
     hook_log: PathBuf,
     textfile: PathBuf,
     address: SocketAddr,
+    gateway: FakeServer,
+    alertmanager: FakeServer,
 }
 
 impl Outputs {
@@ -199,9 +204,14 @@ impl Outputs {
             format!("#!/bin/sh\necho \"$MSM_EVENT $MSM_MOUNTPOINT\" >> {}\nsleep 0.1\n", hook_log.display());
         let hook = lab.write_file("hook", script);
         fs::set_permissions(&hook, PermissionsExt::from_mode(0o755)).expect("make it executable");
-        let events = r#"["mounted", "unmounted", "failed", "recovered"]"#;
-        let config =
-            format!("[[hook]]\nname = \"page\"\ncommand = [\"{}\"]\nevents = {events}\n", hook.display());
+        let [gateway, alertmanager] = [(); 2].map(|()| FakeServer::start(Behavior::Accept));
+        let config = format!(
+            "[[hook]]\nname = \"page\"\ncommand = [\"{}\"]\n\
+             events = [\"mounted\", \"unmounted\", \"failed\", \"recovered\"]\n\
+             [alertmanager]\nurl = \"http://{}\"\n",
+            hook.display(),
+            alertmanager.address
+        );
         let config = lab.write_file("config.toml", config);
         let (address, textfile) = (free_address(), lab.scratch_path("metrics.prom"));
         let daemon = lab.start_daemon(&[
@@ -211,16 +221,23 @@ impl Outputs {
             &address.to_string(),
             "--textfile",
             utf8(&textfile),
+            "--prometheus-push-gateway",
+            &gateway.address,
             "--poll-interval",
             &INTERVAL.as_secs().to_string(),
             "--timeout",
             &TIMEOUT.as_secs().to_string(),
         ]);
-        Outputs { daemon, syslog, hook_log, textfile, address }
+        Outputs { daemon, syslog, hook_log, textfile, address, gateway, alertmanager }
+    }
+
+    fn forget_requests(&self) {
+        self.gateway.take_requests();
+        self.alertmanager.take_requests();
     }
 
     /// Makes this mount hang, and waits until each output says so.
-    fn kill(&self, lab: &mut Lab, path: &Path, slowest: &mut [(Duration, &'static str); 5]) {
+    fn kill(&self, lab: &mut Lab, path: &Path, slowest: &mut [(Duration, &'static str); OUTPUTS]) {
         let path_text = display_path(path);
         let line = format!("Mount failed health-check: {path_text} (hung");
         let metric = |text: &str| {
@@ -232,7 +249,7 @@ impl Outputs {
         };
         lab.set_fault("mute", path);
         let begun = Instant::now();
-        let checks: [(&'static str, &dyn Fn() -> bool); 5] = [
+        let checks: [(&'static str, &dyn Fn() -> bool); OUTPUTS] = [
             ("log", &|| self.daemon.stderr.count(&line) > 0),
             ("syslog", &|| self.syslog.count(&line) > 0),
             ("hook", &|| {
@@ -241,10 +258,14 @@ impl Outputs {
             }),
             ("HTTP", &|| metric(get(self.address, "/metrics").text())),
             ("text file", &|| metric(&fs::read_to_string(&self.textfile).unwrap_or_default())),
+            ("push gateway", &|| self.gateway.take_requests().iter().any(|request| metric(&request.body))),
+            ("Alertmanager", &|| {
+                self.alertmanager.take_requests().iter().any(|request| alerts_of_hang(request, &path_text))
+            }),
         ];
-        // The text file is written with each run.
-        let limits = [0, 0, 0, 0, 1].map(|runs| INTERVAL * (1 + runs) + TIMEOUT + ms(1000) + slack());
-        let mut is_done = [false; 5];
+        // The text file is written, and metrics are pushed, after each run.
+        let limits = [0, 0, 0, 0, 1, 1, 0].map(|runs| INTERVAL * (1 + runs) + TIMEOUT + ms(1000) + slack());
+        let mut is_done = [false; OUTPUTS];
         while is_done.contains(&false) {
             for (n, (name, check)) in checks.iter().enumerate() {
                 if !is_done[n] && check() {
@@ -260,6 +281,16 @@ impl Outputs {
             pause(ms(50));
         }
     }
+}
+
+/// Whether a request to Alertmanager contains the alert that this mount hangs.
+fn alerts_of_hang(request: &Request, path: &str) -> bool {
+    let alerts: serde_json::Value = serde_json::from_str(&request.body).expect("JSON");
+    alerts
+        .as_array()
+        .expect("alerts")
+        .iter()
+        .any(|alert| alert["labels"]["alertname"] == "MountHung" && alert["labels"]["mountpoint"] == path)
 }
 
 /// CPU time in seconds.
@@ -319,7 +350,7 @@ fn pss_kib(daemon: Process) -> u64 {
         line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or_default()
     };
     let is_ours = |process: &Process| {
-        ["msm-prober", "msm-collector", "msm-launcher"].iter().any(|name| process.has_name(name))
+        ["prober", "collector", "launcher", "files"].iter().any(|role| process.has_role(role))
     };
     pss(daemon) + daemon.children().into_iter().filter(is_ours).map(pss).sum::<u64>()
 }

@@ -8,9 +8,6 @@
 #[path = "../common/mod.rs"]
 #[allow(dead_code, unused_imports)] // used by other test binaries
 mod common;
-#[path = "../prometheus/fake.rs"]
-#[allow(dead_code)]
-mod fake;
 #[path = "../common/samples.rs"]
 mod samples;
 

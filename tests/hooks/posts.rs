@@ -1,7 +1,7 @@
 //! Requests to servers that accept, are busy, refuse or do not respond.
 
+use crate::common::fake_server::{Behavior, FakeServer};
 use crate::common::{ms, run_isolated};
-use crate::fake::{Behavior, FakeServer};
 use crate::fixture::{HookFixture, command, hook};
 use mount_status_monitor::output::hooks::{Hook, HookAction};
 use mount_status_monitor::output::http_client::{Access, Credentials};

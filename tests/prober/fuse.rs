@@ -2,10 +2,11 @@
 //! are made in a mount namespace of the test's thread and end with it.
 
 use nix::mount::{MsFlags, mount};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sched::{CloneFlags, unshare};
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 /// `FUSE_INIT` and `FUSE_GETATTR` of linux/fuse.h.
@@ -13,6 +14,8 @@ const INIT: u32 = 26;
 pub(crate) const GETATTR: u32 = 3;
 /// Larger than the smallest buffer that the kernel accepts for reading requests (8 KiB).
 const REQUEST: usize = 1 << 20;
+/// Milliseconds that a probe may take to its first request on a busy machine.
+const REQUEST_TIMEOUT: u16 = 20_000;
 
 /// A tmpfs in a new mount namespace of the calling thread; `None`, with a message, if that is not permitted.
 pub(crate) fn private_directory() -> Option<PathBuf> {
@@ -66,6 +69,8 @@ impl Fuse {
 
     /// Reads the next request, after which its caller can no longer be killed.
     pub(crate) fn read_request(&mut self) -> Request {
+        let mut ready = [PollFd::new(self.server.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut ready, REQUEST_TIMEOUT), Ok(1), "no request arrived");
         let mut buffer = vec![0; REQUEST];
         let length = self.server.read(&mut buffer).unwrap();
         assert!(length >= 40, "a request has a header");

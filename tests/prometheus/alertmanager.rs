@@ -1,7 +1,7 @@
 //! The sender of alerts with a real Alertmanager: alerts fire there while their problem exists.
 
+use crate::common::fake_server::{Behavior, FakeServer, Request};
 use crate::common::{Lab, free_port, ms, run_isolated, run_isolated_for, wait_until};
-use crate::fake::{Behavior, FakeServer, Request};
 use crate::peer::{ALERTMANAGER, Peer, first_missing, start_alertmanager};
 use crate::samples::{failure, nfs_mount};
 use crate::{QUICK, with};

@@ -1,7 +1,7 @@
 //! Content and time of pushes; a faulty gateway does not delay the daemon.
 
+use crate::common::fake_server::{Behavior, FakeServer};
 use crate::common::{Daemon, Lab, free_port, ms, pause, run_isolated, slack, utf8, wait_until};
-use crate::fake::{Behavior, FakeServer};
 
 use crate::{QUICK, QUICK_HANG, with};
 use std::time::Duration;

@@ -12,7 +12,6 @@ mod samples;
 mod alertmanager;
 mod alerts;
 mod contrib;
-mod fake;
 mod gateway;
 mod hostile;
 mod once;

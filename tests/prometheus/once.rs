@@ -1,7 +1,7 @@
 //! A single run (`--once-only`) exports its result before it ends, with a short timeout.
 
+use crate::common::fake_server::{Behavior, FakeServer};
 use crate::common::{CommandOutput, free_address, ms, run_isolated, slack, utf8};
-use crate::fake::{Behavior, FakeServer};
 
 #[test]
 fn single_run_pushes_and_writes_once() {

@@ -138,7 +138,7 @@ fn single_run_fails_when_the_namespace_ends() {
         let check = Daemon::spawn(container.check(&["--timeout", "30", "--nagios"]));
         for daemon in [&daemon, &check] {
             wait_until(ms(10_000), "a probe is under way", || {
-                daemon.process.children().iter().any(|child| child.has_name("msm-prober"))
+                daemon.process.children().iter().any(|child| child.has_role("prober"))
             });
         }
         daemon.wait_for_line("Watching", ms(5000));

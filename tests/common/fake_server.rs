@@ -1,13 +1,12 @@
 //! An HTTP server with configurable behaviour that records its requests.
 
-use crate::common::{pause, wait_until};
+use super::{pause, wait_until};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 #[derive(Clone, Copy)]
-#[allow(dead_code)] // no test binary uses all of them
 pub(crate) enum Behavior {
     Accept,
     /// Accepts after this time.
@@ -55,6 +54,11 @@ impl FakeServer {
 
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.lock().1.clone()
+    }
+
+    /// The requests since the last call, which are forgotten.
+    pub(crate) fn take_requests(&self) -> Vec<Request> {
+        std::mem::take(&mut self.lock().1)
     }
 
     /// Waits for the first request that matches.
