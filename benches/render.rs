@@ -1,20 +1,100 @@
-//! Time to render the metrics of a snapshot, for few and for very many mounts.
+//! Time to publish one change, and to render the metrics of a snapshot, for few and for very many mounts.
 
 mod median;
 
-use median::{Row, median, print_table};
+use median::{Row, median, median_of, print_table};
 use mount_status_monitor::monitor::testing::mount;
-use mount_status_monitor::monitor::{Health, LastResponse, MountStatus, ProbeSettings, Status, Time};
+use mount_status_monitor::monitor::{
+    Effect, Health, Input, LastResponse, Monitor, MonitorConfig, MountStatus,
+};
+use mount_status_monitor::monitor::{ProbeSelection, ProbeSettings, Status, Time};
 use mount_status_monitor::render::Snapshot;
 use mount_status_monitor::render::metrics::{MetricInputs, render};
-use platform::{Mount, Usage};
+use platform::{DeviceNumber, Mount, MountKey, MountTable, ProbeOutcome, Usage};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 const REPEATS: usize = 21;
+const CHANGES: usize = 301;
 
 fn main() {
+    publish();
+    render_metrics();
+}
+
+/// A mount is probed, and the status is made anew while a reader keeps the last one.
+fn publish() {
+    let mut reference = None;
+    for mounts in [10, 1_000, 10_000, 100_000] {
+        let mut machine = Machine::new(mounts);
+        let mut kept = machine.monitor.status();
+        let mut keys = (0..).map(|n| 1 + n * 7_919 % mounts);
+        let took = (0..CHANGES).map(|_| {
+            machine.probe(keys.next().expect("endless"));
+            let start = Instant::now();
+            let status = machine.monitor.status();
+            let took = start.elapsed();
+            kept = status;
+            took
+        });
+        let took = median(took.collect());
+        let scratch = median_of(REPEATS, || machine.monitor.status_from_scratch());
+        assert!(kept == machine.monitor.status_from_scratch());
+        let rows = [
+            Row::new("one change", took, *reference.get_or_insert(took)),
+            Row::new("all from scratch", scratch, *reference.get_or_insert(took)),
+        ];
+        print_table(
+            &format!("Status of {mounts} mounts, median of {CHANGES}"),
+            "one change of 10 mounts",
+            &rows,
+        );
+    }
+}
+
+/// A monitor whose probes are answered at once.
+struct Machine {
+    monitor: Monitor,
+    now: Time,
+}
+
+impl Machine {
+    fn new(mounts: u64) -> Machine {
+        let config = MonitorConfig {
+            poll_interval: Duration::from_secs(3600),
+            policy: Box::new(|_| Some(ProbeSettings::default())),
+            expected: vec![],
+            searches_every_directory: true,
+        };
+        let mut machine = Machine { monitor: Monitor::new(config, 0), now: Time::default() };
+        let entry = |key| {
+            let device_number = DeviceNumber { major: 0, minor: key as u32 };
+            Arc::new(Mount { device_number, ..mount(key, &format!("/srv/project-{key:06}/data")) })
+        };
+        machine.handle(Input::TableUpdate(MountTable::new((1..=mounts).map(entry).collect())));
+        machine
+    }
+
+    fn probe(&mut self, key: u64) {
+        let selection = ProbeSelection::These([MountKey(key)].into_iter().collect());
+        self.handle(Input::ProbesRequested(selection));
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.now = self.now + Duration::from_millis(1);
+        self.monitor.handle(self.now, input);
+        self.monitor.settle(self.now);
+        while let Some(effect) = self.monitor.next_effect() {
+            let Effect::StartProbe { probe, .. } = effect else { continue };
+            let (outcome, took) = (ProbeOutcome::Alive(Usage::default()), Duration::from_micros(100));
+            self.monitor.handle(self.now, Input::ProbeResponded { probe, outcome, took });
+            self.monitor.settle(self.now);
+        }
+    }
+}
+
+fn render_metrics() {
     let rows: Vec<Row> = [100, 10_000]
         .into_iter()
         .map(|mounts| {
@@ -50,6 +130,7 @@ fn snapshot(mounts: usize) -> Snapshot {
             health,
             since,
             judged_at: Some(since),
+            is_hang_proven: false,
             last_response,
             waiting_since: None,
             settings: ProbeSettings::default(),

@@ -38,6 +38,7 @@ enum Step {
     Fs { minor: u32, fs: FsBehavior },
     Announce,
     Resume,
+    Stall,
     Wait { ms: u64 },
 }
 
@@ -87,6 +88,7 @@ fn tree_step() -> impl Strategy<Value = Step> {
         4 => (minor, fs).prop_map(|(minor, fs)| Step::Fs { minor, fs }),
         4 => Just(Step::Announce),
         1 => Just(Step::Resume),
+        1 => Just(Step::Stall),
         6 => prop_oneof![1_u64..50, 50_u64..5_000, 5_000_u64..60_000].prop_map(|ms| Step::Wait { ms }),
     ]
 }
@@ -149,7 +151,7 @@ impl Reports {
     }
 }
 
-fn invariants(simulation: &Simulation) -> Result<(), TestCaseError> {
+fn invariants(simulation: &mut Simulation) -> Result<(), TestCaseError> {
     let mut per_superblock: HashMap<u32, usize> = HashMap::new();
     for minor in simulation.unanswered() {
         *per_superblock.entry(minor).or_default() += 1;
@@ -162,6 +164,15 @@ fn invariants(simulation: &Simulation) -> Result<(), TestCaseError> {
     if simulation.next_deadline().is_some_and(|at| at <= simulation.now) {
         return Err(TestCaseError::fail("a deadline that is not in the future"));
     }
+    status_is_up_to_date(simulation)
+}
+
+/// The status that is kept is the one that is made from scratch.
+fn status_is_up_to_date(simulation: &mut Simulation) -> Result<(), TestCaseError> {
+    let kept = simulation.monitor.status();
+    let made = simulation.monitor.status_from_scratch();
+    let different = kept.mounts.iter().zip(made.mounts.iter()).find(|(kept, made)| kept != made);
+    prop_assert!(kept == made, "the status is out of date: {different:#?}\n{}", simulation.log.join("\n"));
     Ok(())
 }
 
@@ -210,6 +221,7 @@ fn apply(simulation: &mut Simulation, step: &Step, last_key: &mut u64) {
         Step::Fs { minor, fs } => simulation.set_fs(*minor, *fs),
         Step::Announce => simulation.announce(),
         Step::Resume => simulation.feed(Input::Resumed),
+        Step::Stall => simulation.feed(Input::Stalled(Duration::from_millis(700))),
         Step::Wait { ms } => simulation.run_until(simulation.now + Duration::from_millis(*ms)),
     }
 }
@@ -252,7 +264,7 @@ proptest! {
             let now = simulation.now;
             simulation.run_until(now);
             reports.check(&simulation)?;
-            invariants(&simulation)?;
+            invariants(&mut simulation)?;
         }
         let mut final_fs = BTreeMap::new();
         for (minor, fs) in (2..).zip(last) {
@@ -265,7 +277,7 @@ proptest! {
         while simulation.now < until {
             simulation.run_until(simulation.now + Duration::from_millis(500));
             reports.check(&simulation)?;
-            invariants(&simulation)?;
+            invariants(&mut simulation)?;
         }
         // A run that is due while the first is still open, or after a pause, becomes part of it.
         let is_resumed = steps.iter().any(|step| matches!(step, Step::Resume));
@@ -285,7 +297,7 @@ proptest! {
         let status = simulation.monitor.status();
         let watched = simulation.mounts.values().filter(|mount| mount.device != "excluded").count();
         prop_assert_eq!(status.mounts.len(), watched);
-        for known in &status.mounts {
+        for known in status.mounts.iter() {
             let minor = known.mount.device_number.minor;
             let expected = final_fs.get(&minor).map_or(&["ok"][..], |&fs| expected_health(fs));
             let health = known.health.as_str();
@@ -316,6 +328,7 @@ proptest! {
             let now = simulation.now;
             simulation.run_until(now);
             prop_assert!(simulation.next_deadline().is_none_or(|at| at > simulation.now));
+            status_is_up_to_date(&mut simulation)?;
             reports.check(&simulation)?;
         }
         for (minor, hung) in (2..).zip(hung) {
@@ -327,7 +340,7 @@ proptest! {
         simulation.run_until(simulation.now + SETTLING_TIME);
         reports.check(&simulation)?;
         prop_assert!(runs(&simulation) >= before + 7, "runs do not end\n{}", simulation.log.join("\n"));
-        for known in &simulation.monitor.status().mounts {
+        for known in simulation.monitor.status().mounts.iter() {
             let mount = &known.mount;
             let (reached, hung_ancestor) = simulation.walk(&mount.mountpoint);
             let expected = match reached {
@@ -382,6 +395,30 @@ fn table() -> impl Strategy<Value = MountTable> {
             .collect();
         MountTable::new(by_key.into_values().map(Arc::new).collect())
     })
+}
+
+/// The probe of a mount waits longer when another mount, which hangs too, was put above it.
+#[test]
+fn status_of_a_postponed_probe_is_up_to_date() {
+    let mut simulation = Simulation::new(SETTINGS, 0);
+    simulation.mount(1, "/", "ext4", 1, 0);
+    simulation.mount(2, "/a/b", "fuse.x", 2, 1);
+    simulation.set_fs(2, FsBehavior::Hangs);
+    simulation.set_fs(3, FsBehavior::Hangs);
+    simulation.feed_table();
+    simulation.run_until(Time::after_start(Duration::from_secs(1)));
+    simulation.mount(3, "/a", "fuse.x", 3, 1);
+    simulation.alter(2, |mount| mount.parent = 3);
+    simulation.announce();
+    let mut waits = HashSet::new();
+    for ms in (1_000..5_000).step_by(100) {
+        simulation.run_until(Time::after_start(Duration::from_millis(ms)));
+        status_is_up_to_date(&mut simulation).unwrap();
+        waits.extend(
+            simulation.monitor.status().mounts.get(MountKey(2)).and_then(|status| status.waiting_since),
+        );
+    }
+    assert!(waits.len() > 1, "its probe was not postponed: {waits:?}");
 }
 
 #[test]

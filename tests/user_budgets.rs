@@ -34,14 +34,15 @@ fn mount_of(machine: &mut Simulation, key: u32, user: u32) {
     machine.alter(key.into(), |mount| mount.connection_owner = Some((user, user)));
 }
 
-fn mounts_of(machine: &Simulation, user: u32) -> Vec<MountStatus> {
+fn mounts_of(machine: &mut Simulation, user: u32) -> Vec<MountStatus> {
     let owner = Some((user, user));
     machine
         .monitor
         .status()
         .mounts
-        .into_iter()
+        .iter()
         .filter(|status| status.mount.connection_owner == owner)
+        .cloned()
         .collect()
 }
 
@@ -59,11 +60,12 @@ fn hung_mounts_of_a_user_use_up_only_the_places_of_this_user() {
     (FIRST..FIRST + COUNT).for_each(|minor| machine.set_fs(minor, FsBehavior::Unkillable));
     machine.feed_table();
     machine.run_until(seconds(30));
-    let dead = mounts_of(&machine, USER).iter().filter(|mount| mount.health.failure().is_some()).count();
+    let dead = mounts_of(&mut machine, USER).iter().filter(|mount| mount.health.failure().is_some()).count();
     assert!((MAX_UNANSWERED / 2..=MAX_UNANSWERED).contains(&dead), "{dead} were judged");
-    let unjudged = mounts_of(&machine, USER).iter().filter(|mount| mount.health == Health::Pending).count();
+    let unjudged =
+        mounts_of(&mut machine, USER).iter().filter(|mount| mount.health == Health::Pending).count();
     assert_eq!(unjudged, COUNT as usize - dead, "the others were not");
-    assert_eq!(mounts_of(&machine, OTHER_USER)[0].health, Health::Ok);
+    assert_eq!(mounts_of(&mut machine, OTHER_USER)[0].health, Health::Ok);
     assert!(machine.monitor.status().in_flight <= MAX_UNANSWERED);
     // The system's mount dies, and then the other user's, each is probed in the next run.
     for (key, from) in [(ROOT, 61), (OTHERS, 130)] {
@@ -113,7 +115,7 @@ fn mounts_beyond_the_limit_are_counted_and_not_watched() {
     machine.run_until(seconds(5));
     let status = machine.monitor.status();
     assert_eq!((status.total, status.not_watched), (MAX_WATCHED + 2, COUNT as usize - MAX_WATCHED));
-    assert!(mounts_of(&machine, USER).iter().all(|mount| mount.health == Health::Ok));
+    assert!(mounts_of(&mut machine, USER).iter().all(|mount| mount.health == Health::Ok));
     let notices = machine.log.iter().filter(|line| line.contains("NotWatched")).count();
     assert_eq!(notices, 1);
     // Others take the places of those that are gone, and are probed.
@@ -122,7 +124,7 @@ fn mounts_beyond_the_limit_are_counted_and_not_watched() {
     machine.run_until(seconds(10));
     let status = machine.monitor.status();
     assert_eq!((status.total, status.not_watched), (MAX_WATCHED + 2, COUNT as usize - MAX_WATCHED - 100));
-    assert!(mounts_of(&machine, USER).iter().all(|mount| mount.health == Health::Ok));
+    assert!(mounts_of(&mut machine, USER).iter().all(|mount| mount.health == Health::Ok));
     (FIRST..FIRST + COUNT).for_each(|key| drop(machine.mounts.remove(&key.into())));
     machine.announce();
     machine.run_until(seconds(15));
@@ -141,16 +143,16 @@ fn mount_below_a_users_mount_has_the_limits_of_the_user() {
     machine.mount(9000, &format!("/m/{}/below", FIRST + 399), "tmpfs", 9000, FIRST + 399);
     machine.announce();
     machine.run_until(seconds(40));
-    let health = |machine: &Simulation| {
+    let health = |machine: &mut Simulation| {
         let status = machine.monitor.status();
-        status.mounts.into_iter().find(|mount| mount.mount.key.0 == 9000).expect("the mount").health
+        status.mounts.iter().find(|mount| mount.mount.key.0 == 9000).expect("the mount").health.clone()
     };
-    assert_eq!(health(&machine), Health::Pending, "the user has no places left");
+    assert_eq!(health(&mut machine), Health::Pending, "the user has no places left");
     machine.alter(9000, |mount| {
         mount.parent = 1;
         mount.mountpoint = "/elsewhere".into();
     });
     machine.announce();
     machine.run_until(seconds(70));
-    assert_eq!(health(&machine), Health::Ok);
+    assert_eq!(health(&mut machine), Health::Ok);
 }

@@ -235,7 +235,7 @@ impl<'a> Daemon<'a> {
     }
 
     /// Calls the progress callback of the run mode, if any. Returns when to wake up.
-    fn show_progress(&self, now: Time, mode: &mut RunMode<'_>, planned: Option<Time>) -> Option<Time> {
+    fn show_progress(&mut self, now: Time, mode: &mut RunMode<'_>, planned: Option<Time>) -> Option<Time> {
         let RunMode::Once(Some(on_progress)) = mode else { return planned };
         on_progress(&self.monitor.status(), now);
         let next = now + PROGRESS_INTERVAL;
@@ -325,15 +325,19 @@ impl<'a> Daemon<'a> {
     fn publish_snapshot(&mut self, now: Time) {
         let Some(outputs) = self.handler.outputs() else { return };
         outputs.state().tick();
-        if self.snapshot_throttle.is_due(now) {
-            self.snapshot_serial += 1;
-            let begun = self.clock.now();
-            outputs.publish(self.snapshot(now));
-            self.snapshot_throttle.finish(now, self.clock.now() - begun);
+        if !self.snapshot_throttle.is_due(now) {
+            return;
         }
+        self.snapshot_serial += 1;
+        let begun = self.clock.now();
+        let snapshot = self.snapshot(now);
+        if let Some(outputs) = self.handler.outputs() {
+            outputs.publish(snapshot);
+        }
+        self.snapshot_throttle.finish(now, self.clock.now() - begun);
     }
 
-    fn snapshot(&self, now: Time) -> Arc<Snapshot> {
+    fn snapshot(&mut self, now: Time) -> Arc<Snapshot> {
         Arc::new(Snapshot {
             serial: self.snapshot_serial,
             status: Arc::new(self.monitor.status()),
@@ -348,7 +352,7 @@ impl<'a> Daemon<'a> {
     }
 
     fn notify_service_manager(&mut self, now: Time) {
-        let (monitor, clock) = (&self.monitor, self.clock);
+        let (monitor, clock) = (&mut self.monitor, self.clock);
         let status = || {
             let begun = clock.now();
             (status_line::line(&monitor.status()), clock.now() - begun)

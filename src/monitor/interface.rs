@@ -1,6 +1,6 @@
 //! The inputs and effects of the monitor.
 
-use super::{Counters, Event, Expected, ExpectedStatus, Health, Time, UserNotice};
+use super::{Counters, Event, Expected, ExpectedStatus, Health, MountStatuses, Time, UserNotice};
 use platform::evidence::Evidence;
 use platform::{Call, DeviceNumber, Mount, MountKey, MountTable, ProbeOutcome, Target, Usage};
 use rustc_hash::FxHashSet;
@@ -166,8 +166,10 @@ pub enum TableDoubt {
 /// The state of the monitor at one moment.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct Status {
+    /// When this was the state.
+    pub at: Time,
     /// The watched mounts, in the order of the mount table.
-    pub mounts: Vec<MountStatus>,
+    pub mounts: MountStatuses,
     pub expected: Vec<ExpectedStatus>,
     /// The number of mounts that can be judged: all except hidden ones.
     pub total: usize,
@@ -185,8 +187,10 @@ pub struct MountStatus {
     pub health: Health,
     /// When the mount entered this health; for a dead mount, when it died, even if the reason has changed since.
     pub since: Time,
-    /// When it was last judged; `None` if it was not yet. A hang that a waiting probe proves is judged at all times.
+    /// When it was last judged; `None` if it was not yet. See [`MountStatus::judged_by`].
     pub judged_at: Option<Time>,
+    /// It is hung, and a probe of it, or of the mount that blocks it, waits: this proves the hang at all times.
+    pub is_hang_proven: bool,
     pub last_response: Option<LastResponse>,
     pub waiting_since: Option<Time>,
     pub settings: ProbeSettings,
@@ -199,15 +203,20 @@ pub struct MountStatus {
 }
 
 impl MountStatus {
+    /// When it was last judged, in a status of `status_at`.
+    pub fn judged_by(&self, status_at: Time) -> Option<Time> {
+        if self.is_hang_proven { Some(status_at) } else { self.judged_at }
+    }
+
     /// How old its last judgement is at `now`, or how long it has waited for the first.
     pub fn unjudged_at(&self, now: Time) -> Duration {
-        now.since(self.judged_at.unwrap_or(self.since))
+        now.since(self.judged_by(now).unwrap_or(self.since))
     }
 
     /// The age of its last judgement, if that is older than judgements are while all is well: the probe interval and the
     /// timeout.
     pub fn outdated_at(&self, now: Time) -> Option<Duration> {
-        let age = now.since(self.judged_at?);
+        let age = now.since(self.judged_by(now)?);
         (age > self.probe_interval.saturating_add(self.settings.timeout) && self.health != Health::Hidden)
             .then_some(age)
     }
@@ -243,7 +252,7 @@ impl Status {
     /// How old the status is at `now`, if that is a second or more: as old as the last run, unless each mount was judged
     /// since. Single mounts may be older.
     pub fn age_at(&self, now: Time) -> Option<Duration> {
-        let oldest_judgement = self.mounts.iter().filter_map(|mount| mount.judged_at).min();
+        let oldest_judgement = self.mounts.iter().filter_map(|mount| mount.judged_by(self.at)).min();
         let last_run = self.last_run.map(|run| run.at);
         Some(now.since(oldest_judgement.max(last_run)?)).filter(|age| *age >= Duration::from_secs(1))
     }

@@ -13,7 +13,7 @@
 //! * `unjudged`: which mounts were not judged for too long
 //!
 //! [`Monitor::handle`] and [`Monitor::settle`] connect them, with one file for each kind of input: `table`, `probing`,
-//! `responses`, `collecting`.
+//! `responses`, `collecting`. [`Monitor::status`] is in `status`.
 
 mod budgets;
 mod collecting;
@@ -30,6 +30,8 @@ mod reports;
 mod responses;
 mod scheduler;
 mod server_hints;
+mod status;
+mod statuses;
 mod table;
 #[doc(hidden)]
 pub mod testing;
@@ -48,6 +50,7 @@ pub use interface::{FlapSettings, Flapping, LastResponse, LastRun, MountStatus, 
 pub use interface::{MonitorConfig, Policy, ProbeSettings};
 pub use registry::{Change, count_visible, diff};
 pub(crate) use scheduler::splitmix64;
+pub use statuses::MountStatuses;
 pub use time::Time;
 
 use budgets::{EventBudget, WatchBudget};
@@ -60,7 +63,6 @@ use reports::Reports;
 use scheduler::{Due, Scheduler};
 use server_hints::ServerHints;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use unjudged::UnjudgedCheck;
 
 /// The state machine. Feed it with [`Monitor::handle`], call [`Monitor::settle`], execute [`Monitor::next_effect`]
@@ -79,6 +81,8 @@ pub struct Monitor {
     counters: CounterTable,
     unjudged: UnjudgedCheck,
     last_run: Option<LastRun>,
+    /// The mounts in the last status.
+    statuses: MountStatuses,
     table_doubt: Option<TableDoubt>,
     effects: VecDeque<Effect>,
     /// The time of the last call, or of the one that is under way.
@@ -108,6 +112,7 @@ impl Monitor {
             counters: CounterTable::default(),
             unjudged: UnjudgedCheck::default(),
             last_run: None,
+            statuses: MountStatuses::default(),
             table_doubt: None,
             effects: VecDeque::new(),
             now: Time::default(),
@@ -134,6 +139,7 @@ impl Monitor {
             Input::Reconfigured(config) => self.reconfigure(now, config),
             Input::Stalled(lost) => {
                 self.scheduler.probes.extend_deadlines(now, lost);
+                self.mark_waiting();
                 self.unjudged.on_stall(now, lost);
             }
             Input::Resumed => self.resume(now),
@@ -224,35 +230,6 @@ impl Monitor {
         self.expected.is_any_missing()
     }
 
-    pub fn status(&self) -> Status {
-        let mut status = Status {
-            in_flight: self.scheduler.probes.len(),
-            last_run: self.last_run,
-            counters: self.counters.totals.clone(),
-            expected: self.expected.status(),
-            not_watched: self.watch_budget.not_watched(),
-            ..Status::default()
-        };
-        for entry in self.registry.ordered() {
-            status.total += usize::from(!entry.is_hidden);
-            status.dead += usize::from(entry.health.failure().is_some());
-            let probe = entry.schedule.active_probe();
-            status.mounts.push(MountStatus {
-                mount: Arc::clone(&entry.mount),
-                health: entry.health.clone(),
-                since: entry.since,
-                judged_at: self.judged_at(entry),
-                last_response: entry.history.last_response,
-                waiting_since: probe.and_then(|id| self.scheduler.probes.waiting_since(id)),
-                settings: entry.settings,
-                probe_interval: entry.probe_interval,
-                flapping: entry.flaps.flapping(),
-                is_reported_slow: entry.reported.is_slow(),
-            });
-        }
-        status
-    }
-
     fn doubt_table(&mut self, doubt: TableDoubt) {
         self.table_doubt = self.table_doubt.max(Some(doubt));
     }
@@ -311,8 +288,7 @@ impl Monitor {
         let Some((started_at, unjudged)) = self.scheduler.close_run() else { return };
         let took = now - started_at;
         self.last_run = Some(LastRun { at: now, took });
-        let visible = || self.registry.entries().filter(|entry| !entry.is_hidden);
-        let dead = visible().filter(|entry| entry.health.failure().is_some()).count();
-        self.report(Event::Run { mounts: visible().count(), dead, unjudged, took });
+        let (mounts, dead) = (self.registry.visible_entries(), self.registry.dead_entries());
+        self.report(Event::Run { mounts, dead, unjudged, took });
     }
 }

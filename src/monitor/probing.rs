@@ -199,6 +199,7 @@ impl Monitor {
             self.pending_ancestor_deadline(now, key).map(|deadline| deadline + ANCESTOR_GRACE)
         };
         if let Some(deadline) = wait_until {
+            self.registry.mark_changed(key);
             return self.scheduler.probes.postpone(id, deadline);
         }
         let elapsed = elapsed.max(timeout); // during the proof at the latest
@@ -247,6 +248,7 @@ impl Monitor {
     /// they have come back. Every mount is probed again, and nothing from before is a reason for a report.
     pub(super) fn resume(&mut self, now: Time) {
         self.scheduler.probes.restart(now);
+        self.mark_waiting();
         self.unjudged.restart(now);
         self.reports.reminders.postpone(now + REMINDERS_AFTER_PAUSE);
         if !self.registry.has_table() {

@@ -103,16 +103,11 @@ impl Monitor {
 
     /// Is it hung, and does a probe of it, or of the mount that blocks it, still wait in the kernel? Then the judgement
     /// is as old as now.
-    fn is_known_to_hang(&self, entry: &MountEntry) -> bool {
+    pub(super) fn is_known_to_hang(&self, entry: &MountEntry) -> bool {
         let Health::Dead(failure) = &entry.health else { return false };
         entry.health.is_hung()
             && (entry.schedule.active_probe().is_some()
                 || self.scheduler.is_probed(entry.superblock())
                 || failure.blocked_by.is_some() && self.registry.hung_ancestor(entry.key()).is_some())
-    }
-
-    /// When a mount was last judged, as of the last call of the monitor.
-    pub(super) fn judged_at(&self, entry: &MountEntry) -> Option<Time> {
-        if self.is_known_to_hang(entry) { Some(self.now) } else { entry.judged_at }
     }
 }

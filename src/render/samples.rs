@@ -72,6 +72,7 @@ pub(crate) fn status_of(mount: Arc<Mount>, health: Health) -> MountStatus {
         health,
         since: at(8.0),
         judged_at,
+        is_hang_proven: false,
         last_response,
         waiting_since: None,
         settings: ProbeSettings::default(),
@@ -86,7 +87,7 @@ pub(crate) fn status(mounts: Vec<MountStatus>) -> Status {
         total: mounts.iter().filter(|m| m.health != Health::Hidden).count(),
         dead: mounts.iter().filter(|m| m.health.failure().is_some()).count(),
         in_flight: mounts.iter().filter(|m| m.waiting_since.is_some()).count(),
-        mounts,
+        mounts: mounts.into_iter().collect(),
         ..Status::default()
     }
 }

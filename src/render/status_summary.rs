@@ -33,7 +33,7 @@ impl StatusSummary {
     pub fn of(status: &Status) -> StatusSummary {
         let (missing, not_watched) = (status.missing(), status.not_watched);
         let mut summary = StatusSummary { missing, not_watched, ..StatusSummary::default() };
-        for mount in &status.mounts {
+        for mount in status.mounts.iter() {
             let count = match mount.health {
                 Health::Pending => &mut summary.pending,
                 Health::Ok => &mut summary.ok,

@@ -182,7 +182,7 @@ impl Sender {
     fn update(&self, mounts: Vec<MountStatus>) {
         let snapshot = Snapshot {
             serial: 1,
-            status: Arc::new(Status { mounts, ..Status::default() }),
+            status: Arc::new(Status { mounts: mounts.into_iter().collect(), ..Status::default() }),
             at: Time::default(),
             wall: SystemTime::now(),
             taken: Instant::now(),
@@ -205,6 +205,7 @@ fn dead(path: &str, reason: Reason) -> MountStatus {
         health: Health::Dead(failure(reason)),
         since: Time::default(),
         judged_at: Some(Time::default()),
+        is_hang_proven: false,
         last_response: None,
         waiting_since: None,
         settings: ProbeSettings::default(),

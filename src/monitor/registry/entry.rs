@@ -1,5 +1,6 @@
 //! The state of one watched mount.
 
+use super::entries::Mark;
 use crate::monitor::flapping::FlapDetector;
 use crate::monitor::health::{Classification, ResponseHistory};
 use crate::monitor::reports::Reported;
@@ -18,6 +19,7 @@ pub(crate) struct MountEntry {
     pub(crate) schedule: MountSchedule,
     pub(crate) reported: Reported,
     pub(crate) flaps: FlapDetector,
+    pub(super) mark: Mark,
 }
 
 pub(crate) struct Watched {
@@ -74,6 +76,7 @@ impl MountEntry {
             schedule: MountSchedule::default(),
             reported: Reported::default(),
             flaps: FlapDetector::default(),
+            mark: Mark::default(),
         }
     }
 

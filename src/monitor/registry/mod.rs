@@ -2,6 +2,7 @@
 //! are hidden.
 
 mod diff;
+mod entries;
 mod entry;
 mod users;
 mod visibility;
@@ -11,6 +12,7 @@ pub(super) use entry::MountEntry;
 pub use visibility::count_visible;
 
 use super::{EvidenceRecord, Health, Time};
+use entries::Entries;
 use platform::{DeviceNumber, Mount, MountKey, MountTable, SharedPath, User};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::RefCell;
@@ -28,10 +30,13 @@ pub(super) struct Registry {
     /// only half as many as a path has bytes can be visible above each other.
     ancestors: FxHashMap<MountKey, MountKey>,
     users: ForeignUsers,
-    entries: FxHashMap<MountKey, MountEntry>,
+    entries: Entries,
     /// The watched mounts of each superblock that are not hidden, the oldest first.
     members: FxHashMap<DeviceNumber, Vec<MountKey>>,
-    hung_mounts: usize,
+    /// The number of watched mounts that are not hidden.
+    visible_entries: usize,
+    dead_entries: usize,
+    hung_entries: FxHashSet<MountKey>,
     /// The outermost hung ancestor of mounts that were asked for since a hang began or ended. Without it, each probe of
     /// a mount in a deep nest of mounts would look at all of them.
     hung_ancestors: RefCell<FxHashMap<MountKey, Option<MountKey>>>,
@@ -125,7 +130,7 @@ impl Registry {
 
     /// The path of the outermost hung mount through which this mount's path leads.
     pub(super) fn hung_ancestor(&self, key: MountKey) -> Option<&SharedPath> {
-        if self.hung_mounts == 0 {
+        if self.hung_entries.is_empty() {
             return None;
         }
         let outermost = self.outermost_hung_ancestor(key)?;
@@ -156,7 +161,7 @@ impl Registry {
 
     /// The mounts that a hung ancestor blocked, and blocks no longer: they can be reached, or another ancestor blocks them.
     pub(super) fn wrongly_blocked(&self) -> Vec<MountKey> {
-        if self.hung_mounts == 0 {
+        if self.hung_entries.is_empty() {
             return Vec::new();
         }
         let is_wrong = |entry: &&MountEntry| {
@@ -168,11 +173,34 @@ impl Registry {
     }
 
     pub(super) fn get(&self, key: MountKey) -> Option<&MountEntry> {
-        self.entries.get(&key)
+        self.entries.get(key)
     }
 
     pub(super) fn get_mut(&mut self, key: MountKey) -> Option<&mut MountEntry> {
-        self.entries.get_mut(&key)
+        self.entries.get_mut(key)
+    }
+
+    /// What is known about this mount without its entry has changed.
+    pub(super) fn mark_changed(&mut self, key: MountKey) {
+        self.get_mut(key);
+    }
+
+    /// The keys of the watched mounts that may have changed since the last call, or are gone; sorted.
+    pub(super) fn take_changed(&mut self) -> Vec<MountKey> {
+        self.entries.take_changed()
+    }
+
+    /// The number of watched mounts that are not hidden.
+    pub(super) fn visible_entries(&self) -> usize {
+        self.visible_entries
+    }
+
+    pub(super) fn dead_entries(&self) -> usize {
+        self.dead_entries
+    }
+
+    pub(super) fn hung_entries(&self) -> impl Iterator<Item = MountKey> {
+        self.hung_entries.iter().copied()
     }
 
     /// All watched mounts in no particular order.
@@ -194,14 +222,14 @@ impl Registry {
         } else {
             self.join(key, entry.superblock());
         }
-        self.entries.insert(key, entry);
+        self.entries.insert(entry);
     }
 
     pub(super) fn remove(&mut self, key: MountKey) -> Option<MountEntry> {
-        let entry = self.entries.remove(&key)?;
+        let entry = self.entries.remove(key)?;
         self.awaited.remove(&key);
         self.leave(key, entry.superblock());
-        self.on_health_changed(&entry.health, &Health::Pending);
+        self.on_health_changed(key, &entry.health, &Health::Pending);
         Some(entry)
     }
 
@@ -210,7 +238,7 @@ impl Registry {
         let is_changed = |entry: &&MountEntry| entry.is_hidden != self.hidden.contains(entry.key());
         let changed: Vec<MountKey> = self.entries().filter(is_changed).map(MountEntry::key).collect();
         for &key in &changed {
-            let Some(entry) = self.entries.get_mut(&key) else { continue };
+            let Some(entry) = self.entries.get_mut(key) else { continue };
             let (is_hidden, superblock) = (!entry.is_hidden, entry.superblock());
             entry.set_hidden(is_hidden);
             if is_hidden {
@@ -228,6 +256,7 @@ impl Registry {
         let members = self.members.entry(superblock).or_default();
         if let Err(position) = members.binary_search(&key) {
             members.insert(position, key);
+            self.visible_entries += 1;
         }
     }
 
@@ -235,6 +264,7 @@ impl Registry {
         let Some(members) = self.members.get_mut(&superblock) else { return };
         if let Ok(position) = members.binary_search(&key) {
             members.remove(position);
+            self.visible_entries -= 1;
         }
         if members.is_empty() {
             self.members.remove(&superblock);
@@ -248,15 +278,15 @@ impl Registry {
 
     /// Sets the health of a mount. How long a mount has been dead does not depend on the reason.
     pub(super) fn set_health(&mut self, now: Time, key: MountKey, health: Health) {
-        let Some(entry) = self.entries.get_mut(&key) else { return };
+        let Some(entry) = self.entries.get_mut(key) else { return };
         let before = entry.replace_health(now, health.clone());
         self.health_revision += u64::from(self.awaited.remove(&key) || before != health);
-        self.on_health_changed(&before, &health);
+        self.on_health_changed(key, &before, &health);
     }
 
     /// The health of a mount was found to be still true.
     pub(super) fn confirm_health(&mut self, now: Time, key: MountKey) {
-        if let Some(entry) = self.entries.get_mut(&key) {
+        if let Some(entry) = self.entries.get_mut(key) {
             entry.confirm_health(now);
             self.health_revision += u64::from(self.awaited.remove(&key));
         }
@@ -268,21 +298,28 @@ impl Registry {
         self.health_revision += 1; // what is known now may suffice
     }
 
-    fn on_health_changed(&mut self, before: &Health, after: &Health) {
+    fn on_health_changed(&mut self, key: MountKey, before: &Health, after: &Health) {
         // What another mount blocks has an outermost hung ancestor already: when it becomes hung too, no answer changes.
         let is_new_hang = after.is_hung() && after.failure().is_some_and(|it| it.blocked_by.is_none());
         if is_new_hang && !before.is_hung() || before.is_hung() && !after.is_hung() {
             self.hung_ancestors.get_mut().clear();
         }
-        self.hung_mounts += usize::from(after.is_hung());
-        self.hung_mounts -= usize::from(before.is_hung());
+        self.dead_entries += usize::from(after.failure().is_some());
+        self.dead_entries -= usize::from(before.failure().is_some());
+        if before.is_hung() != after.is_hung() {
+            if after.is_hung() {
+                self.hung_entries.insert(key)
+            } else {
+                self.hung_entries.remove(&key)
+            };
+        }
         self.has_hang_ended |= before.is_hung() && !after.is_hung();
     }
 
     /// Attaches evidence to the dead mounts of a superblock, except those that another mount blocks.
     pub(super) fn set_evidence(&mut self, superblock: DeviceNumber, record: &Arc<EvidenceRecord>) {
         for key in self.members.get(&superblock).into_iter().flatten() {
-            let changed = self.entries.get_mut(key).is_some_and(|entry| entry.set_evidence(record));
+            let changed = self.entries.get_mut(*key).is_some_and(|entry| entry.set_evidence(record));
             self.health_revision += u64::from(changed);
         }
     }

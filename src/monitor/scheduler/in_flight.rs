@@ -279,6 +279,11 @@ impl InFlight {
         Some(Time::after_start(probe.deadline.since_start().saturating_sub(probe.subject.timeout)))
     }
 
+    /// The mounts with a probe.
+    pub(crate) fn subjects(&self) -> impl Iterator<Item = MountKey> {
+        self.probes.values().map(|probe| probe.subject.key)
+    }
+
     pub(crate) fn suspects(&self) -> impl Iterator<Item = MountKey> {
         let waits = |probe: &&ActiveProbe| probe.phase != Phase::InWindow;
         self.probes.values().filter(waits).map(|probe| probe.subject.key)

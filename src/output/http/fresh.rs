@@ -41,21 +41,22 @@ async fn wait_until_judged(context: &RouteContext, asked_at: Time, selection: &P
 }
 
 fn is_judged(status: &Status, asked_at: Time, selection: &ProbeSelection) -> bool {
-    !status.mounts.iter().any(|mount| is_outdated(mount, asked_at, selection))
+    !status.mounts.iter().any(|mount| is_outdated(mount, status.at, asked_at, selection))
 }
 
-fn is_outdated(mount: &MountStatus, asked_at: Time, selection: &ProbeSelection) -> bool {
+fn is_outdated(mount: &MountStatus, status_at: Time, asked_at: Time, selection: &ProbeSelection) -> bool {
     mount.health != Health::Hidden
-        && mount.judged_at.is_none_or(|at| at < asked_at)
+        && mount.judged_by(status_at).is_none_or(|at| at < asked_at)
         && selection.contains(mount.mount.key)
 }
 
 fn without_old_judgements(status: &Status, asked_at: Time, selection: &ProbeSelection) -> Status {
-    let mut status = status.clone();
-    for mount in status.mounts.iter_mut().filter(|mount| is_outdated(mount, asked_at, selection)) {
-        if mount.health.failure().is_none() && !matches!(mount.health, Health::Unknown { .. }) {
-            mount.health = Health::Unknown { was: mount.health.as_str() };
+    let judged = |mount: &MountStatus| match &mount.health {
+        Health::Dead(_) | Health::Unknown { .. } => mount.clone(),
+        health if is_outdated(mount, status.at, asked_at, selection) => {
+            MountStatus { health: Health::Unknown { was: health.as_str() }, ..mount.clone() }
         }
-    }
-    status
+        _ => mount.clone(),
+    };
+    Status { mounts: status.mounts.iter().map(judged).collect(), ..status.clone() }
 }

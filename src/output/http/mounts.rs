@@ -176,7 +176,7 @@ impl MountsQuery {
                 (plugin_state.exit_status(), text(&line))
             }
             Format::Diagnosis | Format::DiagnosisJson => {
-                let Some(mount) = visible_mount(&status.mounts) else {
+                let Some(mount) = visible_mount(status) else {
                     return response::text(StatusCode::NOT_FOUND, "the mount is not in a requested state");
                 };
                 let response = if self.format == Format::Diagnosis {
@@ -205,6 +205,8 @@ impl Format {
 }
 
 /// The mount that the path reaches, of all mounts on that path.
-fn visible_mount(mounts: &[MountStatus]) -> Option<&MountStatus> {
-    mounts.iter().rfind(|mount| mount.health != Health::Hidden).or(mounts.last())
+fn visible_mount(status: &Status) -> Option<&MountStatus> {
+    let mut mounts = status.mounts.iter();
+    let last = status.mounts.iter().next_back();
+    mounts.rfind(|mount| mount.health != Health::Hidden).or(last)
 }

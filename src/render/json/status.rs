@@ -159,7 +159,7 @@ impl<'a> MountObject<'a> {
             device_number: mount.device_number.to_string(),
             state: status.health.as_str(),
             since: rfc3339(snapshot.wall_at(status.since)),
-            judged: status.judged_at.map(|at| rfc3339(snapshot.wall_at(at))),
+            judged: status.judged_by(snapshot.status.at).map(|at| rfc3339(snapshot.wall_at(at))),
             flapping_since: status.flapping.map(|flapping| rfc3339(snapshot.wall_at(flapping.since))),
             was: match status.health {
                 Health::Unknown { was } => Some(was),

@@ -329,7 +329,7 @@ fn expected_mounts(data: &MetricData<'_>) -> Vec<Sample> {
 fn mounts_by_state(data: &MetricData<'_>) -> Vec<Sample> {
     // Every state has a series at all times: an alert on a state that appears would miss its beginning.
     let mut counts = ["pending", "ok", "slow", "hung", "failed", "denied", "unknown"].map(|state| (state, 0));
-    for mount in &data.status().mounts {
+    for mount in data.status().mounts.iter() {
         let state = mount.health.as_str();
         counts.iter_mut().filter(|(name, _)| *name == state).for_each(|(_, count)| *count += 1);
     }

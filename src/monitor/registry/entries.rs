@@ -1,0 +1,123 @@
+//! The entries of the watched mounts, and which of them may have changed since the last status.
+
+use super::MountEntry;
+use platform::MountKey;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+#[derive(Default)]
+pub(super) struct Entries {
+    by_key: FxHashMap<MountKey, MountEntry>,
+    /// Changed, new or gone. Not those that came and went between two statuses.
+    changed: FxHashSet<MountKey>,
+}
+
+/// What the last status knows about an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) enum Mark {
+    #[default]
+    New,
+    Changed,
+    Unchanged,
+}
+
+impl Entries {
+    pub(super) fn reserve(&mut self, additional: usize) {
+        self.by_key.reserve(additional);
+    }
+
+    pub(super) fn get(&self, key: MountKey) -> Option<&MountEntry> {
+        self.by_key.get(&key)
+    }
+
+    /// Who asks for it changes it.
+    pub(super) fn get_mut(&mut self, key: MountKey) -> Option<&mut MountEntry> {
+        let entry = self.by_key.get_mut(&key)?;
+        if entry.mark == Mark::Unchanged {
+            entry.mark = Mark::Changed;
+            self.changed.insert(key);
+        }
+        Some(entry)
+    }
+
+    pub(super) fn values(&self) -> impl Iterator<Item = &MountEntry> {
+        self.by_key.values()
+    }
+
+    pub(super) fn insert(&mut self, mut entry: MountEntry) {
+        let key = entry.key();
+        // Without unique ids, one with the same key may be in the last status.
+        entry.mark = if self.changed.insert(key) { Mark::New } else { Mark::Changed };
+        self.by_key.insert(key, entry);
+    }
+
+    pub(super) fn remove(&mut self, key: MountKey) -> Option<MountEntry> {
+        let entry = self.by_key.remove(&key)?;
+        match entry.mark {
+            Mark::New => self.changed.remove(&key),
+            Mark::Changed | Mark::Unchanged => self.changed.insert(key),
+        };
+        Some(entry)
+    }
+
+    /// The keys of all that may have changed since the last call, sorted.
+    pub(super) fn take_changed(&mut self) -> Vec<MountKey> {
+        let mut changed: Vec<MountKey> = std::mem::take(&mut self.changed).into_iter().collect();
+        changed.sort_unstable();
+        for key in &changed {
+            if let Some(entry) = self.by_key.get_mut(key) {
+                entry.mark = Mark::Unchanged;
+            }
+        }
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::testing::mount;
+    use crate::monitor::{ProbeSettings, Time};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    const NONE: [u64; 0] = [];
+
+    fn entry(key: u64) -> MountEntry {
+        let settings = ProbeSettings::default();
+        MountEntry::new(Time::default(), Arc::new(mount(key, "/")), settings, Duration::ZERO, 0)
+    }
+
+    #[test]
+    fn changes_since_the_last_status_are_known() {
+        let mut entries = Entries::default();
+        let mut changed = |change: &dyn Fn(&mut Entries)| {
+            change(&mut entries);
+            entries.take_changed().into_iter().map(|key| key.0).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            changed(&|entries| [3, 1, 2].map(entry).into_iter().for_each(|it| entries.insert(it))),
+            [1, 2, 3]
+        );
+        assert_eq!(changed(&|_| {}), NONE);
+        assert_eq!(changed(&|entries| assert!(entries.get(MountKey(1)).is_some())), NONE);
+        assert_eq!(changed(&|entries| assert!(entries.get_mut(MountKey(2)).is_some())), [2]);
+        let remove = |entries: &mut Entries, key| assert!(entries.remove(MountKey(key)).is_some());
+        assert_eq!(changed(&|entries| remove(entries, 3)), [3]);
+        // Came and went.
+        let replace = |entries: &mut Entries, key| {
+            entries.insert(entry(key));
+            remove(entries, key);
+        };
+        assert_eq!(changed(&|entries| replace(entries, 4)), NONE);
+        // The last status has another one with this key.
+        assert_eq!(
+            changed(&|entries| {
+                remove(entries, 1);
+                replace(entries, 1);
+                assert!(entries.get(MountKey(1)).is_none());
+            }),
+            [1],
+            "it is gone"
+        );
+    }
+}
