@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// Maximum number of mounts in a chunk. A change copies one chunk and the list of chunks: with 100,000 mounts both take
 /// about as long.
-const MAX_CHUNK: usize = 64;
+const MAX_CHUNK: usize = 128;
 /// A smaller chunk is joined with its neighbour, so that few mounts do not leave many chunks.
 const MIN_CHUNK: usize = MAX_CHUNK / 4;
 
