@@ -7,7 +7,7 @@ use mount_status_monitor::monitor::testing::mount;
 use mount_status_monitor::monitor::{
     Effect, Event, Input, Monitor, MonitorConfig, ProbeId, ProbeSettings, Time,
 };
-use platform::{Call, Mount, MountTable, ProbeOutcome, Usage};
+use platform::{Call, Mount, MountTable, ProbeOutcome, TableUpdate, Usage};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,7 +119,7 @@ impl Machine {
         let monitor = Monitor::new(config, seed);
         let mut machine =
             Machine { monitor, outage, scheduled: BTreeMap::new(), sent: 0, waiting: BTreeMap::new() };
-        machine.schedule(Time::default(), Input::TableUpdate(table()));
+        machine.schedule(Time::default(), Input::TableUpdate(TableUpdate::Whole(table())));
         machine
     }
 

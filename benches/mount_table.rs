@@ -5,7 +5,7 @@ mod median;
 
 use median::{Row, median_of, print_table};
 use mount_status_monitor::monitor::{Input, Monitor, MonitorConfig, ProbeSettings, Time, diff, testing};
-use platform::{Mount, MountTable, mountinfo};
+use platform::{Mount, MountTable, TableUpdate, mountinfo};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +54,7 @@ fn handle_change(table: &MountTable, grown: &MountTable) -> Duration {
     let mut monitor = Monitor::new(config, 0);
     let now = Time::after_start(Duration::ZERO);
     let mut feed = |table: &MountTable| {
-        monitor.handle(now, Input::TableUpdate(table.clone()));
+        monitor.handle(now, Input::TableUpdate(TableUpdate::Whole(table.clone())));
         monitor.settle(now);
         while let Some(action) = monitor.next_effect() {
             black_box(action);

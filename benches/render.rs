@@ -10,7 +10,7 @@ use mount_status_monitor::monitor::{
 use mount_status_monitor::monitor::{ProbeSelection, ProbeSettings, Status, Time};
 use mount_status_monitor::render::Snapshot;
 use mount_status_monitor::render::metrics::{MetricInputs, render};
-use platform::{DeviceNumber, Mount, MountKey, MountTable, ProbeOutcome, Usage};
+use platform::{DeviceNumber, Mount, MountKey, MountTable, ProbeOutcome, TableUpdate, Usage};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -72,7 +72,8 @@ impl Machine {
             let device_number = DeviceNumber { major: 0, minor: key as u32 };
             Arc::new(Mount { device_number, ..mount(key, &format!("/srv/project-{key:06}/data")) })
         };
-        machine.handle(Input::TableUpdate(MountTable::new((1..=mounts).map(entry).collect())));
+        let table = MountTable::new((1..=mounts).map(entry).collect());
+        machine.handle(Input::TableUpdate(TableUpdate::Whole(table)));
         machine
     }
 
@@ -151,5 +152,6 @@ fn snapshot(mounts: usize) -> Snapshot {
         probers: 1,
         probers_stranded: 0,
         runs_from_memory: true,
+        mount_source: platform::MountSource::Events,
     }
 }

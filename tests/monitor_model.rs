@@ -313,6 +313,33 @@ proptest! {
         }
     }
 
+    /// Reading only what has changed leads to the same decisions as reading the whole table.
+    #[test]
+    fn changes_have_the_same_effect_as_the_whole_table(
+        steps in vec(prop_oneof![step(), tree_step()], 1..60),
+        seed in any::<u64>(),
+    ) {
+        let run = |reads_changes: bool| {
+            let mut simulation = Simulation::new(SETTINGS, seed);
+            simulation.reads_changes = reads_changes;
+            simulation.mount(1, "/", "ext4", 1, 0);
+            simulation.feed_table();
+            let mut last_key = 1;
+            for step in &steps {
+                apply(&mut simulation, step, &mut last_key);
+                let now = simulation.now;
+                simulation.run_until(now);
+            }
+            simulation.announce();
+            simulation.run_until(simulation.now + SETTLING_TIME);
+            simulation
+        };
+        let [whole, changes] = [false, true].map(run);
+        prop_assert_eq!(&whole.events, &changes.events);
+        prop_assert!(whole.monitor.tree().to_table() == changes.monitor.tree().to_table());
+        prop_assert!(whole.monitor.status() == changes.monitor.status());
+    }
+
     #[test]
     fn any_tree_of_mounts_ends_with_the_correct_health(
         steps in vec(tree_step(), 1..60),

@@ -66,12 +66,14 @@ mod heap;
 mod machine;
 mod mount;
 mod mount_table;
+mod mount_tree;
 mod probing;
 pub mod process;
 mod process_stats;
 pub mod service;
 mod shared_path;
 mod suspended;
+mod table_update;
 mod unmount;
 
 #[cfg(any(test, feature = "interval", not(target_os = "linux")))]
@@ -102,6 +104,7 @@ pub use heap::limit_heap;
 pub use machine::{MACHINE_ID, machine_id};
 pub use mount::{DeviceNumber, FsKind, Mount, MountKey, ShortenedNames, User};
 pub use mount_table::{MountTable, mount_containing};
+pub use mount_tree::MountTree;
 pub use probing::{Call, ProbeOutcome, Target, Usage};
 pub use process::command;
 pub use process_stats::ProcessStats;
@@ -112,4 +115,5 @@ pub use system::evidence as collect;
 pub use system::mountinfo;
 pub use system::{DEFAULT_CONFIG, DEFAULT_SOCKET, MOUNT_TABLE_HINT, OWN_MOUNT_TABLE};
 pub use system::{FileWatch, MountNamespace, MountWatch, probe, process_stats};
+pub use table_update::{MountSource, TableChange, TableChanges, TableUpdate};
 pub use unmount::{Unmount, unmount};

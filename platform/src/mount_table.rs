@@ -1,6 +1,7 @@
 //! The whole mount table at one moment. Entries are shared, so comparing two tables is cheap where nothing changed.
 
-use crate::{Mount, MountKey};
+use crate::{Mount, MountKey, MountSource, MountTree, MountWatch, OWN_MOUNT_TABLE};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,6 +25,14 @@ impl MountTable {
             });
         }
         MountTable(mounts)
+    }
+
+    /// The table of the mount namespace of this process.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub fn read() -> io::Result<MountTable> {
+        MountWatch::open(OWN_MOUNT_TABLE.as_ref(), MountSource::Ids)?.read(&MountTree::default())
     }
 
     pub fn iter(&self) -> std::slice::Iter<'_, Arc<Mount>> {

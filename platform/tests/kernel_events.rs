@@ -9,7 +9,7 @@ use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use nix::mount::{MntFlags, MsFlags, umount2};
-use platform::MountWatch;
+use platform::{MountSource, MountWatch};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -23,12 +23,12 @@ fn mount_and_unmount_cause_an_event() {
         let mut watched = Watched::new();
         let a = tmpfs(dir.join("a"));
         watched.expect_event("mount");
-        assert!(at(&watched.watch.refresh().unwrap(), &a).is_some());
+        assert!(at(&watched.refresh(), &a).is_some());
         watched.expect_none("refresh");
 
         unmount(&a);
         watched.expect_event("umount");
-        assert!(at(&watched.watch.refresh().unwrap(), &a).is_none());
+        assert!(at(&watched.refresh(), &a).is_none());
         watched.expect_none("refresh");
     });
 }
@@ -41,7 +41,7 @@ fn lazy_unmount_of_a_busy_mount_causes_an_event() {
         let mut watched = Watched::new();
         umount2(&a, MntFlags::MNT_DETACH).unwrap();
         watched.expect_event("umount -l");
-        assert!(at(&watched.watch.refresh().unwrap(), &a).is_none());
+        assert!(at(&watched.refresh(), &a).is_none());
     });
 }
 
@@ -51,13 +51,14 @@ fn move_causes_an_event_and_keeps_the_key() {
         let (a, b) = (tmpfs(dir.join("a")), dir.join("b"));
         fs::create_dir(&b).unwrap();
         let mut watched = Watched::new();
-        let key = at(&watched.watch.read().unwrap(), &a).unwrap().key;
+        let key = at(&watched.read(), &a).unwrap().key;
         mount_flags(&a, &b, MsFlags::MS_MOVE);
         watched.expect_event("move");
-        let table = watched.watch.refresh().unwrap();
+        let table = watched.refresh();
         assert!(at(&table, &a).is_none());
         assert_eq!(at(&table, &b).unwrap().key, key);
-        assert!(!watched.watch.full_read_due(), "no id changed, so the text was read");
+        let is_read_alone = watched.watch.source() == MountSource::Events;
+        assert_eq!(watched.watch.whole_read_due(), is_read_alone, "else no id changed, so the text was read");
     });
 }
 
@@ -73,7 +74,7 @@ fn remount_causes_an_event() {
         ] {
             mount_flags(Path::new("test"), &a, flags);
             watched.expect_event(what);
-            let entry = at(&watched.watch.refresh().unwrap(), &a).unwrap();
+            let entry = at(&watched.refresh(), &a).unwrap();
             assert_eq!(entry.read_only(), flags.contains(MsFlags::MS_RDONLY), "{what}");
         }
     });
@@ -86,7 +87,7 @@ fn several_changes_before_the_wait_cause_one_event() {
         let all = ["a", "b", "c"].map(|name| tmpfs(dir.join(name)));
         watched.expect_event("three mounts");
         watched.expect_none("the one event");
-        let table = watched.watch.refresh().unwrap();
+        let table = watched.refresh();
         assert!(all.iter().all(|path| at(&table, path).is_some()));
     });
 }
@@ -110,7 +111,7 @@ fn rename_above_a_mount_causes_no_event_but_changes_its_path() {
         let mut watched = Watched::new();
         fs::rename(dir.join("old"), dir.join("new")).unwrap();
         watched.expect_none("rename");
-        let table = watched.watch.read().unwrap();
+        let table = watched.read();
         assert!(at(&table, &dir.join("old/a")).is_none());
         assert!(at(&table, &dir.join("new/a")).is_some());
     });
@@ -120,11 +121,9 @@ fn rename_above_a_mount_causes_no_event_but_changes_its_path() {
 #[test]
 fn registering_consumes_a_pending_change() {
     in_namespace(|dir| {
-        let mut watch = MountWatch::open(Path::new("/proc/self/mountinfo")).unwrap();
-        let poll = Poll::new().unwrap();
+        let watch = MountWatch::open(Path::new("/proc/self/mountinfo"), MountSource::Ids).unwrap();
         tmpfs(dir.join("a"));
-        watch.register(poll.registry(), Token(0), Interest::READABLE).unwrap();
-        let mut watched = Watched { watch, poll };
+        let mut watched = Watched::of(watch);
         watched.expect_none("mount, register");
 
         tmpfs(dir.join("b"));
@@ -171,11 +170,8 @@ fn table_of_another_process_causes_events_and_has_no_unique_ids() {
         other.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
 
         let path = format!("/proc/{}/mountinfo", other.id());
-        let mut watch = MountWatch::open(Path::new(&path)).unwrap();
-        let poll = Poll::new().unwrap();
-        watch.register(poll.registry(), Token(0), Interest::PRIORITY).unwrap();
-        assert!(watch.read().unwrap().iter().all(|mount| mount.key.0 == u64::from(mount.id)));
-        let mut watched = Watched { watch, poll };
+        let mut watched = Watched::of(MountWatch::open(Path::new(&path), MountSource::Events).unwrap());
+        assert!(watched.read().iter().all(|mount| mount.key.0 == u64::from(mount.id)));
 
         tmpfs(dir.join("ours"));
         watched.expect_none("a mount in our namespace");
@@ -188,10 +184,10 @@ fn table_of_another_process_causes_events_and_has_no_unique_ids() {
             .status();
         assert!(done.unwrap().success());
         watched.expect_event("a mount in the other namespace");
-        assert!(at(&watched.watch.refresh().unwrap(), &theirs).is_some());
+        assert!(at(&watched.refresh(), &theirs).is_some());
 
         drop(other.stdin.take());
         other.wait().unwrap();
-        assert!(watched.watch.read().is_ok(), "the open file keeps the namespace");
+        assert!(!watched.read().is_empty(), "the open file keeps the namespace");
     });
 }

@@ -12,7 +12,7 @@ use common::{
 use nix::fcntl::{OFlag, open, openat};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, mkdirat};
-use platform::{MountKey, MountTable, MountWatch, SharedPath, mountinfo};
+use platform::{MountKey, MountTable, SharedPath, mountinfo};
 use std::collections::HashMap;
 use std::ffi::{CString, OsStr};
 use std::fs;
@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A watch if the kernel has unique ids; otherwise the test is skipped.
 fn unique_watch() -> Option<Watched> {
     let mut watched = Watched::new();
-    if has_unique_ids(&watched.watch.read().expect("read")) {
+    if has_unique_ids(&watched.read()) {
         return Some(watched);
     }
     skip("this kernel has no unique mount ids");
@@ -35,7 +35,7 @@ fn unique_watch() -> Option<Watched> {
 /// Needs neither root nor a namespace.
 #[test]
 fn own_table_is_readable_for_every_user() {
-    let table = Watched::new().watch.read().unwrap();
+    let table = Watched::new().read();
     assert!(table.iter().is_sorted_by(|a, b| a.key < b.key));
     let root = at(&table, Path::new("/")).expect("a root");
     assert!(statx_mount(Path::new("/")).is_none_or(|key| !has_unique_ids(&table) || key == root.key));
@@ -49,7 +49,7 @@ fn mountinfo_has_the_order_of_listmount() {
             let all: Vec<PathBuf> = (0..20).map(|n| tmpfs(dir.join(format!("{round}-{n}")))).collect();
             all.iter().step_by(3).for_each(|path| unmount(path));
         }
-        let table = watched.watch.read().unwrap();
+        let table = watched.read();
         let text = mountinfo::parse(&fs::read("/proc/self/mountinfo").unwrap()).unwrap();
         let ids = |table: &MountTable| table.iter().map(|mount| mount.id).collect::<Vec<_>>();
         assert_eq!(ids(&table), text.iter().map(|mount| mount.id).collect::<Vec<_>>());
@@ -154,8 +154,8 @@ fn mount_points_that_no_call_accepts_are_shortened_and_cost_no_full_read() {
             let is_short =
                 |(_, is_root_shortened, root): &(String, bool, usize)| *is_root_shortened && *root < 1_000;
             assert!(reads.any(|last| is_short(&last)), "{bytes}: {:?}", names(&watched.refresh_fast()));
-            let text = MountWatch::open(Path::new("/proc/self/mountinfo")).unwrap().read().unwrap();
-            assert_eq!(names(&text), names(&watched.watch.read().unwrap()), "statmount and mountinfo differ");
+            let text = MountTable::read().unwrap();
+            assert_eq!(names(&text), names(&watched.read()), "statmount and mountinfo differ");
             // The others are still read one by one.
             let other = tmpfs(dir.join(format!("other-{n}")));
             assert!(at(&watched.refresh_fast(), &other).is_some());
@@ -173,10 +173,10 @@ fn mount_point_that_a_rename_makes_usable_is_found() {
             fs::create_dir(&directory).unwrap();
             tmpfs(directory.join("m"));
         }
-        let table = watched.watch.read().unwrap();
+        let table = watched.read();
         assert_eq!(table.iter().filter(|mount| !mount.has_usable_path()).count(), 40);
         fs::rename(path_of(&deep).join("33"), dir.join("short")).unwrap();
-        let is_found = |_| at(&watched.watch.read().unwrap(), &dir.join("short/m")).is_some();
+        let is_found = |_| at(&watched.read(), &dir.join("short/m")).is_some();
         assert!((0..4).any(is_found));
     });
 }
@@ -250,17 +250,17 @@ fn one_rename_that_makes_many_mount_points_long_delays_no_other_change() {
         let top = dir.join("top");
         fs::create_dir(&top).unwrap();
         (0..MOUNTS).for_each(|n| drop(tmpfs(top.join(n.to_string()))));
-        watched.watch.read().unwrap();
+        watched.read();
         let deep = directory_of(dir, "d", 75_000);
         fs::rename(&top, path_of(&deep).join("top")).unwrap();
-        let table = watched.watch.read().unwrap();
-        assert!(watched.watch.full_read_due(), "not all were read at once");
+        let table = watched.read();
+        assert!(watched.watch.whole_read_due(), "not all were read at once");
         assert!(table.iter().filter(|mount| !mount.has_usable_path()).count() < MOUNTS);
 
         let other = tmpfs(dir.join("other"));
-        assert!(at(&watched.watch.refresh().unwrap(), &other).is_some());
+        assert!(at(&watched.refresh(), &other).is_some());
         let is_complete = |_| {
-            let table = watched.watch.read().unwrap();
+            let table = watched.read();
             table.iter().filter(|mount| !mount.has_usable_path()).count() == MOUNTS
         };
         assert!((0..MOUNTS).any(is_complete));
@@ -374,7 +374,7 @@ fn identical_mount_at_the_same_path_has_another_key() {
     in_namespace(|dir| {
         let path = tmpfs(dir.join("a"));
         let Some(mut watched) = unique_watch() else { return };
-        let before = at(&watched.watch.read().unwrap(), &path).unwrap();
+        let before = at(&watched.read(), &path).unwrap();
         unmount(&path);
         tmpfs_on(&path);
         let after = at(&watched.refresh_fast(), &path).unwrap();
@@ -387,11 +387,11 @@ fn unchanged_entries_are_shared() {
     in_namespace(|dir| {
         let path = tmpfs(dir.join("a b"));
         let mut watched = Watched::new();
-        let first = watched.watch.read().unwrap();
+        let first = watched.read();
         tmpfs(dir.join("c"));
-        let second = watched.watch.refresh().unwrap();
+        let second = watched.refresh();
         mount_flags(Path::new("test"), &path, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
-        let third = watched.watch.read().unwrap();
+        let third = watched.read();
         assert!(first.iter().all(|entry| Arc::ptr_eq(entry, second.get(entry.key).unwrap())));
         let changed: Vec<_> =
             second.iter().filter(|entry| !Arc::ptr_eq(entry, third.get(entry.key).unwrap())).collect();
@@ -411,11 +411,11 @@ fn table_in_a_chroot_contains_what_is_below_it() {
         std::env::set_current_dir("/").unwrap();
 
         let mut watched = Watched::new();
-        let unique = has_unique_ids(&watched.watch.read().unwrap());
-        assert_eq!(watched.watch.read().unwrap().len(), 1, "only proc");
+        let unique = has_unique_ids(&watched.read());
+        assert_eq!(watched.read().len(), 1, "only proc");
         let inside = tmpfs("/inside");
         watched.expect_event("mount");
-        let table = if unique { watched.refresh_fast() } else { watched.watch.refresh().unwrap() };
+        let table = if unique { watched.refresh_fast() } else { watched.refresh() };
         assert_eq!(table.len(), 2);
         assert!(at(&table, &inside).is_some());
     });
@@ -440,8 +440,8 @@ fn burst_of_mounts_neither_loses_nor_confuses_mounts() {
             let mut names: HashMap<MountKey, SharedPath> = HashMap::new();
             for pass in 0..400 {
                 let table = match pass % 2 {
-                    0 => watched.watch.read().unwrap(),
-                    _ => watched.watch.refresh().unwrap(),
+                    0 => watched.read(),
+                    _ => watched.refresh(),
                 };
                 for path in &stable {
                     assert_eq!(table.iter().filter(|mount| mount.mountpoint == *path).count(), 1);
@@ -459,8 +459,8 @@ fn burst_of_mounts_neither_loses_nor_confuses_mounts() {
             }
         });
         watched.expect_event("the burst");
-        let last = watched.watch.refresh().unwrap();
-        assert_eq!(last, Watched::new().watch.read().unwrap());
+        let last = watched.refresh();
+        assert_eq!(last, Watched::new().read());
     });
 }
 

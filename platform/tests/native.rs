@@ -2,7 +2,8 @@
 
 use mio::{Events, Interest, Poll, Token};
 use platform::{
-    Changes, FileWatch, MountTable, MountWatch, OWN_MOUNT_TABLE, ProbeOutcome, Target, probe, process_stats,
+    Changes, FileWatch, MountSource, MountTable, MountTree, MountWatch, OWN_MOUNT_TABLE, ProbeOutcome,
+    Target, probe, process_stats,
 };
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,10 +12,10 @@ use std::time::{Duration, Instant};
 const EVENT_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn watched() -> (MountWatch, Poll, MountTable) {
-    let mut watch = MountWatch::open(Path::new(OWN_MOUNT_TABLE)).expect("open");
+    let mut watch = MountWatch::open(Path::new(OWN_MOUNT_TABLE), MountSource::default()).expect("open");
     let poll = Poll::new().expect("poll");
     poll.registry().register(&mut watch, Token(0), Interest::READABLE).expect("register");
-    let table = watch.read().expect("read");
+    let table = watch.read(&MountTree::default()).expect("read");
     (watch, poll, table)
 }
 
@@ -27,7 +28,7 @@ fn root_is_in_the_table_and_responds() {
     assert!(usage.block_size > 0 && usage.blocks > 0, "{usage:?}");
     let wrong = Target { path: "/no/such/path".into(), ..Target::for_mount(root) };
     assert_eq!(probe::probe_mount(&wrong, |_| {}), ProbeOutcome::WrongMount);
-    let again = watch.refresh().expect("read again");
+    let again = watch.read(&MountTree::new(&table)).expect("read again");
     let same = again.get(root.key).expect("the key is stable");
     assert_eq!((same.id, same.parent, &same.mountpoint), (root.id, root.parent, &root.mountpoint));
 }
@@ -122,7 +123,7 @@ fn mount_and_unmount_are_reported() {
         loop {
             poll.poll(&mut events, Some(EVENT_TIMEOUT)).expect("poll");
             let changed = watch.take_changes().table;
-            let table = watch.read().expect("read");
+            let table = watch.read(&MountTree::default()).expect("read");
             if changed && table.len() == len {
                 return table;
             }

@@ -14,7 +14,7 @@ fn busy_mount_can_only_be_detached() {
     in_namespace(|scratch| {
         let path = tmpfs(scratch.join("busy"));
         let mut watched = Watched::new();
-        let shown = |watched: &mut Watched| at(&watched.watch.read().expect("read"), &path).is_some();
+        let shown = |watched: &mut Watched| at(&watched.read(), &path).is_some();
         let open_file = File::create(path.join("file")).expect("a file in it");
         for how in [Unmount::Plain, Unmount::Forced] {
             let error = unmount(&path, how).expect_err("it is busy, and has no server to abort");

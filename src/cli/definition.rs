@@ -9,6 +9,7 @@ use crate::render::PROCESS_NAME;
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, Command, value_parser};
 use clap_complete::Shell;
+use platform::MountSource;
 use std::path::PathBuf;
 
 pub fn command() -> Command {
@@ -34,6 +35,11 @@ pub fn command() -> Command {
             file_argument("explain", "MOUNTPOINT")
                 .requires("check_config")
                 .help("With --check-config: show which rule and values apply to this mount point, and why"),
+            Arg::new("mount_source")
+                .long("mount-source")
+                .value_parser(MountSource::ALL.map(MountSource::name))
+                .hide(true)
+                .help("For tests: read changes of the mount table from this source or a simpler one"),
         ])
         .args(OPTION_GROUPS.iter().flat_map(grouped))
         .subcommands([

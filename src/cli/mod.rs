@@ -16,6 +16,7 @@ use crate::output::http::DEFAULT_SOCKET;
 use crate::render::PROCESS_NAME;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
+use platform::MountSource;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -74,7 +75,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
 
 fn daemon(matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
     let source = ConfigSource::new(value(matches, "config"), option_values(matches, options()));
-    let config = Arc::new(source.load()?);
+    let mut config = source.load()?;
+    let mount_source = value::<String>(matches, "mount_source");
+    if let Some(source) = MountSource::ALL.into_iter().find(|it| Some(it.name()) == mount_source.as_deref()) {
+        config.mount_source = source;
+    }
+    let config = Arc::new(config);
     if matches.get_flag("check_config") {
         return Ok(Invocation::CheckConfig(config, value(matches, "explain")));
     }

@@ -3,7 +3,7 @@
 use crate::config::{Config, resolve as resolve_from};
 use crate::render::escape::escape_os;
 use anyhow::Context as _;
-use platform::{MountNamespace, MountTable, MountWatch};
+use platform::{MountNamespace, MountSource, MountTable, MountTree};
 use std::path::{Path, PathBuf};
 
 const OPTION: &str = "--mount-namespace";
@@ -16,14 +16,14 @@ pub(super) fn open(file: Option<&Path>) -> anyhow::Result<Option<MountNamespace>
 
 /// The mount table of the namespace, or our own.
 pub(super) fn table(namespace: Option<&MountNamespace>) -> anyhow::Result<MountTable> {
-    let read = |watch: std::io::Result<MountWatch>| watch.and_then(|mut watch| watch.read());
     match namespace {
-        None => {
-            let path = platform::OWN_MOUNT_TABLE;
-            read(MountWatch::open(path.as_ref()))
-                .with_context(|| format!("cannot read {path} ({})", platform::MOUNT_TABLE_HINT))
-        }
-        Some(namespace) => read(namespace.watch()).context("cannot read the table of the mount namespace"),
+        None => MountTable::read().with_context(|| {
+            format!("cannot read {} ({})", platform::OWN_MOUNT_TABLE, platform::MOUNT_TABLE_HINT)
+        }),
+        Some(namespace) => namespace
+            .watch(MountSource::Ids)
+            .and_then(|mut watch| watch.read(&MountTree::default()))
+            .context("cannot read the table of the mount namespace"),
     }
 }
 

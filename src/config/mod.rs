@@ -45,7 +45,7 @@ use crate::output::hooks::Hook;
 use crate::output::http::HttpSettings;
 use crate::output::textfile;
 use crate::render::escape::escape_os;
-use platform::{Mount, MountWatch, OWN_MOUNT_TABLE};
+use platform::{Mount, MountSource, MountTable, OWN_MOUNT_TABLE};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,6 +69,8 @@ pub struct Config {
     pub http: HttpSettings,
     /// A file that names the mount namespace to watch, if it is not our own.
     pub mount_namespace: Option<PathBuf>,
+    /// Where changes of the mount table are read from, at best.
+    pub mount_source: MountSource,
     pub rules: Rules,
     /// The fstab with expected mounts, if there is one.
     pub fstab: Option<PathBuf>,
@@ -161,7 +163,7 @@ impl Config {
     /// the mount table; the path is not touched.
     fn textfile_problem(&self) -> Option<String> {
         let path = self.metrics.textfile.as_deref()?;
-        let reason = match MountWatch::open(OWN_MOUNT_TABLE.as_ref()).and_then(|mut watch| watch.read()) {
+        let reason = match MountTable::read() {
             Ok(table) => textfile::refusal(&table, |mount| self.policy(mount).is_some(), path)?,
             Err(error) => format!("cannot read {OWN_MOUNT_TABLE}: {error}"),
         };

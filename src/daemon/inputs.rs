@@ -105,7 +105,7 @@ impl Daemon<'_> {
             if loaded.requested {
                 self.service_manager.ready();
             }
-            outputs.reconfigure(loaded, self.monitor.table().clone());
+            outputs.reconfigure(loaded, self.monitor.tree().to_table());
             self.snapshot_throttle.mark_changed();
             self.service_manager.mark_changed();
         }
@@ -116,13 +116,13 @@ impl Daemon<'_> {
             self.table_reader.on_doubt(now, doubt);
         }
         let begun = self.clock.now();
-        let Some(result) = self.table_reader.read_if_due(now) else { return false };
+        let Some(result) = self.table_reader.read_if_due(now, self.monitor.tree()) else { return false };
         if let Some((priority, text)) = self.table_reader.log_line(&result) {
             self.notice(priority, text);
         }
-        let Ok(table) = result else { return false };
-        self.kernel_log.set_table(&table);
-        self.monitor.handle(now, Input::TableUpdate(table));
+        let Ok(update) = result else { return false };
+        self.monitor.handle(now, Input::TableUpdate(update));
+        self.kernel_log.set_needed(self.monitor.has_server_mounts());
         let finished = self.clock.now();
         self.table_reader.finish(finished, finished - begun);
         true

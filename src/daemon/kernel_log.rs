@@ -1,8 +1,7 @@
 //! What the kernel log says about file servers, read while there are mounts of such servers.
 
-use crate::monitor::{Input, Time, server_name};
+use crate::monitor::{Input, Time};
 use mio::{Registry, Token};
-use platform::MountTable;
 use platform::collect::KernelLog;
 use platform::evidence::ServerStatusHint;
 use std::time::Duration;
@@ -24,12 +23,12 @@ impl KernelLogWatch {
         KernelLogWatch { registry, token, log: None, flooded_until: None, is_unreadable: false }
     }
 
-    /// Opens the log if this mount table has network mounts, else closes it.
-    pub(super) fn set_table(&mut self, table: &MountTable) {
+    /// Opens the log if there are mounts of file servers, else closes it.
+    pub(super) fn set_needed(&mut self, is_needed: bool) {
         if self.is_unreadable {
             return;
         }
-        if !table.iter().any(|mount| server_name(mount).is_some()) {
+        if !is_needed {
             (self.log, self.flooded_until) = (None, None);
         } else if self.log.is_none() {
             let opened = KernelLog::open().ok();

@@ -31,7 +31,7 @@ use kernel_log::KernelLogWatch;
 use mio::{Events, Interest, Poll, Token, Waker};
 use namespace_watch::NamespaceWatch;
 use platform::service::ServiceManager;
-use platform::{DeviceNumber, MountWatch};
+use platform::{DeviceNumber, MountSource, MountWatch, TableUpdate};
 use rustc_hash::FxHashMap;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
@@ -102,9 +102,11 @@ impl<'a> Daemon<'a> {
             .context("cannot wait for signals")?;
         let table = platform::OWN_MOUNT_TABLE;
         let mount_watch = match &options.namespace {
-            None => MountWatch::open(table.as_ref())
+            None => MountWatch::open(table.as_ref(), options.mount_source)
                 .with_context(|| format!("cannot open {table} ({})", platform::MOUNT_TABLE_HINT))?,
-            Some(namespace) => namespace.watch().context("cannot open the table of the mount namespace")?,
+            Some(namespace) => namespace
+                .watch(options.mount_source)
+                .context("cannot open the table of the mount namespace")?,
         };
         let table_reader =
             TableReader::new(mount_watch, poll.registry(), MOUNTS).context("cannot wait for mounts")?;
@@ -195,10 +197,15 @@ impl<'a> Daemon<'a> {
     fn read_first_table(&mut self, mode: &RunMode<'_>) -> anyhow::Result<Time> {
         let now = self.clock.now();
         let table = self.table_reader.read_first(now).context("cannot read the mount table")?;
-        if matches!(mode, RunMode::Watch) {
-            self.kernel_log.set_table(&table);
+        if self.table_reader.source() != MountSource::Events {
+            let text =
+                format!("Changes of the mount table are read from {}", self.table_reader.source().name());
+            self.notice(Priority::Debug, text);
         }
-        self.monitor.handle(now, Input::TableUpdate(table));
+        self.monitor.handle(now, Input::TableUpdate(TableUpdate::Whole(table)));
+        if matches!(mode, RunMode::Watch) {
+            self.kernel_log.set_needed(self.monitor.has_server_mounts());
+        }
         self.service_manager.ready();
         self.mark_changed();
         Ok(now)
@@ -348,6 +355,7 @@ impl<'a> Daemon<'a> {
             probers: self.pool.probers(),
             probers_stranded: self.pool.probers_stranded(),
             runs_from_memory: platform::process::runs_from_memory(),
+            mount_source: self.table_reader.source(),
         })
     }
 

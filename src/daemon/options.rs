@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::monitor::{MonitorConfig, ProbeSettings, Status, Time};
 use crate::output::{Outputs, Report};
 use crate::render::{Snapshot, StatusSummary};
-use platform::MountNamespace;
+use platform::{MountNamespace, MountSource};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -14,6 +14,8 @@ pub struct Options {
     pub settings: ProbeSettings,
     /// `None` for our own.
     pub namespace: Option<MountNamespace>,
+    /// Where changes of the mount table are read from, at best.
+    pub mount_source: MountSource,
     /// Spreads the runs of many machines; see [`Monitor::new`](crate::monitor::Monitor::new).
     pub seed: u64,
 }
@@ -21,7 +23,13 @@ pub struct Options {
 impl Options {
     /// All mounts that the configuration does not exclude.
     pub fn new(config: &Arc<Config>, namespace: Option<MountNamespace>) -> Options {
-        Options { monitor: monitor_config(config), settings: config.settings, namespace, seed: 0 }
+        Options {
+            monitor: monitor_config(config),
+            settings: config.settings,
+            namespace,
+            mount_source: config.mount_source,
+            seed: 0,
+        }
     }
 }
 

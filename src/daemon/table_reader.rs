@@ -1,10 +1,10 @@
-//! Decides when to read the mount table, and reads it: at once after a quiet time; during a burst of changes, reads use
-//! at most a tenth of the time, whatever one read costs. A read always follows the last change of a burst.
+//! Decides when to read the mount table, and reads it: what has changed at once after a quiet time; during a burst, reads
+//! use at most a tenth of the time, whatever one costs. A read always follows the last change of a burst.
 
 use crate::monitor::{TableDoubt, Time};
 use crate::render::Priority;
 use mio::{Interest, Registry, Token};
-use platform::{Changes, MountTable, MountWatch};
+use platform::{Changes, MountSource, MountTable, MountTree, MountWatch, TableUpdate};
 use std::io;
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use std::time::Duration;
 const COOLDOWN_FACTOR: u32 = 9;
 /// Maximum cooldown: a change must be seen soon, even where one read takes seconds.
 const MAX_COOLDOWN: Duration = Duration::from_secs(5);
-/// A refresh does not show changed options and paths. A full read follows after this delay, so that a burst of changes
-/// causes few of them.
-const FULL_READ_DELAY: Duration = Duration::from_secs(1);
-/// The delay is at least this many times the cost of a full read: at most 1/100 of a core.
-const FULL_READ_COST_FACTOR: u32 = 100;
-/// Scheduled full reads take at most 1/10,000 of a core.
+/// What is read of changes does not show new options and paths. A read of the whole table follows after this delay, so
+/// that a burst of changes causes few of them.
+const WHOLE_READ_DELAY: Duration = Duration::from_secs(1);
+/// The delay is at least this many times the cost of such a read: at most 1/200 of a core.
+const WHOLE_READ_COST_FACTOR: u32 = 200;
+/// Scheduled reads of the whole table take at most 1/10,000 of a core.
 const SCHEDULED_COST_FACTOR: u32 = 10_000;
 /// A failed read is assumed to cost this much: the next attempt follows after nine times as long.
 const FAILED_READ_COST: Duration = Duration::from_millis(100);
@@ -35,16 +35,23 @@ impl TableReader {
     }
 
     /// Reads the whole table at the start, when a failure is fatal.
+    /// Reads the whole table at the start, when a failure is fatal.
     pub(super) fn read_first(&mut self, now: Time) -> io::Result<MountTable> {
-        let table = self.watch.read()?;
+        let table = self.watch.read(&MountTree::default())?;
         self.throttle.finish(now, Duration::ZERO, true);
         Ok(table)
+    }
+
+    pub(super) fn source(&self) -> MountSource {
+        self.watch.source()
     }
 
     pub(super) fn on_readable(&mut self, now: Time) -> Changes {
         let changes = self.watch.take_changes();
         if changes.table {
-            self.throttle.request_refresh(now);
+            self.throttle.request_changes(now);
+        } else if self.watch.whole_read_due() {
+            self.throttle.plan_whole_read(now);
         }
         changes
     }
@@ -57,21 +64,29 @@ impl TableReader {
         self.throttle.next_deadline()
     }
 
-    /// Reads the table if a reading is due. [`TableReader::finish`] must follow a successful one.
-    pub(super) fn read_if_due(&mut self, now: Time) -> Option<io::Result<MountTable>> {
-        let table = match self.throttle.take_due(now)? {
-            ReadKind::Full => self.watch.read(),
-            ReadKind::Refresh => self.watch.refresh(),
+    /// Reads what is due of the table; `known` is the table so far. [`TableReader::finish`] must follow a successful read.
+    pub(super) fn read_if_due(&mut self, now: Time, known: &MountTree) -> Option<io::Result<TableUpdate>> {
+        let update = match self.throttle.take_due(now)? {
+            // What has changed is reported in the order of the events, so these come first.
+            ReadKind::Whole if !self.watch.has_pending_changes() => {
+                self.watch.read(known).map(TableUpdate::Whole)
+            }
+            kind => {
+                if kind == ReadKind::Whole {
+                    self.throttle.on_doubt(now, TableDoubt::Contradicted);
+                }
+                self.watch.read_changes(known)
+            }
         };
-        if table.is_err() {
-            self.throttle.request_refresh(now);
+        if update.is_err() {
+            self.throttle.request_changes(now);
             self.throttle.finish(now, FAILED_READ_COST, false);
         }
-        Some(table)
+        Some(update)
     }
 
     /// The log line for the result of a read, if it begins or ends a series of failures.
-    pub(super) fn log_line(&mut self, result: &io::Result<MountTable>) -> Option<(Priority, String)> {
+    pub(super) fn log_line(&mut self, result: &io::Result<TableUpdate>) -> Option<(Priority, String)> {
         let was_failing = std::mem::replace(&mut self.is_failing, result.is_err());
         match result {
             Ok(_) if was_failing => Some((Priority::Notice, "The mount table can be read again".into())),
@@ -84,69 +99,78 @@ impl TableReader {
 
     /// Must be called after a read was processed; `cost` is the time for the read and all its consequences.
     pub(super) fn finish(&mut self, now: Time, cost: Duration) {
-        self.throttle.finish(now, cost, !self.watch.full_read_due());
+        self.throttle.finish(now, cost, !self.watch.whole_read_due());
+        if self.watch.has_pending_changes() {
+            self.throttle.request_changes(now);
+        }
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ReadKind {
-    Full,
-    /// Reads the changes after an event, in the cheapest way.
-    Refresh,
+    Whole,
+    /// What has changed, in the cheapest way.
+    Changes,
 }
 
 /// Decides when the table is read. Pure: time is an argument.
 #[derive(Debug, Default)]
 pub struct ReadThrottle {
-    refresh_at: Option<Time>,
-    full_at: Option<Time>,
+    changes_at: Option<Time>,
+    whole_at: Option<Time>,
     cooldown_until: Time,
-    last_full: Time,
-    full_cost: Duration,
+    last_whole: Time,
+    whole_cost: Duration,
 }
 
 impl ReadThrottle {
-    pub fn request_refresh(&mut self, now: Time) {
-        self.refresh_at.get_or_insert(now.max(self.cooldown_until));
+    pub fn request_changes(&mut self, now: Time) {
+        self.changes_at.get_or_insert(now.max(self.cooldown_until));
     }
 
-    /// The monitor doubts the table. A contradiction requires a full read; a new run causes one only if it is cheap or if
+    /// There may be changes that only a read of the whole table shows.
+    pub fn plan_whole_read(&mut self, now: Time) {
+        let delay = WHOLE_READ_DELAY.max(self.whole_cost.saturating_mul(WHOLE_READ_COST_FACTOR));
+        self.whole_at.get_or_insert(now + delay);
+    }
+
+    /// The monitor doubts the table. A contradiction requires a read of the whole table; a new run causes one only if it is cheap or if
     /// the last one was long ago.
     pub fn on_doubt(&mut self, now: Time, doubt: TableDoubt) {
-        let is_affordable = now.since(self.last_full) > self.full_cost.saturating_mul(SCHEDULED_COST_FACTOR);
+        let is_affordable =
+            now.since(self.last_whole) > self.whole_cost.saturating_mul(SCHEDULED_COST_FACTOR);
         if doubt == TableDoubt::Contradicted || is_affordable {
             let at = now.max(self.cooldown_until);
-            self.full_at = Some(self.full_at.map_or(at, |other| other.min(at)));
+            self.whole_at = Some(self.whole_at.map_or(at, |other| other.min(at)));
         }
     }
 
     pub fn next_deadline(&self) -> Option<Time> {
-        self.refresh_at.into_iter().chain(self.full_at).min()
+        self.changes_at.into_iter().chain(self.whole_at).min()
     }
 
-    /// Takes the read that is due now, if any. A full read includes the refresh.
+    /// Takes the read that is due now, if any. A whole read includes the changes.
     pub fn take_due(&mut self, now: Time) -> Option<ReadKind> {
         let is_due = |at: Option<Time>| at.is_some_and(|at| at <= now);
-        if is_due(self.full_at) {
-            (self.full_at, self.refresh_at) = (None, None);
-            return Some(ReadKind::Full);
+        if is_due(self.whole_at) {
+            (self.whole_at, self.changes_at) = (None, None);
+            return Some(ReadKind::Whole);
         }
-        is_due(self.refresh_at).then(|| {
-            self.refresh_at = None;
-            ReadKind::Refresh
+        is_due(self.changes_at).then(|| {
+            self.changes_at = None;
+            ReadKind::Changes
         })
     }
 
-    /// Records the cost of a finished read, and whether it was complete.
-    pub fn finish(&mut self, now: Time, cost: Duration, is_full: bool) {
-        if is_full {
-            (self.last_full, self.full_cost, self.full_at) = (now, cost, None);
-        } else if self.full_at.is_none() {
-            let delay = FULL_READ_DELAY.max(self.full_cost.saturating_mul(FULL_READ_COST_FACTOR));
-            self.full_at = Some(now + delay);
+    /// Records the cost of a finished read, and whether it was of the whole table.
+    pub fn finish(&mut self, now: Time, cost: Duration, is_whole: bool) {
+        if is_whole {
+            (self.last_whole, self.whole_cost, self.whole_at) = (now, cost, None);
+        } else {
+            self.plan_whole_read(now);
         }
         self.cooldown_until = now + cost.saturating_mul(COOLDOWN_FACTOR).min(MAX_COOLDOWN);
-        for at in [&mut self.refresh_at, &mut self.full_at].into_iter().flatten() {
+        for at in [&mut self.changes_at, &mut self.whole_at].into_iter().flatten() {
             *at = (*at).max(self.cooldown_until);
         }
     }
@@ -163,8 +187,8 @@ mod tests {
     #[test]
     fn first_change_after_a_quiet_time_is_read_at_once() {
         let mut throttle = ReadThrottle::default();
-        throttle.request_refresh(at(10));
-        assert_eq!(throttle.take_due(at(10)), Some(ReadKind::Refresh));
+        throttle.request_changes(at(10));
+        assert_eq!(throttle.take_due(at(10)), Some(ReadKind::Changes));
         assert_eq!(throttle.take_due(at(10)), None);
     }
 
@@ -173,7 +197,7 @@ mod tests {
         let mut throttle = ReadThrottle::default();
         let (mut busy, mut seen) = (0, 0);
         for ms in 1..=5_000_u64 {
-            throttle.request_refresh(at(ms)); // one change each millisecond
+            throttle.request_changes(at(ms)); // one change each millisecond
             while throttle.take_due(at(ms)).is_some() {
                 seen = ms;
                 throttle.finish(at(ms + 20), Duration::from_millis(20), true);
@@ -184,34 +208,34 @@ mod tests {
         if seen < 5_000 {
             let last = throttle.next_deadline().expect("a reading is still to come");
             assert!(last <= at(5_200));
-            assert_eq!(throttle.take_due(last), Some(ReadKind::Refresh));
+            assert_eq!(throttle.take_due(last), Some(ReadKind::Changes));
         }
     }
 
     #[test]
-    fn refresh_is_followed_by_a_full_reading() {
+    fn changes_are_followed_by_a_whole_reading() {
         let mut throttle = ReadThrottle::default();
         throttle.finish(at(0), Duration::ZERO, false);
         assert_eq!(throttle.take_due(at(999)), None);
-        assert_eq!(throttle.take_due(at(1_000)), Some(ReadKind::Full));
+        assert_eq!(throttle.take_due(at(1_000)), Some(ReadKind::Whole));
     }
 
     #[test]
-    fn new_run_causes_a_full_reading_only_if_that_is_cheap() {
+    fn new_run_causes_a_whole_reading_only_if_that_is_cheap() {
         let mut throttle = ReadThrottle::default();
         throttle.finish(at(0), Duration::from_millis(1), true);
         throttle.on_doubt(at(10_000), TableDoubt::RunStarted);
         assert_eq!(throttle.take_due(at(10_000)), None);
         throttle.on_doubt(at(10_001), TableDoubt::RunStarted);
-        assert_eq!(throttle.take_due(at(10_001)), Some(ReadKind::Full));
+        assert_eq!(throttle.take_due(at(10_001)), Some(ReadKind::Whole));
     }
 
     #[test]
-    fn contradicted_table_is_read_in_full_after_the_cooldown() {
+    fn contradicted_table_is_read_as_a_whole_after_the_cooldown() {
         let mut throttle = ReadThrottle::default();
         throttle.finish(at(0), Duration::from_millis(10), true);
         throttle.on_doubt(at(1), TableDoubt::Contradicted);
         assert_eq!(throttle.take_due(at(89)), None);
-        assert_eq!(throttle.take_due(at(90)), Some(ReadKind::Full));
+        assert_eq!(throttle.take_due(at(90)), Some(ReadKind::Whole));
     }
 }

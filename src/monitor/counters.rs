@@ -34,6 +34,8 @@ pub struct Counters {
     pub not_reported: u64,
     /// Readings of the mount table.
     pub table_reads: u64,
+    /// Mounts that were unmounted before they could be read.
+    pub mounts_missed: u64,
 }
 
 #[derive(Clone, Default, PartialEq, Debug)]

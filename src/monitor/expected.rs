@@ -6,6 +6,7 @@ use super::{Event, Time};
 use platform::Mount;
 use rustc_hash::FxHashMap;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,6 +117,14 @@ impl ExpectedMounts {
     /// Is there an unseen mount that a second read can prove missing?
     pub(super) fn has_suspects(&self) -> bool {
         self.mounts.iter().any(|mount| matches!(mount.presence, Presence::Suspected(_)))
+    }
+
+    /// Is a mount expected at this path or below it?
+    pub(super) fn has_below(&self, path: &Path) -> bool {
+        let bytes = path.as_os_str().as_bytes();
+        // Most paths differ early: comparing bytes is quicker.
+        let is_below = |at: &Path| at.as_os_str().as_bytes().starts_with(bytes) && at.starts_with(path);
+        self.mounts.iter().any(|mount| is_below(&mount.expected.mountpoint))
     }
 
     pub(super) fn check(&mut self, now: Time, registry: &Registry) -> Vec<Event> {

@@ -2,7 +2,7 @@
 
 use super::{Counters, Event, Expected, ExpectedStatus, Health, MountStatuses, Time, UserNotice};
 use platform::evidence::Evidence;
-use platform::{Call, DeviceNumber, Mount, MountKey, MountTable, ProbeOutcome, Target, Usage};
+use platform::{Call, DeviceNumber, Mount, MountKey, ProbeOutcome, TableUpdate, Target, Usage};
 use rustc_hash::FxHashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ pub const PROOF_TIME: Duration = Duration::from_millis(100);
 /// An external event.
 pub enum Input {
     /// The mount table was read.
-    TableUpdate(MountTable),
+    TableUpdate(TableUpdate),
     /// A probe ended with an outcome, in time or late. Its calls `took` this long.
     ProbeResponded { probe: ProbeId, outcome: ProbeOutcome, took: Duration },
     /// It is proven that a probe is stuck in a call. Its thread had been working on it for `elapsed` when the prober was

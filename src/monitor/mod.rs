@@ -57,7 +57,7 @@ use budgets::{EventBudget, WatchBudget};
 use counters::CounterTable;
 use evidence::EvidencePolicy;
 use expected::ExpectedMounts;
-use platform::{MountKey, MountTable, User};
+use platform::{MountKey, MountTree, User};
 use registry::{MountEntry, Registry};
 use reports::Reports;
 use scheduler::{Due, Scheduler};
@@ -123,7 +123,7 @@ impl Monitor {
     pub fn handle(&mut self, now: Time, input: Input) {
         self.now = now;
         match input {
-            Input::TableUpdate(table) => self.update_table(now, table),
+            Input::TableUpdate(update) => self.update_table(now, update),
             Input::ProbeResponded { probe, outcome, took } => self.on_response(now, probe, &outcome, took),
             Input::ProbeStuck { probe, call, elapsed } => self.on_probe_stuck(now, probe, call, elapsed),
             Input::ProbeAborted { probe } => self.on_probe_aborted(now, probe),
@@ -214,9 +214,14 @@ impl Monitor {
         self.registry.health_revision()
     }
 
-    /// The mount table, including mounts that are not watched.
-    pub fn table(&self) -> &MountTable {
-        self.registry.table()
+    /// All mounts, including those that are not watched.
+    pub fn tree(&self) -> &MountTree {
+        self.registry.tree()
+    }
+
+    /// Whether there are mounts of file servers, watched or not.
+    pub fn has_server_mounts(&self) -> bool {
+        self.registry.has_server_mounts()
     }
 
     /// Is evidence being collected?

@@ -1,20 +1,24 @@
 //! Handles changes of the mount table and of the configuration: mounts appear, disappear, change, move, become hidden
 //! or visible.
 
-use super::registry::{Change, MountEntry};
+use super::registry::{Change, MountEntry, TableDifference};
 use super::scheduler::{Readiness, idle_safe_interval};
 use super::{Effect, Event, Health, Monitor, MonitorConfig, ProbeSettings, TableDoubt, Time};
-use platform::{Mount, MountKey, MountTable};
+use platform::{Mount, MountKey, TableUpdate};
 use std::sync::Arc;
 use std::time::Duration;
 
 impl Monitor {
-    pub(super) fn update_table(&mut self, now: Time, table: MountTable) {
+    pub(super) fn update_table(&mut self, now: Time, update: TableUpdate) {
         self.counters.totals.table_reads += 1;
+        if let TableUpdate::Changes(changes) = &update {
+            self.counters.totals.mounts_missed += changes.missed;
+        }
         let is_first = !self.registry.has_table();
-        let changes = self.registry.replace_table(table);
-        let is_structural = changes.iter().any(|change| !matches!(change, Change::Remounted { .. }));
-        for change in changes {
+        let difference = self.registry.update_table(update);
+        let is_structural = difference.is_structural();
+        let concerns_expected = is_first || self.concerns_expected(&difference);
+        for change in difference.changes {
             match change {
                 Change::Unmounted(mount) => self.on_unmounted(now, mount.key),
                 Change::Mounted(mount) => self.on_mounted(now, mount, is_first),
@@ -22,18 +26,29 @@ impl Monitor {
                 Change::Moved { before, after } => self.on_moved(now, &before, after),
             }
         }
+        for key in difference.moved_places {
+            self.update_visibility(now, key);
+            self.update_user(key);
+        }
         if is_structural {
-            self.update_visibility(now);
-            self.update_users();
             self.watch_admissible(now);
+        }
+        if difference.has_new_ancestors {
             self.reprobe_blocked(now);
         }
-        if is_structural || is_first || self.expected.has_suspects() {
+        if concerns_expected || self.expected.has_suspects() {
             self.check_expected(now);
         }
         if is_first {
             self.start_run(now);
         }
+    }
+
+    /// Whether an expected mount may be present or missing now, or on another mount.
+    fn concerns_expected(&self, difference: &TableDifference) -> bool {
+        let moved = difference.moved_places.iter().filter_map(|&key| self.registry.tree().get(key));
+        let mut mounts = difference.changes.iter().flat_map(Change::states).flatten().chain(moved);
+        difference.is_structural() && mounts.any(|mount| self.expected.has_below(&mount.mountpoint))
     }
 
     fn on_mounted(&mut self, now: Time, mount: Arc<Mount>, is_first: bool) {
@@ -117,22 +132,23 @@ impl Monitor {
     }
 
     /// Hidden mounts are not probed; mounts that become visible are probed at once.
-    fn update_visibility(&mut self, now: Time) {
-        for key in self.registry.update_visibility(now) {
-            let Some(entry) = self.registry.get_mut(key) else { continue };
-            if entry.is_hidden {
-                let superblock = entry.superblock();
-                self.scheduler.withdraw(entry);
-                self.stop_reminders(key);
-                self.forget_unused_superblock(superblock);
-            } else {
-                self.request_probe(now, key);
-            }
+    fn update_visibility(&mut self, now: Time, key: MountKey) {
+        if !self.registry.update_visibility(now, key) {
+            return;
+        }
+        let Some(entry) = self.registry.get_mut(key) else { return };
+        if entry.is_hidden {
+            let superblock = entry.superblock();
+            self.scheduler.withdraw(entry);
+            self.stop_reminders(key);
+            self.forget_unused_superblock(superblock);
+        } else {
+            self.request_probe(now, key);
         }
     }
 
-    fn update_users(&mut self) {
-        for key in self.registry.with_new_user() {
+    fn update_user(&mut self, key: MountKey) {
+        if self.registry.get(key).is_some_and(|entry| entry.user() != self.registry.user(key)) {
             self.admit_again(key);
         }
     }
@@ -154,7 +170,7 @@ impl Monitor {
     /// Watches mounts that had to wait until others of their user were gone.
     fn watch_admissible(&mut self, now: Time) {
         for key in self.watch_budget.admissible() {
-            let mount = self.registry.table().get(key).cloned();
+            let mount = self.registry.tree().get(key).cloned();
             match mount.and_then(|mount| Some(((self.policy)(&mount)?, mount))) {
                 Some((settings, mount)) => {
                     self.watch(now, mount, settings);
@@ -176,7 +192,7 @@ impl Monitor {
         self.policy = config.policy;
         self.searches_every_directory = config.searches_every_directory;
         self.scheduler.set_run_interval(now, config.poll_interval);
-        let mounts: Vec<Arc<Mount>> = self.registry.table().iter().cloned().collect();
+        let mounts: Vec<Arc<Mount>> = self.registry.tree().iter().cloned().collect();
         for mount in mounts {
             let key = mount.key;
             let Some(settings) = (self.policy)(&mount) else {
@@ -204,7 +220,7 @@ impl Monitor {
         self.doubt_table(TableDoubt::RunStarted);
         let is_new = self.scheduler.start_run(now);
         let run_interval = self.scheduler.run_interval();
-        let keys: Vec<MountKey> = self.registry.table().iter().map(|mount| mount.key).collect();
+        let keys: Vec<MountKey> = self.registry.tree().iter().map(|mount| mount.key).collect();
         for key in keys {
             let Some(entry) = self.registry.get_mut(key).filter(|entry| !entry.is_hidden) else { continue };
             if is_new {

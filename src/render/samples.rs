@@ -2,7 +2,7 @@
 
 use super::Snapshot;
 use crate::monitor::{Failure, Health, LastResponse, MountStatus, ProbeSettings, Reason, Status, Time};
-use platform::{Call, DeviceNumber, Errno, Mount, MountKey, Usage};
+use platform::{Call, DeviceNumber, Errno, Mount, MountKey, MountSource, Usage};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -104,5 +104,6 @@ pub(crate) fn snapshot(status: Status) -> Snapshot {
         probers: 1,
         probers_stranded: 0,
         runs_from_memory: true,
+        mount_source: MountSource::Events,
     }
 }

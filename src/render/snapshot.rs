@@ -1,6 +1,7 @@
 //! The state of the daemon at one moment: the input of the renderers.
 
 use crate::monitor::{ProbeSettings, Status, Time};
+use platform::MountSource;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -23,6 +24,8 @@ pub struct Snapshot {
     pub probers_stranded: usize,
     /// Whether the daemon needs no file of its program any more.
     pub runs_from_memory: bool,
+    /// Where changes of the mount table are read from.
+    pub mount_source: MountSource,
 }
 
 impl Snapshot {

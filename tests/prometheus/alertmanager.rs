@@ -190,6 +190,7 @@ impl Sender {
             probers: 0,
             probers_stranded: 0,
             runs_from_memory: true,
+            mount_source: platform::MountSource::Events,
         };
         self.client.update(&Arc::new(snapshot), &self.config);
     }

@@ -3,12 +3,14 @@
 
 #![allow(dead_code, unreachable_pub)] // each test that includes this uses a part of it
 
-use mount_status_monitor::daemon::ReadThrottle;
+use mount_status_monitor::daemon::{ReadKind, ReadThrottle};
 use mount_status_monitor::monitor::{
-    Effect, Event, Expected, Failure, Input, Monitor, MonitorConfig, Policy, ProbeId, ProbeSettings, Time,
+    Change, Effect, Event, Expected, Failure, Input, Monitor, MonitorConfig, Policy, ProbeId, ProbeSettings,
+    Time, diff,
 };
 use platform::evidence::{Evidence, Observation};
 use platform::{Call, DeviceNumber, Errno, FsKind, Mount, MountKey, MountTable, ProbeOutcome, Target, Usage};
+use platform::{TableChange, TableChanges, TableUpdate};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -62,6 +64,8 @@ pub struct Simulation {
     pub read_only: HashSet<u32>,
     /// Log that evidence is collected and reported.
     pub with_evidence: bool,
+    /// After an announcement, only what has changed is read, not the whole table.
+    pub reads_changes: bool,
 }
 
 fn config(settings: ProbeSettings, policy: Policy, expected: &[Arc<Expected>]) -> MonitorConfig {
@@ -101,6 +105,7 @@ impl Simulation {
             expected: Vec::new(),
             read_only: HashSet::new(),
             with_evidence: false,
+            reads_changes: false,
         }
     }
 
@@ -250,14 +255,28 @@ impl Simulation {
 
     /// Passes the table to the monitor, as at the start.
     pub fn feed_table(&mut self) {
-        let table = MountTable::new(self.mounts.values().cloned().collect());
         self.throttle.finish(self.now, Duration::ZERO, true);
-        self.feed(Input::TableUpdate(table));
+        self.feed(Input::TableUpdate(TableUpdate::Whole(self.table())));
+    }
+
+    fn table(&self) -> MountTable {
+        MountTable::new(self.mounts.values().cloned().collect())
+    }
+
+    fn changes(&self) -> TableUpdate {
+        let changes = diff(self.monitor.tree(), &self.table());
+        let change = |change: Change| match change {
+            Change::Unmounted(mount) => TableChange::Gone(mount.key),
+            Change::Mounted(after) | Change::Remounted { after, .. } | Change::Moved { after, .. } => {
+                TableChange::Present(after)
+            }
+        };
+        TableUpdate::Changes(TableChanges { changes: changes.into_iter().map(change).collect(), missed: 0 })
     }
 
     /// The kernel announces a change of the table.
     pub fn announce(&mut self) {
-        self.throttle.request_refresh(self.now);
+        self.throttle.request_changes(self.now);
         self.settle();
     }
 
@@ -268,8 +287,11 @@ impl Simulation {
         }
         if let Some(kind) = self.throttle.take_due(self.now) {
             self.log(format!("read {kind:?}").to_lowercase());
-            let table = MountTable::new(self.mounts.values().cloned().collect());
-            self.schedule(Duration::ZERO, Input::TableUpdate(table));
+            let update = match kind {
+                ReadKind::Changes if self.reads_changes => self.changes(),
+                _ => TableUpdate::Whole(self.table()),
+            };
+            self.schedule(Duration::ZERO, Input::TableUpdate(update));
         }
         while let Some(effect) = self.monitor.next_effect() {
             self.execute(effect);

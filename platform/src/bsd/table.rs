@@ -6,7 +6,7 @@
 //!   of its path, or at the same path if it covers another mount.
 
 use super::record::{Flag, Record, options};
-use crate::{DeviceNumber, Mount, MountKey, MountTable, ShortenedNames};
+use crate::{DeviceNumber, Mount, MountKey, MountTable, MountTree, ShortenedNames};
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -36,7 +36,7 @@ pub(crate) fn key_of(fsid: [i32; 2], mountpoint: &[u8]) -> MountKey {
 }
 
 /// The table of these records; entries that equal those of `before` are shared with it.
-pub(crate) fn table(records: Vec<Record>, names: &[Flag], before: &MountTable) -> MountTable {
+pub(crate) fn table(records: Vec<Record>, names: &[Flag], before: &MountTree) -> MountTable {
     let mut ids = HashSet::with_capacity(records.len());
     let mut ids_by_path: HashMap<Vec<u8>, u32> = HashMap::with_capacity(records.len());
     let mut mounts = Vec::with_capacity(records.len());
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn table_of_a_mac() {
-        let table = table(macos(), &MACOS_FLAGS, &MountTable::default());
+        let table = table(macos(), &MACOS_FLAGS, &MountTree::default());
         assert_eq!(table.len(), macos().len());
         let at = |path: &str| table.iter().find(|mount| mount.mountpoint.to_str() == Some(path)).unwrap();
         let share = at("/Volumes/share");
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn table_of_a_freebsd_machine() {
-        let table = table(freebsd(), &FREEBSD_FLAGS, &MountTable::default());
+        let table = table(freebsd(), &FREEBSD_FLAGS, &MountTree::default());
         let expected = [("/", ""), ("/dev", "/"), ("/jail/dev", "/"), ("/jail/usr", "/"), ("/mnt/nfs", "/")];
         assert_eq!(parents(&table), expected.map(|(path, parent)| (path.to_owned(), parent.to_owned())));
     }
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn parents_follow_the_order_of_mounting() {
         let list = [record(1, "/"), record(2, "/a/b"), record(3, "/a"), record(4, "/a"), record(5, "/a/b/c")];
-        let table = table(list.to_vec(), &MACOS_FLAGS, &MountTable::default());
+        let table = table(list.to_vec(), &MACOS_FLAGS, &MountTree::default());
         let id = |fsid: i32, path: &str| table.get(key_of([fsid, 1], path.as_bytes())).unwrap().id;
         let parent = |fsid: i32, path: &str| table.get(key_of([fsid, 1], path.as_bytes())).unwrap().parent;
         assert_eq!(parent(2, "/a/b"), id(1, "/"));
@@ -152,18 +152,18 @@ mod tests {
     #[test]
     fn mounts_without_ids_have_different_devices() {
         let list = ["/", "/a", "/b"].map(|path| Record { fsid: [0, 0], ..record(1, path) });
-        let table = table(list.to_vec(), &FREEBSD_FLAGS, &MountTable::default());
+        let table = table(list.to_vec(), &FREEBSD_FLAGS, &MountTree::default());
         let devices: HashSet<DeviceNumber> = table.iter().map(|mount| mount.device_number).collect();
         assert_eq!((table.len(), devices.len()), (3, 3));
     }
 
     #[test]
     fn unchanged_entries_are_shared() {
-        let first = table(macos(), &MACOS_FLAGS, &MountTable::default());
+        let first = table(macos(), &MACOS_FLAGS, &MountTree::default());
         let mut changed = macos();
         changed[3].flags |= 1;
         changed.push(record(99, "/Volumes/new"));
-        let second = table(changed, &MACOS_FLAGS, &first);
+        let second = table(changed, &MACOS_FLAGS, &MountTree::new(&first));
         let shared =
             second.iter().filter(|mount| first.get(mount.key).is_some_and(|entry| Arc::ptr_eq(entry, mount)));
         assert_eq!(shared.count(), first.len() - 1);

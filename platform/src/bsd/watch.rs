@@ -3,7 +3,7 @@
 use super::events::changes_of;
 use super::record::{Flag, Record};
 use super::table::table;
-use crate::{Changes, MountTable};
+use crate::{Changes, MountTable, MountTree};
 use std::io;
 
 /// Room for mounts that are made between counting and listing.
@@ -31,23 +31,21 @@ pub(crate) trait System {
 #[derive(Debug)]
 pub(crate) struct Watch<S> {
     pub(super) system: S,
-    table: MountTable,
 }
 
 impl<S: System> Watch<S> {
     pub(super) fn new(system: S) -> Watch<S> {
-        Watch { system, table: MountTable::default() }
+        Watch { system }
     }
 
     /// The list omits a mount while it is being unmounted, even if that then fails. So a mount is only gone if it is
     /// missing twice.
-    pub(super) fn read(&mut self) -> io::Result<MountTable> {
-        let mut read = table(list_all(&mut self.system)?, self.system.flags(), &self.table);
-        if self.table.iter().any(|entry| read.get(entry.key).is_none()) {
-            read = table(list_all(&mut self.system)?, self.system.flags(), &self.table);
+    pub(super) fn read(&mut self, known: &MountTree) -> io::Result<MountTable> {
+        let read = table(list_all(&mut self.system)?, self.system.flags(), known);
+        if known.iter().all(|entry| read.get(entry.key).is_some()) {
+            return Ok(read);
         }
-        self.table = read;
-        Ok(self.table.clone())
+        Ok(table(list_all(&mut self.system)?, self.system.flags(), known))
     }
 
     /// All changes since the last call. After an error the table must be read.
@@ -135,12 +133,12 @@ mod tests {
         // Far more mounts when listed than when counted.
         let mut watch = lists([many(500)]);
         watch.system.counted = Some(3);
-        assert_eq!(watch.read().unwrap().len(), 500);
+        assert_eq!(watch.read(&MountTree::default()).unwrap().len(), 500);
         assert_eq!(watch.system.listed, [19, 38, 76, 152, 304, 608]);
         // A full list may be truncated.
         let mut watch = lists([many(SPARE_ROOM as i32)]);
         watch.system.counted = Some(0);
-        assert_eq!(watch.read().unwrap().len(), SPARE_ROOM);
+        assert_eq!(watch.read(&MountTree::default()).unwrap().len(), SPARE_ROOM);
         assert_eq!(watch.system.listed, [16, 32]);
     }
 
@@ -148,7 +146,9 @@ mod tests {
     fn too_many_mounts_are_an_error() {
         let mut watch = lists([many(1)]);
         watch.system.counted = Some(MAX_MOUNTS);
-        assert!(watch.read().unwrap_err().to_string().contains("more than 100000 mounts"));
+        assert!(
+            watch.read(&MountTree::default()).unwrap_err().to_string().contains("more than 100000 mounts")
+        );
         assert_eq!(watch.system.listed, [0usize; 0]);
     }
 
@@ -160,11 +160,11 @@ mod tests {
             list
         };
         let mut watch = lists([macos(), without(6), macos()]);
-        let first = watch.read().unwrap();
-        assert_eq!(watch.read().unwrap(), first, "missing once");
-        let mut watch = lists([macos(), without(6), without(6)]);
-        watch.read().unwrap();
-        assert_eq!(watch.read().unwrap().len(), macos().len() - 1, "missing twice");
+        let first = watch.read(&MountTree::default()).unwrap();
+        let known = MountTree::new(&first);
+        assert_eq!(watch.read(&known).unwrap(), first, "missing once");
+        let mut watch = lists([without(6), without(6)]);
+        assert_eq!(watch.read(&known).unwrap().len(), macos().len() - 1, "missing twice");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use super::mountinfo;
 use crate::portable::interval_timer::IntervalTimer;
-use crate::{Changes, MountTable};
+use crate::portable::whole_table_only;
+use crate::{Changes, MountSource, MountTable, MountTree};
 use mio::Interest;
 use std::fs;
 use std::io;
@@ -20,51 +21,35 @@ pub const OWN_MOUNT_TABLE: &str = "/proc/self/mountinfo";
 #[derive(Debug)]
 pub struct MountWatch {
     path: PathBuf,
-    table: MountTable,
     timer: IntervalTimer,
 }
 
 impl MountWatch {
-    /// Opens the table at `path`.
+    /// Opens the table at `path`. There is only one way to read it.
     ///
     /// # Errors
     /// The table cannot be opened; no thread can be started.
-    pub fn open(path: &Path) -> io::Result<MountWatch> {
+    pub fn open(path: &Path, _: MountSource) -> io::Result<MountWatch> {
         fs::File::open(path)?;
         let timer = IntervalTimer::start(READ_INTERVAL)?;
-        Ok(MountWatch { path: path.into(), table: MountTable::default(), timer })
+        Ok(MountWatch { path: path.into(), timer })
     }
 
-    /// Reads the whole table. Unchanged entries are the same `Arc` as before.
+    /// Reads the whole table. Unchanged entries are those of `known`.
     ///
     /// # Errors
     /// Those of `read(2)`; `InvalidData` quoting an invalid line.
-    pub fn read(&mut self) -> io::Result<MountTable> {
+    pub fn read(&mut self, known: &MountTree) -> io::Result<MountTable> {
         let text = fs::read(&self.path)?;
-        let mut mounts = Vec::with_capacity(self.table.len());
+        let mut mounts = Vec::with_capacity(known.len());
         for line in mountinfo::lines(&text) {
             let line = line?;
-            mounts.push(match self.table.get(line.reusable_key()) {
+            mounts.push(match known.get(line.reusable_key()) {
                 Some(entry) if line.matches(entry) => Arc::clone(entry),
                 _ => Arc::new(line.to_mount(line.reusable_key())),
             });
         }
-        self.table = MountTable::new(mounts);
-        Ok(self.table.clone())
-    }
-
-    /// Same as [`MountWatch::read`]: there is no cheaper way.
-    ///
-    /// # Errors
-    /// Same as [`MountWatch::read`].
-    pub fn refresh(&mut self) -> io::Result<MountTable> {
-        self.read()
-    }
-
-    /// Always false: every read is complete.
-    #[must_use]
-    pub fn full_read_due(&self) -> bool {
-        false
+        Ok(MountTable::new(mounts))
     }
 
     /// Returns what an event means. Must be called after each event. Never blocks.
@@ -73,4 +58,5 @@ impl MountWatch {
     }
 }
 
+whole_table_only!(MountWatch);
 impl_source!(MountWatch, |watch| watch.timer, Interest::READABLE);

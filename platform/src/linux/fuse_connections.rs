@@ -2,12 +2,14 @@
 //! the connection (`fs/fuse/control.c`), whatever user namespace it was made in.
 
 use super::evidence::connection;
+use super::mountinfo::Line;
 use super::user_names::UserNames;
-use crate::{FsKind, Mount, MountTable};
+use crate::{FsKind, Mount, MountTree};
 use nix::fcntl::AtFlags;
 use nix::sys::stat::fstatat;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
 
 const SYS: &str = "/sys";
 /// Below [`SYS`].
@@ -28,15 +30,41 @@ impl FuseConnections {
         FuseConnections { sys, names: UserNames::default() }
     }
 
-    /// Entries will be added to this table.
-    pub(super) fn begin(&mut self, table: &MountTable) {
-        self.names.count(table);
+    /// Counts the names of these mounts, to which others are added.
+    pub(super) fn count<'a>(&mut self, mounts: impl IntoIterator<Item = &'a Arc<Mount>>) {
+        self.names.count(mounts);
+    }
+
+    /// This mount is gone.
+    pub(super) fn forget(&mut self, mount: &Mount) {
+        self.names.forget(mount);
+    }
+
+    /// The mount of a line of the text: the known one with its id, if they are equal.
+    pub(super) fn entry_for(&mut self, line: &Line<'_>, known: &MountTree) -> Arc<Mount> {
+        match known.with_id(line.id) {
+            Some(entry) if line.matches(entry) => Arc::clone(entry),
+            _ => Arc::new(self.complete(line.to_mount(line.reusable_key()), None)),
+        }
+    }
+
+    /// The mount that was read, or the known entry if they are equal.
+    pub(super) fn same_or_new(&mut self, mount: Mount, entry: Option<&Arc<Mount>>) -> Arc<Mount> {
+        let Some(entry) = entry else { return Arc::new(self.complete(mount, None)) };
+        let owner = entry.connection_owner; // the same mount has the same connection
+        let mount = Mount { connection_owner: owner, ..mount };
+        if mount == **entry {
+            return Arc::clone(entry);
+        }
+        self.forget(entry);
+        let mount = self.complete(mount, owner);
+        if mount == **entry { Arc::clone(entry) } else { Arc::new(mount) }
     }
 
     /// The mount as it is kept: with the owner of its connection, which may be known, and with names that are not too
     /// long for its user. Without an owner if it is no FUSE mount, `fusectl` is not mounted, or the connection is gone.
     /// Sends no request to the server.
-    pub(super) fn complete(&mut self, mut mount: Mount, known: Option<(u32, u32)>) -> Mount {
+    fn complete(&mut self, mut mount: Mount, known: Option<(u32, u32)>) -> Mount {
         if mount.kind() == FsKind::Fuse {
             mount.connection_owner = known.or_else(|| self.owner(connection(mount.device_number)));
         }

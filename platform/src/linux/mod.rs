@@ -6,6 +6,7 @@ mod fstype;
 mod fuse_connections;
 pub(crate) mod launcher;
 mod long_names;
+mod mount_events;
 pub mod mountinfo;
 mod namespace;
 pub mod probe;
@@ -16,6 +17,7 @@ mod residency;
 mod statmount;
 mod table_text;
 mod thread_sampler;
+mod unique_ids;
 mod user_names;
 mod watch;
 

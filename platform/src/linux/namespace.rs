@@ -12,6 +12,7 @@ mod helper;
 mod owner;
 
 use super::MountWatch;
+use crate::MountSource;
 use helper::NamespaceHelper;
 use mio::Interest;
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
@@ -77,16 +78,17 @@ impl MountNamespace {
         Ok(Some(MountNamespace { file, inode, id, owner, path: path.into() }))
     }
 
-    /// A watch of its mount table. Paths are those that a process in the namespace sees.
+    /// A watch of its mount table, to be read with `source` or a simpler one. Paths are those that a process in the namespace sees.
     ///
     /// # Errors
     /// It cannot be entered, or `/proc` cannot be read.
-    pub fn watch(&self) -> io::Result<MountWatch> {
+    pub fn watch(&self, source: MountSource) -> io::Result<MountWatch> {
         let helper = NamespaceHelper::start(self.file.as_fd()).map_err(with_needed_rights)?;
         if helper.open("ns/mnt")?.metadata()?.ino() != self.inode {
             return Err(foreign_proc());
         }
-        Ok(MountWatch::for_namespace(helper.open("mountinfo")?, self.id))
+        let table = helper.open("mountinfo")?;
+        Ok(MountWatch::for_namespace(table, self.id, self.file.as_fd(), source))
     }
 
     /// Whether its process has ended or left it, or its file was unmounted. Reads `/proc` only.

@@ -2,9 +2,10 @@
 //! the maximum length each. Names of usual length are not limited: their number is that of the mounts.
 
 use super::long_names::abbreviated;
-use crate::{Mount, MountTable, User};
+use crate::{Mount, User};
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 /// A mount with more bytes of names is counted.
 const USUAL: usize = 256;
@@ -20,13 +21,20 @@ pub(super) struct UserNames {
 }
 
 impl UserNames {
-    /// Counts the names in this table, for the entries that will be added to it.
-    pub(super) fn count(&mut self, table: &MountTable) {
+    /// Counts the names of these mounts, to which others are added.
+    pub(super) fn count<'a>(&mut self, mounts: impl IntoIterator<Item = &'a Arc<Mount>>) {
         (self.total, self.of_user) = (0, HashMap::new());
-        for mount in table {
-            if let Some((uid, bytes)) = counted(mount) {
-                self.add(uid, bytes);
-            }
+        for (uid, bytes) in mounts.into_iter().filter_map(|mount| counted(mount)) {
+            self.add(uid, bytes);
+        }
+    }
+
+    /// A mount that was counted is gone.
+    pub(super) fn forget(&mut self, mount: &Mount) {
+        let Some((uid, bytes)) = counted(mount) else { return };
+        if let Some(of_user) = self.of_user.get_mut(&uid) {
+            *of_user = of_user.saturating_sub(bytes);
+            self.total = self.total.saturating_sub(bytes);
         }
     }
 
@@ -86,8 +94,10 @@ mod tests {
         for other in [mount(1000, 1002, &long), mount(1001, 0, &long), mount(1002, 1001, "/usual/")] {
             assert_eq!(names.limited(other.clone()), other);
         }
-        let table = MountTable::new(kept.into_iter().map(std::sync::Arc::new).collect());
-        names.count(&table);
+        let kept: Vec<Arc<Mount>> = kept.into_iter().map(Arc::new).collect();
+        names.count(&kept);
         assert!(names.total <= OF_USER, "abbreviated names are not counted");
+        kept.iter().for_each(|mount| names.forget(mount));
+        assert_eq!(names.total, 0);
     }
 }

@@ -1,6 +1,6 @@
 //! Systems without mount namespaces.
 
-use crate::MountWatch;
+use crate::{MountSource, MountWatch};
 use mio::{Interest, Registry, Token, event::Source};
 use std::convert::Infallible;
 use std::fs::File;
@@ -18,7 +18,7 @@ impl MountNamespace {
         Err(io::Error::new(io::ErrorKind::Unsupported, "mount namespaces are not supported on this system"))
     }
 
-    pub fn watch(&self) -> io::Result<MountWatch> {
+    pub fn watch(&self, _: MountSource) -> io::Result<MountWatch> {
         match self.0 {}
     }
 

@@ -10,7 +10,9 @@ use isolation::{DEFAULT_LIMIT, run_in_namespaces, skip_test, test_name};
 use mio::event::Source;
 use mio::{Events, Interest, Poll, Token};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use platform::{Mount, MountKey, MountTable, MountWatch};
+use platform::{
+    Mount, MountKey, MountSource, MountTable, MountTree, MountWatch, TableChange, TableChanges, TableUpdate,
+};
 use process::Process;
 use std::ffi::CString;
 use std::fs;
@@ -71,19 +73,50 @@ pub(crate) fn unmount(path: &Path) {
     umount2(path, MntFlags::empty()).expect("umount");
 }
 
-/// A registered watch of the own table, after its first read.
+/// The source of changes that `MSM_TEST_MOUNT_SOURCE` names, or the best.
+pub(crate) fn mount_source() -> MountSource {
+    let name = std::env::var("MSM_TEST_MOUNT_SOURCE").unwrap_or_default();
+    MountSource::ALL.into_iter().find(|source| source.name() == name).unwrap_or_default()
+}
+
+/// A registered watch of a table, and the table after its first read.
 pub(crate) struct Watched {
     pub(crate) watch: MountWatch,
     pub(crate) poll: Poll,
+    pub(crate) known: MountTree,
 }
 
 impl Watched {
     pub(crate) fn new() -> Watched {
-        let mut watch = MountWatch::open(Path::new("/proc/self/mountinfo")).expect("open");
+        let watch = MountWatch::open(Path::new("/proc/self/mountinfo"), mount_source()).expect("open");
+        let mut watched = Watched::of(watch);
+        watched.read();
+        watched
+    }
+
+    /// Without a first read.
+    pub(crate) fn of(mut watch: MountWatch) -> Watched {
         let poll = Poll::new().expect("poll");
         watch.register(poll.registry(), Token(0), Interest::PRIORITY).expect("register");
-        watch.read().expect("first read");
-        Watched { watch, poll }
+        Watched { watch, poll, known: MountTree::default() }
+    }
+
+    pub(crate) fn read(&mut self) -> MountTable {
+        let table = self.watch.read(&self.known).expect("read");
+        self.known = MountTree::new(&table);
+        table
+    }
+
+    /// Reads what has changed.
+    pub(crate) fn refresh(&mut self) -> MountTable {
+        if !self.watch.take_changes().table {
+            return self.read();
+        }
+        match self.watch.read_changes(&self.known).expect("read changes") {
+            TableUpdate::Whole(table) => self.known = MountTree::new(&table),
+            TableUpdate::Changes(changes) => apply(&mut self.known, changes),
+        }
+        self.known.to_table()
     }
 
     pub(crate) fn expect_event(&mut self, after: &str) {
@@ -102,15 +135,33 @@ impl Watched {
 
     /// Refreshes, checks that this was a fast reading, and compares it with a full one.
     pub(crate) fn refresh_fast(&mut self) -> MountTable {
-        let fast = self.watch.refresh().expect("refresh");
-        assert!(self.watch.full_read_due(), "it was not a fast reading");
-        let full = self.watch.read().expect("read");
+        let fast = self.refresh();
+        assert!(self.watch.whole_read_due(), "it was not a fast reading");
+        let full = self.read();
         for (fast, full) in fast.iter().zip(&full) {
             assert_eq!(fast, full, "statmount and mountinfo differ");
         }
         assert_eq!(fast.len(), full.len());
         full
     }
+}
+
+pub(crate) fn apply(known: &mut MountTree, changes: TableChanges) {
+    for change in changes.changes {
+        match change {
+            TableChange::Present(mount) => known.insert(mount),
+            TableChange::Gone(key) => known.remove(key),
+        };
+    }
+}
+
+/// Moves a mount beneath the one at `to`. False if the kernel cannot.
+pub(crate) fn move_beneath(from: &Path, to: &Path) -> bool {
+    const MOVE_MOUNT_BENEATH: libc::c_uint = 0x200;
+    let [from, to] = [from, to].map(|path| CString::new(path.as_os_str().as_bytes()).expect("no NUL"));
+    let (root, flags) = (libc::AT_FDCWD, MOVE_MOUNT_BENEATH);
+    // SAFETY: NUL-terminated strings and numbers.
+    unsafe { libc::syscall(libc::SYS_move_mount, root, from.as_ptr(), root, to.as_ptr(), flags) == 0 }
 }
 
 /// The topmost entry at this path.

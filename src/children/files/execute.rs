@@ -3,7 +3,7 @@
 use super::request::{Reply, Request};
 use super::walk::walk;
 use super::{config_files, replace, socket, trust::TrustCheck};
-use platform::{FsKind, MountWatch, OWN_MOUNT_TABLE};
+use platform::{FsKind, MountTable};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::ToSocketAddrs as _;
@@ -66,7 +66,7 @@ fn certificates(file: Option<&Path>, directory: Option<&Path>) -> io::Result<Rep
 
 /// A path that leads to a mount that may hang is followed only up to there: such mounts are touched by probers alone.
 fn follow_links(paths: &[PathBuf]) -> io::Result<Reply> {
-    let table = MountWatch::open(OWN_MOUNT_TABLE.as_ref()).and_then(|mut watch| watch.read())?;
+    let table = MountTable::read()?;
     let may_hang = |path: &Path| {
         let mut there = table.iter().filter(|mount| mount.mountpoint == path);
         there.any(|mount| mount.kind() != FsKind::Local)

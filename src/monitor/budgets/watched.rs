@@ -15,6 +15,8 @@ const MAX_NAME_BYTES: usize = 128 * MAX_WATCHED;
 pub(crate) struct WatchBudget {
     users: FxHashMap<User, UserMounts>,
     not_watched: usize,
+    /// There may be room for others since the last call of [`WatchBudget::admissible`].
+    has_room: bool,
 }
 
 #[derive(Default)]
@@ -57,6 +59,7 @@ impl WatchBudget {
     pub(crate) fn release(&mut self, user: User, key: MountKey) {
         if let Some(mounts) = self.users.get_mut(&user) {
             mounts.bytes -= mounts.watched.remove(&key).unwrap_or_default();
+            self.has_room = true;
             if mounts.watched.is_empty() && mounts.others.is_empty() {
                 self.users.remove(&user);
             }
@@ -73,7 +76,10 @@ impl WatchBudget {
     }
 
     /// The mounts for which there is room now. There may still be none for long names.
-    pub(crate) fn admissible(&self) -> Vec<MountKey> {
+    pub(crate) fn admissible(&mut self) -> Vec<MountKey> {
+        if !std::mem::take(&mut self.has_room) {
+            return Vec::new();
+        }
         let room = |mounts: &UserMounts| MAX_WATCHED.saturating_sub(mounts.watched.len());
         self.users.values().flat_map(|mounts| mounts.others.iter().take(room(mounts)).copied()).collect()
     }

@@ -1,6 +1,7 @@
-//! The differences between two mount tables. They share unchanged entries, so most comparisons compare pointers.
+//! The differences between two mount tables, ordered by key. They share unchanged entries, so most comparisons compare
+//! pointers.
 
-use platform::{Mount, MountTable};
+use platform::{Mount, MountTree};
 use std::sync::Arc;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,11 +16,37 @@ pub enum Change {
     Moved { before: Arc<Mount>, after: Arc<Mount> },
 }
 
+impl Change {
+    /// Makes the same change in the tree.
+    pub(super) fn apply(&self, tree: &mut MountTree) {
+        match self {
+            Change::Unmounted(mount) => drop(tree.remove(mount.key)),
+            Change::Mounted(after) | Change::Remounted { after, .. } | Change::Moved { after, .. } => {
+                tree.insert(Arc::clone(after));
+            }
+        }
+    }
+
+    /// The mount as it was and as it is.
+    pub(crate) fn states(&self) -> [Option<&Arc<Mount>>; 2] {
+        match self {
+            Change::Mounted(mount) => [None, Some(mount)],
+            Change::Unmounted(mount) => [Some(mount), None],
+            Change::Remounted { before, after } | Change::Moved { before, after } => {
+                [Some(before), Some(after)]
+            }
+        }
+    }
+}
+
 /// The changes from `before` to `after`: mounts that disappeared, ordered by key, then changed ones, then new ones. A
 /// mount that was both moved and remounted is listed as both.
-pub fn diff(before: &MountTable, after: &MountTable) -> Vec<Change> {
+pub fn diff<'a>(
+    before: impl IntoIterator<Item = &'a Arc<Mount>>,
+    after: impl IntoIterator<Item = &'a Arc<Mount>>,
+) -> Vec<Change> {
     let mut changes = Vec::new();
-    let (mut old, mut new) = (before.iter().peekable(), after.iter().peekable());
+    let (mut old, mut new) = (before.into_iter().peekable(), after.into_iter().peekable());
     loop {
         match (old.peek(), new.peek()) {
             (Some(a), Some(b)) if a.key == b.key => {
@@ -48,7 +75,8 @@ pub fn diff(before: &MountTable, after: &MountTable) -> Vec<Change> {
     changes
 }
 
-fn compare(a: &Arc<Mount>, b: &Arc<Mount>, changes: &mut Vec<Change>) {
+/// The changes from one state of a mount to a later one.
+pub(super) fn compare(a: &Arc<Mount>, b: &Arc<Mount>, changes: &mut Vec<Change>) {
     let (before, after) = (|| Arc::clone(a), || Arc::clone(b));
     // Without unique ids a key can be reused at once: another superblock is another mount.
     if a.device_number != b.device_number {

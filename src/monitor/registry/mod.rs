@@ -4,39 +4,41 @@
 mod diff;
 mod entries;
 mod entry;
-mod users;
 mod visibility;
 
+use diff::compare;
 pub use diff::{Change, diff};
 pub(super) use entry::MountEntry;
 pub use visibility::count_visible;
 
-use super::{EvidenceRecord, Health, Time};
+use super::{EvidenceRecord, Health, Time, server_name};
 use entries::Entries;
-use platform::{DeviceNumber, Mount, MountKey, MountTable, SharedPath, User};
+use platform::{DeviceNumber, Mount, MountKey, MountTree, SharedPath, TableChange, TableUpdate, User};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use users::ForeignUsers;
-use visibility::HiddenMounts;
+use visibility::Visibility;
 
 #[derive(Default)]
 pub(super) struct Registry {
-    table: MountTable,
+    tree: MountTree,
     has_table: bool,
-    by_id: FxHashMap<u32, MountKey>,
-    hidden: HiddenMounts,
-    /// The nearest ancestor of each mount that is not hidden: thousands of mounts can be stacked on one directory, but
-    /// only half as many as a path has bytes can be visible above each other.
-    ancestors: FxHashMap<MountKey, MountKey>,
-    users: ForeignUsers,
+    visibility: Visibility,
+    /// For hidden mounts that were asked for, the nearest ancestor that is not hidden: thousands of mounts can be stacked
+    /// on one directory, but only half as many as a path has bytes can be visible above each other.
+    visible_ancestors: RefCell<FxHashMap<MountKey, Option<MountKey>>>,
     entries: Entries,
     /// The watched mounts of each superblock that are not hidden, the oldest first.
     members: FxHashMap<DeviceNumber, Vec<MountKey>>,
+    /// Mounts of file servers, watched or not.
+    server_mounts: usize,
     /// The number of watched mounts that are not hidden.
     visible_entries: usize,
     dead_entries: usize,
     hung_entries: FxHashSet<MountKey>,
+    /// The mounts that are hung because of an ancestor.
+    blocked: BTreeSet<MountKey>,
     /// The outermost hung ancestor of mounts that were asked for since a hang began or ended. Without it, each probe of
     /// a mount in a deep nest of mounts would look at all of them.
     hung_ancestors: RefCell<FxHashMap<MountKey, Option<MountKey>>>,
@@ -46,75 +48,115 @@ pub(super) struct Registry {
     has_hang_ended: bool,
 }
 
+/// What an update of the mount table has changed.
+#[derive(Default)]
+pub(super) struct TableDifference {
+    pub(super) changes: Vec<Change>,
+    /// Mounts that became hidden or visible, or whose user is another one.
+    pub(super) moved_places: Vec<MountKey>,
+    /// Other mounts may lie on the paths of some mounts.
+    pub(super) has_new_ancestors: bool,
+}
+
+impl TableDifference {
+    /// Whether mounts came, went or moved.
+    pub(super) fn is_structural(&self) -> bool {
+        self.changes.iter().any(|change| !matches!(change, Change::Remounted { .. }))
+    }
+}
+
 impl Registry {
-    /// Replaces the table and returns the differences. Does not change the entries of watched mounts.
-    pub(super) fn replace_table(&mut self, table: MountTable) -> Vec<Change> {
-        let changes = diff(&self.table, &table);
+    /// Updates the table. Does not change the entries of watched mounts.
+    pub(super) fn update_table(&mut self, update: TableUpdate) -> TableDifference {
         let is_first = !std::mem::replace(&mut self.has_table, true);
-        self.table = table;
-        if is_first {
-            self.entries.reserve(self.table.len());
-            self.members.reserve(self.table.len());
+        let changes = match update {
+            TableUpdate::Whole(table) => {
+                let changes = diff(&self.tree, &table);
+                if is_first || changes.len() > table.len() / 2 {
+                    self.tree = MountTree::new(&table);
+                } else {
+                    changes.iter().for_each(|change| change.apply(&mut self.tree));
+                }
+                changes
+            }
+            TableUpdate::Changes(changes) => {
+                changes.changes.into_iter().fold(Vec::new(), |all, change| self.apply(change, all))
+            }
+        };
+        for change in &changes {
+            let is_of_server = |mount: &Arc<Mount>| usize::from(server_name(mount).is_some());
+            let [before, after] = change.states();
+            self.server_mounts += after.map_or(0, is_of_server);
+            self.server_mounts -= before.map_or(0, is_of_server);
         }
-        if is_first || changes.iter().any(|change| !matches!(change, Change::Remounted { .. })) {
-            self.by_id = self.table.iter().map(|mount| (mount.id, mount.key)).collect();
-            self.hidden = HiddenMounts::of(&self.table);
-            self.ancestors = self.visible_ancestors();
-            self.users = ForeignUsers::of(&self.table);
+        if is_first {
+            self.entries.reserve(self.tree.len());
+            self.members.reserve(self.tree.len());
+            self.visibility = Visibility::of(&self.tree);
+            return TableDifference { changes, ..TableDifference::default() };
+        }
+        let mut difference = TableDifference { changes, ..TableDifference::default() };
+        if difference.is_structural() {
+            let concerns_others = difference.changes.iter().any(|change| self.concerns_others(change));
+            let changed = difference.changes.iter().flat_map(Change::states).flatten().map(|mount| &**mount);
+            difference.moved_places = self.visibility.update(&self.tree, changed);
+            difference.has_new_ancestors = concerns_others || !difference.moved_places.is_empty();
+        }
+        if difference.has_new_ancestors {
+            self.visible_ancestors.get_mut().clear();
             self.hung_ancestors.get_mut().clear();
+        }
+        difference
+    }
+
+    fn apply(&mut self, change: TableChange, mut changes: Vec<Change>) -> Vec<Change> {
+        match change {
+            TableChange::Gone(key) => changes.extend(self.tree.remove(key).map(Change::Unmounted)),
+            TableChange::Present(mount) => match self.tree.insert(Arc::clone(&mount)) {
+                Some(before) => compare(&before, &mount, &mut changes),
+                None => changes.push(Change::Mounted(mount)),
+            },
         }
         changes
     }
 
-    /// Whose limits apply to this mount.
-    pub(super) fn user(&self, key: MountKey) -> User {
-        self.users.user(key)
+    /// Whether a change concerns the ancestors of other mounts: it is not that of a mount without others on it. A mount
+    /// that hides others is found by what becomes hidden.
+    fn concerns_others(&self, change: &Change) -> bool {
+        match change {
+            Change::Mounted(mount) => !self.tree.children(mount.id).is_empty(),
+            Change::Unmounted(mount) => {
+                self.hung(mount.key).is_some() || !self.tree.children(mount.id).is_empty()
+            }
+            Change::Moved { .. } => true,
+            Change::Remounted { .. } => false,
+        }
     }
 
-    /// The watched mounts whose user is another one since the last table.
-    pub(super) fn with_new_user(&self) -> Vec<MountKey> {
-        let is_changed = |entry: &&MountEntry| entry.user() != self.users.user(entry.key());
-        self.entries().filter(is_changed).map(MountEntry::key).collect()
+    /// Whose limits apply to this mount.
+    pub(super) fn user(&self, key: MountKey) -> User {
+        self.visibility.user(key)
+    }
+
+    pub(super) fn has_server_mounts(&self) -> bool {
+        self.server_mounts > 0
     }
 
     pub(super) fn has_table(&self) -> bool {
         self.has_table
     }
 
-    pub(super) fn table(&self) -> &MountTable {
-        &self.table
+    pub(super) fn tree(&self) -> &MountTree {
+        &self.tree
     }
 
     /// The mounts that are not hidden, watched or not.
     pub(super) fn visible(&self) -> impl Iterator<Item = &Arc<Mount>> {
-        self.table.iter().filter(|mount| !self.hidden.contains(mount.key))
+        self.tree.iter().filter(|mount| !self.visibility.is_hidden(mount.key))
     }
 
     pub(super) fn parent(&self, mount: &Mount) -> Option<&Arc<Mount>> {
-        self.by_id.get(&mount.parent).and_then(|&key| self.table.get(key))
-    }
-
-    /// The nearest ancestor of each mount that is not hidden. Each mount is looked at once.
-    fn visible_ancestors(&self) -> FxHashMap<MountKey, MountKey> {
-        let mut known: FxHashMap<MountKey, Option<MountKey>> = FxHashMap::default();
-        let mut chain = Vec::new();
-        for mount in &self.table {
-            let mut at = mount;
-            let nearest = loop {
-                if let Some(&nearest) = known.get(&at.key) {
-                    break nearest;
-                }
-                // A table that was read while it changed may contain a loop: it ends here.
-                known.insert(at.key, None);
-                chain.push(at.key);
-                match self.parent(at).filter(|parent| parent.key != at.key) {
-                    Some(parent) if self.hidden.contains(parent.key) => at = parent,
-                    parent => break parent.map(|parent| parent.key),
-                }
-            };
-            known.extend(chain.drain(..).map(|key| (key, nearest)));
-        }
-        known.into_iter().filter_map(|(key, nearest)| Some((key, nearest?))).collect()
+        self.tree.parent(mount)
     }
 
     /// The watched mounts through which this mount's path leads, the nearest first.
@@ -124,8 +166,26 @@ impl Registry {
 
     fn ancestor_keys(&self, key: MountKey) -> impl Iterator<Item = MountKey> {
         // A table that was read while it changed need not be a tree: no chain is longer than the table.
-        let nearest = |key: &MountKey| self.ancestors.get(key).copied();
-        std::iter::successors(nearest(&key), nearest).take(self.table.len())
+        let nearest = |&key: &MountKey| self.nearest_visible_ancestor(key);
+        std::iter::successors(nearest(&key), nearest).take(self.tree.len())
+    }
+
+    fn nearest_visible_ancestor(&self, key: MountKey) -> Option<MountKey> {
+        let parent = |key: MountKey| self.tree.parent(self.tree.get(key)?).map(|parent| parent.key);
+        let mut known = self.visible_ancestors.borrow_mut();
+        let mut hidden = Vec::new();
+        let mut at = parent(key);
+        while let Some(ancestor) = at.filter(|&ancestor| self.visibility.is_hidden(ancestor)) {
+            if let Some(&found) = known.get(&ancestor) {
+                at = found;
+                break;
+            }
+            known.insert(ancestor, None); // a loop ends here
+            hidden.push(ancestor);
+            at = parent(ancestor);
+        }
+        known.extend(hidden.into_iter().map(|ancestor| (ancestor, at)));
+        at
     }
 
     /// The path of the outermost hung mount through which this mount's path leads.
@@ -134,7 +194,7 @@ impl Registry {
             return None;
         }
         let outermost = self.outermost_hung_ancestor(key)?;
-        self.table.get(outermost).map(|mount| &mount.mountpoint)
+        self.tree.get(outermost).map(|mount| &mount.mountpoint)
     }
 
     fn outermost_hung_ancestor(&self, key: MountKey) -> Option<MountKey> {
@@ -161,15 +221,11 @@ impl Registry {
 
     /// The mounts that a hung ancestor blocked, and blocks no longer: they can be reached, or another ancestor blocks them.
     pub(super) fn wrongly_blocked(&self) -> Vec<MountKey> {
-        if self.hung_entries.is_empty() {
-            return Vec::new();
-        }
-        let is_wrong = |entry: &&MountEntry| {
-            entry
-                .blocked_by()
-                .is_some_and(|by| self.hung_ancestor(entry.key()).map(SharedPath::as_path) != Some(by))
+        let is_wrong = |key: &MountKey| {
+            let blocked_by = self.get(*key).and_then(MountEntry::blocked_by);
+            blocked_by.is_some_and(|by| self.hung_ancestor(*key).map(SharedPath::as_path) != Some(by))
         };
-        self.ordered().filter(is_wrong).map(MountEntry::key).collect()
+        self.blocked.iter().copied().filter(is_wrong).collect()
     }
 
     pub(super) fn get(&self, key: MountKey) -> Option<&MountEntry> {
@@ -210,13 +266,13 @@ impl Registry {
 
     /// All watched mounts in the order of the table.
     pub(super) fn ordered(&self) -> impl Iterator<Item = &MountEntry> {
-        self.table.iter().filter_map(|mount| self.get(mount.key))
+        self.tree.iter().filter_map(|mount| self.get(mount.key))
     }
 
     pub(super) fn insert(&mut self, mut entry: MountEntry) {
         let key = entry.key();
-        entry.set_user(self.users.user(key));
-        if self.hidden.contains(key) {
+        entry.set_user(self.visibility.user(key));
+        if self.visibility.is_hidden(key) {
             entry.set_hidden(true);
             entry.replace_health(entry.since, Health::Hidden);
         } else {
@@ -233,23 +289,22 @@ impl Registry {
         Some(entry)
     }
 
-    /// Marks the mounts that the last table hides or shows, and returns them.
-    pub(super) fn update_visibility(&mut self, now: Time) -> Vec<MountKey> {
-        let is_changed = |entry: &&MountEntry| entry.is_hidden != self.hidden.contains(entry.key());
-        let changed: Vec<MountKey> = self.entries().filter(is_changed).map(MountEntry::key).collect();
-        for &key in &changed {
-            let Some(entry) = self.entries.get_mut(key) else { continue };
-            let (is_hidden, superblock) = (!entry.is_hidden, entry.superblock());
-            entry.set_hidden(is_hidden);
-            if is_hidden {
-                self.leave(key, superblock);
-                self.set_health(now, key, Health::Hidden);
-            } else {
-                self.join(key, superblock);
-                self.set_health(now, key, Health::Pending);
-            }
+    /// Marks a mount as hidden or visible, if the last table has changed that.
+    pub(super) fn update_visibility(&mut self, now: Time, key: MountKey) -> bool {
+        let is_hidden = self.visibility.is_hidden(key);
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.is_hidden != is_hidden) else {
+            return false;
+        };
+        let superblock = entry.superblock();
+        entry.set_hidden(is_hidden);
+        if is_hidden {
+            self.leave(key, superblock);
+            self.set_health(now, key, Health::Hidden);
+        } else {
+            self.join(key, superblock);
+            self.set_health(now, key, Health::Pending);
         }
-        changed
+        true
     }
 
     fn join(&mut self, key: MountKey, superblock: DeviceNumber) {
@@ -299,6 +354,12 @@ impl Registry {
     }
 
     fn on_health_changed(&mut self, key: MountKey, before: &Health, after: &Health) {
+        let is_blocked = |health: &Health| health.failure().is_some_and(|it| it.blocked_by.is_some());
+        match (is_blocked(before), is_blocked(after)) {
+            (false, true) => drop(self.blocked.insert(key)),
+            (true, false) => drop(self.blocked.remove(&key)),
+            _ => {}
+        }
         // What another mount blocks has an outermost hung ancestor already: when it becomes hung too, no answer changes.
         let is_new_hang = after.is_hung() && after.failure().is_some_and(|it| it.blocked_by.is_none());
         if is_new_hang && !before.is_hung() || before.is_hung() && !after.is_hung() {
@@ -338,7 +399,7 @@ mod tests {
     use super::*;
     use crate::monitor::testing::mount;
     use crate::monitor::{Failure, ProbeSettings};
-    use platform::Call;
+    use platform::{Call, MountTable};
     use std::time::Duration;
 
     /// Watches mounts with these ids, parents and paths; each has a superblock of its own.
@@ -346,7 +407,7 @@ mod tests {
         let entry = |&(id, parent, path): &(u32, u32, &str)| Mount { parent, ..mount(u64::from(id), path) };
         let table = MountTable::new(mounts.iter().map(entry).map(Arc::new).collect());
         let mut registry = Registry::default();
-        registry.replace_table(table.clone());
+        registry.update_table(TableUpdate::Whole(table.clone()));
         for mount in &table {
             let settings = ProbeSettings::default();
             registry.insert(MountEntry::new(Time::default(), Arc::clone(mount), settings, Duration::ZERO, 0));

@@ -7,7 +7,7 @@ use crate::children::files::FileWorker;
 use crate::monitor::{Health, Status};
 use crate::render::Snapshot;
 use crate::render::escape::escape_os;
-use platform::{DeviceNumber, FsKind, Mount, MountTable, MountWatch, OWN_MOUNT_TABLE, mount_containing};
+use platform::{DeviceNumber, FsKind, Mount, MountTable, mount_containing};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -77,7 +77,7 @@ impl TextFileExporter {
             return None; // saves reading the table
         }
         if self.place.as_ref().is_none_or(|(at, _)| at.elapsed() >= LOOKUP_INTERVAL) {
-            let table = match MountWatch::open(OWN_MOUNT_TABLE.as_ref()).and_then(|mut watch| watch.read()) {
+            let table = match MountTable::read() {
                 Ok(table) => table,
                 Err(error) => return Some(format!("the mount table cannot be read: {error}")),
             };

@@ -5,7 +5,7 @@ use mount_status_monitor::children::collector::CollectRequest;
 use mount_status_monitor::monitor::testing::mount;
 use mount_status_monitor::monitor::{Effect, Input, Monitor, ProbeId, Time};
 use mount_status_monitor::render::notices;
-use platform::{Call, DeviceNumber, Errno, Mount, MountTable, ProbeOutcome, Usage};
+use platform::{Call, DeviceNumber, Errno, Mount, MountTable, ProbeOutcome, TableUpdate, Usage};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ pub(super) fn table(mounts: Vec<Mount>) -> MountTable {
 impl Machine {
     pub(super) fn new() -> Machine {
         let mut machine = Machine { monitor: monitor() };
-        machine.handle(at(0), Input::TableUpdate(table(mounts())));
+        machine.handle(at(0), Input::TableUpdate(TableUpdate::Whole(table(mounts()))));
         machine
     }
 

@@ -4,7 +4,7 @@
 use super::at;
 use super::machine::Machine;
 use mount_status_monitor::monitor::{Change, Input, diff};
-use platform::{Mount, MountKey, MountTable, MountWatch, mountinfo};
+use platform::{Mount, MountKey, MountSource, MountTable, MountTree, MountWatch, TableUpdate, mountinfo};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -30,7 +30,7 @@ pub fn mount_table(input: &[u8]) {
     assert_eq!(diff(&before, &before), []);
     let mut machine = Machine::new();
     for (ms, table) in [(1, before), (2, after)] {
-        machine.handle(at(ms), Input::TableUpdate(table));
+        machine.handle(at(ms), Input::TableUpdate(TableUpdate::Whole(table)));
     }
     machine.finish(at(3));
 }
@@ -138,11 +138,11 @@ thread_local! {
 fn check_watch(before: &[u8], after: &[u8], mounts: &[Option<Vec<Mount>>; 2]) {
     FILE.with_borrow_mut(|file| {
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let mut watch = MountWatch::open(Path::new(&path)).expect("the file is open");
-        let mut known = MountTable::default();
+        let mut watch = MountWatch::open(Path::new(&path), MountSource::default()).expect("the file is open");
+        let mut known = MountTree::default();
         for (text, mounts) in [(before, &mounts[0]), (before, &mounts[0]), (after, &mounts[1])] {
             file.set_len(0).and_then(|()| file.write_all_at(text, 0)).expect("there is room");
-            let read = watch.read();
+            let read = watch.read(&known);
             assert_eq!(read.is_ok(), mounts.is_some());
             let Ok(table) = read else { continue };
             let expected = MountTable::new(mounts.iter().flatten().cloned().map(Arc::new).collect());
@@ -156,7 +156,7 @@ fn check_watch(before: &[u8], after: &[u8], mounts: &[Option<Vec<Mount>>; 2]) {
                     "{mount:?} is unchanged"
                 );
             }
-            known = table;
+            known = MountTree::new(&table);
         }
     });
 }

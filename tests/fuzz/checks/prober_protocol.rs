@@ -14,7 +14,7 @@ use mount_status_monitor::children::collector::{self, CollectRequest, CollectorE
 use mount_status_monitor::children::prober::{self, Pool, PoolEvent};
 use mount_status_monitor::monitor::{Effect, Input, Monitor, ProbeId, Time};
 use mount_status_monitor::render::notices;
-use platform::{DeviceNumber, User};
+use platform::{DeviceNumber, TableUpdate, User};
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
@@ -118,7 +118,7 @@ impl Conversation {
             locating: HashMap::new(),
             _poll: poll,
         };
-        conversation.monitor.handle(at(0), Input::TableUpdate(table(mounts())));
+        conversation.monitor.handle(at(0), Input::TableUpdate(TableUpdate::Whole(table(mounts()))));
         conversation.turn();
         conversation
     }

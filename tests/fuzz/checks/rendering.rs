@@ -47,6 +47,7 @@ pub(super) fn check_status(status: Status, at: Time) {
         probers: 1,
         probers_stranded: 0,
         runs_from_memory: true,
+        mount_source: platform::MountSource::Events,
     };
     let object: Value = serde_json::from_str(&json::status(&snapshot, None)).expect("a status is JSON");
     assert_eq!(object["mounts"].as_array().map(Vec::len), Some(snapshot.status.mounts.len()));

@@ -9,7 +9,8 @@ mod process_stats;
 
 use super::record::{Flag, Record, text};
 use super::watch::{System, Watch};
-use crate::{Changes, Mount, MountTable};
+use crate::portable::whole_table_only;
+use crate::{Changes, Mount, MountSource, MountTable, MountTree};
 use events::Events;
 use mio::Interest;
 use std::ffi::c_int;
@@ -56,34 +57,20 @@ pub(crate) fn is_system_internal(mount: &Mount) -> bool {
 pub struct MountWatch(Watch<Kernel>);
 
 impl MountWatch {
-    /// Opens the system's only table; the path is ignored.
+    /// Opens the system's only table; the path is ignored, and there is only one way to read it.
     ///
     /// # Errors
     /// Those of `kqueue(2)`.
-    pub fn open(_: &Path) -> io::Result<MountWatch> {
+    pub fn open(_: &Path, _: MountSource) -> io::Result<MountWatch> {
         Ok(MountWatch(Watch::new(Kernel { events: Events::new()? })))
     }
 
-    /// Reads the whole table. Unchanged entries are the same `Arc` as before.
+    /// Reads the whole table. Unchanged entries are those of `known`.
     ///
     /// # Errors
     /// Those of `getfsstat(2)`; too many mounts.
-    pub fn read(&mut self) -> io::Result<MountTable> {
-        self.0.read()
-    }
-
-    /// Same as [`MountWatch::read`]: there is no cheaper way.
-    ///
-    /// # Errors
-    /// Same as [`MountWatch::read`].
-    pub fn refresh(&mut self) -> io::Result<MountTable> {
-        self.0.read()
-    }
-
-    /// Always false: every read is complete.
-    #[must_use]
-    pub fn full_read_due(&self) -> bool {
-        false
+    pub fn read(&mut self, known: &MountTree) -> io::Result<MountTable> {
+        self.0.read(known)
     }
 
     /// Returns what an event means. Must be called after each event. Never blocks.
@@ -92,6 +79,7 @@ impl MountWatch {
     }
 }
 
+whole_table_only!(MountWatch);
 impl_source!(MountWatch, |watch| watch.0.system.events, Interest::READABLE);
 
 /// `getfsstat`, and the source of its changes.

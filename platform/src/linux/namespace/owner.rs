@@ -3,6 +3,7 @@
 
 use super::super::procfs::number_field;
 use super::super::{MountWatch, OWN_MOUNT_TABLE};
+use crate::{MountSource, MountTree};
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -42,7 +43,7 @@ impl NamespaceOwner {
             let pidfd = pidfd_of(&directory).filter(|_| is_in_namespace(&directory, inode) == Some(true));
             return Ok(NamespaceOwner::Process { directory, pidfd });
         }
-        let mut own_table = Box::new(MountWatch::open(OWN_MOUNT_TABLE.as_ref())?);
+        let mut own_table = Box::new(MountWatch::open(OWN_MOUNT_TABLE.as_ref(), MountSource::Text)?);
         if let Some(id) = mount_id_of(named)
             && carries_namespace(&mut own_table, id, inode) == Some(true)
         {
@@ -135,7 +136,7 @@ fn mount_id_of(file: &File) -> Option<u32> {
 /// Whether the mount with this id carries the namespace. `None` if the table cannot be read.
 fn carries_namespace(own_table: &mut MountWatch, id: u32, inode: u64) -> Option<bool> {
     let root = link_text(inode);
-    let table = own_table.read().ok()?;
+    let table = own_table.read(&MountTree::default()).ok()?;
     Some(table.iter().any(|mount| mount.id == id && mount.fstype == NSFS && mount.root == *root))
 }
 

@@ -1,0 +1,196 @@
+//! What is read of single changes against the whole table, over random operations on a real kernel.
+#![cfg(all(target_os = "linux", not(feature = "interval")))]
+
+mod common;
+
+use common::{Watched, in_namespace, mount_flags, mount_source, skip, tmpfs_on};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use platform::{MountSource, MountTable, MountTree, MountWatch, TableUpdate};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// `MSM_TEST_OPERATIONS` sets another number.
+const OPERATIONS: usize = 2_000;
+/// Directories on which is mounted.
+const NAMES: [&str; 4] = ["a", "b", "c d", "e"];
+
+/// A linear congruential generator (Knuth's MMIX), so that a failure can be repeated.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit
+    }
+}
+
+/// A directory below the root with up to three levels, some of them in mounts.
+fn place(random: &mut Random, root: &Path) -> PathBuf {
+    let depth = 1 + random.below(3);
+    (0..depth).fold(root.to_path_buf(), |path, _| path.join(NAMES[random.below(NAMES.len())]))
+}
+
+/// One random operation; it may fail, for example because a mount is busy or cannot be moved.
+fn change(random: &mut Random, root: &Path) {
+    let (path, other) = (place(random, root), place(random, root));
+    for path in [&path, &other] {
+        let _ = fs::create_dir_all(path);
+    }
+    let none = None::<&str>;
+    let done = match random.below(12) {
+        0..=3 => mount(Some("test"), &path, Some("tmpfs"), MsFlags::empty(), none),
+        4 | 5 => umount2(&path, MntFlags::empty()),
+        6 => umount2(&path, MntFlags::MNT_DETACH),
+        7 => mount(Some(&path), &other, none, MsFlags::MS_MOVE, none),
+        8 => mount(Some(&path), &other, none, MsFlags::MS_BIND, none),
+        9 => mount(Some(&path), &other, none, MsFlags::MS_BIND | MsFlags::MS_REC, none),
+        10 => mount(none, &path, none, MsFlags::MS_SHARED, none),
+        _ => mount(none, &path, none, MsFlags::MS_PRIVATE, none),
+    };
+    let _ = done;
+}
+
+/// Shared mounts copy each other's mounts, which grows without limit: then all are unmounted.
+fn limit(watched: &Watched, root: &Path) {
+    if watched.known.len() > 500 {
+        for name in NAMES {
+            while umount2(&root.join(name), MntFlags::MNT_DETACH).is_ok() {}
+        }
+    }
+}
+
+#[test]
+fn changes_lead_to_the_same_table_as_a_whole_read() {
+    in_namespace(|root| {
+        if mount_source() == MountSource::Text {
+            return skip("the mount source is forced to the text, which has no changes");
+        }
+        let operations =
+            std::env::var("MSM_TEST_OPERATIONS").map_or(OPERATIONS, |n| n.parse().expect("a number"));
+        let mut watched = Watched::new();
+        let is_exact = watched.watch.source() == MountSource::Events;
+        let mut random = Random(operations as u64);
+        let (mut changes, mut whole) = (0, 0);
+        for n in 0..operations {
+            for _ in 0..=random.below(4) {
+                change(&mut random, root);
+            }
+            limit(&watched, root);
+            let has_changed = watched.watch.take_changes().table;
+            if has_changed {
+                match watched.watch.read_changes(&watched.known).expect("read changes") {
+                    TableUpdate::Whole(table) => {
+                        whole += 1;
+                        watched.known = MountTree::new(&table);
+                    }
+                    TableUpdate::Changes(update) => {
+                        changes += 1;
+                        common::apply(&mut watched.known, update);
+                    }
+                }
+            }
+            // Without events, moves are found by reading the whole table alone.
+            let expected = MountTable::read().expect("read");
+            if is_exact {
+                assert_eq!(watched.known.to_table(), expected, "after {n} operations");
+            } else {
+                let keys = |table: &MountTable| table.iter().map(|mount| mount.key).collect::<Vec<_>>();
+                assert_eq!(keys(&watched.known.to_table()), keys(&expected), "after {n} operations");
+                watched.read();
+            }
+        }
+        println!("{changes} times changes were read, {whole} times the whole table");
+        assert!(changes > operations / 4 && (!is_exact || whole == 0), "{changes}, {whole}");
+    });
+}
+
+/// The mount on top has no event when another one is put beneath it, and what is below a moved mount has none.
+#[test]
+fn mounts_without_an_event_are_read_with_their_neighbours() {
+    in_namespace(|root| {
+        let mut watched = Watched::new();
+        if watched.watch.source() != MountSource::Events {
+            return skip(
+                "no events of mounts: they need Linux 6.15 and CAP_SYS_ADMIN, and no other forced source",
+            );
+        }
+        let at = |name: &str| {
+            let path = root.join(name);
+            fs::create_dir_all(&path).expect("mkdir");
+            path
+        };
+        let (from, to) = (at("from"), at("to"));
+        tmpfs_on(&from);
+        let inner = at("from/inner");
+        tmpfs_on(&inner);
+        tmpfs_on(&at("from/inner/deep"));
+        watched.refresh();
+        mount_flags(&from, &to, MsFlags::MS_MOVE);
+        assert_eq!(watched.refresh(), MountTable::read().expect("read"), "a moved tree");
+        let (below, bottom) = (at("below"), at("bottom"));
+        tmpfs_on(&below);
+        tmpfs_on(&bottom);
+        if !common::move_beneath(&bottom, &below) {
+            return skip("mounts cannot be put beneath others (Linux 6.5)");
+        }
+        assert_eq!(watched.refresh(), MountTable::read().expect("read"), "a mount beneath another");
+        umount2(&below, MntFlags::empty()).expect("unmount the one on top");
+        assert_eq!(watched.refresh(), MountTable::read().expect("read"), "the mount on top is gone");
+    });
+}
+
+#[test]
+fn mounts_that_are_gone_before_they_are_read_are_counted() {
+    in_namespace(|root| {
+        let mut watched = Watched::new();
+        if watched.watch.source() != MountSource::Events {
+            return skip(
+                "no events of mounts: they need Linux 6.15 and CAP_SYS_ADMIN, and no other forced source",
+            );
+        }
+        for _ in 0..3 {
+            tmpfs_on(root);
+            umount2(root, MntFlags::empty()).expect("unmount");
+        }
+        assert!(watched.watch.take_changes().table);
+        let update = watched.watch.read_changes(&watched.known).expect("read changes");
+        let TableUpdate::Changes(update) = update else { panic!("the whole table was read") };
+        assert_eq!((update.changes.len(), update.missed), (0, 3));
+    });
+}
+
+/// The kernel's queue is limited.
+#[test]
+fn lost_events_cause_a_whole_read() {
+    in_namespace(|root| {
+        let mut watched = Watched::new();
+        if watched.watch.source() != MountSource::Events {
+            return skip(
+                "no events of mounts: they need Linux 6.15 and CAP_SYS_ADMIN, and no other forced source",
+            );
+        }
+        for _ in 0..8_500 {
+            tmpfs_on(root);
+            umount2(root, MntFlags::empty()).expect("unmount");
+        }
+        tmpfs_on(root);
+        assert!(watched.watch.take_changes().table);
+        let update = watched.watch.read_changes(&watched.known).expect("read changes");
+        let TableUpdate::Whole(table) = update else { panic!("events were lost") };
+        assert_eq!(table, MountTable::read().expect("read"));
+        watched.known = MountTree::new(&table);
+        umount2(root, MntFlags::empty()).expect("unmount");
+        assert_eq!(watched.refresh(), MountTable::read().expect("read"), "single changes are read again");
+    });
+}
+
+#[test]
+fn source_can_be_forced() {
+    let source = |source| {
+        let mut watch = MountWatch::open(Path::new("/proc/self/mountinfo"), source).expect("open");
+        watch.read(&MountTree::default()).expect("read");
+        watch.source()
+    };
+    assert_eq!(source(MountSource::Text), MountSource::Text);
+    assert!(source(MountSource::Ids) <= MountSource::Ids);
+}
