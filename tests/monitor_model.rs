@@ -334,7 +334,7 @@ proptest! {
             simulation.run_until(simulation.now + SETTLING_TIME);
             simulation
         };
-        let [whole, changes] = [false, true].map(run);
+        let [mut whole, mut changes] = [false, true].map(run);
         prop_assert_eq!(&whole.events, &changes.events);
         prop_assert!(whole.monitor.tree().to_table() == changes.monitor.tree().to_table());
         prop_assert!(whole.monitor.status() == changes.monitor.status());
