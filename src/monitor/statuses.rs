@@ -40,6 +40,11 @@ impl MountStatuses {
         self.chunks.iter().flat_map(|chunk| chunk.mounts.iter())
     }
 
+    /// A part of the list, for readers that pause: this one of all, which are numbered from 0.
+    pub fn chunk(&self, number: usize) -> Option<&[MountStatus]> {
+        self.chunks.get(number).map(|chunk| &*chunk.mounts)
+    }
+
     pub fn get(&self, key: MountKey) -> Option<&MountStatus> {
         let mounts = &self.chunks.get(self.chunk_of(key))?.mounts;
         let index = mounts.binary_search_by_key(&key, |status| status.mount.key).ok()?;

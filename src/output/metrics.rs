@@ -5,7 +5,8 @@ use super::hooks::Hooks;
 use super::{Sink, lock};
 use crate::children::files;
 use crate::render::Snapshot;
-use crate::render::metrics::{self, MetricInputs, PushStats};
+use crate::render::metrics::{self, MetricInputs, MetricsText, PushStats};
+use crate::render::parts::Parts as _;
 use platform::ProcessStats;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -51,13 +52,18 @@ impl Renderer {
     }
 
     pub(super) fn render(&self, snapshot: &Snapshot) -> Vec<u8> {
+        self.text(snapshot).whole()
+    }
+
+    /// The same in parts.
+    pub(super) fn text(&self, snapshot: &Snapshot) -> MetricsText {
         let process = platform::process_stats().map(|stats| self.with_steady_start(stats));
-        metrics::render(snapshot, &MetricInputs { process, ..self.sources.read() })
+        MetricsText::new(snapshot, MetricInputs { process, ..self.sources.read() })
     }
 
     /// Omits the metrics of the process, because a gateway would keep them after its end.
     pub(super) fn render_for_push(&self, snapshot: &Snapshot) -> Vec<u8> {
-        metrics::render(snapshot, &self.sources.read())
+        metrics::render(snapshot, self.sources.read())
     }
 
     pub(super) fn push_counters(&self) -> Option<&Mutex<PushStats>> {

@@ -13,6 +13,7 @@ pub mod nagios;
 mod next_steps;
 pub mod notices;
 pub mod page;
+pub mod parts;
 mod priority;
 pub mod progress;
 mod rows;

@@ -1,130 +1,171 @@
-//! Encodes metric families in Prometheus's text format.
+//! Writes metric families in Prometheus's text format, in parts.
 
 use super::families::{FAMILIES, Family, Fill};
-use super::inputs::{MetricData, MetricInputs, Sample, label};
-use crate::monitor::{DURATION_BOUNDS, Durations, MountStatus};
+use super::inputs::{MetricData, MetricInputs, Sample, push_escaped, push_mount_labels};
+use super::number::push_number;
+use crate::monitor::{DURATION_BOUNDS, Durations, Health, MountStatus};
 use crate::render::Snapshot;
-use prometheus::proto::{Bucket, Counter, Gauge, Histogram, Metric, MetricFamily};
-use prometheus::{Encoder, TextEncoder};
+use crate::render::parts::Parts;
+use platform::MountKey;
+use rustc_hash::FxHashSet;
 
-/// The media type of [`render`]'s text.
+/// The media type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Initial capacity for the families without mounts, and per mount for the others: the text is not moved while it
-/// grows.
-const BASE_CAPACITY: usize = 16 << 10;
-const CAPACITY_PER_MOUNT: usize = 1 << 10;
-
-/// All families in the text format 0.0.4, in the order of [`FAMILIES`].
-#[must_use]
-pub fn render(snapshot: &Snapshot, inputs: &MetricInputs) -> Vec<u8> {
-    let data = MetricData::new(snapshot, inputs);
-    let mut mounts = data.labelled_mounts();
-    let mut text = Vec::with_capacity(BASE_CAPACITY + CAPACITY_PER_MOUNT * mounts.len());
-    for family in FAMILIES {
-        let metrics = match family.fill {
-            Fill::Mount(value) => {
-                encode_mounts(family, &mut mounts, |mount| value(&data, mount), &mut text);
-                continue;
-            }
-            Fill::Failure => failures(&mounts),
-            Fill::Single(value) => {
-                value(&data).map(|value| metric(family, (vec![], value))).into_iter().collect()
-            }
-            Fill::Many(samples) => samples(&data).into_iter().map(|sample| metric(family, sample)).collect(),
-            Fill::Durations => {
-                data.fstypes.iter().map(|(fstype, totals)| histogram(fstype, &totals.durations)).collect()
-            }
-        };
-        encode(family, metrics, &mut text);
-    }
-    text
+/// All families in the text format 0.0.4, in the order of [`FAMILIES`]; the mounts of each are in the order of the mount
+/// table. A family without series is left out.
+pub struct MetricsText {
+    data: MetricData,
+    /// Mounts with the labels of another one.
+    repeated: FxHashSet<MountKey>,
+    /// The next family, and whether a part of it is written.
+    family: usize,
+    is_begun: bool,
+    /// Its next mount: the chunk, and the index in that.
+    chunk: usize,
+    index: usize,
 }
 
-type LabelledMount<'a> = (&'a MountStatus, Metric);
+/// The text as a whole.
+#[must_use]
+pub fn render(snapshot: &Snapshot, inputs: MetricInputs) -> Vec<u8> {
+    MetricsText::new(snapshot, inputs).whole()
+}
 
-/// The labels of a mount are created once and borrowed by each family: with many mounts they are most of the work.
-fn encode_mounts(
-    family: &Family,
-    mounts: &mut [LabelledMount<'_>],
-    value: impl Fn(&MountStatus) -> Option<f64>,
+impl Parts for MetricsText {
+    fn write(&mut self, text: &mut Vec<u8>, size: usize) -> bool {
+        while let Some(family) = FAMILIES.get(self.family) {
+            let is_complete = match family.fill {
+                Fill::Mount(value) => {
+                    self.write_mounts(family, |data, mount| Some((value(data, mount)?, None)), text, size)
+                }
+                Fill::Failure => {
+                    let reason = |mount: &MountStatus| Some(mount.health.failure()?.reason.as_str());
+                    self.write_mounts(family, |_, mount| Some((1.0, Some(reason(mount)?))), text, size)
+                }
+                Fill::Single(value) => {
+                    write_samples(family, value(&self.data).map(|value| (vec![], value)), text)
+                }
+                Fill::Many(samples) => write_samples(family, samples(&self.data), text),
+                Fill::Durations => {
+                    write_histograms(family, &self.data, text);
+                    true
+                }
+            };
+            if !is_complete {
+                return true;
+            }
+            (self.family, self.is_begun) = (self.family + 1, false);
+        }
+        false
+    }
+}
+
+impl MetricsText {
+    #[must_use]
+    pub fn new(snapshot: &Snapshot, inputs: MetricInputs) -> MetricsText {
+        let data = MetricData::new(snapshot, inputs);
+        let repeated = data.repeated_mounts();
+        MetricsText { data, repeated, family: 0, is_begun: false, chunk: 0, index: 0 }
+    }
+
+    /// `value` has the value for a mount and the reason of its failure, if that is a label. False if the text is long
+    /// enough before all mounts are written.
+    fn write_mounts(
+        &mut self,
+        family: &Family,
+        value: impl Fn(&MetricData, &MountStatus) -> Option<(f64, Option<&'static str>)>,
+        text: &mut Vec<u8>,
+        size: usize,
+    ) -> bool {
+        let MetricsText { data, repeated, is_begun, chunk, index, .. } = self;
+        while let Some(mounts) = data.status().mounts.chunk(*chunk) {
+            for mount in &mounts[*index..] {
+                if text.len() >= size {
+                    return false;
+                }
+                *index += 1;
+                if mount.health == Health::Hidden || repeated.contains(&mount.mount.key) {
+                    continue;
+                }
+                let Some((value, reason)) = value(data, mount) else { continue };
+                if !std::mem::replace(is_begun, true) {
+                    write_header(family, text);
+                }
+                text.extend_from_slice(family.name.as_bytes());
+                text.push(b'{');
+                push_mount_labels(&mount.mount, text);
+                if let Some(reason) = reason {
+                    text.push(b',');
+                    push_label("reason", reason, text);
+                }
+                text.extend_from_slice(b"} ");
+                push_number(value, text);
+                text.push(b'\n');
+            }
+            (*chunk, *index) = (*chunk + 1, 0);
+        }
+        (*chunk, *index) = (0, 0);
+        true
+    }
+}
+
+fn write_header(family: &Family, text: &mut Vec<u8>) {
+    let Family { name, help, .. } = family;
+    text.extend_from_slice(format!("# HELP {name} {help}\n# TYPE {name} {}\n", family.kind.name()).as_bytes());
+}
+
+/// Returns true: the number of these series does not grow with the mounts.
+fn write_samples(family: &Family, samples: impl IntoIterator<Item = Sample>, text: &mut Vec<u8>) -> bool {
+    for (n, (values, value)) in samples.into_iter().enumerate() {
+        if n == 0 {
+            write_header(family, text);
+        }
+        write_series(family.name, family.labels.iter().copied().zip(values.iter().map(String::as_str)), value, text);
+    }
+    true
+}
+
+fn write_histograms(family: &Family, data: &MetricData, text: &mut Vec<u8>) {
+    if !data.fstypes.is_empty() {
+        write_header(family, text);
+    }
+    let name = |suffix| format!("{}_{suffix}", family.name);
+    let (bucket_name, sum_name, count_name) = (name("bucket"), name("sum"), name("count"));
+    for (fstype, totals) in &data.fstypes {
+        let durations: &Durations = &totals.durations;
+        let fstype = ("fstype", fstype.as_str());
+        let bounds = DURATION_BOUNDS.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
+        let mut sum = 0;
+        for (bound, n) in bounds.zip(durations.buckets) {
+            sum += n;
+            write_series(&bucket_name, [fstype, ("le", &bound)], sum as f64, text);
+        }
+        write_series(&sum_name, [fstype], durations.sum.as_secs_f64(), text);
+        write_series(&count_name, [fstype], durations.count() as f64, text);
+    }
+}
+
+fn write_series<'a>(
+    name: &str,
+    labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+    value: f64,
     text: &mut Vec<u8>,
 ) {
-    let mut borrowed = Vec::with_capacity(mounts.len());
-    let mut owners = Vec::with_capacity(mounts.len());
-    for (index, (mount, metric)) in mounts.iter_mut().enumerate() {
-        if let Some(value) = value(mount) {
-            let mut metric = std::mem::take(metric);
-            metric.set_gauge(gauge(value));
-            borrowed.push(metric);
-            owners.push(index);
-        }
+    text.extend_from_slice(name.as_bytes());
+    let mut has_labels = false;
+    for (name, value) in labels {
+        text.push(if std::mem::replace(&mut has_labels, true) { b',' } else { b'{' });
+        push_label(name, value, text);
     }
-    for (index, metric) in owners.into_iter().zip(encode(family, borrowed, text)) {
-        mounts[index].1 = metric;
-    }
+    text.extend_from_slice(if has_labels { b"} " } else { b" " });
+    push_number(value, text);
+    text.push(b'\n');
 }
 
-fn failures(mounts: &[LabelledMount<'_>]) -> Vec<Metric> {
-    let failure = |(mount, metric): &LabelledMount<'_>| {
-        let reason = mount.health.failure()?.reason;
-        let mut metric = metric.clone();
-        let mut labels = metric.take_label();
-        labels.push(label("reason", reason.as_str().to_owned()));
-        metric.set_label(labels);
-        metric.set_gauge(gauge(1.0));
-        Some(metric)
-    };
-    mounts.iter().filter_map(failure).collect()
-}
-
-fn histogram(fstype: &str, durations: &Durations) -> Metric {
-    let mut sum = 0;
-    let bucket = |(bound, n): (f64, u64)| {
-        sum += n;
-        let mut bucket = Bucket::default();
-        bucket.set_upper_bound(bound);
-        bucket.set_cumulative_count(sum);
-        bucket
-    };
-    let mut histogram = Histogram::default();
-    histogram.set_bucket(DURATION_BOUNDS.into_iter().zip(durations.buckets).map(bucket).collect());
-    histogram.set_sample_count(durations.count());
-    histogram.set_sample_sum(durations.sum.as_secs_f64());
-    let mut metric = Metric::from_label(vec![label("fstype", fstype.to_owned())]);
-    metric.set_histogram(histogram);
-    metric
-}
-
-/// The encoder reads the counter or the gauge, depending on the family's type.
-fn metric(family: &Family, (values, value): Sample) -> Metric {
-    let labels = family.labels.iter().zip(values).map(|(name, value)| label(name, value)).collect();
-    let mut metric = Metric::from_label(labels);
-    let mut counter = Counter::default();
-    counter.set_value(value);
-    metric.set_counter(counter);
-    metric.set_gauge(gauge(value));
-    metric
-}
-
-fn gauge(value: f64) -> Gauge {
-    let mut gauge = Gauge::default();
-    gauge.set_value(value);
-    gauge
-}
-
-/// Appends a family and returns its metrics. A family without series is left out.
-fn encode(family: &Family, metrics: Vec<Metric>, text: &mut Vec<u8>) -> Vec<Metric> {
-    if metrics.is_empty() {
-        return metrics;
-    }
-    let mut proto = MetricFamily::default();
-    proto.set_name(family.name.to_owned());
-    proto.set_help(family.help.to_owned());
-    proto.set_field_type(family.kind.proto());
-    proto.set_metric(metrics);
-    let families = [proto];
-    TextEncoder::new().encode(&families, text).expect("writing to a Vec does not fail");
-    let [mut proto] = families;
-    proto.take_metric()
+fn push_label(name: &str, value: &str, text: &mut Vec<u8>) {
+    text.extend_from_slice(name.as_bytes());
+    text.extend_from_slice(b"=\"");
+    push_escaped(value, text);
+    text.push(b'"');
 }

@@ -5,7 +5,6 @@ use super::inputs::{FstypeTotals, HookStats, MetricData, Sample, rounded_seconds
 use crate::monitor::{ExpectedStatus, Health, MountStatus, Reason};
 use crate::render::escape::escape_os;
 use crate::render::rows::is_read_only;
-use prometheus::proto::MetricType;
 
 /// A metric family.
 #[derive(Clone, Copy, Debug)]
@@ -28,21 +27,21 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub(super) const fn proto(self) -> MetricType {
+    pub(super) const fn name(self) -> &'static str {
         match self {
-            Kind::Counter => MetricType::COUNTER,
-            Kind::Gauge => MetricType::GAUGE,
-            Kind::Histogram => MetricType::HISTOGRAM,
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
         }
     }
 }
 
 /// The value of a family without labels; `None` means no series.
-type SingleValue = fn(&MetricData<'_>) -> Option<f64>;
+type SingleValue = fn(&MetricData) -> Option<f64>;
 /// The value for a mount; `None` means no series for this mount.
-type MountValue = fn(&MetricData<'_>, &MountStatus) -> Option<f64>;
+type MountValue = fn(&MetricData, &MountStatus) -> Option<f64>;
 /// All series, with label values in the order of [`Family::labels`].
-type Samples = fn(&MetricData<'_>) -> Vec<Sample>;
+type Samples = fn(&MetricData) -> Vec<Sample>;
 
 /// The source of a family's values.
 #[derive(Clone, Copy, Debug)]
@@ -318,12 +317,12 @@ fn bool_value(is_true: bool) -> f64 {
     f64::from(u8::from(is_true))
 }
 
-fn alertmanager_requests(data: &MetricData<'_>) -> Vec<Sample> {
+fn alertmanager_requests(data: &MetricData) -> Vec<Sample> {
     let Some(stats) = data.inputs.alertmanager else { return Vec::new() };
     vec![sample(["ok"], stats.accepted as f64), sample(["failed"], stats.failed as f64)]
 }
 
-fn expected_mounts(data: &MetricData<'_>) -> Vec<Sample> {
+fn expected_mounts(data: &MetricData) -> Vec<Sample> {
     let missing = |status: &ExpectedStatus| {
         let path = escape_os(&status.expected.mountpoint).into_owned();
         sample([path], bool_value(status.missing_since.is_some()))
@@ -331,7 +330,7 @@ fn expected_mounts(data: &MetricData<'_>) -> Vec<Sample> {
     data.status().expected.iter().map(missing).collect()
 }
 
-fn mounts_by_state(data: &MetricData<'_>) -> Vec<Sample> {
+fn mounts_by_state(data: &MetricData) -> Vec<Sample> {
     // Every state has a series at all times: an alert on a state that appears would miss its beginning.
     let mut counts = ["pending", "ok", "slow", "hung", "failed", "denied", "unknown"].map(|state| (state, 0));
     for mount in data.status().mounts.iter() {
@@ -341,7 +340,7 @@ fn mounts_by_state(data: &MetricData<'_>) -> Vec<Sample> {
     counts.into_iter().map(|(state, count)| sample([state], f64::from(count))).collect()
 }
 
-fn table_changes(data: &MetricData<'_>) -> Vec<Sample> {
+fn table_changes(data: &MetricData) -> Vec<Sample> {
     let counters = &data.status().counters;
     let counts = [
         ("flapping", counters.flapping),
@@ -354,20 +353,20 @@ fn table_changes(data: &MetricData<'_>) -> Vec<Sample> {
     counts.into_iter().map(|(event, n)| sample([event], n as f64)).collect()
 }
 
-fn per_hook(data: &MetricData<'_>, value: fn(&HookStats) -> f64) -> Vec<Sample> {
+fn per_hook(data: &MetricData, value: fn(&HookStats) -> f64) -> Vec<Sample> {
     data.inputs.hooks.iter().map(|hook| sample([hook.name.clone()], value(hook))).collect()
 }
 
 // Below, every outcome and reason has a series from the start: rate() misses the first increment of a new one.
 
-fn hook_runs(data: &MetricData<'_>) -> Vec<Sample> {
+fn hook_runs(data: &MetricData) -> Vec<Sample> {
     let of_hook = |hook: &HookStats| -> Vec<Sample> {
         hook.runs.iter().map(|(outcome, n)| sample([hook.name.as_str(), outcome], *n as f64)).collect()
     };
     data.inputs.hooks.iter().flat_map(of_hook).collect()
 }
 
-fn probe_failures(data: &MetricData<'_>) -> Vec<Sample> {
+fn probe_failures(data: &MetricData) -> Vec<Sample> {
     let of_type = |(fstype, totals): (&String, &FstypeTotals)| -> Vec<Sample> {
         let failures = Reason::ALL.into_iter().zip(totals.failures);
         failures.map(|(reason, n)| sample([fstype.as_str(), reason.as_str()], n as f64)).collect()

@@ -1,14 +1,16 @@
 //! The input of the metrics: a snapshot and plain statistics of the outputs.
 
-use crate::monitor::{FsCounters, Health, MountStatus, Reason, Status, Time};
+use crate::monitor::{FsCounters, Health, Reason, Status, Time};
 use crate::render::Snapshot;
 use crate::render::escape::escape_os;
 use crate::render::rows::health_rank;
-use platform::ProcessStats;
-use prometheus::proto::{LabelPair, Metric};
+use platform::{Mount, MountKey, ProcessStats};
+use rustc_hash::FxHashSet;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hasher as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, SystemTime};
 
 /// Statistics that a snapshot does not contain. A part that is `None` or empty has no series.
@@ -71,24 +73,24 @@ pub(super) type FstypeTotals = FsCounters;
 pub(super) type Sample = (Vec<String>, f64);
 
 /// The data that one rendering reads.
-pub(super) struct MetricData<'a> {
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) inputs: &'a MetricInputs,
+pub(super) struct MetricData {
+    pub(super) snapshot: Snapshot,
+    pub(super) inputs: MetricInputs,
     /// By escaped file system type.
     pub(super) fstypes: BTreeMap<String, FstypeTotals>,
 }
 
-impl<'a> MetricData<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot, inputs: &'a MetricInputs) -> MetricData<'a> {
+impl MetricData {
+    pub(super) fn new(snapshot: &Snapshot, inputs: MetricInputs) -> MetricData {
         let mut fstypes: BTreeMap<String, FstypeTotals> = BTreeMap::new();
         for counters in &snapshot.status.counters.by_fstype {
             // The collective name `other` may also be the name of a real type: both share one series.
             add(fstypes.entry(escape_os(&counters.fstype).into_owned()).or_default(), counters);
         }
-        MetricData { snapshot, inputs, fstypes }
+        MetricData { snapshot: snapshot.clone(), inputs, fstypes }
     }
 
-    pub(super) fn status(&self) -> &'a Status {
+    pub(super) fn status(&self) -> &Status {
         &self.snapshot.status
     }
 
@@ -98,27 +100,55 @@ impl<'a> MetricData<'a> {
         rounded_seconds(wall.unwrap_or_default())
     }
 
-    /// The exported mounts in the order of their labels, each with a metric that carries these. Duplicate label sets
-    /// would make the exposition invalid: of mounts with the same labels, the one in the worst state is exported.
-    pub(super) fn labelled_mounts(&self) -> Vec<(&'a MountStatus, Metric)> {
+    /// Duplicate label sets would make the exposition invalid: of mounts with the same labels, the one in the worst state
+    /// is exported. These are the others.
+    pub(super) fn repeated_mounts(&self) -> FxHashSet<MountKey> {
         let visible = self.status().mounts.iter().filter(|mount| mount.health != Health::Hidden);
-        let mut mounts: Vec<([String; 3], &MountStatus)> =
-            visible.map(|status| (label_values(status), status)).collect();
-        mounts.sort_by(|(a, x), (b, y)| {
-            a.cmp(b).then_with(|| health_rank(&x.health).cmp(&health_rank(&y.health)))
+        let mut labels = Vec::new();
+        let hashed = visible.map(|status| {
+            labels.clear();
+            push_mount_labels(&status.mount, &mut labels);
+            (hash(&labels), health_rank(&status.health), status.mount.key)
         });
-        mounts.dedup_by(|(later, _), (kept, _)| later == kept);
-        let labelled = |(values, mount): ([String; 3], &'a MountStatus)| {
-            let pairs = ["device", "fstype", "mountpoint"].into_iter().zip(values);
-            (mount, Metric::from_label(pairs.map(|(name, value)| label(name, value)).collect()))
-        };
-        mounts.into_iter().map(labelled).collect()
+        let mut mounts: Vec<(u64, u8, MountKey)> = hashed.collect();
+        mounts.sort_unstable();
+        mounts.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(|pair| pair[1].2).collect()
     }
 }
 
-fn label_values(status: &MountStatus) -> [String; 3] {
-    let mount = &status.mount;
-    [mount.device.as_os_str(), mount.fstype.as_os_str(), mount.mountpoint.as_os_str()].map(label_value)
+/// With many mounts, most of the text is their labels: usual names are copied as they are.
+pub(super) fn push_mount_labels(mount: &Mount, text: &mut Vec<u8>) {
+    for (label, name) in [
+        (&b"device=\""[..], mount.device.as_os_str()),
+        (b"\",fstype=\"", mount.fstype.as_os_str()),
+        (b"\",mountpoint=\"", mount.mountpoint.as_os_str()),
+    ] {
+        text.extend_from_slice(label);
+        let bytes = name.as_bytes();
+        if bytes.len() <= MAX_LABEL && bytes.iter().all(|&byte| is_plain(byte)) {
+            text.extend_from_slice(bytes);
+        } else {
+            push_escaped(&label_value(name), text);
+        }
+    }
+    text.push(b'"');
+}
+
+/// Printable ASCII that is not escaped. Without branches, so that the compiler can look at many bytes at once.
+fn is_plain(byte: u8) -> bool {
+    (byte >= b' ') & (byte < 0x7f) & (byte != b'\\') & (byte != b'"')
+}
+
+/// A label value as the format wants it.
+pub(super) fn push_escaped(value: &str, text: &mut Vec<u8>) {
+    for &byte in value.as_bytes() {
+        match byte {
+            b'\\' => text.extend_from_slice(br"\\"),
+            b'"' => text.extend_from_slice(br#"\""#),
+            b'\n' => text.extend_from_slice(br"\n"),
+            _ => text.push(byte),
+        }
+    }
 }
 
 /// Each family repeats the labels of each mount, and a user can make thousands of mounts with paths of 4,095 bytes.
@@ -127,16 +157,20 @@ const MAX_LABEL: usize = 512;
 const KEPT_START: usize = 384;
 const KEPT_END: usize = 96;
 
-fn label_value(name: &OsStr) -> String {
+fn label_value(name: &OsStr) -> Cow<'_, str> {
     let text = escape_os(name);
     if text.len() <= MAX_LABEL {
-        return text.into_owned();
+        return text;
     }
-    let mut hasher = DefaultHasher::new();
-    hasher.write(text.as_bytes());
     let boundary = |at: usize| (0..=at).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
     let (start, end) = (boundary(KEPT_START), boundary(text.len() - KEPT_END));
-    format!("{}…{:016x}…{}", &text[..start], hasher.finish(), &text[end..])
+    format!("{}…{:016x}…{}", &text[..start], hash(text.as_bytes()), &text[end..]).into()
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 fn add(sum: &mut FstypeTotals, counters: &FsCounters) {
@@ -148,13 +182,6 @@ fn add(sum: &mut FstypeTotals, counters: &FsCounters) {
         *sum += n;
     }
     sum.durations.sum = sum.durations.sum.saturating_add(counters.durations.sum);
-}
-
-pub(super) fn label(name: &str, value: String) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name(name.to_owned());
-    pair.set_value(value);
-    pair
 }
 
 pub(super) fn sample<const N: usize, S: Into<String>>(labels: [S; N], value: f64) -> Sample {

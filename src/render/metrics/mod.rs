@@ -1,11 +1,12 @@
-//! Prometheus metrics: every family is defined once in [`FAMILIES`]; [`render`] makes the text from a snapshot and
+//! Prometheus metrics: every family is defined once in [`FAMILIES`]; [`MetricsText`] makes the text from a snapshot and
 //! [`MetricInputs`].
 
 mod encode;
 mod families;
 mod inputs;
+mod number;
 
-pub use encode::{CONTENT_TYPE, render};
+pub use encode::{CONTENT_TYPE, MetricsText, render};
 pub use families::{FAMILIES, Family, Kind};
 pub use inputs::{AlertmanagerStats, HookStats, MetricInputs, PushStats};
 

@@ -4,6 +4,7 @@ use crate::monitor::{
     Counters, Durations, FsCounters, Health, LastResponse, LastRun, MountStatus, Reason, Status,
 };
 use crate::render::Snapshot;
+use crate::render::parts::{PART_SIZE, Parts as _};
 use crate::render::samples::{self, at, failure, status_of};
 use platform::{Errno, Mount, Usage};
 use std::collections::BTreeSet;
@@ -26,7 +27,7 @@ fn snapshot(mounts: Vec<MountStatus>) -> Snapshot {
 }
 
 fn text(snapshot: &Snapshot) -> String {
-    String::from_utf8(render(snapshot, &MetricInputs::default())).unwrap()
+    String::from_utf8(render(snapshot, MetricInputs::default())).unwrap()
 }
 
 fn lines<'a>(text: &'a str, family: &str) -> Vec<&'a str> {
@@ -95,8 +96,8 @@ fn each_state_of_a_mount_has_its_series() {
     assert_eq!(
         lines(&text, "mountstatus_mount_failure"),
         [
-            r#"mountstatus_mount_failure{device="tmpfs",fstype="tmpfs",mountpoint="/eio",reason="io_error"} 1"#,
             r#"mountstatus_mount_failure{device="tmpfs",fstype="tmpfs",mountpoint="/hung",reason="hung"} 1"#,
+            r#"mountstatus_mount_failure{device="tmpfs",fstype="tmpfs",mountpoint="/eio",reason="io_error"} 1"#,
         ]
     );
     assert_eq!(
@@ -160,8 +161,8 @@ fn names_are_escaped_and_series_are_unique() {
     assert_eq!(
         lines(&text, "mountstatus_mount_up"),
         [
-            format!(r#"mountstatus_mount_up{{{device},mountpoint="/Grüße\\012"}} 1"#),
             format!(r#"mountstatus_mount_up{{{device},mountpoint="/latin \\377"}} 1"#),
+            format!(r#"mountstatus_mount_up{{{device},mountpoint="/Grüße\\012"}} 1"#),
             format!(r#"mountstatus_mount_up{{{device},mountpoint="/twice"}} 0"#),
         ]
     );
@@ -191,7 +192,7 @@ fn inputs_that_are_set_have_series() {
         alertmanager: Some(AlertmanagerStats { accepted: 5, firing: 1, ..AlertmanagerStats::default() }),
         process: platform::process_stats(),
     };
-    let text = String::from_utf8(render(&snapshot, &inputs)).unwrap();
+    let text = String::from_utf8(render(&snapshot, inputs)).unwrap();
     for line in [
         "total_mountpoints 1",
         "dead_mountpoints 0",
@@ -209,8 +210,27 @@ fn inputs_that_are_set_have_series() {
         assert!(text.contains(&format!("\n{line}\n")) || text.starts_with(line), "{line} is not in\n{text}");
     }
     assert!(text.contains("\nprocess_resident_memory_bytes "), "{text}");
-    let without = String::from_utf8(render(&snapshot, &MetricInputs::default())).unwrap();
+    let without = String::from_utf8(render(&snapshot, MetricInputs::default())).unwrap();
     for name in ["process_", "_push_", "_hook_", "_alertmanager_", "_messages_dropped_"] {
         assert!(!without.contains(name), "{name}");
     }
+}
+
+/// Who sends the text holds a part of it.
+#[test]
+fn parts_are_small_and_together_the_whole_text() {
+    let path = |n: u64| format!("/{}/{n}", "long".repeat(100));
+    let health = |n: u64| if n % 3 == 0 { dead(Reason::Hung) } else { Health::Ok };
+    let snapshot = snapshot((0..1_000).map(|n| status(n, &path(n), health(n))).collect());
+    let whole = render(&snapshot, MetricInputs::default());
+    let mut parts = MetricsText::new(&snapshot, MetricInputs::default());
+    let (mut joined, mut part, mut count) = (Vec::new(), Vec::new(), 0);
+    while parts.write(&mut part, PART_SIZE) {
+        assert!((PART_SIZE..PART_SIZE + 2_048).contains(&part.len()), "{}", part.len());
+        joined.append(&mut part);
+        count += 1;
+    }
+    joined.append(&mut part);
+    assert!(count > 10 && joined == whole, "{count} parts, {} of {} bytes", joined.len(), whole.len());
+    assert_eq!(MetricsText::new(&snapshot, MetricInputs::default()).length(), whole.len());
 }

@@ -51,7 +51,7 @@ pub(super) fn check_status(status: Status, at: Time) {
     };
     let object: Value = serde_json::from_str(&json::status(&snapshot, None)).expect("a status is JSON");
     assert_eq!(object["mounts"].as_array().map(Vec::len), Some(snapshot.status.mounts.len()));
-    let metrics = String::from_utf8(render(&snapshot, &MetricInputs::default())).expect("metrics are UTF-8");
+    let metrics = String::from_utf8(render(&snapshot, MetricInputs::default())).expect("metrics are UTF-8");
     assert!(
         metrics.lines().all(|line| line.starts_with('#') || line.rsplit_once(' ').is_some()),
         "{metrics}"

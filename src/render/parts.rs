@@ -1,0 +1,37 @@
+//! Long texts are made in parts while they are sent. Who waits for a slow reader holds a snapshot and one part.
+
+use std::mem::take;
+
+/// About the size of a part: large enough for few system calls, small enough for hundreds of slow readers.
+pub const PART_SIZE: usize = 64 * 1024;
+
+/// A text that is made in parts.
+pub trait Parts: Send {
+    /// Appends to `text` until it has at least `size` bytes. False if that was the end.
+    fn write(&mut self, text: &mut Vec<u8>, size: usize) -> bool;
+
+    /// The whole text.
+    fn whole(mut self) -> Vec<u8>
+    where
+        Self: Sized,
+    {
+        let mut text = Vec::new();
+        self.write(&mut text, usize::MAX);
+        text
+    }
+
+    /// The length of the text.
+    fn length(mut self) -> usize
+    where
+        Self: Sized,
+    {
+        let (mut length, mut part) = (0, Vec::new());
+        loop {
+            let has_more = self.write(&mut part, PART_SIZE);
+            length += take(&mut part).len();
+            if !has_more {
+                return length;
+            }
+        }
+    }
+}
