@@ -5,22 +5,29 @@ mod median;
 use median::{Row, median, median_of, print_table};
 use mount_status_monitor::monitor::testing::mount;
 use mount_status_monitor::monitor::{
-    Effect, Health, Input, LastResponse, Monitor, MonitorConfig, MountStatus,
+    Effect, Failure, Health, Input, LastResponse, Monitor, MonitorConfig, MountStatus, Reason,
 };
 use mount_status_monitor::monitor::{ProbeSelection, ProbeSettings, Status, Time};
+use mount_status_monitor::output::SharedState;
+use mount_status_monitor::output::http::{self, HttpSettings, MetricsSource, SocketChoice};
 use mount_status_monitor::render::Snapshot;
-use mount_status_monitor::render::metrics::{MetricInputs, render};
-use platform::{DeviceNumber, Mount, MountKey, MountTable, ProbeOutcome, TableUpdate, Usage};
+use mount_status_monitor::render::metrics::{MetricInputs, MetricsText, render};
+use platform::{Call, DeviceNumber, Mount, MountKey, MountTable, ProbeOutcome, TableUpdate, Usage};
 use std::hint::black_box;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 const REPEATS: usize = 21;
 const CHANGES: usize = 301;
+const SCRAPES: usize = 300;
 
 fn main() {
     publish();
     render_metrics();
+    scrape();
 }
 
 /// A mount is probed, and the status is made anew while a reader keeps the last one.
@@ -99,18 +106,60 @@ fn render_metrics() {
     let rows: Vec<Row> = [100, 10_000]
         .into_iter()
         .map(|mounts| {
-            let (snapshot, inputs) = (snapshot(mounts), MetricInputs::default());
-            let bytes = render(&snapshot, &inputs).len();
-            let took = (0..REPEATS).map(|_| {
-                let start = Instant::now();
-                black_box(render(black_box(&snapshot), &inputs));
-                start.elapsed()
-            });
-            let took = median(took.collect());
+            let snapshot = snapshot(mounts);
+            let bytes = render(&snapshot, MetricInputs::default()).len();
+            let took = median_of(REPEATS, || render(black_box(&snapshot), MetricInputs::default()));
             Row::new(format!("{mounts} mounts, {bytes} bytes"), took, took)
         })
         .collect();
     print_table(&format!("Metrics of one snapshot, median of {REPEATS}"), "itself", &rows);
+}
+
+/// The server of the daemon, over a socket; there is a new snapshot before each scrape.
+fn scrape() {
+    let state = SharedState::default();
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port");
+    let settings = HttpSettings { listen: Some(port), socket: SocketChoice::Off, ..HttpSettings::default() };
+    let metrics: MetricsSource = Arc::new(|snapshot| MetricsText::new(snapshot, MetricInputs::default()));
+    let server = http::start(&settings, state.clone(), metrics, Box::new(|text| panic!("{text}")), None);
+    let mut snapshot = snapshot(10_000);
+    state.publish(Arc::new(snapshot.clone()));
+    thread::sleep(Duration::from_millis(500));
+    let resident = || platform::process_stats().map_or(0, |stats| stats.resident_bytes) >> 10;
+    let before = resident();
+    println!("\n10,000 mounts over a socket, {SCRAPES} scrapes");
+    for (name, more) in [("plain", ""), ("gzip", "Accept-Encoding: gzip\r\n")] {
+        let mut bytes = 0;
+        let mut times: Vec<Duration> = (0..SCRAPES)
+            .map(|_| {
+                snapshot.serial += 1;
+                state.publish(Arc::new(snapshot.clone()));
+                thread::sleep(Duration::from_millis(20));
+                let start = Instant::now();
+                bytes = get(port, more);
+                start.elapsed()
+            })
+            .collect();
+        times.sort_unstable();
+        let (median, p99) = (times[SCRAPES / 2], times[SCRAPES * 99 / 100]);
+        println!("{name}: {bytes} bytes, median {median:?}, 99th percentile {p99:?}");
+    }
+    println!("resident memory: {before} KiB before, {} KiB after", resident());
+    drop(server);
+}
+
+/// The length of the response; the client keeps none of it.
+fn get(address: SocketAddr, more: &str) -> usize {
+    let mut stream = TcpStream::connect(address).expect("connect");
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}\r\n");
+    stream.write_all(request.as_bytes()).expect("send the request");
+    let (mut buffer, mut length) = (vec![0; 64 * 1024], 0);
+    loop {
+        match stream.read(&mut buffer).expect("a response") {
+            0 => return length,
+            n => length += n,
+        }
+    }
 }
 
 fn snapshot(mounts: usize) -> Snapshot {
@@ -125,7 +174,16 @@ fn snapshot(mounts: usize) -> Snapshot {
             fstype: "nfs4".into(),
             ..mount(n as u64 + 1, &format!("/srv/project-{n:05}/data"))
         };
-        let (health, since) = (Health::Ok, Time::default());
+        let hung = || Failure {
+            reason: Reason::Hung,
+            errno: None,
+            call: Some(Call::Statfs),
+            waited: Duration::from_secs(3),
+            blocked_by: None,
+            evidence: None,
+        };
+        let health = if n % 50 == 0 { Health::Dead(hung()) } else { Health::Ok };
+        let since = Time::default();
         MountStatus {
             mount: Arc::new(entry),
             health,

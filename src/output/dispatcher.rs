@@ -238,12 +238,12 @@ impl Dispatcher {
         let log = self.reporter.log_fn();
         let warn = Box::new(move |text: &str| log(Priority::Warning, text));
         let renderer = Arc::clone(&self.renderer);
-        let render: http::Renderer = Arc::new(move |snapshot| {
+        let metrics: http::MetricsSource = Arc::new(move |snapshot| {
             let renderer = Arc::clone(&lock(&renderer));
-            renderer.render(snapshot)
+            renderer.text(snapshot)
         });
         let before = self.server.take();
-        self.server = http::start(&self.config.http, self.state.clone(), render, warn, before)?;
+        self.server = http::start(&self.config.http, self.state.clone(), metrics, warn, before)?;
         Ok(())
     }
 

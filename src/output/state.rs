@@ -101,7 +101,7 @@ impl SharedState {
         self.0.turns.fetch_add(1, Ordering::Release);
     }
 
-    pub(crate) fn publish(&self, snapshot: Arc<Snapshot>) {
+    pub fn publish(&self, snapshot: Arc<Snapshot>) {
         *lock(&self.0.latest) = Some(snapshot);
         self.notify_subscribers();
     }

@@ -18,7 +18,12 @@ pub(super) const MAX_HEADER_BYTES: usize = 16 * 1024;
 pub(super) const MAX_HEADER_FIELDS: usize = 64;
 /// A client that reads nothing of a response for this long is gone or hostile.
 pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The same for a client of events: it may be suspended for a while (a laptop, a debugger), and misses events then.
+/// A response that is made while it is sent ends after this time: it holds a snapshot, and each run makes another one.
+pub(super) const MAX_SENDING_TIME: Duration = Duration::from_secs(60);
+/// Maximum number of responses that are compressed at the same time, each with about 300 KiB of state. Others are sent as
+/// they are.
+pub(super) const MAX_COMPRESSORS: usize = 16;
+/// The same as [`WRITE_TIMEOUT`] for a client of events: it may be suspended for a while (a laptop, a debugger), and misses events then.
 pub(super) const EVENTS_WRITE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Maximum number of event clients over TCP: fewer than connections, so that one is always left for a scrape.
 pub(super) const MAX_EVENT_CLIENTS: usize = 64;

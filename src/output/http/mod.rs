@@ -3,10 +3,10 @@
 //! It has one thread with its own runtime and accesses the daemon only through [`SharedState`]. So its clients delay
 //! nothing else, and it responds whatever hangs. Without a listener there is no thread.
 
-mod cache;
 mod events;
 mod fresh;
 mod host;
+mod in_parts;
 pub(crate) mod limits;
 mod listen;
 mod liveness;
@@ -16,12 +16,11 @@ mod routes;
 mod serve;
 mod write_timeout;
 
-pub use cache::Renderer;
-
 use crate::output::{SharedState, lock};
+use crate::render::Snapshot;
 use crate::render::escape::escape_os;
+use crate::render::metrics::MetricsText;
 use axum::middleware::from_fn_with_state;
-use cache::Cache;
 use futures_util::future::select;
 use host::{AllowedHosts, refuse_other_hosts};
 use listen::SocketFile;
@@ -72,6 +71,9 @@ impl SocketChoice {
     }
 }
 
+/// The metrics of a snapshot.
+pub type MetricsSource = Arc<dyn Fn(&Snapshot) -> MetricsText + Send + Sync>;
+
 /// Logs a warning.
 pub type WarnFn = Box<dyn Fn(&str) + Send + Sync>;
 
@@ -113,15 +115,20 @@ impl StoppingServer {
 #[derive(Clone)]
 struct RouteContext {
     state: SharedState,
-    metrics: Arc<Cache>,
-    mounts: Arc<Cache>,
+    metrics: MetricsSource,
+    /// One for each response that is being compressed.
+    compressors: Arc<Semaphore>,
+    /// Held while a part of the metrics is made.
+    scrape_lock: Arc<Semaphore>,
+    /// The length of the last JSON document of all mounts, by its snapshot and last event.
+    document_length: Arc<Mutex<((u64, u64), usize)>>,
     liveness: Arc<LivenessCheck>,
     /// Changes with each event and each snapshot.
     changes: watch::Receiver<()>,
     event_permits: Arc<Semaphore>,
     /// Only clients on this machine, over the Unix socket, may have mounts probed.
     is_local: bool,
-    /// Held while rendering for a single client, so that many requests for tables of 10,000 mounts do not delay a scrape.
+    /// Held while rendering anything else, so that many requests for tables of 10,000 mounts do not delay a scrape.
     render_lock: Arc<Semaphore>,
 }
 
@@ -133,7 +140,7 @@ struct RouteContext {
 pub fn start(
     settings: &HttpSettings,
     state: SharedState,
-    metrics: Renderer,
+    metrics: MetricsSource,
     warn: WarnFn,
     before: Option<Server>,
 ) -> io::Result<Option<Server>> {
@@ -203,19 +210,18 @@ fn run(
     runtime: &Runtime,
     opener: Opener,
     state: &SharedState,
-    metrics: Renderer,
+    metrics: MetricsSource,
     stop: oneshot::Receiver<()>,
 ) -> Option<SocketFile> {
     let (changes_sender, changes) = watch::channel(());
     let subscription = Arc::new(changes_sender); // lives as long as this server
     state.subscribe(&subscription, |changes| changes.send_replace(()));
-    let document_state = state.clone();
-    let document: Renderer =
-        Arc::new(move |snapshot| mounts::render_document(&document_state, snapshot).into_bytes());
     let context = RouteContext {
         state: state.clone(),
-        metrics: Arc::new(Cache::new(metrics)),
-        mounts: Arc::new(Cache::new(document)),
+        metrics,
+        compressors: Arc::new(Semaphore::new(limits::MAX_COMPRESSORS)),
+        scrape_lock: Arc::new(Semaphore::new(1)),
+        document_length: Arc::default(),
         liveness: Arc::new(LivenessCheck::new(state.clone())),
         changes,
         event_permits: Arc::new(Semaphore::new(limits::MAX_EVENT_CLIENTS)),

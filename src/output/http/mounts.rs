@@ -1,19 +1,21 @@
 //! `/api/v1/mounts`: the status as JSON, or rendered for the commands of this program.
 
-use super::cache::{Cache, wants_gzip};
+use super::in_parts::PartsBody;
 use super::limits::MAX_WIDTH;
-use super::response;
+use super::{RouteContext, response};
 use crate::monitor::{ExpectedStatus, Health, MountStatus, ProbeSelection, Status};
-use crate::output::SharedState;
+use crate::output::{SharedState, lock};
 use crate::render::escape::escape_os;
-use crate::render::json;
+use crate::render::json::{self, StatusText};
+use crate::render::parts::Parts as _;
 use crate::render::table::{self, Style};
 use crate::render::{Snapshot, StatusSummary, diagnosis, nagios, notices};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// The header with the exit status of a command that prints this response.
 pub(crate) const EXIT_STATUS: HeaderName = HeaderName::from_static("x-exit-status");
@@ -21,15 +23,25 @@ pub(crate) const EXIT_STATUS: HeaderName = HeaderName::from_static("x-exit-statu
 const MISSING: &str = "missing";
 const JSON: &str = "application/json";
 
-/// The JSON document of a snapshot.
-pub(super) fn render_document(state: &SharedState, snapshot: &Snapshot) -> String {
-    json::status(snapshot, Some(state.events().last()))
-}
-
-/// The response without parameters: rendered once for all clients.
-pub(super) fn all_mounts(cache: &Cache, snapshot: &Snapshot, headers: &HeaderMap) -> Response {
-    let is_gzip = wants_gzip(headers);
-    let response = response::encoded(cache.get(snapshot, is_gzip), JSON, is_gzip);
+/// The response without parameters, compressed with a permit. Its length tells simple clients whether it is complete: so
+/// a long document is made once more for that, with each snapshot.
+pub(super) async fn all_mounts(
+    context: &RouteContext,
+    snapshot: &Snapshot,
+    permit: Option<OwnedSemaphorePermit>,
+) -> Response {
+    let last_event = context.state.events().last();
+    let text = || StatusText::new(snapshot, Some(last_event));
+    let length = || {
+        let mut known = lock(&context.document_length);
+        let key = (snapshot.serial, last_event);
+        if known.0 != key {
+            *known = (key, text().length());
+        }
+        Some(known.1)
+    };
+    let parts = PartsBody::new(text(), permit, &context.render_lock);
+    let response = response::in_parts(parts, JSON, length).await;
     with_exit_status(response, snapshot, exit_status(snapshot))
 }
 
@@ -166,7 +178,10 @@ impl MountsQuery {
         }
         let text = |text: &str| response::text(StatusCode::OK, text);
         let (exit_status, response) = match self.format {
-            Format::Json => (exit_status(snapshot), response::body(render_document(state, snapshot), JSON)),
+            Format::Json => {
+                let text = json::status(snapshot, Some(state.events().last()));
+                (exit_status(snapshot), response::body(text, JSON))
+            }
             Format::Table => {
                 let table = table::table(status, snapshot.at, self.style);
                 (exit_status(snapshot), text(&(table + notices::of_memory(snapshot))))

@@ -1,6 +1,7 @@
 //! Constructors of responses. All set a content type and forbid caching.
 
-use axum::body::{Body, Bytes};
+use super::in_parts::PartsBody;
+use axum::body::Body;
 use axum::http::{HeaderValue, Response as HttpResponse, StatusCode, header};
 use axum::response::Response;
 
@@ -21,11 +22,23 @@ pub(super) fn body(body: impl Into<Body>, content_type: &'static str) -> Respons
         .expect("these headers are valid")
 }
 
-/// A body that depends on the request's `Accept-Encoding`.
-pub(super) fn encoded(bytes: Bytes, content_type: &'static str, is_gzip: bool) -> Response {
-    let mut response = body(bytes, content_type);
+/// A body that is made while it is sent, and depends on the request's `Accept-Encoding`.
+pub(super) async fn in_parts(
+    parts: PartsBody,
+    content_type: &'static str,
+    length: impl FnOnce() -> Option<usize>,
+) -> Response {
+    let is_gzip = parts.is_compressed();
+    let (parts, is_length_known) = parts.begin().await;
+    let mut response = body(parts, content_type);
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    if !is_gzip
+        && !is_length_known
+        && let Some(length) = length()
+    {
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
     if is_gzip {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }

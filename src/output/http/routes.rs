@@ -1,10 +1,11 @@
 //! The routes. Handlers respond from the shared state and never call into the event loop; the liveness check only wakes
 //! it.
 
-use super::cache::wants_gzip;
 use super::events::{self, EventQuery};
+use super::in_parts::{PartsBody, wants_gzip};
 use super::limits::EVENTS_WRITE_TIMEOUT;
 use super::mounts::MountsQuery;
+use super::serve::Endless;
 use super::write_timeout::WriteTimeout;
 use super::{RouteContext, fresh, mounts, response};
 use crate::render::escape::escape_os;
@@ -18,6 +19,7 @@ use axum::response::Response;
 use axum::routing::get;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::yield_now;
 
 /// The description of the API; a test compares it with real responses.
@@ -94,10 +96,16 @@ fn no_data() -> Response {
     response::text(StatusCode::SERVICE_UNAVAILABLE, NO_DATA)
 }
 
+/// A permit to compress the response, if the client wants that and not too many do.
+fn compressor(context: &RouteContext, headers: &HeaderMap) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(&context.compressors).try_acquire_owned().ok().filter(|_| wants_gzip(headers))
+}
+
 async fn metrics(State(context): State<RouteContext>, headers: HeaderMap) -> Response {
     let Some(snapshot) = context.state.latest() else { return no_data() };
-    let is_gzip = wants_gzip(&headers);
-    response::encoded(context.metrics.get(&snapshot, is_gzip), CONTENT_TYPE, is_gzip)
+    let permit = compressor(&context, &headers);
+    let parts = PartsBody::new((context.metrics)(&snapshot), permit, &context.scrape_lock);
+    response::in_parts(parts, CONTENT_TYPE, || None).await
 }
 
 async fn mount_status(
@@ -107,7 +115,7 @@ async fn mount_status(
 ) -> Response {
     let Some(latest) = context.state.latest() else { return no_data() };
     if query.is_empty() {
-        return mounts::all_mounts(&context.mounts, &latest, &headers);
+        return mounts::all_mounts(&context, &latest, compressor(&context, &headers)).await;
     }
     let query = match MountsQuery::parse(&query) {
         Ok(query) => query,
@@ -141,7 +149,9 @@ async fn event_stream(
     };
     write_timeout.set(EVENTS_WRITE_TIMEOUT);
     let body = events::body(&context.state, context.changes.clone(), &query, permit);
-    response::body(body, "text/event-stream")
+    let mut response = response::body(body, "text/event-stream");
+    response.extensions_mut().insert(Endless);
+    response
 }
 
 async fn healthy(State(context): State<RouteContext>) -> Response {

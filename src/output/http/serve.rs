@@ -68,6 +68,10 @@ struct Connection {
     activity: Arc<Activity>,
 }
 
+/// Marks the response that is an event stream.
+#[derive(Clone, Copy)]
+pub(super) struct Endless;
+
 /// What a connection is doing.
 #[derive(Default)]
 struct Activity {
@@ -137,7 +141,7 @@ impl InFlightGuard {
     }
 
     fn attach(self, response: Response) -> Response {
-        let is_endless = hyper::body::Body::size_hint(response.body()).exact().is_none();
+        let is_endless = response.extensions().get::<Endless>().is_some();
         self.0.is_streaming.store(is_endless, Ordering::Relaxed);
         response.map(|body| Body::new(GuardedBody { body, _guard: self }))
     }

@@ -7,7 +7,7 @@ mod status;
 pub(crate) use event::EventRecord;
 pub use event::{event, host_event};
 pub(super) use status::MountObject;
-pub use status::status;
+pub use status::{StatusText, status};
 
 use super::escape::escape_os;
 use serde::Serialize;

@@ -4,33 +4,64 @@ use super::evidence::EvidenceObject;
 use super::{name, seconds, to_line};
 use crate::monitor::{ExpectedStatus, Health, MountStatus, Time};
 use crate::render::messages::{cause, consequence};
+use crate::render::parts::Parts;
 use crate::render::timestamp::rfc3339;
 use crate::render::{Snapshot, StatusSummary, rows};
 use serde::Serialize;
+use std::mem::take;
 
 /// The document on one line. A daemon sets `last_event` to the number of its last event; a single run has none.
 #[must_use]
 pub fn status(snapshot: &Snapshot, last_event: Option<u64>) -> String {
-    let (status, summary) = (&snapshot.status, StatusSummary::of(&snapshot.status));
-    to_line(&Document {
-        time: rfc3339(snapshot.wall),
-        total: summary.total,
-        dead: summary.dead,
-        slow: summary.slow,
-        denied: summary.denied,
-        pending: summary.pending,
-        unknown: summary.unknown,
-        hidden: summary.hidden,
-        missing: summary.missing,
-        not_watched: summary.not_watched,
-        last_run: status
-            .last_run
-            .map(|run| Run { time: rfc3339(snapshot.wall_at(run.at)), took_seconds: seconds(run.took) }),
-        daemon: last_event.map(|last_event| DaemonObject::new(snapshot, last_event)),
-        mounts: status.mounts.iter().map(|mount| MountObject::new(mount, snapshot)).collect(),
-        expected: status.expected.iter().map(|mount| ExpectedObject::new(mount, snapshot)).collect(),
-    })
+    let text = StatusText::new(snapshot, last_event).whole();
+    String::from_utf8(text).expect("JSON is UTF-8")
 }
+
+/// The document in parts.
+pub struct StatusText {
+    snapshot: Snapshot,
+    /// What is before the mounts and behind them. Written parts are empty.
+    head: String,
+    tail: String,
+    /// The next mount: its chunk, and its index in that.
+    chunk: usize,
+    index: usize,
+}
+
+impl StatusText {
+    #[must_use]
+    pub fn new(snapshot: &Snapshot, last_event: Option<u64>) -> StatusText {
+        let document = to_line(&Document::without_mounts(snapshot, last_event));
+        let (head, tail) = document.split_once(NO_MOUNTS).expect("the field is always present");
+        let (head, tail) = (format!("{head}{}", &NO_MOUNTS[..NO_MOUNTS.len() - 1]), format!("]{tail}"));
+        StatusText { snapshot: snapshot.clone(), head, tail, chunk: 0, index: 0 }
+    }
+}
+
+impl Parts for StatusText {
+    fn write(&mut self, text: &mut Vec<u8>, size: usize) -> bool {
+        text.append(&mut take(&mut self.head).into_bytes());
+        while let Some(mounts) = self.snapshot.status.mounts.chunk(self.chunk) {
+            for mount in &mounts[self.index..] {
+                if text.len() >= size {
+                    return true;
+                }
+                if (self.chunk, self.index) != (0, 0) {
+                    text.push(b',');
+                }
+                self.index += 1;
+                serde_json::to_writer(&mut *text, &MountObject::new(mount, &self.snapshot))
+                    .expect("strings and finite numbers are valid JSON");
+            }
+            (self.chunk, self.index) = (self.chunk + 1, 0);
+        }
+        text.append(&mut take(&mut self.tail).into_bytes());
+        false
+    }
+}
+
+/// The first field of its kind: what is before it has fixed names, and values without quotes in them.
+const NO_MOUNTS: &str = "\"mounts\":[]";
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -46,8 +77,32 @@ struct Document<'a> {
     not_watched: usize,
     last_run: Option<Run>,
     daemon: Option<DaemonObject>,
-    mounts: Vec<MountObject<'a>>,
+    mounts: [(); 0],
     expected: Vec<ExpectedObject<'a>>,
+}
+
+impl<'a> Document<'a> {
+    fn without_mounts(snapshot: &'a Snapshot, last_event: Option<u64>) -> Document<'a> {
+        let (status, summary) = (&snapshot.status, StatusSummary::of(&snapshot.status));
+        Document {
+            time: rfc3339(snapshot.wall),
+            total: summary.total,
+            dead: summary.dead,
+            slow: summary.slow,
+            denied: summary.denied,
+            pending: summary.pending,
+            unknown: summary.unknown,
+            hidden: summary.hidden,
+            missing: summary.missing,
+            not_watched: summary.not_watched,
+            last_run: status
+                .last_run
+                .map(|run| Run { time: rfc3339(snapshot.wall_at(run.at)), took_seconds: seconds(run.took) }),
+            daemon: last_event.map(|last_event| DaemonObject::new(snapshot, last_event)),
+            mounts: [],
+            expected: status.expected.iter().map(|mount| ExpectedObject::new(mount, snapshot)).collect(),
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -112,7 +112,9 @@ impl MetricsText {
 
 fn write_header(family: &Family, text: &mut Vec<u8>) {
     let Family { name, help, .. } = family;
-    text.extend_from_slice(format!("# HELP {name} {help}\n# TYPE {name} {}\n", family.kind.name()).as_bytes());
+    text.extend_from_slice(
+        format!("# HELP {name} {help}\n# TYPE {name} {}\n", family.kind.name()).as_bytes(),
+    );
 }
 
 /// Returns true: the number of these series does not grow with the mounts.
@@ -121,7 +123,12 @@ fn write_samples(family: &Family, samples: impl IntoIterator<Item = Sample>, tex
         if n == 0 {
             write_header(family, text);
         }
-        write_series(family.name, family.labels.iter().copied().zip(values.iter().map(String::as_str)), value, text);
+        write_series(
+            family.name,
+            family.labels.iter().copied().zip(values.iter().map(String::as_str)),
+            value,
+            text,
+        );
     }
     true
 }

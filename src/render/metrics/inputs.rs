@@ -136,7 +136,7 @@ pub(super) fn push_mount_labels(mount: &Mount, text: &mut Vec<u8>) {
 
 /// Printable ASCII that is not escaped. Without branches, so that the compiler can look at many bytes at once.
 fn is_plain(byte: u8) -> bool {
-    (byte >= b' ') & (byte < 0x7f) & (byte != b'\\') & (byte != b'"')
+    (b' '..0x7f).contains(&byte) & (byte != b'\\') & (byte != b'"')
 }
 
 /// A label value as the format wants it.

@@ -18,7 +18,7 @@ pub(super) fn push_number(value: f64, text: &mut Vec<u8>) {
 
 /// Writes `number` with its last `digits` behind the point, without zeros at the end.
 fn push_decimal(mut number: u64, mut digits: usize, text: &mut Vec<u8>) {
-    while digits > 0 && number % 10 == 0 {
+    while digits > 0 && number.is_multiple_of(10) {
         (number, digits) = (number / 10, digits - 1);
     }
     let mut buffer = [0; 24];
@@ -58,7 +58,9 @@ mod tests {
 
     #[test]
     fn special_numbers_have_the_text_of_the_format() {
-        for value in [0.0, -0.0, 1.0, 10.0, 0.1, 0.000_000_731, 1e-9, 1_699_999_998.25, 1e15, 1e16, 123_456.789] {
+        for value in
+            [0.0, -0.0, 1.0, 10.0, 0.1, 0.000_000_731, 1e-9, 1_699_999_998.25, 1e15, 1e16, 123_456.789]
+        {
             assert_eq!(text(value), value.to_string());
         }
         assert_eq!(text(f64::NAN), "NaN");

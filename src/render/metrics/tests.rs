@@ -220,7 +220,7 @@ fn inputs_that_are_set_have_series() {
 #[test]
 fn parts_are_small_and_together_the_whole_text() {
     let path = |n: u64| format!("/{}/{n}", "long".repeat(100));
-    let health = |n: u64| if n % 3 == 0 { dead(Reason::Hung) } else { Health::Ok };
+    let health = |n: u64| if n.is_multiple_of(3) { dead(Reason::Hung) } else { Health::Ok };
     let snapshot = snapshot((0..1_000).map(|n| status(n, &path(n), health(n))).collect());
     let whole = render(&snapshot, MetricInputs::default());
     let mut parts = MetricsText::new(&snapshot, MetricInputs::default());

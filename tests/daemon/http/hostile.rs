@@ -111,7 +111,8 @@ fn clients_that_do_not_read_do_not_delay_scrapes() {
         let undisturbed = (0..5).map(|_| scrape(address)).max().expect("five scrapes");
         let not_reading: Vec<TcpStream> = (0..CLIENTS)
             .filter_map(|n| {
-                let target = ["/api/v1/mounts", "/api/v1/mounts?format=table", "/"][n as usize % 3];
+                let targets = ["/api/v1/mounts", "/api/v1/mounts?format=table", "/", "/metrics"];
+                let target = targets[n as usize % 4];
                 let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n").repeat(300);
                 let mut stream = TcpStream::connect(address).ok()?;
                 stream.set_write_timeout(Some(ms(100))).ok()?;

@@ -83,7 +83,26 @@ fn exchange(mut stream: impl Read + Write, request: &str, start: Instant) -> Res
     let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").expect("a complete head");
     let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("an HTTP status");
-    Response { status, head, body: bytes.split_off(end + 4), elapsed }
+    let mut body = bytes.split_off(end + 4);
+    if head.contains("\r\ntransfer-encoding: chunked") {
+        body = joined_chunks(&body);
+    }
+    Response { status, head, body, elapsed }
+}
+
+fn joined_chunks(mut chunks: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let end = chunks.windows(2).position(|w| w == b"\r\n").expect("a size");
+        let size = usize::from_str_radix(&String::from_utf8_lossy(&chunks[..end]), 16).expect("a number");
+        if size == 0 {
+            return body;
+        }
+        let chunk;
+        (chunk, chunks) = chunks[end + 2..].split_at(size);
+        body.extend_from_slice(chunk);
+        chunks = chunks.strip_prefix(b"\r\n").expect("a line end");
+    }
 }
 
 fn open_event_stream(address: SocketAddr, target: &str) -> Lines {

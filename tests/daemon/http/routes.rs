@@ -139,6 +139,43 @@ fn responses_are_compressed_on_request() {
     });
 }
 
+/// Longer than a part: they are made while they are sent.
+#[test]
+fn long_responses_are_complete() {
+    const MOUNTS: usize = 300;
+    run_isolated(|lab| {
+        (0..MOUNTS).for_each(|n| lab.mount_tmpfs(&lab.mount_point(format!("t{n}"))));
+        let (daemon, address) = start_with_http(lab, &["--poll-interval", "60"]);
+        let request = |method: &str, target: &str, version: &str, more: &str| {
+            let host = "Host: localhost\r\nConnection: close";
+            send(address, &format!("{method} {target} HTTP/{version}\r\n{host}\r\n{more}\r\n"))
+        };
+        let compressed = |target| {
+            let response = request("GET", target, "1.1", "Accept-Encoding: gzip\r\n");
+            assert_eq!(response.header("content-encoding"), Some("gzip"));
+            let mut text = String::new();
+            GzDecoder::new(&response.body[..]).read_to_string(&mut text).expect("it is gzip");
+            text
+        };
+        let ups = |text: &str| text.lines().filter(|line| line.starts_with("mountstatus_mount_up{")).count();
+        let metrics = request("GET", "/metrics", "1.1", "");
+        assert!(metrics.body.len() > 100_000 && metrics.header("transfer-encoding") == Some("chunked"));
+        for text in [metrics.text(), request("GET", "/metrics", "1.0", "").text(), &compressed("/metrics")] {
+            let all = format!("\ntotal_mountpoints {MOUNTS}\n");
+            assert!(ups(text) == MOUNTS && text.ends_with(&all), "{} mounts", ups(text));
+        }
+        let document = request("GET", "/api/v1/mounts", "1.1", "");
+        let length = document.body.len().to_string();
+        for response in [&document, &request("HEAD", "/api/v1/mounts", "1.1", "")] {
+            assert_eq!(response.header("content-length"), Some(length.as_str()));
+        }
+        let count = |json: serde_json::Value| json["mounts"].as_array().map(Vec::len);
+        let compressed = serde_json::from_str(&compressed("/api/v1/mounts")).expect("it is JSON");
+        assert_eq!((count(document.json()), count(compressed)), (Some(MOUNTS), Some(MOUNTS)));
+        daemon.stop();
+    });
+}
+
 #[test]
 fn hang_and_recovery_are_published() {
     run_isolated(|lab| {
