@@ -115,6 +115,12 @@ fn render_metrics() {
     print_table(&format!("Metrics of one snapshot, median of {REPEATS}"), "itself", &rows);
 }
 
+/// The pauses are part of the load.
+#[allow(clippy::disallowed_methods)]
+fn pause(ms: u64) {
+    thread::sleep(Duration::from_millis(ms));
+}
+
 /// The server of the daemon, over a socket; there is a new snapshot before each scrape.
 fn scrape() {
     let state = SharedState::default();
@@ -124,7 +130,7 @@ fn scrape() {
     let server = http::start(&settings, state.clone(), metrics, Box::new(|text| panic!("{text}")), None);
     let mut snapshot = snapshot(10_000);
     state.publish(Arc::new(snapshot.clone()));
-    thread::sleep(Duration::from_millis(500));
+    pause(500);
     let resident = || platform::process_stats().map_or(0, |stats| stats.resident_bytes) >> 10;
     let before = resident();
     println!("\n10,000 mounts over a socket, {SCRAPES} scrapes");
@@ -134,7 +140,7 @@ fn scrape() {
             .map(|_| {
                 snapshot.serial += 1;
                 state.publish(Arc::new(snapshot.clone()));
-                thread::sleep(Duration::from_millis(20));
+                pause(20);
                 let start = Instant::now();
                 bytes = get(port, more);
                 start.elapsed()
@@ -182,7 +188,7 @@ fn snapshot(mounts: usize) -> Snapshot {
             blocked_by: None,
             evidence: None,
         };
-        let health = if n % 50 == 0 { Health::Dead(hung()) } else { Health::Ok };
+        let health = if n.is_multiple_of(50) { Health::Dead(hung()) } else { Health::Ok };
         let since = Time::default();
         MountStatus {
             mount: Arc::new(entry),
