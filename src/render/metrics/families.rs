@@ -215,11 +215,6 @@ pub const FAMILIES: &[Family] = &[
         "Unix time when the mount entered its current state; for a dead mount, when it died.",
         |data, mount| Some(data.unix_time(mount.since)),
     ),
-    counter(
-        "mountstatus_mounts_missed_total",
-        "Mounts that were unmounted before the daemon could read them, as far as the kernel reports it.",
-        |data| Some(data.status().counters.mounts_missed as f64),
-    ),
     counter("mountstatus_mount_table_reads_total", "Reads of the mount table, or of its changes.", |data| {
         Some(data.status().counters.table_reads as f64)
     }),
@@ -237,6 +232,11 @@ pub const FAMILIES: &[Family] = &[
         "Watched mounts by state, hidden ones excluded; the sum is total_mountpoints.",
         &["state"],
         mounts_by_state,
+    ),
+    counter(
+        "mountstatus_mounts_missed_total",
+        "Mounts that were unmounted before the daemon could read them, as far as the kernel reports it.",
+        |data| Some(data.status().counters.mounts_missed as f64),
     ),
     gauge(
         "mountstatus_mounts_not_watched",
