@@ -132,9 +132,9 @@ impl Monitor {
         let Some(&key) = reachable.or(members.first()) else { return };
         let is_reachable = reachable.is_some();
         let Some(entry) = self.registry.get_mut(key) else { return };
-        if is_reachable {
+        if is_reachable && !entry.schedule.is_queued() {
             self.scheduler.enqueue(entry);
-        } else {
+        } else if !is_reachable {
             self.scheduler.timers.set(Due::Superblock(superblock), now + entry.settings.poll_interval);
         }
     }
@@ -160,8 +160,12 @@ impl Monitor {
 
     pub(super) fn end_probe(&mut self, id: ProbeId) -> Option<EndedProbe> {
         let ProbeSubject { key, superblock, is_outdated, .. } = self.scheduler.end(id)?;
-        let is_current = self.registry.get_mut(key).is_some_and(|entry| entry.schedule.end(id));
-        self.forget_unused_superblock(superblock);
+        let entry = self.registry.get_mut(key);
+        let is_used = entry.as_ref().is_some_and(|it| !it.is_hidden && it.superblock() == superblock);
+        let is_current = entry.is_some_and(|entry| entry.schedule.end(id));
+        if !is_used {
+            self.forget_unused_superblock(superblock);
+        }
         Some(EndedProbe { key, superblock, is_current, is_outdated })
     }
 

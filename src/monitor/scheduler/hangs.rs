@@ -48,7 +48,7 @@ impl Scheduler {
     }
 
     pub(crate) fn can_retry(&self, superblock: DeviceNumber) -> bool {
-        self.superblocks.get(&superblock).is_some_and(|queue| queue.hang.is_some() && queue.current.is_none())
+        self.superblocks.get(&superblock).is_some_and(|queue| queue.hang.is_some() && queue.active.is_none())
     }
 
     /// A probe proved that the superblock is hung. `is_full`: it waited for the full timeout. `on_member_hung` must
@@ -63,11 +63,12 @@ impl Scheduler {
     ) -> Duration {
         let Some(queue) = self.superblocks.get_mut(&superblock) else { return waited };
         queue.waiting.clear();
+        self.ready.remove_all_of(superblock);
         queue.hang.insert(HangState::next(queue.hang, now, call, waited, is_full)).waited
     }
 
-    /// The superblock of a mount is hung. A queued mount is removed from the queue and probed again with the others when
-    /// the superblock responds.
+    /// The superblock of a mount is hung. A queued mount, which is in no queue any more, is probed again with the others
+    /// when the superblock responds.
     pub(crate) fn on_member_hung(&mut self, entry: &mut MountEntry) {
         self.complete_in_run(entry);
         if entry.schedule.is_queued() {
@@ -90,7 +91,7 @@ impl Scheduler {
         if queue.hang.take().is_none() {
             return false;
         }
-        if queue.current.is_none() {
+        if queue.active.is_none() {
             self.superblocks.remove(&superblock);
         }
         self.timers.cancel(Due::Superblock(superblock));

@@ -66,24 +66,18 @@ pub(super) struct MountSchedule {
 enum ProbeStatus {
     #[default]
     Idle,
-    /// Whether it is in `ready` or in its superblock's queue.
+    /// In `ready` or in its superblock's queue.
     Queued,
     Active(ProbeId),
 }
 
 #[derive(Default)]
 struct SuperblockQueue {
-    current: Option<Current>,
-    /// Mounts that are probed one after another, after the current one.
+    /// Its unanswered probe.
+    active: Option<ProbeId>,
+    /// Mounts that are probed one after another, after the active one.
     waiting: VecDeque<QueuedMount>,
     hang: Option<HangState>,
-}
-
-/// The mount of the superblock that is being probed or is next.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Current {
-    Queued(QueuedMount),
-    Active(ProbeId),
 }
 
 impl Scheduler {
@@ -124,7 +118,7 @@ impl Scheduler {
 
     /// Forgets a superblock without mounts, unless a probe of it is in flight.
     pub(super) fn forget_superblock(&mut self, superblock: DeviceNumber) -> bool {
-        if self.superblocks.get(&superblock).is_some_and(|queue| queue.current.is_some()) {
+        if self.superblocks.get(&superblock).is_some_and(|queue| queue.active.is_some()) {
             return false;
         }
         self.superblocks.remove(&superblock);

@@ -1,8 +1,9 @@
-//! Decides which mount is probed next: each superblock has a queue of its mounts, and the heads of these queues wait
-//! for room in the window.
+//! Decides which mount is probed next. Queued mounts wait for room in the window, and those of a superblock that is being
+//! probed for that probe.
 
 use super::{
-    Current, Due, MountEntry, MountSchedule, ProbeStatus, ProbeSubject, QueuedMount, Scheduler, delays,
+    Due, InFlight, MountEntry, MountSchedule, ProbeStatus, ProbeSubject, QueuedMount, Scheduler, SuperblockQueue,
+    delays,
 };
 use crate::monitor::{ProbeId, Time};
 use platform::{Call, DeviceNumber, MountKey, User};
@@ -51,7 +52,7 @@ impl MountSchedule {
 }
 
 fn queued(entry: &MountEntry) -> QueuedMount {
-    QueuedMount { key: entry.key(), user: entry.user() }
+    QueuedMount { key: entry.key(), user: entry.user(), superblock: entry.superblock() }
 }
 
 impl Scheduler {
@@ -72,28 +73,39 @@ impl Scheduler {
     pub(crate) fn enqueue(&mut self, entry: &mut MountEntry) {
         entry.schedule.status = ProbeStatus::Queued;
         let mount = queued(entry);
-        let queue = self.superblocks.entry(entry.superblock()).or_default();
-        match queue.current {
-            // A user whose places are in use must not make the system wait.
-            Some(Current::Queued(other)) if other.user.is_foreign() && !mount.user.is_foreign() => {
-                queue.waiting.push_front(other);
-                self.ready.remove(other);
-            }
-            Some(_) => return queue.waiting.push_back(mount),
-            None => {}
+        if let Some(mount) = self.wait_for_superblock(mount) {
+            self.ready.push_back(mount);
         }
-        queue.current = Some(Current::Queued(mount));
-        self.ready.push_back(mount);
+    }
+
+    /// Makes a mount wait while its superblock is being probed; else returns it.
+    fn wait_for_superblock(&mut self, mount: QueuedMount) -> Option<QueuedMount> {
+        let queue = self.superblocks.get_mut(&mount.superblock).filter(|queue| queue.active.is_some());
+        let Some(SuperblockQueue { waiting, .. }) = queue else { return Some(mount) };
+        // A user whose places are in use must not make the system wait.
+        let is_before = |other: &QueuedMount| !other.user.is_foreign() || mount.user.is_foreign();
+        waiting.insert(waiting.partition_point(is_before), mount);
+        None
     }
 
     /// Takes the next mount to probe, if the window of its user has room. It may have been withdrawn.
     pub(crate) fn pop_ready(&mut self) -> Option<MountKey> {
-        self.ready.pop(|user| self.probes.has_room(user))
+        self.pop(InFlight::has_room)
     }
 
     /// Takes a mount that cannot be probed soon, because abandoned probes leave no room.
     pub(crate) fn pop_unprobeable(&mut self) -> Option<MountKey> {
-        self.ready.pop(|user| self.probes.is_exhausted(user))
+        self.pop(InFlight::is_exhausted)
+    }
+
+    /// Takes the next mount of a user with this property whose superblock is not being probed.
+    fn pop(&mut self, is_meant: impl Fn(&InFlight, User) -> bool) -> Option<MountKey> {
+        loop {
+            let mount = self.ready.pop(|user| is_meant(&self.probes, user))?;
+            if let Some(mount) = self.wait_for_superblock(mount) {
+                return Some(mount.key);
+            }
+        }
     }
 
     /// Starts the probe of a queued mount that was taken with `pop_ready`.
@@ -110,14 +122,14 @@ impl Scheduler {
             hang.is_some(),
         );
         entry.schedule.status = ProbeStatus::Active(id);
-        queue.current = Some(Current::Active(id));
+        queue.active = Some(id);
         id
     }
 
     /// Drops a queued mount that was taken with `pop_ready` without probing it.
     pub(crate) fn skip(&mut self, entry: &mut MountEntry) {
         entry.schedule.status = ProbeStatus::Idle;
-        self.promote_after(Current::Queued(queued(entry)), entry.superblock());
+        self.promote(entry.superblock());
     }
 
     /// Removes a probe that ended, and lets the next mount of its superblock be probed.
@@ -129,52 +141,53 @@ impl Scheduler {
 
     /// The other mounts of a superblock no longer wait for this probe.
     pub(crate) fn release_superblock(&mut self, id: ProbeId, superblock: DeviceNumber) {
-        self.promote_after(Current::Active(id), superblock);
+        if let Some(queue) = self.superblocks.get_mut(&superblock)
+            && queue.active.take_if(|active| *active == id).is_some()
+        {
+            self.promote(superblock);
+        }
     }
 
-    /// Does nothing unless `current` is the current mount of its superblock. The next mount is probed before those of other
-    /// superblocks, because its storage has just responded.
-    fn promote_after(&mut self, current: Current, superblock: DeviceNumber) -> bool {
-        let Entry::Occupied(mut slot) = self.superblocks.entry(superblock) else { return false };
+    /// If a superblock is not being probed, the next mount that waits for it is probed, before those of other superblocks,
+    /// because its storage has just responded.
+    fn promote(&mut self, superblock: DeviceNumber) {
+        let Entry::Occupied(mut slot) = self.superblocks.entry(superblock) else { return };
         let queue = slot.get_mut();
-        if queue.current != Some(current) {
-            return false;
+        if queue.active.is_some() {
+            return;
         }
-        match queue.waiting.pop_front() {
-            Some(mount) => {
-                queue.current = Some(Current::Queued(mount));
-                self.ready.push_front(mount);
-            }
-            None if queue.hang.is_some() => queue.current = None,
-            None => drop(slot.remove()),
+        if let Some(next) = queue.waiting.pop_front() {
+            self.ready.push_front(next);
         }
-        true
+        if queue.waiting.is_empty() && queue.hang.is_none() {
+            slot.remove();
+        }
     }
 
-    /// Takes a mount out of its superblock's queue. True if it was the next to be probed.
-    fn leave_queue(&mut self, entry: &MountEntry) -> bool {
-        let (mount, superblock) = (queued(entry), entry.superblock());
-        let was_next = self.promote_after(Current::Queued(mount), superblock);
-        if !was_next && let Some(queue) = self.superblocks.get_mut(&superblock) {
-            queue.waiting.retain(|&other| other != mount);
+    /// Takes a mount out of the queue in which it is.
+    fn leave_queue(&mut self, entry: &mut MountEntry) {
+        if !entry.schedule.is_queued() {
+            return;
         }
-        was_next
+        entry.schedule.status = ProbeStatus::Idle;
+        let mount = queued(entry);
+        if let Some(queue) = self.superblocks.get_mut(&mount.superblock) {
+            queue.waiting.retain(|other| other.key != mount.key);
+        }
+        self.ready.remove(mount);
+        self.promote(mount.superblock); // it may have been the next of its superblock
     }
 
     pub(crate) fn withdraw(&mut self, entry: &mut MountEntry) {
         self.complete_in_run(entry);
+        self.leave_queue(entry);
         (entry.schedule.status, entry.schedule.path_hang) = (ProbeStatus::Idle, None);
-        if self.leave_queue(entry) {
-            self.ready.remove(queued(entry));
-        }
     }
 
     /// The limits of another user apply to this mount from now on.
     pub(crate) fn set_user(&mut self, entry: &mut MountEntry, user: User) {
         let is_queued = entry.schedule.is_queued();
-        if is_queued && self.leave_queue(entry) {
-            self.ready.remove(queued(entry));
-        }
+        self.leave_queue(entry);
         entry.set_user(user);
         if is_queued {
             self.enqueue(entry);
@@ -195,7 +208,7 @@ impl Scheduler {
     pub(crate) fn defer(&mut self, now: Time, entry: &mut MountEntry) {
         (entry.schedule.aborted, entry.schedule.status) = (0, ProbeStatus::Idle);
         self.settle_unjudged(entry);
-        self.leave_queue(entry);
+        self.promote(entry.superblock());
         let superblock = entry.superblock();
         let is_hung = self.is_hung(superblock);
         let due = if is_hung { Due::Superblock(superblock) } else { Due::Mount(entry.key()) };
@@ -203,7 +216,6 @@ impl Scheduler {
     }
 
     pub(crate) fn is_probed(&self, superblock: DeviceNumber) -> bool {
-        let queue = self.superblocks.get(&superblock);
-        queue.is_some_and(|queue| matches!(queue.current, Some(Current::Active(_))))
+        self.superblocks.get(&superblock).is_some_and(|queue| queue.active.is_some())
     }
 }

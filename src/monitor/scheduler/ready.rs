@@ -1,7 +1,7 @@
 //! The mounts that are probed as soon as there is room, by user: the system's first, then one of each user in turn, so
 //! that a user with thousands of mounts delays neither the system nor other users.
 
-use platform::{MountKey, User};
+use platform::{DeviceNumber, MountKey, User};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 
@@ -10,25 +10,26 @@ use std::collections::VecDeque;
 pub(super) struct QueuedMount {
     pub(super) key: MountKey,
     pub(super) user: User,
+    pub(super) superblock: DeviceNumber,
 }
 
 #[derive(Default)]
 pub(super) struct ReadyMounts {
-    queues: FxHashMap<User, VecDeque<MountKey>>,
+    queues: FxHashMap<User, VecDeque<QueuedMount>>,
     /// The foreign users with a queue, the next first.
     turns: VecDeque<User>,
 }
 
 impl ReadyMounts {
     pub(super) fn push_back(&mut self, mount: QueuedMount) {
-        self.queue(mount.user).push_back(mount.key);
+        self.queue(mount.user).push_back(mount);
     }
 
     pub(super) fn push_front(&mut self, mount: QueuedMount) {
-        self.queue(mount.user).push_front(mount.key);
+        self.queue(mount.user).push_front(mount);
     }
 
-    fn queue(&mut self, user: User) -> &mut VecDeque<MountKey> {
+    fn queue(&mut self, user: User) -> &mut VecDeque<QueuedMount> {
         let turns = &mut self.turns;
         self.queues.entry(user).or_insert_with(|| {
             turns.extend(Some(user).filter(|user| user.is_foreign()));
@@ -38,25 +39,31 @@ impl ReadyMounts {
 
     pub(super) fn remove(&mut self, mount: QueuedMount) {
         if let Some(queue) = self.queues.get_mut(&mount.user) {
-            queue.retain(|&other| other != mount.key);
+            queue.retain(|other| other.key != mount.key);
+        }
+    }
+
+    pub(super) fn remove_all_of(&mut self, superblock: DeviceNumber) {
+        for queue in self.queues.values_mut() {
+            queue.retain(|mount| mount.superblock != superblock);
         }
     }
 
     /// The next mount of a user that may probe one.
-    pub(super) fn pop(&mut self, may_probe: impl Fn(User) -> bool) -> Option<MountKey> {
+    pub(super) fn pop(&mut self, may_probe: impl Fn(User) -> bool) -> Option<QueuedMount> {
         if may_probe(User::System)
-            && let Some(key) = self.pop_of(User::System)
+            && let Some(mount) = self.pop_of(User::System)
         {
-            return Some(key);
+            return Some(mount);
         }
         for _ in 0..self.turns.len() {
             let user = self.turns.pop_front()?;
             if may_probe(user) {
-                let Some(key) = self.pop_of(user) else { continue };
+                let Some(mount) = self.pop_of(user) else { continue };
                 if self.queues.contains_key(&user) {
                     self.turns.push_back(user);
                 }
-                return Some(key);
+                return Some(mount);
             }
             self.turns.push_back(user);
         }
@@ -64,13 +71,13 @@ impl ReadyMounts {
     }
 
     /// Removes the queue with its last mount.
-    fn pop_of(&mut self, user: User) -> Option<MountKey> {
+    fn pop_of(&mut self, user: User) -> Option<QueuedMount> {
         let queue = self.queues.get_mut(&user)?;
-        let key = queue.pop_front();
+        let mount = queue.pop_front();
         if queue.is_empty() {
             self.queues.remove(&user);
         }
-        key
+        mount
     }
 }
 
@@ -78,16 +85,21 @@ impl ReadyMounts {
 mod tests {
     use super::*;
 
+    /// Its superblock has the number of the key.
+    fn queued(key: u32, user: User) -> QueuedMount {
+        QueuedMount { key: MountKey(key.into()), user, superblock: DeviceNumber { major: 0, minor: key } }
+    }
+
     #[test]
     fn system_is_first_and_users_take_turns() {
         let mut ready = ReadyMounts::default();
         let [a, b] = [1001, 1002].map(User::Foreign);
         for (key, user) in [(1, a), (2, a), (3, a), (4, b), (5, User::System), (6, b)] {
-            ready.push_back(QueuedMount { key: MountKey(key), user });
+            ready.push_back(queued(key, user));
         }
-        ready.remove(QueuedMount { key: MountKey(6), user: b });
+        ready.remove(queued(6, b));
         let next = |ready: &mut ReadyMounts, barred: Option<User>| {
-            ready.pop(|user| Some(user) != barred).map(|key| key.0)
+            ready.pop(|user| Some(user) != barred).map(|mount| mount.key.0)
         };
         assert_eq!(next(&mut ready, Some(User::System)), Some(1), "the system has no room");
         assert_eq!(next(&mut ready, None), Some(5));
