@@ -2,11 +2,10 @@
 
 use crate::{Errno, FsKind, Mount, MountKey, SharedPath, User};
 
-/// Everything that a probe needs to know about its mount.
+/// Everything that a probe needs to know about its mount, with its mount point as a `P`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Target {
-    /// The mount point.
-    pub path: SharedPath,
+pub struct Target<P = SharedPath> {
+    pub path: P,
     pub kind: FsKind,
     /// The identity that the path must lead to.
     pub key: MountKey,
@@ -29,6 +28,15 @@ impl Target {
             owner: mount.fuse_owner(),
             user: mount.user(),
         }
+    }
+}
+
+impl<P> Target<P> {
+    /// The same target with its path in another form.
+    #[must_use]
+    pub fn with_path<Q>(&self, path: Q) -> Target<Q> {
+        let Target { kind, key, id, owner, user, .. } = *self;
+        Target { path, kind, key, id, owner, user }
     }
 }
 

@@ -98,6 +98,11 @@ impl<'a> Decoder<'a> {
         Ok(*bytes)
     }
 
+    /// The number of bytes that were not decoded yet.
+    pub(super) fn remaining(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn u8(&mut self) -> Result<u8, Malformed> {
         self.array().map(u8::from_le_bytes)
     }

@@ -220,7 +220,7 @@ impl Monitor {
         self.doubt_table(TableDoubt::RunStarted);
         let is_new = self.scheduler.start_run(now);
         let run_interval = self.scheduler.run_interval();
-        let keys: Vec<MountKey> = self.registry.tree().iter().map(|mount| mount.key).collect();
+        let keys: Vec<MountKey> = self.registry.entries().map(MountEntry::key).collect();
         for key in keys {
             let Some(entry) = self.registry.get_mut(key).filter(|entry| !entry.is_hidden) else { continue };
             if is_new {

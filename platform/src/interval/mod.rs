@@ -19,17 +19,21 @@ pub mod probe {
     use crate::portable::probe::{Calls, FsStats, lstat, probe_mount as probe_by};
     use crate::{Call, Errno, ProbeOutcome, Target, Usage};
     use nix::sys::statvfs::{FsFlags, statvfs};
-    use std::ffi::CStr;
+    use std::ffi::{CStr, OsStr};
 
     pub use crate::portable::probe::{is_current_user, may_search_every_directory};
 
     /// Probes the mount; may never return. `on_call` is called right before each call.
-    pub fn probe_mount(target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
+    pub fn probe_mount(target: &Target<impl AsRef<OsStr>>, on_call: impl Fn(Call)) -> ProbeOutcome {
         probe_by(&Posix, target, on_call)
     }
 
     /// Same as [`probe_mount`]: no portable call changes the identity of a single thread, so the mount refuses the probe.
-    pub fn probe_as_owner(target: &Target, _owner: (u32, u32), on_call: impl Fn(Call)) -> ProbeOutcome {
+    pub fn probe_as_owner(
+        target: &Target<impl AsRef<OsStr>>,
+        _owner: (u32, u32),
+        on_call: impl Fn(Call),
+    ) -> ProbeOutcome {
         probe_mount(target, on_call)
     }
 

@@ -2,9 +2,10 @@
 //! open, so a mount is not busy between probes.
 
 use crate::{Call, Errno, FsKind, ProbeOutcome, Target, Usage};
-use std::ffi::{CStr, CString, c_int, c_uint, c_ulong};
+use nix::NixPath;
+use std::ffi::{CStr, OsStr, c_int, c_uint, c_ulong};
 use std::mem::MaybeUninit;
-use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Unique mount ids (`STATX_MNT_ID_UNIQUE`, Linux 6.8) start above this; reusable ids never reach it.
 const FIRST_UNIQUE_ID: u64 = 1 << 31;
@@ -16,28 +17,35 @@ const PATH_FLAGS: c_int = libc::AT_NO_AUTOMOUNT | libc::AT_SYMLINK_NOFOLLOW;
 /// so that another thread can report where this one is stuck.
 ///
 /// The outcome belongs to the mount only if the path leads to it, so after an error the mount id is checked again.
-pub fn probe_mount(target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
-    let Ok(path) = CString::new(target.path.as_os_str().as_bytes()) else {
-        return ProbeOutcome::Failed { call: Call::Identify, errno: Errno::EINVAL }; // no mount point contains a NUL
-    };
-    match identify(&path, target, &on_call) {
+pub fn probe_mount(target: &Target<impl AsRef<OsStr>>, on_call: impl Fn(Call)) -> ProbeOutcome {
+    let target = target.with_path(target.path.as_ref());
+    let outcome = target.path.with_nix_path(|path| probe_path(path, &target, &on_call));
+    // No mount point contains a NUL.
+    outcome.unwrap_or(ProbeOutcome::Failed { call: Call::Identify, errno: Errno::EINVAL })
+}
+
+fn probe_path(path: &CStr, target: &Target<&OsStr>, on_call: &impl Fn(Call)) -> ProbeOutcome {
+    match identify(path, target, on_call) {
         Ok(PathTarget::Same) => {}
         Ok(PathTarget::Other) => return ProbeOutcome::WrongMount,
         Err((Call::Identify, errno)) => return ProbeOutcome::Failed { call: Call::Identify, errno },
-        Err((call, errno)) => return confirm_error(&path, target, call, errno, &on_call),
+        Err((call, errno)) => return confirm_error(path, target, call, errno, on_call),
     }
     let result = match target.kind {
         FsKind::Autofs => Ok(Usage::default()),
-        FsKind::Network | FsKind::Smb | FsKind::Uncached | FsKind::Local => usage(&path, &on_call),
-        FsKind::Fuse | FsKind::Cluster => attributes(&path, &on_call).and_then(|()| usage(&path, &on_call)),
+        FsKind::Network | FsKind::Smb | FsKind::Uncached | FsKind::Local => usage(path, on_call),
+        FsKind::Fuse | FsKind::Cluster => attributes(path, on_call).and_then(|()| usage(path, on_call)),
     };
-    result
-        .map_or_else(|(call, errno)| confirm_error(&path, target, call, errno, &on_call), ProbeOutcome::Alive)
+    result.map_or_else(|(call, errno)| confirm_error(path, target, call, errno, on_call), ProbeOutcome::Alive)
 }
 
 /// Requests the mount id in the way of this kind. A hang in [`Call::Identify`] is one of the path, in another call one
 /// of the file system.
-fn identify(path: &CStr, target: &Target, on_call: &impl Fn(Call)) -> Result<PathTarget, (Call, Errno)> {
+fn identify(
+    path: &CStr,
+    target: &Target<&OsStr>,
+    on_call: &impl Fn(Call),
+) -> Result<PathTarget, (Call, Errno)> {
     let with_call = |call, sync| compare(path, target, sync).map_err(|errno| (call, errno));
     match target.kind {
         FsKind::Network | FsKind::Fuse | FsKind::Cluster | FsKind::Autofs => {
@@ -64,10 +72,10 @@ fn identify(path: &CStr, target: &Target, on_call: &impl Fn(Call)) -> Result<Pat
 
 /// The walk to the mount's directory. It may hang because of another file system on the path, but not because of the
 /// mount itself.
-fn walk_to_parent(target: &Target) -> Result<(), Errno> {
-    let Some(parent) = target.path.parent() else { return Ok(()) };
-    let parent = CString::new(parent.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
-    match statx(&parent, libc::AT_STATX_DONT_SYNC | PATH_FLAGS, libc::STATX_MNT_ID) {
+fn walk_to_parent(target: &Target<&OsStr>) -> Result<(), Errno> {
+    let Some(parent) = Path::new(target.path).parent() else { return Ok(()) };
+    let walk = |parent: &CStr| statx(parent, libc::AT_STATX_DONT_SYNC | PATH_FLAGS, libc::STATX_MNT_ID);
+    match parent.with_nix_path(walk).unwrap_or(Err(Errno::EINVAL)) {
         // Then there is no such mount, as the next call says.
         Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(()),
         Err(errno) => Err(errno),
@@ -77,7 +85,7 @@ fn walk_to_parent(target: &Target) -> Result<(), Errno> {
 /// The error belongs to the mount only if the path still leads to it.
 fn confirm_error(
     path: &CStr,
-    target: &Target,
+    target: &Target<&OsStr>,
     call: Call,
     errno: Errno,
     on_call: &impl Fn(Call),
@@ -105,7 +113,11 @@ pub fn is_current_user((uid, gid): (u32, u32)) -> bool {
 /// Like [`probe_mount`], but with the identity of the only user that the mount accepts. The calling thread keeps that
 /// identity: it must have been started for this probe and must end after it. If the change is not permitted, the probe
 /// uses the current identity and the mount refuses it.
-pub fn probe_as_owner(target: &Target, (uid, gid): (u32, u32), on_call: impl Fn(Call)) -> ProbeOutcome {
+pub fn probe_as_owner(
+    target: &Target<impl AsRef<OsStr>>,
+    (uid, gid): (u32, u32),
+    on_call: impl Fn(Call),
+) -> ProbeOutcome {
     let _ = become_user(uid, gid); // a failure shows as EACCES in the outcome
     probe_mount(target, on_call)
 }
@@ -126,7 +138,7 @@ enum Sync {
 }
 
 /// Compares the mount that the path leads to with the target.
-fn compare(path: &CStr, target: &Target, sync: Sync) -> Result<PathTarget, Errno> {
+fn compare(path: &CStr, target: &Target<&OsStr>, sync: Sync) -> Result<PathTarget, Errno> {
     let unique = target.key.0 >= FIRST_UNIQUE_ID;
     let id = if unique { libc::STATX_MNT_ID_UNIQUE } else { libc::STATX_MNT_ID };
     let (sync, mask) = match sync {
@@ -262,6 +274,8 @@ mod tests {
     use super::*;
     use crate::{MountKey, User};
     use std::cell::RefCell;
+    use std::ffi::CString;
+    use std::os::unix::ffi::OsStrExt;
     use std::path::PathBuf;
 
     fn target(path: &str, kind: FsKind) -> Target {

@@ -2,9 +2,9 @@
 //! prober. Nothing is kept open.
 
 use crate::{Call, Errno, FsKind, MountKey, ProbeOutcome, Target, Usage};
-use std::ffi::{CStr, CString};
+use nix::NixPath;
+use std::ffi::{CStr, OsStr};
 use std::mem::MaybeUninit;
-use std::os::unix::ffi::OsStrExt;
 
 /// The system calls, which tests replace.
 pub(crate) trait Calls {
@@ -26,21 +26,34 @@ pub(crate) struct FsStats {
 ///
 /// As on Linux, network file systems are probed by `statfs` only, because attributes may come from a cache. Automount
 /// triggers are not probed, because these calls would trigger them.
-pub(crate) fn probe_mount(calls: &impl Calls, target: &Target, on_call: impl Fn(Call)) -> ProbeOutcome {
-    let Ok(path) = CString::new(target.path.as_os_str().as_bytes()) else {
-        return ProbeOutcome::Failed { call: Call::Identify, errno: Errno::EINVAL }; // no mount point contains a NUL
-    };
+pub(crate) fn probe_mount(
+    calls: &impl Calls,
+    target: &Target<impl AsRef<OsStr>>,
+    on_call: impl Fn(Call),
+) -> ProbeOutcome {
+    let target = target.with_path(target.path.as_ref());
+    let outcome = target.path.with_nix_path(|path| probe_path(calls, path, &target, on_call));
+    // No mount point contains a NUL.
+    outcome.unwrap_or(ProbeOutcome::Failed { call: Call::Identify, errno: Errno::EINVAL })
+}
+
+fn probe_path(
+    calls: &impl Calls,
+    path: &CStr,
+    target: &Target<&OsStr>,
+    on_call: impl Fn(Call),
+) -> ProbeOutcome {
     if target.kind == FsKind::Autofs {
         return ProbeOutcome::Alive(Usage::default());
     }
     if !target.kind.is_network() {
         on_call(Call::Statx);
-        if let Err(errno) = calls.lstat(&path) {
+        if let Err(errno) = calls.lstat(path) {
             return failed(Call::Statx, errno);
         }
     }
     on_call(Call::Statfs);
-    match calls.statfs(&path) {
+    match calls.statfs(path) {
         Ok(stats) if stats.mount.is_none_or(|mount| mount == target.key) => ProbeOutcome::Alive(stats.usage),
         Ok(_) => ProbeOutcome::WrongMount,
         Err(errno) => failed(Call::Statfs, errno),

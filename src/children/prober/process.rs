@@ -62,7 +62,7 @@ fn handle_packet(packet: &[u8], workers: &WorkerPool, confirmations: &mut Confir
         }
     }
     if !probes.is_empty() {
-        workers.enqueue(probes);
+        workers.enqueue(packet, probes);
     }
     if !confirms.is_empty() {
         confirmations.begin(workers, &confirms);

@@ -7,6 +7,7 @@ use crate::children::codec::{
 use platform::process::MAX_PACKET;
 use platform::{Call, Errno, FsKind, MountKey, ProbeOutcome, Target, Usage, User};
 use std::ffi::OsStr;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
@@ -19,10 +20,10 @@ pub(super) const MAX_REPLY: usize = 128;
 
 const _: () = assert!(MAX_REQUEST < MAX_PACKET && MAX_REPLY < MAX_PACKET);
 
-/// From the daemon.
+/// From the daemon. The path is a `P`, for the receiver its place in the packet: no request needs an allocation.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Request {
-    Probe(ProbeId, Target),
+pub(super) enum Request<P = Range<usize>> {
+    Probe(ProbeId, Target<P>),
     /// Report the state of this probe at once: `Confirming` or `NotStarted`, or nothing if a response was sent. `Stuck`
     /// follows as soon as it is proven.
     Confirm(ProbeId),
@@ -88,8 +89,8 @@ const KINDS: [FsKind; 7] = [
 ];
 
 /// The path must be shorter than [`MAX_PATH`].
-pub(super) fn encode_probe(packet: &mut Vec<u8>, probe: ProbeId, target: &Target) {
-    let path = target.path.as_os_str().as_bytes();
+pub(super) fn encode_probe(packet: &mut Vec<u8>, probe: ProbeId, target: &Target<impl AsRef<OsStr>>) {
+    let path = target.path.as_ref().as_bytes();
     debug_assert!(path.len() < MAX_PATH);
     packet.push(tag::PROBE);
     encode_u64(packet, probe.0);
@@ -174,7 +175,7 @@ fn encode_usage(packet: &mut Vec<u8>, usage: &Usage) {
 }
 
 pub(super) fn decode_requests(packet: &[u8]) -> impl Iterator<Item = Result<Request, Malformed>> {
-    decode_messages(packet, decode_request)
+    decode_messages(packet, |decoder| decode_request(decoder, packet.len()))
 }
 
 pub(super) fn decode_replies(packet: &[u8]) -> impl Iterator<Item = Result<Reply, Malformed>> {
@@ -186,13 +187,16 @@ pub(super) fn decode_replies(packet: &[u8]) -> impl Iterator<Item = Result<Reply
 #[must_use]
 pub fn recode_requests(packet: &[u8]) -> Option<Vec<Vec<u8>>> {
     let encoded = |request: Request| {
-        let mut packet = Vec::new();
+        let mut recoded = Vec::new();
         match request {
-            Request::Probe(probe, target) => encode_probe(&mut packet, probe, &target),
-            Request::Confirm(probe) => encode_confirm(&mut packet, probe),
-            Request::Locate(probe) => encode_locate(&mut packet, probe),
+            Request::Probe(probe, target) => {
+                let path = OsStr::from_bytes(&packet[target.path.clone()]);
+                encode_probe(&mut recoded, probe, &target.with_path(path));
+            }
+            Request::Confirm(probe) => encode_confirm(&mut recoded, probe),
+            Request::Locate(probe) => encode_locate(&mut recoded, probe),
         }
-        packet
+        recoded
     };
     decode_requests(packet).map(|request| request.map(encoded).ok()).collect()
 }
@@ -209,7 +213,8 @@ pub fn recode_replies(packet: &[u8]) -> Option<Vec<Vec<u8>>> {
     decode_replies(packet).map(|reply| reply.map(encoded).ok()).collect()
 }
 
-fn decode_request(decoder: &mut Decoder<'_>) -> Result<Request, Malformed> {
+/// `length`: of the packet.
+fn decode_request(decoder: &mut Decoder<'_>, length: usize) -> Result<Request, Malformed> {
     match decoder.u8()? {
         tag::PROBE => {
             let probe = decode_id(decoder)?;
@@ -218,11 +223,12 @@ fn decode_request(decoder: &mut Decoder<'_>) -> Result<Request, Malformed> {
             let id = decoder.u32()?;
             let has_owner = decoder.choice(&FLAGS)?;
             let owner = if has_owner { Some((decoder.u32()?, decoder.u32()?)) } else { None };
-            let path = decoder.bytes()?;
-            if path.len() >= MAX_PATH {
+            let path_length = decoder.bytes()?.len();
+            if path_length >= MAX_PATH {
                 return Err(Malformed);
             }
-            let path = OsStr::from_bytes(path).into();
+            let end = length - decoder.remaining();
+            let path = end - path_length..end;
             Ok(Request::Probe(probe, Target { path, kind, key, id, owner, user: User::System }))
         }
         tag::CONFIRM => decode_id(decoder).map(Request::Confirm),

@@ -1,4 +1,5 @@
 use super::*;
+use platform::SharedPath;
 use proptest::prelude::*;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -46,7 +47,7 @@ fn target() -> impl Strategy<Value = Target> {
     )
 }
 
-fn request() -> impl Strategy<Value = Request> {
+fn request() -> impl Strategy<Value = Request<SharedPath>> {
     prop_oneof![
         (id(), target()).prop_map(|(id, target)| Request::Probe(id, target)),
         id().prop_map(Request::Confirm),
@@ -67,7 +68,15 @@ proptest! {
             }
             prop_assert!(packet.len() - before <= MAX_REQUEST);
         }
-        let decoded: Result<Vec<_>, Malformed> = decode_requests(&packet).collect();
+        let with_path = |request: Request| match request {
+            Request::Probe(probe, target) => {
+                let path = OsStr::from_bytes(&packet[target.path.clone()]);
+                Request::Probe(probe, target.with_path(path.into()))
+            }
+            Request::Confirm(probe) => Request::Confirm(probe),
+            Request::Locate(probe) => Request::Locate(probe),
+        };
+        let decoded: Result<Vec<_>, Malformed> = decode_requests(&packet).map(|it| it.map(with_path)).collect();
         prop_assert_eq!(decoded, Ok(requests));
     }
 

@@ -9,6 +9,9 @@ use crate::children::daemon_channel;
 use platform::process::{self, MAX_PACKET};
 use platform::{Call, Errno, ProbeOutcome, Target, probe};
 use std::collections::{HashSet, VecDeque};
+use std::ffi::OsStr;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,7 +36,7 @@ struct Shared {
 
 struct State {
     running_time: RunningTime,
-    waiting: VecDeque<(ProbeId, Target)>,
+    waiting: VecDeque<WaitingProbe>,
     /// One slot for each thread; `None` after a thread has ended.
     slots: Vec<Option<WorkerSlot>>,
     threads: usize,
@@ -43,6 +46,24 @@ struct State {
     /// The next packet, and an empty buffer for the one after it.
     replies: Vec<u8>,
     spare: Vec<u8>,
+}
+
+/// A probe that no thread has taken.
+struct WaitingProbe {
+    probe: ProbeId,
+    target: Target<PathInPacket>,
+}
+
+/// A path in a packet of requests, which they share: a copy of each would cost as much as half a system call.
+struct PathInPacket {
+    packet: Arc<[u8]>,
+    place: Range<usize>,
+}
+
+impl AsRef<OsStr> for PathInPacket {
+    fn as_ref(&self) -> &OsStr {
+        OsStr::from_bytes(&self.packet[self.place.clone()])
+    }
 }
 
 struct WorkerSlot {
@@ -107,10 +128,14 @@ impl WorkerPool {
         state.threads > state.idle
     }
 
-    /// Queues probes, and makes sure that there is a thread to take the first.
-    pub(super) fn enqueue(&self, probes: Vec<(ProbeId, Target)>) {
+    /// Queues the probes that this packet requests, and makes sure that there is a thread to take the first.
+    pub(super) fn enqueue(&self, packet: &[u8], probes: Vec<(ProbeId, Target<Range<usize>>)>) {
+        let packet: Arc<[u8]> = packet.into();
         let mut state = self.0.lock();
-        state.waiting.extend(probes);
+        state.waiting.extend(probes.into_iter().map(|(probe, target)| {
+            let path = PathInPacket { packet: Arc::clone(&packet), place: target.path.clone() };
+            WaitingProbe { probe, target: target.with_path(path) }
+        }));
         let has_no_thread = state.threads == 0;
         if state.idle > 0 {
             self.0.work_available.notify_one();
@@ -129,7 +154,7 @@ impl WorkerPool {
         let mut replies: Vec<Reply> =
             positions.iter().map(|position| Reply::Confirming(position.probe)).collect();
         if !others.is_empty() {
-            state.waiting.retain(|(probe, _)| {
+            state.waiting.retain(|WaitingProbe { probe, .. }| {
                 let is_requested = others.contains(probe);
                 if is_requested {
                     replies.push(Reply::NotStarted(*probe));
@@ -158,7 +183,7 @@ impl WorkerPool {
     /// Rejects all waiting probes because no thread can be started.
     pub(super) fn reject_pending(&self, errno: Errno) {
         let mut replies = vec![Reply::ThreadsFailed(errno)];
-        replies.extend(self.0.lock().waiting.drain(..).map(|(probe, _)| Reply::NotStarted(probe)));
+        replies.extend(self.0.lock().waiting.drain(..).map(|waiting| Reply::NotStarted(waiting.probe)));
         self.reply(&replies);
     }
 
@@ -216,30 +241,37 @@ impl Shared {
     /// The body of an ordinary thread.
     fn work(self: &Arc<Shared>, slot: usize, position: &WorkerPosition) {
         let mut state = self.lock();
+        // The end of one probe is the start of the next: one reading of the clock for each.
+        let mut now = Instant::now();
         loop {
-            let Some((probe, target)) = state.waiting.pop_front() else {
+            let Some(WaitingProbe { probe, target }) = state.waiting.pop_front() else {
                 state = self.flush(state);
-                if !state.waiting.is_empty() {
-                    continue;
+                if state.waiting.is_empty() {
+                    if state.idle >= MAX_IDLE_THREADS {
+                        state.release_slot(slot);
+                        return;
+                    }
+                    state.idle += 1;
+                    state = self.work_available.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state.idle -= 1;
                 }
-                if state.idle >= MAX_IDLE_THREADS {
-                    state.release_slot(slot);
-                    return;
-                }
-                state.idle += 1;
-                state = self.work_available.wait(state).unwrap_or_else(PoisonError::into_inner);
-                state.idle -= 1;
+                now = Instant::now();
                 continue;
             };
-            match target.owner.filter(|&owner| !probe::is_current_user(owner)) {
-                None => {
-                    let work = state.begin(probe);
-                    state.set_work(slot, Some(work));
-                    drop(state);
-                    let outcome = probe::probe_mount(&target, |call| position.set_call(call));
-                    state = self.finish(slot, work, outcome);
-                }
-                Some(owner) => state = self.run_as_owner(state, probe, target, owner),
+            let work = state.begin(probe, now);
+            if let Some(owner) = target.owner.filter(|&owner| !probe::is_current_user(owner)) {
+                state = self.run_as_owner(state, work, target, owner);
+                now = Instant::now();
+                continue;
+            }
+            state.set_work(slot, Some(work));
+            drop(state);
+            let outcome = probe::probe_mount(&target, |call| position.set_call(call));
+            now = Instant::now();
+            state = self.finish(slot, work, outcome, now);
+            if state.is_packet_full() {
+                state = self.flush(state);
+                now = Instant::now();
             }
         }
     }
@@ -248,20 +280,19 @@ impl Shared {
     fn run_as_owner<'a>(
         self: &'a Arc<Shared>,
         mut state: MutexGuard<'_, State>,
-        probe: ProbeId,
-        target: Target,
+        work: Work,
+        target: Target<PathInPacket>,
         owner: (u32, u32),
     ) -> MutexGuard<'a, State> {
-        let work = state.begin(probe);
         let slot = state.reserve_slot(Some(work));
         drop(state);
         let result = slot.and_then(|slot| {
             self.start_thread(slot, move |shared, slot, position| {
                 let since = Instant::now();
                 let outcome = probe::probe_as_owner(&target, owner, |call| position.set_call(call));
-                let mut state = shared.finish(slot, Work { since, ..work }, outcome);
+                let mut state = shared.finish(slot, Work { since, ..work }, outcome, Instant::now());
                 state.release_slot(slot);
-                if state.waiting.is_empty() {
+                if state.waiting.is_empty() || state.is_packet_full() {
                     drop(shared.flush(state));
                 }
             })
@@ -271,28 +302,31 @@ impl Shared {
             Ok(()) => state,
             Err(errno) => {
                 let state = self.queue_reply(state, &Reply::ThreadsFailed(errno));
-                self.queue_reply(state, &Reply::NotStarted(probe))
+                self.queue_reply(state, &Reply::NotStarted(work.probe))
             }
         }
     }
 
-    /// Queues the response of a probe.
-    fn finish(&self, slot: usize, work: Work, outcome: ProbeOutcome) -> MutexGuard<'_, State> {
-        let ended_at = Instant::now();
+    /// Queues the response of a probe. The caller sends the packet if it is full.
+    fn finish(
+        &self,
+        slot: usize,
+        work: Work,
+        outcome: ProbeOutcome,
+        ended_at: Instant,
+    ) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         state.done += 1;
         state.set_work(slot, None);
         let took = state.elapsed(&work, ended_at);
-        self.queue_reply(state, &Reply::Response { probe: work.probe, outcome, took })
+        wire::encode_reply(&mut state.replies, &Reply::Response { probe: work.probe, outcome, took });
+        state
     }
 
     /// Queues a reply, which is sent when the packet is full or no probe waits.
     fn queue_reply<'a>(&'a self, mut state: MutexGuard<'a, State>, reply: &Reply) -> MutexGuard<'a, State> {
-        if state.replies.len() + wire::MAX_REPLY > MAX_PACKET {
-            state = self.flush(state);
-        }
         wire::encode_reply(&mut state.replies, reply);
-        state
+        if state.is_packet_full() { self.flush(state) } else { state }
     }
 
     /// Sends the queued replies without the lock. Blocks while the daemon does not read: more probes would be useless.
@@ -332,9 +366,13 @@ impl Shared {
 }
 
 impl State {
-    fn begin(&self, probe: ProbeId) -> Work {
-        let since = Instant::now();
+    fn begin(&self, probe: ProbeId, since: Instant) -> Work {
         Work { probe, since, lost: self.running_time.lost_by(since) }
+    }
+
+    /// Whether the next packet has no room for one more reply. It is sent before the lock is released.
+    fn is_packet_full(&self) -> bool {
+        self.replies.len() + wire::MAX_REPLY > MAX_PACKET
     }
 
     /// How long this process has run since the thread began with this.

@@ -1,23 +1,27 @@
 //! The entries of the watched mounts, and which of them may have changed since the last status.
 
 use super::MountEntry;
+use super::dense::DenseEntries;
 use platform::MountKey;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 
 #[derive(Default)]
 pub(super) struct Entries {
-    by_key: FxHashMap<MountKey, MountEntry>,
-    /// Changed, new or gone. Not those that came and went between two statuses.
-    changed: FxHashSet<MountKey>,
+    by_key: DenseEntries,
+    /// New or gone since the last status. Not those that came and went between two statuses.
+    new_or_gone: FxHashSet<MountKey>,
+    /// Those in the last status that have changed since. Some of them may be gone.
+    changed: Vec<MountKey>,
+    /// The number of statuses so far.
+    statuses: u64,
 }
 
-/// What the last status knows about an entry.
+/// What the next status must know about an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(super) enum Mark {
-    #[default]
-    New,
-    Changed,
-    Unchanged,
+pub(super) struct Mark {
+    /// The number of statuses when it last became new or changed.
+    at: u64,
+    is_new: bool,
 }
 
 impl Entries {
@@ -26,15 +30,15 @@ impl Entries {
     }
 
     pub(super) fn get(&self, key: MountKey) -> Option<&MountEntry> {
-        self.by_key.get(&key)
+        self.by_key.get(key)
     }
 
     /// Who asks for it changes it.
     pub(super) fn get_mut(&mut self, key: MountKey) -> Option<&mut MountEntry> {
-        let entry = self.by_key.get_mut(&key)?;
-        if entry.mark == Mark::Unchanged {
-            entry.mark = Mark::Changed;
-            self.changed.insert(key);
+        let entry = self.by_key.get_mut(key)?;
+        if entry.mark.at != self.statuses {
+            entry.mark = Mark { at: self.statuses, is_new: false };
+            self.changed.push(key);
         }
         Some(entry)
     }
@@ -44,30 +48,28 @@ impl Entries {
     }
 
     pub(super) fn insert(&mut self, mut entry: MountEntry) {
-        let key = entry.key();
         // Without unique ids, one with the same key may be in the last status.
-        entry.mark = if self.changed.insert(key) { Mark::New } else { Mark::Changed };
-        self.by_key.insert(key, entry);
+        entry.mark = Mark { at: self.statuses, is_new: self.new_or_gone.insert(entry.key()) };
+        self.by_key.insert(entry);
     }
 
     pub(super) fn remove(&mut self, key: MountKey) -> Option<MountEntry> {
-        let entry = self.by_key.remove(&key)?;
-        match entry.mark {
-            Mark::New => self.changed.remove(&key),
-            Mark::Changed | Mark::Unchanged => self.changed.insert(key),
-        };
+        let entry = self.by_key.remove(key)?;
+        if entry.mark == (Mark { at: self.statuses, is_new: true }) {
+            self.new_or_gone.remove(&key);
+        } else {
+            self.new_or_gone.insert(key);
+        }
         Some(entry)
     }
 
     /// The keys of all that may have changed since the last call, sorted.
     pub(super) fn take_changed(&mut self) -> Vec<MountKey> {
-        let mut changed: Vec<MountKey> = std::mem::take(&mut self.changed).into_iter().collect();
+        self.statuses += 1;
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.extend(std::mem::take(&mut self.new_or_gone));
         changed.sort_unstable();
-        for key in &changed {
-            if let Some(entry) = self.by_key.get_mut(key) {
-                entry.mark = Mark::Unchanged;
-            }
-        }
+        changed.dedup();
         changed
     }
 }

@@ -1,6 +1,7 @@
 //! The watched mounts: the mount table, the state and health of each mount, which mounts share a superblock, and which
 //! are hidden.
 
+mod dense;
 mod diff;
 mod entries;
 mod entry;

@@ -2,8 +2,8 @@
 //! probed for that probe.
 
 use super::{
-    Due, InFlight, MountEntry, MountSchedule, ProbeStatus, ProbeSubject, QueuedMount, Scheduler, SuperblockQueue,
-    delays,
+    Due, InFlight, MountEntry, MountSchedule, ProbeStatus, ProbeSubject, QueuedMount, Scheduler,
+    SuperblockQueue, delays,
 };
 use crate::monitor::{ProbeId, Time};
 use platform::{Call, DeviceNumber, MountKey, User};

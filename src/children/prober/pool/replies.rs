@@ -7,6 +7,7 @@ use crate::children::prober::wire::{self, Reply};
 use crate::children::prober::{PoolEvent, ProbeId, ProberNotice};
 use crate::monitor::Time;
 use platform::Errno;
+use std::collections::hash_map::Entry;
 
 impl Pool {
     /// Handles everything that a prober has sent, including the end of its channel.
@@ -87,8 +88,11 @@ impl Pool {
         prober: &mut ProberHandle,
         probe: ProbeId,
     ) -> Option<ProbeState> {
-        let state = self.probes.get(&probe).filter(|found| found.prober == Some(slot))?.state;
-        self.probes.remove(&probe);
+        let Entry::Occupied(found) = self.probes.entry(probe) else { return None };
+        if found.get().prober != Some(slot) {
+            return None;
+        }
+        let state = found.remove().state;
         prober.release(now);
         match state {
             ProbeState::Pending => {}
