@@ -220,7 +220,8 @@ impl Monitor {
         self.doubt_table(TableDoubt::RunStarted);
         let is_new = self.scheduler.start_run(now);
         let run_interval = self.scheduler.run_interval();
-        let keys: Vec<MountKey> = self.registry.entries().map(MountEntry::key).collect();
+        let mut keys: Vec<MountKey> = self.registry.entries().map(MountEntry::key).collect();
+        keys.sort_unstable(); // the order of the table
         for key in keys {
             let Some(entry) = self.registry.get_mut(key).filter(|entry| !entry.is_hidden) else { continue };
             if is_new {
