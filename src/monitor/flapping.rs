@@ -15,9 +15,12 @@ const STEADY_SHARE: u32 = 2;
 /// A failure that lasts for so many timeouts and an interval is more than flapping.
 const MAX_SILENT_TIMEOUTS: u32 = 3;
 
-/// The changes of one mount.
+/// The changes of one mount. Most mounts have none.
 #[derive(Default, Debug)]
-pub(super) struct FlapDetector {
+pub(super) struct FlapDetector(Option<Box<Changes>>);
+
+#[derive(Default, Debug)]
+struct Changes {
     /// The reported changes within the window, fewer than [`FlapSettings::changes`].
     changes: VecDeque<Time>,
     flapping: Option<Flapping>,
@@ -35,12 +38,11 @@ enum Damping {
 
 impl FlapDetector {
     pub(super) fn flapping(&self) -> Option<Flapping> {
-        self.flapping
+        self.0.as_ref()?.flapping
     }
 
     pub(super) fn end(&mut self) -> Option<Flapping> {
-        self.changes = VecDeque::new();
-        self.flapping.take()
+        self.0.take()?.flapping
     }
 
     /// The mount died, recovered or became slow.
@@ -49,21 +51,22 @@ impl FlapDetector {
             self.end();
             return Damping::None;
         }
-        if let Some(flapping) = &mut self.flapping {
+        let Changes { changes: times, flapping } = &mut **self.0.get_or_insert_default();
+        if let Some(flapping) = flapping {
             flapping.changes = flapping.changes.saturating_add(1);
             flapping.last = now;
             return Damping::Silent;
         }
-        while self.changes.front().is_some_and(|&at| now.since(at) > settings.window) {
-            self.changes.pop_front();
+        while times.front().is_some_and(|&at| now.since(at) > settings.window) {
+            times.pop_front();
         }
-        self.changes.push_back(now);
-        let (changes, since) = (self.changes.len(), self.changes[0]);
+        times.push_back(now);
+        let (changes, since) = (times.len(), times[0]);
         if changes < settings.changes as usize {
             return Damping::None;
         }
-        self.changes = VecDeque::new();
-        self.flapping = Some(Flapping { since, changes: settings.changes, last: now });
+        *times = VecDeque::new();
+        *flapping = Some(Flapping { since, changes: settings.changes, last: now });
         Damping::Begins { changes: settings.changes, within: now - since }
     }
 }
@@ -171,8 +174,8 @@ mod tests {
         let off = FlapSettings { changes: 0, ..SETTINGS };
         let times: Vec<u64> = (0..1000).collect();
         let (detector, dampings) = play(&times, off);
-        assert!(dampings.iter().all(|damping| *damping == Damping::None) && detector.changes.is_empty());
+        assert!(dampings.iter().all(|damping| *damping == Damping::None) && detector.0.is_none());
         let (detector, _) = play(&times, SETTINGS);
-        assert!(detector.changes.capacity() < 8);
+        assert!(detector.0.unwrap().changes.capacity() < 8);
     }
 }

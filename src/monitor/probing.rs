@@ -30,7 +30,7 @@ impl Monitor {
         let is_blocked = self.registry.hung_ancestor(key).is_some();
         let Some(entry) = self.registry.get_mut(key).filter(|entry| !entry.is_hidden) else { return };
         let superblock = entry.superblock();
-        if !entry.mount.has_usable_path() {
+        if !entry.has_usable_path() {
             return self.on_denied(now, key, Call::Identify, Errno::ENAMETOOLONG);
         }
         match self.scheduler.readiness(entry) {

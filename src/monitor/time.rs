@@ -1,32 +1,46 @@
 //! A time of the daemon's monotonic clock. Nothing in `monitor` reads a clock: time is an argument.
 
+use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// Time since the daemon started (`CLOCK_MONOTONIC`; does not run while the machine is suspended).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
-pub struct Time(Duration);
+/// Time since the daemon started (`CLOCK_MONOTONIC`; does not run while the machine is suspended). In nanoseconds, which
+/// is enough for 584 years and half as large as a `Duration`: each mount has many of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Time(u64);
 
 impl Time {
     /// The time that is this long after the start.
     pub const fn after_start(elapsed: Duration) -> Time {
-        Time(elapsed)
+        Time(nanos(elapsed))
     }
 
     pub const fn since_start(self) -> Duration {
-        self.0
+        Duration::from_nanos(self.0)
     }
 
     /// How long ago `earlier` was; zero if it is in the future.
     pub const fn since(self, earlier: Time) -> Duration {
-        self.0.saturating_sub(earlier.0)
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Saturating.
+const fn nanos(span: Duration) -> u64 {
+    let nanos = span.as_nanos();
+    if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 }
+}
+
+impl fmt::Debug for Time {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.since_start(), formatter)
     }
 }
 
 impl Add<Duration> for Time {
     type Output = Time;
     fn add(self, span: Duration) -> Time {
-        Time(self.0.saturating_add(span))
+        Time(self.0.saturating_add(nanos(span)))
     }
 }
 

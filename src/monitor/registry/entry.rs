@@ -23,6 +23,10 @@ pub(crate) struct MountEntry {
 }
 
 pub(crate) struct Watched {
+    /// As in `mount`, here so that a run need not look there.
+    key: MountKey,
+    superblock: DeviceNumber,
+    has_usable_path: bool,
     pub(crate) mount: Arc<Mount>,
     /// The probe target of `mount`, made once.
     pub(crate) target: Arc<Target>,
@@ -59,6 +63,9 @@ impl MountEntry {
         fstype_index: usize,
     ) -> MountEntry {
         let watched = Watched {
+            key: mount.key,
+            superblock: mount.device_number,
+            has_usable_path: mount.has_usable_path(),
             target: Arc::new(Target::for_mount(&mount)),
             is_read_only: mount.read_only(),
             mount,
@@ -81,11 +88,15 @@ impl MountEntry {
     }
 
     pub(crate) fn key(&self) -> MountKey {
-        self.mount.key
+        self.key
     }
 
     pub(crate) fn superblock(&self) -> DeviceNumber {
-        self.mount.device_number
+        self.superblock
+    }
+
+    pub(crate) fn has_usable_path(&self) -> bool {
+        self.has_usable_path
     }
 
     /// Whose limits apply to it.
@@ -131,6 +142,8 @@ impl MountEntry {
     /// Its options, path or device changed.
     pub(crate) fn set_mount(&mut self, mount: &Arc<Mount>) {
         self.watched.mount = Arc::clone(mount);
+        self.watched.superblock = mount.device_number;
+        self.watched.has_usable_path = mount.has_usable_path();
         let user = self.user();
         self.watched.target = Arc::new(Target { user, ..Target::for_mount(mount) });
         self.watched.is_read_only = mount.read_only();

@@ -21,9 +21,14 @@ impl MountSchedule {
     pub(crate) fn set_path_hung(&mut self, now: Time, id: ProbeId, waited: Duration, is_full: bool) -> bool {
         let is_current = self.status == ProbeStatus::Active(id);
         if is_current {
-            self.path_hang = Some(HangState::next(self.path_hang, now, Call::Identify, waited, is_full));
+            self.path_hang =
+                Some(Box::new(HangState::next(self.path_hang(), now, Call::Identify, waited, is_full)));
         }
         is_current
+    }
+
+    pub(super) fn path_hang(&self) -> Option<HangState> {
+        self.path_hang.as_deref().copied()
     }
 
     /// The path hangs because of an ancestor, which is retried instead.
@@ -64,7 +69,8 @@ impl Scheduler {
         let Some(queue) = self.superblocks.get_mut(&superblock) else { return waited };
         queue.waiting.clear();
         self.ready.remove_all_of(superblock);
-        queue.hang.insert(HangState::next(queue.hang, now, call, waited, is_full)).waited
+        let before = queue.hang.as_deref().copied();
+        queue.hang.insert(Box::new(HangState::next(before, now, call, waited, is_full))).waited
     }
 
     /// The superblock of a mount is hung. A queued mount, which is in no queue any more, is probed again with the others
@@ -109,10 +115,11 @@ impl Scheduler {
             });
             now.max(hang.abandoned_at + pause)
         };
-        if let Some((entry, hang)) = entry.and_then(|entry| Some((entry, entry.schedule.path_hang?))) {
+        if let Some((entry, hang)) = entry.and_then(|entry| Some((entry, entry.schedule.path_hang()?))) {
             self.timers.set(Due::Mount(entry.key()), retry_at(hang));
         }
-        if let Some(hang) = self.superblocks.get(&superblock).and_then(|queue| queue.hang) {
+        if let Some(hang) = self.superblocks.get(&superblock).and_then(|queue| queue.hang.as_deref().copied())
+        {
             self.timers.set(Due::Superblock(superblock), retry_at(hang));
         }
     }

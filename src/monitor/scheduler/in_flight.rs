@@ -21,7 +21,7 @@ struct Limits {
 }
 
 /// For the mounts of the system: 150 MiB at worst, if storage fails as a whole.
-const OF_SYSTEM: Limits = Limits { window: 1024, unanswered: 4096 };
+const OF_SYSTEM: Limits = Limits { window: 512, unanswered: 4096 };
 /// For the mounts of one other user, who can make them hang at will: 5 MiB.
 const OF_USER: Limits = Limits { window: 32, unanswered: 128 };
 /// Maximum number of unanswered probes of all other users: those of 16.

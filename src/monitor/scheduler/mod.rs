@@ -53,7 +53,7 @@ pub(super) enum Due {
 pub(super) struct MountSchedule {
     status: ProbeStatus,
     /// A hang on the path to this mount, before its own file system is reached.
-    path_hang: Option<HangState>,
+    path_hang: Option<Box<HangState>>,
     /// Retries since it failed.
     retries: u32,
     /// Probes in a row that ended without a response.
@@ -77,7 +77,7 @@ struct SuperblockQueue {
     active: Option<ProbeId>,
     /// Mounts that are probed one after another, after the active one.
     waiting: VecDeque<QueuedMount>,
-    hang: Option<HangState>,
+    hang: Option<Box<HangState>>,
 }
 
 impl Scheduler {

@@ -62,11 +62,12 @@ impl Scheduler {
             ProbeStatus::Active(id) if self.probes.is_pending(id) => Readiness::Pending,
             ProbeStatus::Active(_) => Readiness::Abandoned,
             ProbeStatus::Idle if entry.schedule.path_hang.is_some() => Readiness::PathHung,
-            ProbeStatus::Idle => match self.superblocks.get(&entry.superblock()).and_then(|queue| queue.hang)
-            {
-                Some(hang) => Readiness::SuperblockHung { call: hang.call, waited: hang.waited },
-                None => Readiness::Ready,
-            },
+            ProbeStatus::Idle => {
+                match self.superblocks.get(&entry.superblock()).and_then(|queue| queue.hang.as_deref()) {
+                    Some(hang) => Readiness::SuperblockHung { call: hang.call, waited: hang.waited },
+                    None => Readiness::Ready,
+                }
+            }
         }
     }
 
@@ -112,7 +113,7 @@ impl Scheduler {
     pub(crate) fn start(&mut self, now: Time, entry: &mut MountEntry) -> ProbeId {
         let (key, superblock, settings) = (entry.key(), entry.superblock(), entry.settings);
         let queue = self.superblocks.entry(superblock).or_default();
-        let hang = queue.hang.or(entry.schedule.path_hang);
+        let hang = queue.hang.as_deref().or(entry.schedule.path_hang.as_deref());
         let timeout = hang.map_or(settings.timeout, |hang| {
             delays::retry_timeout(delays::pause(hang.retries, &settings), now - hang.last_full, &settings)
         });
