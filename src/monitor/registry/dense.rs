@@ -2,14 +2,14 @@
 //! table, each access would wait for memory.
 
 use super::MountEntry;
+use crate::monitor::IdMap;
 use platform::MountKey;
-use rustc_hash::FxHashMap;
 use std::cell::Cell;
 
 #[derive(Default)]
 pub(super) struct DenseEntries {
     /// The place of each in `entries`.
-    places: FxHashMap<MountKey, usize>,
+    places: IdMap<MountKey, usize>,
     /// In the order in which they came, except that the last took the place of one that went.
     entries: Vec<MountEntry>,
     /// The place that was asked for last.

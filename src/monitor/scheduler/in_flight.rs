@@ -3,7 +3,7 @@
 //! a thousand. The system and each other user have a window and places of their own.
 
 use crate::monitor::timers::Timers;
-use crate::monitor::{ProbeId, Time};
+use crate::monitor::{IdMap, ProbeId, Time};
 use platform::{DeviceNumber, MountKey, User};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
@@ -44,7 +44,7 @@ const CONFIRM_INTERVAL: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 pub(crate) struct InFlight {
-    probes: FxHashMap<ProbeId, ActiveProbe>,
+    probes: IdMap<ProbeId, ActiveProbe>,
     last_id: u64,
     /// Of the users with probes.
     loads: FxHashMap<User, Load>,

@@ -15,14 +15,13 @@ pub(super) use queues::Readiness;
 
 use super::registry::MountEntry;
 use super::timers::Timers;
-use super::{ProbeId, Time};
+use super::{IdMap, ProbeId, Time};
 use delays::Jitter;
 use hangs::HangState;
 use in_flight::InFlight;
 use platform::{DeviceNumber, MountKey};
 use ready::{QueuedMount, ReadyMounts};
 use run::Run;
-use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -31,7 +30,7 @@ pub(super) struct Scheduler {
     jitter: Jitter,
     run_interval: Duration,
     /// Superblocks that are being probed or are hung.
-    superblocks: FxHashMap<DeviceNumber, SuperblockQueue>,
+    superblocks: IdMap<DeviceNumber, SuperblockQueue>,
     /// Mounts to probe as soon as the window has room.
     ready: ReadyMounts,
     pub(super) probes: InFlight,

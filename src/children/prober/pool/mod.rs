@@ -11,7 +11,7 @@ mod replies;
 
 use super::handle::{CONFIRM_TIMEOUT, Phase, ProberHandle};
 use super::{PoolEvent, ProbeId, ProberNotice, wire};
-use crate::monitor::Time;
+use crate::monitor::{IdMap, Time};
 pub(super) use classes::IDLE_AFTER;
 use classes::{ClassState, MAX_PROBERS};
 use mio::{Registry, Token};
@@ -52,7 +52,7 @@ pub struct Pool {
     launcher: Launcher,
     probers: Vec<Option<ProberHandle>>,
     classes: FxHashMap<User, ClassState>,
-    probes: FxHashMap<ProbeId, Probe>,
+    probes: IdMap<ProbeId, Probe>,
     /// Children whose channel is closed but that were not reaped yet.
     unreaped: Vec<(Child, User, ExitReport)>,
     events: VecDeque<PoolEvent>,
@@ -107,7 +107,7 @@ impl Pool {
             launcher: Launcher::new(ChildRole::Prober, program.as_deref())?,
             probers: (0..MAX_PROBERS).map(|_| None).collect(),
             classes: FxHashMap::default(),
-            probes: FxHashMap::default(),
+            probes: IdMap::default(),
             unreaped: Vec::new(),
             events: VecDeque::new(),
             buffer: vec![0; MAX_PACKET],
