@@ -134,35 +134,56 @@ fn scrape() {
     let resident = || platform::process_stats().map_or(0, |stats| stats.resident_bytes) >> 10;
     let before = resident();
     println!("\n10,000 mounts over a socket, {SCRAPES} scrapes");
+    let text = render(&snapshot, MetricInputs::default());
+    report("limit: made before, written by a thread", || get(serve(text.clone()), ""));
     for (name, more) in [("plain", ""), ("gzip", "Accept-Encoding: gzip\r\n")] {
-        let mut bytes = 0;
-        let mut times: Vec<Duration> = (0..SCRAPES)
-            .map(|_| {
-                snapshot.serial += 1;
-                state.publish(Arc::new(snapshot.clone()));
-                pause(20);
-                let start = Instant::now();
-                bytes = get(port, more);
-                start.elapsed()
-            })
-            .collect();
-        times.sort_unstable();
-        let (median, p99) = (times[SCRAPES / 2], times[SCRAPES * 99 / 100]);
-        println!("{name}: {bytes} bytes, median {median:?}, 99th percentile {p99:?}");
+        report(name, || {
+            snapshot.serial += 1;
+            state.publish(Arc::new(snapshot.clone()));
+            get(port, more)
+        });
     }
     println!("resident memory: {before} KiB before, {} KiB after", resident());
     drop(server);
 }
 
-/// The length of the response; the client keeps none of it.
-fn get(address: SocketAddr, more: &str) -> usize {
+fn report(name: &str, mut get: impl FnMut() -> (usize, Duration)) {
+    let mut bytes = 0;
+    let mut times: Vec<Duration> = (0..SCRAPES)
+        .map(|_| {
+            pause(20);
+            let took;
+            (bytes, took) = get();
+            took
+        })
+        .collect();
+    times.sort_unstable();
+    let (median, p99) = (times[SCRAPES / 2], times[SCRAPES * 99 / 100]);
+    println!("{name}: {bytes} bytes, median {median:?}, 99th percentile {p99:?}");
+}
+
+/// Sends this to the first client.
+fn serve(text: Vec<u8>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let _ = stream.read(&mut [0; 1024]);
+        text.chunks(64 * 1024).for_each(|part| stream.write_all(part).expect("the client reads"));
+    });
+    address
+}
+
+/// The length of the response and the time to it; the client keeps none of it.
+fn get(address: SocketAddr, more: &str) -> (usize, Duration) {
+    let start = Instant::now();
     let mut stream = TcpStream::connect(address).expect("connect");
     let request = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}\r\n");
     stream.write_all(request.as_bytes()).expect("send the request");
     let (mut buffer, mut length) = (vec![0; 64 * 1024], 0);
     loop {
         match stream.read(&mut buffer).expect("a response") {
-            0 => return length,
+            0 => return (length, start.elapsed()),
             n => length += n,
         }
     }

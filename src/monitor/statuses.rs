@@ -114,12 +114,13 @@ fn merge(
 /// Chunks of about the same size.
 fn chunks(mounts: &mut Vec<MountStatus>) -> Vec<Chunk> {
     let count = mounts.len().div_ceil(MAX_CHUNK);
-    let mut chunks = Vec::with_capacity(count);
-    for left in (1..=count).rev() {
-        let mounts: Arc<[MountStatus]> = mounts.drain(..mounts.len().div_ceil(left)).collect();
-        chunks.push(Chunk { first: mounts[0].mount.key, mounts });
-    }
-    chunks
+    let mut rest = mounts.drain(..);
+    let next = |left| {
+        let size = rest.len().div_ceil(left);
+        let mounts: Arc<[MountStatus]> = rest.by_ref().take(size).collect();
+        Chunk { first: mounts[0].mount.key, mounts }
+    };
+    (1..=count).rev().map(next).collect()
 }
 
 /// In the order of the iterator, which is that of the keys.

@@ -1,13 +1,11 @@
 //! Writes metric families in Prometheus's text format, in parts.
 
 use super::families::{FAMILIES, Family, Fill};
-use super::inputs::{MetricData, MetricInputs, Sample, push_escaped, push_mount_labels};
+use super::inputs::{Labels, MetricData, MetricInputs, Sample, push_escaped};
 use super::number::push_number;
-use crate::monitor::{DURATION_BOUNDS, Durations, Health, MountStatus};
+use crate::monitor::{DURATION_BOUNDS, Durations, MountStatus};
 use crate::render::Snapshot;
 use crate::render::parts::Parts;
-use platform::MountKey;
-use rustc_hash::FxHashSet;
 
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -16,14 +14,15 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// table. A family without series is left out.
 pub struct MetricsText {
     data: MetricData,
-    /// Mounts with the labels of another one.
-    repeated: FxHashSet<MountKey>,
+    /// Of each mount.
+    labels: Vec<Labels>,
     /// The next family, and whether a part of it is written.
     family: usize,
     is_begun: bool,
-    /// Its next mount: the chunk, and the index in that.
+    /// Its next mount: the chunk, the index in that, and the index in all.
     chunk: usize,
     index: usize,
+    mount: usize,
 }
 
 /// The text as a whole.
@@ -65,8 +64,8 @@ impl MetricsText {
     #[must_use]
     pub fn new(snapshot: &Snapshot, inputs: MetricInputs) -> MetricsText {
         let data = MetricData::new(snapshot, inputs);
-        let repeated = data.repeated_mounts();
-        MetricsText { data, repeated, family: 0, is_begun: false, chunk: 0, index: 0 }
+        let labels = data.labels();
+        MetricsText { data, labels, family: 0, is_begun: false, chunk: 0, index: 0, mount: 0 }
     }
 
     /// `value` has the value for a mount and the reason of its failure, if that is a label. False if the text is long
@@ -78,14 +77,15 @@ impl MetricsText {
         text: &mut Vec<u8>,
         size: usize,
     ) -> bool {
-        let MetricsText { data, repeated, is_begun, chunk, index, .. } = self;
+        let MetricsText { data, labels, is_begun, chunk, index, mount: number, .. } = self;
         while let Some(mounts) = data.status().mounts.chunk(*chunk) {
             for mount in &mounts[*index..] {
                 if text.len() >= size {
                     return false;
                 }
-                *index += 1;
-                if mount.health == Health::Hidden || repeated.contains(&mount.mount.key) {
+                let labels = labels[*number];
+                (*index, *number) = (*index + 1, *number + 1);
+                if labels == Labels::None {
                     continue;
                 }
                 let Some((value, reason)) = value(data, mount) else { continue };
@@ -94,7 +94,7 @@ impl MetricsText {
                 }
                 text.extend_from_slice(family.name.as_bytes());
                 text.push(b'{');
-                push_mount_labels(&mount.mount, text);
+                labels.push(&mount.mount, text);
                 if let Some(reason) = reason {
                     text.push(b',');
                     push_label("reason", reason, text);
@@ -105,7 +105,7 @@ impl MetricsText {
             }
             (*chunk, *index) = (*chunk + 1, 0);
         }
-        (*chunk, *index) = (0, 0);
+        (*chunk, *index, *number) = (0, 0, 0);
         true
     }
 }

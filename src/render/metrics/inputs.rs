@@ -1,11 +1,10 @@
 //! The input of the metrics: a snapshot and plain statistics of the outputs.
 
-use crate::monitor::{FsCounters, Health, Reason, Status, Time};
+use crate::monitor::{FsCounters, Health, MountStatus, Reason, Status, Time};
 use crate::render::Snapshot;
 use crate::render::escape::escape_os;
 use crate::render::rows::health_rank;
-use platform::{Mount, MountKey, ProcessStats};
-use rustc_hash::FxHashSet;
+use platform::{Mount, ProcessStats};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -100,43 +99,66 @@ impl MetricData {
         rounded_seconds(wall.unwrap_or_default())
     }
 
-    /// Duplicate label sets would make the exposition invalid: of mounts with the same labels, the one in the worst state
-    /// is exported. These are the others.
-    pub(super) fn repeated_mounts(&self) -> FxHashSet<MountKey> {
-        let visible = self.status().mounts.iter().filter(|mount| mount.health != Health::Hidden);
-        let mut labels = Vec::new();
-        let hashed = visible.map(|status| {
-            labels.clear();
-            push_mount_labels(&status.mount, &mut labels);
-            (hash(&labels), health_rank(&status.health), status.mount.key)
-        });
-        let mut mounts: Vec<(u64, u8, MountKey)> = hashed.collect();
-        mounts.sort_unstable();
-        mounts.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(|pair| pair[1].2).collect()
+    /// How the labels of each mount are written. Duplicate label sets would make the exposition invalid: of mounts with the
+    /// same labels, the one in the worst state is exported.
+    pub(super) fn labels(&self) -> Vec<Labels> {
+        let mounts = &self.status().mounts;
+        let (mut all, mut text) = (Vec::with_capacity(mounts.len()), Vec::new());
+        let mut hashes: Vec<(u64, u8, usize)> = Vec::with_capacity(mounts.len());
+        for status in mounts.iter() {
+            let labels = Labels::of(status);
+            if labels != Labels::None {
+                text.clear();
+                labels.push(&status.mount, &mut text);
+                hashes.push((hash(&text), health_rank(&status.health), all.len()));
+            }
+            all.push(labels);
+        }
+        hashes.sort_unstable();
+        for pair in hashes.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
+            all[pair[1].2] = Labels::None;
+        }
+        all
     }
 }
 
-/// With many mounts, most of the text is their labels: usual names are copied as they are.
-pub(super) fn push_mount_labels(mount: &Mount, text: &mut Vec<u8>) {
-    for (label, name) in [
-        (&b"device=\""[..], mount.device.as_os_str()),
-        (b"\",fstype=\"", mount.fstype.as_os_str()),
-        (b"\",mountpoint=\"", mount.mountpoint.as_os_str()),
-    ] {
-        text.extend_from_slice(label);
-        let bytes = name.as_bytes();
-        if bytes.len() <= MAX_LABEL && bytes.iter().all(|&byte| is_plain(byte)) {
-            text.extend_from_slice(bytes);
-        } else {
-            push_escaped(&label_value(name), text);
+/// With many mounts, most of the text is their labels, which each family repeats: usual names are copied as they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Labels {
+    /// The mount is not exported.
+    None,
+    Plain,
+    Escaped,
+}
+
+impl Labels {
+    fn of(status: &MountStatus) -> Labels {
+        let is_plain = |name: &OsStr| {
+            let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'\\' | b'"');
+            name.len() <= MAX_LABEL && name.as_bytes().iter().all(is_plain)
+        };
+        match status.health {
+            Health::Hidden => Labels::None,
+            _ if names(&status.mount).into_iter().all(is_plain) => Labels::Plain,
+            _ => Labels::Escaped,
         }
     }
-    text.push(b'"');
+
+    pub(super) fn push(self, mount: &Mount, text: &mut Vec<u8>) {
+        let starts = [&b"device=\""[..], b"\",fstype=\"", b"\",mountpoint=\""];
+        for (start, name) in starts.into_iter().zip(names(mount)) {
+            text.extend_from_slice(start);
+            match self {
+                Labels::Escaped => push_escaped(&label_value(name), text),
+                Labels::Plain | Labels::None => text.extend_from_slice(name.as_bytes()),
+            }
+        }
+        text.push(b'"');
+    }
 }
 
-/// Printable ASCII that is not escaped. Without branches, so that the compiler can look at many bytes at once.
-fn is_plain(byte: u8) -> bool {
-    (b' '..0x7f).contains(&byte) & (byte != b'\\') & (byte != b'"')
+fn names(mount: &Mount) -> [&OsStr; 3] {
+    [mount.device.as_os_str(), mount.fstype.as_os_str(), mount.mountpoint.as_os_str()]
 }
 
 /// A label value as the format wants it.

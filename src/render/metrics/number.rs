@@ -3,14 +3,14 @@
 use std::io::Write as _;
 
 /// Integers and decimals of fewer digits than this have only one shortest text.
-const MAX_EXACT: f64 = 1e15;
+const MAX_EXACT: u64 = 1_000_000_000_000_000;
 
 pub(super) fn push_number(value: f64, text: &mut Vec<u8>) {
     // Counts, seconds to the millisecond, seconds to the nanosecond.
     for (scale, digits) in [(1.0, 0), (1e3, 3), (1e9, 9)] {
-        let scaled = (value * scale).round();
-        if (0.0..MAX_EXACT).contains(&scaled) && scaled / scale == value && value.is_sign_positive() {
-            return push_decimal(scaled as u64, digits, text);
+        let scaled = (value * scale + 0.5) as u64;
+        if scaled < MAX_EXACT && scaled as f64 / scale == value && value.is_sign_positive() {
+            return push_decimal(scaled, digits, text);
         }
     }
     write!(text, "{value}").expect("writing to a Vec does not fail");
