@@ -1,7 +1,7 @@
 //! `mount_status_monitor` probes mounts and reports those that are dead. This is the map of its sources.
 //!
 //! ```text
-//!  kernel: mountinfo, listmount, EVFILT_FS                prober (child): statx + statfs in a thread
+//!  kernel: fanotify, mountinfo, EVFILT_FS                 prober (child): statx + statfs in a thread
 //!         |                                                      |
 //!  daemon::TableReader (throttled)                        children::prober::Pool
 //!         | TableUpdate                                          | ProbeResponded, ProbeStuck, …
@@ -57,6 +57,7 @@
 //! | an output | a folder in `src/output/`, started in `src/output/dispatcher.rs` |
 //! | a command | a file in `src/commands/`, its arguments in `src/cli/definition.rs` |
 //! | a back-end of the mount table | `platform/src/linux/watch.rs`, `platform/src/bsd/watch.rs` |
+//! | what a change of the mount table means | `src/monitor/table.rs`, `src/monitor/registry/` |
 //! | how the program stays in memory, how children start | `platform/src/linux/residency.rs`, `platform/src/linux/launcher.rs` |
 //! | how often the mount table is read | `src/daemon/table_reader.rs` |
 //! | the evidence about a dead mount | `platform/src/linux/evidence/`; its words: `src/render/evidence.rs` |

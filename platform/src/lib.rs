@@ -4,8 +4,9 @@
 //! # The contract
 //! Each back-end provides, with equal names and shapes:
 //! * [`MountWatch`]: the mount table and a [`mio`] event source that is ready when it changes; [`Changes`] says what
-//!   an event means. Reading the table never sends a request to a file system, so it cannot hang. `OWN_MOUNT_TABLE`
-//!   names the usual table, `MOUNT_TABLE_HINT` says what to check when it cannot be read.
+//!   an event means. The whole table is read, or what has changed since a [`MountTree`]. Reading never sends a request
+//!   to a file system, so it cannot hang. `OWN_MOUNT_TABLE` names the usual table, `MOUNT_TABLE_HINT` says what to check
+//!   when it cannot be read.
 //! * [`MountNamespace`]: another mount namespace, where the system has them: its table, its end, and a descriptor for
 //!   probers.
 //! * [`probe`]: the calls that probe one file system. They may never return and are made only in a prober.
@@ -20,7 +21,7 @@
 //! Code shared by all systems is in the other modules.
 //!
 //! # The back-ends
-//! * `linux`: mountinfo, `listmount`/`statmount`, `statx`.
+//! * `linux`: fanotify, `listmount`/`statmount`, mountinfo, `statx`.
 //! * `bsd`: macOS and FreeBSD, with `getfsstat`, kqueue and `lstat`. It has few calls of its own; the rest is in
 //!   `portable`.
 //! * `interval`: a timer and portable calls, on Linux with the feature of that name. (On macOS and FreeBSD the feature

@@ -204,6 +204,9 @@ impl Lab {
                 command.args([option, "off"]);
             }
         }
+        if let Some(source) = std::env::var_os("MSM_TEST_MOUNT_SOURCE") {
+            command.arg("--mount-source").arg(source);
+        }
         command.args(arguments);
         command
     }
