@@ -102,6 +102,11 @@ fn mount_on(path: &Path) {
     mount(Some("bench"), path, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("mount a tmpfs");
 }
 
+fn pause(time: Duration) {
+    let (_sender, never) = mpsc::channel::<()>();
+    let _ = never.recv_timeout(time);
+}
+
 fn unmount(path: &Path) {
     umount2(path, MntFlags::MNT_DETACH).expect("unmount");
 }
@@ -140,7 +145,7 @@ impl Daemon {
         });
         let daemon = Daemon { child, lines };
         daemon.wait_for("Checked ");
-        std::thread::sleep(Duration::from_secs(1)); // what the start left to do
+        pause(Duration::from_secs(1)); // what the start left to do
         daemon
     }
 
@@ -181,11 +186,11 @@ fn one_change(directory: &Path, source: MountSource) -> (Vec<Duration>, Vec<Dura
         let begun = Instant::now();
         mount_on(&path);
         let seen = daemon.wait_for("/new (");
-        std::thread::sleep(Duration::from_millis(2)); // the probe of the new mount belongs to the change
+        pause(Duration::from_millis(2)); // the probe of the new mount belongs to the change
         let spent = daemon.cpu() - cpu;
         unmount(&path);
         daemon.wait_for("Mount disappeared: ");
-        std::thread::sleep(PAUSE);
+        pause(PAUSE);
         (seen - begun, spent)
     };
     (0..REPEATS).map(|_| measure()).unzip()
@@ -241,7 +246,7 @@ fn storm(directory: &Path, source: MountSource, rate: u32) -> (f64, usize, usize
     let mut changes = 0;
     while begun.elapsed() < STORM {
         let due = begun + Duration::from_secs(1) * changes as u32 / rate;
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        pause(due.saturating_duration_since(Instant::now()));
         if living.len() < LIVING {
             let path = directory.join(format!("storm-{changes}"));
             mount_on(&path);
@@ -251,7 +256,7 @@ fn storm(directory: &Path, source: MountSource, rate: u32) -> (f64, usize, usize
         }
         changes += 1;
     }
-    std::thread::sleep(Duration::from_secs(1));
+    pause(Duration::from_secs(1));
     let spent = (daemon.cpu() - cpu).as_secs_f64() / begun.elapsed().as_secs_f64() * 100.0;
     let is_report = |line: &str| line.contains("appeared: ") || line.contains("disappeared: ");
     let reported =

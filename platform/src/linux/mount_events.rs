@@ -75,8 +75,12 @@ impl MountEvents {
         let mut buffer = [0; EVENTS_PER_READ * EVENT];
         loop {
             match self.file.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => self.add(&buffer[..count]),
+                Ok(count) => {
+                    self.add(&buffer[..count]);
+                    if count + EVENT <= buffer.len() {
+                        break; // the queue was empty, and the next event is announced
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.has_overflowed |= error.kind() != io::ErrorKind::WouldBlock;

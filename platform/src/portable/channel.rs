@@ -268,6 +268,8 @@ mod tests {
             assert!(length == MAX_PACKET && buffer.iter().all(|&byte| byte == n));
         }
         sender.join().unwrap();
+        // A process that another test is starting has the other end for a moment.
+        assert!(b.wait_readable(Some(Duration::from_secs(20))).unwrap(), "no end");
         assert_eq!(b.receive(&mut buffer).unwrap(), 0);
     }
 }

@@ -84,7 +84,8 @@ impl Registry {
                 changes.changes.into_iter().fold(Vec::new(), |all, change| self.apply(change, all))
             }
         };
-        for change in &changes {
+        // What was moved has the same server, or is listed as remounted, too.
+        for change in changes.iter().filter(|change| !matches!(change, Change::Moved { .. })) {
             let is_of_server = |mount: &Arc<Mount>| usize::from(server_name(mount).is_some());
             let [before, after] = change.states();
             self.server_mounts += after.map_or(0, is_of_server);

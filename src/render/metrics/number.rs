@@ -1,7 +1,5 @@
 //! Numbers as the shortest text that is the same number: the text of [`f64`]'s `Display`, faster for the usual ones.
 
-use std::io::Write as _;
-
 /// Integers and decimals of fewer digits than this have only one shortest text.
 const MAX_EXACT: u64 = 1_000_000_000_000_000;
 
@@ -13,7 +11,7 @@ pub(super) fn push_number(value: f64, text: &mut Vec<u8>) {
             return push_decimal(scaled, digits, text);
         }
     }
-    write!(text, "{value}").expect("writing to a Vec does not fail");
+    text.extend_from_slice(value.to_string().as_bytes());
 }
 
 /// Writes `number` with its last `digits` behind the point, without zeros at the end.
