@@ -5,24 +5,48 @@ use platform::MountKey;
 use std::fmt;
 use std::sync::Arc;
 
-/// Maximum number of mounts in a chunk. A change copies one chunk and the list of chunks: with 100,000 mounts both take
-/// about as long.
-const MAX_CHUNK: usize = 128;
-/// A smaller chunk is joined with its neighbour, so that few mounts do not leave many chunks.
-const MIN_CHUNK: usize = MAX_CHUNK / 4;
+/// Maximum number of items of a node. A change copies one node of each level: mounts, chunks, groups.
+const MAX_ITEMS: usize = 32;
+/// A smaller node is joined with its neighbour, so that few mounts do not leave many nodes.
+const MIN_ITEMS: usize = MAX_ITEMS / 4;
 
-/// The mounts in the order of their keys. A copy shares the chunks.
+/// The mounts in the order of their keys. A copy shares all groups.
 #[derive(Clone, Default)]
 pub struct MountStatuses {
-    chunks: Vec<Chunk>,
+    groups: Vec<Group>,
     len: usize,
 }
 
+type Group = Node<Chunk>;
+type Chunk = Node<MountStatus>;
+
 /// Never empty.
-#[derive(Clone)]
-struct Chunk {
+struct Node<T> {
     first: MountKey,
-    mounts: Arc<[MountStatus]>,
+    items: Arc<[T]>,
+}
+
+impl<T> Clone for Node<T> {
+    fn clone(&self) -> Node<T> {
+        Node { first: self.first, items: Arc::clone(&self.items) }
+    }
+}
+
+/// Its first key.
+trait Keyed: Clone {
+    fn key(&self) -> MountKey;
+}
+
+impl Keyed for MountStatus {
+    fn key(&self) -> MountKey {
+        self.mount.key
+    }
+}
+
+impl<T> Keyed for Node<T> {
+    fn key(&self) -> MountKey {
+        self.first
+    }
 }
 
 impl MountStatuses {
@@ -37,60 +61,97 @@ impl MountStatuses {
     }
 
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &MountStatus> {
-        self.chunks.iter().flat_map(|chunk| chunk.mounts.iter())
+        self.chunks().flat_map(|chunk| chunk.items.iter())
+    }
+
+    fn chunks(&self) -> impl DoubleEndedIterator<Item = &Chunk> {
+        self.groups.iter().flat_map(|group| group.items.iter())
     }
 
     /// A part of the list, for readers that pause: this one of all, which are numbered from 0.
-    pub fn chunk(&self, number: usize) -> Option<&[MountStatus]> {
-        self.chunks.get(number).map(|chunk| &*chunk.mounts)
+    pub fn chunk(&self, mut number: usize) -> Option<&[MountStatus]> {
+        for group in &self.groups {
+            match group.items.get(number) {
+                Some(chunk) => return Some(&chunk.items),
+                None => number -= group.items.len(),
+            }
+        }
+        None
     }
 
     pub fn get(&self, key: MountKey) -> Option<&MountStatus> {
-        let mounts = &self.chunks.get(self.chunk_of(key))?.mounts;
-        let index = mounts.binary_search_by_key(&key, |status| status.mount.key).ok()?;
+        let group = self.groups.get(index_of(&self.groups, key))?;
+        let mounts = &group.items.get(index_of(&group.items, key))?.items;
+        let index = mounts.binary_search_by_key(&key, Keyed::key).ok()?;
         Some(&mounts[index])
-    }
-
-    /// The index of the chunk that has this key, or would have it.
-    fn chunk_of(&self, key: MountKey) -> usize {
-        self.chunks.partition_point(|chunk| chunk.first <= key).saturating_sub(1)
     }
 
     /// Renews the status of these mounts, in the order of their keys: `None` removes one.
     pub(super) fn renew(
         &mut self,
-        mut keys: &[MountKey],
+        keys: &[MountKey],
         mut status: impl FnMut(MountKey) -> Option<MountStatus>,
     ) {
-        let mut merged = Vec::new();
-        while let Some(&key) = keys.first() {
-            let at = self.chunk_of(key);
-            let next = self.chunks.get(at + 1).map(|next| next.first);
-            let here = next.map_or(keys.len(), |next| keys.partition_point(|key| *key < next));
-            let (renewed, later) = keys.split_at(here);
-            let before = self.chunks.get(at).map_or(&[][..], |chunk| &chunk.mounts);
-            merge(before, renewed, &mut status, &mut merged);
-            self.replace(at, &mut merged);
-            keys = later;
-        }
+        let len = &mut self.len;
+        let mut renew_chunk = |before: &[MountStatus], keys: &[MountKey], after: &mut Vec<MountStatus>| {
+            merge(before, keys, &mut status, after);
+            *len = *len + after.len() - before.len();
+        };
+        update(&mut self.groups, keys, &mut |before, keys, after| {
+            after.extend_from_slice(before);
+            update(after, keys, &mut renew_chunk);
+        });
     }
+}
 
-    /// Replaces a chunk by these mounts, in as many chunks as they need.
-    fn replace(&mut self, at: usize, mounts: &mut Vec<MountStatus>) {
-        let (mut from, mut to) = (at, self.chunks.len().min(at + 1));
-        self.len =
-            self.len + mounts.len() - self.chunks[from..to].iter().map(|it| it.mounts.len()).sum::<usize>();
-        if mounts.len() < MIN_CHUNK {
-            if let Some(next) = self.chunks.get(to) {
-                mounts.extend(next.mounts.iter().cloned());
-                to += 1;
-            } else if let Some(previous) = from.checked_sub(1) {
-                mounts.splice(..0, self.chunks[previous].mounts.iter().cloned());
-                from = previous;
-            }
-        }
-        self.chunks.splice(from..to, chunks(mounts));
+/// The index of the node that has this key, or would have it.
+fn index_of<T>(nodes: &[Node<T>], key: MountKey) -> usize {
+    nodes.partition_point(|node| node.first <= key).saturating_sub(1)
+}
+
+/// Renews the nodes with these keys. `renew` gets the items of one and its keys, and returns what replaces the items.
+fn update<T: Keyed>(
+    nodes: &mut Vec<Node<T>>,
+    mut keys: &[MountKey],
+    renew: &mut impl FnMut(&[T], &[MountKey], &mut Vec<T>),
+) {
+    let mut items = Vec::new();
+    while let Some(&key) = keys.first() {
+        let index = index_of(nodes, key);
+        let next = nodes.get(index + 1).map(|next| next.first);
+        let here = next.map_or(keys.len(), |next| keys.partition_point(|key| *key < next));
+        let before = nodes.get(index).map_or(&[][..], |node| &node.items);
+        renew(before, &keys[..here], &mut items);
+        replace(nodes, index, &mut items);
+        keys = &keys[here..];
     }
+}
+
+/// Replaces the items of a node by these, in as many nodes as they need.
+fn replace<T: Keyed>(nodes: &mut Vec<Node<T>>, index: usize, items: &mut Vec<T>) {
+    let (mut from, mut to) = (index, nodes.len().min(index + 1));
+    if items.len() < MIN_ITEMS {
+        if let Some(next) = nodes.get(to) {
+            items.extend_from_slice(&next.items);
+            to += 1;
+        } else if let Some(previous) = from.checked_sub(1) {
+            items.splice(..0, nodes[previous].items.iter().cloned());
+            from = previous;
+        }
+    }
+    nodes.splice(from..to, nodes_of(items));
+}
+
+/// Nodes of about the same size.
+fn nodes_of<T: Keyed>(items: &mut Vec<T>) -> Vec<Node<T>> {
+    let count = items.len().div_ceil(MAX_ITEMS);
+    let mut rest = items.drain(..);
+    let next = |left| {
+        let size = rest.len().div_ceil(left);
+        let items: Arc<[T]> = rest.by_ref().take(size).collect();
+        Node { first: items[0].key(), items }
+    };
+    (1..=count).rev().map(next).collect()
 }
 
 /// Writes the mounts of `before` to `merged`, with the renewed ones of these keys.
@@ -111,23 +172,12 @@ fn merge(
     merged.extend(before.cloned());
 }
 
-/// Chunks of about the same size.
-fn chunks(mounts: &mut Vec<MountStatus>) -> Vec<Chunk> {
-    let count = mounts.len().div_ceil(MAX_CHUNK);
-    let mut rest = mounts.drain(..);
-    let next = |left| {
-        let size = rest.len().div_ceil(left);
-        let mounts: Arc<[MountStatus]> = rest.by_ref().take(size).collect();
-        Chunk { first: mounts[0].mount.key, mounts }
-    };
-    (1..=count).rev().map(next).collect()
-}
-
 /// In the order of the iterator, which is that of the keys.
 impl FromIterator<MountStatus> for MountStatuses {
     fn from_iter<I: IntoIterator<Item = MountStatus>>(mounts: I) -> MountStatuses {
         let mut mounts: Vec<MountStatus> = mounts.into_iter().collect();
-        MountStatuses { len: mounts.len(), chunks: chunks(&mut mounts) }
+        let len = mounts.len();
+        MountStatuses { groups: nodes_of(&mut nodes_of(&mut mounts)), len }
     }
 }
 
@@ -198,9 +248,15 @@ mod tests {
                     prop_assert_eq!(found, expected.get(&key).map(|since| status(key, *since).since));
                 }
                 prop_assert!(copy.iter().eq(&before), "a copy does not change");
-                prop_assert!(mounts.chunks.iter().all(|chunk| chunk.mounts.len() <= MAX_CHUNK));
-                let few = mounts.chunks.iter().filter(|chunk| chunk.mounts.len() < MIN_CHUNK).count();
-                prop_assert!(few == 0 || mounts.chunks.len() == 1, "{} chunks are small", few);
+                let (group_sizes, chunk_sizes): (Vec<usize>, Vec<usize>) = (
+                    mounts.groups.iter().map(|group| group.items.len()).collect(),
+                    mounts.chunks().map(|chunk| chunk.items.len()).collect(),
+                );
+                for sizes in [group_sizes, chunk_sizes] {
+                    prop_assert!(sizes.iter().all(|size| (1..=MAX_ITEMS).contains(size)), "{sizes:?}");
+                }
+                let in_chunks = (0..).map_while(|number| mounts.chunk(number)).flatten();
+                prop_assert!(in_chunks.eq(mounts.iter()));
             }
         }
     }
@@ -210,8 +266,21 @@ mod tests {
         let mut mounts: MountStatuses = (0..10_000).map(|key| status(key, 0)).collect();
         let copy = mounts.clone();
         mounts.renew(&[MountKey(5_000)], |key| Some(status(key.0, 1)));
-        let pairs = || mounts.chunks.iter().zip(&copy.chunks);
-        assert_eq!(pairs().filter(|(new, old)| !Arc::ptr_eq(&new.mounts, &old.mounts)).count(), 1);
-        assert_eq!(pairs().count(), copy.chunks.len());
+        let pairs = || mounts.chunks().zip(copy.chunks());
+        assert_eq!(pairs().filter(|(new, old)| !Arc::ptr_eq(&new.items, &old.items)).count(), 1);
+        let groups = mounts.groups.iter().zip(&copy.groups);
+        assert_eq!(groups.filter(|(new, old)| !Arc::ptr_eq(&new.items, &old.items)).count(), 1);
+        assert_eq!(pairs().count(), copy.chunks().count());
+    }
+
+    #[test]
+    fn few_mounts_leave_few_nodes() {
+        let mut mounts: MountStatuses = (0..10_000).map(|key| status(key, 0)).collect();
+        for n in (0..10_000).filter(|n| n % 500 != 0) {
+            mounts.renew(&[MountKey(n * 7 % 10_000)], |_| None);
+        }
+        assert_eq!(mounts.len(), 20);
+        assert!(mounts.chunks().count() <= 20 / MIN_ITEMS + 1, "{} chunks", mounts.chunks().count());
+        assert!(mounts.groups.len() <= 2, "{} groups", mounts.groups.len());
     }
 }

@@ -1,7 +1,5 @@
 //! Long texts are made in parts while they are sent. Who waits for a slow reader holds a snapshot and one part.
 
-use std::mem::take;
-
 /// About the size of a part: large enough for few system calls, small enough for hundreds of slow readers.
 pub const PART_SIZE: usize = 64 * 1024;
 
@@ -18,20 +16,5 @@ pub trait Parts: Send {
         let mut text = Vec::new();
         self.write(&mut text, usize::MAX);
         text
-    }
-
-    /// The length of the text.
-    fn length(mut self) -> usize
-    where
-        Self: Sized,
-    {
-        let (mut length, mut part) = (0, Vec::new());
-        loop {
-            let has_more = self.write(&mut part, PART_SIZE);
-            length += take(&mut part).len();
-            if !has_more {
-                return length;
-            }
-        }
     }
 }

@@ -67,6 +67,14 @@ impl PartsBody {
         (Body::from_stream(stream::once(async { Ok(first) }).chain(rest)), false)
     }
 
+    pub(super) async fn length(mut self) -> usize {
+        let mut length = 0;
+        while self.has_more {
+            length += self.next_part().await.len();
+        }
+        length
+    }
+
     /// Not empty, except the last: the compressor keeps some time what it gets.
     async fn next_part(&mut self) -> Bytes {
         loop {
@@ -167,6 +175,8 @@ mod tests {
         assert!(parts.len() > 10 && pauses == parts.len() - 1, "{} parts, {pauses} pauses", parts.len());
         assert!(parts.iter().all(|part| part.len() < PART_SIZE + 64));
         assert_eq!(parts.concat(), Lines(100_000).whole());
+        let length = now(PartsBody::new(Lines(100_000), None, &Arc::new(Semaphore::new(1))).length());
+        assert_eq!(length, parts.concat().len());
     }
 
     #[test]

@@ -7,7 +7,6 @@ use crate::monitor::{ExpectedStatus, Health, MountStatus, ProbeSelection, Status
 use crate::output::{SharedState, lock};
 use crate::render::escape::escape_os;
 use crate::render::json::{self, StatusText};
-use crate::render::parts::Parts as _;
 use crate::render::table::{self, Style};
 use crate::render::{Snapshot, StatusSummary, diagnosis, nagios, notices};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
@@ -32,13 +31,15 @@ pub(super) async fn all_mounts(
 ) -> Response {
     let last_event = context.state.events().last();
     let text = || StatusText::new(snapshot, Some(last_event));
-    let length = || {
-        let mut known = lock(&context.document_length);
+    let length = async {
         let key = (snapshot.serial, last_event);
-        if known.0 != key {
-            *known = (key, text().length());
+        let known = *lock(&context.document_length);
+        if known.0 == key {
+            return Some(known.1);
         }
-        Some(known.1)
+        let length = PartsBody::new(text(), None, &context.render_lock).length().await;
+        *lock(&context.document_length) = (key, length);
+        Some(length)
     };
     let parts = PartsBody::new(text(), permit, &context.render_lock);
     let response = response::in_parts(parts, JSON, length).await;

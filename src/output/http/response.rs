@@ -22,11 +22,12 @@ pub(super) fn body(body: impl Into<Body>, content_type: &'static str) -> Respons
         .expect("these headers are valid")
 }
 
-/// A body that is made while it is sent, and depends on the request's `Accept-Encoding`.
+/// A body that is made while it is sent, and depends on the request's `Accept-Encoding`. A long one that is not compressed
+/// has this `length`, if known.
 pub(super) async fn in_parts(
     parts: PartsBody,
     content_type: &'static str,
-    length: impl FnOnce() -> Option<usize>,
+    length: impl Future<Output = Option<usize>>,
 ) -> Response {
     let is_gzip = parts.is_compressed();
     let (parts, is_length_known) = parts.begin().await;
@@ -35,7 +36,7 @@ pub(super) async fn in_parts(
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     if !is_gzip
         && !is_length_known
-        && let Some(length) = length()
+        && let Some(length) = length.await
     {
         headers.insert(header::CONTENT_LENGTH, length.into());
     }

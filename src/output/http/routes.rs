@@ -105,7 +105,7 @@ async fn metrics(State(context): State<RouteContext>, headers: HeaderMap) -> Res
     let Some(snapshot) = context.state.latest() else { return no_data() };
     let permit = compressor(&context, &headers);
     let parts = PartsBody::new((context.metrics)(&snapshot), permit, &context.scrape_lock);
-    response::in_parts(parts, CONTENT_TYPE, || None).await
+    response::in_parts(parts, CONTENT_TYPE, async { None }).await
 }
 
 async fn mount_status(
