@@ -114,6 +114,11 @@ impl MountEvents {
         self.has_overflowed || !self.pending.is_empty()
     }
 
+    /// The events that were taken cannot be handled: the whole table must be read.
+    pub(super) fn lose(&mut self) {
+        (self.pending, self.has_overflowed) = (Vec::new(), true);
+    }
+
     /// Events that could not be handled yet. They are older than all others.
     pub(super) fn put_back(&mut self, mut events: Vec<MountEvent>) {
         events.append(&mut self.pending);

@@ -130,10 +130,16 @@ impl MountWatch {
         let changes = match (&mut self.ids, &mut self.events) {
             (Some(ids), Some(events)) if ids.agrees() => match events.take() {
                 None => None,
-                Some(taken) => ids.follow(&taken, known, &mut self.connections)?.map(|(changes, done)| {
-                    events.put_back(taken[done..].to_vec());
-                    changes
-                }),
+                Some(taken) => match ids.follow(&taken, known, &mut self.connections) {
+                    Ok(followed) => followed.map(|(changes, done)| {
+                        events.put_back(taken[done..].to_vec());
+                        changes
+                    }),
+                    Err(error) => {
+                        events.lose();
+                        return Err(error);
+                    }
+                },
             },
             (Some(ids), None) if ids.agrees() => ids.compare(known, &mut self.connections)?,
             _ => None,

@@ -112,11 +112,16 @@ impl Watched {
         if !self.watch.take_changes().table {
             return self.read();
         }
-        match self.watch.read_changes(&self.known).expect("read changes") {
-            TableUpdate::Whole(table) => self.known = MountTree::new(&table),
-            TableUpdate::Changes(changes) => apply(&mut self.known, changes),
+        loop {
+            match self.watch.read_changes(&self.known).expect("read changes") {
+                TableUpdate::Whole(table) => self.known = MountTree::new(&table),
+                TableUpdate::Changes(changes) => apply(&mut self.known, changes),
+            }
+            // On a busy machine, there may be no time for all events at once.
+            if !self.watch.has_pending_changes() {
+                return self.known.to_table();
+            }
         }
-        self.known.to_table()
     }
 
     pub(crate) fn expect_event(&mut self, after: &str) {

@@ -84,13 +84,7 @@ impl Registry {
                 changes.changes.into_iter().fold(Vec::new(), |all, change| self.apply(change, all))
             }
         };
-        // What was moved has the same server, or is listed as remounted, too.
-        for change in changes.iter().filter(|change| !matches!(change, Change::Moved { .. })) {
-            let is_of_server = |mount: &Arc<Mount>| usize::from(server_name(mount).is_some());
-            let [before, after] = change.states();
-            self.server_mounts += after.map_or(0, is_of_server);
-            self.server_mounts -= before.map_or(0, is_of_server);
-        }
+        changes.iter().for_each(|change| self.note(change));
         if is_first {
             self.entries.reserve(self.tree.len());
             self.members.reserve(self.tree.len());
@@ -120,6 +114,21 @@ impl Registry {
             },
         }
         changes
+    }
+
+    /// Counts mounts of servers, and forgets what is remembered about a mount: its key may be used again.
+    fn note(&mut self, change: &Change) {
+        let is_of_server = |mount: &Arc<Mount>| usize::from(server_name(mount).is_some());
+        let [before, after] = change.states();
+        // What was moved has the same server, or is listed as remounted, too.
+        if !matches!(change, Change::Moved { .. }) {
+            self.server_mounts += after.map_or(0, is_of_server);
+            self.server_mounts -= before.map_or(0, is_of_server);
+        }
+        for mount in before.into_iter().chain(after) {
+            self.visible_ancestors.get_mut().remove(&mount.key);
+            self.hung_ancestors.get_mut().remove(&mount.key);
+        }
     }
 
     /// Whether a change concerns the ancestors of other mounts: it is not that of a mount without others on it. A mount
@@ -401,7 +410,7 @@ mod tests {
     use super::*;
     use crate::monitor::testing::mount;
     use crate::monitor::{Failure, ProbeSettings};
-    use platform::{Call, MountTable};
+    use platform::{Call, MountTable, TableChanges};
     use std::time::Duration;
 
     /// Watches mounts with these ids, parents and paths; each has a superblock of its own.
@@ -420,6 +429,17 @@ mod tests {
     fn set_hung(registry: &mut Registry, key: u64) {
         let failure = Failure::hung(Call::Statfs, Duration::ZERO, None);
         registry.set_health(Time::default(), MountKey(key), Health::Dead(failure));
+    }
+
+    #[test]
+    fn nothing_is_remembered_about_a_mount_whose_key_is_used_again() {
+        let mut registry = registry(&[(1, 0, "/"), (2, 1, "/a"), (3, 2, "/a/b"), (4, 1, "/c")]);
+        set_hung(&mut registry, 2);
+        assert_eq!(registry.hung_ancestor(MountKey(3)), Some(&"/a".into()));
+        let again = Mount { parent: 4, ..mount(3, "/c/b") };
+        let changes = vec![TableChange::Gone(MountKey(3)), TableChange::Present(Arc::new(again))];
+        registry.update_table(TableUpdate::Changes(TableChanges { changes, missed: 0 }));
+        assert_eq!(registry.hung_ancestor(MountKey(3)), None);
     }
 
     #[test]
