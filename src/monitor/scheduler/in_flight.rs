@@ -14,14 +14,15 @@ const WINDOW_GRACE: Duration = Duration::from_millis(20);
 
 /// How many probes may be under way.
 struct Limits {
-    /// In the window: enough to keep the prober's threads busy, few enough to keep its queue short.
+    /// In the window: a packet of requests, so that a run wakes the prober and the daemon a few times and not for each
+    /// mount; few enough to keep the prober's queue short.
     window: usize,
     /// Without a response, including abandoned ones: each is a thread of about 37 KiB.
     unanswered: usize,
 }
 
 /// For the mounts of the system: 150 MiB at worst, if storage fails as a whole.
-const OF_SYSTEM: Limits = Limits { window: 512, unanswered: 4096 };
+const OF_SYSTEM: Limits = Limits { window: 1024, unanswered: 4096 };
 /// For the mounts of one other user, who can make them hang at will: 5 MiB.
 const OF_USER: Limits = Limits { window: 32, unanswered: 128 };
 /// Maximum number of unanswered probes of all other users: those of 16.

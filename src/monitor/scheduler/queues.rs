@@ -220,3 +220,45 @@ impl Scheduler {
         self.superblocks.get(&superblock).is_some_and(|queue| queue.active.is_some())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::ProbeSettings;
+    use crate::monitor::testing::mount;
+    use platform::Mount;
+    use std::sync::Arc;
+
+    const SUPERBLOCK: DeviceNumber = DeviceNumber { major: 0, minor: 7 };
+
+    fn entry(key: u64, user: User) -> MountEntry {
+        let mount = Mount { device_number: SUPERBLOCK, ..mount(key, "/") };
+        let settings = ProbeSettings::default();
+        let mut entry = MountEntry::new(Time::default(), Arc::new(mount), settings, Duration::ZERO, 0);
+        entry.set_user(user);
+        entry
+    }
+
+    fn next(scheduler: &mut Scheduler) -> Option<u64> {
+        scheduler.pop_ready().map(|key| key.0)
+    }
+
+    #[test]
+    fn mounts_of_a_superblock_are_probed_one_after_another_and_those_of_users_last() {
+        let mut scheduler = Scheduler::new(Duration::from_secs(60), 0);
+        let [system, user] = [User::System, User::Foreign(1001)];
+        let mut entries = [(1, system), (2, user), (3, system), (4, system)].map(|(key, of)| entry(key, of));
+        entries.iter_mut().for_each(|entry| scheduler.enqueue(entry));
+        assert_eq!(next(&mut scheduler), Some(1));
+        let first = scheduler.start(Time::default(), &mut entries[0]);
+        assert_eq!(next(&mut scheduler), None, "the others wait for it");
+        scheduler.withdraw(&mut entries[3]);
+        assert!(scheduler.end(first).is_some() && entries[0].schedule.end(first));
+        assert_eq!(next(&mut scheduler), Some(3), "a user must not make the system wait");
+        scheduler.skip(&mut entries[2]);
+        assert_eq!((next(&mut scheduler), next(&mut scheduler)), (Some(2), None));
+        let last = scheduler.start(Time::default(), &mut entries[1]);
+        assert!(scheduler.is_probed(SUPERBLOCK) && scheduler.end(last).is_some());
+        assert!(scheduler.superblocks.is_empty(), "only superblocks with a probe or a hang take memory");
+    }
+}
