@@ -191,6 +191,16 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_is_slow_for_too_long_gets_no_more() {
+        let mut body = PartsBody::new(Lines(100_000), None, &Arc::new(Semaphore::new(1)));
+        body.deadline = Instant::now();
+        let mut stream = now(body.begin()).0.into_data_stream();
+        assert!(now(stream.next()).is_some_and(|part| part.is_ok()));
+        assert!(now(stream.next()).is_some_and(|part| part.is_err()));
+        assert!(now(stream.next()).is_none());
+    }
+
+    #[test]
     fn compressed_text_is_the_same_and_gives_its_permit_back() {
         let permits = Arc::new(Semaphore::new(1));
         for lines in [10, 100_000] {
