@@ -248,9 +248,10 @@ mod tests {
         let mut scheduler = Scheduler::new(Duration::from_secs(60), 0);
         let [system, user] = [User::System, User::Foreign(1001)];
         let mut entries = [(1, system), (2, user), (3, system), (4, system)].map(|(key, of)| entry(key, of));
-        entries.iter_mut().for_each(|entry| scheduler.enqueue(entry));
+        scheduler.enqueue(&mut entries[0]);
         assert_eq!(next(&mut scheduler), Some(1));
         let first = scheduler.start(Time::default(), &mut entries[0]);
+        entries[1..].iter_mut().for_each(|entry| scheduler.enqueue(entry));
         assert_eq!(next(&mut scheduler), None, "the others wait for it");
         scheduler.withdraw(&mut entries[3]);
         assert!(scheduler.end(first).is_some() && entries[0].schedule.end(first));
