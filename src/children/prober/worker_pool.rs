@@ -54,7 +54,7 @@ struct WaitingProbe {
     target: Target<PathInPacket>,
 }
 
-/// A path in a packet of requests, which they share: a copy of each would cost as much as half a system call.
+/// A path in a packet that its requests share: none needs an allocation of its own.
 struct PathInPacket {
     packet: Arc<[u8]>,
     place: Range<usize>,
