@@ -3,13 +3,14 @@
 
 mod common;
 
-use common::{Watched, in_namespace, mount_flags, mount_source, skip, tmpfs_on};
+use common::{Watched, in_namespace, in_namespace_for, mount_flags, mount_source, skip, tmpfs_on};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use platform::{Mount, MountSource, MountTable, MountTree, MountWatch, TableUpdate};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-/// `MSM_TEST_OPERATIONS` sets another number.
+/// Each time, up to four operations. `MSM_TEST_OPERATIONS` sets another number.
 const OPERATIONS: usize = 2_000;
 /// Directories on which is mounted.
 const NAMES: [&str; 4] = ["a", "b", "c d", "e"];
@@ -61,12 +62,13 @@ fn limit(watched: &Watched, root: &Path) {
 
 #[test]
 fn changes_lead_to_the_same_table_as_a_whole_read() {
-    in_namespace(|root| {
+    let operations =
+        std::env::var("MSM_TEST_OPERATIONS").map_or(OPERATIONS, |n| n.parse().expect("a number"));
+    let time_limit = Duration::from_secs(90 + operations as u64 / 100);
+    in_namespace_for(time_limit, |root| {
         if mount_source() == MountSource::Text {
             return skip("the mount source is forced to the text, which has no changes");
         }
-        let operations =
-            std::env::var("MSM_TEST_OPERATIONS").map_or(OPERATIONS, |n| n.parse().expect("a number"));
         let mut watched = Watched::new();
         let is_exact = watched.watch.source() == MountSource::Events;
         let mut random = Random(operations as u64);

@@ -31,8 +31,13 @@ static RUNNING: OnceLock<&str> = OnceLock::new();
 
 /// Runs `body`, a closure in the calling test, in new mount and process namespaces with an empty tmpfs.
 pub(crate) fn in_namespace<F: FnOnce(&Path)>(body: F) {
+    in_namespace_for(DEFAULT_LIMIT, body);
+}
+
+/// The same for a test that takes longer.
+pub(crate) fn in_namespace_for<F: FnOnce(&Path)>(limit: Duration, body: F) {
     let name = test_name::<F>();
-    run_in_namespaces(DEFAULT_LIMIT, name, false, |root| {
+    run_in_namespaces(limit, name, false, |root| {
         RUNNING.get_or_init(|| name);
         tmpfs_on(root);
         body(root);
