@@ -134,8 +134,8 @@ impl ReadThrottle {
         self.whole_at.get_or_insert(now + delay);
     }
 
-    /// The monitor doubts the table. A contradiction requires a read of the whole table; a new run causes one only if it is cheap or if
-    /// the last one was long ago.
+    /// The monitor doubts the table. A contradiction requires a read of the whole table; a new run causes one only if it is
+    /// cheap or if the last one was long ago.
     pub fn on_doubt(&mut self, now: Time, doubt: TableDoubt) {
         let is_affordable =
             now.since(self.last_whole) > self.whole_cost.saturating_mul(SCHEDULED_COST_FACTOR);
