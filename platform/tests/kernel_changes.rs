@@ -116,16 +116,21 @@ fn changes_lead_to_the_same_table_as_a_whole_read() {
     });
 }
 
+/// A watch that reads the kernel's events of mounts; otherwise the test is skipped.
+fn watched_by_events() -> Option<Watched> {
+    let watched = Watched::new();
+    if watched.watch.source() == MountSource::Events {
+        return Some(watched);
+    }
+    skip("no events of mounts: they need Linux 6.15 and CAP_SYS_ADMIN, and no other forced source");
+    None
+}
+
 /// The mount on top has no event when another one is put beneath it, and what is below a moved mount has none.
 #[test]
 fn mounts_without_an_event_are_read_with_their_neighbours() {
     in_namespace(|root| {
-        let mut watched = Watched::new();
-        if watched.watch.source() != MountSource::Events {
-            return skip(
-                "no events of mounts: they need Linux 6.15 and CAP_SYS_ADMIN, and no other forced source",
-            );
-        }
+        let Some(mut watched) = watched_by_events() else { return };
         let at = |name: &str| {
             let path = root.join(name);
             fs::create_dir_all(&path).expect("mkdir");
@@ -154,12 +159,7 @@ fn mounts_without_an_event_are_read_with_their_neighbours() {
 #[test]
 fn mounts_that_are_gone_before_they_are_read_are_counted() {
     in_namespace(|root| {
-        let mut watched = Watched::new();
-        if watched.watch.source() != MountSource::Events {
-            return skip(
-                "no events of mounts: they need Linux 6.15 and CAP_SYS_ADMIN, and no other forced source",
-            );
-        }
+        let Some(mut watched) = watched_by_events() else { return };
         for _ in 0..3 {
             tmpfs_on(root);
             umount2(root, MntFlags::empty()).expect("unmount");
@@ -175,12 +175,7 @@ fn mounts_that_are_gone_before_they_are_read_are_counted() {
 #[test]
 fn lost_events_cause_a_whole_read() {
     in_namespace(|root| {
-        let mut watched = Watched::new();
-        if watched.watch.source() != MountSource::Events {
-            return skip(
-                "no events of mounts: they need Linux 6.15 and CAP_SYS_ADMIN, and no other forced source",
-            );
-        }
+        let Some(mut watched) = watched_by_events() else { return };
         for _ in 0..8_500 {
             tmpfs_on(root);
             umount2(root, MntFlags::empty()).expect("unmount");
