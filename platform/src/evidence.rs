@@ -243,3 +243,92 @@ pub struct ServerStatusHint {
     /// True if it responds again.
     pub responds: bool,
 }
+
+/// The mount namespaces other than the watched one that have a file system mounted.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Holders {
+    /// Ordered by process id.
+    pub namespaces: Vec<Holder>,
+    /// `shared:N` of the watched mount.
+    pub peer_group: Option<u32>,
+    /// Whether all processes were looked at within the limits, and all namespaces that these or the mount tables show.
+    pub complete: bool,
+    /// The namespaces of other users' processes are not known.
+    pub of_user_only: bool,
+}
+
+/// A mount namespace.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Holder {
+    /// Its inode number, as in `mnt:[N]`.
+    pub namespace: u64,
+    /// The process with the lowest id in it; of its name any bytes.
+    pub pid: u32,
+    pub name: Vec<u8>,
+    pub processes: usize,
+    /// One of its processes is in a process id namespace or a user namespace other than those of process 1, or its
+    /// namespaces may not be read. A container that shares both with the host does not count.
+    pub in_container: bool,
+    /// Where the file system is mounted in it, in the order of its table: once at least.
+    pub mounts: Vec<HeldMount>,
+}
+
+/// A mount of the file system in another mount namespace.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HeldMount {
+    pub mountpoint: Vec<u8>,
+    /// An unmount of the watched mount reaches it: its parent receives the events of the watched mount's parent, and it is
+    /// at the same place there. Also if that cannot be excluded.
+    pub is_propagated: bool,
+    /// Something is mounted on it that is not on the watched mount.
+    pub has_mounts_below: bool,
+}
+
+/// A process and its name, which is any bytes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NamedProcess {
+    pub pid: u32,
+    pub name: Vec<u8>,
+}
+
+/// The processes that use a file system.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Users {
+    /// With an open file on it, or their working or root directory. Memory maps without an open file do not count, and
+    /// neither does what is open on a detached mount other than the one that was asked about.
+    pub processes: usize,
+    /// Some of them.
+    pub named: Vec<NamedProcess>,
+    /// Whether all were looked at within the limits.
+    pub complete: bool,
+    /// The files of other users' processes are not known.
+    pub of_user_only: bool,
+}
+
+/// What the kernel has stacked on files. Names are any bytes.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StackedFiles {
+    /// Each loop device, with the devices that use it, itself first.
+    pub loops: Vec<(NamedFile, Vec<BlockDevice>)>,
+    pub swaps: Vec<NamedFile>,
+    /// Directories that the NFS server of the kernel exports.
+    pub exports: Vec<NamedFile>,
+    /// Files and directories of the kernel that exist and could not be read, or not to their end.
+    pub not_read: Vec<Vec<u8>>,
+}
+
+/// A file or directory in use.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NamedFile {
+    pub path: Vec<u8>,
+    /// The loop device, or the client of an export.
+    pub user: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BlockDevice {
+    pub name: Vec<u8>,
+    /// Its name in the device mapper.
+    pub mapped_name: Option<Vec<u8>>,
+    pub number: crate::DeviceNumber,
+}

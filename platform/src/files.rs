@@ -14,3 +14,11 @@ pub fn is_read_only(path: &Path) -> bool {
 pub fn user_id() -> u32 {
     nix::unistd::geteuid().as_raw()
 }
+
+/// The id of a group; none if there is no such group. May hang: groups may come from a directory service.
+///
+/// # Errors
+/// Those of `getgrnam_r(3)`.
+pub fn group_id(name: &str) -> std::io::Result<Option<u32>> {
+    Ok(nix::unistd::Group::from_name(name)?.map(|group| group.gid.as_raw()))
+}

@@ -1,7 +1,7 @@
 //! One entry of the mount table, as every system can describe it. Names are bytes; nothing here assumes UTF-8.
 
-use crate::SharedPath;
-use std::ffi::{OsStr, OsString};
+use crate::{SharedName, SharedPath};
+use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 /// The identity of a mount for as long as it exists: the kernel's unique 64-bit id where there is one (Linux 6.8,
 /// `statmount(2)`), else the reusable id of the mount table. The ranges do not overlap: unique ids start above 2^31.
 /// On macOS and FreeBSD it is a hash of the file system's id and the mount point.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, serde::Serialize, serde::Deserialize)]
 pub struct MountKey(pub u64);
 
 /// The device number of a superblock (`major:minor`). All mounts with the same number show the same file system.
@@ -72,17 +72,17 @@ pub struct Mount {
     pub parent: u32,
     pub device_number: DeviceNumber,
     /// The mounted directory of the file system (`/` unless a bind mount or a subvolume).
-    pub root: OsString,
+    pub root: SharedName,
     pub mountpoint: SharedPath,
     /// Type with subtype (`ext4`, `nfs4`, `fuse.sshfs`).
-    pub fstype: OsString,
+    pub fstype: SharedName,
     /// The source (`host:/export`, `/dev/sda1`, `none`).
-    pub device: OsString,
+    pub device: SharedName,
     /// Options of this mount (`rw,relatime`).
-    pub options: OsString,
+    pub options: SharedName,
     /// Options of the superblock (`rw,user_id=0,…`) as the kernel writes them: escapes (`\040`, `\054`) are kept, so
     /// each comma separates options. The flag `mand`, which no longer has a meaning, is omitted.
-    pub super_options: OsString,
+    pub super_options: SharedName,
     /// User and group of the FUSE connection as the kernel knows them, in the user namespace of this process. `None`
     /// for other types, and where the system does not tell.
     pub connection_owner: Option<(u32, u32)>,

@@ -41,13 +41,15 @@ impl<P> Target<P> {
 }
 
 /// A system call of a probe, in the order in which they are made.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Call {
     /// `statx(AT_STATX_DONT_SYNC)` for the mount id; Linux only.
     Identify,
     /// `statx(AT_STATX_FORCE_SYNC)`, or `lstat` on other systems.
     Statx,
     Statfs,
+    /// `kill` without a signal: whether the daemon of an automount trigger exists; Linux only.
+    Kill,
 }
 
 impl Call {
@@ -57,6 +59,7 @@ impl Call {
         match self {
             Call::Identify | Call::Statx => crate::system::ATTRIBUTES_CALL,
             Call::Statfs => "statfs",
+            Call::Kill => "kill",
         }
     }
 }

@@ -4,7 +4,9 @@
 
 mod common;
 
-use common::{Watched, at, has_unique_ids, in_namespace, skip, statx_mount, tmpfs, tmpfs_on, unmount};
+use common::{
+    Watched, at, has_unique_ids, in_namespace, skip_without_unique_ids, statx_mount, tmpfs, tmpfs_on, unmount,
+};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, umount2};
@@ -72,7 +74,7 @@ fn statx_returns_the_key_of_the_mount_that_a_path_leads_to() {
         let mut watched = Watched::new();
         let table = watched.read();
         if !has_unique_ids(&table) {
-            return skip("no unique mount ids");
+            return skip_without_unique_ids();
         }
         let below = at(&table, &path).unwrap().key;
         assert_eq!(statx_mount(&path), Some(below));

@@ -8,10 +8,15 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use platform::{Mount, MountSource, MountTable, MountTree, MountWatch, TableUpdate};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Each time, up to four operations. `MSM_TEST_OPERATIONS` sets another number.
-const OPERATIONS: usize = 2_000;
+/// `MSM_TEST_OPERATIONS` sets another number: 100,000 take minutes.
+const OPERATIONS: usize = 5_000;
+/// What has changed is read after 1 to this many operations.
+const MAX_AT_ONCE: usize = 4;
+/// Shared mounts copy each other's mounts, which grows without limit: with more mounts than this, all are unmounted.
+const MAX_MOUNTS: usize = 150;
 /// Directories on which is mounted.
 const NAMES: [&str; 4] = ["a", "b", "c d", "e"];
 
@@ -31,33 +36,82 @@ fn place(random: &mut Random, root: &Path) -> PathBuf {
     (0..depth).fold(root.to_path_buf(), |path, _| path.join(NAMES[random.below(NAMES.len())]))
 }
 
-/// One random operation; it may fail, for example because a mount is busy or cannot be moved.
-fn change(random: &mut Random, root: &Path) {
+/// One random operation; it may fail, for example because a mount is busy or cannot be moved. Returns whether it can change
+/// options, of which the kernel has no event.
+fn change(random: &mut Random, root: &Path) -> bool {
     let (path, other) = (place(random, root), place(random, root));
     for path in [&path, &other] {
         let _ = fs::create_dir_all(path);
     }
     let none = None::<&str>;
-    let done = match random.below(12) {
-        0..=3 => mount(Some("test"), &path, Some("tmpfs"), MsFlags::empty(), none),
-        4 | 5 => umount2(&path, MntFlags::empty()),
-        6 => umount2(&path, MntFlags::MNT_DETACH),
-        7 => mount(Some(&path), &other, none, MsFlags::MS_MOVE, none),
-        8 => mount(Some(&path), &other, none, MsFlags::MS_BIND, none),
-        9 => mount(Some(&path), &other, none, MsFlags::MS_BIND | MsFlags::MS_REC, none),
-        10 => mount(none, &path, none, MsFlags::MS_SHARED, none),
-        _ => mount(none, &path, none, MsFlags::MS_PRIVATE, none),
+    let flags = |flags| mount(none, &path, none, flags, none);
+    let to_other = |flags| mount(Some(&path), &other, none, flags, none);
+    let kind = random.below(19);
+    let _ = match kind {
+        0..=4 => mount(Some("test"), &path, Some("tmpfs"), MsFlags::empty(), none),
+        5 | 6 => umount2(&path, MntFlags::empty()),
+        7 => umount2(&path, MntFlags::MNT_DETACH),
+        8 => to_other(MsFlags::MS_MOVE),
+        9 => to_other(MsFlags::MS_BIND),
+        10 => to_other(MsFlags::MS_BIND | MsFlags::MS_REC),
+        11 => flags(MsFlags::MS_SHARED),
+        12 => flags(MsFlags::MS_PRIVATE),
+        13 => flags(MsFlags::MS_SLAVE),
+        14 | 15 => {
+            common::move_beneath(&path, &other);
+            Ok(())
+        }
+        16 => {
+            common::attach_copies(&path, &other);
+            Ok(())
+        }
+        17 => flags(MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY),
+        _ => flags(MsFlags::MS_REMOUNT | MsFlags::MS_BIND),
     };
-    let _ = done;
+    kind >= 17
 }
 
-/// Shared mounts copy each other's mounts, which grows without limit: then all are unmounted.
-fn limit(watched: &Watched, root: &Path) {
-    if watched.known.len() > 500 {
-        for name in NAMES {
-            while umount2(&root.join(name), MntFlags::MNT_DETACH).is_ok() {}
-        }
+/// Unmounts all if there are too many.
+fn limit(root: &Path) {
+    let text = fs::read("/proc/self/mountinfo").expect("read the mount table");
+    if text.iter().filter(|&&byte| byte == b'\n').count() > MAX_MOUNTS {
+        umount2(root, MntFlags::MNT_DETACH).expect("unmount");
+        tmpfs_on(root);
     }
+}
+
+/// The entries that differ. Without events, only their keys are compared.
+fn difference(known: &MountTree, expected: &MountTable, is_exact: bool, has_options: bool) -> Option<String> {
+    let differs = |mount: &Mount, other: Option<&Arc<Mount>>| {
+        other.is_none_or(|other| {
+            let options = if has_options { &other.options } else { &mount.options };
+            is_exact && *mount != Mount { options: options.clone(), ..(**other).clone() }
+        })
+    };
+    let wrong: Vec<_> = known.iter().filter(|mount| differs(mount, expected.get(mount.key))).collect();
+    let missing: Vec<_> = expected.iter().filter(|mount| differs(mount, known.get(mount.key))).collect();
+    (!wrong.is_empty() || !missing.is_empty()).then(|| format!("{wrong:?} instead of {missing:?}"))
+}
+
+/// Reads what has changed. Returns how often changes were read, and how often the whole table.
+fn follow(watched: &mut Watched) -> (usize, usize) {
+    let (mut changes, mut whole) = (0, 0);
+    // On a busy machine, there may be no time for all events at once.
+    let mut has_changed = watched.watch.take_changes().table;
+    while has_changed {
+        match watched.watch.read_changes(&watched.known).expect("read changes") {
+            TableUpdate::Whole(table) => {
+                whole += 1;
+                watched.known = MountTree::new(&table);
+            }
+            TableUpdate::Changes(update) => {
+                changes += 1;
+                common::apply(&mut watched.known, update);
+            }
+        }
+        has_changed = watched.watch.has_pending_changes();
+    }
+    (changes, whole)
 }
 
 #[test]
@@ -72,47 +126,36 @@ fn changes_lead_to_the_same_table_as_a_whole_read() {
         let mut watched = Watched::new();
         let is_exact = watched.watch.source() == MountSource::Events;
         let mut random = Random(operations as u64);
-        let (mut changes, mut whole) = (0, 0);
-        for n in 0..operations {
-            for _ in 0..=random.below(4) {
-                change(&mut random, root);
+        let (mut done, mut compared, mut changes, mut whole) = (0, 0, 0, 0);
+        let mut has_options = true;
+        while done < operations {
+            for _ in 0..=random.below(MAX_AT_ONCE) {
+                has_options &= !change(&mut random, root);
+                limit(root);
+                done += 1;
             }
-            limit(&watched, root);
-            // On a busy machine, there may be no time for all events at once.
-            let mut has_changed = watched.watch.take_changes().table;
-            while has_changed {
-                match watched.watch.read_changes(&watched.known).expect("read changes") {
-                    TableUpdate::Whole(table) => {
-                        whole += 1;
-                        watched.known = MountTree::new(&table);
-                    }
-                    TableUpdate::Changes(update) => {
-                        changes += 1;
-                        common::apply(&mut watched.known, update);
-                    }
-                }
-                has_changed = watched.watch.has_pending_changes();
+            if random.below(16) == 0 {
+                watched.read(); // while there are events
+                has_options = true;
             }
-            // Without events, moves are found by reading the whole table alone.
-            let expected = MountTable::read().expect("read");
-            if is_exact {
-                let is_in =
-                    |table: &MountTable, mount: &Mount| table.get(mount.key).is_some_and(|it| **it == *mount);
-                let read = watched.known.to_table();
-                let wrong: Vec<_> = read.iter().filter(|mount| !is_in(&expected, mount)).collect();
-                let missing: Vec<_> = expected.iter().filter(|mount| !is_in(&read, mount)).collect();
-                assert!(
-                    wrong.is_empty() && missing.is_empty(),
-                    "after {n}: {wrong:?} instead of {missing:?}"
-                );
-            } else {
-                let keys = |table: &MountTable| table.iter().map(|mount| mount.key).collect::<Vec<_>>();
-                assert_eq!(keys(&watched.known.to_table()), keys(&expected), "after {n} operations");
+            let read = follow(&mut watched);
+            (changes, whole) = (changes + read.0, whole + read.1);
+            if is_exact && !has_options && random.below(2) == 0 {
                 watched.read();
+                has_options = true;
+            }
+            compared += watched.known.len();
+            let expected = MountTable::read().expect("read");
+            let difference = difference(&watched.known, &expected, is_exact, has_options);
+            assert_eq!(difference, None, "after {done} operations");
+            if !is_exact {
+                watched.read(); // the only way to find moves
             }
         }
-        println!("{changes} times changes were read, {whole} times the whole table");
-        assert!(changes > operations / 4 && (!is_exact || whole == 0), "{changes}, {whole}");
+        println!(
+            "{done} operations, {compared} mounts compared: {changes} times changes were read, {whole} times the whole table"
+        );
+        assert!(changes > operations / 8 && (!is_exact || whole == 0), "{changes}, {whole}");
     });
 }
 

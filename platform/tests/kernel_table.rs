@@ -6,8 +6,8 @@
 mod common;
 
 use common::{
-    Watched, at, has_unique_ids, in_namespace, mount_flags, skip, statx_mount, tmpfs, tmpfs_on, tmpfs_with,
-    unmount,
+    Watched, at, has_unique_ids, in_namespace, mount_flags, skip, skip_without_unique_ids, statx_mount,
+    tmpfs, tmpfs_on, tmpfs_with, unmount,
 };
 use nix::fcntl::{OFlag, open, openat};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -28,7 +28,7 @@ fn unique_watch() -> Option<Watched> {
     if has_unique_ids(&watched.read()) {
         return Some(watched);
     }
-    skip("this kernel has no unique mount ids");
+    skip_without_unique_ids();
     None
 }
 
@@ -177,7 +177,8 @@ fn mount_point_that_a_rename_makes_usable_is_found() {
         assert_eq!(table.iter().filter(|mount| !mount.has_usable_path()).count(), 40);
         fs::rename(path_of(&deep).join("33"), dir.join("short")).unwrap();
         let is_found = |_| at(&watched.read(), &dir.join("short/m")).is_some();
-        assert!((0..4).any(is_found));
+        // Four reads look at all of them, but one that takes long on a busy machine leaves some to the next.
+        assert!((0..40).any(is_found));
     });
 }
 

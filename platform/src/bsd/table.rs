@@ -91,10 +91,10 @@ fn mount(record: Record, names: &[Flag], key: MountKey, id: u32, parent: u32) ->
         device_number: DeviceNumber { major, minor },
         root: "/".into(),
         mountpoint: OsString::from_vec(record.mountpoint).into(),
-        fstype: OsString::from_vec(record.fstype),
-        device: OsString::from_vec(record.device),
+        fstype: OsString::from_vec(record.fstype).into(),
+        device: OsString::from_vec(record.device).into(),
         options: options(record.flags, names).into(),
-        super_options: OsString::new(),
+        super_options: "".into(),
         connection_owner: None,
         shortened: ShortenedNames::default(),
     }

@@ -3,12 +3,11 @@
 
 use super::evidence::connection;
 use super::mountinfo::Line;
-use super::user_names::UserNames;
+use super::names::Names;
 use crate::{FsKind, Mount, MountTree};
-use nix::fcntl::AtFlags;
-use nix::sys::stat::fstatat;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use nix::fcntl::{AtFlags, OFlag, open};
+use nix::sys::stat::{Mode, fstatat};
+use std::fs::File;
 use std::sync::Arc;
 
 const SYS: &str = "/sys";
@@ -20,14 +19,14 @@ pub(super) struct FuseConnections {
     /// Opened once, at the start: a walk from `/` could wait for the root's storage, a walk from here cannot. `None` if
     /// there is no such directory.
     sys: Option<File>,
-    names: UserNames,
+    names: Names,
 }
 
 impl FuseConnections {
     pub(super) fn open() -> FuseConnections {
-        let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
-        let sys = OpenOptions::new().read(true).custom_flags(flags).open(SYS).ok();
-        FuseConnections { sys, names: UserNames::default() }
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let sys = open(SYS, flags, Mode::empty()).ok().map(File::from);
+        FuseConnections { sys, names: Names::default() }
     }
 
     /// Counts the names of these mounts, to which others are added.
@@ -61,14 +60,14 @@ impl FuseConnections {
         if mount == **entry { Arc::clone(entry) } else { Arc::new(mount) }
     }
 
-    /// The mount as it is kept: with the owner of its connection, which may be known, and with names that are not too
-    /// long for its user. Without an owner if it is no FUSE mount, `fusectl` is not mounted, or the connection is gone.
+    /// The mount as it is kept: with the owner of its connection, which may be known, and with names that it shares with
+    /// others and that are not too long for its user. Without an owner if it is no FUSE mount, `fusectl` is not mounted, or the connection is gone.
     /// Sends no request to the server.
     fn complete(&mut self, mut mount: Mount, known: Option<(u32, u32)>) -> Mount {
         if mount.kind() == FsKind::Fuse {
             mount.connection_owner = known.or_else(|| self.owner(connection(mount.device_number)));
         }
-        self.names.limited(mount)
+        self.names.kept(mount)
     }
 
     fn owner(&self, connection: u32) -> Option<(u32, u32)> {

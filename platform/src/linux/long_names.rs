@@ -171,8 +171,11 @@ mod tests {
         let mount = mountinfo::parse(&whole).unwrap().remove(0);
         let plain = |text: &str| kept(unescape(text.as_bytes()).as_bytes(), b'/').0.into_owned();
         assert_eq!((mount.id, mount.fstype.to_str()), (36, Some("fuse.x")));
-        assert_eq!((mount.root, mount.mountpoint.as_os_str()), (plain(&deep), &*plain(&format!("/m{deep}"))));
-        assert_eq!(mount.super_options, kept(format!("rw,user_id=7,{options}").as_bytes(), b',').0);
+        assert_eq!(
+            (mount.root.as_os_str(), mount.mountpoint.as_os_str()),
+            (&*plain(&deep), &*plain(&format!("/m{deep}")))
+        );
+        assert_eq!(*mount.super_options, *kept(format!("rw,user_id=7,{options}").as_bytes(), b',').0);
         assert!(mount.shortened.root && mount.shortened.mountpoint && mount.shortened.super_options);
         assert!(mount.super_options.to_str().unwrap().starts_with("rw,user_id=7,x=1,"));
     }

@@ -60,6 +60,51 @@ pub(super) fn id_and_device(start: &[u8]) -> Option<(u32, DeviceNumber)> {
     Some((id, device_number(fields.next()?)?))
 }
 
+/// Where a mount is, its names still escaped, and the peer groups that propagate to and from it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Placement<'a> {
+    pub(super) id: u32,
+    pub(super) parent: u32,
+    pub(super) device_number: DeviceNumber,
+    pub(super) root: &'a [u8],
+    pub(super) mountpoint: &'a [u8],
+    pub(super) groups: PeerGroups,
+}
+
+/// The optional fields of a line.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) struct PeerGroups {
+    /// `shared:N`: the group of the mount.
+    pub(super) own: Option<u32>,
+    /// `master:N`: the group that it receives from.
+    pub(super) master: Option<u32>,
+    /// `propagate_from:N`: the nearest group above `master` that the reader of the table can see.
+    pub(super) above: Option<u32>,
+}
+
+impl<'a> Placement<'a> {
+    /// Of the start of a line, which may be cut after the optional fields.
+    pub(super) fn parse(start: &'a [u8]) -> Option<Placement<'a>> {
+        let mut fields = Fields(Some(start));
+        let (id, parent) = (number(fields.next()?)?, number(fields.next()?)?);
+        let device_number = device_number(fields.next()?)?;
+        let (root, mountpoint, _) = (fields.name()?, fields.name()?, fields.name()?);
+        let mut groups = PeerGroups::default();
+        loop {
+            let field = fields.next()?;
+            let group = |name: &[u8]| field.strip_prefix(name).and_then(number);
+            match field {
+                b"-" => break,
+                _ if field.starts_with(b"shared:") => groups.own = group(b"shared:"),
+                _ if field.starts_with(b"master:") => groups.master = group(b"master:"),
+                _ if field.starts_with(b"propagate_from:") => groups.above = group(b"propagate_from:"),
+                _ => {}
+            }
+        }
+        Some(Placement { id, parent, device_number, root, mountpoint, groups })
+    }
+}
+
 /// One line, its names still escaped.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Line<'a> {
@@ -117,12 +162,12 @@ impl<'a> Line<'a> {
             id: self.id,
             parent: self.parent,
             device_number: self.device_number,
-            root: unescape(self.root).into_owned(),
+            root: (&*unescape(self.root)).into(),
             mountpoint: (&*unescape(self.mountpoint)).into(),
-            fstype: unescape(self.fstype).into_owned(),
-            device: unescape(self.device).into_owned(),
+            fstype: (&*unescape(self.fstype)).into(),
+            device: (&*unescape(self.device)).into(),
             options: OsStr::from_bytes(self.options).into(),
-            super_options: OsString::from_vec(self.super_options.concat()),
+            super_options: OsStr::from_bytes(&self.super_options.concat()).into(),
             connection_owner: None,
             shortened: self.shortened,
         }
@@ -202,7 +247,7 @@ fn number(digits: &[u8]) -> Option<u32> {
     })
 }
 
-fn device_number(field: &[u8]) -> Option<DeviceNumber> {
+pub(super) fn device_number(field: &[u8]) -> Option<DeviceNumber> {
     let colon = field.iter().position(|&b| b == b':')?;
     Some(DeviceNumber { major: number(&field[..colon])?, minor: number(&field[colon + 1..])? })
 }

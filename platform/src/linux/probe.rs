@@ -32,6 +32,7 @@ fn probe_path(path: &CStr, target: &Target<&OsStr>, on_call: &impl Fn(Call)) -> 
         Err((call, errno)) => return confirm_error(path, target, call, errno, on_call),
     }
     let result = match target.kind {
+        FsKind::Autofs if super::autofs::is_abandoned(target) => Err((Call::Kill, Errno::ESRCH)),
         FsKind::Autofs => Ok(Usage::default()),
         FsKind::Network | FsKind::Smb | FsKind::Uncached | FsKind::Local => usage(path, on_call),
         FsKind::Fuse | FsKind::Cluster => attributes(path, on_call).and_then(|()| usage(path, on_call)),
@@ -122,6 +123,11 @@ pub fn probe_as_owner(
     probe_mount(target, on_call)
 }
 
+/// Whether its key is an id of the kernel, not of the mount table.
+pub(super) fn has_unique_id<P>(target: &Target<P>) -> bool {
+    target.key.0 >= FIRST_UNIQUE_ID
+}
+
 /// Where a path leads: to the expected mount, to another mount, or to none.
 enum PathTarget {
     Same,
@@ -139,7 +145,7 @@ enum Sync {
 
 /// Compares the mount that the path leads to with the target.
 fn compare(path: &CStr, target: &Target<&OsStr>, sync: Sync) -> Result<PathTarget, Errno> {
-    let unique = target.key.0 >= FIRST_UNIQUE_ID;
+    let unique = has_unique_id(target);
     let id = if unique { libc::STATX_MNT_ID_UNIQUE } else { libc::STATX_MNT_ID };
     let (sync, mask) = match sync {
         Sync::Forced => (libc::AT_STATX_FORCE_SYNC, id | libc::STATX_BASIC_STATS),
@@ -254,11 +260,16 @@ fn become_user(uid: u32, gid: u32) -> Result<(), Errno> {
 /// Whether no directory's permissions can keep this process from a mount.
 #[must_use]
 pub fn may_search_every_directory() -> bool {
+    effective_capabilities() & (1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH) != 0
+}
+
+/// Of the first 32 capabilities, those that are in effect: bit N is number N of linux/capability.h. 0 if unknown.
+pub(super) fn effective_capabilities() -> u32 {
     let header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
     let mut data = [CapData::default(); 2];
     // SAFETY: both structures have the kernel's layout of this version and outlive the call; pid 0 is this thread.
     let result = unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) };
-    result == 0 && data[0].effective & (1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH) != 0
+    if result == 0 { data[0].effective } else { 0 }
 }
 
 fn keep_capabilities(low: CapData) -> Result<(), Errno> {

@@ -8,7 +8,7 @@ use linux_raw_sys::general as raw;
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 
 /// Means the namespace of the calling process.
 pub(super) const OWN_NAMESPACE: u64 = 0;
@@ -123,8 +123,17 @@ impl Statmount {
 
     /// The reusable id (mountinfo field 1) of the mount with this unique id; `None` if there is no such mount.
     pub(super) fn old_id(&mut self, id: u64) -> io::Result<Option<u32>> {
-        match self.call(id, raw::STATMOUNT_MNT_BASIC) {
-            Ok(()) => Ok(Some(self.header().mnt_id_old)),
+        Ok(self.numbers(id)?.map(|(old_id, _)| old_id))
+    }
+
+    /// As before, and the number of its superblock. Every kernel with unique ids returns both, unlike a whole mount.
+    pub(super) fn numbers(&mut self, id: u64) -> io::Result<Option<(u32, DeviceNumber)>> {
+        match self.call(id, raw::STATMOUNT_MNT_BASIC | raw::STATMOUNT_SB_BASIC) {
+            Ok(()) => {
+                let header = self.header();
+                let device = DeviceNumber { major: header.sb_dev_major, minor: header.sb_dev_minor };
+                Ok(Some((header.mnt_id_old, device)))
+            }
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(error),
         }
@@ -252,12 +261,12 @@ impl Statmount {
             id: header.mnt_id_old,
             parent: header.mnt_parent_id_old,
             device_number: DeviceNumber { major: header.sb_dev_major, minor: header.sb_dev_minor },
-            root: root.into_owned(),
+            root: (&*root).into(),
             mountpoint: (&*mountpoint).into(),
-            fstype: OsString::from_vec(fstype),
+            fstype: OsStr::from_bytes(&fstype).into(),
             device: OsStr::from_bytes(device).into(),
-            options: mount_options(header.mnt_attr),
-            super_options: super_options.into_owned(),
+            options: mount_options(header.mnt_attr).into(),
+            super_options: (&*super_options).into(),
             connection_owner: None,
             shortened: ShortenedNames {
                 root: is_root_shortened,

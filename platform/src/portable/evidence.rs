@@ -3,8 +3,8 @@
 
 use crate::DeviceNumber;
 use crate::evidence::{
-    BlockedTasks, FuseServer, LogLine, Observation, ScanLimits, ServerStatusHint, StuckThread, Suspect,
-    Traffic,
+    BlockedTasks, FuseServer, Holders, LogLine, Observation, ScanLimits, ServerStatusHint, StackedFiles,
+    StuckThread, Suspect, Traffic, Users,
 };
 use mio::{Registry, Token};
 use std::convert::Infallible;
@@ -73,4 +73,19 @@ pub fn blocked_tasks(_: &Path, suspects: &[Suspect], _: &ScanLimits) -> Vec<Obse
 #[must_use]
 pub fn stuck_thread(_: &Path, _: u32, _: u32) -> Observation<StuckThread> {
     Observation::Unknown
+}
+
+#[must_use]
+pub fn holders(_: &Path, _: DeviceNumber, _: u32, _: Option<u64>, _: &ScanLimits) -> Observation<Holders> {
+    Observation::Unknown
+}
+
+#[must_use]
+pub fn users(_: &Path, _: DeviceNumber, _: u32, _: &ScanLimits) -> Observation<Users> {
+    Observation::Unknown
+}
+
+#[must_use]
+pub fn stacked_files(_: &Path, _: &Path) -> StackedFiles {
+    StackedFiles::default()
 }

@@ -81,6 +81,12 @@ impl Child {
         }
     }
 
+    /// Sends SIGKILL to the child and to the programs that it started and that stayed in its process group.
+    pub fn kill_group(&self) {
+        self.kill();
+        self.signal_group(Signal::SIGKILL);
+    }
+
     /// Signals the child and its process group, unless the child was reaped.
     pub(crate) fn signal_group(&self, signal: Signal) {
         if self.status.is_none()

@@ -20,6 +20,18 @@ pub fn wait_writable(channel: &Channel, timeout: Option<Duration>) -> io::Result
     wait_ready(channel.as_fd(), PollFlags::POLLOUT, timeout)
 }
 
+/// Reads what a pipe has now, without waiting: `None` if it has nothing, 0 when every process has closed the other end.
+///
+/// # Errors
+/// Those of `poll(2)` and `read(2)`.
+pub fn read_available(pipe: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    // At the end of a pipe, `poll` reports POLLHUP.
+    if !wait_ready(pipe, PollFlags::POLLIN, Some(Duration::ZERO))? {
+        return Ok(None);
+    }
+    Ok(Some(nix::unistd::read(pipe, buffer)?))
+}
+
 /// Sends a descriptor to the other end of a channel, or fails with `WouldBlock`. Packets that were accepted before must
 /// have been flushed.
 ///

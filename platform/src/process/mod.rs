@@ -13,7 +13,9 @@ mod thread_sample;
 pub use crate::system::process::{Channel, ThreadSampler, send_to_daemon, thread_id};
 pub use crate::system::process::{run_from_memory, runs_from_memory};
 pub use child::{Child, ExitStatus};
-pub use descriptors::{receive_descriptor, send_descriptor, send_descriptor_to_daemon, wait_writable};
+pub use descriptors::{
+    read_available, receive_descriptor, send_descriptor, send_descriptor_to_daemon, wait_writable,
+};
 #[doc(hidden)]
 pub use launcher::simulate_child;
 pub use launcher::{ChildRole, Launcher, init_child, is_started_by_daemon};
@@ -44,6 +46,12 @@ pub fn is_root() -> bool {
 pub fn exit_now(status: i32) -> ! {
     // SAFETY: never returns and touches no memory.
     unsafe { libc::_exit(status) }
+}
+
+/// Ends this process and all others of its process group at once (SIGKILL).
+pub fn kill_own_group() -> ! {
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(0), nix::sys::signal::Signal::SIGKILL);
+    exit_now(1)
 }
 
 /// Waits until the descriptor is ready (true), or until `timeout` has passed or a signal arrived (false).

@@ -14,8 +14,9 @@ use platform::{
     Mount, MountKey, MountSource, MountTable, MountTree, MountWatch, TableChange, TableChanges, TableUpdate,
 };
 use process::Process;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -47,6 +48,14 @@ pub(crate) fn in_namespace_for<F: FnOnce(&Path)>(limit: Duration, body: F) {
 /// Reports that the test inside the namespaces is skipped.
 pub(crate) fn skip(reason: &str) {
     skip_test(RUNNING.get().unwrap_or(&"?"), reason);
+}
+
+/// The same because there are no unique ids.
+pub(crate) fn skip_without_unique_ids() {
+    skip(match mount_source() {
+        MountSource::Text => "the mount source is forced to the text, which has no unique mount ids",
+        MountSource::Ids | MountSource::Events => "this kernel has no unique mount ids",
+    });
 }
 
 /// Makes the directory and mounts an empty tmpfs on it.
@@ -172,6 +181,33 @@ pub(crate) fn move_beneath(from: &Path, to: &Path) -> bool {
     let (root, flags) = (libc::AT_FDCWD, MOVE_MOUNT_BENEATH);
     // SAFETY: NUL-terminated strings and numbers.
     unsafe { libc::syscall(libc::SYS_move_mount, root, from.as_ptr(), root, to.as_ptr(), flags) == 0 }
+}
+
+/// Copies the mounts at and below a path twice (open_tree(2)), puts one copy, which has no place yet, on the other, and
+/// attaches both. False if the kernel cannot.
+pub(crate) fn attach_copies(from: &Path, to: &Path) -> bool {
+    const OPEN_TREE_CLONE: libc::c_uint = 1;
+    const FROM_DESCRIPTOR: libc::c_uint = 0x4;
+    const TO_DESCRIPTOR: libc::c_uint = 0x40;
+    let [from, to] = [from, to].map(|path| CString::new(path.as_os_str().as_bytes()).expect("no NUL"));
+    let copy = || {
+        let flags = OPEN_TREE_CLONE | libc::AT_RECURSIVE.cast_unsigned();
+        // SAFETY: a NUL-terminated string and numbers.
+        let copy = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, from.as_ptr(), flags) };
+        let copy = i32::try_from(copy).ok().filter(|&copy| copy >= 0)?;
+        // SAFETY: the call has just made this descriptor, and nothing else owns it.
+        Some(unsafe { OwnedFd::from_raw_fd(copy) })
+    };
+    let attach = |copy: &OwnedFd, at: i32, path: &CStr, flags: libc::c_uint| {
+        let (fd, from) = (copy.as_raw_fd(), c"".as_ptr());
+        // SAFETY: NUL-terminated strings and numbers.
+        unsafe {
+            libc::syscall(libc::SYS_move_mount, fd, from, at, path.as_ptr(), FROM_DESCRIPTOR | flags) == 0
+        }
+    };
+    let (Some(below), Some(above)) = (copy(), copy()) else { return false };
+    attach(&above, below.as_raw_fd(), c"", TO_DESCRIPTOR); // Linux 6.15
+    attach(&below, libc::AT_FDCWD, &to, 0)
 }
 
 /// The topmost entry at this path.

@@ -100,6 +100,13 @@ fn open_connections(process: &Path, scan: &mut ScanResult) -> Vec<u32> {
     connections
 }
 
+/// Whether this process serves this connection; `None` if the kernel does not tell.
+pub(in crate::linux) fn serves_connection(proc: &Path, pid: u32, connection: u32) -> Option<bool> {
+    let mut scan = ScanResult::default();
+    let found = open_connections(&proc.join(pid.to_string()), &mut scan).contains(&connection);
+    (found || !(scan.was_refused || scan.has_unnamed)).then_some(found)
+}
+
 fn process(proc: &Path, pid: u32) -> Option<FuseServer> {
     let mut buffer = [0; 1024];
     let stat = Stat::parse(read(&proc.join(format!("{pid}/stat")), &mut buffer).ok()?)?;

@@ -11,6 +11,7 @@ mod waits;
 use crate::evidence::{BlockedTask, BlockedTasks, Family, MAX_NAMED_TASKS, Observation, ScanLimits, Suspect};
 use crate::linux::procfs::{Stat, is_permission_error, number_field, numeric_entries, read};
 use file_locator::FileLocator;
+pub(super) use file_locator::device_of;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -198,9 +199,8 @@ impl Scan<'_> {
         }
         let stack = self.text(directory, "stack");
         let family = waits::family_of(channel).or_else(|| waits::family_of_stack(stack.as_deref()?));
-        let by_directory = ["cwd", "root"]
-            .into_iter()
-            .find_map(|link| self.suspect_with(file_locator::device_of(&process.join(link))?));
+        let by_directory =
+            ["cwd", "root"].into_iter().find_map(|link| self.suspect_with(device_of(&process.join(link))?));
         match (by_directory, family) {
             (Some(index), family) if family.is_none_or(|family| family == self.suspects[index].family) => {
                 Some((Some(index), family))

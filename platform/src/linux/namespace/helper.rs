@@ -55,6 +55,10 @@ impl NamespaceHelper {
         }
     }
 
+    pub(super) fn pid(&self) -> Pid {
+        self.pid
+    }
+
     /// Opens a file of the child's directory in `/proc`.
     pub(super) fn open(&self, name: &str) -> io::Result<File> {
         File::open(format!("/proc/{}/{name}", self.pid))

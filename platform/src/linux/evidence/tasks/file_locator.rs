@@ -103,7 +103,7 @@ impl FileLocator {
 }
 
 /// The device number of the target of a link such as `/proc/PID/cwd`.
-pub(super) fn device_of(link: &Path) -> Option<DeviceNumber> {
+pub(in crate::linux::evidence) fn device_of(link: &Path) -> Option<DeviceNumber> {
     let found = attributes(link, 0)?;
     Some(DeviceNumber { major: found.stx_dev_major, minor: found.stx_dev_minor })
 }
