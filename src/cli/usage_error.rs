@@ -55,6 +55,10 @@ fn message(error: &clap::Error, arguments: &[OsString]) -> String {
                 format!("invalid value '{value}' for {name}: use one of {valid}")
             }
         },
+        ErrorKind::ValueValidation => {
+            let problem = std::error::Error::source(error).map_or_else(String::new, ToString::to_string);
+            format!("{}: {problem}", argument.split(' ').next().unwrap_or_default())
+        }
         ErrorKind::TooManyValues => format!("{argument} takes no value"),
         ErrorKind::ArgumentConflict => {
             let prior = context(ContextKind::PriorArg).unwrap_or_default();
@@ -89,7 +93,8 @@ fn unknown_option(option: &str, similar: Option<String>, command: Option<&str>) 
 
 fn unknown_command(word: &str) -> String {
     let command = command();
-    let names = command.get_subcommands().map(clap::Command::get_name);
+    let names =
+        command.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name);
     let similar = names
         .map(|name| (strsim::jaro_winkler(name, word), name))
         .filter(|(similarity, _)| *similarity > MIN_SIMILARITY)

@@ -1,22 +1,29 @@
 //! `check`: one run, printed. The running daemon responds if it can; otherwise the mounts are probed here.
 
 use super::terminal::{self, Progress};
-use super::{client, fail, mount_namespace, print};
+use super::wait::wait;
+use super::{client, fail, mount_namespace, plugin_timeout, print, print_status};
 use crate::config::{CheckConfig, CheckOutput, Config, NO_MOUNT_LEFT, select};
-use crate::daemon::{Daemon, EventHandler, Options, RunMode, RunResult};
+use crate::daemon::{Daemon, EventHandler, Options, RunMode, RunResult, WatchedTable};
 use crate::monitor::{Status, Time};
 use crate::output::Report;
-use crate::render::{PROCESS_NAME, Priority, json, nagios, table};
-use platform::{MountKey, MountNamespace};
+use crate::render::nagios::PluginRequest;
+use crate::render::{PROCESS_NAME, Priority, nagios};
+use platform::{MountKey, MountTable};
 use std::collections::HashSet;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 pub fn check(config: CheckConfig) -> anyhow::Result<u8> {
     let output = config.output;
-    match query_daemon(&config).unwrap_or_else(|| probe(config)) {
+    if let Some(limit) = config.wait {
+        return wait(&config, limit);
+    }
+    match query_daemon(&config).unwrap_or_else(|refused| probe(config, refused.as_ref())) {
         Err(error) if output == CheckOutput::Nagios => {
+            plugin_timeout::begin_result();
             if let Err(error) = print(&format!("{}\n", nagios::unknown(&format!("{error:#}")))) {
                 let _ = fail(&error);
             }
@@ -26,21 +33,30 @@ pub fn check(config: CheckConfig) -> anyhow::Result<u8> {
     }
 }
 
-/// Prints the daemon's response and returns the exit status; `None` if there is no usable response.
-fn query_daemon(config: &CheckConfig) -> Option<anyhow::Result<u8>> {
-    let (socket, named) = (config.socket.as_deref()?, mountpoints(config));
+/// Prints the daemon's response and returns the exit status. Without a usable response, why this user may not have one.
+fn query_daemon(config: &CheckConfig) -> Result<anyhow::Result<u8>, Option<anyhow::Error>> {
+    let (daemon, named) = (config.daemon.as_ref().ok_or(None)?, mountpoints(config));
     // Somebody who names a mount, or looks at a terminal, asks how it is now. Others read what is known every minute.
     let is_fresh = !named.is_empty() || config.output == CheckOutput::Table && terminal::is_interactive();
-    let target = client::mounts_target(config.output, &named, is_fresh);
+    let target = client::mounts_target(config.output, &config.thresholds, &named, is_fresh);
     let response = if is_fresh {
-        client::get_fresh(socket, &target, config.config.longest_timeout()).ok()?
+        client::get_fresh(daemon, &target, config.config.longest_timeout())
     } else {
-        client::get(socket, &target).ok()?
+        client::get(daemon, &target)
     };
-    (response.status == 200).then(|| response.print(config.output == CheckOutput::Json))
+    let is_refused = |error: &io::Error| error.kind() == ErrorKind::PermissionDenied;
+    let response = response.map_err(|error| is_refused(&error).then(|| client::describe(daemon, error)))?;
+    if response.status != 200 {
+        return Err(None);
+    }
+    if config.output == CheckOutput::Nagios {
+        plugin_timeout::begin_result();
+    }
+    Ok(response.print(config.output == CheckOutput::Json))
 }
 
-fn probe(mut config: CheckConfig) -> anyhow::Result<u8> {
+/// With `refused`, a daemon may know more than this user can find out.
+fn probe(mut config: CheckConfig, refused: Option<&anyhow::Error>) -> anyhow::Result<u8> {
     let with_expected = Config::clone(&config.config).with_expected_mounts();
     config.config = with_expected.map(Arc::new).map_err(anyhow::Error::msg)?;
     let warn = |text: &str| {
@@ -48,14 +64,18 @@ fn probe(mut config: CheckConfig) -> anyhow::Result<u8> {
             eprintln!("{PROCESS_NAME}: {text}");
         }
     };
+    if let Some(refused) = refused {
+        warn(&format!("{refused:#}; probing with the rights of this user"));
+    }
     config.config.warnings().iter().for_each(|warning| warn(warning));
     let namespace = mount_namespace::open(config.config.mount_namespace.as_deref())?;
-    let selected = selected(&config, namespace.as_ref())?;
+    let table = WatchedTable::read(&config.config, namespace)?;
+    let selected = selected(&config, table.table())?;
     if selected.is_empty() {
         anyhow::ensure!(config.output != CheckOutput::Nagios, NO_MOUNT_LEFT);
         warn(NO_MOUNT_LEFT);
     }
-    let mut options = Options::new(&config.config, namespace);
+    let mut options = Options::new(&config.config, table);
     let named = mountpoints(&config);
     options.monitor.expected.retain(|it| named.is_empty() || named.contains(&it.mountpoint));
     let settings = config.clone();
@@ -71,7 +91,9 @@ fn probe(mut config: CheckConfig) -> anyhow::Result<u8> {
     anyhow::ensure!(!result.namespace_ended, "the mount namespace has ended");
     anyhow::ensure!(!result.interrupted, "interrupted before every mount had responded");
     warnings.iter().for_each(|warning| warn(warning));
-    print_result(config.output, &result)
+    let denied_is_unknown = refused.is_some() || !config.mountpoints.is_empty();
+    let request = PluginRequest { denied_is_unknown, thresholds: config.thresholds.clone() };
+    print_result(config.output, &request, &result)
 }
 
 fn run(daemon: Daemon<'_>, output: CheckOutput) -> anyhow::Result<RunResult> {
@@ -87,8 +109,7 @@ fn mountpoints(config: &CheckConfig) -> Vec<PathBuf> {
     config.mountpoints.iter().map(resolve).collect()
 }
 
-fn selected(config: &CheckConfig, namespace: Option<&MountNamespace>) -> anyhow::Result<HashSet<MountKey>> {
-    let table = mount_namespace::table(namespace)?;
+fn selected(config: &CheckConfig, table: &MountTable) -> anyhow::Result<HashSet<MountKey>> {
     let mut named = mountpoints(config);
     if !named.is_empty() {
         // An expected mount that is missing is a result of the check, not a wrong argument.
@@ -98,24 +119,19 @@ fn selected(config: &CheckConfig, namespace: Option<&MountNamespace>) -> anyhow:
             return Ok(HashSet::new());
         }
     }
-    match select(&table, &named, |mount| config.config.policy(mount).is_some()) {
+    match select(table, &named, |mount| config.config.policy(mount).is_some()) {
         Ok(mounts) => Ok(mounts.iter().map(|mount| mount.key).collect()),
         Err(problems) => anyhow::bail!("{}", problems.join("; ")),
     }
 }
 
-fn print_result(output: CheckOutput, result: &RunResult) -> anyhow::Result<u8> {
-    let snapshot = &result.snapshot;
-    let (text, exit_status) = match output {
-        CheckOutput::Nagios => {
-            let (state, line) = nagios::line(&snapshot.status, snapshot.at);
-            (line + "\n", state.exit_status())
-        }
-        CheckOutput::Json => (json::status(snapshot, None) + "\n", result.exit_status()),
-        CheckOutput::Table => {
-            (table::table(&snapshot.status, snapshot.at, terminal::style()), result.exit_status())
-        }
-    };
-    print(&text)?;
-    Ok(exit_status)
+fn print_result(output: CheckOutput, request: &PluginRequest, result: &RunResult) -> anyhow::Result<u8> {
+    if output != CheckOutput::Nagios {
+        print_status(output, &result.snapshot)?;
+        return Ok(result.exit_status());
+    }
+    plugin_timeout::begin_result();
+    let (state, line) = nagios::line(&result.snapshot.status, result.snapshot.at, request);
+    print(&(line + "\n"))?;
+    Ok(state.exit_status())
 }

@@ -1,31 +1,34 @@
-//! HTTP to the daemon over its Unix socket. HTTP 1.0 is enough: a response ends with the connection and needs no
+//! HTTP to the daemon over its Unix socket, or over TCP for users who may not use that. HTTP 1.0 is enough: a response ends with the connection and needs no
 //! decoding. A daemon that is stopped or stuck costs a limited time.
 
+use super::connection::connect;
 use super::{print, terminal};
-use crate::children::files::FileWorker;
 use crate::cli::USAGE_ERROR;
-use crate::config::CheckOutput;
+use crate::config::{CheckOutput, DaemonAddress};
 use crate::output::http::limits::{FRESH_ALLOWANCE, HEARTBEAT_INTERVAL};
 use crate::output::http::mounts::EXIT_STATUS;
 use crate::render::escape::escape_os;
+use crate::render::nagios::{Range, Thresholds};
 use reqwest::Url;
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write as _};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 /// The parameter that makes the daemon probe the mounts before it responds.
 pub(super) const FRESH_PROBES: (&str, &str) = ("probe", "fresh");
+/// The HTTP status of a request that is only allowed on the socket.
+const FORBIDDEN: u16 = 403;
 /// Maximum size of a response: ten thousand mounts need a tenth of it.
 const MAX_RESPONSE: u64 = 64 << 20;
 /// Maximum length of a line of a stream: an event with the longest paths.
 const MAX_LINE: u64 = 1 << 20;
 /// A stream without a heartbeat for this long has lost its daemon.
-const STREAM_TIMEOUT: Duration = HEARTBEAT_INTERVAL.saturating_mul(3);
+pub(super) const STREAM_TIMEOUT: Duration = HEARTBEAT_INTERVAL.saturating_mul(3);
 /// For connecting and the response together.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) struct Response {
     /// The HTTP status.
@@ -39,26 +42,39 @@ impl Response {
     /// Prints the body and returns the exit status.
     pub(super) fn print(&self, is_json: bool) -> anyhow::Result<u8> {
         print(&format!("{}{}", self.body, if is_json { "\n" } else { "" }))?;
-        Ok(self.exit_status.unwrap_or(USAGE_ERROR))
+        Ok(self.exit_status())
+    }
+
+    /// Of a command that prints the body.
+    pub(super) fn exit_status(&self) -> u8 {
+        self.exit_status.unwrap_or(USAGE_ERROR)
     }
 }
 
 /// Waits at most [`RESPONSE_TIMEOUT`].
-pub(super) fn get(socket: &Path, target: &str) -> io::Result<Response> {
-    get_within(socket, target, RESPONSE_TIMEOUT)
+pub(super) fn get(daemon: &DaemonAddress, target: &str) -> io::Result<Response> {
+    get_within(daemon, target, RESPONSE_TIMEOUT)
 }
 
 /// For a response that waits for probes, which take at most `longest_timeout` each. A daemon whose event loop does not
-/// respond is an error at once.
-pub(super) fn get_fresh(socket: &Path, target: &str, longest_timeout: Duration) -> io::Result<Response> {
-    if get(socket, "/-/healthy")?.status != 200 {
+/// respond is an error at once. Over TCP, where the daemon probes for nobody, what is known.
+pub(super) fn get_fresh(
+    daemon: &DaemonAddress,
+    target: &str,
+    longest_timeout: Duration,
+) -> io::Result<Response> {
+    if get(daemon, "/-/healthy")?.status != 200 {
         return Err(io::Error::other("the daemon's event loop does not respond"));
     }
-    get_within(socket, target, RESPONSE_TIMEOUT + FRESH_ALLOWANCE + longest_timeout)
+    let response = get_within(daemon, target, RESPONSE_TIMEOUT + FRESH_ALLOWANCE + longest_timeout)?;
+    if response.status == FORBIDDEN {
+        return get(daemon, &target.replacen("&probe=fresh", "", 1).replacen("probe=fresh", "", 1));
+    }
+    Ok(response)
 }
 
-fn get_within(socket: &Path, target: &str, timeout: Duration) -> io::Result<Response> {
-    request(socket, target, timeout, |mut head| {
+fn get_within(daemon: &DaemonAddress, target: &str, timeout: Duration) -> io::Result<Response> {
+    request(daemon, target, timeout, |mut head| {
         let mut body = String::new();
         head.stream.take(MAX_RESPONSE).read_to_string(&mut body)?;
         if let Some(length) = head.content_length.take_if(|length| *length != body.len() as u64) {
@@ -70,7 +86,12 @@ fn get_within(socket: &Path, target: &str, timeout: Duration) -> io::Result<Resp
 }
 
 /// The target for these mounts, or all, which are probed first if `is_fresh`.
-pub(super) fn mounts_target(output: CheckOutput, mountpoints: &[PathBuf], is_fresh: bool) -> String {
+pub(super) fn mounts_target(
+    output: CheckOutput,
+    thresholds: &Thresholds,
+    mountpoints: &[PathBuf],
+    is_fresh: bool,
+) -> String {
     let style = terminal::style();
     let width = style.width.map(|width| width.to_string());
     let mut parameters = match output {
@@ -81,6 +102,10 @@ pub(super) fn mounts_target(output: CheckOutput, mountpoints: &[PathBuf], is_fre
     if output == CheckOutput::Table {
         parameters.extend(width.as_deref().map(|width| ("width", width)));
     }
+    let text = |range: &Option<Range>| range.as_ref().map(Range::to_string);
+    let (warning, critical) = (text(&thresholds.warning), text(&thresholds.critical));
+    parameters.extend(warning.as_deref().map(|range| ("warning", range)));
+    parameters.extend(critical.as_deref().map(|range| ("critical", range)));
     if is_fresh {
         parameters.push(FRESH_PROBES);
     }
@@ -100,37 +125,46 @@ pub(super) fn is_absent(error: &io::Error) -> bool {
 }
 
 /// Explains why the daemon did not respond.
-pub(super) fn describe(socket: &Path, error: io::Error) -> anyhow::Error {
-    let path = escape_os(socket);
+pub(super) fn describe(daemon: &DaemonAddress, error: io::Error) -> anyhow::Error {
+    let path = escape_os(&daemon.socket);
     match error.kind() {
         _ if is_absent(&error) => anyhow::anyhow!(
             "no daemon is running: nothing listens on {path}; `check` probes the mounts directly"
         ),
         ErrorKind::PermissionDenied => {
-            anyhow::anyhow!("this user may not connect to the daemon on {path}: {error}")
+            anyhow::anyhow!("this user may not connect to the daemon on {path} (see socket_group): {error}")
         }
         _ => anyhow::Error::new(error).context(format!("cannot query the daemon on {path}")),
     }
 }
 
 /// Server-sent events of the daemon.
-pub(super) struct EventStream(BufReader<UnixStream>);
+pub(super) struct EventStream {
+    stream: BufReader<File>,
+    position: Option<u64>,
+}
 
-#[derive(PartialEq, Default, Debug)]
-pub(super) struct SseEvent {
-    /// The number to resume after.
-    pub(super) id: Option<u64>,
-    /// A JSON object.
-    pub(super) data: String,
+/// The first event of a stream.
+#[derive(Clone, Copy)]
+pub(super) enum StreamStart {
+    /// The next event.
+    Now,
+    /// The one after this number.
+    After(u64),
+    /// So many deaths, recoveries and the like, then the next event.
+    LastVital(u32),
 }
 
 impl EventStream {
-    /// The events after this number, or those yet to come.
-    pub(super) fn open(socket: &Path, after: Option<u64>) -> io::Result<EventStream> {
-        let after = after.map(|after| format!("?after={after}")).unwrap_or_default();
-        request(socket, &format!("/api/v1/events{after}"), RESPONSE_TIMEOUT, |head| {
+    pub(super) fn open(daemon: &DaemonAddress, start: StreamStart) -> io::Result<EventStream> {
+        let query = match start {
+            StreamStart::Now => String::new(),
+            StreamStart::After(number) => format!("?after={number}"),
+            StreamStart::LastVital(count) => format!("?last={count}"),
+        };
+        request(daemon, &format!("/api/v1/events{query}"), RESPONSE_TIMEOUT, |head| {
             if head.status == 200 {
-                return Ok(EventStream(head.stream));
+                return Ok(EventStream { stream: head.stream, position: None });
             }
             let mut text = String::new();
             head.stream.take(MAX_LINE).read_to_string(&mut text)?;
@@ -138,16 +172,20 @@ impl EventStream {
         })
     }
 
-    /// Waits for the next event. An error means that the daemon has ended or sends no heartbeat.
-    pub(super) fn next_event(&mut self) -> io::Result<SseEvent> {
-        let mut event = SseEvent::default();
+    /// The number of the event after which the stream can be resumed.
+    pub(super) fn position(&self) -> Option<u64> {
+        self.position
+    }
+
+    /// Waits for the next event, a JSON object. An error means that the daemon has ended or sends no heartbeat.
+    pub(super) fn next_event(&mut self) -> io::Result<String> {
+        let mut data = String::new();
         loop {
-            let line = read_line(&mut self.0)?;
+            let line = read_line(&mut self.stream)?;
             match line.split_once(": ") {
-                Some(("id", id)) => event.id = id.parse().ok(),
-                Some(("data", data)) => event.data = data.to_owned(),
-                None if line.is_empty() && !event.data.is_empty() => return Ok(event),
-                None if line.is_empty() => event = SseEvent::default(),
+                Some(("id", id)) => self.position = id.parse().ok().or(self.position),
+                Some(("data", object)) => data = object.to_owned(),
+                None if line.is_empty() && !data.is_empty() => return Ok(data),
                 _ => {} // a comment, the kind of the event, or the delay before reconnecting
             }
         }
@@ -159,24 +197,22 @@ struct ResponseHead {
     status: u16,
     exit_status: Option<u8>,
     content_length: Option<u64>,
-    stream: BufReader<UnixStream>,
+    stream: BufReader<File>,
 }
-
-/// Connects to the socket of the daemon.
-static SOCKET: FileWorker = FileWorker::new();
 
 /// Sends a request and reads its response in a thread: a daemon that is stopped may never respond.
 fn request<T: Send + 'static>(
-    socket: &Path,
+    daemon: &DaemonAddress,
     target: &str,
     timeout: Duration,
     read: impl FnOnce(ResponseHead) -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let (sender, result) = mpsc::channel();
     // The child that connects has another working directory.
-    let (socket, target) = (std::path::absolute(socket)?, target.to_owned());
+    let daemon = DaemonAddress { socket: std::path::absolute(&daemon.socket)?, ..daemon.clone() };
+    let target = target.to_owned();
     thread::Builder::new().name("client".into()).spawn(move || {
-        let _ = sender.send(send(&socket, &target).and_then(read)); // the receiver is gone after the timeout
+        let _ = sender.send(send(&daemon, &target).and_then(read)); // the receiver is gone after the timeout
     })?;
     result.recv_timeout(timeout).unwrap_or_else(|_| {
         let text = format!("no response in {}s", timeout.as_secs());
@@ -184,13 +220,8 @@ fn request<T: Send + 'static>(
     })
 }
 
-fn send(socket: &Path, target: &str) -> io::Result<ResponseHead> {
-    // A thread of this process that waits for the storage of the socket, or for a daemon that is stopped and whose queue
-    // is full, would keep the process from ending.
-    let (connected, _) = SOCKET.begin(RESPONSE_TIMEOUT)?.connect(socket, false)?;
-    let mut stream = UnixStream::from(connected);
-    stream.set_read_timeout(Some(STREAM_TIMEOUT))?;
-    stream.set_write_timeout(Some(RESPONSE_TIMEOUT))?;
+fn send(daemon: &DaemonAddress, target: &str) -> io::Result<ResponseHead> {
+    let mut stream = connect(daemon)?;
     write!(stream, "GET {target} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
     let mut stream = BufReader::new(stream);
     let status = read_line(&mut stream)?.split(' ').nth(1).and_then(|code| code.parse().ok());
@@ -222,6 +253,8 @@ fn read_line(stream: &mut impl BufRead) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
 
     #[test]
     fn parameters_are_encoded() {
@@ -231,19 +264,21 @@ mod tests {
 
     #[test]
     fn missing_socket_is_an_absent_daemon() {
-        assert!(get(Path::new("/nowhere/socket"), "/").is_err_and(|error| is_absent(&error)));
+        let daemon = DaemonAddress { socket: "/nowhere/socket".into(), listen: None };
+        assert!(get(&daemon, "/").is_err_and(|error| is_absent(&error)));
     }
 
     #[test]
     fn stream_is_split_into_events() {
         let (mut daemon, stream) = UnixStream::pair().unwrap();
-        daemon.write_all(b"retry: 2000\n: connected\n\nid: 7\ndata: {\"a\":\": \"}\n\n").unwrap();
+        daemon.write_all(b"retry: 2000\n: connected\n\nid: 7\ndata: {\"a\":\": \"}\n\nid: 8\n\n").unwrap();
         daemon.write_all(b"event: missed\nid: 9\ndata: {\"missed\":2}\n\n: still here\n\n").unwrap();
         drop(daemon);
-        let mut events = EventStream(BufReader::new(stream));
-        let first = SseEvent { id: Some(7), data: "{\"a\":\": \"}".into() };
-        assert_eq!(events.next_event().unwrap(), first);
-        assert_eq!(events.next_event().unwrap(), SseEvent { id: Some(9), data: "{\"missed\":2}".into() });
+        let mut events = EventStream { stream: BufReader::new(OwnedFd::from(stream).into()), position: None };
+        assert_eq!(events.next_event().unwrap(), "{\"a\":\": \"}");
+        assert_eq!(events.position(), Some(7));
+        assert_eq!(events.next_event().unwrap(), "{\"missed\":2}");
         assert_eq!(events.next_event().unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        assert_eq!(events.position(), Some(9));
     }
 }

@@ -1,11 +1,12 @@
 //! `diagnose`: everything about one mount, from the running daemon, which knows more, or by probing it here.
 
-use super::{client, mount_namespace, print};
-use crate::config::{DiagnoseConfig, not_a_mount_point};
-use crate::daemon::{Daemon, EventHandler, Options, RunMode};
+use super::diagnosed_mount::DiagnosedMount;
+use super::{client, mount_namespace, print, surroundings};
+use crate::config::{Config, DiagnoseConfig};
+use crate::daemon::{Daemon, EventHandler, Options, RunMode, WatchedTable};
 use crate::output::Report;
 use crate::render::escape::escape_os;
-use crate::render::{diagnosis, timestamp};
+use crate::render::{Snapshot, diagnosis, timestamp};
 use anyhow::Context as _;
 use platform::MountKey;
 use std::collections::HashSet;
@@ -21,21 +22,33 @@ const EVIDENCE_MAX_AGE: Duration = Duration::from_secs(5);
 const QUERY_INTERVAL: Duration = Duration::from_millis(150);
 
 pub fn diagnose(config: &DiagnoseConfig) -> anyhow::Result<u8> {
-    let path = mount_namespace::resolve(&config.config, &config.mountpoint);
-    match query_daemon(config, &path) {
-        Some(response) => response.print(config.json),
-        None => diagnose_directly(config, &path),
+    let DiagnosedMount { mountpoint, explanation } =
+        DiagnosedMount::find(&config.config, &config.mountpoint)?;
+    let (status, mut diagnosis) = match query_daemon(config, &mountpoint) {
+        Some(response) => (response.exit_status(), response.body),
+        None => diagnose_directly(config, &mountpoint)?,
+    };
+    // A mount that responds needs no repair.
+    if status != 0 {
+        let surroundings = surroundings::find(&config.config, &mountpoint);
+        diagnosis =
+            if config.json { surroundings.in_json(&diagnosis) } else { surroundings.in_text(&diagnosis) };
     }
+    match explanation {
+        _ if config.json => print(&(diagnosis + "\n"))?,
+        explanation => print(&(explanation.unwrap_or_default() + &diagnosis))?,
+    }
+    Ok(status)
 }
 
 /// `None` if there is no daemon or it does not watch this mount.
 fn query_daemon(config: &DiagnoseConfig, path: &Path) -> Option<client::Response> {
-    let socket = config.socket.as_deref()?;
+    let daemon = config.daemon.as_ref()?;
     let target = |parameters: &[(&str, &str)]| client::target(&[path.into()], parameters);
-    let get = |parameters: &[(&str, &str)]| client::get(socket, &target(parameters)).ok();
+    let get = |parameters: &[(&str, &str)]| client::get(daemon, &target(parameters)).ok();
     let longest_timeout = config.config.longest_timeout();
     let get_fresh = |parameter| {
-        client::get_fresh(socket, &target(&[client::FRESH_PROBES, parameter]), longest_timeout).ok()
+        client::get_fresh(daemon, &target(&[client::FRESH_PROBES, parameter]), longest_timeout).ok()
     };
     let fresh_after = timestamp::rfc3339(SystemTime::now() - EVIDENCE_MAX_AGE);
     let mut response = get_fresh(("evidence", "fresh"))?;
@@ -62,31 +75,39 @@ fn is_incomplete(body: &str, fresh_after: &str) -> bool {
     })
 }
 
-fn diagnose_directly(config: &DiagnoseConfig, path: &Path) -> anyhow::Result<u8> {
+/// The exit status and the text.
+fn diagnose_directly(config: &DiagnoseConfig, path: &Path) -> anyhow::Result<(u8, String)> {
     let namespace = mount_namespace::open(config.config.mount_namespace.as_deref())?;
-    let table = mount_namespace::table(namespace.as_ref())?;
+    let watched = WatchedTable::read(&config.config, namespace)?;
+    let table = watched.table();
     let topmost = table.iter().rfind(|mount| mount.mountpoint == path);
-    let wanted = topmost.with_context(|| not_a_mount_point(&table, path, "diagnose"))?.key;
+    let wanted = topmost.with_context(|| format!("{} is not a mount point", escape_os(path)))?.key;
     // The path leads through these mounts: any of them may hang.
     let on_path = table.iter().filter(|mount| path.starts_with(&mount.mountpoint));
     let probed: HashSet<MountKey> = on_path.map(|mount| mount.key).collect();
-    let mut options = Options::new(&config.config, namespace);
+    let snapshot = explain(&config.config, watched, probed)?;
+    let status = snapshot.status.mounts.iter().find(|status| status.mount.key == wanted);
+    let status = status.with_context(|| format!("{} has disappeared", escape_os(path)))?;
+    let diagnosis = if config.json { diagnosis::json } else { diagnosis::text };
+    Ok((diagnosis::exit_status(status), diagnosis(status, &snapshot)))
+}
+
+/// Probes these mounts, and collects evidence about those that are dead.
+pub(super) fn explain(
+    config: &Arc<Config>,
+    watched: WatchedTable,
+    probed: HashSet<MountKey>,
+) -> anyhow::Result<Arc<Snapshot>> {
+    let mut options = Options::new(config, watched);
     options.monitor.expected = Vec::new();
-    let config_of_mounts = Arc::clone(&config.config);
+    let config = Arc::clone(config);
     options.monitor.policy = Box::new(move |mount| {
-        // Mounts that are excluded from watching are also diagnosed.
-        let settings = || config_of_mounts.policy(mount).unwrap_or(config_of_mounts.settings);
+        // Mounts that are excluded from watching are also looked at.
+        let settings = || config.policy(mount).unwrap_or(config.settings);
         probed.contains(&mount.key).then(settings)
     });
     let mut ignore = |_: SystemTime, _: Report| {};
     let result = Daemon::new(options, EventHandler::Callback(&mut ignore))?.run(RunMode::Explain)?;
     anyhow::ensure!(!result.interrupted, "interrupted before the mount had responded");
-    let status = result.snapshot.status.mounts.iter().find(|status| status.mount.key == wanted);
-    let status = status.with_context(|| format!("{} has disappeared", escape_os(path)))?;
-    if config.json {
-        print(&format!("{}\n", diagnosis::json(status, &result.snapshot)))?;
-    } else {
-        print(&diagnosis::text(status, &result.snapshot))?;
-    }
-    Ok(diagnosis::exit_status(status))
+    Ok(result.snapshot)
 }

@@ -3,7 +3,7 @@
 use crate::config::{Config, resolve as resolve_from};
 use crate::render::escape::escape_os;
 use anyhow::Context as _;
-use platform::{MountNamespace, MountSource, MountTable, MountTree};
+use platform::{MountNamespace, MountTable};
 use std::path::{Path, PathBuf};
 
 const OPTION: &str = "--mount-namespace";
@@ -20,10 +20,7 @@ pub(super) fn table(namespace: Option<&MountNamespace>) -> anyhow::Result<MountT
         None => MountTable::read().with_context(|| {
             format!("cannot read {} ({})", platform::OWN_MOUNT_TABLE, platform::MOUNT_TABLE_HINT)
         }),
-        Some(namespace) => namespace
-            .watch(MountSource::Ids)
-            .and_then(|mut watch| watch.read(&MountTree::default()))
-            .context("cannot read the table of the mount namespace"),
+        Some(namespace) => namespace.table().context("cannot read the table of the mount namespace"),
     }
 }
 

@@ -1,16 +1,15 @@
 //! `watch`: events as they happen, from the daemon or, without one, from its own event loop.
 
-use super::client::{self, EventStream, SseEvent};
+use super::client::{self, EventStream, StreamStart};
 use super::{fail, ignore_broken_pipe, mount_namespace};
 use crate::cli::USAGE_ERROR;
-use crate::config::{ClientConfig, Config};
-use crate::daemon::{Daemon, EventHandler, Options, RunMode};
+use crate::config::{ClientConfig, Config, DaemonAddress, WatchConfig};
+use crate::daemon::{Daemon, EventHandler, Options, RunMode, WatchedTable};
 use crate::output::sink::{Delivery, SinkWriter};
 use crate::output::{Report, Sink};
 use crate::render::{Message, PROCESS_NAME, Priority, json, messages, timestamp};
 use anyhow::Context as _;
 use std::io::{self, Write as _};
-use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -18,47 +17,53 @@ use std::time::{Duration, SystemTime};
 const RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 
-pub fn watch(client: &ClientConfig, config: Arc<Config>) -> anyhow::Result<u8> {
-    match EventStream::open(&client.socket, None) {
+pub fn watch(command: &WatchConfig) -> anyhow::Result<u8> {
+    let client = &command.client;
+    let start = command.last.map_or(StreamStart::Now, StreamStart::LastVital);
+    match EventStream::open(&client.daemon, start) {
         Ok(events) => follow(client, events),
-        Err(error) if client::is_absent(&error) => watch_standalone(client.json, config),
-        Err(error) => return Err(client::describe(&client.socket, error)),
+        Err(error) if client::is_absent(&error) => {
+            if command.last.is_some() {
+                eprintln!("{PROCESS_NAME}: no daemon is running, which would remember past events");
+            }
+            watch_standalone(client.json, &command.config)
+        }
+        Err(error) => return Err(client::describe(&client.daemon, error)),
     }?;
     Ok(0)
 }
 
 /// Prints events until the reader of standard output goes away; reconnects to a daemon that is restarted.
 fn follow(client: &ClientConfig, mut events: EventStream) -> anyhow::Result<()> {
-    let mut last = None;
     loop {
         match events.next_event() {
             Ok(event) => {
-                last = event.id.or(last);
-                if !ignore_broken_pipe(print_line(&line(&event, client.json)))? {
+                if !ignore_broken_pipe(print_line(&line(event, client.json)))? {
                     return Ok(());
                 }
             }
             Err(_) => {
                 eprintln!("{PROCESS_NAME}: the daemon is gone; reconnecting");
-                events = reconnect(&client.socket, last);
+                events = reconnect(&client.daemon, events.position());
                 eprintln!("{PROCESS_NAME}: the daemon is back");
             }
         }
     }
 }
 
-fn reconnect(socket: &Path, last: Option<u64>) -> EventStream {
+fn reconnect(daemon: &DaemonAddress, position: Option<u64>) -> EventStream {
+    let start = position.map_or(StreamStart::Now, StreamStart::After);
     loop {
         thread::park_timeout(RECONNECT_INTERVAL);
-        if let Ok(events) = EventStream::open(socket, last) {
+        if let Ok(events) = EventStream::open(daemon, start) {
             return events;
         }
     }
 }
 
-fn line(event: &SseEvent, json: bool) -> String {
-    let fields = serde_json::from_str::<serde_json::Value>(&event.data);
-    let Some(fields) = fields.ok().filter(|_| !json) else { return event.data.clone() };
+fn line(event: String, json: bool) -> String {
+    let fields = serde_json::from_str::<serde_json::Value>(&event);
+    let Some(fields) = fields.ok().filter(|_| !json) else { return event };
     let text = |key: &str| fields[key].as_str().unwrap_or_default();
     match fields["missed"].as_u64() {
         Some(missed) => format!("{missed} events were missed: they came faster than they were read"),
@@ -72,14 +77,15 @@ fn print_line(line: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Events go to standard output and nowhere else.
-fn watch_standalone(json: bool, config: Arc<Config>) -> anyhow::Result<()> {
+/// Events go to standard output and nowhere else. The event loop does not wait for the readers of them and of warnings.
+fn watch_standalone(json: bool, config: &Config) -> anyhow::Result<()> {
     let sink =
         Sink::start("stdout", EventLines { json }).context("cannot start a thread for standard output")?;
+    let warnings = Sink::start("stderr", Warnings).context("cannot start a thread for standard error")?;
     let mut handle = |time: SystemTime, report: Report| match report {
         Report::Notice(priority, text) => {
             if priority <= Priority::Warning {
-                eprintln!("{PROCESS_NAME}: {text}");
+                warnings.offer(Arc::new(Message { time, priority, text, event: None }));
             }
         }
         Report::Event(event) => {
@@ -87,11 +93,13 @@ fn watch_standalone(json: bool, config: Arc<Config>) -> anyhow::Result<()> {
             sink.offer(Arc::new(Message { time, priority, text, event: Some(event) }));
         }
     };
-    let config = Config::clone(&config).with_expected_mounts().map_err(anyhow::Error::msg)?;
+    let config = config.clone().with_expected_mounts().map_err(anyhow::Error::msg)?;
     let namespace = mount_namespace::open(config.mount_namespace.as_deref())?;
-    let options = Options::new(&Arc::new(config), namespace);
+    let table = WatchedTable::read(&config, namespace)?;
+    let options = Options::new(&Arc::new(config), table);
     Daemon::new(options, EventHandler::Callback(&mut handle))?.run(RunMode::Watch)?;
     sink.close(CLOSE_TIMEOUT);
+    warnings.close(CLOSE_TIMEOUT);
     Ok(())
 }
 
@@ -115,5 +123,15 @@ impl SinkWriter for EventLines {
                 std::process::exit(USAGE_ERROR.into())
             }
         }
+    }
+}
+
+/// Standard error as a sink.
+struct Warnings;
+
+impl SinkWriter for Warnings {
+    fn write(&mut self, message: &Message) -> Delivery {
+        let _ = writeln!(io::stderr(), "{PROCESS_NAME}: {}", message.text); // fails if standard error is closed
+        Delivery::Done
     }
 }

@@ -1,8 +1,10 @@
 //! Merges the layers of the configuration into one validated [`Config`]: defaults, then the files in their order, then
 //! the command line. The last layer that sets an option counts.
 
+use super::filter::{Preset, STORAGE_FS_TYPES_EXCLUDE, STORAGE_MOUNT_POINTS_EXCLUDE};
 use super::location::Origin;
 use super::options::{ConfigOption, OptionValue, options};
+use super::values::{name_regex, with_value};
 use super::{Config, EffectiveOption};
 use crate::output::hooks::HookAction;
 use crate::output::http::SocketChoice;
@@ -20,6 +22,7 @@ pub(super) struct ConfigBuilder {
     pub(super) push_delete_on_exit: bool,
     pub(super) push_access: Access,
     pub(super) proxy: ProxyChoice,
+    pub(super) preset: Preset,
     /// One line for each mistake.
     pub(super) problems: Vec<String>,
 }
@@ -62,6 +65,10 @@ impl ConfigBuilder {
     pub(super) fn set_arguments(&mut self, arguments: &[(&ConfigOption, OptionValue)]) {
         for (option, value) in arguments {
             if let Err(text) = self.set(option, value, Origin::CommandLine) {
+                let text = match value {
+                    OptionValue::Text(value) => with_value(text, &value.to_string_lossy()),
+                    OptionValue::Flag(_) => text,
+                };
                 self.problems.push(one_line(&format!("--{}: {text}", option.flag())).into_owned());
             }
         }
@@ -75,6 +82,9 @@ impl ConfigBuilder {
         }
         self.push_access.proxy.clone_from(&self.proxy);
         let mut config = self.config;
+        if self.preset == Preset::Storage {
+            config.exclude_by_default();
+        }
         config.set_proxy(&self.proxy);
         config.metrics.push = self.push_gateway.map(|gateway| PushSettings {
             gateway,
@@ -128,6 +138,20 @@ impl ConfigBuilder {
 }
 
 impl Config {
+    /// What is no storage, unless the options say something else.
+    fn exclude_by_default(&mut self) {
+        for (key, regex, pattern) in [
+            ("fs_types_exclude", &mut self.filter.fs_types_exclude, STORAGE_FS_TYPES_EXCLUDE),
+            ("mount_points_exclude", &mut self.filter.mount_points_exclude, STORAGE_MOUNT_POINTS_EXCLUDE),
+        ] {
+            let option = self.options.iter_mut().find(|option| option.key == key);
+            if let Some(option) = option.filter(|option| option.origin == Origin::Default) {
+                *regex = name_regex(pattern).ok();
+                option.value = Some(pattern.to_owned());
+            }
+        }
+    }
+
     fn set_proxy(&mut self, proxy: &ProxyChoice) {
         for hook in &mut self.hooks {
             if let HookAction::Post { access, .. } = &mut hook.action {
@@ -143,7 +167,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Location;
+    use crate::config::{Location, testing};
 
     fn build(values: &[(&str, OptionValue, Origin)]) -> Result<Config, Vec<String>> {
         let mut builder = ConfigBuilder::new("/c".into(), "/here".into());
@@ -176,6 +200,26 @@ mod tests {
             lines.contains(&"timeout = 0.5".to_owned())
                 && lines.contains(&"# textfile is not set".to_owned())
         );
+    }
+
+    #[test]
+    fn the_preset_is_a_default() {
+        let types = |values: &[(&str, OptionValue, Origin)]| {
+            let filter = build(values).unwrap().filter;
+            let admits = |fstype: &&str| filter.admits(&testing::mount(1, "/m", fstype));
+            ["nfs4", "ext4", "fuse.sshfs", "tmpfs", "overlay", "proc", "autofs"]
+                .into_iter()
+                .filter(admits)
+                .collect::<Vec<_>>()
+        };
+        let preset = ("preset", OptionValue::from("storage"), in_file(1));
+        assert_eq!(types(std::slice::from_ref(&preset)), ["nfs4", "ext4", "fuse.sshfs", "tmpfs"]);
+        let exclude = ("fs_types_exclude", OptionValue::from("^ext"), in_file(2));
+        assert_eq!(types(&[preset, exclude]), ["nfs4", "fuse.sshfs", "tmpfs", "overlay", "proc", "autofs"]);
+        assert_eq!(types(&[]).len(), 6);
+        let config = build(&[("preset", OptionValue::from("storage"), in_file(1))]).unwrap();
+        let admits = |path| config.filter.admits(&testing::mount(1, path, "tmpfs"));
+        assert!(admits("/tmp") && admits("/device") && !admits("/dev/shm") && !admits("/proc"));
     }
 
     #[test]

@@ -37,6 +37,9 @@ impl Config {
     fn set_expected(&mut self, mut all: Vec<Expected>) {
         let mut seen: HashSet<PathBuf> = HashSet::new();
         all.retain(|expected| seen.insert(expected.mountpoint.clone()));
+        for expected in &mut all {
+            expected.severity = self.rules.severity_of_missing(&expected.mountpoint);
+        }
         self.expected = all.into_iter().map(Arc::new).collect();
     }
 

@@ -4,9 +4,9 @@ use crate::monitor::Expected;
 use crate::render::escape::escape_os;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-pub(super) const FSTAB: &str = "/etc/fstab";
+pub const FSTAB: &str = "/etc/fstab";
 
 const OPTIONAL: &[&str] = &["noauto", "nofail", "x-systemd.automount", "comment=systemd.automount"];
 
@@ -16,26 +16,54 @@ pub(super) fn expected(path: &Path, text: &[u8]) -> Vec<Expected> {
     lines.filter_map(|(text, line)| entry(text, format!("{}:{line}", escape_os(path)))).collect()
 }
 
+/// The line about this mount point, as `TYPE from DEVICE`, and its number. Options may be secret.
+pub fn line_about(text: &[u8], mountpoint: &Path) -> Option<(usize, String)> {
+    let lines = text.split(|&byte| byte == b'\n').zip(1..);
+    lines.filter_map(|(text, number)| Some((number, Line::parse(text)?))).find_map(|(number, line)| {
+        (line.mountpoint.as_os_str() == mountpoint.as_os_str()).then(|| (number, line.description()))
+    })
+}
+
+/// The fields that are used.
+struct Line<'a> {
+    device: OsString,
+    mountpoint: PathBuf,
+    fstype: &'a [u8],
+    options: &'a [u8],
+}
+
+impl Line<'_> {
+    /// `None` if it is no mount.
+    fn parse(text: &[u8]) -> Option<Line<'_>> {
+        let mut fields = text.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
+        let (device, mountpoint, fstype) = (fields.next()?, fields.next()?, fields.next()?);
+        let options = fields.next().unwrap_or(b"defaults");
+        if device.starts_with(b"#") || !mountpoint.starts_with(b"/") || matches!(fstype, b"swap" | b"ignore")
+        {
+            return None;
+        }
+        let mut mountpoint = unescape(mountpoint);
+        while mountpoint.len() > 1 && mountpoint.ends_with(b"/") {
+            mountpoint.pop();
+        }
+        let device = OsString::from_vec(unescape(device));
+        Some(Line { device, mountpoint: OsString::from_vec(mountpoint).into(), fstype, options })
+    }
+
+    fn description(&self) -> String {
+        format!("{} from {}", escape_os(OsStr::from_bytes(self.fstype)), escape_os(&self.device))
+    }
+}
+
 fn entry(text: &[u8], origin: String) -> Option<Expected> {
-    let mut fields = text.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
-    let (device, mountpoint, fstype) = (fields.next()?, fields.next()?, fields.next()?);
-    let options = fields.next().unwrap_or(b"defaults");
+    let line = Line::parse(text)?;
     let is_optional = |option: &[u8]| OPTIONAL.iter().any(|name| name.as_bytes() == option);
-    if device.starts_with(b"#")
-        || !mountpoint.starts_with(b"/")
-        || matches!(fstype, b"swap" | b"ignore")
-        || options.split(|&byte| byte == b',').any(is_optional)
-    {
+    if line.options.split(|&byte| byte == b',').any(is_optional) {
         return None;
     }
-    let mut mountpoint = unescape(mountpoint);
-    while mountpoint.len() > 1 && mountpoint.ends_with(b"/") {
-        mountpoint.pop();
-    }
-    let device = OsString::from_vec(unescape(device));
-    let description = format!("{} from {}", escape_os(OsStr::from_bytes(fstype)), escape_os(&device));
     // Any mount matches: the mount table has other names for types and devices (`auto`, `UUID=`).
-    Some(Expected::new(OsString::from_vec(mountpoint).into(), description, origin, |_| true))
+    let description = line.description();
+    Some(Expected::new(line.mountpoint, description, origin, |_| true))
 }
 
 /// Decodes octal escapes such as `\040`.
@@ -91,6 +119,10 @@ mod tests {
         ];
         assert_eq!(found, wanted);
         assert_eq!(all[3].what, "ext4 from LABEL=with space");
+        let about = |path: &str| line_about(text, Path::new(path));
+        assert_eq!(about("/srv/old"), Some((5, "nfs from nas:/old".to_owned())));
+        assert_eq!(about("/mnt/with space\ttab"), Some((11, "ext4 from LABEL=with space".to_owned())));
+        assert_eq!((about("/srv"), about("none"), about("relative")), (None, None, None));
         assert_eq!(expected(Path::new("/f"), b"\xff\xfe /mnt/\xff ext4 defaults 0 0").len(), 1);
     }
 }

@@ -107,6 +107,10 @@ impl fmt::Display for Globs {
 
 /// A glob over mount points without trailing slashes, or an error if it cannot match a mount point.
 fn mount_point(text: &str) -> Result<&str, String> {
+    if let Some(path) = text.strip_prefix('^') {
+        let meant = path.trim_end_matches('$').replace(".*", "**");
+        return Err(format!("{text} is a regular expression, and this is a glob; did you mean {meant}?"));
+    }
     if !text.starts_with(['/', '*', '{', '[', '?']) {
         return Err(format!("{text} is not an absolute path: start it with /"));
     }

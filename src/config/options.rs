@@ -5,8 +5,8 @@ use super::filter::DEFAULT_FS_TYPES_EXCLUDE;
 use super::fstab::FSTAB;
 use super::resolve;
 use super::values::{
-    FACILITY_HELP, auto_or_off, duration, facility, flap_changes, host_names, listen_address, name_regex,
-    socket_choice,
+    FACILITY_HELP, auto_or_off, duration, facility, flap_changes, group, host_names, listen_address,
+    name_regex, socket_choice,
 };
 use crate::output::http::DEFAULT_SOCKET;
 use crate::output::http_client::Credentials;
@@ -173,6 +173,13 @@ const PROBING: &[ConfigOption] = &[
 ];
 
 const MOUNTS: &[ConfigOption] = &[
+    value("preset", "NAME", |it, value| value.store(&mut it.preset, str::parse))
+        .help(
+            "Defaults of fs_types_exclude and mount_points_exclude: all (but autofs), or storage, which leaves out \
+             pseudo file systems, overlay, images, and what is mounted below /dev, /proc and /sys",
+        )
+        .default("all")
+        .also_for_check(),
     value("mount_points_include", "REGEX", |it, value| {
         value.store(&mut it.config.filter.mount_points_include, |text| name_regex(text).map(Some))
     })
@@ -218,8 +225,14 @@ const MOUNTS: &[ConfigOption] = &[
 
 const MESSAGES: &[ConfigOption] = &[
     value("syslog", "TARGET", |it, value| value.store(&mut it.config.report.syslog, str::parse))
-        .help("Where to send syslog messages: local, off, unix:PATH, udp://HOST:PORT or tcp://HOST:PORT")
-        .default("local"),
+        .help(
+            "Where to send syslog messages: auto (local, unless standard error goes to the journal), local, off, \
+             unix:PATH, udp://HOST:PORT or tcp://HOST:PORT",
+        )
+        .default("auto"),
+    value("syslog_level", "LEVEL", |it, value| value.store(&mut it.config.report.syslog_level, str::parse))
+        .help("Least severe level sent to syslog: error, warning, notice, info or debug")
+        .default("info"),
     value("syslog_facility", "FACILITY", |it, value| {
         value.store(&mut it.config.report.syslog_facility, facility)
     })
@@ -231,6 +244,16 @@ const MESSAGES: &[ConfigOption] = &[
     value("log_format", "FORMAT", |it, value| value.store(&mut it.config.report.log_format, str::parse))
         .help("Format of messages on standard error: text or json")
         .default("text"),
+    value("report_runs", "WHEN", |it, value| value.store(&mut it.config.report.report_runs, str::parse))
+        .help(
+            "Which runs have a line \"Checked ...\": always, changed (when the numbers changed, and once an hour) or \
+             off",
+        )
+        .default("always"),
+    value("syslog_report_runs", "WHEN", |it, value| {
+        value.store(&mut it.config.report.syslog_report_runs, |text| text.parse().map(Some))
+    })
+    .help("The same for syslog, if it differs"),
     flag("print_bad_mounts", |it, value| value.store_flag(&mut it.config.print_bad_mounts))
         .help("Print dead mount points on standard output after each run, one per line")
         .fixed_at_start(),
@@ -244,7 +267,8 @@ const HTTP: &[ConfigOption] = &[
         value.store(&mut it.config.http.allowed_hosts, host_names)
     })
     .help(
-        "Names that HTTP clients may use for this machine in their Host header, separated by commas, besides          addresses, localhost and the host name; * allows every name",
+        "Names that HTTP clients may use for this machine in their Host header, separated by commas, besides \
+         addresses, localhost and the host name; * allows every name",
     ),
     value("socket", "PATH", |it, value| value.store(&mut it.config.http.socket, socket_choice))
         .help(
@@ -252,6 +276,10 @@ const HTTP: &[ConfigOption] = &[
              socket cannot be created",
         )
         .default(DEFAULT_SOCKET),
+    value("socket_group", "GROUP", |it, value| {
+        value.store(&mut it.config.http.socket_group, |text| group(text).map(Some))
+    })
+    .help("Members of this group (a name or an id) may use the socket too, for example those of a monitoring plugin"),
 ];
 
 const METRICS: &[ConfigOption] = &[

@@ -34,17 +34,17 @@ pub fn select(
         mountpoints.iter().filter(|path| !selected.iter().any(|mount| mount.mountpoint == **path));
     let errors = without_mount.map(|path| match table.iter().any(|mount| mount.mountpoint == *path) {
         true => format!("{} is excluded by the include and exclude options or a rule", escape_os(path)),
-        false => not_a_mount_point(table, path, "check"),
+        false => not_a_mount_point(table, path),
     });
     let errors: Vec<String> = errors.collect();
     if errors.is_empty() { Ok(selected) } else { Err(errors) }
 }
 
 /// The error for a path that is not a mount point, with advice.
-pub fn not_a_mount_point(table: &MountTable, path: &Path, command: &str) -> String {
+fn not_a_mount_point(table: &MountTable, path: &Path) -> String {
     let ancestors = table.iter().map(|mount| &mount.mountpoint).filter(|mount| path.starts_with(mount));
     let advice = match ancestors.max_by_key(|mount| mount.as_os_str().len()) {
-        Some(mount) => format!("it is inside the mount {}, {command} that one", escape_os(mount)),
+        Some(mount) => format!("it is inside the mount {}, check that one", escape_os(mount)),
         None => "no mount contains it".to_owned(),
     };
     format!("{} is not a mount point (links are not followed); {advice}", escape_os(path))

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 const FILES: Token = Token(0);
 const REQUESTS: Token = Token(1);
@@ -25,6 +25,8 @@ const MAX_DEBOUNCE: Duration = Duration::from_secs(2);
 const MAX_PENDING_RESULTS: usize = 1;
 /// Links in paths of missing mounts are followed again after this time.
 const LINKS_INTERVAL: Duration = Duration::from_secs(10);
+/// The clock may be set while a rule is in force: its end is looked at again after this time.
+const MAX_END_WAIT: Duration = Duration::from_secs(60);
 /// Files whose storage did not answer are read again after this time. That costs nothing while an earlier read waits.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -32,6 +34,8 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 pub struct ReloadResult {
     /// [`ConfigReloader::request_reload`] was called; otherwise the files have changed.
     pub requested: bool,
+    /// The files were not read: a rule has ended.
+    pub has_rule_ended: bool,
     pub result: Result<Arc<Config>, Vec<String>>,
 }
 
@@ -70,6 +74,7 @@ impl ConfigReloader {
             fingerprints: config.fingerprints.clone(),
             is_waiting: config.has_unchecked_hooks,
             expected: mountpoints(config),
+            current: config.clone(),
             links_followed_at: None,
             requests: pending_requests,
             are_links_requested: Arc::clone(&are_links_requested),
@@ -121,6 +126,8 @@ struct Worker {
     /// The mount points of the expected mounts.
     expected: Vec<PathBuf>,
     links_followed_at: Option<Instant>,
+    /// The configuration in force.
+    current: Config,
     requests: Receiver<()>,
     are_links_requested: Arc<AtomicBool>,
     results: SyncSender<ReloadResult>,
@@ -140,7 +147,13 @@ impl Worker {
             let retry = self.is_waiting.then(|| Instant::now() + RETRY_INTERVAL);
             let due =
                 changes.map(|(first, last)| (last + DEBOUNCE_INTERVAL).min(first + MAX_DEBOUNCE)).or(retry);
-            let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
+            let ending = self
+                .current
+                .rules
+                .next_end()
+                .map(|end| end.duration_since(SystemTime::now()).unwrap_or_default().min(MAX_END_WAIT));
+            let waiting = due.map(|due| due.saturating_duration_since(Instant::now()));
+            let timeout = [ending, waiting].into_iter().flatten().min();
             if let Err(error) = self.poll.poll(&mut events, timeout)
                 && error.kind() != io::ErrorKind::Interrupted
             {
@@ -157,17 +170,25 @@ impl Worker {
             };
             let are_links_requested = self.are_links_requested.swap(false, Ordering::Relaxed);
             let is_due = due.is_some_and(|due| due <= Instant::now());
-            if is_due || requested || are_links_requested {
-                let result = if is_due || requested {
+            let has_ended = self.current.rules.next_end().is_some_and(|end| end <= SystemTime::now());
+            if is_due || requested || are_links_requested || has_ended {
+                let reads_files = is_due || requested;
+                let has_rule_ended = has_ended && !reads_files;
+                let result = if reads_files {
                     changes = None;
                     self.reload(requested)
+                } else if has_ended {
+                    let mut config = self.current.clone(); // the files may have mistakes by now
+                    config.end_rules(SystemTime::now());
+                    Some(Ok(Arc::new(config)))
                 } else {
                     self.follow_links().map(Ok)
                 };
                 if let Some(result) = result {
-                    self.expected =
-                        result.as_ref().map_or(std::mem::take(&mut self.expected), |it| mountpoints(it));
-                    if self.results.send(ReloadResult { requested, result }).is_err() {
+                    if let Ok(config) = &result {
+                        (self.expected, self.current) = (mountpoints(config), Config::clone(config));
+                    }
+                    if self.results.send(ReloadResult { requested, has_rule_ended, result }).is_err() {
                         return; // the handle was dropped
                     }
                     let _ = self.loop_waker.wake(); // fails only if the loop has ended

@@ -8,7 +8,7 @@ use crate::children::files::{FileFingerprint, FileSession, FileWorker};
 use crate::output::hooks::{HookAction, MAX_HOOKS};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Reading the files may take this long in all: servers that take longer are dead.
 pub(super) const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -93,7 +93,9 @@ impl ConfigSource {
         let mut builder = ConfigBuilder::new(path.clone(), self.directory.clone());
         builder.read_files(&path, files);
         builder.set_arguments(&self.arguments);
-        Ok(builder.build()?)
+        let mut config = builder.build()?;
+        config.end_rules(SystemTime::now());
+        Ok(config)
     }
 
     fn unreadable(&self, error: &io::Error) -> LoadError {

@@ -3,7 +3,7 @@
 
 use super::location::Location;
 use super::options::{OptionValue, options};
-use super::values::duration;
+use super::values::{duration, with_value};
 use crate::render::escape::one_line;
 use std::cell::{Cell, RefCell};
 use std::path::Path;
@@ -95,7 +95,19 @@ impl<'d> TomlTable<'d> {
         let value = self.table.remove(key)?;
         let source = self.document.text.get(value.span()).unwrap_or_default();
         self.source.extend(format!("{key} = {source}").lines().map(|line| one_line(line).into_owned()));
-        let report = |text| self.report_at(value.span().start, format!("{key}: {text}"));
+        let shown = match value.get_ref() {
+            DeValue::String(text) => Some(text.as_ref()),
+            DeValue::Integer(number) => Some(number.as_str()),
+            DeValue::Float(number) => Some(number.as_str()),
+            _ => None,
+        };
+        let report = |problem: String| {
+            let text = match shown {
+                Some(value) => with_value(problem, value),
+                None => problem,
+            };
+            self.report_at(value.span().start, format!("{key}: {text}"));
+        };
         parse(value.get_ref()).map_err(report).ok()
     }
 
@@ -110,6 +122,19 @@ impl<'d> TomlTable<'d> {
                 .collect(),
             value => self.subtable(&format!("[{key}]"), offset, value).into_iter().collect(),
         }
+    }
+
+    /// Takes out the table `key` of this table.
+    pub(super) fn take_table(&mut self, key: &str) -> Option<TomlTable<'d>> {
+        let value = self.table.remove(key)?;
+        let mut table = self.subtable(key, value.span().start, value.into_inner())?;
+        table.name = format!("{} {key}", self.name);
+        Some(table)
+    }
+
+    /// The lines of a table that was taken out of this one count as lines of this one.
+    pub(super) fn add_source(&mut self, key: &str, table: TomlTable<'d>) {
+        self.source.extend(table.into_source().iter().map(|line| format!("{key}.{line}")));
     }
 
     /// Takes out a table with free keys and text values. Other values are reported and left out.

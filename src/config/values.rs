@@ -11,6 +11,29 @@ const MIN_DURATION: Duration = Duration::from_millis(1);
 /// Maximum duration: a longer one probably has a wrong unit.
 const MAX_DURATION: Duration = Duration::from_secs(366 * 86_400);
 
+/// Maximum number of characters shown of a wrong value.
+const MAX_SHOWN: usize = 64;
+
+/// Adds the value to the text of its problem, unless it is there, may contain a password, or is not UTF-8.
+pub(super) fn with_value(problem: String, value: &str) -> String {
+    let shown: String = value.chars().take(MAX_SHOWN).collect();
+    if value.contains(['@', char::REPLACEMENT_CHARACTER])
+        || problem.contains(", not ")
+        || (!value.is_empty() && problem.contains(&shown))
+    {
+        return problem;
+    }
+    format!("{problem}, not \"{shown}\"")
+}
+
+/// What somebody meant who wrote a glob where a regular expression belongs.
+pub(super) fn regex_of_glob(pattern: &str) -> Option<String> {
+    let is_glob =
+        pattern.starts_with('/') && pattern.contains("/*") && !pattern.contains(['^', '$', '(', '\\', '+']);
+    let start = pattern.split('*').next().filter(|_| is_glob)?;
+    Some(format!("^{start}"))
+}
+
 /// A regular expression over names, which are bytes: `.` is any byte. Without `^` and `$` it matches anywhere.
 pub(super) fn name_regex(pattern: &str) -> Result<Regex, String> {
     RegexBuilder::new(pattern).unicode(false).dot_matches_new_line(true).build().map_err(|error| {
@@ -36,7 +59,7 @@ pub(super) fn flap_changes(text: &str) -> Result<u32, String> {
 
 /// A duration: `60` (seconds), `0.5`, `500ms`, `2m`, `1h30m`. Crates for this reject bare numbers and fractions, which
 /// version 2 accepted.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     const HELP: &str = "write a number of seconds, or 500ms, 30s, 2m, 1h30m, 1d";
     let text = text.trim();
     if text.starts_with('-') && text[1..].parse::<f64>().is_ok() {
@@ -125,6 +148,16 @@ pub(super) fn socket_choice(text: &str) -> Result<SocketChoice, String> {
     }
 }
 
+/// The name or the id of a group, which is looked up when it is needed.
+pub(super) fn group(text: &str) -> Result<String, String> {
+    let is_allowed = |c: char| !c.is_control() && !c.is_whitespace() && !matches!(c, ':' | ',' | '/');
+    match text {
+        "" => Err("write the name or the id of a group".to_owned()),
+        name if name.chars().all(is_allowed) => Ok(name.to_owned()),
+        _ => Err("not the name or the id of a group".to_owned()),
+    }
+}
+
 pub(super) const FACILITY_HELP: &str = "Facility of syslog messages: daemon, user, auth, authpriv, cron, syslog, kern, \
     mail, lpr, news, uucp, ftp, ntp, audit, alert, clock_daemon or local0 to local7";
 
@@ -192,6 +225,34 @@ mod tests {
         assert_eq!(socket_choice("/run/x"), Ok(SocketChoice::At("/run/x".into())));
         assert!(socket_choice("x").is_err());
     }
+
+    #[test]
+    fn problems_quote_the_value_unless_it_may_have_a_password() {
+        for (problem, value, text) in [
+            ("use a or b", "c", "use a or b, not \"c\""),
+            ("use a or b", "", "use a or b, not \"\""),
+            ("x[ is not a glob", "x[", "x[ is not a glob"),
+            ("must be a number, not a table", "x", "must be a number, not a table"),
+            ("is not a URL", "http//me:secret@host", "is not a URL"),
+        ] {
+            assert_eq!(with_value(problem.to_owned(), value), text);
+        }
+        assert!(with_value("no".to_owned(), &"x".repeat(100_000)).len() < 100);
+    }
+
+    #[test]
+    fn a_glob_is_no_regular_expression() {
+        for (pattern, meant) in [
+            ("/mnt/*", Some("^/mnt/")),
+            ("/var/lib/*/mounts/*", Some("^/var/lib/")),
+            ("^/mnt/", None),
+            ("/mnt/.*", None),
+            ("^/(home|srv)/*", None),
+        ] {
+            assert_eq!(regex_of_glob(pattern).as_deref(), meant, "{pattern}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_text_is_a_duration_or_an_error(text: String) {

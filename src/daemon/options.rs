@@ -1,10 +1,11 @@
 //! The options and the result of the event loop.
 
+use super::WatchedTable;
 use crate::config::Config;
-use crate::monitor::{MonitorConfig, ProbeSettings, Status, Time};
+use crate::monitor::{MonitorConfig, OptionsPolicy, ProbeSettings, Status, Time};
 use crate::output::{Outputs, Report};
 use crate::render::{Snapshot, StatusSummary};
-use platform::{MountNamespace, MountSource};
+use platform::Mount;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -12,33 +13,31 @@ pub struct Options {
     pub monitor: MonitorConfig,
     /// The settings of mounts without a rule, shown in snapshots.
     pub settings: ProbeSettings,
-    /// `None` for our own.
-    pub namespace: Option<MountNamespace>,
-    /// Where changes of the mount table are read from, at best.
-    pub mount_source: MountSource,
+    /// See [`ConfigState::temporary_rules`](crate::render::ConfigState::temporary_rules).
+    pub temporary_rules: Arc<[String]>,
+    pub table: WatchedTable,
     /// Spreads the runs of many machines; see [`Monitor::new`](crate::monitor::Monitor::new).
     pub seed: u64,
 }
 
 impl Options {
     /// All mounts that the configuration does not exclude.
-    pub fn new(config: &Arc<Config>, namespace: Option<MountNamespace>) -> Options {
-        Options {
-            monitor: monitor_config(config),
-            settings: config.settings,
-            namespace,
-            mount_source: config.mount_source,
-            seed: 0,
-        }
+    pub fn new(config: &Arc<Config>, table: WatchedTable) -> Options {
+        let (settings, temporary_rules) = (config.settings, config.rules.temporary().into());
+        Options { monitor: monitor_config(config), settings, temporary_rules, table, seed: 0 }
     }
 }
 
 pub(super) fn monitor_config(config: &Arc<Config>) -> MonitorConfig {
-    let policy = Arc::clone(config);
+    let (policy, options) = (Arc::clone(config), Arc::clone(config));
+    let expects_options = config.rules.iter().any(|rule| rule.expected_options.is_some());
+    let expected_options =
+        move |mount: &Mount| options.rules.rule_for(mount).and_then(|rule| rule.expected_options.clone());
     MonitorConfig {
         poll_interval: config.settings.poll_interval,
         policy: Box::new(move |mount| policy.policy(mount)),
         expected: config.expected.clone(),
+        expected_options: expects_options.then(|| Box::new(expected_options) as OptionsPolicy),
         searches_every_directory: platform::probe::may_search_every_directory(),
     }
 }
@@ -74,6 +73,8 @@ pub enum RunMode<'a> {
     Watch,
     /// Until every mount has been judged once.
     Once(Option<ProgressCallback<'a>>),
+    /// Until this, which is called a few times a second, returns true.
+    Until(&'a mut dyn FnMut(&Status, Time) -> bool),
     /// Until every mount has been judged once and the evidence about dead mounts is complete.
     Explain,
 }

@@ -1,6 +1,8 @@
-//! Decides when to read the mount table, and reads it: what has changed at once after a quiet time; during a burst, reads
-//! use at most a tenth of the time, whatever one costs. A read always follows the last change of a burst.
+//! Decides when to read the mount table, and reads it: what has changed at once after a quiet time; during a burst, these
+//! reads use at most a tenth of the time, whatever one costs, and those of the whole table a fiftieth. A read always
+//! follows the last change of a burst.
 
+use super::clock::Clock;
 use crate::monitor::{TableDoubt, Time};
 use crate::render::Priority;
 use mio::{Interest, Registry, Token};
@@ -8,8 +10,11 @@ use platform::{Changes, MountSource, MountTable, MountTree, MountWatch, TableUpd
 use std::io;
 use std::time::Duration;
 
-/// After a read, the next one waits for this many times its cost: the share of one core stays below 1/10.
+/// After a read of changes, the next one waits for this many times its cost: the share of one core stays below 1/10.
 const COOLDOWN_FACTOR: u32 = 9;
+/// After any read, one of the whole table waits for this many times its cost: the share of one core stays below 1/50. A
+/// user who mounts and unmounts all the time contradicts the table all the time.
+const WHOLE_COOLDOWN_FACTOR: u32 = 49;
 /// Maximum cooldown: a change must be seen soon, even where one read takes seconds.
 const MAX_COOLDOWN: Duration = Duration::from_secs(5);
 /// What is read of changes does not show new options and paths. A read of the whole table follows after this delay, so
@@ -35,10 +40,11 @@ impl TableReader {
     }
 
     /// Reads the whole table at the start, when a failure is fatal.
-    /// Reads the whole table at the start, when a failure is fatal.
-    pub(super) fn read_first(&mut self, now: Time) -> io::Result<MountTable> {
+    pub(super) fn read_first(&mut self, clock: Clock) -> io::Result<MountTable> {
+        let begun = clock.now();
         let table = self.watch.read(&MountTree::default())?;
-        self.throttle.finish(now, Duration::ZERO, true);
+        let finished = clock.now();
+        self.throttle.finish(finished, finished - begun, true);
         Ok(table)
     }
 
@@ -118,14 +124,19 @@ pub enum ReadKind {
 pub struct ReadThrottle {
     changes_at: Option<Time>,
     whole_at: Option<Time>,
-    cooldown_until: Time,
+    /// The cooldown of changes. They are cheap where single ones can be read, so they do not wait after a planned read of
+    /// the whole table.
+    no_changes_until: Time,
+    no_whole_until: Time,
+    /// The kind of the read that was taken last.
+    taken: Option<ReadKind>,
     last_whole: Time,
     whole_cost: Duration,
 }
 
 impl ReadThrottle {
     pub fn request_changes(&mut self, now: Time) {
-        self.changes_at.get_or_insert(now.max(self.cooldown_until));
+        self.changes_at.get_or_insert(now.max(self.no_changes_until));
     }
 
     /// There may be changes that only a read of the whole table shows.
@@ -140,7 +151,7 @@ impl ReadThrottle {
         let is_affordable =
             now.since(self.last_whole) > self.whole_cost.saturating_mul(SCHEDULED_COST_FACTOR);
         if doubt == TableDoubt::Contradicted || is_affordable {
-            let at = now.max(self.cooldown_until);
+            let at = now.max(self.no_whole_until);
             self.whole_at = Some(self.whole_at.map_or(at, |other| other.min(at)));
         }
     }
@@ -154,11 +165,12 @@ impl ReadThrottle {
         let is_due = |at: Option<Time>| at.is_some_and(|at| at <= now);
         if is_due(self.whole_at) {
             (self.whole_at, self.changes_at) = (None, None);
-            return Some(ReadKind::Whole);
+            self.taken = Some(ReadKind::Whole);
+            return self.taken;
         }
         is_due(self.changes_at).then(|| {
             self.changes_at = None;
-            ReadKind::Changes
+            *self.taken.insert(ReadKind::Changes)
         })
     }
 
@@ -169,10 +181,13 @@ impl ReadThrottle {
         } else {
             self.plan_whole_read(now);
         }
-        self.cooldown_until = now + cost.saturating_mul(COOLDOWN_FACTOR).min(MAX_COOLDOWN);
-        for at in [&mut self.changes_at, &mut self.whole_at].into_iter().flatten() {
-            *at = (*at).max(self.cooldown_until);
+        let end_of_cooldown = |factor| now + cost.saturating_mul(factor).min(MAX_COOLDOWN);
+        self.no_whole_until = end_of_cooldown(WHOLE_COOLDOWN_FACTOR);
+        if self.taken == Some(ReadKind::Changes) {
+            self.no_changes_until = end_of_cooldown(COOLDOWN_FACTOR);
         }
+        self.changes_at = self.changes_at.map(|at| at.max(self.no_changes_until));
+        self.whole_at = self.whole_at.map(|at| at.max(self.no_whole_until));
     }
 }
 
@@ -213,6 +228,21 @@ mod tests {
     }
 
     #[test]
+    fn changes_do_not_wait_after_a_planned_read_of_the_whole_table() {
+        let mut throttle = ReadThrottle::default();
+        throttle.plan_whole_read(at(0));
+        assert_eq!(throttle.take_due(at(1_000)), Some(ReadKind::Whole));
+        throttle.request_changes(at(1_005));
+        throttle.finish(at(1_020), Duration::from_millis(20), true);
+        assert_eq!(throttle.take_due(at(1_020)), Some(ReadKind::Changes));
+        // These were as expensive, so the next ones wait.
+        throttle.request_changes(at(1_030));
+        throttle.finish(at(1_040), Duration::from_millis(20), true);
+        assert_eq!(throttle.take_due(at(1_219)), None);
+        assert_eq!(throttle.take_due(at(1_220)), Some(ReadKind::Changes));
+    }
+
+    #[test]
     fn changes_are_followed_by_a_whole_reading() {
         let mut throttle = ReadThrottle::default();
         throttle.finish(at(0), Duration::ZERO, false);
@@ -235,7 +265,21 @@ mod tests {
         let mut throttle = ReadThrottle::default();
         throttle.finish(at(0), Duration::from_millis(10), true);
         throttle.on_doubt(at(1), TableDoubt::Contradicted);
-        assert_eq!(throttle.take_due(at(89)), None);
-        assert_eq!(throttle.take_due(at(90)), Some(ReadKind::Whole));
+        assert_eq!(throttle.take_due(at(489)), None);
+        assert_eq!(throttle.take_due(at(490)), Some(ReadKind::Whole));
+    }
+
+    #[test]
+    fn contradictions_all_the_time_cost_a_fiftieth_of_a_core() {
+        let mut throttle = ReadThrottle::default();
+        let mut busy = 0;
+        for ms in 0..10_000_u64 {
+            throttle.on_doubt(at(ms), TableDoubt::Contradicted);
+            if throttle.take_due(at(ms)).is_some() {
+                throttle.finish(at(ms), Duration::from_millis(20), true);
+                busy += 20;
+            }
+        }
+        assert!((180..=220).contains(&busy), "{busy} ms of 10,000");
     }
 }

@@ -43,7 +43,7 @@ impl Monitor {
         let is_hung = probe.is_some() || entry.health.is_hung();
         let Some(server_timeout) = self.evidence.begin(now, superblock, occasion) else { return };
         self.update_complete(superblock);
-        let members = self.registry.members(superblock).iter().filter_map(|&key| self.registry.get(key));
+        let members = self.registry.members(superblock).filter_map(|key| self.registry.get(key));
         let mount_ids = members.map(|entry| entry.mount.id).collect();
         let only_hung = is_hung && self.is_only_hung(&mount);
         self.effects.push_back(Effect::CollectEvidence {
@@ -69,8 +69,8 @@ impl Monitor {
     }
 
     pub(super) fn on_evidence_found(&mut self, now: Time, superblock: DeviceNumber, evidence: Evidence) {
-        let is_dead = |&key: &MountKey| self.registry.get(key).is_some_and(MountEntry::is_dead_itself);
-        if self.scheduler.is_probed(superblock) || self.registry.members(superblock).iter().any(is_dead) {
+        let is_dead = |key: MountKey| self.registry.get(key).is_some_and(MountEntry::is_dead_itself);
+        if self.scheduler.is_probed(superblock) || self.registry.members(superblock).any(is_dead) {
             let record = self.evidence.add(now, superblock, evidence);
             self.registry.set_evidence(superblock, &record);
         }
@@ -113,7 +113,7 @@ impl Monitor {
     /// systems are probed.
     pub(super) fn on_server_stall(&mut self, now: Time) {
         if self.hints.is_new_stall(now) {
-            let network = self.registry.ordered().filter(|entry| entry.target.kind.is_network());
+            let network = self.registry.ordered().filter(|entry| entry.mount.kind().is_network());
             let keys: Vec<MountKey> = network.map(MountEntry::key).collect();
             for key in keys {
                 self.request_probe(now, key);

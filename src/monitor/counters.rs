@@ -83,7 +83,7 @@ impl CounterTable {
         if mount.kind() != FsKind::Fuse {
             return self.index_of(&mount.fstype);
         }
-        let is_known = self.indices.contains_key(&mount.fstype);
+        let is_known = self.indices.contains_key(&*mount.fstype);
         if mount.user().is_foreign() || !is_known && self.subtypes >= MAX_SUBTYPES {
             return self.index_of(mount.main_type());
         }

@@ -2,6 +2,7 @@
 //! remount is not reported.
 
 use super::registry::Registry;
+use super::severity::Severity;
 use super::{Event, Time};
 use platform::Mount;
 use rustc_hash::FxHashMap;
@@ -25,6 +26,8 @@ pub struct Expected {
     pub what: String,
     /// Where it is configured: file and line.
     pub origin: String,
+    /// How severe it is that the mount is missing.
+    pub severity: Severity,
     matches: MountMatcher,
 }
 
@@ -36,7 +39,14 @@ impl Expected {
         origin: String,
         matches: impl Fn(&Mount) -> bool + Send + Sync + 'static,
     ) -> Expected {
-        Expected { written: mountpoint.clone(), mountpoint, what, origin, matches: Box::new(matches) }
+        Expected {
+            written: mountpoint.clone(),
+            mountpoint,
+            what,
+            origin,
+            severity: Severity::default(),
+            matches: Box::new(matches),
+        }
     }
 
     /// The same expectation, whose configured path leads to this one.
@@ -53,7 +63,8 @@ impl Expected {
 
 impl PartialEq for Expected {
     fn eq(&self, other: &Expected) -> bool {
-        (&self.mountpoint, &self.what, &self.origin) == (&other.mountpoint, &other.what, &other.origin)
+        (&self.mountpoint, &self.what, &self.origin, self.severity)
+            == (&other.mountpoint, &other.what, &other.origin, other.severity)
     }
 }
 

@@ -135,7 +135,7 @@ impl Monitor {
 }
 
 fn longest_silence(entry: &MountEntry) -> Duration {
-    entry.settings.timeout.saturating_mul(MAX_SILENT_TIMEOUTS).saturating_add(entry.probe_interval)
+    entry.settings.timeout.saturating_mul(MAX_SILENT_TIMEOUTS).saturating_add(entry.settings.probe_interval)
 }
 
 #[cfg(test)]

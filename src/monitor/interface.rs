@@ -1,9 +1,14 @@
 //! The inputs and effects of the monitor.
 
-use super::{Counters, Event, Expected, ExpectedStatus, Health, MountStatuses, Time, UserNotice};
+use super::severity::Severity;
+use super::{
+    Counters, Event, Expected, ExpectedStatus, Health, MountStatuses, OptionsPolicy, Time, UnexpectedOptions,
+    UserNotice,
+};
 use platform::evidence::Evidence;
 use platform::{Call, DeviceNumber, Mount, MountKey, ProbeOutcome, TableUpdate, Target, Usage};
 use rustc_hash::FxHashSet;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +17,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ProbeId(pub u64);
 
-/// How one mount is probed. The same for all mounts unless a rule overrides it.
+/// How one mount is probed, and how severe its failure is. The same for all mounts unless a rule overrides it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProbeSettings {
     /// Interval between two probes.
@@ -22,6 +27,30 @@ pub struct ProbeSettings {
     /// A response later than this is slow.
     pub slow_after: Duration,
     pub flap: FlapSettings,
+    pub severity: Severity,
+}
+
+/// The settings of one mount. Most mounts share them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MountSettings {
+    pub probe: ProbeSettings,
+    /// The interval between its probes while it responds: that of the settings, or longer if that would prevent the mount
+    /// from expiring.
+    pub probe_interval: Duration,
+}
+
+impl Default for MountSettings {
+    fn default() -> MountSettings {
+        let probe = ProbeSettings::default();
+        MountSettings { probe, probe_interval: probe.poll_interval }
+    }
+}
+
+impl Deref for MountSettings {
+    type Target = ProbeSettings;
+    fn deref(&self) -> &ProbeSettings {
+        &self.probe
+    }
 }
 
 /// When a mount flaps: after this many changes within the window.
@@ -46,6 +75,7 @@ impl Default for ProbeSettings {
             timeout: Duration::from_secs(3),
             slow_after: Duration::from_secs(1),
             flap: FlapSettings::default(),
+            severity: Severity::default(),
         }
     }
 }
@@ -58,6 +88,8 @@ pub struct MonitorConfig {
     pub poll_interval: Duration,
     pub policy: Policy,
     pub expected: Vec<Arc<Expected>>,
+    /// `None` if no rule expects options.
+    pub expected_options: Option<OptionsPolicy>,
     /// No directory's permissions keep a probe from its mount.
     pub searches_every_directory: bool,
 }
@@ -130,7 +162,7 @@ impl ProbeSelection {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Effect {
     /// Probe this mount.
-    StartProbe { probe: ProbeId, target: Arc<Target> },
+    StartProbe { probe: ProbeId, target: Target },
     /// This probe is past its deadline: let its prober prove that it is stuck in a call.
     ConfirmHang { probe: ProbeId },
     /// The mount of this probe was judged without its response: end it.
@@ -171,6 +203,8 @@ pub struct Status {
     /// The watched mounts, in the order of the mount table.
     pub mounts: MountStatuses,
     pub expected: Vec<ExpectedStatus>,
+    /// The mounts with other options than a rule expects, without hidden ones.
+    pub unexpected_options: Vec<Arc<UnexpectedOptions>>,
     /// The number of mounts that can be judged: all except hidden ones.
     pub total: usize,
     pub dead: usize,
@@ -193,13 +227,13 @@ pub struct MountStatus {
     pub is_hang_proven: bool,
     pub last_response: Option<LastResponse>,
     pub waiting_since: Option<Time>,
-    pub settings: ProbeSettings,
-    /// The interval between its probes: `settings.poll_interval`, or longer for a mount that an automounter lets expire.
-    pub probe_interval: Duration,
+    pub settings: Arc<MountSettings>,
     /// Since when it flaps, if it does: its changes are not reported.
-    pub flapping: Option<Flapping>,
+    pub flapping: Option<Box<Flapping>>,
     /// That it is slow was reported and is not over; a mount that is slow now and then is reported seldom.
     pub is_reported_slow: bool,
+    /// Whether its options are other than a rule expects; `None` without such a rule.
+    pub has_unexpected_options: Option<bool>,
 }
 
 impl MountStatus {
@@ -217,7 +251,8 @@ impl MountStatus {
     /// timeout.
     pub fn outdated_at(&self, now: Time) -> Option<Duration> {
         let age = now.since(self.judged_by(now)?);
-        (age > self.probe_interval.saturating_add(self.settings.timeout) && self.health != Health::Hidden)
+        (age > self.settings.probe_interval.saturating_add(self.settings.timeout)
+            && self.health != Health::Hidden)
             .then_some(age)
     }
 }

@@ -4,7 +4,6 @@ use super::registry::MountEntry;
 use super::scheduler::{Due, ProbeSubject, Readiness};
 use super::{Effect, Failure, Health, Monitor, PROOF_TIME, ProbeId, ProbeSelection, Time};
 use platform::{Call, DeviceNumber, Errno, MountKey};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// A hung mount below one that has not responded yet is judged this much later than that mount, so that one hang causes
@@ -17,7 +16,7 @@ pub(super) struct EndedProbe {
     pub(super) superblock: DeviceNumber,
     /// Did its mount still wait for it?
     pub(super) is_current: bool,
-    /// It was started before the machine was suspended.
+    /// It was started before the machine was suspended, or on another path.
     pub(super) is_outdated: bool,
 }
 
@@ -91,7 +90,7 @@ impl Monitor {
             } else {
                 let probe = self.scheduler.start(now, entry);
                 self.counters.on_probe_started(entry.fstype_index);
-                self.effects.push_back(Effect::StartProbe { probe, target: Arc::clone(&entry.target) });
+                self.effects.push_back(Effect::StartProbe { probe, target: entry.target() });
             }
         }
         while let Some(key) = self.scheduler.pop_unprobeable() {
@@ -109,8 +108,8 @@ impl Monitor {
     pub(super) fn on_mount_due(&mut self, now: Time, key: MountKey) {
         let is_blocked = self.registry.hung_ancestor(key).is_some();
         let Some(entry) = self.registry.get_mut(key) else { return };
-        if entry.probe_interval != self.scheduler.run_interval() {
-            self.scheduler.timers.set(Due::Mount(key), now + entry.probe_interval);
+        if entry.settings.probe_interval != self.scheduler.run_interval() {
+            self.scheduler.timers.set(Due::Mount(key), now + entry.settings.probe_interval);
         }
         if entry.is_hidden || self.scheduler.readiness(entry) != Readiness::PathHung {
             self.request_probe(now, key);
@@ -127,9 +126,9 @@ impl Monitor {
         if !self.scheduler.can_retry(superblock) {
             return;
         }
-        let members = self.registry.members(superblock);
-        let reachable = members.iter().find(|&&key| self.registry.hung_ancestor(key).is_none());
-        let Some(&key) = reachable.or(members.first()) else { return };
+        let members = || self.registry.members(superblock);
+        let reachable = members().find(|&key| self.registry.hung_ancestor(key).is_none());
+        let Some(key) = reachable.or_else(|| members().next()) else { return };
         let is_reachable = reachable.is_some();
         let Some(entry) = self.registry.get_mut(key) else { return };
         if is_reachable && !entry.schedule.is_queued() {
@@ -170,7 +169,8 @@ impl Monitor {
     }
 
     pub(super) fn forget_unused_superblock(&mut self, superblock: DeviceNumber) {
-        if self.registry.members(superblock).is_empty() && self.scheduler.forget_superblock(superblock) {
+        if self.registry.members(superblock).next().is_none() && self.scheduler.forget_superblock(superblock)
+        {
             self.evidence.forget(superblock);
         }
     }
@@ -222,6 +222,12 @@ impl Monitor {
     fn on_path_hung(&mut self, now: Time, id: ProbeId, subject: ProbeSubject, elapsed: Duration) {
         let key = subject.key;
         let Some(entry) = self.registry.get_mut(key) else { return };
+        if subject.is_on_old_path {
+            if entry.schedule.end(id) {
+                self.request_probe(now, key);
+            }
+            return;
+        }
         let is_full = subject.timeout >= entry.settings.timeout;
         if entry.schedule.set_path_hung(now, id, elapsed, is_full) {
             let ancestor = self.registry.hung_ancestor(key).cloned();
@@ -231,7 +237,7 @@ impl Monitor {
 
     fn on_superblock_hung(&mut self, now: Time, subject: ProbeSubject, call: Call, elapsed: Duration) {
         let superblock = subject.superblock;
-        let members = self.registry.members(superblock).to_vec();
+        let members: Vec<MountKey> = self.registry.members(superblock).collect();
         let first = members.first().and_then(|&key| self.registry.get(key));
         let is_full = first.is_none_or(|entry| subject.timeout >= entry.settings.timeout);
         let waited = self.scheduler.on_superblock_hung(now, superblock, call, elapsed, is_full);

@@ -41,7 +41,8 @@ impl Monitor {
         }
         if self.scheduler.on_superblock_response(superblock) {
             // It was hung: the state of its other mounts is unknown.
-            for other in self.registry.members(superblock).to_vec() {
+            let members: Vec<MountKey> = self.registry.members(superblock).collect();
+            for other in members {
                 if other != key || !is_current {
                     self.request_probe(now, other);
                 }
@@ -139,7 +140,7 @@ impl Monitor {
         if failure.blocked_by.is_none() {
             self.plan_reminder(now, key); // also after a known reason: the mount may have been hidden meanwhile
         }
-        self.registry.set_health(now, key, Health::Dead(failure));
+        self.registry.set_health(now, key, Health::Dead(failure.into()));
         let Some(event) = event else { return };
         let is_new = matches!(event, Event::Failed { .. });
         let is_reported = self.report_change(now, key, event);

@@ -1,7 +1,7 @@
 //! The status for readers. Only what has changed since the last one is made anew.
 
 use super::registry::MountEntry;
-use super::{Monitor, MountStatus, MountStatuses, Status};
+use super::{Monitor, MountStatus, MountStatuses, Status, UnexpectedOptions};
 use platform::MountKey;
 use std::sync::Arc;
 
@@ -34,9 +34,17 @@ impl Monitor {
             last_run: self.last_run,
             counters: self.counters.totals.clone(),
             expected: self.expected.status(),
+            unexpected_options: self.unexpected_options(),
             not_watched: self.watch_budget.not_watched(),
             ..Status::default()
         }
+    }
+
+    fn unexpected_options(&self) -> Vec<Arc<UnexpectedOptions>> {
+        let is_visible = |found: &&Arc<UnexpectedOptions>| {
+            self.registry.get(found.mount.key).is_some_and(|entry| !entry.is_hidden)
+        };
+        self.options.unexpected().filter(is_visible).cloned().collect()
     }
 
     fn mount_status(&self, entry: &MountEntry) -> MountStatus {
@@ -49,10 +57,10 @@ impl Monitor {
             is_hang_proven: self.is_known_to_hang(entry),
             last_response: entry.history.last_response,
             waiting_since: probe.and_then(|id| self.scheduler.probes.waiting_since(id)),
-            settings: entry.settings,
-            probe_interval: entry.probe_interval,
-            flapping: entry.flaps.flapping(),
+            settings: Arc::clone(&entry.settings),
+            flapping: entry.flaps.flapping().map(Box::new),
             is_reported_slow: entry.reported.is_slow(),
+            has_unexpected_options: self.options.are_unexpected(entry.key()),
         }
     }
 

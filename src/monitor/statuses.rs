@@ -196,8 +196,10 @@ impl fmt::Debug for MountStatuses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitor::registry::MountEntry;
     use crate::monitor::testing::mount;
-    use crate::monitor::{Health, ProbeSettings, Time};
+    use crate::monitor::{Health, Time};
+    use platform::Mount;
     use proptest::collection::{btree_map, vec};
     use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
     use std::collections::BTreeMap;
@@ -212,10 +214,10 @@ mod tests {
             is_hang_proven: false,
             last_response: None,
             waiting_since: None,
-            settings: ProbeSettings::default(),
-            probe_interval: Duration::ZERO,
+            settings: Arc::default(),
             flapping: None,
             is_reported_slow: false,
+            has_unexpected_options: None,
         }
     }
 
@@ -259,6 +261,15 @@ mod tests {
                 prop_assert!(in_chunks.eq(mounts.iter()));
             }
         }
+    }
+
+    /// With a hundred thousand mounts, each of these bytes is 100 KB, those of a status twice: in the last status, and in the
+    /// one that replaces it.
+    #[test]
+    fn what_each_mount_has_is_small() {
+        assert!(size_of::<MountStatus>() <= 160, "{}", size_of::<MountStatus>());
+        assert!(size_of::<MountEntry>() <= 296, "{}", size_of::<MountEntry>());
+        assert!(size_of::<Mount>() <= 96, "{}", size_of::<Mount>());
     }
 
     #[test]

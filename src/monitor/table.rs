@@ -3,7 +3,7 @@
 
 use super::registry::{Change, MountEntry, TableDifference};
 use super::scheduler::{Readiness, idle_safe_interval};
-use super::{Effect, Event, Health, Monitor, MonitorConfig, ProbeSettings, TableDoubt, Time};
+use super::{Effect, Event, Health, Monitor, MonitorConfig, MountSettings, ProbeSettings, TableDoubt, Time};
 use platform::{Mount, MountKey, TableUpdate};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,13 +22,14 @@ impl Monitor {
             match change {
                 Change::Unmounted(mount) => self.on_unmounted(now, mount.key),
                 Change::Mounted(mount) => self.on_mounted(now, mount, is_first),
-                Change::Remounted { before, after } => self.on_remounted(before, after),
+                Change::Remounted { before, after } => self.on_remounted(now, before, after),
                 Change::Moved { before, after } => self.on_moved(now, &before, after),
             }
         }
         for key in difference.moved_places {
             self.update_visibility(now, key);
             self.update_user(key);
+            self.check_options(now, key);
         }
         if is_structural {
             self.watch_admissible(now);
@@ -52,13 +53,14 @@ impl Monitor {
     }
 
     fn on_mounted(&mut self, now: Time, mount: Arc<Mount>, is_first: bool) {
-        let Some(settings) = (self.policy)(&mount) else { return };
+        let Some(settings) = self.settings_of(&mount) else { return };
+        let key = mount.key;
         let is_watched = self.watch(now, Arc::clone(&mount), settings);
         if is_watched && !is_first {
-            let key = mount.key;
             self.report(Event::Mounted { mount });
             self.request_probe(now, key);
         }
+        self.check_options(now, key);
     }
 
     fn on_unmounted(&mut self, now: Time, key: MountKey) {
@@ -68,41 +70,64 @@ impl Monitor {
         }
     }
 
-    fn on_remounted(&mut self, before: Arc<Mount>, after: Arc<Mount>) {
-        if let Some(entry) = self.registry.get_mut(after.key) {
+    fn on_remounted(&mut self, now: Time, before: Arc<Mount>, after: Arc<Mount>) {
+        let key = after.key;
+        if let Some(entry) = self.registry.get_mut(key) {
             entry.set_mount(&after);
             self.report(Event::Remounted { mount: after, before });
+            self.check_options(now, key);
         }
     }
 
     fn on_moved(&mut self, now: Time, before: &Arc<Mount>, after: Arc<Mount>) {
-        let Some(settings) = (self.policy)(&after) else { return self.on_unmounted(now, after.key) };
-        let interval = self.probe_interval(&after, &settings);
+        let Some(settings) = self.settings_of(&after) else { return self.on_unmounted(now, after.key) };
         let Some(entry) = self.registry.get_mut(after.key) else { return self.on_mounted(now, after, false) };
-        let is_new_interval = entry.probe_interval != interval;
         entry.set_mount(&after);
-        entry.set_settings(settings, interval);
-        self.scheduler.set_mount_interval(now, after.key, interval, is_new_interval);
-        self.unjudged.on_settings(now, &settings, interval);
-        if self.admit_again(after.key) && before.mountpoint != after.mountpoint {
+        let key = after.key;
+        let has_other_path = before.mountpoint != after.mountpoint;
+        let was_path_hung = has_other_path && self.scheduler.leave_path(&mut entry.schedule);
+        self.set_settings(now, key, settings);
+        if self.admit_again(key) && has_other_path {
             self.report(Event::Moved { mount: after, from: before.mountpoint.clone() });
         }
+        if was_path_hung {
+            self.request_probe(now, key);
+        }
+        self.check_options(now, key);
+    }
+
+    /// Most mounts have the same settings, which they share. `None` for a mount that must not be touched.
+    fn settings_of(&mut self, mount: &Mount) -> Option<Arc<MountSettings>> {
+        let probe = (self.policy)(mount)?;
+        let settings = MountSettings { probe, probe_interval: self.probe_interval(mount, &probe) };
+        if *self.last_settings != settings {
+            self.last_settings = Arc::new(settings);
+        }
+        Some(Arc::clone(&self.last_settings))
     }
 
     /// Returns false if too many mounts of its user are watched.
-    fn watch(&mut self, now: Time, mount: Arc<Mount>, settings: ProbeSettings) -> bool {
+    fn watch(&mut self, now: Time, mount: Arc<Mount>, settings: Arc<MountSettings>) -> bool {
         let user = self.registry.user(mount.key);
         if let Err(notice) = self.watch_budget.admit(user, &mount) {
             let notice = notice.filter(|_| self.event_budget.admit(now, user, false));
             self.effects.extend(notice.map(Effect::Notify));
             return false;
         }
-        let interval = self.probe_interval(&mount, &settings);
         let fstype_index = self.counters.index_for(&mount);
-        self.scheduler.set_mount_interval(now, mount.key, interval, true);
-        self.unjudged.on_settings(now, &settings, interval);
-        self.registry.insert(MountEntry::new(now, mount, settings, interval, fstype_index));
+        self.scheduler.set_mount_interval(now, mount.key, settings.probe_interval, true);
+        self.unjudged.on_settings(now, &settings);
+        self.registry.insert(MountEntry::new(now, mount, settings, fstype_index));
         true
+    }
+
+    fn set_settings(&mut self, now: Time, key: MountKey, settings: Arc<MountSettings>) {
+        let Some(entry) = self.registry.get_mut(key) else { return };
+        let interval = settings.probe_interval;
+        let is_new_interval = entry.settings.probe_interval != interval;
+        self.unjudged.on_settings(now, &settings);
+        entry.set_settings(settings);
+        self.scheduler.set_mount_interval(now, key, interval, is_new_interval);
     }
 
     /// Stops watching a mount. Its probe in flight continues.
@@ -119,6 +144,7 @@ impl Monitor {
         let mut entry = self.registry.remove(key)?;
         self.scheduler.remove_mount(&mut entry);
         self.reports.flap_checks.cancel(key);
+        self.options.forget(key);
         self.stop_reminders(key);
         self.forget_unused_superblock(entry.superblock());
         Some(entry)
@@ -171,10 +197,11 @@ impl Monitor {
     fn watch_admissible(&mut self, now: Time) {
         for key in self.watch_budget.admissible() {
             let mount = self.registry.tree().get(key).cloned();
-            match mount.and_then(|mount| Some(((self.policy)(&mount)?, mount))) {
+            match mount.and_then(|mount| Some((self.settings_of(&mount)?, mount))) {
                 Some((settings, mount)) => {
                     self.watch(now, mount, settings);
                     self.request_probe(now, key);
+                    self.check_options(now, key);
                 }
                 None => self.watch_budget.forget(key),
             }
@@ -190,24 +217,22 @@ impl Monitor {
     /// is probed at once; a mount that is no longer watched is forgotten without a report.
     pub(super) fn reconfigure(&mut self, now: Time, config: MonitorConfig) {
         self.policy = config.policy;
+        self.options.replace_policy(config.expected_options);
         self.searches_every_directory = config.searches_every_directory;
         self.scheduler.set_run_interval(now, config.poll_interval);
         let mounts: Vec<Arc<Mount>> = self.registry.tree().iter().cloned().collect();
         for mount in mounts {
             let key = mount.key;
-            let Some(settings) = (self.policy)(&mount) else {
+            let Some(settings) = self.settings_of(&mount) else {
                 self.forget(key);
                 continue;
             };
-            let interval = self.probe_interval(&mount, &settings);
-            if let Some(entry) = self.registry.get_mut(key) {
-                let is_new_interval = entry.probe_interval != interval;
-                entry.set_settings(settings, interval);
-                self.scheduler.set_mount_interval(now, key, interval, is_new_interval);
-                self.unjudged.on_settings(now, &settings, interval);
+            if self.registry.get(key).is_some() {
+                self.set_settings(now, key, settings);
             } else if self.watch(now, mount, settings) {
                 self.request_probe(now, key);
             }
+            self.check_options(now, key);
         }
         self.watch_admissible(now);
         self.expected.replace(config.expected);
@@ -227,7 +252,7 @@ impl Monitor {
             if is_new {
                 self.scheduler.expect_in_run(entry);
             }
-            if entry.probe_interval == run_interval || entry.health == Health::Pending {
+            if entry.settings.probe_interval == run_interval || entry.health == Health::Pending {
                 self.request_probe(now, key);
             } else if self.scheduler.readiness(entry) != Readiness::Pending {
                 self.scheduler.complete_in_run(entry); // probed at its own interval: its present health counts

@@ -1,27 +1,35 @@
 //! A time of the daemon's monotonic clock. Nothing in `monitor` reads a clock: time is an argument.
 
 use std::fmt;
+use std::num::NonZero;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
 /// Time since the daemon started (`CLOCK_MONOTONIC`; does not run while the machine is suspended). In nanoseconds, which
-/// is enough for 584 years and half as large as a `Duration`: each mount has many of them.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Time(u64);
+/// is enough for 584 years, and plus one, so that an `Option` of it is not larger: each mount has many of them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(NonZero<u64>);
+
+/// The start.
+impl Default for Time {
+    fn default() -> Time {
+        Time(NonZero::<u64>::MIN)
+    }
+}
 
 impl Time {
     /// The time that is this long after the start.
     pub const fn after_start(elapsed: Duration) -> Time {
-        Time(nanos(elapsed))
+        Time(NonZero::<u64>::MIN.saturating_add(nanos(elapsed)))
     }
 
     pub const fn since_start(self) -> Duration {
-        Duration::from_nanos(self.0)
+        Duration::from_nanos(self.0.get() - 1)
     }
 
     /// How long ago `earlier` was; zero if it is in the future.
     pub const fn since(self, earlier: Time) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::registry::MountEntry;
 use super::reports::Reports;
-use super::{Health, Monitor, ProbeSettings, Time};
+use super::{Health, Monitor, MountSettings, Time};
 use platform::MountKey;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -47,8 +47,8 @@ impl UnjudgedCheck {
     }
 
     /// A mount is watched from now on, or its settings changed.
-    pub(super) fn on_settings(&mut self, now: Time, settings: &ProbeSettings, probe_interval: Duration) {
-        self.check_by(now + longest_wait(settings, probe_interval));
+    pub(super) fn on_settings(&mut self, now: Time, settings: &MountSettings) {
+        self.check_by(now + longest_wait(settings));
     }
 
     fn check_by(&mut self, at: Time) {
@@ -59,13 +59,14 @@ impl UnjudgedCheck {
         let last = entry.judged_at.unwrap_or(entry.since).max(self.counted_from);
         let later = self.stalls.iter().filter(|(at, _)| *at > last);
         let lost = later.fold(Duration::ZERO, |sum, (_, lost)| sum.saturating_add(*lost));
-        last + longest_wait(&entry.settings, entry.probe_interval) + lost
+        last + longest_wait(&entry.settings) + lost
     }
 }
 
 /// How long a mount may be without a judgement.
-fn longest_wait(settings: &ProbeSettings, probe_interval: Duration) -> Duration {
-    probe_interval
+fn longest_wait(settings: &MountSettings) -> Duration {
+    settings
+        .probe_interval
         .saturating_mul(MAX_INTERVALS)
         .saturating_add(settings.timeout)
         .saturating_add(CONFIRM_ALLOWANCE)
@@ -81,7 +82,7 @@ impl Monitor {
         let mut overdue: Vec<MountKey> = Vec::new();
         for entry in self.registry.entries() {
             if matches!(entry.health, Health::Hidden | Health::Dead(_) | Health::Unknown { .. }) {
-                self.unjudged.check_by(now + longest_wait(&entry.settings, entry.probe_interval));
+                self.unjudged.check_by(now + longest_wait(&entry.settings));
                 continue;
             }
             let at = self.unjudged.unknown_at(entry);

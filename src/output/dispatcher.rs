@@ -97,25 +97,38 @@ impl Dispatcher {
 
     pub(super) fn run(mut self, queue: &OutputQueue) {
         loop {
-            match queue.next() {
-                Item::Report(time, report) => self.report(time, &report),
+            match queue.next(self.next_deadline()) {
+                Item::Report(time, report) => self.report(Instant::now(), time, &report),
                 Item::Publish(snapshot) => self.publish(snapshot),
                 Item::Reconfigure(reload, table) => self.reload(reload, &table),
                 Item::Dropped(count) => {
                     self.notice(Priority::Warning, &format!("{count} events were dropped: too many at once"));
                 }
+                Item::Deadline => {}
                 Item::Stop => return self.stop(),
             }
+            self.send_held(Instant::now());
         }
     }
 
-    pub fn report(&mut self, time: SystemTime, report: &Report) {
+    /// When to call [`Dispatcher::send_held`].
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.reporter.next_deadline()
+    }
+
+    /// Sends the log lines that waited for others and are due.
+    pub fn send_held(&self, now: Instant) {
+        self.reporter.send_held(now, false);
+    }
+
+    /// `time` is when it happened; `now` is when its log line is written.
+    pub fn report(&mut self, now: Instant, time: SystemTime, report: &Report) {
         let event = match report {
             Report::Event(event) => event,
             Report::Notice(priority, text) => return self.reporter.notice(time, *priority, text),
         };
         let (severity, selected) = self.config.rules.route(event);
-        let message = self.reporter.report(time, event, severity);
+        let message = self.reporter.report(now, time, event, severity);
         self.hooks.offer(&message, selected, severity.as_str());
         self.state.add_event(message);
         if let Event::Run { mounts, .. } = event
@@ -263,6 +276,7 @@ impl Dispatcher {
 
     /// Stops all outputs except the reporter.
     pub fn stop(self) {
+        self.reporter.send_held(Instant::now(), true);
         // The listeners first, so that the next daemon can open them although something here hangs.
         let server = self.server.map(Server::begin_stop);
         self.hooks.begin_stop(HOOKS_STOP_TIMEOUT);

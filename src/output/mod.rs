@@ -4,17 +4,22 @@
 
 pub mod alertmanager;
 mod bad_mounts;
+mod change_lines;
+mod death_summary;
 mod dispatcher;
 mod event_log;
 pub mod exporters;
 pub mod hooks;
 pub mod http;
 pub mod http_client;
+mod journal;
 mod metrics;
 mod outputs;
 pub mod push;
 mod ranked_queue;
+mod reminder_lines;
 mod reporter;
+mod run_lines;
 pub mod sink;
 mod state;
 pub mod stderr;
@@ -25,9 +30,10 @@ mod worker_thread;
 
 pub use ::syslog::Facility;
 pub use dispatcher::Dispatcher;
-pub use event_log::EventLog;
+pub use event_log::{EventLog, NumberedMessage};
 pub use outputs::{Outputs, Report};
 pub use reporter::{LogFn, ReportSettings, Reporter};
+pub use run_lines::RunReports;
 pub use sink::Sink;
 pub use state::SharedState;
 pub use stderr::LogFormat;

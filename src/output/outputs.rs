@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Maximum number of reports in the queue. The thread only moves them to other queues, so the queue must hold the
 /// reports of one turn of the event loop: ten thousand mounts that appear at once.
@@ -56,6 +56,8 @@ pub(super) enum Item {
     Publish(Arc<Snapshot>),
     /// This many reports did not fit into the queue.
     Dropped(u64),
+    /// Nothing else came until the deadline.
+    Deadline,
     Stop,
 }
 
@@ -135,9 +137,20 @@ struct Queue {
 
 impl OutputQueue {
     /// Waits for the next item, a snapshot only after everything that was reported before it.
-    pub(super) fn next(&self) -> Item {
-        let waited = self.changed.wait_while(lock(&self.queue), |queue| queue.is_empty());
-        waited.unwrap_or_else(PoisonError::into_inner).take_next()
+    pub(super) fn next(&self, deadline: Option<Instant>) -> Item {
+        let mut queue = lock(&self.queue);
+        while queue.is_empty() {
+            let Some(deadline) = deadline else {
+                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Item::Deadline;
+            }
+            queue = self.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        queue.take_next()
     }
 
     fn update<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {
@@ -247,9 +260,9 @@ mod tests {
             lock(&queue.queue).snapshot = Some(snapshot(serial));
             lock(&queue.queue).add_report(SystemTime::UNIX_EPOCH, Report::Event(run.clone()));
         }
-        assert!(matches!(queue.next(), Item::Report(..)), "its snapshot was replaced");
-        assert!(matches!(queue.next(), Item::Publish(snapshot) if snapshot.serial == 2));
-        assert!(matches!(queue.next(), Item::Report(..)));
+        assert!(matches!(queue.next(None), Item::Report(..)), "its snapshot was replaced");
+        assert!(matches!(queue.next(None), Item::Publish(snapshot) if snapshot.serial == 2));
+        assert!(matches!(queue.next(None), Item::Report(..)));
     }
 
     #[test]
@@ -261,8 +274,8 @@ mod tests {
             queue.snapshot = Some(snapshot(2));
             queue.is_stopping = true;
         });
-        assert!(matches!(queue.next(), Item::Report(..)));
-        assert!(matches!(queue.next(), Item::Publish(snapshot) if snapshot.serial == 2));
-        assert!(matches!(queue.next(), Item::Stop));
+        assert!(matches!(queue.next(None), Item::Report(..)));
+        assert!(matches!(queue.next(None), Item::Publish(snapshot) if snapshot.serial == 2));
+        assert!(matches!(queue.next(None), Item::Stop));
     }
 }

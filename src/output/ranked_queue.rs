@@ -18,7 +18,7 @@ pub(super) enum Rank {
     VitalOfSystem,
 }
 
-pub(super) const RANKS: usize = 4;
+const RANKS: usize = 4;
 const ALL: &[Rank; RANKS] = &[Rank::OfUser, Rank::OfSystem, Rank::VitalOfUser, Rank::VitalOfSystem];
 const OF_USERS: &[Rank] = &[Rank::OfUser, Rank::VitalOfUser];
 
@@ -43,6 +43,10 @@ impl Rank {
 
     pub(super) const fn is_vital(self) -> bool {
         matches!(self, Rank::VitalOfUser | Rank::VitalOfSystem)
+    }
+
+    pub(super) const fn is_of_system(self) -> bool {
+        matches!(self, Rank::OfSystem | Rank::VitalOfSystem)
     }
 }
 

@@ -1,5 +1,7 @@
-//! Standard error as a sink: text or JSON, one write per line, with the prefix `<N>` if journald reads it.
+//! Standard error as a sink: text or JSON, one write per line. If the journal reads it, text goes to the journal as entries
+//! with fields instead, and other lines have the prefix `<N>`.
 
+use super::journal::Journal;
 use super::lock;
 use super::sink::{Delivery, SinkWriter};
 use crate::render::Message;
@@ -39,6 +41,7 @@ pub struct StderrWriter {
     file: File,
     format: SharedFormat,
     with_priority: bool,
+    journal: Option<Journal>,
     /// The unwritten rest of the current message.
     rest: Vec<u8>,
 }
@@ -46,12 +49,26 @@ pub struct StderrWriter {
 impl StderrWriter {
     pub(super) fn new(format: SharedFormat) -> io::Result<StderrWriter> {
         let file = io::stderr().as_fd().try_clone_to_owned()?.into();
-        Ok(StderrWriter { file, format, with_priority: false, rest: Vec::new() })
+        Ok(StderrWriter::new_with(file, format))
     }
 
     /// Writes to this file, pipe or socket instead.
     pub fn to_file(file: File, format: LogFormat) -> StderrWriter {
-        StderrWriter { file, format: Arc::new(Mutex::new(format)), with_priority: false, rest: Vec::new() }
+        StderrWriter::new_with(file, Arc::new(Mutex::new(format)))
+    }
+
+    fn new_with(file: File, format: SharedFormat) -> StderrWriter {
+        StderrWriter { file, format, with_priority: false, journal: None, rest: Vec::new() }
+    }
+
+    /// Sends text to the journal. None if it must be written to standard error.
+    fn send_to_journal(&self, message: &Message) -> Option<Delivery> {
+        let journal = self.journal.as_ref().filter(|_| *lock(&self.format) == LogFormat::Text)?;
+        match journal.send(message) {
+            Ok(()) => Some(Delivery::Done),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Some(Delivery::Retry),
+            Err(_) => None,
+        }
     }
 
     fn render(&self, message: &Message) -> Vec<u8> {
@@ -69,15 +86,16 @@ impl StderrWriter {
 }
 
 impl SinkWriter for StderrWriter {
-    /// Checked only if systemd sets the variable: `fstat` may hang if standard error is a file on dead storage.
     fn open(&mut self) {
-        self.with_priority = std::env::var_os("JOURNAL_STREAM").is_some_and(|stream| {
-            self.file.metadata().is_ok_and(|file| is_stream(&stream, file.dev(), file.ino()))
-        });
+        self.with_priority = is_journal();
+        self.journal = self.with_priority.then(Journal::new).and_then(Result::ok);
     }
 
     fn write(&mut self, message: &Message) -> Delivery {
         if self.rest.is_empty() {
+            if let Some(delivery) = self.send_to_journal(message) {
+                return delivery;
+            }
             self.rest = self.render(message);
         }
         while !self.rest.is_empty() {
@@ -95,6 +113,15 @@ impl SinkWriter for StderrWriter {
         self.rest.clear();
         Delivery::Lost
     }
+}
+
+/// Whether standard error goes to the journal. It is checked only if systemd sets the variable: `fstat` may hang if
+/// standard error is a file on dead storage, where no child writes it.
+pub(super) fn is_journal() -> bool {
+    std::env::var_os("JOURNAL_STREAM").is_some_and(|stream| {
+        let stderr = io::stderr().as_fd().try_clone_to_owned().map(File::from);
+        stderr.and_then(|file| file.metadata()).is_ok_and(|file| is_stream(&stream, file.dev(), file.ino()))
+    })
 }
 
 /// Whether systemd's `JOURNAL_STREAM`, which is `DEVICE:INODE`, is this file. A child whose standard error was

@@ -1,41 +1,37 @@
-//! Limits the messages that a sink accepts: a token bucket that is filled according to the times of the messages.
+//! A token bucket: limits how many lines are written.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
-/// Maximum number of messages at once: one for every mount of a machine with ten thousand that appear together, and
-/// [`VITAL`] more.
-const BURST: f64 = 14_000.0;
-/// Kept for deaths and recoveries.
-const VITAL: f64 = 4_000.0;
-/// Messages per second in the long run: more than an operator or log collector follows, and 100 lines of 200 bytes are
-/// less than 2 GiB a day.
-const PER_SECOND: f64 = 100.0;
-
-#[derive(Clone, Debug)]
+/// A number of lines that grows with time up to its capacity. Full at the start.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct TokenBucket {
     tokens: f64,
-    filled_at: Option<SystemTime>,
-}
-
-/// A full one.
-impl Default for TokenBucket {
-    fn default() -> TokenBucket {
-        TokenBucket { tokens: BURST, filled_at: None }
-    }
+    capacity: f64,
+    per_second: f64,
+    filled_at: Option<Instant>,
 }
 
 impl TokenBucket {
-    /// Takes a token for a message of this time, if there is one. If the clock is set back, no tokens are added, and the
-    /// bucket is filled from the new time on.
-    pub(super) fn take(&mut self, time: SystemTime, is_vital: bool) -> bool {
-        let elapsed = self.filled_at.and_then(|filled_at| time.duration_since(filled_at).ok());
-        self.filled_at = Some(time);
-        self.tokens = (self.tokens + elapsed.unwrap_or(Duration::ZERO).as_secs_f64() * PER_SECOND).min(BURST);
-        let is_taken = self.tokens >= if is_vital { 1.0 } else { 1.0 + VITAL };
+    pub(super) const fn new(capacity: f64, per_second: f64) -> TokenBucket {
+        TokenBucket { tokens: capacity, capacity, per_second, filled_at: None }
+    }
+
+    /// Takes this number of tokens, if so many remain and `reserve` besides.
+    pub(super) fn take(&mut self, now: Instant, number: f64, reserve: f64) -> bool {
+        let elapsed = self.filled_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        self.filled_at = Some(now);
+        self.tokens = (self.tokens + elapsed.as_secs_f64() * self.per_second).min(self.capacity);
+        let is_taken = self.tokens >= number + reserve;
         if is_taken {
-            self.tokens -= 1.0;
+            self.tokens -= number;
         }
         is_taken
+    }
+
+    /// When there is a token again, a little later than the arithmetic says. None before the first is taken.
+    pub(super) fn next_token(&self) -> Option<Instant> {
+        let missing = (1.0 - self.tokens).max(0.0);
+        Some(self.filled_at? + Duration::from_secs_f64(missing / self.per_second) + Duration::from_millis(1))
     }
 }
 
@@ -44,16 +40,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn burst_is_followed_by_the_rate_when_the_clock_is_set_back_too() {
-        let mut bucket = TokenBucket::default();
-        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        let taken = |bucket: &mut TokenBucket, time| (0..20_000).filter(|_| bucket.take(time, false)).count();
-        assert_eq!(taken(&mut bucket, start), 10_000);
-        assert_eq!(taken(&mut bucket, start + Duration::from_secs(1)), 100);
-        assert_eq!(taken(&mut bucket, start - Duration::from_secs(86_400)), 0);
-        assert_eq!(taken(&mut bucket, start - Duration::from_secs(86_399)), 100);
-        assert_eq!(taken(&mut bucket, start + Duration::from_secs(86_400)), 10_000);
-        let vital = (0..20_000).filter(|_| bucket.take(start, true)).count();
-        assert_eq!(vital, 4_000, "deaths and recoveries");
+    fn burst_is_followed_by_the_rate_and_a_reserve_is_kept() {
+        let (mut bucket, start) = (TokenBucket::new(14.0, 0.5), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let taken = |bucket: &mut TokenBucket, now, reserve| {
+            (0..20).filter(|_| bucket.take(now, 1.0, reserve)).count()
+        };
+        assert_eq!(bucket.next_token(), None);
+        assert_eq!(taken(&mut bucket, start, 4.0), 10);
+        assert_eq!(taken(&mut bucket, at(2), 4.0), 1);
+        assert_eq!(taken(&mut bucket, at(1), 4.0), 0, "a time before the last one");
+        assert_eq!(taken(&mut bucket, at(1), 0.0), 4);
+        assert!(bucket.next_token().is_some_and(|next| next > at(3) && next < at(4)));
+        assert_eq!(taken(&mut bucket, at(1000), 4.0), 10);
+        assert!(!bucket.take(at(1000), 5.0, 0.0) && bucket.take(at(1000), 4.0, 0.0));
     }
 }

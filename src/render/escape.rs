@@ -52,7 +52,8 @@ fn push_octal(text: &mut String, bytes: &[u8]) {
 
 /// Characters that break a line or change how it looks: controls (C0, DEL, C1), line and paragraph separators,
 /// bidirectional marks and overrides, annotations, the byte order mark. Joiners are kept: several scripts need them.
-fn is_unsafe(c: char) -> bool {
+#[must_use]
+pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}')
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -1,14 +1,19 @@
 //! Actions of an administrator against a dead mount, the least harmful first: the exact command and its effect. This
 //! program never runs them.
 
-use super::escape::escape_os;
+use super::PROCESS_NAME;
+use super::escape::{escape, escape_os, is_unsafe};
+use super::metrics::server as mount_server;
 use crate::monitor::{Failure, Reason};
 use platform::evidence::{Evidence, Family, FuseServer, Observation};
 use platform::{FsKind, Mount};
 use serde::Serialize;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 /// One action.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -38,6 +43,7 @@ pub(super) fn next_steps(mount: &Mount, failure: &Failure) -> Vec<NextStep> {
     let evidence = failure.evidence.as_ref().map(|record| &record.evidence);
     match (mount.kind(), failure.reason) {
         (FsKind::Fuse, Reason::Disconnected) => for_disconnected_fuse(mount),
+        (FsKind::Autofs, Reason::Disconnected) => for_abandoned_autofs(mount),
         (FsKind::Fuse, Reason::Hung) => for_hung_fuse(mount, evidence),
         (kind, Reason::Stale) if kind.is_network() => for_stale(mount),
         (kind, _) if kind.is_network() => for_network(mount, failure.reason),
@@ -134,6 +140,20 @@ fn for_disconnected_fuse(mount: &Mount) -> Vec<NextStep> {
     )]
 }
 
+fn for_abandoned_autofs(mount: &Mount) -> Vec<NextStep> {
+    vec![
+        NextStep::run(
+            "systemctl restart autofs".to_owned(),
+            "starts the automount daemon again, if it is that of autofs(5), which takes over its triggers",
+        ),
+        NextStep::run(
+            format!("umount -l {}", shell_quoted(&mount.mountpoint)),
+            "detaches the trigger and what is mounted on it: tasks that wait for it go on until they are killed; other \
+             tasks see the directory underneath and may write into it",
+        ),
+    ]
+}
+
 fn for_local(mount: &Mount) -> Vec<NextStep> {
     vec![
         NextStep::run(
@@ -148,18 +168,52 @@ fn for_local(mount: &Mount) -> Vec<NextStep> {
     ]
 }
 
+/// Maximum number of servers in a line.
+const MAX_SERVERS: usize = 3;
+
+/// The line after this mount has died.
+#[must_use]
+pub fn next_steps_line(mount: &Mount) -> String {
+    format!("Next steps: {}", diagnose_command(mount))
+}
+
+fn diagnose_command(mount: &Mount) -> String {
+    format!("{PROCESS_NAME} diagnose {}", shell_quoted(&mount.mountpoint))
+}
+
+/// A line about dead mounts; `count` counts those too that are not among them. `what` they did: `died`.
+#[must_use]
+pub fn dead_mounts_line(mounts: &[Arc<Mount>], count: usize, what: &str) -> Option<String> {
+    let command = diagnose_command(mounts.first()?);
+    let mut servers: BTreeMap<&[u8], usize> = BTreeMap::new();
+    for server in mounts.iter().filter_map(|mount| mount_server(mount)) {
+        *servers.entry(server).or_default() += 1;
+    }
+    let mut servers: Vec<_> = servers.into_iter().collect();
+    servers.sort_by_key(|(_, count)| Reverse(*count));
+    let named: Vec<String> = servers
+        .iter()
+        .take(MAX_SERVERS)
+        .map(|(server, count)| format!("server {}: {count}", escape(server)))
+        .collect();
+    let named = if named.is_empty() { String::new() } else { format!(" ({})", named.join(", ")) };
+    Some(format!("{count} mounts {what}{named}; next steps: {command}, and so for the others"))
+}
+
 /// Quotes the path as one word of a shell command, on one line, whatever bytes it contains.
-fn shell_quoted(path: &Path) -> String {
+pub(super) fn shell_quoted(path: &Path) -> String {
     let bytes = path.as_os_str().as_bytes();
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+:@,".contains(byte);
     if !bytes.is_empty() && bytes.iter().all(is_plain) {
         return escape_os(path).into_owned();
     }
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && !text.contains(|c| c == '\'' || is_unsafe(c))
+    {
+        return format!("'{text}'");
+    }
     // The shell's `$'…'` has the same notation for escaped bytes as our lines.
     let escaped = escape_os(OsStr::from_bytes(bytes));
-    if escaped.as_bytes() == bytes && !bytes.contains(&b'\'') {
-        return format!("'{escaped}'");
-    }
     format!("$'{}'", escaped.replace('\'', "\\'"))
 }
 
@@ -191,6 +245,8 @@ mod tests {
         assert_eq!(commands("nfs4", "rw", &stale)[1], "umount -f '/m n' && mount '/m n'");
         let eio = failure(Reason::IoError, Some(Errno::EIO), 0.0);
         assert_eq!(commands("ext4", "rw", &eio)[1], "umount '/m n'");
+        let gone = failure(Reason::Disconnected, Some(Errno::ESRCH), 0.0);
+        assert_eq!(commands("autofs", "rw", &gone), ["systemctl restart autofs", "umount -l '/m n'"]);
         let mut behind = hung.clone();
         behind.blocked_by = Some("/outer".into());
         assert_eq!(commands("tmpfs", "rw", &behind), ["mount_status_monitor diagnose /outer"]);
@@ -220,6 +276,7 @@ mod tests {
             b"/with blank",
             b"/$(touch x) `y` \"z\" \\ ; & | > * ? ~ !",
             b"/it's",
+            br"/back\040slash\",
             b"/new\nline\ttab\x1b[31m",
             b"/latin\xe9 \xff",
             "/日本 Grüße\u{202e}".as_bytes(),

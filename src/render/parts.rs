@@ -18,3 +18,13 @@ pub trait Parts: Send {
         text
     }
 }
+
+/// A text that is made at once, because it is short.
+pub struct Whole(pub Vec<u8>);
+
+impl Parts for Whole {
+    fn write(&mut self, text: &mut Vec<u8>, _: usize) -> bool {
+        text.append(&mut self.0);
+        false
+    }
+}

@@ -1,5 +1,6 @@
 //! Priorities of log messages: five of syslog's severities.
 
+use crate::monitor::Severity;
 use std::fmt;
 use std::str::FromStr;
 
@@ -32,6 +33,16 @@ impl Priority {
             Priority::Notice => "notice",
             Priority::Info => "info",
             Priority::Debug => "debug",
+        }
+    }
+
+    /// The priority of a message about the failure of a mount of this severity.
+    #[must_use]
+    pub fn capped_by(self, severity: Severity) -> Priority {
+        match severity {
+            Severity::Critical => self,
+            Severity::Warning => self.max(Priority::Warning),
+            Severity::Info => self.max(Priority::Notice),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The counts of a status, and the summary lines and exit status derived from them.
 
-use crate::monitor::{Health, Status};
+use crate::monitor::{Health, Severity, Status};
 
 /// Mounts by state.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -58,6 +58,13 @@ impl StatusSummary {
             (0, _) => 2,
             _ => 1,
         }
+    }
+
+    /// The severity of the worst failure: of a mount that is dead, or missing.
+    pub(super) fn failure_severity(status: &Status) -> Option<Severity> {
+        let dead = status.mounts.iter().filter(|mount| mount.health.failure().is_some());
+        let of_missing = status.missing_mounts().map(|missing| missing.expected.severity);
+        dead.map(|mount| mount.settings.severity).chain(of_missing).min()
     }
 
     /// Mounts about which nothing is known now.

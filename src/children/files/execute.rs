@@ -2,17 +2,25 @@
 
 use super::request::{Reply, Request};
 use super::walk::walk;
-use super::{config_files, replace, socket, trust::TrustCheck};
+use super::{config_files, replace, socket, trust::TrustCheck, units};
+use platform::evidence::ScanLimits;
 use platform::{FsKind, MountTable};
+use serde::Serialize;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::ToSocketAddrs as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Maximum number of addresses of one name.
 const MAX_ADDRESSES: usize = 16;
+const PROC: &str = "/proc";
+/// Maximum number of processes that are looked at: the kernel's limit by default on a large machine is about as high.
+const MAX_PROCESSES: usize = 1 << 17;
+/// For looking at them; shorter than the deadline of the caller, so that what was found arrives.
+const SCAN_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Bytes copied at a time: what a pipe holds.
 const COPY_BUFFER: usize = 64 * 1024;
 
@@ -29,7 +37,7 @@ pub(super) fn execute(request: Request, descriptors: Vec<OwnedFd>) -> io::Result
         Request::Fingerprints { path, other } => {
             Ok(Reply::new(config_files::fingerprints(&path, other.as_deref())))
         }
-        Request::Bind { path, mode } => socket::bind(&path, mode),
+        Request::Bind { path, mode, group } => socket::bind(&path, mode, &group),
         Request::Remove { path, identity } => done(socket::remove(&path, &identity)),
         Request::Connect { path, any_kind } => socket::connect(&path, any_kind),
         Request::Resolve { name } => {
@@ -42,9 +50,25 @@ pub(super) fn execute(request: Request, descriptors: Vec<OwnedFd>) -> io::Result
             let found = paths.iter().map(|path| config_files::findings(path, trust.check(path, None)));
             Ok(Reply::new(found.flatten()))
         }
+        Request::Holders { device, mount_id, watched } => {
+            json(&platform::collect::holders(PROC.as_ref(), device, mount_id, watched, &scan_limits()))
+        }
+        Request::Users { device, mount_id } => {
+            json(&platform::collect::users(PROC.as_ref(), device, mount_id, &scan_limits()))
+        }
+        Request::ShowUnits { names } => units::show(&names).map(|text| Reply::new([text])),
+        Request::StackedFiles => json(&platform::collect::stacked_files(PROC.as_ref(), "/sys".as_ref())),
         Request::Copy => done(copy(descriptors)),
         Request::Watch { .. } => Err(ErrorKind::Unsupported.into()),
     }
+}
+
+fn scan_limits() -> ScanLimits {
+    ScanLimits { tasks: MAX_PROCESSES, until: Instant::now() + SCAN_TIMEOUT }
+}
+
+fn json(observed: &impl Serialize) -> io::Result<Reply> {
+    Ok(Reply::new([serde_json::to_vec(observed)?]))
 }
 
 fn done(result: io::Result<()>) -> io::Result<Reply> {

@@ -24,6 +24,7 @@ mod replace;
 mod request;
 mod socket;
 mod trust;
+mod units;
 mod walk;
 mod watch;
 mod watcher;

@@ -1,13 +1,14 @@
 //! What a child does, and what it replies.
 
 use super::fields::{pack, unpack};
+use platform::DeviceNumber;
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-/// One operation on a path that an operator named, which may never return.
+/// One operation on a path that an operator named, or a read of `/proc` and `/sys`, which may never return.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Request {
     /// Replaces a file atomically. `owner` makes the name of the temporary file unique among daemons.
@@ -18,8 +19,8 @@ pub(super) enum Request {
     ReadConfig { path: PathBuf, required: bool, checked: bool },
     /// The fingerprints of the configuration files and of another file.
     Fingerprints { path: PathBuf, other: Option<PathBuf> },
-    /// Binds a listening socket.
-    Bind { path: PathBuf, mode: u32 },
+    /// Binds a listening socket, of this group unless that is empty.
+    Bind { path: PathBuf, mode: u32, group: String },
     /// Removes a socket, unless the file has been replaced.
     Remove { path: PathBuf, identity: Vec<u8> },
     /// Connects to a socket: to a stream, or to whichever kind it is.
@@ -34,6 +35,15 @@ pub(super) enum Request {
     CheckPrograms { paths: Vec<PathBuf> },
     /// Reports changes of the configuration files and of another file from now on.
     Watch { path: PathBuf, other: Option<PathBuf> },
+    /// Finds the mount namespaces that have the file system of this mount, except the watched one: this inode number, or our
+    /// own.
+    Holders { device: DeviceNumber, mount_id: u32, watched: Option<u64> },
+    /// Counts the processes that use this file system.
+    Users { device: DeviceNumber, mount_id: u32 },
+    /// Asks systemd about units.
+    ShowUnits { names: Vec<String> },
+    /// Finds what is stacked on files.
+    StackedFiles,
     /// Copies from the first of two descriptors to the second until its end.
     Copy,
 }
@@ -43,6 +53,7 @@ impl Request {
         let path = |path: &Path| path.as_os_str().as_bytes().to_vec();
         let optional = |it: &Option<PathBuf>| pack(it.iter().map(|it| path(it)));
         let list = |paths: &[PathBuf]| pack(paths.iter().map(|it| path(it)));
+        let number = |number: u32| number.to_le_bytes().to_vec();
         let (code, fields) = match self {
             Request::Replace { path: to, owner, text } => {
                 (0, vec![path(to), owner.to_le_bytes().to_vec(), text.clone()])
@@ -52,7 +63,9 @@ impl Request {
                 (2, vec![path(from), vec![u8::from(*required)], vec![u8::from(*checked)]])
             }
             Request::Fingerprints { path: of, other } => (3, vec![path(of), optional(other)]),
-            Request::Bind { path: at, mode } => (4, vec![path(at), mode.to_le_bytes().to_vec()]),
+            Request::Bind { path: at, mode, group } => {
+                (4, vec![path(at), mode.to_le_bytes().to_vec(), group.clone().into_bytes()])
+            }
             Request::Remove { path: at, identity } => (5, vec![path(at), identity.clone()]),
             Request::Connect { path: to, any_kind } => (6, vec![path(to), vec![u8::from(*any_kind)]]),
             Request::Resolve { name } => (7, vec![name.clone().into_bytes()]),
@@ -61,6 +74,18 @@ impl Request {
             Request::CheckPrograms { paths } => (10, vec![list(paths)]),
             Request::Watch { path: of, other } => (11, vec![path(of), optional(other)]),
             Request::Copy => (12, vec![]),
+            Request::Holders { device, mount_id, watched } => {
+                let numbers = [device.major, device.minor, *mount_id].map(number);
+                let watched = watched.map(|inode| inode.to_le_bytes().to_vec());
+                (13, numbers.into_iter().chain(watched).collect())
+            }
+            Request::StackedFiles => (14, vec![]),
+            Request::Users { device, mount_id } => {
+                (15, [device.major, device.minor, *mount_id].map(number).to_vec())
+            }
+            Request::ShowUnits { names } => {
+                (16, names.iter().map(|name| name.clone().into_bytes()).collect())
+            }
         };
         pack([vec![code]].into_iter().chain(fields))
     }
@@ -84,7 +109,11 @@ impl Request {
                 Request::ReadConfig { path: path(from), required: flag(required)?, checked: flag(checked)? }
             }
             (3, [of, other]) => Request::Fingerprints { path: path(of), other: optional(other)? },
-            (4, [at, mode]) => Request::Bind { path: path(at), mode: number(mode)? },
+            (4, [at, mode, group]) => Request::Bind {
+                path: path(at),
+                mode: number(mode)?,
+                group: String::from_utf8(group.to_vec()).ok()?,
+            },
             (5, [at, identity]) => Request::Remove { path: path(at), identity: identity.to_vec() },
             (6, [to, any_kind]) => Request::Connect { path: path(to), any_kind: flag(any_kind)? },
             (7, [name]) => Request::Resolve { name: String::from_utf8(name.to_vec()).ok()? },
@@ -95,6 +124,25 @@ impl Request {
             (10, [paths]) => Request::CheckPrograms { paths: list(paths)? },
             (11, [of, other]) => Request::Watch { path: path(of), other: optional(other)? },
             (12, []) => Request::Copy,
+            (13, [major, minor, mount_id, watched @ ..]) => Request::Holders {
+                device: DeviceNumber { major: number(major)?, minor: number(minor)? },
+                mount_id: number(mount_id)?,
+                watched: match watched.first() {
+                    Some(inode) => Some(u64::from_le_bytes((*inode).try_into().ok()?)),
+                    None => None,
+                },
+            },
+            (14, []) => Request::StackedFiles,
+            (15, [major, minor, mount_id]) => Request::Users {
+                device: DeviceNumber { major: number(major)?, minor: number(minor)? },
+                mount_id: number(mount_id)?,
+            },
+            (16, names) => Request::ShowUnits {
+                names: names
+                    .iter()
+                    .map(|name| String::from_utf8(name.to_vec()).ok())
+                    .collect::<Option<_>>()?,
+            },
             _ => return None,
         })
     }
@@ -173,7 +221,7 @@ mod tests {
             Request::ReadConfig { path: "/a".into(), required: true, checked: false },
             Request::Fingerprints { path: "/a".into(), other: None },
             Request::Fingerprints { path: "/a".into(), other: Some("/b".into()) },
-            Request::Bind { path: "/a".into(), mode: 0o660 },
+            Request::Bind { path: "/a".into(), mode: 0o660, group: "nagios".into() },
             Request::Remove { path: "/a".into(), identity: vec![1] },
             Request::Connect { path: "/a".into(), any_kind: true },
             Request::Resolve { name: "a:1".into() },
@@ -181,6 +229,15 @@ mod tests {
             Request::CheckPrograms { paths: vec![] },
             Request::Watch { path: "/a".into(), other: Some("/b".into()) },
             Request::Copy,
+            Request::Holders { device: DeviceNumber { major: 0, minor: 300 }, mount_id: 7, watched: None },
+            Request::Holders {
+                device: DeviceNumber { major: 8, minor: 1 },
+                mount_id: 1 << 31,
+                watched: Some(1 << 40),
+            },
+            Request::Users { device: DeviceNumber { major: 8, minor: 300 }, mount_id: 7 },
+            Request::ShowUnits { names: vec!["a.mount".into(), "b.service".into()] },
+            Request::StackedFiles,
         ] {
             assert_eq!(Request::decode(&request.encode()), Some(request));
         }

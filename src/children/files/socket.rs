@@ -4,13 +4,17 @@ use super::request::Reply;
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 
 /// A listening socket and the identity of its file. The file of a daemon that died is replaced; any other file, or a
 /// daemon that listens, is an error.
-pub(super) fn bind(path: &Path, mode: u32) -> io::Result<Reply> {
+pub(super) fn bind(path: &Path, mode: u32, group: &str) -> io::Result<Reply> {
+    let group = if group.is_empty() { None } else { Some(group_id(group)?) };
+    if path == Path::new(platform::DEFAULT_SOCKET) {
+        make_folder(path); // if that fails, so does the next call
+    }
     let listener = match UnixListener::bind(path) {
         Err(error) if error.kind() == ErrorKind::AddrInUse && is_stale(path) => {
             fs::remove_file(path)?;
@@ -19,8 +23,26 @@ pub(super) fn bind(path: &Path, mode: u32) -> io::Result<Reply> {
         other => other?,
     };
     let identity = identity(path)?;
+    let owned = if group.is_some() { chown(path, None, group) } else { Ok(()) };
+    owned.map_err(|error| io::Error::new(error.kind(), format!("cannot set its group: {error}")))?;
     fs::set_permissions(path, Permissions::from_mode(mode))?;
     Ok(Reply { fields: vec![identity], descriptor: Some(listener.into()) })
+}
+
+/// The folder of the default socket, which systemd makes for its service.
+fn make_folder(path: &Path) {
+    let Some(folder) = path.parent() else { return };
+    if fs::create_dir(folder).is_ok() {
+        let _ = fs::set_permissions(folder, Permissions::from_mode(0o755));
+    }
+}
+
+fn group_id(group: &str) -> io::Result<u32> {
+    if let Ok(id) = group.parse() {
+        return Ok(id);
+    }
+    let unknown = || io::Error::new(ErrorKind::NotFound, format!("there is no group {group}"));
+    platform::group_id(group)?.ok_or_else(unknown)
 }
 
 /// Whether it is a socket without a listener.

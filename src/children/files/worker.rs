@@ -7,6 +7,9 @@ use super::helper::{
     Helper, LeftBehind, have_worked, is_left_behind, no_answer, still_no_answer, uses_children,
 };
 use super::request::{Reply, Request, path as to_path};
+use platform::Mount;
+use platform::evidence::{Holders, Observation, StackedFiles, Users};
+use serde::de::DeserializeOwned;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -131,12 +134,18 @@ impl FileSession<'_> {
         self.call(request).map(|reply| reply.fields)
     }
 
-    /// Binds a listening socket. The file of a daemon that died is replaced.
+    /// Binds a listening socket, of this group or group id. The file of a daemon that died is replaced.
     ///
     /// # Errors
-    /// Those of `bind(2)`, also for any other file and for a daemon that listens.
-    pub fn bind(&mut self, path: &Path, mode: u32) -> io::Result<(OwnedFd, SocketIdentity)> {
-        let reply = self.call(Request::Bind { path: path.to_owned(), mode })?;
+    /// Those of `bind(2)`, also for any other file and for a daemon that listens; an unknown group.
+    pub fn bind(
+        &mut self,
+        path: &Path,
+        mode: u32,
+        group: Option<&str>,
+    ) -> io::Result<(OwnedFd, SocketIdentity)> {
+        let group = group.unwrap_or_default().to_owned();
+        let reply = self.call(Request::Bind { path: path.to_owned(), mode, group })?;
         let identity = reply.fields.into_iter().next().ok_or(ErrorKind::InvalidData)?;
         Ok((reply.descriptor.ok_or(ErrorKind::InvalidData)?, SocketIdentity(identity)))
     }
@@ -188,6 +197,46 @@ impl FileSession<'_> {
         let reply = self.call(Request::FollowLinks { paths: paths.to_vec() })?;
         let followed: Vec<PathBuf> = reply.fields.iter().map(|field| to_path(field)).collect();
         if followed.len() == paths.len() { Ok(followed) } else { Err(ErrorKind::InvalidData.into()) }
+    }
+
+    /// The mount namespaces that have the file system of this mount, except the watched one: this inode number, or our own.
+    ///
+    /// # Errors
+    /// `TimedOut`.
+    pub fn holders(&mut self, mount: &Mount, watched: Option<u64>) -> io::Result<Observation<Holders>> {
+        let Mount { device_number: device, id: mount_id, .. } = *mount;
+        self.call_for_json(Request::Holders { device, mount_id, watched })
+    }
+
+    /// The processes that use the file system of this mount, which may be detached.
+    ///
+    /// # Errors
+    /// `TimedOut`.
+    pub fn users(&mut self, mount: &Mount) -> io::Result<Observation<Users>> {
+        let Mount { device_number: device, id: mount_id, .. } = *mount;
+        self.call_for_json(Request::Users { device, mount_id })
+    }
+
+    /// What `systemctl show` prints about these units, one paragraph each.
+    ///
+    /// # Errors
+    /// systemd does not answer, or there is no systemctl.
+    pub fn show_units(&mut self, names: Vec<String>) -> io::Result<Vec<u8>> {
+        let reply = self.call(Request::ShowUnits { names })?;
+        reply.fields.into_iter().next().ok_or(ErrorKind::InvalidData.into())
+    }
+
+    /// What is stacked on files.
+    ///
+    /// # Errors
+    /// `TimedOut`.
+    pub fn stacked_files(&mut self) -> io::Result<StackedFiles> {
+        self.call_for_json(Request::StackedFiles)
+    }
+
+    fn call_for_json<T: DeserializeOwned>(&mut self, request: Request) -> io::Result<T> {
+        let reply = self.call(request)?;
+        Ok(serde_json::from_slice(reply.fields.first().ok_or(ErrorKind::InvalidData)?)?)
     }
 
     /// Who may replace these programs, if others than root and this user.

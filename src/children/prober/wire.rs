@@ -77,7 +77,7 @@ mod tag {
 }
 
 const FLAGS: [bool; 2] = [false, true];
-const CALLS: [Call; 3] = [Call::Identify, Call::Statx, Call::Statfs];
+const CALLS: [Call; 4] = [Call::Identify, Call::Statx, Call::Statfs, Call::Kill];
 const KINDS: [FsKind; 7] = [
     FsKind::Network,
     FsKind::Fuse,

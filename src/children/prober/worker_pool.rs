@@ -137,7 +137,9 @@ impl WorkerPool {
             WaitingProbe { probe, target: target.with_path(path) }
         }));
         let has_no_thread = state.threads == 0;
-        if state.idle > 0 {
+        // A thread that works takes these too, and several would share what one processor has in its caches. If it is stuck,
+        // the check of the progress adds others.
+        if state.idle > 0 && state.idle == state.threads {
             self.0.work_available.notify_one();
         }
         drop(state);

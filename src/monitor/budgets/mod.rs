@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Events about the mounts of one user, at once and per second: all that may be watched can appear, die and recover
 /// together, but not again and again.
 const OF_USER: Rate = Rate { burst: 1024.0, per_second: 1.0 };
-/// The same for all users together: less than half of what a log accepts (`src/output/token_bucket.rs`).
+/// The same for all users together: less than half of what a log accepts (`src/output/sink.rs`).
 const OF_USERS: Rate = Rate { burst: 4096.0, per_second: 25.0 };
 /// This share of each burst is kept for deaths and recoveries.
 const VITAL_SHARE: f64 = 0.25;

@@ -5,7 +5,7 @@
 
 mod record;
 
-pub use record::{EvidenceRecord, server_name};
+pub use record::{EvidenceRecord, host_end, server_name};
 
 use super::Time;
 use super::timers::Timers;

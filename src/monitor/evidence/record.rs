@@ -47,12 +47,18 @@ impl EvidenceRecord {
     }
 }
 
+/// Where the path of `HOST:/PATH` begins, at the colon.
+pub fn host_end(device: &[u8]) -> Option<usize> {
+    let is_end = |&at: &usize| device[at] == b':' && device.get(at + 1) == Some(&b'/');
+    (0..device.len()).find(is_end)
+}
+
 /// The name of a network mount's server, as the mount has it (`server` of `server:/export` and of `//server/share`).
 pub fn server_name(mount: &Mount) -> Option<&[u8]> {
     let device = mount.device.as_bytes();
     let name = match Family::from_fstype(mount.fstype.as_bytes()) {
         Family::Nfs => {
-            let end = device.windows(2).position(|pair| pair == b":/")?;
+            let end = host_end(device)?;
             let name = &device[..end];
             name.strip_prefix(b"[").and_then(|name| name.strip_suffix(b"]")).unwrap_or(name)
         }

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Why a mount counts as dead: the word after `(` in a failure line and the value of the label `reason`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Reason {
     /// No response within the timeout.
     Hung,
     /// `ESTALE`: the server no longer knows what was mounted.
     Stale,
-    /// `ENOTCONN`, `ECONNABORTED`: the server process or the connection is gone.
+    /// `ENOTCONN`, `ECONNABORTED`: the server process or the connection is gone; `ESRCH` for an automount daemon.
     Disconnected,
     /// `EIO`.
     IoError,
@@ -80,8 +80,8 @@ impl Failure {
     }
 
     pub(super) fn error(call: Call, errno: Errno) -> Failure {
-        let (reason, errno) = (Reason::of(errno), Some(errno));
-        Failure { reason, errno, ..Failure::hung(call, Duration::ZERO, None) }
+        let reason = if call == Call::Kill { Reason::Disconnected } else { Reason::of(errno) };
+        Failure { reason, errno: Some(errno), ..Failure::hung(call, Duration::ZERO, None) }
     }
 }
 
@@ -92,7 +92,7 @@ pub enum Health {
     Ok,
     /// Responded, but later than `slow_after`.
     Slow,
-    Dead(Failure),
+    Dead(Box<Failure>),
     /// The kernel refused the probe, so the storage was not reached: nothing is known.
     Denied(Errno),
     /// Another mount is on top of it: known and shown, but not probed.
@@ -111,7 +111,7 @@ impl Health {
             Health::Pending => "pending",
             Health::Ok => "ok",
             Health::Slow => "slow",
-            Health::Dead(Failure { reason: Reason::Hung, .. }) => "hung",
+            Health::Dead(failure) if matches!(failure.reason, Reason::Hung) => "hung",
             Health::Dead(_) => "failed",
             Health::Denied(_) => "denied",
             Health::Hidden => "hidden",
@@ -120,7 +120,7 @@ impl Health {
     }
 
     pub const fn is_hung(&self) -> bool {
-        matches!(self, Health::Dead(Failure { reason: Reason::Hung, .. }))
+        matches!(self, Health::Dead(failure) if matches!(failure.reason, Reason::Hung))
     }
 
     pub const fn failure(&self) -> Option<&Failure> {

@@ -65,15 +65,14 @@ impl DenseEntries {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitor::Time;
     use crate::monitor::testing::mount;
-    use crate::monitor::{ProbeSettings, Time};
     use std::collections::BTreeMap;
     use std::sync::Arc;
     use std::time::Duration;
 
     #[test]
     fn entries_are_found_whatever_came_and_went() {
-        let settings = ProbeSettings::default();
         let (mut entries, mut expected) = (DenseEntries::default(), BTreeMap::new());
         let mut random = 1_u64;
         for step in 0..3_000_u64 {
@@ -82,7 +81,7 @@ mod tests {
             if random & 1 << 40 == 0 {
                 let since = Time::after_start(Duration::from_secs(step));
                 let mount = Arc::new(mount(key.0, "/"));
-                entries.insert(MountEntry::new(since, mount, settings, Duration::ZERO, 0));
+                entries.insert(MountEntry::new(since, mount, Arc::default(), 0));
                 expected.insert(key, since);
             } else {
                 let removed = entries.remove(key).map(|entry| entry.since);

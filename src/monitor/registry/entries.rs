@@ -77,16 +77,15 @@ impl Entries {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitor::Time;
     use crate::monitor::testing::mount;
-    use crate::monitor::{ProbeSettings, Time};
     use std::sync::Arc;
-    use std::time::Duration;
 
     const NONE: [u64; 0] = [];
 
     fn entry(key: u64) -> MountEntry {
-        let settings = ProbeSettings::default();
-        MountEntry::new(Time::default(), Arc::new(mount(key, "/")), settings, Duration::ZERO, 0)
+        let mount = Arc::new(mount(key, "/"));
+        MountEntry::new(Time::default(), mount, Arc::default(), 0)
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::monitor::flapping::FlapDetector;
 use crate::monitor::health::{Classification, ResponseHistory};
 use crate::monitor::reports::Reported;
 use crate::monitor::scheduler::MountSchedule;
-use crate::monitor::{EvidenceRecord, Health, ProbeSettings, Time};
+use crate::monitor::{EvidenceRecord, Health, MountSettings, Time};
 use platform::{DeviceNumber, Mount, MountKey, ProbeOutcome, Target, User};
 use std::ops::Deref;
 use std::path::Path;
@@ -28,16 +28,12 @@ pub(crate) struct Watched {
     superblock: DeviceNumber,
     has_usable_path: bool,
     pub(crate) mount: Arc<Mount>,
-    /// The probe target of `mount`, made once.
-    pub(crate) target: Arc<Target>,
+    user: User,
     /// As in the mount table.
     is_read_only: bool,
     /// The index of the counters of its file system type.
     pub(crate) fstype_index: usize,
-    pub(crate) settings: ProbeSettings,
-    /// The interval between probes while the mount responds: `settings.poll_interval`, or longer if that would prevent the
-    /// mount from expiring.
-    pub(crate) probe_interval: Duration,
+    pub(crate) settings: Arc<MountSettings>,
     pub(crate) is_hidden: bool,
     pub(crate) health: Health,
     /// When the mount entered this health; for a dead mount, when it died.
@@ -58,20 +54,18 @@ impl MountEntry {
     pub(crate) fn new(
         now: Time,
         mount: Arc<Mount>,
-        settings: ProbeSettings,
-        probe_interval: Duration,
+        settings: Arc<MountSettings>,
         fstype_index: usize,
     ) -> MountEntry {
         let watched = Watched {
             key: mount.key,
             superblock: mount.device_number,
             has_usable_path: mount.has_usable_path(),
-            target: Arc::new(Target::for_mount(&mount)),
+            user: mount.user(),
             is_read_only: mount.read_only(),
             mount,
             fstype_index,
             settings,
-            probe_interval,
             is_hidden: false,
             health: Health::Pending,
             since: now,
@@ -101,14 +95,16 @@ impl MountEntry {
 
     /// Whose limits apply to it.
     pub(crate) fn user(&self) -> User {
-        self.target.user
+        self.user
     }
 
     /// Only while it is not queued: the queues are those of its user.
     pub(crate) fn set_user(&mut self, user: User) {
-        if self.user() != user {
-            self.watched.target = Arc::new(Target { user, ..(*self.target).clone() });
-        }
+        self.watched.user = user;
+    }
+
+    pub(crate) fn target(&self) -> Target {
+        Target { user: self.user, ..Target::for_mount(&self.mount) }
     }
 
     pub(crate) fn record(
@@ -144,13 +140,11 @@ impl MountEntry {
         self.watched.mount = Arc::clone(mount);
         self.watched.superblock = mount.device_number;
         self.watched.has_usable_path = mount.has_usable_path();
-        let user = self.user();
-        self.watched.target = Arc::new(Target { user, ..Target::for_mount(mount) });
         self.watched.is_read_only = mount.read_only();
     }
 
-    pub(crate) fn set_settings(&mut self, settings: ProbeSettings, probe_interval: Duration) {
-        (self.watched.settings, self.watched.probe_interval) = (settings, probe_interval);
+    pub(crate) fn set_settings(&mut self, settings: Arc<MountSettings>) {
+        self.watched.settings = settings;
     }
 
     pub(super) fn set_hidden(&mut self, is_hidden: bool) {

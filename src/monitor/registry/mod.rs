@@ -10,7 +10,6 @@ mod visibility;
 use diff::compare;
 pub use diff::{Change, diff};
 pub(super) use entry::MountEntry;
-pub use visibility::count_visible;
 
 use super::{EvidenceRecord, Health, Time, server_name};
 use entries::Entries;
@@ -31,11 +30,9 @@ pub(super) struct Registry {
     visible_ancestors: RefCell<FxHashMap<MountKey, Option<MountKey>>>,
     entries: Entries,
     /// The watched mounts of each superblock that are not hidden, the oldest first.
-    members: FxHashMap<DeviceNumber, Vec<MountKey>>,
+    members: BTreeSet<(DeviceNumber, MountKey)>,
     /// Mounts of file servers, watched or not.
     server_mounts: usize,
-    /// The number of watched mounts that are not hidden.
-    visible_entries: usize,
     dead_entries: usize,
     hung_entries: FxHashSet<MountKey>,
     /// The mounts that are hung because of an ancestor.
@@ -87,7 +84,6 @@ impl Registry {
         changes.iter().for_each(|change| self.note(change));
         if is_first {
             self.entries.reserve(self.tree.len());
-            self.members.reserve(self.tree.len());
             self.visibility = Visibility::of(&self.tree);
             return TableDifference { changes, ..TableDifference::default() };
         }
@@ -259,7 +255,12 @@ impl Registry {
 
     /// The number of watched mounts that are not hidden.
     pub(super) fn visible_entries(&self) -> usize {
-        self.visible_entries
+        self.members.len()
+    }
+
+    /// The number of mounts of the table that are not watched.
+    pub(super) fn unwatched(&self) -> usize {
+        self.tree.len() - self.entries.values().count()
     }
 
     pub(super) fn dead_entries(&self) -> usize {
@@ -319,27 +320,17 @@ impl Registry {
     }
 
     fn join(&mut self, key: MountKey, superblock: DeviceNumber) {
-        let members = self.members.entry(superblock).or_default();
-        if let Err(position) = members.binary_search(&key) {
-            members.insert(position, key);
-            self.visible_entries += 1;
-        }
+        self.members.insert((superblock, key));
     }
 
     fn leave(&mut self, key: MountKey, superblock: DeviceNumber) {
-        let Some(members) = self.members.get_mut(&superblock) else { return };
-        if let Ok(position) = members.binary_search(&key) {
-            members.remove(position);
-            self.visible_entries -= 1;
-        }
-        if members.is_empty() {
-            self.members.remove(&superblock);
-        }
+        self.members.remove(&(superblock, key));
     }
 
     /// The watched mounts of a superblock that are not hidden, the oldest first.
-    pub(super) fn members(&self, superblock: DeviceNumber) -> &[MountKey] {
-        self.members.get(&superblock).map_or(&[], Vec::as_slice)
+    pub(super) fn members(&self, superblock: DeviceNumber) -> impl Iterator<Item = MountKey> {
+        let all = (superblock, MountKey(0))..=(superblock, MountKey(u64::MAX));
+        self.members.range(all).map(|&(_, key)| key)
     }
 
     /// Sets the health of a mount. How long a mount has been dead does not depend on the reason.
@@ -390,8 +381,9 @@ impl Registry {
 
     /// Attaches evidence to the dead mounts of a superblock, except those that another mount blocks.
     pub(super) fn set_evidence(&mut self, superblock: DeviceNumber, record: &Arc<EvidenceRecord>) {
-        for key in self.members.get(&superblock).into_iter().flatten() {
-            let changed = self.entries.get_mut(*key).is_some_and(|entry| entry.set_evidence(record));
+        let members: Vec<MountKey> = self.members(superblock).collect();
+        for key in members {
+            let changed = self.entries.get_mut(key).is_some_and(|entry| entry.set_evidence(record));
             self.health_revision += u64::from(changed);
         }
     }
@@ -408,8 +400,8 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitor::Failure;
     use crate::monitor::testing::mount;
-    use crate::monitor::{Failure, ProbeSettings};
     use platform::{Call, MountTable, TableChanges};
     use std::time::Duration;
 
@@ -420,15 +412,15 @@ mod tests {
         let mut registry = Registry::default();
         registry.update_table(TableUpdate::Whole(table.clone()));
         for mount in &table {
-            let settings = ProbeSettings::default();
-            registry.insert(MountEntry::new(Time::default(), Arc::clone(mount), settings, Duration::ZERO, 0));
+            let mount = Arc::clone(mount);
+            registry.insert(MountEntry::new(Time::default(), mount, Arc::default(), 0));
         }
         registry
     }
 
     fn set_hung(registry: &mut Registry, key: u64) {
         let failure = Failure::hung(Call::Statfs, Duration::ZERO, None);
-        registry.set_health(Time::default(), MountKey(key), Health::Dead(failure));
+        registry.set_health(Time::default(), MountKey(key), Health::Dead(failure.into()));
     }
 
     #[test]
@@ -472,7 +464,7 @@ mod tests {
                 panic!("{id} is blocked")
             };
             let failure = Failure::hung(Call::Identify, Duration::ZERO, Some(ancestor));
-            registry.set_health(Time::default(), MountKey(id), Health::Dead(failure));
+            registry.set_health(Time::default(), MountKey(id), Health::Dead(failure.into()));
         }
         registry.set_health(Time::default(), MountKey(1), Health::Ok);
         assert_eq!(registry.hung_ancestor(MountKey(25_000)), None);

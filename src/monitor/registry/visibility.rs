@@ -5,18 +5,11 @@
 //! serves the mount, else of the nearest mount on its path that a foreign user serves, because such a user can make each
 //! access to the path hang. Both are decided from the table alone; no path is walked.
 
-use platform::{Mount, MountKey, MountTable, MountTree, User};
+use platform::{Mount, MountKey, MountTree, User};
 use rustc_hash::FxHashMap;
 
 /// If more mounts than this share of the table have changed, all are looked at again, which is then cheaper.
 const MAX_CHANGED_SHARE: usize = 4;
-
-/// The number of mounts that can be reached by their own path, of those that the condition admits.
-pub fn count_visible(table: &MountTable, admits: impl Fn(&Mount) -> bool) -> usize {
-    let tree = MountTree::new(table);
-    let visibility = Visibility::of(&tree);
-    table.iter().filter(|mount| admits(mount) && !visibility.is_hidden(mount.key)).count()
-}
 
 /// What follows from the place of a mount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,6 +146,7 @@ impl Visibility {
 mod tests {
     use super::*;
     use crate::monitor::testing::{fuse, mount};
+    use platform::MountTable;
     use proptest::collection::vec;
     use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, proptest};
     use std::sync::Arc;

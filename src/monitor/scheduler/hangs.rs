@@ -39,13 +39,22 @@ impl MountSchedule {
 
 impl Scheduler {
     /// The ancestor that blocked a mount blocks it no longer. The mount can be probed anew, with its full timeout, even if
-    /// its abandoned probe has not ended: that probe may be stuck in the ancestor.
-    pub(crate) fn unblock(&self, schedule: &mut MountSchedule) {
-        if schedule.path_hang.take().is_some()
-            && schedule.active_probe().is_some_and(|probe| !self.probes.is_pending(probe))
-        {
+    /// its abandoned probe has not ended: that probe may be stuck in the ancestor. Returns whether the path was hung.
+    pub(crate) fn unblock(&self, schedule: &mut MountSchedule) -> bool {
+        let was_hung = schedule.path_hang.take().is_some();
+        if was_hung && schedule.active_probe().is_some_and(|probe| !self.probes.is_pending(probe)) {
             schedule.status = ProbeStatus::Idle;
         }
+        was_hung
+    }
+
+    /// The mount was moved: what is known about its path was found on the old one, and so will be what its probe in
+    /// flight finds. Returns whether the path was hung.
+    pub(crate) fn leave_path(&mut self, schedule: &mut MountSchedule) -> bool {
+        if let Some(probe) = schedule.active_probe() {
+            self.probes.leave_path(probe);
+        }
+        self.unblock(schedule)
     }
 
     pub(crate) fn is_hung(&self, superblock: DeviceNumber) -> bool {

@@ -15,14 +15,15 @@ const WINDOW_GRACE: Duration = Duration::from_millis(20);
 /// How many probes may be under way.
 struct Limits {
     /// In the window: a packet of requests, so that a run wakes the prober and the daemon a few times and not for each
-    /// mount; few enough to keep the prober's queue short.
+    /// mount; few enough to keep the prober's queue short, and 7/8 of a power of two, because more would double the hash
+    /// tables of probes.
     window: usize,
     /// Without a response, including abandoned ones: each is a thread of about 37 KiB.
     unanswered: usize,
 }
 
 /// For the mounts of the system: 150 MiB at worst, if storage fails as a whole.
-const OF_SYSTEM: Limits = Limits { window: 1024, unanswered: 4096 };
+const OF_SYSTEM: Limits = Limits { window: 896, unanswered: 4096 };
 /// For the mounts of one other user, who can make them hang at will: 5 MiB.
 const OF_USER: Limits = Limits { window: 32, unanswered: 128 };
 /// Maximum number of unanswered probes of all other users: those of 16.
@@ -63,8 +64,10 @@ pub(crate) struct ProbeSubject {
     pub(crate) user: User,
     /// How long to wait for its response.
     pub(crate) timeout: Duration,
-    /// It was started before the machine was suspended: an error proves nothing about now.
+    /// It was started before the machine was suspended, or on another path: an error proves nothing about now.
     pub(crate) is_outdated: bool,
+    /// The mount was moved since: a hang on the path proves nothing.
+    pub(crate) is_on_old_path: bool,
 }
 
 struct ActiveProbe {
@@ -259,6 +262,13 @@ impl InFlight {
         }
     }
 
+    /// The mount was moved.
+    pub(super) fn leave_path(&mut self, id: ProbeId) {
+        if let Some(probe) = self.probes.get_mut(&id) {
+            (probe.subject.is_outdated, probe.subject.is_on_old_path) = (true, true);
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.probes.len()
     }
@@ -320,7 +330,9 @@ mod tests {
     fn start(in_flight: &mut InFlight, user: User) -> ProbeId {
         let superblock = DeviceNumber { major: 0, minor: 1 };
         let timeout = Duration::from_secs(1);
-        let subject = ProbeSubject { key: MountKey(1), superblock, user, timeout, is_outdated: false };
+        let key = MountKey(1);
+        let subject =
+            ProbeSubject { key, superblock, user, timeout, is_outdated: false, is_on_old_path: false };
         in_flight.start(at(0), subject, false)
     }
 

@@ -111,17 +111,16 @@ impl Scheduler {
 
     /// Starts the probe of a queued mount that was taken with `pop_ready`.
     pub(crate) fn start(&mut self, now: Time, entry: &mut MountEntry) -> ProbeId {
-        let (key, superblock, settings) = (entry.key(), entry.superblock(), entry.settings);
+        let (key, superblock, settings) = (entry.key(), entry.superblock(), &entry.settings);
         let queue = self.superblocks.entry(superblock).or_default();
         let hang = queue.hang.as_deref().or(entry.schedule.path_hang.as_deref());
         let timeout = hang.map_or(settings.timeout, |hang| {
-            delays::retry_timeout(delays::pause(hang.retries, &settings), now - hang.last_full, &settings)
+            delays::retry_timeout(delays::pause(hang.retries, settings), now - hang.last_full, settings)
         });
-        let id = self.probes.start(
-            now,
-            ProbeSubject { key, superblock, user: entry.user(), timeout, is_outdated: false },
-            hang.is_some(),
-        );
+        let user = entry.user();
+        let subject =
+            ProbeSubject { key, superblock, user, timeout, is_outdated: false, is_on_old_path: false };
+        let id = self.probes.start(now, subject, hang.is_some());
         entry.schedule.status = ProbeStatus::Active(id);
         queue.active = Some(id);
         id
@@ -224,7 +223,6 @@ impl Scheduler {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::ProbeSettings;
     use crate::monitor::testing::mount;
     use platform::Mount;
     use std::sync::Arc;
@@ -233,8 +231,7 @@ mod tests {
 
     fn entry(key: u64, user: User) -> MountEntry {
         let mount = Mount { device_number: SUPERBLOCK, ..mount(key, "/") };
-        let settings = ProbeSettings::default();
-        let mut entry = MountEntry::new(Time::default(), Arc::new(mount), settings, Duration::ZERO, 0);
+        let mut entry = MountEntry::new(Time::default(), Arc::new(mount), Arc::default(), 0);
         entry.set_user(user);
         entry
     }

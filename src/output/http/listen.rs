@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
-/// For the daemon's user and group.
+/// For the daemon's user and the group of the socket.
 const SOCKET_MODE: u32 = 0o660;
 
 /// Binds and removes the socket. Shared by all servers of this process, because at most one child is left behind.
@@ -30,8 +30,8 @@ pub(super) struct SocketFile {
 
 /// A Unix socket. The file of a daemon that died is replaced; any other file, or a daemon that listens, is an error.
 /// Blocks.
-pub(super) fn unix(path: &Path) -> io::Result<(StdListener, SocketFile)> {
-    let (socket, identity) = SOCKET.begin(BIND_TIMEOUT)?.bind(path, SOCKET_MODE)?;
+pub(super) fn unix(path: &Path, group: Option<&str>) -> io::Result<(StdListener, SocketFile)> {
+    let (socket, identity) = SOCKET.begin(BIND_TIMEOUT)?.bind(path, SOCKET_MODE, group)?;
     let listener = StdListener::from(socket);
     listener.set_nonblocking(true)?;
     Ok((listener, SocketFile { path: path.to_owned(), identity }))

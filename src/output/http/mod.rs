@@ -48,13 +48,15 @@ pub struct HttpSettings {
     /// Names in the `Host` header that are allowed besides addresses, `localhost` and the name of this machine.
     pub allowed_hosts: Vec<String>,
     pub socket: SocketChoice,
+    /// The group, or its id, whose members may connect to the socket.
+    pub socket_group: Option<String>,
 }
 
 /// The Unix socket.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum SocketChoice {
     Off,
-    /// [`DEFAULT_SOCKET`]; nothing is reported if it cannot be created.
+    /// [`DEFAULT_SOCKET`]; nothing is reported if it cannot be created, unless it has a group.
     #[default]
     Default,
     At(PathBuf),
@@ -192,13 +194,15 @@ impl Opener {
     /// Takes time if the storage of the socket is slow.
     async fn unix(&self) -> Option<(UnixListener, SocketFile)> {
         let path = self.settings.socket.path()?.to_owned();
-        let opened = spawn_blocking(move || listen::unix(&path)).await;
+        let (shown, group) = (escape_os(&path).into_owned(), self.settings.socket_group.clone());
+        let is_optional = self.settings.socket == SocketChoice::Default && group.is_none();
+        let opened = spawn_blocking(move || listen::unix(&path, group.as_deref())).await;
         let opened = opened.unwrap_or_else(|error| Err(io::Error::other(error)));
         let opened = opened.and_then(|(listener, file)| Ok((listen::for_runtime(listener)?, file)));
         opened
             .inspect_err(|error| {
-                if let SocketChoice::At(path) = &self.settings.socket {
-                    self.report(&escape_os(path), error);
+                if !is_optional {
+                    self.report(&shown, error);
                 }
             })
             .ok()

@@ -7,6 +7,7 @@ use crate::monitor::{ExpectedStatus, Health, MountStatus, ProbeSelection, Status
 use crate::output::{SharedState, lock};
 use crate::render::escape::escape_os;
 use crate::render::json::{self, StatusText};
+use crate::render::nagios::{PluginRequest, Thresholds};
 use crate::render::table::{self, Style};
 use crate::render::{Snapshot, StatusSummary, diagnosis, nagios, notices};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
@@ -76,6 +77,7 @@ pub(super) struct MountsQuery {
     states: HashSet<String>,
     format: Format,
     style: Style,
+    thresholds: Thresholds,
     has_fresh_evidence: bool,
     has_fresh_probes: bool,
 }
@@ -110,11 +112,14 @@ impl MountsQuery {
                     Ok(width) if width <= MAX_WIDTH => query.style.width = Some(width),
                     _ => return Err(format!("width: use a number of columns, at most {MAX_WIDTH}")),
                 },
+                ("warning", range) => query.thresholds.warning = Some(threshold("warning", range)?),
+                ("critical", range) => query.thresholds.critical = Some(threshold("critical", range)?),
                 ("colours", "1") => query.style.colours = true,
                 ("colours", "0") => query.style.colours = false,
                 ("colours", _) => return Err("colours: use 0 or 1".to_owned()),
                 _ => {
-                    let known = "mountpoint, state, format, width, colours, evidence or probe";
+                    let known =
+                        "mountpoint, state, format, width, colours, warning, critical, evidence or probe";
                     return Err(format!("unknown parameter; use {known}"));
                 }
             }
@@ -184,11 +189,13 @@ impl MountsQuery {
                 (exit_status(snapshot), response::body(text, JSON))
             }
             Format::Table => {
-                let table = table::table(status, snapshot.at, self.style);
-                (exit_status(snapshot), text(&(table + notices::of_memory(snapshot))))
+                let table = table::of_daemon(snapshot, self.style);
+                (exit_status(snapshot), text(&(table + &notices::of_daemon(snapshot))))
             }
             Format::Nagios => {
-                let (plugin_state, line) = nagios::line(status, snapshot.at);
+                let denied_is_unknown = !self.mountpoints.is_empty();
+                let request = PluginRequest { denied_is_unknown, thresholds: self.thresholds.clone() };
+                let (plugin_state, line) = nagios::line(status, snapshot.at, &request);
                 (plugin_state.exit_status(), text(&line))
             }
             Format::Diagnosis | Format::DiagnosisJson => {
@@ -205,6 +212,10 @@ impl MountsQuery {
         };
         with_exit_status(response, snapshot, exit_status)
     }
+}
+
+fn threshold(name: &str, range: &str) -> Result<nagios::Range, String> {
+    range.parse().map_err(|problem| format!("{name}: {problem}"))
 }
 
 impl Format {

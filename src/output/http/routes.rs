@@ -8,9 +8,12 @@ use super::mounts::MountsQuery;
 use super::serve::Endless;
 use super::write_timeout::WriteTimeout;
 use super::{RouteContext, fresh, mounts, response};
+use crate::output::NumberedMessage;
+use crate::render::Snapshot;
 use crate::render::escape::escape_os;
 use crate::render::metrics::CONTENT_TYPE;
-use crate::render::page::{StatusPage, content_security_policy};
+use crate::render::page::{MAX_EVENTS, PageQuery, StatusPage, content_security_policy};
+use crate::render::parts::Whole;
 use axum::Router;
 use axum::extract::{Extension, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -64,28 +67,41 @@ async fn refuse_body(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-async fn status_page(State(context): State<RouteContext>, Query(query): Parameters) -> Response {
-    let filter = query.iter().find(|(key, _)| key == "q").map_or("", |(_, value)| value);
-    let mut response = serialized(&context, || page(&context, filter)).await;
+async fn status_page(
+    State(context): State<RouteContext>,
+    Query(parameters): Parameters,
+    headers: HeaderMap,
+) -> Response {
+    let Some(snapshot) = context.state.latest() else { return no_data() };
+    let query = PageQuery::new(&parameters);
+    let html = serialized(&context, || page(&context, &snapshot, &query)).await;
+    let parts = PartsBody::new(Whole(html.into()), compressor(&context, &headers), &context.render_lock);
+    let mut response = response::in_parts(parts, "text/html; charset=utf-8", async { None }).await;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY.clone());
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }
 
-fn page(context: &RouteContext, filter: &str) -> Response {
-    let Some(snapshot) = context.state.latest() else { return no_data() };
-    let (events, _) = context.state.events().after(0, usize::MAX);
-    // The script requests what comes after the last of these events.
-    let last_event = events.last().map_or(0, |(number, _)| *number);
-    let events: Vec<_> = events.into_iter().map(|(_, message)| message).collect();
+fn page(context: &RouteContext, snapshot: &Snapshot, query: &PageQuery) -> String {
+    let events = context.state.events();
+    let messages =
+        |events: Vec<NumberedMessage>| events.into_iter().map(|(_, message)| message).collect::<Vec<_>>();
+    let history = messages(events.vital(&events.last_vital(MAX_EVENTS)));
+    let other_events = messages(events.newest_others(MAX_EVENTS));
     let snapshot = snapshot.as_of(Instant::now());
-    let page = StatusPage { snapshot: &snapshot, events: &events, last_event, host: &HOST, filter };
-    response::body(page.html(), "text/html; charset=utf-8")
+    let page = StatusPage {
+        snapshot: &snapshot,
+        history: &history,
+        other_events: &other_events,
+        host: &HOST,
+        query,
+    };
+    page.html()
 }
 
 /// Renders a response for a single client: one at a time, and other tasks run before the next.
-async fn serialized(context: &RouteContext, render: impl FnOnce() -> Response) -> Response {
+async fn serialized<T>(context: &RouteContext, render: impl FnOnce() -> T) -> T {
     let _permit = context.render_lock.acquire().await;
     let response = render();
     yield_now().await;

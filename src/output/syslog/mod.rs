@@ -137,7 +137,7 @@ fn connect(target: &SyslogTarget, facility: Facility) -> io::Result<Logger<Logge
     let packet = Packet::new(target, facility);
     let logger = match target {
         SyslogTarget::Off => return Err(ErrorKind::Unsupported.into()),
-        SyslogTarget::Local => {
+        SyslogTarget::Auto | SyslogTarget::Local => {
             let mut opened = LOCAL_SOCKETS.iter().map(|path| connect_to_path(Path::new(path)));
             let is_there = |result: &io::Result<_>| {
                 !result.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound)

@@ -34,7 +34,9 @@ pub(super) struct Packet {
 impl Packet {
     pub(super) fn new(target: &SyslogTarget, facility: Facility) -> Packet {
         let (hostname, limit, end) = match target {
-            SyslogTarget::Local | SyslogTarget::Unix(_) | SyslogTarget::Off => (None, MAX_PACKET, ""),
+            SyslogTarget::Auto | SyslogTarget::Local | SyslogTarget::Unix(_) | SyslogTarget::Off => {
+                (None, MAX_PACKET, "")
+            }
             SyslogTarget::Udp(_) => (short_hostname(), MAX_UDP_PACKET, ""),
             SyslogTarget::Tcp(_) => (short_hostname(), MAX_PACKET, "\n"),
         };

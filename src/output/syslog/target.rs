@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SyslogTarget {
+    /// The local daemon, unless standard error goes to the journal.
+    Auto,
     /// The local daemon, at its standard sockets.
     Local,
     Off,
@@ -38,9 +40,10 @@ impl FromStr for SyslogTarget {
             host_and_port(address).map(SyslogTarget::Tcp)
         } else {
             match text {
+                "auto" => Ok(SyslogTarget::Auto),
                 "local" => Ok(SyslogTarget::Local),
                 "off" => Ok(SyslogTarget::Off),
-                _ => Err("use local, off, unix:PATH, udp://HOST:PORT or tcp://HOST:PORT".to_owned()),
+                _ => Err("use auto, local, off, unix:PATH, udp://HOST:PORT or tcp://HOST:PORT".to_owned()),
             }
         }
     }
@@ -49,6 +52,7 @@ impl FromStr for SyslogTarget {
 impl fmt::Display for SyslogTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            SyslogTarget::Auto => f.write_str("auto"),
             SyslogTarget::Local => f.write_str("local"),
             SyslogTarget::Off => f.write_str("off"),
             SyslogTarget::Unix(path) => write!(f, "unix:{}", escape_os(path)),
@@ -65,6 +69,7 @@ mod tests {
     #[test]
     fn target_is_parsed_and_displayed_alike() {
         for (text, target) in [
+            ("auto", SyslogTarget::Auto),
             ("local", SyslogTarget::Local),
             ("off", SyslogTarget::Off),
             ("unix:/run/log", SyslogTarget::Unix("/run/log".into())),

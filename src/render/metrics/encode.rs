@@ -1,9 +1,9 @@
 //! Writes metric families in Prometheus's text format, in parts.
 
-use super::families::{FAMILIES, Family, Fill};
+use super::families::{FAMILIES, Family, Fill, MoreLabels, MountValue};
 use super::inputs::{Labels, MetricData, MetricInputs, Sample, push_escaped};
 use super::number::push_number;
-use crate::monitor::{DURATION_BOUNDS, Durations, MountStatus};
+use crate::monitor::{DURATION_BOUNDS, Durations};
 use crate::render::Snapshot;
 use crate::render::parts::Parts;
 
@@ -35,13 +35,8 @@ impl Parts for MetricsText {
     fn write(&mut self, text: &mut Vec<u8>, size: usize) -> bool {
         while let Some(family) = FAMILIES.get(self.family) {
             let is_complete = match family.fill {
-                Fill::Mount(value) => {
-                    self.write_mounts(family, |data, mount| Some((value(data, mount)?, None)), text, size)
-                }
-                Fill::Failure => {
-                    let reason = |mount: &MountStatus| Some(mount.health.failure()?.reason.as_str());
-                    self.write_mounts(family, |_, mount| Some((1.0, Some(reason(mount)?))), text, size)
-                }
+                Fill::Mount(value) => self.write_mounts(family, value, None, text, size),
+                Fill::MountWith(value, more) => self.write_mounts(family, value, Some(more), text, size),
                 Fill::Single(value) => {
                     write_samples(family, value(&self.data).map(|value| (vec![], value)), text)
                 }
@@ -68,16 +63,17 @@ impl MetricsText {
         MetricsText { data, labels, family: 0, is_begun: false, chunk: 0, index: 0, mount: 0 }
     }
 
-    /// `value` has the value for a mount and the reason of its failure, if that is a label. False if the text is long
-    /// enough before all mounts are written.
+    /// `more` has further labels. False if the text is long enough before all mounts are written.
     fn write_mounts(
         &mut self,
         family: &Family,
-        value: impl Fn(&MetricData, &MountStatus) -> Option<(f64, Option<&'static str>)>,
+        value: MountValue,
+        more: Option<MoreLabels>,
         text: &mut Vec<u8>,
         size: usize,
     ) -> bool {
         let MetricsText { data, labels, is_begun, chunk, index, mount: number, .. } = self;
+        let start = [family.name.as_bytes(), b"{"].concat();
         while let Some(mounts) = data.status().mounts.chunk(*chunk) {
             for mount in &mounts[*index..] {
                 if text.len() >= size {
@@ -88,16 +84,14 @@ impl MetricsText {
                 if labels == Labels::None {
                     continue;
                 }
-                let Some((value, reason)) = value(data, mount) else { continue };
+                let Some(value) = value(data, mount) else { continue };
                 if !std::mem::replace(is_begun, true) {
                     write_header(family, text);
                 }
-                text.extend_from_slice(family.name.as_bytes());
-                text.push(b'{');
+                text.extend_from_slice(&start);
                 labels.push(&mount.mount, text);
-                if let Some(reason) = reason {
-                    text.push(b',');
-                    push_label("reason", reason, text);
+                if let Some(push_more) = more {
+                    push_more(mount, text);
                 }
                 text.extend_from_slice(b"} ");
                 push_number(value, text);
@@ -168,6 +162,12 @@ fn write_series<'a>(
     text.extend_from_slice(if has_labels { b"} " } else { b" " });
     push_number(value, text);
     text.push(b'\n');
+}
+
+/// Behind other labels.
+pub(super) fn push_more_label(name: &str, value: &str, text: &mut Vec<u8>) {
+    text.push(b',');
+    push_label(name, value, text);
 }
 
 fn push_label(name: &str, value: &str, text: &mut Vec<u8>) {

@@ -4,11 +4,13 @@
 mod encode;
 mod families;
 mod inputs;
+mod mount_info;
 mod number;
 
 pub use encode::{CONTENT_TYPE, MetricsText, render};
 pub use families::{FAMILIES, Family, Kind};
 pub use inputs::{AlertmanagerStats, HookStats, MetricInputs, PushStats};
+pub(crate) use mount_info::server;
 
 /// The version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

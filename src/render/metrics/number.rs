@@ -2,10 +2,12 @@
 
 /// Integers and decimals of fewer digits than this have only one shortest text.
 const MAX_EXACT: u64 = 1_000_000_000_000_000;
+/// Behind the point.
+const MAX_DIGITS: usize = 9;
 
 pub(super) fn push_number(value: f64, text: &mut Vec<u8>) {
     // Counts, seconds to the millisecond, seconds to the nanosecond.
-    for (scale, digits) in [(1.0, 0), (1e3, 3), (1e9, 9)] {
+    for (scale, digits) in [(1.0, 0), (1e3, 3), (1e9, MAX_DIGITS)] {
         let scaled = (value * scale + 0.5) as u64;
         if scaled < MAX_EXACT && scaled as f64 / scale == value && value.is_sign_positive() {
             return push_decimal(scaled, digits, text);
@@ -19,18 +21,16 @@ fn push_decimal(mut number: u64, mut digits: usize, text: &mut Vec<u8>) {
     while digits > 0 && number.is_multiple_of(10) {
         (number, digits) = (number / 10, digits - 1);
     }
-    let mut buffer = [0; 24];
-    let (mut start, mut written) = (buffer.len(), 0);
-    while number > 0 || written <= digits {
-        if written == digits && digits > 0 {
-            start -= 1;
-            buffer[start] = b'.';
-        }
-        start -= 1;
-        buffer[start] = b'0' + (number % 10) as u8;
-        (number, written) = (number / 10, written + 1);
+    let mut buffer = itoa::Buffer::new();
+    let number = buffer.format(number).as_bytes();
+    if digits == 0 {
+        return text.extend_from_slice(number);
     }
-    text.extend_from_slice(&buffer[start..]);
+    let (whole, fraction) = number.split_at(number.len().saturating_sub(digits));
+    text.extend_from_slice(if whole.is_empty() { b"0" } else { whole });
+    text.push(b'.');
+    text.extend_from_slice(&[b'0'; MAX_DIGITS][..digits - fraction.len()]);
+    text.extend_from_slice(fraction);
 }
 
 #[cfg(test)]
