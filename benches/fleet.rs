@@ -114,6 +114,7 @@ impl Machine {
             poll_interval: INTERVAL,
             policy,
             expected: Vec::new(),
+            expected_options: None,
             searches_every_directory: true,
         };
         let monitor = Monitor::new(config, seed);

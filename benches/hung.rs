@@ -6,6 +6,7 @@ mod median;
 mod namespaces;
 
 use median::{Row, median, print_table};
+use namespaces::{memory_of_processes, mount_tmpfs};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -28,16 +29,16 @@ fn bench(directory: &Path) {
         println!("SKIPPED hung: needs /dev/fuse and `cargo build --release --example faultfs`");
         return;
     }
-    let mount_tmpfs = |path: &Path| {
-        let flags = nix::mount::MsFlags::empty();
-        nix::mount::mount(Some("bench"), path, Some("tmpfs"), flags, None::<&str>).expect("mount a tmpfs");
-    };
     mount_tmpfs(directory);
     let mut server = FaultServer::start(&server);
     for index in 0..HEALTHY + HUNG {
         let path = directory.join(format!("m{index}"));
-        std::fs::create_dir(&path).expect("create a directory");
-        if index < HUNG { server.send(&format!("mount {}", path.display())) } else { mount_tmpfs(&path) }
+        if index < HUNG {
+            std::fs::create_dir(&path).expect("create a directory");
+            server.send(&format!("mount {}", path.display()));
+        } else {
+            mount_tmpfs(&path);
+        }
     }
     let healthy = median((0..REPEATS).map(|_| run(monitor, 0)).collect());
     for index in 0..HUNG {
@@ -48,7 +49,8 @@ fn bench(directory: &Path) {
     let memory = std::thread::spawn(move || {
         let mut most = 0;
         while end.recv_timeout(Duration::from_millis(20)) == Err(RecvTimeoutError::Timeout) {
-            most = most.max(memory_of_all_except(server));
+            let processes = memory_of_processes(&[server, std::process::id()]);
+            most = most.max(processes.iter().map(|(_, pss)| pss).sum());
         }
         most
     });
@@ -66,20 +68,6 @@ fn bench(directory: &Path) {
         ],
     );
     println!("memory of all processes: at most {} KiB (PSS)", memory.join().expect("it ends"));
-}
-
-/// PSS of all processes in this pid namespace except this one and the server, in KiB.
-fn memory_of_all_except(server: u32) -> u64 {
-    let others = std::fs::read_dir("/proc").expect("procfs").flatten().filter(|entry| {
-        let pid = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
-        pid.is_some_and(|pid| pid != server && pid != std::process::id())
-    });
-    let pss = others.filter_map(|process| {
-        let text = std::fs::read_to_string(process.path().join("smaps_rollup")).ok()?;
-        text.lines()
-            .find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
-    });
-    pss.sum()
 }
 
 fn run(monitor: &str, dead: usize) -> Duration {

@@ -49,6 +49,7 @@ fn handle_change(table: &MountTable, grown: &MountTable) -> Duration {
         poll_interval: settings.poll_interval,
         policy,
         expected: Vec::new(),
+        expected_options: None,
         searches_every_directory: true,
     };
     let mut monitor = Monitor::new(config, 0);

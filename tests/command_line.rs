@@ -1,7 +1,7 @@
 //! Command lines and the settings or errors that they result in.
 
-use mount_status_monitor::cli::{Exit, Invocation, command, parse};
-use mount_status_monitor::config::{CheckConfig, CheckOutput, ClientConfig, Config};
+use mount_status_monitor::cli::{Exit, Invocation, command, parse, plugin_timeout};
+use mount_status_monitor::config::{CheckConfig, CheckOutput, ClientConfig, Config, DaemonAddress};
 use mount_status_monitor::monitor::{FlapSettings, ProbeSettings};
 use mount_status_monitor::output::http::SocketChoice;
 use mount_status_monitor::output::http_client::Credentials;
@@ -40,7 +40,7 @@ fn defaults_match_the_contract() {
     let config = daemon("");
     assert_eq!(config.settings, ProbeSettings::default());
     assert_eq!(config.filter.fs_types_exclude.unwrap().as_str(), "^autofs$");
-    assert_eq!(config.report.syslog, SyslogTarget::Local);
+    assert_eq!(config.report.syslog, SyslogTarget::Auto);
     assert_eq!(config.report.syslog_facility as u8, Facility::LOG_DAEMON as u8);
     assert_eq!((config.report.log_level, config.report.log_format), (Priority::Info, LogFormat::Text));
     assert!(!config.once_only && !config.print_bad_mounts);
@@ -92,6 +92,7 @@ fn every_general_option_is_applied() {
         timeout: millis(500),
         slow_after: millis(250),
         flap: FlapSettings { changes: 9, window: millis(120_000) },
+        ..ProbeSettings::default()
     };
     assert_eq!(config.settings, settings);
     assert!(config.once_only && config.print_bad_mounts && config.warnings().is_empty());
@@ -114,30 +115,48 @@ fn listen_address_and_socket_are_applied() {
     assert_eq!(config.http.socket, SocketChoice::Default);
     let config = daemon("--listen-address off --socket off");
     assert_eq!((config.http.listen, config.http.socket), (None, SocketChoice::Off));
-    let config = daemon("--listen-address [::]:80 --socket /run/x");
+    assert_eq!(config.http.socket_group, None);
+    let config = daemon("--listen-address [::]:80 --socket /run/x --socket-group nagios");
+    assert_eq!(config.http.socket_group.as_deref(), Some("nagios"));
     assert_eq!(config.http.listen, Some("[::]:80".parse().unwrap()));
     assert_eq!(config.http.socket, SocketChoice::At("/run/x".into()));
 }
 
 #[test]
 fn commands_find_the_socket_of_the_daemon() {
-    let default = PathBuf::from("/run/mount_status_monitor.sock");
+    let default = PathBuf::from("/run/mount_status_monitor/socket");
     for (line, json, socket) in [
         ("status", false, default.clone()),
         ("status --json --socket /s", true, "/s".into()),
         ("watch --json", true, default.clone()),
     ] {
-        let (Ok(Invocation::Status(config)) | Ok(Invocation::Watch(config, _))) = parsed(line) else {
-            panic!("{line}")
+        let config = match parsed(line) {
+            Ok(Invocation::Status(config)) => config,
+            Ok(Invocation::Watch(command)) => command.client,
+            _ => panic!("{line}"),
         };
-        assert_eq!(config, ClientConfig { json, socket });
+        let listen = (!line.contains("--socket")).then(|| ([127, 0, 0, 1], 9817).into());
+        assert_eq!(config, ClientConfig { json, daemon: DaemonAddress { socket, listen } });
     }
-    assert_eq!(check("check /a --json").socket, Some(default));
+    assert_eq!(check("check /a --json").daemon.map(|daemon| daemon.socket), Some(default));
     // The daemon probes with other options, so its results do not answer these.
     for line in
         ["--direct", "--timeout 3", "--slow-after 1", "--fs-types-include nfs", "--fs-types-exclude x"]
     {
-        assert_eq!(check(&format!("check {line}")).socket, None, "{line}");
+        assert_eq!(check(&format!("check {line}")).daemon, None, "{line}");
+    }
+}
+
+#[test]
+fn watch_counts_past_events() {
+    for (line, last) in [("watch", None), ("watch --last 20", Some(20)), ("watch --last 0", Some(0))] {
+        let Ok(Invocation::Watch(command)) = parsed(line) else { panic!("{line}") };
+        assert_eq!(command.last, last);
+    }
+    for count in ["-1", "x", "5m", "99999999999"] {
+        let Err(exit) = parsed(&format!("watch --last={count}")) else { panic!("{count}") };
+        assert_eq!((exit.status, exit.stdout.as_str()), (2, ""));
+        assert!(exit.stderr.contains("--last: "), "{}", exit.stderr);
     }
 }
 
@@ -147,7 +166,7 @@ fn mount_namespace_of_check_excludes_the_daemon() {
     assert_eq!(daemon("--mount-namespace /proc/1/ns/mnt").mount_namespace, Some("/proc/1/ns/mnt".into()));
     let config = check("check /a --mount-namespace x");
     assert_eq!(config.config.mount_namespace, Some("x".into()));
-    assert_eq!(config.socket, None, "the daemon watches another namespace");
+    assert_eq!(config.daemon, None, "the daemon watches another namespace");
 }
 
 #[test]
@@ -170,6 +189,14 @@ fn check_has_mount_points_output_and_limits() {
     );
     assert_eq!(check("check --nagios").output, CheckOutput::Nagios);
     assert_eq!(check("check").output, CheckOutput::Table);
+    let limit =
+        |line: &str| plugin_timeout(std::iter::once(PROCESS_NAME).chain(line.split(' ')).map(OsString::from));
+    assert_eq!(limit("check --nagios"), Some(Duration::from_secs(10)));
+    assert_eq!(limit("check --nagios /a -t 1m"), Some(Duration::from_secs(60)));
+    assert_eq!((limit("check /a"), limit("status"), limit("--once-only")), (None, None, None));
+    let plugin = check("check --nagios /a -t 1m -w 0.5:2 -c @-1:5");
+    let ranges = [plugin.thresholds.warning, plugin.thresholds.critical];
+    assert_eq!(ranges.map(|range| range.unwrap().to_string()), ["0.5:2", "@-1:5"]);
 }
 
 #[test]
@@ -184,7 +211,7 @@ fn each_mistake_is_one_line_that_says_what_to_do() {
         ("--once-only=yes", "--once-only takes no value"),
         ("--fs-types-include (", "--fs-types-include: not a regular expression: unclosed group"),
         ("--log-level loud", "--log-level: use one of error, warning"),
-        ("--syslog here", "--syslog: use local, off"),
+        ("--syslog here", "--syslog: use auto, local, off"),
         ("--listen-address x", "--listen-address: write an address and a port"),
         ("--socket x", "--socket: write a path that begins with /, or off"),
         ("--syslog-facility x", "--syslog-facility: use daemon"),
@@ -200,6 +227,16 @@ fn each_mistake_is_one_line_that_says_what_to_do() {
         ("check --no-such", "monitor: unknown option --no-such; see --help"),
         ("check --json --nagios", "MOUNTS UNKNOWN - --json cannot be used with --nagios"),
         ("check --nagios --timeout x", "MOUNTS UNKNOWN - --timeout: write a number of seconds"),
+        (
+            "check --nagios -w x",
+            "MOUNTS UNKNOWN - --warning: write a range of seconds, such as 2 (alert above 2)",
+        ),
+        ("check --nagios -t 0", "MOUNTS UNKNOWN - --plugin-timeout: must be more than zero"),
+        ("check --wait 5", "monitor: MOUNTPOINT is missing; see --help"),
+        ("check --wait soon /a", "monitor: --wait: write a number of seconds"),
+        ("check --wait 5 --nagios /a", "UNKNOWN - --wait <TIME> cannot be used with --nagios"),
+        ("check -c 5", "monitor: --nagios is missing; see --help"),
+        ("--socket-group a:b", "--socket-group: not the name or the id of a group"),
         ("diagnose", "monitor: MOUNTPOINT is missing; see --help"),
         ("completions tcsh", "invalid value 'tcsh' for SHELL: use one of bash, "),
         ("--timeout 3 check", "write the options after the command: '--timeout <TIME>' is before 'check'"),

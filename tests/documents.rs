@@ -181,11 +181,22 @@ fn command_lines(document: &Document) -> Vec<String> {
         second.starts_with('-') || command().get_subcommands().any(|sub| sub.get_name() == second)
     };
     let mut lines: Vec<String> = document.spans().into_iter().filter(is_command).collect();
+    // Blocks of code that are indented.
+    let prose = document.prose();
+    let indented = prose.lines().filter_map(|line| line.strip_prefix("    "));
+    lines.extend(indented.filter(|line| line.starts_with(PROGRAM)).map(str::to_owned));
     for block in document.blocks().iter().filter(|block| matches!(block.language, "console" | "sh")) {
         let joined = block.text.replace("\\\n", " ");
         let prompt = if block.language == "console" { "# " } else { "" };
         lines.extend(joined.lines().filter_map(|line| line.strip_prefix(prompt)).map(str::to_owned));
     }
+    // As in unit files.
+    let blocks = document.blocks();
+    let by_path = blocks.iter().flat_map(|block| block.text.lines()).filter_map(|line| {
+        let (_, arguments) = line.split_once("=/usr/bin/mount_status_monitor ")?;
+        Some(format!("{PROGRAM}{arguments}"))
+    });
+    lines.extend(by_path);
     lines.retain(|line| line.starts_with(PROGRAM) && !line.contains('…'));
     lines
 }

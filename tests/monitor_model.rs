@@ -4,7 +4,7 @@
 mod simulation;
 
 use mount_status_monitor::monitor::{
-    Change, Event, FlapSettings, Health, Input, ProbeSettings, Time, diff, testing,
+    Change, Event, FlapSettings, Health, Input, ProbeSettings, Severity, Time, diff, testing,
 };
 use platform::{DeviceNumber, Errno, Mount, MountKey, MountTable};
 use proptest::collection::vec;
@@ -14,6 +14,7 @@ use proptest::prelude::{
 use proptest::test_runner::TestCaseError;
 use simulation::{FsBehavior, QUICK, Simulation};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,16 +23,25 @@ const SETTINGS: ProbeSettings = ProbeSettings {
     timeout: Duration::from_secs(3),
     slow_after: Duration::from_secs(1),
     flap: FlapSettings { changes: 0, window: Duration::from_secs(1) },
+    severity: Severity::Critical,
 };
 /// After this time without changes, every mount was probed with the full timeout, and every pause has ended.
 const SETTLING_TIME: Duration = Duration::from_secs(200);
 const SUPERBLOCKS: u32 = 4;
+/// Of one history.
+const MAX_STEPS: usize = 60;
+
+/// Steps of all histories in which changes are compared with whole tables. `MSM_TEST_OPERATIONS` sets another number.
+fn operations() -> u32 {
+    std::env::var("MSM_TEST_OPERATIONS").map_or(12_000, |n| n.parse().expect("a number"))
+}
 
 #[derive(Clone, Debug)]
 enum Step {
     Mount { minor: u32, excluded: bool },
     MountInside { which: usize, minor: u32 },
     MountOver { which: usize, minor: u32 },
+    MountBeneath { which: usize, minor: u32 },
     Unmount { which: usize },
     Remount { which: usize, read_only: bool },
     Move { which: usize },
@@ -84,11 +94,13 @@ fn tree_step() -> impl Strategy<Value = Step> {
         2 => minor.clone().prop_map(|minor| Step::Mount { minor, excluded: false }),
         3 => (any::<usize>(), minor.clone()).prop_map(|(which, minor)| Step::MountInside { which, minor }),
         2 => (any::<usize>(), minor.clone()).prop_map(|(which, minor)| Step::MountOver { which, minor }),
+        1 => (any::<usize>(), minor.clone()).prop_map(|(which, minor)| Step::MountBeneath { which, minor }),
         2 => any::<usize>().prop_map(|which| Step::Unmount { which }),
         4 => (minor, fs).prop_map(|(minor, fs)| Step::Fs { minor, fs }),
         4 => Just(Step::Announce),
         1 => Just(Step::Resume),
         1 => Just(Step::Stall),
+        1 => any::<usize>().prop_map(|which| Step::Move { which }),
         6 => prop_oneof![1_u64..50, 50_u64..5_000, 5_000_u64..60_000].prop_map(|ms| Step::Wait { ms }),
     ]
 }
@@ -176,6 +188,18 @@ fn status_is_up_to_date(simulation: &mut Simulation) -> Result<(), TestCaseError
     Ok(())
 }
 
+/// A mount and all in it, as `umount -R` and `mount --move` take it.
+fn tree_of(simulation: &Simulation, key: u64) -> Vec<u64> {
+    let mut tree = vec![key];
+    let mut next = 0;
+    while let Some(&key) = tree.get(next) {
+        let inside = simulation.mounts.values().filter(|mount| u64::from(mount.parent) == key);
+        tree.extend(inside.map(|mount| mount.key.0));
+        next += 1;
+    }
+    tree
+}
+
 fn apply(simulation: &mut Simulation, step: &Step, last_key: &mut u64) {
     let pick = |simulation: &Simulation, which: usize| {
         let keys: Vec<u64> = simulation.mounts.keys().copied().filter(|&key| key > 1).collect();
@@ -197,13 +221,17 @@ fn apply(simulation: &mut Simulation, step: &Step, last_key: &mut u64) {
             let path = path.to_str().expect("plain names").to_owned();
             simulation.mount(*last_key, &path, "fuse.x", *minor, u32::try_from(on).expect("small keys"));
         }
+        Step::MountBeneath { which, minor } => {
+            let Some(on_top) = pick(simulation, *which) else { return };
+            *last_key += 1;
+            let (top, key) = (Arc::clone(&simulation.mounts[&on_top]), *last_key);
+            let path = top.mountpoint.to_str().expect("plain names");
+            simulation.mount(key, path, "fuse.x", *minor, top.parent);
+            simulation.alter(on_top, |mount| mount.parent = u32::try_from(key).expect("small keys"));
+        }
         Step::Unmount { which } => {
-            // With all mounts in it, as `umount -R` does.
-            let mut removed: Vec<u64> = pick(simulation, *which).into_iter().collect();
-            while let Some(key) = removed.pop() {
+            for key in pick(simulation, *which).map_or_else(Vec::new, |key| tree_of(simulation, key)) {
                 simulation.mounts.remove(&key);
-                let inside = simulation.mounts.values().filter(|mount| u64::from(mount.parent) == key);
-                removed.extend(inside.map(|mount| mount.key.0));
             }
         }
         Step::Remount { which, read_only } => {
@@ -213,10 +241,18 @@ fn apply(simulation: &mut Simulation, step: &Step, last_key: &mut u64) {
             }
         }
         Step::Move { which } => {
-            if let Some(key) = pick(simulation, *which) {
-                let moved = format!("/moved{key}-{}", simulation.log.len());
-                simulation.alter(key, |mount| mount.mountpoint = moved.as_str().into());
+            let Some(key) = pick(simulation, *which) else { return };
+            let (from, to) = (
+                Arc::clone(&simulation.mounts[&key]),
+                PathBuf::from(format!("/moved{key}-{}", simulation.log.len())),
+            );
+            for inside in tree_of(simulation, key) {
+                let path = &simulation.mounts[&inside].mountpoint;
+                let rest = path.strip_prefix(&from.mountpoint).expect("paths of mounts inside continue it");
+                let moved = to.components().chain(rest.components()).collect::<PathBuf>();
+                simulation.alter(inside, |mount| mount.mountpoint = (&*moved).into());
             }
+            simulation.alter(key, |mount| mount.parent = 1);
         }
         Step::Fs { minor, fs } => simulation.set_fs(*minor, *fs),
         Step::Announce => simulation.announce(),
@@ -250,11 +286,12 @@ proptest! {
 
     #[test]
     fn any_history_keeps_the_invariants_and_ends_with_the_correct_health(
-        steps in vec(step(), 1..60),
+        steps in vec(step(), 1..MAX_STEPS),
         last in vec(fs(), SUPERBLOCKS as usize),
         seed in prop_oneof![1 => Just(0), 3 => any::<u64>()],
     ) {
         let mut simulation = Simulation::new(SETTINGS, seed);
+        simulation.expect_options([("/", "rw")]);
         simulation.mount(1, "/", "ext4", 1, 0);
         let (mut reports, mut last_key) = (Reports::default(), 1);
         reports.present.insert(MountKey(1));
@@ -313,36 +350,9 @@ proptest! {
         }
     }
 
-    /// Reading only what has changed leads to the same decisions as reading the whole table.
-    #[test]
-    fn changes_have_the_same_effect_as_the_whole_table(
-        steps in vec(prop_oneof![step(), tree_step()], 1..60),
-        seed in any::<u64>(),
-    ) {
-        let run = |reads_changes: bool| {
-            let mut simulation = Simulation::new(SETTINGS, seed);
-            simulation.reads_changes = reads_changes;
-            simulation.mount(1, "/", "ext4", 1, 0);
-            simulation.feed_table();
-            let mut last_key = 1;
-            for step in &steps {
-                apply(&mut simulation, step, &mut last_key);
-                let now = simulation.now;
-                simulation.run_until(now);
-            }
-            simulation.announce();
-            simulation.run_until(simulation.now + SETTLING_TIME);
-            simulation
-        };
-        let [mut whole, mut changes] = [false, true].map(run);
-        prop_assert_eq!(&whole.events, &changes.events);
-        prop_assert!(whole.monitor.tree().to_table() == changes.monitor.tree().to_table());
-        prop_assert!(whole.monitor.status() == changes.monitor.status());
-    }
-
     #[test]
     fn any_tree_of_mounts_ends_with_the_correct_health(
-        steps in vec(tree_step(), 1..60),
+        steps in vec(tree_step(), 1..MAX_STEPS),
         hung in vec(any::<bool>(), SUPERBLOCKS as usize),
         seed in prop_oneof![1 => Just(0), 3 => any::<u64>()],
     ) {
@@ -404,6 +414,37 @@ proptest! {
         }
         prop_assert_eq!(MountTable::new(result.into_values().collect()), b.clone());
         prop_assert_eq!(diff(&b, &b), vec![]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: operations() / (MAX_STEPS as u32 / 2), ..ProptestConfig::default() })]
+
+    /// Reading only what has changed leads to the same decisions as reading the whole table.
+    #[test]
+    fn changes_have_the_same_effect_as_the_whole_table(
+        steps in vec(prop_oneof![step(), tree_step()], 1..MAX_STEPS),
+        seed in any::<u64>(),
+    ) {
+        let run = |reads_changes: bool| {
+            let mut simulation = Simulation::new(SETTINGS, seed);
+            simulation.reads_changes = reads_changes;
+            simulation.mount(1, "/", "ext4", 1, 0);
+            simulation.feed_table();
+            let mut last_key = 1;
+            for step in &steps {
+                apply(&mut simulation, step, &mut last_key);
+                let now = simulation.now;
+                simulation.run_until(now);
+            }
+            simulation.announce();
+            simulation.run_until(simulation.now + SETTLING_TIME);
+            simulation
+        };
+        let [mut whole, mut changes] = [false, true].map(run);
+        prop_assert_eq!(&whole.events, &changes.events);
+        prop_assert!(whole.monitor.tree().to_table() == changes.monitor.tree().to_table());
+        prop_assert!(whole.monitor.status() == changes.monitor.status());
     }
 }
 

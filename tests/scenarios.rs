@@ -8,7 +8,6 @@ mod simulation;
 use mount_status_monitor::monitor::{Input, ProbeSelection, ProbeSettings, Time};
 use platform::{Errno, Mount, ShortenedNames};
 use simulation::{FsBehavior, QUICK, Simulation};
-use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -110,10 +109,10 @@ fn step(simulation: &mut Simulation, command: &str) {
             simulation.mounts.remove(&number(key));
         }
         ["options", key, options] => {
-            simulation.alter(number(key), |mount| mount.options = OsString::from(options));
+            simulation.alter(number(key), |mount| mount.options = options.into());
         }
         ["super", key, options] => {
-            simulation.alter(number(key), |mount| mount.super_options = OsString::from(options));
+            simulation.alter(number(key), |mount| mount.super_options = options.into());
         }
         ["on", key, parent] => simulation.alter(number(key), |mount| mount.parent = number(parent)),
         ["move", key, path] => simulation.alter(number(key), |mount| {
@@ -140,6 +139,9 @@ fn step(simulation: &mut Simulation, command: &str) {
                 .iter()
                 .map(|word| split(word).map_or((*word, None), |(path, fstype)| (path, Some(fstype))));
             simulation.expect(&places.collect::<Vec<_>>());
+        }
+        ["expect-options", mounts @ ..] => {
+            simulation.expect_options(mounts.iter().filter_map(|word| word.split_once(':')));
         }
         ["reload", changes @ ..] => reload(simulation, changes),
         ["stalled", time] => simulation.feed(Input::Stalled(duration(time))),

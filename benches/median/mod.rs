@@ -35,6 +35,25 @@ pub fn median(mut times: Vec<Duration>) -> Duration {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
+/// The time below which are so many percent of all.
+pub fn percentile(times: &[Duration], percent: usize) -> Duration {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    sorted
+        .get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or_default()
+}
+
+/// A time on a logarithmic scale from 10 µs, and the part of it that a limit needs.
+pub fn bar(limit: Duration, time: Duration) -> String {
+    let length =
+        |time: Duration| (time.as_secs_f64() / 1e-5).max(1.0).log10().mul_add(5.0, 1.0).round() as usize;
+    let all = length(time);
+    let limit = if limit.is_zero() { 0 } else { length(limit).min(all) };
+    format!("{}{}", "░".repeat(limit), "█".repeat(all - limit))
+}
+
 pub fn print_table(title: &str, reference: &str, rows: &[Row]) {
     println!("\n{title}\n{:<48} {:>12}   ratio to: {reference}", "", "median");
     for row in rows {

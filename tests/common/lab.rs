@@ -147,6 +147,11 @@ impl Lab {
         mount(None::<&str>, path, None::<&str>, flags, None::<&str>).expect("remount");
     }
 
+    pub(crate) fn remount_read_write(&self, path: &Path) {
+        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
+        mount(None::<&str>, path, None::<&str>, flags, None::<&str>).expect("remount");
+    }
+
     /// Like `umount`: EBUSY while the mount is in use.
     pub(crate) fn unmount(&self, path: &Path) -> nix::Result<()> {
         umount2(path, MntFlags::UMOUNT_NOFOLLOW)

@@ -50,13 +50,17 @@ impl FaultServer {
         reply.trim_start_matches("ok").trim().to_owned()
     }
 
+    pub(crate) fn process(&self) -> Process {
+        Process(self.child.id())
+    }
+
     /// Stops reading requests, as if the machine of the server were stopped.
     pub(crate) fn freeze(&self) {
-        suspend(Process(self.child.id()));
+        suspend(self.process());
     }
 
     pub(crate) fn thaw(&self) {
-        Process(self.child.id()).send_signal(Signal::SIGCONT);
+        self.process().send_signal(Signal::SIGCONT);
     }
 }
 

@@ -356,7 +356,7 @@ impl PausedOpener {
 }
 
 /// Mounts fusectl, which has the number of waiting requests.
-fn mount_fusectl() {
+pub(crate) fn mount_fusectl() {
     use nix::mount::{MsFlags, mount};
     let place = "/sys/fs/fuse/connections";
     mount(Some("none"), place, Some("fusectl"), MsFlags::empty(), None::<&str>).expect("fusectl mounts");

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Creates a hook that appends its event to a log and then runs `more`. Returns the program and the log.
-fn hook(lab: &Lab, name: &str, more: &str) -> (PathBuf, PathBuf) {
+pub(crate) fn hook(lab: &Lab, name: &str, more: &str) -> (PathBuf, PathBuf) {
     let (program, log) = (lab.scratch_path(name), lab.scratch_path(&format!("{name}.log")));
     // In a single write, so that a reader sees whole lines only.
     let start = r#"line="$MSM_EVENT $MSM_MOUNTPOINT $MSM_SEVERITY $(cat)""#;
@@ -22,7 +22,7 @@ fn config(lab: &Lab, text: &str) -> PathBuf {
     path
 }
 
-fn lines(log: &Path) -> Vec<String> {
+pub(crate) fn lines(log: &Path) -> Vec<String> {
     std::fs::read_to_string(log).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 

@@ -13,7 +13,8 @@ const TRIES: u64 = 100;
 const DAEMONS: u64 = 5;
 const MOUNTS: usize = 4;
 
-/// Runs take longer than the interval, so that probes are always in flight: each takes 90 ms.
+/// Runs take longer than the interval, so that probes are always in flight: each of two calls takes 60 ms. An interruption
+/// of 200 ms, which the prober may not notice, makes none slow.
 const OPTIONS: &[&str] = &["--timeout", "400ms", "--slow-after", "390ms", "--poll-interval", "250ms"];
 
 /// More than enough for 500 tries.
@@ -37,7 +38,7 @@ fn frozen_processes_report_no_healthy_mount() {
 /// Something that goes on when it is dropped.
 fn interrupt<I>(lab: &mut Lab, begin: impl Fn(&Daemon, &mut Random) -> Option<I> + Sync) {
     let mounts = lab.mount_fuses(MOUNTS);
-    lab.set_faults("delay 90", 0..MOUNTS);
+    lab.set_faults("delay 60", 0..MOUNTS);
     let commands: Vec<Command> = (0..DAEMONS).map(|_| lab.daemon_command(OPTIONS)).collect();
     let tries = std::env::var(TRIES_VARIABLE).map_or(TRIES, |tries| tries.parse().expect("a number"));
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").subsec_nanos();

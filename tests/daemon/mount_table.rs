@@ -1,7 +1,9 @@
 //! Changes of the mount table are logged at once, and once.
 
-use crate::common::{display_path, ms, pause, run_isolated};
+use crate::common::{display_path, ms, pause, run_isolated, utf8, wait_until};
+use crate::http::{get, start_with_http};
 use crate::{QUICK, QUICK_HANG};
+use nix::sys::signal::Signal;
 
 const SOON: std::time::Duration = ms(500);
 
@@ -28,6 +30,18 @@ fn mount_and_unmount_are_logged() {
 }
 
 #[test]
+fn table_is_read_once_until_the_first_run_is_complete() {
+    run_isolated(|lab| {
+        lab.mount_tmpfs(&lab.mount_point("a"));
+        let (daemon, address) = start_with_http(lab, PATIENT);
+        let response = get(address, "/metrics");
+        let metric = "mountstatus_mount_table_reads_total 1";
+        assert!(response.text().lines().any(|line| line == metric), "{}", response.text());
+        daemon.stop();
+    });
+}
+
+#[test]
 fn new_mount_is_probed_at_once() {
     run_isolated(|lab| {
         let daemon = lab.start_daemon(PATIENT);
@@ -47,6 +61,52 @@ fn read_only_remount_is_logged() {
         daemon.wait_for_line(&format!("Mount changed: {} (rw -> ro", display_path(&path)), SOON_WHOLE);
         daemon.assert_no_line("Mount appeared");
         daemon.assert_no_line("Mount disappeared");
+        daemon.stop();
+    });
+}
+
+#[test]
+fn unexpected_options_are_a_warning_until_they_end() {
+    run_isolated(|lab| {
+        let (path, other) = (lab.mount_point("a"), lab.mount_point("b"));
+        lab.mount_tmpfs(&path);
+        lab.mount_tmpfs(&other);
+        let rule = |options: &str| {
+            let path = display_path(&path);
+            format!(
+                "poll_interval = 60\n[[rule]]\nmountpoint = \"{path}\"\n\
+                 expected_options = {options}\n"
+            )
+        };
+        let file = lab.write_file("config.toml", rule("[\"rw\", \"size=7k\"]"));
+        let (daemon, address) = start_with_http(lab, &["--config", utf8(&file)]);
+        let text = display_path(&path);
+        let warning = format!("Mount has unexpected options: {text} (");
+        daemon.wait_for_line(&format!("{warning}size=7k is missing; tmpfs from over)"), SOON_WHOLE);
+        lab.write_file("config.toml", rule("\"rw\""));
+        daemon.send_signal(Signal::SIGHUP);
+        let end = format!("Mount no longer has unexpected options: {text} (after ");
+        daemon.wait_for_line(&end, SOON_WHOLE);
+        daemon.skip_earlier_lines();
+        lab.remount_read_only(&path);
+        lab.remount_read_only(&other);
+        daemon.wait_for_line(&format!("{warning}ro instead of rw; tmpfs from over)"), SOON_WHOLE);
+        let series = |metrics: &str| {
+            let lines =
+                metrics.lines().filter(|line| line.starts_with("mountstatus_mount_unexpected_options{"));
+            lines.map(|line| line.rsplit_once("mountpoint=").unwrap().1.to_owned()).collect::<Vec<_>>()
+        };
+        let wanted = |value: u8| vec![format!("\"{text}\"}} {value}")];
+        let metrics = || series(get(address, "/metrics").text());
+        wait_until(ms(2000), "the metric is 1 for this mount only", || metrics() == wanted(1));
+        let mounts = get(address, "/api/v1/mounts").json();
+        let flags =
+            mounts["mounts"].as_array().unwrap().iter().map(|mount| mount["unexpected_options"].as_bool());
+        assert_eq!(flags.collect::<Vec<_>>(), [Some(true), None]);
+        lab.remount_read_write(&path);
+        daemon.wait_for_line(&end, SOON_WHOLE);
+        wait_until(ms(2000), "the metric is 0", || metrics() == wanted(0));
+        daemon.assert_no_line(&format!("unexpected options: {}", display_path(&other)));
         daemon.stop();
     });
 }
@@ -110,8 +170,8 @@ fn many_changes_end_in_the_right_state() {
             lab.mount_tmpfs(&path);
             lab.unmount_when_idle(&path);
         }
-        let last = lab.mount_point("last");
-        lab.mount_tmpfs(&last);
+        // Of another type: where ids of mounts are used again, the same file system at another path was moved.
+        let last = lab.mount_fuse("last");
         daemon.wait_for_mount_line("Mount appeared", &last, ms(2000));
         daemon.assert_no_line("Mount failed");
         daemon.stop();

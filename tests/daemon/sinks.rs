@@ -1,9 +1,13 @@
 //! Syslog and stderr that block, disappear and come back do not delay detection.
 
-use crate::common::{Daemon, Lab, Lines, display_path, ms, run_isolated};
+use crate::common::{Daemon, Lab, Lines, display_path, ms, run_isolated, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use nix::fcntl::{FcntlArg, fcntl};
 use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::{ChildStderr, Stdio};
 use std::time::Instant;
 
@@ -15,7 +19,7 @@ fn unread_syslog_does_not_delay_detection() {
     run_isolated(|lab| {
         let path = lab.mount_fuse("a");
         let _unread = lab.bind_syslog();
-        let daemon = lab.start_daemon(QUICK);
+        let daemon = lab.start_daemon(&[QUICK, &["--syslog-level", "debug"]].concat());
         mount_and_unmount(lab);
         lab.set_fault("mute", &path);
         daemon.wait_for_failure(&path, "hung", QUICK_HANG);
@@ -92,6 +96,105 @@ fn closed_stderr_does_not_end_the_daemon() {
     });
 }
 
+#[test]
+fn a_burst_of_mounts_is_a_few_lines_and_each_is_an_event() {
+    run_isolated(|lab| {
+        let syslog = lab.read_syslog();
+        let daemon = lab.start_daemon(&["--poll-interval", "60", "--syslog-level", "debug"]);
+        let paths: Vec<_> = (0..40).map(|number| lab.mount_point(format!("volume{number}"))).collect();
+        paths.iter().for_each(|path| lab.mount_tmpfs(path));
+        let line = daemon.wait_for_line("Mounts changed: ", ms(5000));
+        assert!(line.text.contains(" appeared within "), "{}", line.text);
+        let last = format!("; the last: Mount appeared: {} (tmpfs", display_path(&paths[39]));
+        assert!(line.text.contains(&last), "{}", line.text);
+        assert!(daemon.stderr.count("Mount appeared: ") <= 21, "{}", daemon.transcript());
+        wait_until(ms(5000), "each is an event", || syslog.count("]: Mount appeared: ") == 40);
+        daemon.stop();
+    });
+}
+
+#[test]
+fn the_command_with_the_next_steps_follows_a_failure() {
+    run_isolated(|lab| {
+        let path = lab.mount_fuse("a b");
+        let daemon = lab.start_daemon(QUICK);
+        lab.set_fault("errno EIO", &path);
+        daemon.wait_for_failure(&path, "io_error", QUICK_HANG);
+        let command = format!("Next steps: mount_status_monitor diagnose '{}'", path.display());
+        daemon.wait_for_line(&command, ms(3000));
+        daemon.stop();
+    });
+}
+
+#[test]
+fn runs_have_a_line_when_the_numbers_change() {
+    run_isolated(|lab| {
+        let path = lab.mount_fuse("a");
+        let syslog = lab.read_syslog();
+        let options = [
+            "--timeout",
+            "300ms",
+            "--poll-interval",
+            "400ms",
+            "--report-runs",
+            "changed",
+            "--syslog-report-runs",
+            "always",
+        ];
+        let daemon = lab.start_daemon(&options);
+        let runs = |count| wait_until(ms(10_000), "runs", || syslog.count("]: Checked ") >= count);
+        runs(5);
+        assert_eq!(daemon.stderr.count("Checked "), 1, "{}", daemon.transcript());
+        lab.set_fault("errno EIO", &path);
+        daemon.wait_for_line("Checked 1 mount; 1 is dead", ms(5000));
+        runs(syslog.count("]: Checked ") + 3);
+        assert_eq!(daemon.stderr.count("Checked "), 2, "{}", daemon.transcript());
+        lab.clear_fault(&path);
+        daemon.wait_for_line("Checked 1 mount; 0 are dead", ms(5000));
+        daemon.stop();
+    });
+}
+
+#[test]
+fn the_journal_gets_fields_instead_of_lines() {
+    run_isolated(|lab| {
+        let path = lab.mount_fuse("a b");
+        lab.mount_tmpfs_over(Path::new("/run"));
+        std::fs::create_dir_all("/run/systemd/journal").expect("create a directory");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let pipe = std::fs::File::from(OwnedFd::from(writer));
+        let identity = pipe.metadata().expect("fstat");
+        let mut command = lab.daemon_command(&[QUICK, &["--syslog", "auto"]].concat());
+        command.env("JOURNAL_STREAM", format!("{}:{}", identity.dev(), identity.ino()));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(pipe);
+        let lines = Lines::from_reader(reader);
+        let daemon = Daemon::with_stderr(command.spawn().expect("the daemon starts"), lines);
+        // Without the socket there are lines with a priority.
+        daemon.wait_for_line("<6>Checked 1 mount; 0 are dead", ms(5000));
+        let journal = UnixDatagram::bind("/run/systemd/journal/socket").expect("bind a socket");
+        journal.set_read_timeout(Some(ms(10_000))).expect("set a timeout");
+        lab.set_fault("errno EIO", &path);
+        let entry = loop {
+            let mut packet = [0; 65_536];
+            let length = journal.recv(&mut packet).expect("an entry");
+            let text = String::from_utf8(packet[..length].to_vec()).expect("UTF-8");
+            if text.contains("\nMOUNTSTATUS_EVENT=failed\n") {
+                break text;
+            }
+        };
+        assert!(entry.starts_with("MESSAGE=Mount failed health-check: "), "{entry}");
+        for field in [
+            "PRIORITY=3".to_owned(),
+            "ERRNO=5".to_owned(),
+            format!("MOUNTSTATUS_MOUNTPOINT={}", display_path(&path)),
+        ] {
+            assert!(entry.lines().any(|line| line == field), "{field} in {entry}");
+        }
+        daemon.assert_no_line("Mount failed");
+        daemon.stop();
+    });
+}
+
 fn mount_and_unmount(lab: &Lab) {
     let path = lab.mount_point("cycle");
     for _ in 0..CYCLES {
@@ -101,7 +204,7 @@ fn mount_and_unmount(lab: &Lab) {
 }
 
 fn spawn_with_stderr_pipe(lab: &Lab) -> (Daemon, ChildStderr) {
-    let mut command = lab.daemon_command(QUICK);
+    let mut command = lab.daemon_command(&[QUICK, &["--log-level", "debug"]].concat());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the daemon starts");
     let stderr = child.stderr.take().expect("stderr is piped");

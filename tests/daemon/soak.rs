@@ -290,7 +290,7 @@ fn alerts_of_hang(request: &Request, path: &str) -> bool {
         .as_array()
         .expect("alerts")
         .iter()
-        .any(|alert| alert["labels"]["alertname"] == "MountHung" && alert["labels"]["mountpoint"] == path)
+        .any(|alert| alert["labels"]["alertname"] == "MountDead" && alert["labels"]["mountpoint"] == path)
 }
 
 /// CPU time in seconds.

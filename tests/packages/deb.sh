@@ -106,6 +106,7 @@ files_have_their_paths_and_modes() {
 644 /etc/$name/config.toml
 755 /usr/bin/$name
 644 /usr/lib/systemd/system/$name.service
+644 /usr/lib/systemd/catalog/$name.catalog
 644 /usr/share/man/man8/$name.8.gz
 644 /usr/share/man/man5/$name.toml.5.gz
 644 /usr/share/bash-completion/completions/$name
@@ -119,8 +120,8 @@ FILES
     # No other program or configuration is installed.
     for file in $(in_debian dpkg -L $package); do
         case $file in
-        /etc | /etc/$name | /etc/$name/config.toml | /usr/share/* | /usr/lib/systemd/system/$name.service) ;;
-        /usr/bin/$name | /. | /usr | /usr/bin | /usr/share | /usr/lib | /usr/lib/systemd | /usr/lib/systemd/system) ;;
+        /etc | /etc/$name | /etc/$name/config.toml | /usr/share/* | /usr/lib/systemd/*/$name.*) ;;
+        /usr/bin/$name | /. | /usr | /usr/bin | /usr/share | /usr/lib | /usr/lib/systemd | /usr/lib/systemd/system | /usr/lib/systemd/catalog) ;;
         *) fail "unexpected: $file" ;;
         esac
     done

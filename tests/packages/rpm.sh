@@ -82,6 +82,7 @@ files_have_their_paths_and_modes() {
 644 /etc/$name/config.toml
 755 /usr/bin/$name
 644 /usr/lib/systemd/system/$name.service
+644 /usr/lib/systemd/catalog/$name.catalog
 644 /usr/share/man/man8/$name.8
 644 /usr/share/man/man5/$name.toml.5
 644 /usr/share/bash-completion/completions/$name

@@ -1,6 +1,7 @@
 //! The parts of the daemon that the pool needs: an event loop and a clock.
 
 use crate::process::Process;
+use crate::sleeps;
 use mio::{Events, Poll, Token};
 use mount_status_monitor::children::prober::{Pool, PoolEvent, ProbeId, ProberNotice};
 use mount_status_monitor::monitor::Time;
@@ -108,6 +109,19 @@ impl Daemon {
         let started = Instant::now();
         while started.elapsed() < duration {
             self.turn(duration.saturating_sub(started.elapsed()));
+        }
+    }
+
+    /// The sleeps of an idle prober, when they have not changed for a while. A busy machine ends the last of much work late.
+    pub(crate) fn sleeps_when_quiet(&mut self, pid: Pid) -> u64 {
+        let started = Instant::now();
+        loop {
+            let before = sleeps(pid);
+            self.run_for(Duration::from_millis(250));
+            if sleeps(pid) == before {
+                return before;
+            }
+            assert!(started.elapsed() < Duration::from_secs(10), "it never sleeps for long");
         }
     }
 

@@ -102,14 +102,13 @@ fn idle_prober_is_small_and_does_not_wake_up() {
         daemon.start(&target);
     }
     daemon.run_until_ended(10_000 + 1);
-    daemon.run_for(Duration::from_millis(100));
     let pid = pid_of(pid);
+    let before = daemon.sleeps_when_quiet(pid);
     // Its own memory; the program's pages are shared by all its processes.
     let kib: usize = status_field(pid, "RssAnon").trim_end_matches(" kB").trim().parse().unwrap();
     println!("own memory after 10,000 probes: {kib} KiB");
     assert!(kib <= 3 * 1024, "{kib} KiB");
-    let before = sleeps(pid);
-    daemon.run_for(Duration::from_millis(500));
+    daemon.run_for(Duration::from_millis(1_000));
     assert_eq!(sleeps(pid), before, "it woke up without work");
 }
 

@@ -123,7 +123,15 @@ pub(crate) fn run(program: &str, arguments: &[&str], directory: &Path, input: &[
 pub(crate) const ALERTMANAGER: &str = "prometheus-alertmanager";
 
 pub(crate) fn start_alertmanager(lab: &Lab, port: u16) -> Peer {
-    let config = "route:\n  receiver: discard\n  group_wait: 0s\nreceivers:\n  - name: discard\n";
+    start_alertmanager_with(lab, port, "")
+}
+
+/// With a receiver that gets each alert by itself, at once, and whenever something about it changes.
+pub(crate) fn start_alertmanager_with(lab: &Lab, port: u16, receiver: &str) -> Peer {
+    let config = format!(
+        "route:\n  receiver: test\n  group_by: ['...']\n  group_wait: 0s\n  group_interval: 1s\nreceivers:\n  - name: \
+         test\n{receiver}"
+    );
     std::fs::write(lab.scratch_path("alertmanager.yml"), config).expect("write a file");
     let arguments = [
         "--config.file=alertmanager.yml".to_owned(),

@@ -7,7 +7,8 @@ BOOTED_TESTS="systemd_boots start_returns_when_ready alias_is_the_name_of_the_pa
     reload_keeps_the_process rejected_reload_finishes watchdog_is_notified invalid_options_are_not_restarted
     killed_daemon_is_restarted stopped_daemon_is_restarted_by_the_watchdog
     stop_takes_a_second_with_100_unkillable_probes stranded_probers_do_not_delay_start
-    stranded_probers_do_not_delay_restart blocked_systemd_does_not_delay_detection hardened_unit_probes_every_mount"
+    stranded_probers_do_not_delay_restart blocked_systemd_does_not_delay_detection
+    hardened_unit_probes_every_mount journal_has_fields_and_explanations"
 
 SERVICE=mount_status_monitor
 # The daemon stops within this time, whatever hangs.
@@ -228,7 +229,7 @@ count_unkillable_threads() {
 
 stop_takes_a_second_with_100_unkillable_probes() {
     require_machine
-    drop_in <<<$'[Service]\nEnvironment="OPTIONS=--syslog=off --timeout 1 --mount-points-include ^/mnt/"'
+    drop_in <<<$'[Service]\nEnvironment="OPTIONS=--timeout 1 --mount-points-include ^/mnt/"'
     in_machine systemctl restart $SERVICE
     start_fault_server
     set_fault mount /mnt/0..100 allow_other
@@ -319,13 +320,35 @@ PYTHON
     wait_until 10 "the mounts are gone" status_text_is 'Watching 100 mounts; 0 are dead'
 }
 
+# Each message once, with fields, and with an explanation of its event.
+journal_has_fields_and_explanations() {
+    require_machine
+    in_machine sh -c 'mkdir -p /usr/local/lib/systemd/catalog && cat >/usr/local/lib/systemd/catalog/mount_status_monitor.catalog &&
+        journalctl --update-catalog' <contrib/systemd/mount_status_monitor.catalog
+    drop_in <<<$'[Service]\nEnvironment="OPTIONS=--timeout 1 --poll-interval 1 --mount-points-include ^/mnt/"'
+    in_machine systemctl restart $SERVICE
+    set_fault errno /mnt/9 EIO
+    wait_until 10 "the failure is in the journal" eval 'journal MOUNTSTATUS_EVENT=failed MOUNTSTATUS_MOUNTPOINT=/mnt/9 ERRNO=5 | grep -q "^Mount failed"'
+    [ "$(journal | grep -c '^Mount failed health-check: /mnt/9 (io_error')" = 1 ] || fail "$(journal -n 20)"
+    in_machine journalctl --no-pager --catalog MOUNTSTATUS_EVENT=failed MOUNTSTATUS_MOUNTPOINT=/mnt/9 >"$scratch/explained"
+    grep -q 'mount_status_monitor diagnose /mnt/9' "$scratch/explained" || fail "$(cat "$scratch/explained")"
+    set_fault ok /mnt/9
+    wait_until 10 "the recovery is in the journal" eval 'journal MOUNTSTATUS_EVENT=recovered MOUNTSTATUS_MOUNTPOINT=/mnt/9 | grep -q .'
+    # An explicit target wins, in the configuration file too.
+    in_machine sh -c 'mkdir -p /etc/mount_status_monitor && echo "syslog = \"local\"" >/etc/mount_status_monitor/config.toml'
+    in_machine systemctl reload $SERVICE
+    wait_until 10 "syslog gets the messages too" eval '[ "$(journal | grep -c "^Configuration reloaded: syslog auto -> local")" = 2 ]'
+    in_machine rm -r /etc/mount_status_monitor
+    in_machine systemctl reload $SERVICE
+}
+
 # With the drop-in for machines without hooks: tests what each of its capabilities is needed for.
 hardened_unit_probes_every_mount() {
     require_machine
     in_machine systemctl stop $SERVICE
     {
         cat "contrib/systemd/$SERVICE.service.d/no-hooks.conf"
-        echo 'Environment="OPTIONS=--syslog=off --timeout 1 --poll-interval 1 --mount-points-include ^/mnt/"'
+        echo 'Environment="OPTIONS=--timeout 1 --poll-interval 1 --mount-points-include ^/mnt/"'
     } | drop_in
     set_fault mount /mnt/closed/in allow_other
     set_fault mount /mnt/of-a-user owner=1000

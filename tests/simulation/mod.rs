@@ -3,10 +3,13 @@
 
 #![allow(dead_code, unreachable_pub)] // each test that includes this uses a part of it
 
+mod describe;
+
+use describe::{describe, event_failure};
 use mount_status_monitor::daemon::{ReadKind, ReadThrottle};
 use mount_status_monitor::monitor::{
-    Change, Effect, Event, Expected, Failure, Input, Monitor, MonitorConfig, Policy, ProbeId, ProbeSettings,
-    Time, diff,
+    Change, Effect, Event, Expected, ExpectedOptions, Input, Monitor, MonitorConfig, OptionsPolicy, Policy,
+    ProbeId, ProbeSettings, Time, diff,
 };
 use platform::evidence::{Evidence, Observation};
 use platform::{Call, DeviceNumber, Errno, FsKind, Mount, MountKey, MountTable, ProbeOutcome, Target, Usage};
@@ -38,7 +41,7 @@ const FAST_INTERVAL: Duration = Duration::from_secs(10);
 const COLLECTION_TIME: Duration = Duration::from_millis(500);
 
 struct ActiveProbe {
-    target: Arc<Target>,
+    target: Target,
     minor: Option<u32>,
     since: Time,
     is_abandoned: bool,
@@ -60,6 +63,8 @@ pub struct Simulation {
     pub read_cost: Duration,
     throttle: ReadThrottle,
     expected: Vec<Arc<Expected>>,
+    /// The options that mounts at and below these paths must have.
+    expected_options: Vec<(PathBuf, ExpectedOptions)>,
     /// Superblocks that the kernel has made read-only.
     pub read_only: HashSet<u32>,
     /// Log that evidence is collected and reported.
@@ -73,6 +78,7 @@ fn config(settings: ProbeSettings, policy: Policy, expected: &[Arc<Expected>]) -
         poll_interval: settings.poll_interval,
         policy,
         expected: expected.to_vec(),
+        expected_options: None,
         searches_every_directory: false,
     }
 }
@@ -103,6 +109,7 @@ impl Simulation {
             read_cost: QUICK,
             throttle: ReadThrottle::default(),
             expected: Vec::new(),
+            expected_options: Vec::new(),
             read_only: HashSet::new(),
             with_evidence: false,
             reads_changes: false,
@@ -135,11 +142,30 @@ impl Simulation {
         let origin = format!("{:?}", self.now);
         let expected = |&(path, fstype): &(&str, Option<&str>)| {
             let fstype = fstype.map(std::ffi::OsString::from);
-            let matches = move |mount: &Mount| fstype.as_ref().is_none_or(|fstype| mount.fstype == *fstype);
+            let matches = move |mount: &Mount| fstype.as_ref().is_none_or(|fstype| *mount.fstype == **fstype);
             Arc::new(Expected::new(path.into(), String::new(), origin.clone(), matches))
         };
         self.expected = mounts.iter().map(expected).collect();
-        self.feed(Input::Reconfigured(config(self.settings, policy(self.settings), &self.expected)));
+        self.load(config(self.settings, policy(self.settings), &self.expected));
+    }
+
+    /// Replaces the options that mounts at and below paths must have.
+    pub fn expect_options<'a>(&mut self, mounts: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        let options = |options: &str| ExpectedOptions::new(options.split(',').map(str::to_owned).collect());
+        let expected =
+            mounts.into_iter().map(|(path, list)| (path.into(), options(list).expect("valid options")));
+        self.expected_options = expected.collect();
+        self.load(config(self.settings, policy(self.settings), &self.expected));
+    }
+
+    fn load(&mut self, config: MonitorConfig) {
+        let expected = self.expected_options.clone();
+        let policy: OptionsPolicy = Box::new(move |mount| {
+            let of_path = expected.iter().find(|(path, _)| mount.mountpoint.starts_with(path));
+            of_path.map(|(_, options)| options.clone())
+        });
+        let expected_options = (!self.expected_options.is_empty()).then_some(policy);
+        self.feed(Input::Reconfigured(MonitorConfig { expected_options, ..config }));
     }
 
     /// Loads another interval of the runs and other settings of mounts; mounts of the type `without` are no longer
@@ -149,8 +175,7 @@ impl Simulation {
         let policy = Box::new(move |mount: &Mount| {
             default(mount).filter(|_| without.as_ref().is_none_or(|without| mount.fstype != **without))
         });
-        let config = MonitorConfig { poll_interval: runs, ..config(settings, policy, &self.expected) };
-        self.feed(Input::Reconfigured(config));
+        self.load(MonitorConfig { poll_interval: runs, ..config(settings, policy, &self.expected) });
     }
 
     fn insert(&mut self, mount: Mount) {
@@ -169,8 +194,9 @@ impl Simulation {
     pub fn set_fs(&mut self, minor: u32, fs: FsBehavior) {
         self.fs.insert(minor, fs);
         let waits = |probe: &ActiveProbe| probe.stuck_in.is_some_and(|(stuck_in, _)| stuck_in == minor);
-        let waiting: Vec<ProbeId> =
+        let mut waiting: Vec<ProbeId> =
             self.probes.iter().filter(|(_, probe)| waits(probe)).map(|(id, _)| *id).collect();
+        waiting.sort_unstable(); // a history can be repeated
         for probe in waiting {
             if matches!(fs, FsBehavior::Hangs | FsBehavior::Unkillable) {
                 continue;
@@ -345,7 +371,7 @@ impl Simulation {
         self.schedule(COLLECTION_TIME, Input::EvidenceEnded { superblock });
     }
 
-    fn start(&mut self, probe: ProbeId, target: Arc<Target>) {
+    fn start(&mut self, probe: ProbeId, target: Target) {
         self.log(format!("probe {} {}", probe.0, target.path.display()));
         let minor = self.mounts.get(&target.key.0).map(|mount| mount.device_number.minor);
         let since = self.now;
@@ -433,49 +459,4 @@ impl Simulation {
     fn log(&mut self, text: String) {
         self.log.push(format!("{:>10.3}s  {text}", self.now.since_start().as_secs_f64()));
     }
-}
-
-fn event_failure(event: &Event) -> Option<&Failure> {
-    match event {
-        Event::Failed { failure, .. } | Event::StillFailing { failure, .. } => Some(failure),
-        _ => None,
-    }
-}
-
-fn describe(event: &Event) -> String {
-    let path = event.mount().map_or_else(String::new, |mount| mount.mountpoint.display().to_string());
-    let name = event.name();
-    let detail = match event {
-        Event::Mounted { .. } => String::new(),
-        Event::Unmounted { health, .. } => format!(" was {}", health.as_str()),
-        Event::Remounted { mount, before } => {
-            format!(" {} -> {}", before.options.display(), mount.options.display())
-        }
-        Event::Moved { from, .. } => format!(" from {}", from.display()),
-        Event::Failed { failure, .. } => format!(" {}{}", failure.reason.as_str(), waited(failure.waited)),
-        Event::StillFailing { failure, lasted, .. } => format!(" {} for {lasted:?}", failure.reason.as_str()),
-        Event::Recovered { lasted, was, .. } => format!(" from {was} after {lasted:?}"),
-        Event::Slow { took, .. } => format!(" {took:?}"),
-        Event::Flapping { health, changes, within, .. } => format!(" {changes} in {within:?}, now {health}"),
-        Event::Steady { health, changes, lasted, .. } => format!(" {health} after {changes} in {lasted:?}"),
-        Event::Unknown { was, unjudged, .. } => {
-            format!(" was {was}, unjudged for {}s", unjudged.as_secs_f64())
-        }
-        Event::Denied { errno, .. } => format!(" {errno}"),
-        Event::Missing { expected, containing_mount } => {
-            let around = containing_mount
-                .as_ref()
-                .map_or("nowhere".into(), |mount| mount.mountpoint.display().to_string());
-            return format!("MISSING {} now in {around}", expected.mountpoint.display());
-        }
-        Event::Found { lasted, .. } => format!(" after {lasted:?}"),
-        Event::Run { mounts, dead, unjudged, .. } => {
-            return format!("RUN {mounts} mounts, {dead} dead, {unjudged} unjudged");
-        }
-    };
-    format!("{} {path}{detail}", name.to_uppercase())
-}
-
-fn waited(waited: Duration) -> String {
-    if waited.is_zero() { String::new() } else { format!(" {waited:?}") }
 }

@@ -75,6 +75,11 @@ impl Browser {
         });
     }
 
+    pub(super) fn resize(&self, width: u32, height: u32) {
+        let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": true});
+        self.call("Emulation.setDeviceMetricsOverride", metrics);
+    }
+
     pub(super) fn disable_scripts(&self) {
         self.call("Emulation.setScriptExecutionDisabled", json!({"value": true}));
     }

@@ -4,7 +4,7 @@ mod browser;
 mod clients;
 mod events;
 mod hostile;
-mod openapi;
+pub(crate) mod openapi;
 mod page;
 mod routes;
 mod socket;
@@ -105,7 +105,7 @@ fn joined_chunks(mut chunks: &[u8]) -> Vec<u8> {
     }
 }
 
-fn open_event_stream(address: SocketAddr, target: &str) -> Lines {
+pub(crate) fn open_event_stream(address: SocketAddr, target: &str) -> Lines {
     let mut stream = TcpStream::connect(address).expect("connect");
     stream.write_all(format!("GET {target} HTTP/1.0\r\n\r\n").as_bytes()).expect("send the request");
     let lines = Lines::from_reader(stream);

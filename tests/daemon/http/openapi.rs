@@ -71,7 +71,7 @@ fn schema_check_finds_mismatches() {
 }
 
 /// Validates the value with the subset of JSON Schema that the document uses, and returns the mismatches.
-fn mismatches(api: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> {
+pub(crate) fn mismatches(api: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> {
     if let Some(reference) = schema["$ref"].as_str() {
         let pointer = reference.strip_prefix('#').expect("a local reference");
         return mismatches(api, api.pointer(pointer).expect("it exists"), value, at);

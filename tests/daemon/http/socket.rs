@@ -2,9 +2,10 @@
 
 use super::get_unix;
 use crate::QUICK;
-use crate::common::{display_path, ms, run_isolated, utf8, wait_until};
+use crate::common::{CommandOutput, display_path, monitor_command, ms, run_isolated, utf8, wait_until};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 
 #[test]
 fn socket_exists_while_the_daemon_runs() {
@@ -18,6 +19,24 @@ fn socket_exists_while_the_daemon_runs() {
         assert_eq!(get_unix(&path, "/api/v1/mounts").json()["total"], 2);
         daemon.stop();
         assert!(path.symlink_metadata().is_err(), "the socket remains");
+    });
+}
+
+#[test]
+fn commands_find_the_default_socket_and_the_earlier_one() {
+    run_isolated(|lab| {
+        lab.mount_fuses(2);
+        lab.mount_tmpfs_over(Path::new("/run"));
+        for path in ["/run/mount_status_monitor/socket", "/run/mount_status_monitor.sock"] {
+            let daemon = lab.start_daemon(&["--socket", path]);
+            let mut command = monitor_command();
+            command.args(["status", "--json"]);
+            assert_eq!(CommandOutput::run(command, ms(5000)).json()["total"], 2, "{path}");
+            daemon.stop();
+        }
+        let mode =
+            Path::new("/run/mount_status_monitor").metadata().expect("it was made").permissions().mode();
+        assert_eq!(mode & 0o7777, 0o755);
     });
 }
 

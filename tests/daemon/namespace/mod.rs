@@ -67,6 +67,9 @@ fn immediate_remount_is_detected_as_a_new_mount() {
         if !has_namespace_ids() {
             return lab.skip("before Linux 6.11 a mount of another namespace has no unique id");
         }
+        if std::env::var_os("MSM_TEST_MOUNT_SOURCE").is_some_and(|source| source == "mountinfo") {
+            return lab.skip("the mount source is forced to the text, which has no unique mount ids");
+        }
         let container = Container::with(lab, &[]);
         let daemon = container.daemon(lab, &["--poll-interval", "60"]);
         let path = display_path(&container.mount_point(7));

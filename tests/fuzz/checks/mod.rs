@@ -13,7 +13,7 @@ pub use kernel_log::kernel_log;
 pub use mount_table::mount_table;
 pub use prober_protocol::prober_protocol;
 
-use mount_status_monitor::monitor::{FlapSettings, Monitor, MonitorConfig, ProbeSettings, Time};
+use mount_status_monitor::monitor::{FlapSettings, Monitor, MonitorConfig, ProbeSettings, Severity, Time};
 use std::time::Duration;
 
 pub const SETTINGS: ProbeSettings = ProbeSettings {
@@ -21,6 +21,7 @@ pub const SETTINGS: ProbeSettings = ProbeSettings {
     timeout: Duration::from_secs(3),
     slow_after: Duration::from_secs(1),
     flap: FlapSettings { changes: 0, window: Duration::from_secs(1) },
+    severity: Severity::Critical,
 };
 
 /// A monitor that watches every mount.
@@ -30,6 +31,7 @@ fn monitor() -> Monitor {
         poll_interval: SETTINGS.poll_interval,
         policy,
         expected: Vec::new(),
+        expected_options: None,
         searches_every_directory: true,
     };
     Monitor::new(config, 0)
