@@ -15,6 +15,8 @@
 //! * [`collect`]: what the kernel knows about a dead mount without touching it; slow, so it is read in a collector.
 //! * [`FileWatch`]: a [`mio`] event source that reports changes of our own files (configuration, fstab).
 //! * [`process_stats`]: the resources that this process uses, as far as the system reports them.
+//! * [`listener_owners`]: who listens on a TCP port, as far as the system tells it.
+//! * `remedy`: the calls that change a dead mount, made only in a child; below [`remedy`].
 //! * `kind_of` and `is_system_internal` for [`Mount`], `ATTRIBUTES_CALL` for [`Call`].
 //! * `DEFAULT_SOCKET`, `DEFAULT_CONFIG`: the default paths of the daemon.
 //!
@@ -71,8 +73,9 @@ mod mount_tree;
 mod probing;
 pub mod process;
 mod process_stats;
+pub mod remedy;
 pub mod service;
-mod shared_path;
+mod shared_name;
 mod suspended;
 mod table_update;
 mod unmount;
@@ -100,7 +103,7 @@ compile_error!("there is no back-end for this system yet: see the contract above
 
 pub use changes::Changes;
 pub use errno::Errno;
-pub use files::{is_read_only, user_id};
+pub use files::{group_id, is_read_only, user_id};
 pub use heap::limit_heap;
 pub use machine::{MACHINE_ID, machine_id};
 pub use mount::{DeviceNumber, FsKind, Mount, MountKey, ShortenedNames, User};
@@ -109,12 +112,12 @@ pub use mount_tree::MountTree;
 pub use probing::{Call, ProbeOutcome, Target, Usage};
 pub use process::command;
 pub use process_stats::ProcessStats;
-pub use shared_path::SharedPath;
+pub use shared_name::{SharedName, SharedPath};
 pub use suspended::time_suspended;
 pub use system::evidence as collect;
 #[cfg(target_os = "linux")]
 pub use system::mountinfo;
-pub use system::{DEFAULT_CONFIG, DEFAULT_SOCKET, MOUNT_TABLE_HINT, OWN_MOUNT_TABLE};
-pub use system::{FileWatch, MountNamespace, MountWatch, probe, process_stats};
+pub use system::{DEFAULT_CONFIG, DEFAULT_SOCKET, EARLIER_SOCKET, MOUNT_TABLE_HINT, OWN_MOUNT_TABLE};
+pub use system::{FileWatch, MountNamespace, MountWatch, listener_owners, probe, process_stats};
 pub use table_update::{MountSource, TableChange, TableChanges, TableUpdate};
 pub use unmount::{Unmount, unmount};

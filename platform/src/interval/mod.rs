@@ -62,8 +62,10 @@ pub mod probe {
 }
 
 pub use crate::portable::evidence;
+pub use crate::portable::listeners::listener_owners;
 pub use crate::portable::namespace::MountNamespace;
 pub(crate) use crate::portable::process;
+pub(crate) use crate::portable::remedy;
 pub use file_watch::FileWatch;
 pub(crate) use fstype::kind_of;
 pub use watch::{MountWatch, OWN_MOUNT_TABLE};
@@ -71,7 +73,9 @@ pub use watch::{MountWatch, OWN_MOUNT_TABLE};
 /// What to check when the mount table cannot be read.
 pub const MOUNT_TABLE_HINT: &str = "is /proc mounted?";
 pub const DEFAULT_CONFIG: &str = "/etc/mount_status_monitor/config.toml";
-pub const DEFAULT_SOCKET: &str = "/run/mount_status_monitor.sock";
+pub const DEFAULT_SOCKET: &str = "/run/mount_status_monitor/socket";
+/// Where a daemon listens that was configured for earlier versions.
+pub const EARLIER_SOCKET: &str = "/run/mount_status_monitor.sock";
 pub(crate) const ATTRIBUTES_CALL: &str = "lstat";
 
 /// `None`: portable calls do not return enough.

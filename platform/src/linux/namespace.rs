@@ -10,6 +10,7 @@
 
 mod helper;
 mod owner;
+mod remedies;
 
 use super::MountWatch;
 use crate::MountSource;

@@ -4,9 +4,11 @@
 pub(crate) mod channel;
 pub mod evidence;
 pub(crate) mod interval_timer;
+pub(crate) mod listeners;
 pub(crate) mod namespace;
 pub(crate) mod probe;
 pub(crate) mod process;
+pub(crate) mod remedy;
 
 /// The part of the contract of `MountWatch` for a system that can only read the whole table.
 #[allow(unused_macros)] // in the tests on Linux, where this is not the back-end

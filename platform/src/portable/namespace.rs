@@ -1,6 +1,7 @@
 //! Systems without mount namespaces.
 
-use crate::{MountSource, MountWatch};
+use crate::remedy::PinnedMount;
+use crate::{MountKey, MountSource, MountTable, MountWatch};
 use mio::{Interest, Registry, Token, event::Source};
 use std::convert::Infallible;
 use std::fs::File;
@@ -19,6 +20,18 @@ impl MountNamespace {
     }
 
     pub fn watch(&self, _: MountSource) -> io::Result<MountWatch> {
+        match self.0 {}
+    }
+
+    pub fn table(&self) -> io::Result<MountTable> {
+        match self.0 {}
+    }
+
+    pub fn pin(&self, _: &Path, _: MountKey) -> io::Result<Option<PinnedMount>> {
+        match self.0 {}
+    }
+
+    pub fn unmount(&self, _: &Path) -> io::Result<()> {
         match self.0 {}
     }
 

@@ -29,15 +29,21 @@ pub enum ChildRole {
     Launcher,
     /// Works on files that an operator names.
     Files,
+    /// Carries out one step of a remedy.
+    Remedy,
+    /// Makes an attempt to remedy a mount, with children of its own.
+    Attempt,
 }
 
 impl ChildRole {
-    const ALL: [ChildRole; 5] = [
+    const ALL: [ChildRole; 7] = [
         ChildRole::Prober,
         ChildRole::NamespaceProber,
         ChildRole::Collector,
         ChildRole::Launcher,
         ChildRole::Files,
+        ChildRole::Remedy,
+        ChildRole::Attempt,
     ];
 
     /// The role that the command line of a child names; `None` for every other command line.
@@ -53,6 +59,8 @@ impl ChildRole {
             ChildRole::Collector => c"collector",
             ChildRole::Launcher => c"launcher",
             ChildRole::Files => c"files",
+            ChildRole::Remedy => c"remedy-step",
+            ChildRole::Attempt => c"remedy-attempt",
         }
     }
 
@@ -85,6 +93,8 @@ impl ChildRole {
             ChildRole::Collector => c"msm-collector",
             ChildRole::Launcher => c"msm-launcher",
             ChildRole::Files => c"msm-files",
+            ChildRole::Remedy => c"msm-remedy",
+            ChildRole::Attempt => c"msm-attempt",
         }
     }
 }
@@ -106,7 +116,8 @@ impl Launcher {
     /// # Errors
     /// A path with a NUL byte; no `/dev/null`; the path of this program is unknown.
     pub fn new(role: ChildRole, program: Option<&Path>) -> io::Result<Launcher> {
-        let is_own_program = program.is_none();
+        // It starts children itself, which needs an image of its own.
+        let is_own_program = program.is_none() && role != ChildRole::Attempt;
         let program = match program {
             Some(path) => CString::new(path.as_os_str().as_bytes())?,
             None => os::own_program()?,

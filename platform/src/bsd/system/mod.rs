@@ -19,8 +19,10 @@ use std::path::Path;
 use std::ptr::null_mut;
 
 pub use crate::portable::evidence;
+pub use crate::portable::listeners::listener_owners;
 pub use crate::portable::namespace::MountNamespace;
 pub(crate) use crate::portable::process;
+pub(crate) use crate::portable::remedy;
 pub use files::FileWatch;
 pub use probe_calls::probe;
 pub use process_stats::process_stats;
@@ -45,7 +47,9 @@ pub const MOUNT_TABLE_HINT: &str = "the system has no more memory or descriptors
 pub const DEFAULT_CONFIG: &str = "/usr/local/etc/mount_status_monitor/config.toml";
 #[cfg(target_os = "macos")]
 pub const DEFAULT_CONFIG: &str = "/etc/mount_status_monitor/config.toml";
-pub const DEFAULT_SOCKET: &str = "/var/run/mount_status_monitor.sock";
+pub const DEFAULT_SOCKET: &str = "/var/run/mount_status_monitor/socket";
+/// Where a daemon listens that was configured for earlier versions.
+pub const EARLIER_SOCKET: &str = "/var/run/mount_status_monitor.sock";
 pub(crate) const ATTRIBUTES_CALL: &str = "lstat";
 
 pub(crate) fn is_system_internal(mount: &Mount) -> bool {
