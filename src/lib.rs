@@ -25,7 +25,8 @@
 //! # Reading order
 //! 1. [`monitor`]: what is decided, and when.
 //! 2. [`daemon`]: the event loop, the only reader of the clock. It feeds the monitor and executes its effects.
-//! 3. [`children`]: the prober, the collector of evidence, the work on files and the launcher of all, and their handles.
+//! 3. [`children`]: the prober, the collector of evidence, the work on files, the steps of remedies and the launcher of
+//!    all, and their handles.
 //! 4. [`render`]: events and status as text: log lines, tables, JSON, Nagios, metrics, diagnosis.
 //! 5. [`output`]: where the text goes. Each output has a bounded queue and a thread.
 //! 6. [`config`] and [`cli`]: files and flags become one validated `Config`.
@@ -53,7 +54,9 @@
 //! | the status page | `src/render/page/`; the server: `src/output/http/` |
 //! | a flag or config key | `src/config/options.rs` |
 //! | a setting of rules | `src/config/rules.rs`, `src/config/rule_reader.rs` |
+//! | what is done about a dead mount, and what forbids it | `src/monitor/remedy/`; its words: `src/render/remedy_plan/` |
 //! | what happens to files that an operator names | `src/children/files/` |
+//! | how a step of a remedy is made and judged | `src/children/remedy/`; its system calls: `platform/src/linux/remedy/` |
 //! | an output | a folder in `src/output/`, started in `src/output/dispatcher.rs` |
 //! | a command | a file in `src/commands/`, its arguments in `src/cli/definition.rs` |
 //! | a back-end of the mount table | `platform/src/linux/watch.rs`, `platform/src/bsd/watch.rs` |

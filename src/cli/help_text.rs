@@ -14,9 +14,11 @@ pub(super) const DAEMON_EXAMPLES: &str = "  \
   mount_status_monitor --once-only --print-bad-mounts     for scripts
   mount_status_monitor check                a table of all mounts, now
   mount_status_monitor watch                events as they happen
-  mount_status_monitor diagnose /srv/data   why it is dead, what waits for it, what can be done
-  mount_status_monitor --check-config --explain /srv/data   which rule applies, and why
-  mount_status_monitor --mount-namespace /proc/1/ns/mnt     from a container: the mounts of the host";
+  mount_status_monitor watch --last 20      the last 20 before, too
+  mount_status_monitor diagnose /srv/data   why it is dead, what to do
+  mount_status_monitor --check-config --explain /srv/data    its rule
+  mount_status_monitor --mount-namespace /proc/1/ns/mnt
+                                            from a container: the host";
 
 pub(super) const DAEMON_EXIT_STATUS: &str = "  \
   0  stopped by a signal; or with --once-only: no mount is dead
@@ -29,38 +31,95 @@ pub(super) const CHECK: &str = "\
 Examples:
   mount_status_monitor check                       a table of all mounts
   mount_status_monitor check /home /srv/data       only these
-  mount_status_monitor check --json | jq '.mounts[] | select(.state == \"hung\")'
-  mount_status_monitor check --nagios --timeout 5  a monitoring plugin
+  mount_status_monitor check --json | jq '.mounts[].state'
+  mount_status_monitor check --wait 60 /srv/data   until it responds
+  mount_status_monitor check --nagios              a monitoring plugin
+  mount_status_monitor check --nagios -w 0.5 -c 2  limits for latencies
 
-A running daemon responds if there is one. It probes named mounts first, and on a terminal all mounts; else the output
-says how old the daemon's knowledge is.
+A running daemon responds if there is one, on its socket or, if this user may not use that, on its TCP address. On the
+socket it probes named mounts first, and on a terminal all mounts; else the output says how old its knowledge is.
+
+With --wait, no daemon is asked: the mounts are probed every second by child processes of this command, with the rights
+and in the mount namespace of the caller. An automounter's trigger is no mount, and is not triggered.
 
 Exit status:
   0  no mount is dead
   1  some mounts are dead or missing
+     with --wait: some were not there or did not respond in time
   2  wrong usage, or it could not check, or some mounts could not be judged
 With --nagios:
   0  OK
-  1  WARNING: some mounts are slow
-  2  CRITICAL: some mounts are dead or missing
-  3  UNKNOWN: some mounts could not be judged, or no mount can be checked, or wrong usage";
+  1  WARNING: some mounts are slow, or have a latency that --warning
+     does not allow
+  2  CRITICAL: some mounts are dead or missing, or have a latency that
+     --critical does not allow
+  3  UNKNOWN: some mounts could not be judged; this user can check no
+     mount, or not every named one; no result in time; or wrong usage
+
+RANGE is that of the Monitoring Plugins, in seconds: 2 (0 to 2 is well), 0.5:2, 0.5:, ~:2, or @2:5 (2 to 5 is not well).
+If the daemon refuses this user, all mounts count as named. The line has at most 4 KiB: it names at most ten mounts of a
+state, and has the performance data that fits.";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  mount_status_monitor completions bash >/etc/bash_completion.d/mount_status_monitor
+  mount_status_monitor completions zsh >/usr/local/share/zsh/site-functions/_mount_status_monitor
+  mount_status_monitor completions fish >/etc/fish/completions/mount_status_monitor.fish
+
+In bash, zsh and fish, mount points are completed from the mount table, without touching them: a dead mount does not
+block the shell. Other words are completed as files only after an option that names a file.";
 
 pub(super) const STATUS: &str = "\
 Exit status:
   0  no mount is dead
   1  some mounts are dead or missing
-  2  wrong usage, no daemon is running or it does not respond, or some mounts could not be judged";
+  2  wrong usage, no daemon is running or it does not respond, or some
+     mounts could not be judged";
 
 pub(super) const DIAGNOSE: &str = "\
-The running daemon knows most, and probes the mount first. Without a daemon, or for a mount that it does not watch, this command probes and
-inspects the mount in child processes, which may hang in its place. Run it as root to see all processes.
+The running daemon knows most, and probes the mount first. Without a daemon, or for a mount that it does not watch, this
+command probes and inspects the mount in child processes, which may hang in its place. Run it as root to see all
+processes.
+
+For a mount that does not respond it adds what else is affected: mounts of the same file system and server, other mount
+namespaces that have it, loop devices, swap files, overlays and NFS exports on it; and how it is mounted again.
+
+Any path in a mount stands for the mount. Symbolic links are followed, except on network and FUSE mounts, in a child
+process for at most 2 seconds.
 
 Exit status:
   0  the mount responds
   1  it is dead
-  2  wrong usage, it is not a mount point, or it could not be judged";
+  2  wrong usage, it is not mounted, or it could not be judged";
+
+pub(super) const REMEDY: &str = "\
+Without --act, nothing is changed: the plan says for each step which call is made and what it breaks, what forbids it, how
+the mount would be mounted again, and what could not be known. docs/remedies.md explains it.
+
+The mount is probed in child processes, and no step needs a daemon. The rule of the configuration for this mount says
+which steps are permitted (default: abort, unmount, detach); its waiting time and numbers of attempts are for the daemon.
+
+With --act, which needs root, the mount is probed once more, and each step is made in a child process that can be killed.
+What a step has done is read from the mount table. The attempt counts for the daemon, which repeats none of its steps.
+
+With --reset, which needs root, earlier attempts on the mount point count no more, for a daemon that gave up on it. If an
+unmount has hit another mount than the one that was meant, remedies are permitted on this machine again.
+
+Examples:
+  mount_status_monitor remedy /data        the plan
+  mount_status_monitor remedy /data --act  carry it out
+  mount_status_monitor remedy /data --act --steps unmount
+
+Exit status:
+  0  it is repaired, or there is nothing to do
+  1  it is still dead
+  2  nothing may be done, or wrong usage";
 
 pub(super) const WATCH: &str = "\
+Examples:
+  mount_status_monitor watch              each event from now on
+  mount_status_monitor watch --last 20    what happened before, too
+
 The events come from the running daemon. Without a daemon, this command watches the mounts itself with the daemon's
 configuration.
 

@@ -4,7 +4,7 @@ use super::command;
 use super::help_text::{DAEMON_EXAMPLES, DAEMON_EXIT_STATUS};
 use super::manual_text::{
     ALERTMANAGER, DESCRIPTION, FILE_DESCRIPTION, FILE_EXAMPLE, FILES, HOOKS, MESSAGES, METRICS, PRIVILEGES,
-    RULES, SIGNALS,
+    REMEDIES, RULES, SIGNALS,
 };
 use crate::config::options;
 use crate::config::reference::{self, Key};
@@ -25,6 +25,7 @@ pub fn program() -> String {
         (" status", "OPTION…"),
         (" watch", "OPTION…"),
         (" diagnose", "OPTION… MOUNTPOINT"),
+        (" remedy", "OPTION… MOUNTPOINT"),
         (" man", "[8|5]"),
         (" completions", "SHELL"),
     ] {
@@ -35,7 +36,9 @@ pub fn program() -> String {
     roff.control("SH", ["OPTIONS"]);
     arguments(&mut roff, &definition);
     roff.control("SH", ["COMMANDS"]);
-    for command in definition.get_subcommands().filter(|command| command.get_name() != "help") {
+    for command in
+        definition.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help")
+    {
         roff.control("SS", [command.get_name()]);
         paragraphs(&mut roff, &format!("{}.", command.get_about().cloned().unwrap_or_default()));
         arguments(&mut roff, command);
@@ -81,6 +84,7 @@ pub fn file() -> String {
     }
     for (title, introduction, keys) in [
         ("[[rule]]", RULES, reference::RULE),
+        ("remedy in [[rule]]", REMEDIES, reference::REMEDY),
         ("[[hook]]", HOOKS, reference::HOOK),
         ("[alertmanager]", ALERTMANAGER, reference::ALERTMANAGER),
     ] {
@@ -101,15 +105,16 @@ fn ascii(roff: &Roff) -> String {
 
 fn start(name: &str, number: &str, about: &str) -> Roff {
     let mut roff = Roff::new();
-    let source = format!("{PROCESS_NAME} {}", env!("CARGO_PKG_VERSION"));
-    roff.control("TH", [&*name.to_uppercase(), number, "", &source, "System Administration"]);
+    // Without the name, which would not fit into the last line.
+    let version = env!("CARGO_PKG_VERSION");
+    roff.control("TH", [&*name.to_uppercase(), number, "", version, "System Administration"]);
     roff.control("ad", ["l"]).control("nh", []); // do not break paths and options
     roff.control("SH", ["NAME"]).text([roman(format!("{name} - {about}"))]);
     roff
 }
 
 fn arguments(roff: &mut Roff, command: &Command) {
-    for argument in command.get_arguments() {
+    for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
         let mut tag: Vec<Inline> = Vec::new();
         if let Some(short) = argument.get_short() {
             tag.extend([bold(format!("-{short}")), roman(", ")]);

@@ -17,19 +17,35 @@ of several equal options counts. TIME is a number of seconds or has units: 500ms
 pub(super) const MESSAGES: &str = "\
 Messages on standard error and to syslog are one line each and have stable prefixes:
 
-  Checked N mounts; N are dead                              info, after each run; warning if some
-                                                            could not be judged
-  Mount failed health-check: PATH (REASON: ...)             error
-  Mount still failing: PATH (REASON for TIME; ...)          warning, at growing intervals
-  Mount recovered: PATH (after TIME)                        notice
-  Mount is slow: PATH (TIME; ...)                           warning
-  Mount cannot be checked: PATH (ERRNO ...)                 notice, once
-  Mount appeared / disappeared / moved: ...                 notice
-  Mount changed: PATH (rw -> ro; ...)                       notice; warning if it became read-only
-  Expected mount is missing: PATH (...)                     error
-  Expected mount is there: PATH (...)                       notice
+  Checked N mounts; N are dead                        info, each run
+  Mount failed health-check: PATH (REASON: ...)       error
+  Mount still failing: PATH (REASON for TIME; ...)    warning, backs off
+  Mount recovered: PATH (after TIME)                  notice
+  Mount is slow: PATH (TIME; ...)                     warning
+  Mount is flapping: PATH (N changes in TIME; ...)    warning, once
+  Mount is steady: PATH (...)                         notice
+  Mount cannot be judged: PATH (...)                  warning, once
+  Mount cannot be checked: PATH (ERRNO ...)           notice, once
+  Mount has unexpected options: PATH (...)            warning, once
+  Mount no longer has unexpected options: PATH (...)  notice
+  Mount appeared: PATH (...)                          info
+  Mount disappeared: PATH (...)                       info; notice if dead
+  Mount moved: OLD -> NEW                             info
+  Mount changed: PATH (rw -> ro; ...)                 notice; warning if ro
+  Expected mount is missing: PATH (...)               error
+  Expected mount is there: PATH (...)                 notice
+  Remedy begins: PATH (STEPS; ...)                    notice
+  Remedy would begin: PATH (dry-run, ...)             notice
+  Remedy refused: PATH (GUARD: ...)                   warning
+  Remedy waits: PATH (GUARD: ...)                     notice
+  Remedy step: PATH (STEP: ...)                       notice
+  Remedy step failed: PATH (STEP: ...)                warning
+  Mount remedied: PATH (after TIME; ...)              notice
+  Remedy failed: PATH (OUTCOME: ...)                  warning
+  Remedy ended: PATH (not_mounted_again: ...)         warning
+  Remedy gave up: PATH (OUTCOME: ...)                 error
 
-REASON is hung (no response within the timeout), stale (ESTALE), disconnected (ENOTCONN, ECONNABORTED), io_error (EIO), \
+Many changes or reminders within a second have one line together. REASON is hung (no response within the timeout), stale (ESTALE), disconnected (ENOTCONN, ECONNABORTED), io_error (EIO), \
 unreachable (EHOSTDOWN, EHOSTUNREACH, ETIMEDOUT, ENODEV) or error (any other errno, named). The severity of a rule can \
 lower the priority of messages. In names, control bytes, backslashes, characters that change the direction of text and \
 bytes that are not UTF-8 are printed as \\ooo.";
@@ -46,7 +62,7 @@ pub(super) const FILES: &str = "\
 /etc/mount_status_monitor/config.toml, /etc/mount_status_monitor/conf.d/*.toml: the optional configuration; see \
 mount_status_monitor.toml(5).
 
-/run/mount_status_monitor.sock: the socket on which the daemon serves check, status, watch and diagnose.
+/run/mount_status_monitor/socket: the socket on which the daemon serves check, status, watch and diagnose.
 
 /proc/self/mountinfo: the mount table.
 
@@ -77,6 +93,12 @@ pub(super) const RULES: &str = "\
 Exceptions for some mounts. A rule applies to the mounts that match all of its mountpoint, fstype and device; it needs \
 at least one of them. Only the first rule that matches a mount applies to it. A rule that matches no mount is reported as \
 a warning. The include and exclude options precede all rules.";
+
+pub(super) const REMEDIES: &str = "\
+What the daemon may do about these mounts when they are dead; nothing without it. When a mount has been dead for the time \
+of the rule, it is probed once more, the facts are gathered and a plan is made; with mode act the plan is carried \
+out, with dry-run it is only reported. --check-config --explain MOUNTPOINT shows the plan for each state; \
+docs/remedies.md explains the steps and what forbids them.";
 
 pub(super) const HOOKS: &str = "\
 A command to start or a request to send for each event. Hooks that hang or fail do not affect the daemon: a run is \

@@ -1,27 +1,32 @@
 //! The command line and the manual pages. The options of the daemon come from the table in `config/options.rs`.
 
+mod completion;
 mod definition;
 mod help_text;
 pub mod manual;
 mod manual_text;
 mod usage_error;
 
+pub use completion::{BashAnswer, BashWord, CompletionRequest};
 pub use definition::command;
 
 use crate::config::{
-    CheckConfig, CheckOutput, ClientConfig, Config, ConfigOption, ConfigSource, DiagnoseConfig, OptionValue,
-    Origin, options,
+    CheckConfig, CheckOutput, ClientConfig, Config, ConfigOption, ConfigSource, DaemonAddress,
+    DiagnoseConfig, OptionValue, Origin, RemedyConfig, RemedyTask, WatchConfig, options,
 };
 use crate::output::http::DEFAULT_SOCKET;
-use crate::render::PROCESS_NAME;
+use crate::render::nagios::Thresholds;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use platform::MountSource;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub const USAGE_ERROR: u8 = 2;
+/// That of the Monitoring Plugins guidelines.
+const DEFAULT_PLUGIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub enum Invocation {
@@ -30,9 +35,11 @@ pub enum Invocation {
     CheckConfig(Arc<Config>, Option<PathBuf>),
     Check(CheckConfig),
     Status(ClientConfig),
-    /// Print events. The configuration applies if no daemon is running.
-    Watch(ClientConfig, Arc<Config>),
+    Watch(WatchConfig),
     Diagnose(DiagnoseConfig),
+    Remedy(RemedyConfig),
+    /// List the mount points for the completion of a shell.
+    MountPoints(CompletionRequest),
 }
 
 /// Text to print before the program exits.
@@ -65,12 +72,22 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         Some(("status", matches)) => status(matches).map_err(fail),
         Some(("watch", matches)) => watch(matches).map_err(fail),
         Some(("diagnose", matches)) => diagnose(matches).map_err(fail),
+        Some(("remedy", matches)) => remedy(matches).map_err(fail),
         Some(("man", matches)) => {
             let is_program = matches.get_one::<String>("section").is_some_and(|section| section == "8");
             Err(Exit::success(if is_program { manual::program() } else { manual::file() }))
         }
+        Some((completion::COMMAND, matches)) => Ok(mount_points(matches)),
         Some((_, matches)) => Err(Exit::success(completions(matches))),
     }
+}
+
+/// The time limit of a monitoring plugin. It includes the time in which the configuration is read.
+pub fn plugin_timeout(arguments: impl IntoIterator<Item = OsString>) -> Option<Duration> {
+    let matches = command().try_get_matches_from(arguments).ok()?;
+    let (_, check) =
+        matches.subcommand().filter(|(name, matches)| *name == "check" && matches.get_flag("nagios"))?;
+    Some(value(check, "plugin_timeout").unwrap_or(DEFAULT_PLUGIN_TIMEOUT))
 }
 
 fn daemon(matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
@@ -103,7 +120,9 @@ fn check(matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
     Ok(Invocation::Check(CheckConfig {
         mountpoints: mountpoints.unwrap_or_default(),
         output,
-        socket: (!is_special).then(|| socket(matches, &config)),
+        daemon: (!is_special).then(|| daemon_address(matches, &config)),
+        wait: value(matches, "wait"),
+        thresholds: Thresholds { warning: value(matches, "warning"), critical: value(matches, "critical") },
         config: Arc::new(config),
     }))
 }
@@ -113,14 +132,36 @@ fn diagnose(matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
     Ok(Invocation::Diagnose(DiagnoseConfig {
         mountpoint: value(matches, "mountpoint").unwrap_or_default(),
         json: matches.get_flag("json"),
-        socket: (!matches.get_flag("direct")).then(|| socket(matches, &config)),
+        daemon: (!matches.get_flag("direct")).then(|| daemon_address(matches, &config)),
+        config: Arc::new(config),
+    }))
+}
+
+fn remedy(matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
+    let config = daemon_config(matches)?;
+    let allow = matches.get_many("allow").map(|words| words.copied().collect());
+    Ok(Invocation::Remedy(RemedyConfig {
+        mountpoint: value(matches, "mountpoint").unwrap_or_default(),
+        task: match (matches.get_flag("act"), matches.get_flag("reset")) {
+            (true, _) => RemedyTask::Act,
+            (_, true) => RemedyTask::Reset,
+            _ => RemedyTask::Plan,
+        },
+        steps: matches.get_many("steps").map(|words| words.copied().collect()),
+        allow: allow.unwrap_or_default(),
+        json: matches.get_flag("json"),
+        daemon: daemon_address(matches, &config),
         config: Arc::new(config),
     }))
 }
 
 fn watch(matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
     let config = daemon_config(matches)?;
-    Ok(Invocation::Watch(client_config(matches, &config), Arc::new(config)))
+    Ok(Invocation::Watch(WatchConfig {
+        client: client_config(matches, &config),
+        last: value(matches, "last"),
+        config: Arc::new(config),
+    }))
 }
 
 /// Mistakes in the default configuration file do not matter here: the daemon may run with an earlier version of it.
@@ -136,7 +177,7 @@ fn status(matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
 }
 
 fn client_config(matches: &ArgMatches, config: &Config) -> ClientConfig {
-    ClientConfig { json: matches.get_flag("json"), socket: socket(matches, config) }
+    ClientConfig { json: matches.get_flag("json"), daemon: daemon_address(matches, config) }
 }
 
 /// The configuration of the daemon that a command talks to.
@@ -144,17 +185,29 @@ fn daemon_config(matches: &ArgMatches) -> Result<Config, Vec<String>> {
     ConfigSource::new(value(matches, "config"), Vec::new()).load_options()
 }
 
-/// The socket of the daemon: that of the command line or that of its configuration.
-fn socket(matches: &ArgMatches, config: &Config) -> PathBuf {
+/// The socket of the daemon is that of the command line or that of its configuration. The daemon of a socket on the
+/// command line may have another configuration than the default one.
+fn daemon_address(matches: &ArgMatches, config: &Config) -> DaemonAddress {
+    let named: Option<PathBuf> = value(matches, "socket");
+    let has_config = named.is_none() || value::<PathBuf>(matches, "config").is_some();
     let configured = || config.http.socket.path().map_or_else(|| DEFAULT_SOCKET.into(), PathBuf::from);
-    value(matches, "socket").unwrap_or_else(configured)
+    DaemonAddress {
+        socket: named.unwrap_or_else(configured),
+        listen: config.http.listen.filter(|_| has_config),
+    }
 }
 
 fn completions(matches: &ArgMatches) -> String {
-    let shell = value(matches, "shell").unwrap_or(clap_complete::Shell::Bash);
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut command(), PROCESS_NAME, &mut script);
-    String::from_utf8_lossy(&script).into_owned()
+    completion::script(*matches.get_one("shell").expect("it is required"))
+}
+
+fn mount_points(matches: &ArgMatches) -> Invocation {
+    let text = |id| value(matches, id).unwrap_or_default();
+    Invocation::MountPoints(match value::<String>(matches, "shell").as_deref() {
+        Some("bash") => CompletionRequest::Bash(BashWord { replaced: text("replaced"), line: text("line") }),
+        Some("fish") => CompletionRequest::Fish,
+        _ => CompletionRequest::Zsh { is_quoted: !text("replaced").is_empty() },
+    })
 }
 
 /// The options of the table that are set on the command line, unparsed.

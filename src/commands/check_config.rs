@@ -1,6 +1,6 @@
 //! `--check-config`: shows the effective configuration, or explains it for one mount point.
 
-use super::{mount_namespace, print};
+use super::{explained_remedy, mount_namespace, print};
 use crate::config::{Config, EffectiveOption, Rule, to_toml};
 use crate::monitor::{Expected, ProbeSettings};
 use crate::render::escape::escape_os;
@@ -8,6 +8,7 @@ use crate::render::{HumanDuration, PROCESS_NAME};
 use platform::{Mount, MountTable};
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Longer options do not move the column of the origins.
 const MAX_OPTION_WIDTH: usize = 60;
@@ -86,10 +87,15 @@ fn write_explanation(
     if mounts.peek().is_none() && text.is_empty() {
         anyhow::bail!("{} is not a mount point (links are not followed)", escape_os(path));
     }
-    mounts.try_for_each(|mount| write_mount(text, config, mount))
+    mounts.try_for_each(|mount| write_mount(text, config, mount, table))
 }
 
-fn write_mount(text: &mut String, config: &Config, mount: &Mount) -> anyhow::Result<()> {
+fn write_mount(
+    text: &mut String,
+    config: &Config,
+    mount: &Arc<Mount>,
+    table: &MountTable,
+) -> anyhow::Result<()> {
     let (path, fstype, device) =
         (escape_os(&mount.mountpoint), escape_os(&mount.fstype), escape_os(&mount.device));
     writeln!(text, "{path} ({fstype} from {device})")?;
@@ -129,6 +135,7 @@ fn write_mount(text: &mut String, config: &Config, mount: &Mount) -> anyhow::Res
         Some([]) => writeln!(text, "  hooks: none")?,
         Some(names) => writeln!(text, "  hooks: {}", names.join(", "))?,
     }
+    text.push_str(&explained_remedy::text(config, rule, mount, table));
     Ok(())
 }
 
@@ -147,7 +154,9 @@ fn exclusion(config: &Config, mount: &Mount) -> String {
     }
 }
 
-fn summary(&ProbeSettings { poll_interval, timeout, slow_after, flap }: &ProbeSettings) -> String {
+fn summary(
+    &ProbeSettings { poll_interval, timeout, slow_after, flap, severity: _ }: &ProbeSettings,
+) -> String {
     let [interval, timeout, slow_after] = [poll_interval, timeout, slow_after].map(HumanDuration);
     let flapping = match flap.changes {
         0 => "never flapping".to_owned(),

@@ -5,16 +5,15 @@ use crate::children::files::StderrCopier;
 use crate::children::launcher;
 use crate::cli::USAGE_ERROR;
 use crate::config::{Config, ConfigReloader, ConfigSource};
-use crate::daemon::{Daemon, EventHandler, Options, RunMode, RunResult};
-use crate::monitor::count_visible;
+use crate::daemon::{Daemon, EventHandler, Options, RunMode, RunResult, WatchedTable};
 use crate::output::{Dispatcher, Outputs, Report, Reporter};
+use crate::render::escape::escape_os;
 use crate::render::{HumanDuration, Priority, table};
 use anyhow::Context as _;
 use platform::service::ServiceManager;
-use platform::{MountNamespace, MountTable};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const NAMESPACE_ENDED: u8 = 3;
 /// A stop waits this long for log lines: a part of the second that a stop may take.
@@ -97,21 +96,18 @@ fn run(
     if let Some(file) = &config.mount_namespace {
         log(Priority::Info, &mount_namespace::description(file, namespace.as_ref()));
     }
+    let table = WatchedTable::read(&config, namespace)?;
     if config.once_only {
-        run_once(&config, namespace, reporter)
+        run_once(&config, table, reporter)
     } else {
-        watch(config, namespace, source, manager, reporter)
+        watch(config, table, source, manager, reporter)
     }
 }
 
-fn run_once(
-    config: &Arc<Config>,
-    namespace: Option<MountNamespace>,
-    reporter: &Reporter,
-) -> anyhow::Result<RunResult> {
+fn run_once(config: &Arc<Config>, table: WatchedTable, reporter: &Reporter) -> anyhow::Result<RunResult> {
     let mut outputs = Dispatcher::new(Arc::clone(config), reporter.clone())?;
-    let mut handle = |time, report: Report| outputs.report(time, &report);
-    let daemon = Daemon::new(Options::new(config, namespace), EventHandler::Callback(&mut handle))?;
+    let mut handle = |time, report: Report| outputs.report(Instant::now(), time, &report);
+    let daemon = Daemon::new(Options::new(config, table), EventHandler::Callback(&mut handle))?;
     let ended = daemon.run(RunMode::Once(None))?;
     if !ended.interrupted {
         outputs.finish_single_run(&ended.snapshot);
@@ -125,28 +121,25 @@ fn run_once(
 
 fn watch(
     config: Arc<Config>,
-    namespace: Option<MountNamespace>,
+    table: WatchedTable,
     source: ConfigSource,
     manager: Option<ServiceManager>,
     reporter: &Reporter,
 ) -> anyhow::Result<RunResult> {
-    let own_table = mount_namespace::table(None)?;
-    let seed = machine_seed::seed(&own_table);
-    let table = match &namespace {
-        None => own_table,
-        Some(_) => mount_namespace::table(namespace.as_ref())?,
+    let seed = match config.mount_namespace {
+        None => machine_seed::seed(table.table()),
+        Some(_) => machine_seed::seed(&mount_namespace::table(None)?),
     };
-    reporter.log_fn()(Priority::Info, &start_line(&config, &table));
-    let options = Options { seed, ..Options::new(&config, namespace) };
-    let outputs = Outputs::start(Arc::clone(&config), reporter.clone(), &table)?;
-    drop(table); // the daemon reads its own
+    let outputs = Outputs::start(Arc::clone(&config), reporter.clone(), table.table())?;
+    let options = Options { seed, ..Options::new(&config, table) };
     let run = || {
         let daemon = Daemon::new(options, EventHandler::Outputs(&outputs))?;
         let log = reporter.log_fn();
+        log(Priority::Info, &start_line(&config, daemon.watched_mounts(), daemon.excluded_mounts()));
         let warn = move |text: String| log(Priority::Warning, &text);
         let reloader = ConfigReloader::start(&config, source, daemon.waker(), warn)
             .context("cannot start a thread for configuration")?;
-        daemon.with_service(reloader, manager).run(RunMode::Watch)
+        daemon.with_remedies(&config)?.with_service(reloader, manager).run(RunMode::Watch)
     };
     let result = run();
     outputs.stop();
@@ -154,20 +147,28 @@ fn watch(
 }
 
 /// What somebody who starts the daemon wants to know. A listener that fails has a warning of its own.
-fn start_line(config: &Config, table: &MountTable) -> String {
-    let mounts = match count_visible(table, |mount| config.policy(mount).is_some()) {
+fn start_line(config: &Config, mounts: usize, excluded: usize) -> String {
+    let mut mounts = match mounts {
         1 => "1 mount".to_owned(),
         n => format!("{n} mounts"),
     };
+    if excluded > 0 {
+        mounts += &format!(" ({excluded} excluded)");
+    }
     let interval = HumanDuration(config.settings.poll_interval);
     let timeout = HumanDuration(config.settings.timeout);
     let page = match config.http.listen {
         Some(address) => format!("status page http://{address}/"),
         None => "no status page".to_owned(),
     };
+    let file = match &*config.files {
+        [] => "no configuration file".to_owned(),
+        [file] => format!("configuration {}", escape_os(file)),
+        [file, more @ ..] => format!("configuration {} and {} more", escape_os(file), more.len()),
+    };
     let version = env!("CARGO_PKG_VERSION");
     format!(
         "Started mount_status_monitor {version}: watching {mounts}, probing every {interval} with a timeout of \
-         {timeout}; {page}"
+         {timeout}; {page}; {file}"
     )
 }

@@ -86,7 +86,7 @@ mod tests {
     use crate::children::files::FileWorker;
     use proptest::prelude::*;
     use std::fs;
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     fn files(path: &Path) -> ConfigFiles {
         FileWorker::new().begin(Duration::from_secs(60)).unwrap().read_config(path, true, false).unwrap()
@@ -128,6 +128,13 @@ mod tests {
              [[rule]]\n\
              mountpoint = \"/a/*\"\n\
              expected = true\n\
+             [[rule]]\n\
+             fstype = \"x\"\n\
+             expected_options = \"rw,hard\"\n\
+             [[rule]]\n\
+             fstype = \"x\"\n\
+             expected_options = [\"rw\", \"vers=4.2\"]\n\
+             exclude = true\n\
              [[hook]]\n\
              name = \"h\"\n\
              command = [\"/bin/true\"]\n\
@@ -139,21 +146,144 @@ mod tests {
             "1: unknown key timout; did you mean timeout?",
             "2: timeout: must be a text, a number, or true or false, not a table",
             "3: syslog: must be a text, a number, or true or false, not a datetime",
-            "4: once_only: must be true or false",
+            "4: once_only: must be true or false, not \"yes\"",
             "5: socket: must be a text or a number, not true or false",
-            "6: slow_after: write a number of seconds, or 500ms, 30s, 2m, 1h30m, 1d",
+            "6: slow_after: write a number of seconds, or 500ms, 30s, 2m, 1h30m, 1d, not \"soon\"",
             "9: [[rule]] mountpoint: must be a list of texts in quotes",
             "10: [[rule]] timeout: must be a number of seconds or a text such as \"30s\", not a boolean",
-            "11: [[rule]] severity: use critical, warning or info",
+            "11: [[rule]] severity: use critical, warning or info, not \"bad\"",
             "12: [[rule]] syslog is an option of the daemon: write it above the first [table]",
             "13: [[rule]] a mount cannot be both expected and excluded",
             "17: [[rule]] needs a mountpoint, fstype or device to match",
             "19: [[rule]] expected needs a mountpoint without * ? [ {",
-            "22: [[hook]] h: has a command and a url; remove one of them",
-            "26: unknown key rule2; did you mean rule?",
+            "24: [[rule]] expected_options: \"rw,hard\" is not one option as /proc/self/mountinfo shows it, such as \
+             \"rw\" or \"vers=4.2\"",
+            "25: [[rule]] an excluded mount has no expected_options",
+            "29: [[hook]] h: has a command and a url; remove one of them",
+            "33: unknown key rule2; did you mean rule?",
             "7: push_user_file needs prometheus_push_gateway",
         ];
         assert_eq!(problems, expected);
+    }
+
+    #[test]
+    fn a_rule_ends_by_itself() {
+        let mut config = read(
+            "[[rule]]\nfstype = \"a\"\nuntil = 2000-01-01T00:00:00Z\n\
+             [[rule]]\nfstype = \"b\"\nexclude = true\nuntil = 2100-01-01T00:00:00+02:00\n\
+             [[rule]]\nfstype = \"c\"\nuntil = \"2100-01-01T00:00:00Z\"\n",
+        )
+        .unwrap();
+        config.end_rules(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000));
+        let lines = config.rules.temporary();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].starts_with("Until 2099-12-31 22:00:00 UTC the rule at "), "{lines:?}");
+        assert!(lines[0].ends_with(" applies: fstype = \"b\", exclude = true"), "{lines:?}");
+        assert!(config.file_warnings[0].ends_with(":1: [[rule]] has ended; remove it"));
+        for wrong in ["2026-12-01T18:00:00", "2026-12-01", "5", "\"tomorrow\"", "true"] {
+            let problems = read(format!("[[rule]]\nfstype = \"a\"\nuntil = {wrong}\n")).unwrap_err();
+            assert!(problems[0].starts_with("3: [[rule]] until: "), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn remedies_are_read_with_their_defaults() {
+        use crate::monitor::remedy::{Consent, Mode, RemedySettings, Remount, StepKind};
+        let rule = "[[rule]]\nmountpoint = \"/home/*\"\nfstype = \"fuse.sshfs\"\n";
+        let remedy = |text: &str| {
+            let config = read(format!("{rule}{text}")).unwrap();
+            let rule = config.rules.iter().next().unwrap().clone();
+            (rule.remedy.unwrap(), rule.source.join("; "))
+        };
+        let (dry_run, source) = remedy("remedy = { mode = \"dry-run\" }\n");
+        assert_eq!((dry_run.settings, dry_run.until), (RemedySettings::new(Mode::DryRun), None));
+        let keys = "mountpoint = \"/home/*\"; fstype = \"fuse.sshfs\"";
+        assert_eq!(source, format!("{keys}; remedy.mode = \"dry-run\""));
+        let all = "mode = \"act\"\nafter = \"90s\"\nsteps = [\"resume\", \"force\"]\nallow = \"silent_server\"\n\
+                   remount = \"a.service\"\nmax_attempts = 2\nwindow = 3600\nuntil = 2099-01-01T00:00:00Z\n";
+        let (act, source) = remedy(&format!("[rule.remedy]\n{all}"));
+        let expected = RemedySettings {
+            mode: Mode::Act,
+            after: Duration::from_secs(90),
+            steps: vec![StepKind::Resume, StepKind::Force],
+            allow: vec![Consent::SilentServer],
+            remount: Remount::Unit("a.service".to_owned()),
+            max_attempts: 2,
+            window: Duration::from_secs(3600),
+        };
+        assert_eq!(act.settings, expected);
+        assert!(act.until.is_some());
+        // What `--explain` shows is TOML again.
+        let written_again = source.replace(keys, "").replace("; ", "\n");
+        assert_eq!(remedy(&written_again).0, act, "{source}");
+    }
+
+    #[test]
+    fn remedy_that_could_unmount_the_root_or_anything_is_refused() {
+        let refused = |keys: &str, mode: &str| {
+            read(format!("[[rule]]\n{keys}\nremedy = {{ mode = \"{mode}\" }}\n")).err()
+        };
+        let root = "1: [[rule]] remedy: this mountpoint also matches /, which must never be unmounted";
+        for glob in ["\"/\"", "\"**\"", "\"/**\"", "[\"/a\", \"{/,/b}\"]"] {
+            for mode in ["act", "dry-run"] {
+                let keys = format!("mountpoint = {glob}\nfstype = \"nfs4\"");
+                assert_eq!(refused(&keys, mode), Some(vec![root.to_owned()]), "{glob} {mode}");
+                assert_eq!(refused(&keys, "off"), None);
+            }
+        }
+        let broad = "1: [[rule]] remedy: mode = \"act\" needs a mountpoint, and a device or fstype";
+        for keys in ["mountpoint = \"/a\"", "fstype = \"nfs4\"\ndevice = \"nas:*\""] {
+            assert_eq!(refused(keys, "act"), Some(vec![broad.to_owned()]), "{keys}");
+            assert_eq!(refused(keys, "dry-run"), None);
+        }
+        for keys in ["fstype = \"nfs4\"", "device = \"nas:*\""] {
+            assert_eq!(refused(&format!("mountpoint = \"/home/**\"\n{keys}"), "act"), None);
+        }
+        let excluded = "mountpoint = \"/a\"\nfstype = \"x\"\nexclude = true";
+        assert_eq!(refused(excluded, "act").unwrap()[0], "1: [[rule]] an excluded mount has no remedy");
+    }
+
+    #[test]
+    fn mistakes_in_a_remedy_are_one_line_each() {
+        for (remedy, problem) in [
+            ("{}", "remedy needs a mode: \"off\", \"dry-run\" or \"act\""),
+            ("\"act\"", "remedy must be a table, not a string"),
+            ("{ mode = \"on\" }", "remedy mode: use off, dry-run or act, not \"on\""),
+            (
+                "{ mode = \"off\", steps = [\"verify\"] }",
+                "remedy steps: \"verify\" is not a step of a remedy: use ",
+            ),
+            ("{ mode = \"off\", allow = \"all\" }", "remedy allow: use silent_server, "),
+            (
+                "{ mode = \"off\", remount = \"x; reboot\" }",
+                "remedy remount: use auto, no, or the name of a unit",
+            ),
+            ("{ mode = \"off\", max_attempts = 0 }", "remedy max_attempts: must be a number from 1 to 10"),
+            ("{ mode = \"off\", atfer = 5 }", "remedy unknown key atfer; did you mean after?"),
+            ("{ mode = \"off\", until = \"soon\" }", "remedy until: write a date and time with a time zone"),
+        ] {
+            let problems = read(format!("[[rule]]\nmountpoint = \"/a\"\nremedy = {remedy}\n")).unwrap_err();
+            let expected = format!("3: [[rule]] {problem}");
+            assert!(problems.len() == 1 && problems[0].starts_with(&expected), "{problems:?} {expected}");
+        }
+    }
+
+    #[test]
+    fn a_remedy_ends_by_itself_and_its_rule_stays() {
+        let until = |year: u32| {
+            format!(
+                "[[rule]]\nmountpoint = \"/a\"\nfstype = \"x\"\n\
+                 remedy = {{ mode = \"act\", until = {year}-01-01T00:00:00Z }}\n"
+            )
+        };
+        let mut config = read(until(2000) + &until(2100)).unwrap();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        assert!(config.rules.next_end().is_some_and(|end| end < now));
+        config.end_rules(now);
+        let has_remedy: Vec<bool> = config.rules.iter().map(|rule| rule.remedy.is_some()).collect();
+        assert_eq!(has_remedy, [false, true]);
+        assert!(config.file_warnings[0].ends_with(":1: [[rule]] remedy has ended; remove it"));
+        assert!(config.rules.next_end().is_some_and(|end| end > now));
     }
 
     #[test]
@@ -214,8 +344,9 @@ mod tests {
         }
 
         #[test]
-        fn inserted_text_is_read_or_reported(at in 0..400_usize, inserted: String) {
+        fn inserted_text_is_read_or_reported(at in 0..500_usize, inserted: String) {
             let mut text = "timeout = 5\n[[rule]]\nmountpoint = [\"/a/*\", \"/b\"]\nfstype = \"nfs*\"\ntimeout = \"1m\"\n\
+                            remedy = { mode = \"act\", after = 5, steps = [\"detach\"], allow = \"units\", remount = \"no\" }\n\
                             [[hook]]\nname = \"h\"\ncommand = [\"/bin/x\"]\n[alertmanager]\nurl = \"http://h\"\nlabels = { a = \"b\" }\n"
                 .to_owned();
             let at = (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);

@@ -1,11 +1,21 @@
 //! The include and exclude options.
 
+use crate::children::remedy::REMEDY_DIRECTORY;
 use platform::Mount;
 use regex::bytes::Regex;
 use std::os::unix::ffi::OsStrExt;
+use std::str::FromStr;
 
 /// Default of `fs_types_exclude`: an automount trigger is not a mount of storage.
 pub(super) const DEFAULT_FS_TYPES_EXCLUDE: &str = "^autofs$";
+
+/// The same with `preset = "storage"`: pseudo file systems and images, as node_exporter leaves them out.
+pub(super) const STORAGE_FS_TYPES_EXCLUDE: &str = "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|\
+    efivarfs|erofs|fuse\\.lxcfs|fuse\\.portal|fusectl|hugetlbfs|iso9660|mqueue|nsfs|overlay|proc|pstore|rpc_pipefs|\
+    securityfs|selinuxfs|squashfs|sysfs|tracefs)$";
+/// Likewise, the default of `mount_points_exclude` with this preset: what the system and containers mount for themselves.
+pub(super) const STORAGE_MOUNT_POINTS_EXCLUDE: &str =
+    "^/(dev|proc|sys|run/credentials/.+|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)";
 
 pub const NO_MOUNT_LEFT: &str = "the include and exclude options leave no mount";
 
@@ -25,8 +35,30 @@ impl Filter {
             include.as_ref().is_none_or(|regex| regex.is_match(name))
                 && exclude.as_ref().is_none_or(|regex| !regex.is_match(name))
         };
-        admits(&self.mount_points_include, &self.mount_points_exclude, path)
+        // A mount that a remedy makes is watched when it has its place.
+        let is_private = mount.mountpoint.starts_with(REMEDY_DIRECTORY);
+        !is_private
+            && admits(&self.mount_points_include, &self.mount_points_exclude, path)
             && admits(&self.fs_types_include, &self.fs_types_exclude, fstype)
+    }
+}
+
+/// Which mounts are left out if the options say nothing about them.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) enum Preset {
+    #[default]
+    All,
+    Storage,
+}
+
+impl FromStr for Preset {
+    type Err = String;
+    fn from_str(name: &str) -> Result<Preset, String> {
+        match name {
+            "all" => Ok(Preset::All),
+            "storage" => Ok(Preset::Storage),
+            _ => Err("use all or storage".to_owned()),
+        }
     }
 }
 
@@ -36,6 +68,13 @@ mod tests {
     use crate::config::testing::mount;
     use crate::config::values::name_regex;
     use std::ffi::OsStr;
+
+    #[test]
+    fn private_places_of_remedies_are_never_watched() {
+        let admits = |path: &str| Filter::default().admits(&mount(1, path, "nfs4"));
+        assert!(!admits("/run/mount_status_monitor/remedy/new-1/data"));
+        assert!(admits("/run/mount_status_monitor/remedy2") && admits("/data"));
+    }
 
     #[test]
     fn patterns_match_bytes_that_are_not_utf8() {

@@ -9,7 +9,7 @@ mod commands;
 mod expected;
 mod file_reader;
 mod filter;
-mod fstab;
+pub mod fstab;
 mod globs;
 mod hooks;
 mod location;
@@ -18,6 +18,7 @@ mod paths;
 mod problems;
 pub mod reference;
 mod reloader;
+mod remedy_reader;
 mod rule_reader;
 mod rules;
 mod source;
@@ -25,16 +26,22 @@ mod toml_table;
 mod values;
 
 pub use changes::{changes, options_for_next_start};
-pub use commands::{CheckConfig, CheckOutput, ClientConfig, DiagnoseConfig};
+pub use commands::{
+    CheckConfig, CheckOutput, ClientConfig, DaemonAddress, DiagnoseConfig, RemedyConfig, RemedyTask,
+    WatchConfig,
+};
 pub use filter::{Filter, NO_MOUNT_LEFT};
 pub use location::{Location, Origin};
 pub(crate) use options::OPTION_GROUPS;
 pub use options::{ConfigOption, OptionValue, options};
-pub use paths::{not_a_mount_point, resolve, select};
+pub use paths::{resolve, select};
 pub(crate) use platform::DEFAULT_CONFIG;
 pub use reloader::{ConfigReloader, ReloadResult};
+pub use remedy_reader::RemedyRule;
 pub use rules::{Rule, Rules};
 pub use source::ConfigSource;
+pub use values::duration;
+use values::regex_of_glob;
 
 use crate::children::files::{FileFingerprint, FileWorker};
 use crate::monitor::{Expected, ProbeSettings};
@@ -44,12 +51,12 @@ use crate::output::exporters::MetricsSettings;
 use crate::output::hooks::Hook;
 use crate::output::http::HttpSettings;
 use crate::output::textfile;
-use crate::render::escape::escape_os;
+use crate::render::escape::{escape_os, one_line};
 use platform::{Mount, MountSource, MountTable, OWN_MOUNT_TABLE};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The validated configuration.
 #[derive(Clone, Debug, Default)]
@@ -129,6 +136,20 @@ impl Config {
         Ok(self)
     }
 
+    /// Removes the rules that have ended, and the expected mounts that they named.
+    fn end_rules(&mut self, now: SystemTime) {
+        let (in_force, ended) = self.rules.split_ended(now);
+        self.rules = in_force;
+        for location in self.rules.end_remedies(now) {
+            self.file_warnings.push(location.problem("[[rule]] remedy has ended; remove it"));
+        }
+        for rule in ended {
+            let origin = rule.location.to_string();
+            self.expected.retain(|expected| expected.origin != origin);
+            self.file_warnings.push(rule.location.problem("[[rule]] has ended; remove it"));
+        }
+    }
+
     /// How this mount is probed, or None if it is not watched.
     pub fn policy(&self, mount: &Mount) -> Option<ProbeSettings> {
         if !self.filter.admits(mount) {
@@ -152,11 +173,31 @@ impl Config {
 
     /// Valid values that are probably mistakes, one line each.
     pub fn warnings(&self) -> Vec<String> {
-        let ProbeSettings { timeout, slow_after, .. } = self.settings;
+        let ProbeSettings { timeout, slow_after, poll_interval, .. } = self.settings;
+        let too_often = (timeout >= poll_interval).then(|| {
+            "--timeout is not shorter than --poll-interval: while a mount hangs, its next probe is late"
+                .to_owned()
+        });
+        let globs = [
+            ("mount-points-include", &self.filter.mount_points_include),
+            ("mount-points-exclude", &self.filter.mount_points_exclude),
+        ];
+        let globs = globs.into_iter().filter_map(|(option, regex)| {
+            let pattern = regex.as_ref()?.as_str();
+            let meant = regex_of_glob(pattern)?;
+            let pattern = one_line(pattern);
+            Some(format!("--{option}: {pattern} is a regular expression, not a glob; did you mean {meant}?"))
+        });
         let never_slow = (slow_after > timeout)
             .then(|| "--slow-after is longer than the timeout, so no mount is ever slow".to_owned());
         let textfile = self.metrics.textfile.as_deref().and_then(textfile::warning);
-        never_slow.into_iter().chain(textfile).chain(self.file_warnings.clone()).collect()
+        never_slow
+            .into_iter()
+            .chain(too_often)
+            .chain(globs)
+            .chain(textfile)
+            .chain(self.file_warnings.clone())
+            .collect()
     }
 
     /// Why the text file cannot be written where it is: it must not be on a mount that may hang. This is decided from

@@ -1,4 +1,4 @@
-//! The keys of `[[rule]]`, `[[hook]]` and `[alertmanager]`, for the manual page and for finding unknown keys.
+//! The keys of `[[rule]]` and its `remedy`, `[[hook]]` and `[alertmanager]`, for the manual page and for finding unknown keys.
 
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
@@ -36,9 +36,19 @@ pub const RULE: &[Key] = &[
         "Report a mount point as missing if there is no mount (of this fstype and device). It needs mount points \
          without special characters. An automount trigger counts as the mount.",
     ),
+    key("expected_options", "OPTION or [OPTION, …]").help(
+        "Warn of mounts with other options than these, such as [\"rw\", \"vers=4.2\"]. Each is compared with the options \
+         in `/proc/self/mountinfo`, those of the mount and those of its file system; a name alone must only be there.",
+    ),
+    key("remedy", "{ mode = MODE, … }").help(
+        "The plan for these mounts when they are dead; see below. `--check-config --explain` shows it for each state.",
+    ),
     key("severity", "\"critical\", \"warning\" or \"info\"").help(
         "Severity of events of these mounts [default: critical]. Their messages are at most errors, warnings or \
-         notices; hooks and alerts have it as `severity`.",
+         notices; hooks, alerts and metrics have it, and the monitoring plugin is WARNING or OK.",
+    ),
+    key("until", "DATE-TIME").help(
+        "The rule ends at this time, such as 2026-12-01T18:00:00Z, for a planned outage. `status` shows it until then.",
     ),
     key("hook", "NAME or [NAME, …]").help(
         "Only these hooks get events of these mounts; [] for none. Without this key all hooks get them. The name \
@@ -46,15 +56,43 @@ pub const RULE: &[Key] = &[
     ),
 ];
 
+/// The keys of `remedy` in a `[[rule]]`.
+pub const REMEDY: &[Key] = &[
+    key("mode", "\"off\", \"dry-run\" or \"act\"").help(
+        "What is wanted. \"act\" needs a rule with mountpoint and with fstype or device. A rule whose mountpoint matches / \
+         has no remedy.",
+    ),
+    key("after", "TIME").help("A mount must have been dead for so long [default: 5m]."),
+    key("steps", "[STEP, …]").help(
+        "The steps that may be made: resume (continue a stopped FUSE server), abort (a FUSE connection), unmount, detach, \
+         force, shutdown (of an NFS client) [default: abort, unmount, detach].",
+    ),
+    key("allow", "[NAME, …]").help(
+        "What else may be done: silent_server (go on although the server does not answer), not_mounted_again (remove what \
+         cannot be mounted again), copies (also in containers and with mounts below), units (stop active units that are \
+         bound to the mount), evicted (replace the mount of an evicted CephFS client) [default: none].",
+    ),
+    key("remount", "\"auto\", \"no\" or UNIT").help(
+        "How it is mounted again: as fstab, its unit or autofs do it, not at all, or by starting this service [default: \
+         auto].",
+    ),
+    key("max_attempts", "NUMBER").help("So many attempts within window, 1 to 10 [default: 3]."),
+    key("window", "TIME").help("The time in which attempts are counted [default: 1d]."),
+    key("until", "DATE-TIME").help("The remedy ends at this time; the rest of the rule stays."),
+];
+
 pub const HOOK: &[Key] = &[
     key("name", "TEXT").help("Name in rules, messages and metrics."),
     key("events", "[NAME, …]").help(
         "The events that run the hook: mounted unmounted remounted moved failed still_failing recovered slow \
-         flapping steady unknown missing found denied run [default: failed recovered flapping steady missing found].",
+         flapping steady unknown unexpected_options expected_options missing found denied remedy_planned remedy_refused \
+         remedy_step remedied remedy_failed run [default: failed recovered flapping steady missing found remedied \
+         remedy_failed].",
     ),
     key("command", "[PROGRAM, ARGUMENT, …]").help(
         "Absolute path of a program, and its arguments. No shell is used. The program gets the event as JSON on \
-         standard input and as MSM_… variables.",
+         standard input and as variables: MSM_VERSION (1), MSM_EVENT, MSM_MOUNTPOINT, MSM_REASON and more \
+         (docs/operations.md).",
     ),
     key("url", "URL").help("In place of a command: send the event there as JSON by POST."),
     key("user_file", "FILE").help("File with USER:PASSWORD for the url, read before each use."),

@@ -2,10 +2,13 @@
 
 use super::globs::{Globs, MAX_GLOBS};
 use super::options::OptionValue;
-use super::reference;
 use super::rules::Rule;
 use super::toml_table::{TomlTable, flag, option_value, text, texts, time};
 use super::values::flap_changes;
+use super::{reference, remedy_reader};
+use crate::monitor::ExpectedOptions;
+use crate::render::timestamp;
+use std::time::SystemTime;
 use toml::de::DeValue;
 
 /// Maximum number of rules in all files. Each new mount is compared with all of them, even when thousands of mounts
@@ -53,9 +56,22 @@ fn rule(table: &mut TomlTable<'_>) -> Rule {
         flap_window: table.take("flap_window", time),
         exclude: table.take("exclude", flag).unwrap_or(false),
         expected: table.take("expected", flag).unwrap_or(false),
+        expected_options: table.take("expected_options", |value| ExpectedOptions::new(texts(value)?)),
+        until: table.take("until", date_time),
         severity: table.take("severity", |value| text(value)?.parse()).unwrap_or_default(),
         hooks: table.take("hook", texts),
+        remedy: remedy_reader::take(table),
     }
+}
+
+pub(super) fn date_time(value: &DeValue<'_>) -> Result<SystemTime, String> {
+    let text = match value {
+        DeValue::Datetime(time) => time.to_string(),
+        value => text(value)?,
+    };
+    timestamp::parse(&text).ok_or_else(|| {
+        format!("write a date and time with a time zone, such as 2026-12-01T18:00:00Z, not \"{text}\"")
+    })
 }
 
 fn number_of_changes(value: &DeValue<'_>) -> Result<u32, String> {
@@ -70,6 +86,10 @@ fn check(rule: &Rule, table: &TomlTable<'_>) {
         table.report("needs a mountpoint, fstype or device to match");
     } else if rule.expected && rule.exclude {
         table.report("a mount cannot be both expected and excluded");
+    } else if rule.expected_options.is_some() && rule.exclude {
+        table.report("an excluded mount has no expected_options");
+    } else if let Some(problem) = remedy_reader::problem(rule) {
+        table.report(problem);
     } else if rule.expected && !rule.mountpoint.as_ref().is_some_and(Globs::are_literal_paths) {
         table.report("expected needs a mountpoint without * ? [ {");
     }

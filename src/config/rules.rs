@@ -2,13 +2,14 @@
 
 use super::globs::Globs;
 use super::location::Location;
-use crate::monitor::{Event, FlapSettings, ProbeSettings};
-use crate::render::Severity;
+use super::remedy_reader::RemedyRule;
+use crate::monitor::{Event, ExpectedOptions, FlapSettings, ProbeSettings, Severity};
+use crate::render::timestamp;
 use platform::{Mount, MountTable};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Rule {
@@ -25,9 +26,13 @@ pub struct Rule {
     pub flap_window: Option<Duration>,
     pub exclude: bool,
     pub expected: bool,
+    pub expected_options: Option<ExpectedOptions>,
     pub severity: Severity,
+    /// When it ends by itself.
+    pub until: Option<SystemTime>,
     /// The hooks that get events of these mounts, if not all.
     pub hooks: Option<Vec<String>>,
+    pub remedy: Option<RemedyRule>,
 }
 
 impl Rule {
@@ -56,6 +61,7 @@ impl Rule {
                 changes: self.flap_changes.unwrap_or(defaults.flap.changes),
                 window: self.flap_window.unwrap_or(defaults.flap.window),
             },
+            severity: self.severity,
         }
     }
 }
@@ -73,6 +79,10 @@ impl Rules {
         self.0.iter().find(|rule| rule.mountpoint.is_some() && rule.matches_path(mountpoint))
     }
 
+    pub(super) fn severity_of_missing(&self, mountpoint: &Path) -> Severity {
+        self.rule_for_missing(mountpoint).map_or(Severity::default(), |rule| rule.severity)
+    }
+
     /// The severity of an event, and the hooks that get it, if not all.
     pub fn route(&self, event: &Event) -> (Severity, Option<&[String]>) {
         let rule = match (event, event.mount()) {
@@ -84,6 +94,45 @@ impl Rules {
             (_, None) => None,
         };
         rule.map_or((Severity::default(), None), |rule| (rule.severity, rule.hooks.as_deref()))
+    }
+
+    /// When the next rule or remedy ends.
+    pub(super) fn next_end(&self) -> Option<SystemTime> {
+        let remedies = self.0.iter().filter_map(|rule| rule.remedy.as_ref()?.until);
+        self.0.iter().filter_map(|rule| rule.until).chain(remedies).min()
+    }
+
+    /// Removes the remedies that have ended, and names their rules.
+    pub(super) fn end_remedies(&mut self, now: SystemTime) -> Vec<Location> {
+        let has_ended =
+            |rule: &Rule| rule.remedy.as_ref().is_some_and(|it| it.until.is_some_and(|until| until <= now));
+        let ended: Vec<Location> =
+            self.0.iter().filter(|rule| has_ended(rule)).map(|rule| rule.location.clone()).collect();
+        if !ended.is_empty() {
+            let without = |rule: &Rule| {
+                let remedy = rule.remedy.clone().filter(|_| !has_ended(rule));
+                Rule { remedy, ..rule.clone() }
+            };
+            self.0 = self.0.iter().map(without).collect();
+        }
+        ended
+    }
+
+    /// The rules that are still in force, and those that have ended.
+    pub(super) fn split_ended(&self, now: SystemTime) -> (Rules, Vec<Rule>) {
+        let (ended, in_force) =
+            self.0.iter().cloned().partition(|rule| rule.until.is_some_and(|until| until <= now));
+        (Rules::from(in_force), ended)
+    }
+
+    /// A line about each rule that ends by itself, for `status`.
+    pub fn temporary(&self) -> Vec<String> {
+        let line = |rule: &Rule| {
+            let keys = rule.source.iter().filter(|line| !line.starts_with("until ")).cloned();
+            let (until, keys) = (timestamp::clock(rule.until?), keys.collect::<Vec<_>>().join(", "));
+            Some(format!("Until {until} the rule at {} applies: {keys}", rule.location))
+        };
+        self.0.iter().filter_map(line).collect()
     }
 
     pub fn iter(&self) -> std::slice::Iter<'_, Rule> {

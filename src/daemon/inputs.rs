@@ -30,7 +30,10 @@ impl Daemon<'_> {
                         self.monitor.handle(now, hint);
                     }
                 }
-                token => self.pool.handle_ready(now, token),
+                token => match &mut self.remedies {
+                    Some(remedies) if remedies.has_token(token) => remedies.handle_ready(now, token),
+                    _ => self.pool.handle_ready(now, token),
+                },
             }
         }
         if let Some(ended) = self.namespace.check(now) {
@@ -57,7 +60,7 @@ impl Daemon<'_> {
         }
     }
 
-    fn process_signals(&mut self, now: Time) {
+    pub(super) fn process_signals(&mut self, now: Time) {
         for signal in self.signals.pending() {
             match (signal, &self.reloader) {
                 (SIGCHLD, _) => {
@@ -65,6 +68,9 @@ impl Daemon<'_> {
                     self.report_launcher(notice);
                     self.pool.reap_children(now);
                     self.collector.reap_children(now);
+                    if let Some(remedies) = &mut self.remedies {
+                        remedies.reap_children();
+                    }
                 }
                 (SIGHUP, Some(reloader)) => {
                     self.service_manager.reloading(monotonic_usec());
@@ -98,9 +104,17 @@ impl Daemon<'_> {
             self.monitor.handle(now, Input::ProbesRequested(selection));
         }
         while let Some(loaded) = self.reloader.as_ref().and_then(ConfigReloader::next_result) {
+            if !loaded.has_rule_ended {
+                self.config.rejected_at = loaded.result.is_err().then_some(now);
+            }
             if let Ok(config) = &loaded.result {
+                self.config.loaded_at = now;
+                self.config.temporary_rules = config.rules.temporary().into();
                 self.settings = config.settings;
                 self.monitor.handle(now, Input::Reconfigured(options::monitor_config(config)));
+                if let Some(remedies) = &mut self.remedies {
+                    remedies.reconfigure(now, config);
+                }
             }
             if loaded.requested {
                 self.service_manager.ready();

@@ -11,19 +11,22 @@ mod inputs;
 mod kernel_log;
 mod namespace_watch;
 mod options;
+mod remedies;
 mod supervision;
 mod table_reader;
+mod watched_table;
 
 pub use options::{EventHandler, Options, RunMode, RunResult};
 pub use table_reader::{ReadKind, ReadThrottle};
+pub use watched_table::WatchedTable;
 
 use crate::children::collector::{CollectRequest, CollectorHandle};
 use crate::children::launcher::LauncherWatch;
 use crate::children::prober::Pool;
-use crate::config::ConfigReloader;
+use crate::config::{Config, ConfigReloader};
 use crate::monitor::{Effect, Event, Input, Monitor, ProbeId, ProbeSettings, Time};
 use crate::output::Report;
-use crate::render::{Priority, Snapshot, notices, status_line};
+use crate::render::{ConfigState, Priority, Snapshot, notices, status_line};
 use anyhow::Context as _;
 use clock::{Clock, PauseDetector};
 use cost_throttle::CostThrottle;
@@ -31,12 +34,15 @@ use kernel_log::KernelLogWatch;
 use mio::{Events, Interest, Poll, Token, Waker};
 use namespace_watch::NamespaceWatch;
 use platform::service::ServiceManager;
-use platform::{DeviceNumber, MountSource, MountWatch, TableUpdate};
+use platform::{DeviceNumber, MountSource, TableUpdate};
+use remedies::RemedyRunner;
 use rustc_hash::FxHashMap;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 use signal_hook_mio::v1_0::Signals;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 use supervision::ServiceNotifier;
 use table_reader::TableReader;
@@ -51,6 +57,8 @@ const FIRST_PROBER: usize = 4;
 /// Above every token of the pool.
 const COLLECTOR: Token = Token(1 << 20);
 const KERNEL_LOG: Token = Token((1 << 20) + 1);
+/// The first token of the attempts to remedy a mount.
+const FIRST_ATTEMPT: usize = (1 << 20) + 2;
 /// Maximum number of readiness events processed in one turn; the rest waits for the next turn.
 const MAX_EVENTS_PER_TURN: usize = 64;
 /// Minimum interval between snapshots: pages and gateways show a hang well within a second of its detection.
@@ -65,8 +73,11 @@ pub struct Daemon<'a> {
     pauses: PauseDetector,
     waker: Arc<Waker>,
     signals: Signals,
+    /// Set: the signals that end a run have their default action again.
+    signals_end_process: Arc<AtomicBool>,
     table_reader: TableReader,
     settings: ProbeSettings,
+    config: ConfigState,
     monitor: Monitor,
     launcher: LauncherWatch,
     pool: Pool,
@@ -80,6 +91,8 @@ pub struct Daemon<'a> {
     handler: EventHandler<'a>,
     reloader: Option<ConfigReloader>,
     namespace: NamespaceWatch,
+    /// Only in the daemon: commands act on nothing.
+    remedies: Option<RemedyRunner>,
     /// The monitor's health revision at the end of the last turn.
     health_revision: u64,
     /// Mounts that the last run could not judge; `None` before the first run is complete.
@@ -90,26 +103,16 @@ pub struct Daemon<'a> {
 }
 
 impl<'a> Daemon<'a> {
-    /// Does everything that can fail at the start. The mount table is watched before it is first read, so that no change is
-    /// missed.
+    /// Does everything that can fail at the start.
     pub fn new(options: Options, handler: EventHandler<'a>) -> anyhow::Result<Daemon<'a>> {
         std::env::set_current_dir("/").context("cannot change to the directory /")?; // keeps no directory busy
-        let poll = Poll::new().context("cannot create an event queue")?;
+        let WatchedTable { poll, clock, reader: table_reader, namespace, table } = options.table;
         let registry = || poll.registry().try_clone().context("cannot share the event queue");
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGCHLD]).context("cannot catch signals")?;
+        let signals_end_process = prepare_default_actions().context("cannot catch signals")?;
         poll.registry()
             .register(&mut signals, SIGNALS, Interest::READABLE)
             .context("cannot wait for signals")?;
-        let table = platform::OWN_MOUNT_TABLE;
-        let mount_watch = match &options.namespace {
-            None => MountWatch::open(table.as_ref(), options.mount_source)
-                .with_context(|| format!("cannot open {table} ({})", platform::MOUNT_TABLE_HINT))?,
-            Some(namespace) => namespace
-                .watch(options.mount_source)
-                .context("cannot open the table of the mount namespace")?,
-        };
-        let table_reader =
-            TableReader::new(mount_watch, poll.registry(), MOUNTS).context("cannot wait for mounts")?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).context("cannot create a waker")?);
         if let Some(outputs) = handler.outputs() {
             outputs.state().set_waker(Arc::clone(&waker));
@@ -118,20 +121,24 @@ impl<'a> Daemon<'a> {
             .context("cannot prepare the collection of evidence")?;
         let kernel_log = KernelLogWatch::new(registry()?, KERNEL_LOG);
         let mut pool = Pool::new(registry()?, FIRST_PROBER, None).context("cannot prepare probers")?;
-        if let Some(namespace) = &options.namespace {
+        if let Some(namespace) = &namespace {
             pool.set_mount_namespace(namespace.try_clone_fd().context("cannot prepare probers")?);
         }
-        let namespace = NamespaceWatch::new(options.namespace, poll.registry(), NAMESPACE)
+        let namespace = NamespaceWatch::new(namespace, poll.registry(), NAMESPACE)
             .context("cannot wait for the end of the mount namespace")?;
+        let mut monitor = Monitor::new(options.monitor, options.seed);
+        monitor.handle(clock.now(), Input::TableUpdate(TableUpdate::Whole(table)));
         Ok(Daemon {
             poll,
-            clock: Clock::start(),
+            clock,
             pauses: PauseDetector::new(platform::time_suspended()),
             waker,
             signals,
+            signals_end_process,
             table_reader,
             settings: options.settings,
-            monitor: Monitor::new(options.monitor, options.seed),
+            config: ConfigState { temporary_rules: options.temporary_rules, ..ConfigState::default() },
+            monitor,
             launcher: LauncherWatch::new(),
             pool,
             collector,
@@ -143,12 +150,22 @@ impl<'a> Daemon<'a> {
             handler,
             reloader: None,
             namespace,
+            remedies: None,
             health_revision: 0,
             unjudged: None,
             interrupted: false,
             namespace_ended: false,
             stall_logged_at: None,
         })
+    }
+
+    /// The number of mounts that are watched and can be reached by their own path.
+    pub fn watched_mounts(&self) -> usize {
+        self.monitor.visible_mounts()
+    }
+
+    pub fn excluded_mounts(&self) -> usize {
+        self.monitor.excluded_mounts()
     }
 
     pub fn waker(&self) -> Arc<Waker> {
@@ -162,11 +179,21 @@ impl<'a> Daemon<'a> {
         self
     }
 
-    /// Runs until a signal arrives or the run mode is complete. Only failures of the event queue and of the first read of
-    /// the mount table end it; all others are logged.
+    /// Carries out the remedies of the rules.
+    pub fn with_remedies(mut self, config: &Arc<Config>) -> anyhow::Result<Daemon<'a>> {
+        let registry = self.poll.registry().try_clone().context("cannot share the event queue")?;
+        let remedies =
+            RemedyRunner::new(config, registry, FIRST_ATTEMPT).context("cannot prepare remedies")?;
+        self.remedies = Some(remedies);
+        Ok(self)
+    }
+
+    /// Runs until a signal arrives or the run mode is complete. Only failures of the event queue end it; all others are
+    /// logged.
     pub fn run(mut self, mut mode: RunMode<'_>) -> anyhow::Result<RunResult> {
         let mut events = Events::with_capacity(MAX_EVENTS_PER_TURN);
-        let mut now = self.read_first_table(&mode)?;
+        let mut now = self.clock.now();
+        self.begin(&mode);
         loop {
             self.decide(now);
             self.publish_snapshot(now);
@@ -174,7 +201,7 @@ impl<'a> Daemon<'a> {
                 self.service_manager.stopping();
             }
             self.notify_service_manager(now);
-            if self.is_ending() || self.is_done(&mode) {
+            if self.is_ending() || self.is_done(now, &mut mode) {
                 return Ok(self.finish(now));
             }
             let planned = self.next_deadline();
@@ -187,6 +214,9 @@ impl<'a> Daemon<'a> {
             }
             now = self.clock.now();
             if let Some(pause) = self.pauses.check(platform::time_suspended(), planned, now) {
+                if let (Input::Resumed, Some(remedies)) = (&pause, &mut self.remedies) {
+                    remedies.mark_resumed(now);
+                }
                 self.monitor.handle(now, pause);
                 self.pool.extend_deadlines();
             }
@@ -194,29 +224,26 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    fn read_first_table(&mut self, mode: &RunMode<'_>) -> anyhow::Result<Time> {
-        let now = self.clock.now();
-        let table = self.table_reader.read_first(now).context("cannot read the mount table")?;
+    fn begin(&mut self, mode: &RunMode<'_>) {
         if self.table_reader.source() != MountSource::Events {
             let text =
                 format!("Changes of the mount table are read from {}", self.table_reader.source().name());
             self.notice(Priority::Debug, text);
         }
-        self.monitor.handle(now, Input::TableUpdate(TableUpdate::Whole(table)));
         if matches!(mode, RunMode::Watch) {
             self.kernel_log.set_needed(self.monitor.has_server_mounts());
         }
         self.service_manager.ready();
         self.mark_changed();
-        Ok(now)
     }
 
     fn is_ending(&self) -> bool {
         self.interrupted || self.namespace_ended
     }
 
-    fn is_done(&self, mode: &RunMode<'_>) -> bool {
+    fn is_done(&mut self, now: Time, mode: &mut RunMode<'_>) -> bool {
         match mode {
+            RunMode::Until(is_over) => is_over(&self.monitor.status(), now),
             RunMode::Watch => false,
             RunMode::Once(_) => self.unjudged.is_some(),
             RunMode::Explain => self.unjudged.is_some() && !self.monitor.is_collecting(),
@@ -224,6 +251,11 @@ impl<'a> Daemon<'a> {
     }
 
     fn finish(mut self, now: Time) -> RunResult {
+        if self.handler.outputs().is_none() {
+            // The command prints its result, to a reader that may not read.
+            self.signals_end_process.store(true, Ordering::SeqCst);
+            self.process_signals(now); // those before that
+        }
         let result = RunResult {
             snapshot: self.snapshot(now),
             unjudged: self.unjudged.unwrap_or(0),
@@ -243,8 +275,11 @@ impl<'a> Daemon<'a> {
 
     /// Calls the progress callback of the run mode, if any. Returns when to wake up.
     fn show_progress(&mut self, now: Time, mode: &mut RunMode<'_>, planned: Option<Time>) -> Option<Time> {
-        let RunMode::Once(Some(on_progress)) = mode else { return planned };
-        on_progress(&self.monitor.status(), now);
+        match mode {
+            RunMode::Once(Some(on_progress)) => on_progress(&self.monitor.status(), now),
+            RunMode::Until(_) => {}
+            RunMode::Watch | RunMode::Once(None) | RunMode::Explain => return planned,
+        }
         let next = now + PROGRESS_INTERVAL;
         Some(planned.map_or(next, |at| at.min(next)))
     }
@@ -261,6 +296,7 @@ impl<'a> Daemon<'a> {
             snapshots,
             self.service_manager.next_deadline(),
             self.namespace.next_deadline(),
+            self.remedies.as_ref().and_then(RemedyRunner::next_deadline),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -285,7 +321,11 @@ impl<'a> Daemon<'a> {
         let revision = self.monitor.health_revision();
         if std::mem::replace(&mut self.health_revision, revision) != revision {
             self.mark_changed();
+            if let Some(remedies) = &mut self.remedies {
+                remedies.mark_changed();
+            }
         }
+        self.run_remedies(now);
     }
 
     fn execute(&mut self, now: Time, effect: Effect) {
@@ -356,14 +396,20 @@ impl<'a> Daemon<'a> {
             probers_stranded: self.pool.probers_stranded(),
             runs_from_memory: platform::process::runs_from_memory(),
             mount_source: self.table_reader.source(),
+            config: self.config.clone(),
+            remedies: self
+                .remedies
+                .as_ref()
+                .map(|remedies| Arc::new(remedies.overview()))
+                .unwrap_or_default(),
         })
     }
 
     fn notify_service_manager(&mut self, now: Time) {
-        let (monitor, clock) = (&mut self.monitor, self.clock);
+        let (monitor, clock, config) = (&mut self.monitor, self.clock, &self.config);
         let status = || {
             let begun = clock.now();
-            (status_line::line(&monitor.status()), clock.now() - begun)
+            (status_line::line(&monitor.status(), config), clock.now() - begun)
         };
         if let Err(error) = self.service_manager.send_due(now, status) {
             let text = format!("Cannot notify the service manager: {error}; trying again");
@@ -379,4 +425,13 @@ impl<'a> Daemon<'a> {
     fn notice(&mut self, priority: Priority, text: String) {
         self.handler.report(Report::Notice(priority, text));
     }
+}
+
+/// The signals that end a run have their default action as soon as the flag is set.
+fn prepare_default_actions() -> io::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
+        flag::register_conditional_default(signal, Arc::clone(&flag))?;
+    }
+    Ok(flag)
 }

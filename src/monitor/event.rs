@@ -1,6 +1,7 @@
 //! The events that are reported.
 
-use super::{Expected, Failure, Health};
+use super::remedy::RemedyReport;
+use super::{Expected, Failure, Health, OptionDifference};
 use platform::{Call, Errno, Mount, SharedPath};
 use std::path::Path;
 use std::sync::Arc;
@@ -30,6 +31,10 @@ pub enum Event {
     Flapping { mount: Arc<Mount>, health: &'static str, changes: u32, within: Duration },
     /// A mount that was reported to be flapping is steady in this health, after this many changes.
     Steady { mount: Arc<Mount>, health: &'static str, changes: u32, lasted: Duration },
+    /// The options of a mount are other than a rule expects.
+    UnexpectedOptions { mount: Arc<Mount>, differences: Vec<OptionDifference> },
+    /// A mount that was reported to have unexpected options has none any more.
+    ExpectedOptions { mount: Arc<Mount>, lasted: Duration },
     /// The kernel refuses to let us probe this mount.
     Denied { mount: Arc<Mount>, errno: Errno, call: Call },
     /// A mount could not be judged for so long that its state is unknown. It `was` in this state when it was judged last
@@ -40,6 +45,8 @@ pub enum Event {
     Missing { expected: Arc<Expected>, containing_mount: Option<Arc<Mount>> },
     /// A mount that was reported missing is mounted.
     Found { expected: Arc<Expected>, mount: Arc<Mount>, lasted: Duration },
+    /// Something happened to the remedy of a dead mount.
+    Remedy { mount: Arc<Mount>, report: Box<RemedyReport> },
     /// A run over all watched mounts except hidden ones is complete. `unjudged` mounts could not be judged because no
     /// prober was available. `took` is the time from the start of the run until its last mount was judged.
     Run { mounts: usize, dead: usize, unjudged: usize, took: Duration },
@@ -59,24 +66,27 @@ impl Event {
             Event::Slow { .. } => "slow",
             Event::Flapping { .. } => "flapping",
             Event::Steady { .. } => "steady",
+            Event::UnexpectedOptions { .. } => "unexpected_options",
+            Event::ExpectedOptions { .. } => "expected_options",
             Event::Denied { .. } => "denied",
             Event::Unknown { .. } => "unknown",
             Event::Missing { .. } => "missing",
             Event::Found { .. } => "found",
+            Event::Remedy { report, .. } => report.name(),
             Event::Run { .. } => "run",
         }
     }
 
     /// Does it say that something is wrong, or is no longer wrong? Such events outlive others where not all can be kept.
     pub const fn is_vital(&self) -> bool {
-        !matches!(
-            self,
-            Event::Mounted { .. }
-                | Event::Unmounted { .. }
-                | Event::Remounted { .. }
-                | Event::Moved { .. }
-                | Event::Run { .. }
-        )
+        match self {
+            // That of a dead mount ends its failure.
+            Event::Unmounted { health, .. } => health.failure().is_some(),
+            Event::Mounted { .. } | Event::Remounted { .. } | Event::Moved { .. } | Event::Run { .. } => {
+                false
+            }
+            _ => true,
+        }
     }
 
     /// The mount that the event is about, if it is about one that exists.
@@ -92,9 +102,12 @@ impl Event {
             | Event::Slow { mount, .. }
             | Event::Flapping { mount, .. }
             | Event::Steady { mount, .. }
+            | Event::UnexpectedOptions { mount, .. }
+            | Event::ExpectedOptions { mount, .. }
             | Event::Denied { mount, .. }
             | Event::Unknown { mount, .. }
-            | Event::Found { mount, .. } => Some(mount),
+            | Event::Found { mount, .. }
+            | Event::Remedy { mount, .. } => Some(mount),
             Event::Missing { .. } | Event::Run { .. } => None,
         }
     }

@@ -8,9 +8,11 @@
 //! * `budgets`: what the mounts of each foreign user may cost
 //! * `reports`: what was reported about each mount, and reminders
 //! * `expected`: mounts that must exist
+//! * `mount_options`: mounts whose options are other than expected
 //! * `evidence`: when evidence is collected, and what was found
 //! * `server_hints`: what the kernel reports about servers
 //! * `unjudged`: which mounts were not judged for too long
+//! * [`remedy`]: what could be done about a dead mount, and what forbids it
 //!
 //! [`Monitor::handle`] and [`Monitor::settle`] connect them, with one file for each kind of input: `table`, `probing`,
 //! `responses`, `collecting`. [`Monitor::status`] is in `status`.
@@ -25,12 +27,15 @@ mod flapping;
 mod health;
 mod id_map;
 mod interface;
+mod mount_options;
 mod probing;
 mod registry;
+pub mod remedy;
 mod reports;
 mod responses;
 mod scheduler;
 mod server_hints;
+mod severity;
 mod status;
 mod statuses;
 mod table;
@@ -43,15 +48,17 @@ mod unjudged;
 pub use budgets::UserNotice;
 pub use counters::{Counters, DURATION_BOUNDS, Durations, FsCounters};
 pub use event::Event;
-pub use evidence::{EvidenceRecord, server_name};
+pub use evidence::{EvidenceRecord, host_end, server_name};
 pub use expected::{Expected, ExpectedStatus};
 pub use health::{Failure, Health, Reason};
 pub(crate) use id_map::IdMap;
 pub use interface::{Effect, Input, PROOF_TIME, ProbeId, ProbeSelection, TableDoubt};
 pub use interface::{FlapSettings, Flapping, LastResponse, LastRun, MountStatus, Status};
-pub use interface::{MonitorConfig, Policy, ProbeSettings};
-pub use registry::{Change, count_visible, diff};
+pub use interface::{MonitorConfig, MountSettings, Policy, ProbeSettings};
+pub use mount_options::{ExpectedOptions, OptionDifference, OptionsPolicy, UnexpectedOptions};
+pub use registry::{Change, diff};
 pub(crate) use scheduler::splitmix64;
+pub use severity::Severity;
 pub use statuses::MountStatuses;
 pub use time::Time;
 
@@ -59,23 +66,29 @@ use budgets::{EventBudget, WatchBudget};
 use counters::CounterTable;
 use evidence::EvidencePolicy;
 use expected::ExpectedMounts;
+use mount_options::MountOptions;
 use platform::{MountKey, MountTree, User};
 use registry::{MountEntry, Registry};
+use remedy::DeadMount;
 use reports::Reports;
 use scheduler::{Due, Scheduler};
 use server_hints::ServerHints;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use unjudged::UnjudgedCheck;
 
 /// The state machine. Feed it with [`Monitor::handle`], call [`Monitor::settle`], execute [`Monitor::next_effect`]
 /// until there is none, and come back at [`Monitor::next_deadline`] at the latest.
 pub struct Monitor {
     policy: Policy,
+    /// Those of the last mount that was looked at.
+    last_settings: Arc<MountSettings>,
     searches_every_directory: bool,
     registry: Registry,
     scheduler: Scheduler,
     reports: Reports,
     expected: ExpectedMounts,
+    options: MountOptions,
     evidence: EvidencePolicy,
     hints: ServerHints,
     watch_budget: WatchBudget,
@@ -102,11 +115,13 @@ impl Monitor {
         expected.replace(config.expected);
         Monitor {
             policy: config.policy,
+            last_settings: Arc::default(),
             searches_every_directory: config.searches_every_directory,
             registry: Registry::default(),
             scheduler: Scheduler::new(config.poll_interval, seed),
             reports: Reports::default(),
             expected,
+            options: MountOptions::new(config.expected_options),
             evidence: EvidencePolicy::default(),
             hints: ServerHints::default(),
             watch_budget: WatchBudget::default(),
@@ -188,6 +203,16 @@ impl Monitor {
         self.effects.extend(self.event_budget.take_summary(now).into_iter().map(Effect::Notify));
     }
 
+    /// The number of watched mounts that are not hidden.
+    pub fn visible_mounts(&self) -> usize {
+        self.registry.visible_entries()
+    }
+
+    /// The number of mounts of the table that the policy leaves out.
+    pub fn excluded_mounts(&self) -> usize {
+        self.registry.unwatched().saturating_sub(self.watch_budget.not_watched())
+    }
+
     /// When [`Monitor::settle`] must be called next, if no input arrives before.
     pub fn next_deadline(&self) -> Option<Time> {
         let others = [
@@ -224,6 +249,16 @@ impl Monitor {
     /// Whether there are mounts of file servers, watched or not.
     pub fn has_server_mounts(&self) -> bool {
         self.registry.has_server_mounts()
+    }
+
+    /// The mounts that are dead and can be reached by their own path. Costs a look at each mount if there is one.
+    pub fn dead_mounts(&self) -> impl Iterator<Item = DeadMount<'_>> {
+        let entries = (self.registry.dead_entries() > 0).then(|| self.registry.entries());
+        let visible = entries.into_iter().flatten().filter(|entry| !entry.is_hidden);
+        visible.filter_map(|entry| {
+            let failure = entry.health.failure()?;
+            Some(DeadMount { mount: &entry.mount, failure, since: entry.since })
+        })
     }
 
     /// Is evidence being collected?

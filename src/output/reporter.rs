@@ -1,17 +1,19 @@
 //! Log lines: each message goes to standard error and syslog, each with its own queue and thread.
 
-use super::stderr::{SharedFormat, StderrWriter};
+use super::change_lines::ChangeLines;
+use super::death_summary::DeathSummary;
+use super::reminder_lines::ReminderLines;
+use super::run_lines::{RunLines, RunReports};
+use super::stderr::{SharedFormat, StderrWriter, is_journal};
 use super::syslog::{SyslogSettings, SyslogWriter};
 use super::{Facility, LogFormat, Sink, SyslogTarget, lock};
-use crate::monitor::Event;
-use crate::render::{Message, Priority, Severity, escape, messages};
+use crate::monitor::remedy::{Outcome, RemedyReport};
+use crate::monitor::{Event, Severity};
+use crate::render::{Message, Priority, escape, messages};
 use std::io;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
-
-/// The level of syslog: all messages except [`Priority::Debug`].
-const SYSLOG_LEVEL: Priority = Priority::Info;
 
 /// Logs a line about the daemon itself, from any thread.
 pub type LogFn = Arc<dyn Fn(Priority, &str) + Send + Sync>;
@@ -22,6 +24,10 @@ pub struct ReportSettings {
     pub log_format: LogFormat,
     pub syslog: SyslogTarget,
     pub syslog_facility: Facility,
+    pub syslog_level: Priority,
+    pub report_runs: RunReports,
+    /// Another choice for syslog.
+    pub syslog_report_runs: Option<RunReports>,
 }
 
 impl Default for ReportSettings {
@@ -29,58 +35,124 @@ impl Default for ReportSettings {
         ReportSettings {
             log_level: Priority::Info,
             log_format: LogFormat::Text,
-            syslog: SyslogTarget::Local,
+            syslog: SyslogTarget::Auto,
             syslog_facility: Facility::LOG_DAEMON,
+            syslog_level: Priority::Info,
+            report_runs: RunReports::Always,
+            syslog_report_runs: None,
         }
     }
 }
 
 impl ReportSettings {
-    fn syslog_level(&self) -> Option<Priority> {
-        (self.syslog != SyslogTarget::Off).then_some(SYSLOG_LEVEL)
+    /// Of standard error, and of syslog.
+    fn of_sinks(&self) -> [LineSettings; 2] {
+        let is_syslog_on = self.syslog_target() != SyslogTarget::Off;
+        [
+            LineSettings {
+                level: Some(self.log_level),
+                reports: self.report_runs,
+                each_change: self.log_level == Priority::Debug || self.log_format == LogFormat::Json,
+            },
+            LineSettings {
+                level: is_syslog_on.then_some(self.syslog_level),
+                reports: self.syslog_report_runs.unwrap_or(self.report_runs),
+                each_change: self.syslog_level == Priority::Debug,
+            },
+        ]
     }
+
+    /// The journal receives what is written to standard error: syslog would duplicate it.
+    fn syslog_target(&self) -> SyslogTarget {
+        match &self.syslog {
+            SyslogTarget::Auto if is_journal() => SyslogTarget::Off,
+            SyslogTarget::Auto => SyslogTarget::Local,
+            other => other.clone(),
+        }
+    }
+}
+
+/// Which lines a sink receives.
+struct LineSettings {
+    /// The lowest priority, if any.
+    level: Option<Priority>,
+    reports: RunReports,
+    /// Each change of the mount table has a line, however many there are.
+    each_change: bool,
 }
 
 /// All sinks. Only [`Reporter::close`] waits for them, up to its limit.
 #[derive(Clone, Debug)]
 pub struct Reporter {
-    sinks: Vec<(Sink, Level)>,
+    routes: Arc<[Route]>,
+    held: Arc<Mutex<Held>>,
     format: Option<SharedFormat>,
     syslog: Option<SyslogSettings>,
 }
 
-/// The lowest priority that a sink receives, if any; can change while the sink is in use.
-type Level = Arc<AtomicU8>;
+/// Lines that wait for others.
+#[derive(Debug, Default)]
+struct Held {
+    changes: ChangeLines,
+    deaths: DeathSummary,
+    reminders: ReminderLines,
+}
 
-fn level(priority: Option<Priority>) -> Level {
-    Arc::new(priority.map_or(0, Priority::number).into())
+/// A sink and which lines it receives; that can change while it is in use.
+#[derive(Debug)]
+struct Route {
+    sink: Sink,
+    /// The number of the lowest priority, or 0 for none.
+    level: AtomicU8,
+    each_change: AtomicBool,
+    runs: Mutex<RunLines>,
+}
+
+impl Route {
+    fn new(sink: Sink, settings: &LineSettings) -> Route {
+        let route = Route { sink, level: 0.into(), each_change: false.into(), runs: Mutex::default() };
+        route.apply(settings);
+        route
+    }
+
+    fn apply(&self, settings: &LineSettings) {
+        self.level.store(settings.level.map_or(0, Priority::number), Ordering::Relaxed);
+        self.each_change.store(settings.each_change, Ordering::Relaxed);
+        lock(&self.runs).reports = settings.reports;
+    }
+
+    fn admits(&self, priority: Priority) -> bool {
+        priority.number() <= self.level.load(Ordering::Relaxed)
+    }
+
+    fn has_each_change(&self) -> bool {
+        self.each_change.load(Ordering::Relaxed)
+    }
 }
 
 impl Reporter {
     /// Starts the sinks. A sink that cannot be reached is logged on the others and retried.
     pub fn start(settings: &ReportSettings) -> io::Result<Reporter> {
+        let [of_stderr, of_syslog] = settings.of_sinks();
         let format = SharedFormat::new(Mutex::new(settings.log_format));
         let stderr = Sink::start("stderr", StderrWriter::new(format.clone())?)?;
-        let log_level = level(Some(settings.log_level));
-        let others =
-            Reporter { sinks: vec![(stderr.clone(), log_level.clone())], format: None, syslog: None };
-        let target = SyslogSettings::new(Mutex::new((settings.syslog.clone(), settings.syslog_facility)));
+        let others = Reporter::with_routes([Route::new(stderr.clone(), &of_stderr)]);
+        let target = SyslogSettings::new(Mutex::new((settings.syslog_target(), settings.syslog_facility)));
         let syslog = Sink::start("syslog", SyslogWriter::new(target.clone(), others.log_fn()))?;
-        let sinks = vec![(stderr, log_level), (syslog, level(settings.syslog_level()))];
-        Ok(Reporter { sinks, format: Some(format), syslog: Some(target) })
+        let routes = [Route::new(stderr, &of_stderr), Route::new(syslog, &of_syslog)];
+        Ok(Reporter { format: Some(format), syslog: Some(target), ..Reporter::with_routes(routes) })
     }
 
     /// Applies settings, also to waiting messages. The threads stay the same, so that repeated changes do not leave behind
     /// one hung thread each.
     pub fn reconfigure(&self, settings: &ReportSettings) {
-        let levels = [Some(settings.log_level), settings.syslog_level()];
-        for ((_, level), wanted) in self.sinks.iter().zip(levels) {
-            level.store(wanted.map_or(0, Priority::number), Ordering::Relaxed);
+        for (route, settings) in self.routes.iter().zip(settings.of_sinks()) {
+            route.apply(&settings);
         }
         if let (Some(format), Some(syslog)) = (&self.format, &self.syslog) {
             *lock(format) = settings.log_format;
-            let target = (settings.syslog.clone(), settings.syslog_facility);
-            if std::mem::replace(&mut *lock(syslog), target).0 != settings.syslog {
+            let target = (settings.syslog_target(), settings.syslog_facility);
+            if std::mem::replace(&mut *lock(syslog), target.clone()).0 != target.0 {
                 self.sinks().for_each(Sink::retry_now); // the old target may have failed for a long time
             }
         }
@@ -88,22 +160,74 @@ impl Reporter {
 
     /// Each sink with the lowest priority that it receives.
     pub fn with_sinks(sinks: Vec<(Sink, Priority)>) -> Reporter {
-        let sinks = sinks.into_iter().map(|(sink, priority)| (sink, level(Some(priority)))).collect();
-        Reporter { sinks, format: None, syslog: None }
+        let settings =
+            |level| LineSettings { level: Some(level), reports: RunReports::Always, each_change: false };
+        Reporter::with_routes(sinks.into_iter().map(|(sink, level)| Route::new(sink, &settings(level))))
+    }
+
+    fn with_routes(routes: impl IntoIterator<Item = Route>) -> Reporter {
+        let routes = routes.into_iter().collect();
+        Reporter { routes, held: Arc::default(), format: None, syslog: None }
     }
 
     /// Logs an event and returns the message. `severity` caps the priority of failures.
-    pub fn report(&self, time: SystemTime, event: &Event, severity: Severity) -> Arc<Message> {
+    pub fn report(&self, now: Instant, time: SystemTime, event: &Event, severity: Severity) -> Arc<Message> {
         let (priority, text) = messages::line(event);
-        let is_failure =
-            matches!(event, Event::Failed { .. } | Event::StillFailing { .. } | Event::Missing { .. });
-        let priority = if is_failure { severity.cap_priority(priority) } else { priority };
-        self.send(Message { time, priority, text, event: Some(event.clone()) })
+        let priority = if is_about_failure(event) { priority.capped_by(severity) } else { priority };
+        let message = Arc::new(Message { time, priority, text, event: Some(event.clone()) });
+        self.send_event(now, event, &message);
+        message
+    }
+
+    fn send_event(&self, now: Instant, event: &Event, message: &Arc<Message>) {
+        let mut held = lock(&self.held);
+        let Held { changes, deaths, reminders } = &mut *held;
+        deaths.add(now, event);
+        let is_due = match ChangeLines::are_for(message) {
+            true => changes.admit(now, message),
+            false => reminders.admit(now, message),
+        };
+        for route in self.routes.iter().filter(|route| route.admits(message.priority)) {
+            if (is_due || route.has_each_change())
+                && lock(&route.runs).admit(now, event, || changes.take_line(now))
+            {
+                route.sink.offer(Arc::clone(message));
+            }
+        }
+    }
+
+    /// When to call [`Reporter::send_held`].
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let Held { changes, deaths, reminders } = &*lock(&self.held);
+        [changes.next_deadline(), deaths.next_deadline(), reminders.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Sends the lines that waited for others and are due. If everything ends, all but that of next steps are.
+    pub(super) fn send_held(&self, now: Instant, is_ending: bool) {
+        let deaths = lock(&self.held).deaths.take_due(now);
+        if let Some(line) = deaths {
+            self.notice(SystemTime::now(), Priority::Notice, &line);
+        }
+        let Held { changes, reminders, .. } = &mut *lock(&self.held);
+        for message in changes.take_due(now, is_ending).into_iter().chain(reminders.take_due(now, is_ending))
+        {
+            for route in self.routes.iter().filter(|it| it.admits(message.priority) && !it.has_each_change())
+            {
+                route.sink.offer(Arc::clone(&message));
+            }
+        }
     }
 
     /// Logs a line about the daemon itself. Names in it must already be escaped.
     pub fn notice(&self, time: SystemTime, priority: Priority, text: &str) {
-        self.send(Message { time, priority, text: escape::one_line(text).into_owned(), event: None });
+        let text = escape::one_line(text).into_owned();
+        let message = Arc::new(Message { time, priority, text, event: None });
+        for route in self.routes.iter().filter(|route| route.admits(priority)) {
+            route.sink.offer(Arc::clone(&message));
+        }
     }
 
     pub fn log_fn(&self) -> LogFn {
@@ -114,23 +238,42 @@ impl Reporter {
     /// Lets the sinks write their queued messages, for at most `limit` in total. True if everything was written.
     pub fn close(&self, limit: Duration) -> bool {
         let end = Instant::now() + limit;
-        for (sink, _) in &self.sinks {
-            sink.finish();
-        }
+        self.sinks().for_each(Sink::finish);
         let left = || end.saturating_duration_since(Instant::now());
-        self.sinks.iter().filter(|(sink, _)| !sink.close(left())).count() == 0
+        self.sinks().filter(|sink| !sink.close(left())).count() == 0
     }
 
     pub fn sinks(&self) -> impl Iterator<Item = &Sink> {
-        self.sinks.iter().map(|(sink, _)| sink)
+        self.routes.iter().map(|route| &route.sink)
     }
+}
 
-    fn send(&self, message: Message) -> Arc<Message> {
-        let message = Arc::new(message);
-        let is_admitted = |level: &Level| message.priority.number() <= level.load(Ordering::Relaxed);
-        for (sink, _) in self.sinks.iter().filter(|(_, level)| is_admitted(level)) {
-            sink.offer(Arc::clone(&message));
+/// Whether the severity of the mount's rule caps the priority of the line. That of a remedy which hit another mount says
+/// nothing about that mount.
+fn is_about_failure(event: &Event) -> bool {
+    match event {
+        Event::Failed { .. } | Event::StillFailing { .. } | Event::Missing { .. } => true,
+        Event::Remedy { report, .. } => {
+            !matches!(**report, RemedyReport::Failed { outcome: Outcome::WrongHit, .. })
         }
-        message
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::samples::sshfs;
+
+    #[test]
+    fn severity_caps_remedies_but_not_those_that_hit_another_mount() {
+        let reporter = Reporter::with_sinks(vec![]);
+        for (outcome, expected) in [(Outcome::Failed, Priority::Notice), (Outcome::WrongHit, Priority::Error)]
+        {
+            let report = Box::new(RemedyReport::Failed { outcome, gave_up: true, advice: String::new() });
+            let event = Event::Remedy { mount: sshfs(), report };
+            let message = reporter.report(Instant::now(), SystemTime::UNIX_EPOCH, &event, Severity::Info);
+            assert_eq!(message.priority, expected, "{outcome:?}");
+        }
     }
 }

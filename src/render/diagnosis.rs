@@ -6,7 +6,7 @@ use super::json::{self, MountObject};
 use super::messages::{cause, last_known, source};
 use super::next_steps::{NextStep, next_steps};
 use super::timestamp::clock;
-use super::{HumanDuration, Snapshot};
+use super::{HumanDuration, Snapshot, remedy_state};
 use crate::monitor::{Failure, Health, MountStatus};
 use platform::Errno;
 use platform::evidence::{Evidence, Observation, StuckThread};
@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// Width of a paragraph in columns.
 const COLUMNS: usize = 100;
+/// Begins the last section. No name can contain it: names are escaped to one line.
+pub(super) const NEXT_STEPS: &str = "\nNext steps (not taken by this command)\n";
 /// Tasks that were just noticed have no duration worth showing.
 const MIN_BLOCKED: Duration = Duration::from_secs(1);
 
@@ -46,12 +48,15 @@ pub fn text(status: &MountStatus, snapshot: &Snapshot) -> String {
     );
     text += &paragraph("  ", "  ", &about);
     let Some(failure) = status.health.failure() else { return text };
+    if let Some(remedy) = remedy_state::of_mount(&snapshot.remedies, status) {
+        text += &paragraph("  ", "  ", &remedy_state::words_at(remedy, snapshot.at));
+    }
     let evidence = all_evidence(failure);
     if !evidence.is_empty() {
         text += "\nEvidence\n";
         text.extend(evidence.iter().map(|line| paragraph("  * ", "    ", line)));
     }
-    text += "\nNext steps (never taken by this program)\n";
+    text += NEXT_STEPS;
     for (index, NextStep { command, effect }) in next_steps(mount, failure).iter().enumerate() {
         let number = index + 1;
         match command {
@@ -157,7 +162,7 @@ fn probe_thread(thread: &StuckThread) -> String {
 }
 
 /// Wraps `text` at [`COLUMNS`], between words; `first` and `next` indent the first and the other lines.
-fn paragraph(first: &str, next: &str, text: &str) -> String {
+pub(super) fn paragraph(first: &str, next: &str, text: &str) -> String {
     let mut lines = String::new();
     let mut line = first.to_owned();
     let mut is_empty = true;
@@ -198,7 +203,7 @@ mod tests {
         let failure = with(failure(Reason::Hung, None, 3.0), evidence);
         let nfs =
             mount("/mnt/a b", "nfs4", "server:/export", "rw,relatime", "rw,vers=4.2,hard,addr=10.0.0.5");
-        status_of(nfs, Health::Dead(failure))
+        status_of(nfs, Health::Dead(failure.into()))
     }
 
     #[test]

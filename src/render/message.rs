@@ -1,7 +1,8 @@
 //! A log message with its event, as every sink receives it.
 
-use super::Priority;
+use super::{Priority, remedy_messages};
 use crate::monitor::Event;
+use crate::monitor::remedy::RemedyReport;
 use platform::Mount;
 use std::time::SystemTime;
 
@@ -27,11 +28,14 @@ impl Message {
     }
 }
 
-/// The memory of the event's mounts, which may be kept only by it.
+/// The memory of the event's mounts and texts, which may be kept only by it.
 pub(crate) fn event_cost(event: &Event) -> usize {
     match event {
         Event::Remounted { mount, before } => mount_cost(mount) + mount_cost(before),
         Event::Moved { mount, from } => mount_cost(mount) + from.as_os_str().len(),
+        Event::Remedy { mount, report } => {
+            mount_cost(mount) + size_of::<RemedyReport>() + remedy_messages::cost(report)
+        }
         event => event.mount().map_or(0, |mount| mount_cost(mount)),
     }
 }

@@ -2,9 +2,10 @@
 
 use super::escape::{escape, escape_os};
 use super::evidence::evidence_suffix;
+use super::remedy_messages;
 use super::status_summary::{are_dead, mounts};
 use super::{HumanDuration, Priority};
-use crate::monitor::{Event, Expected, Failure, Health, Reason};
+use crate::monitor::{Event, Expected, Failure, Health, OptionDifference, Reason};
 use platform::{Call, Errno, Mount};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -18,26 +19,35 @@ const MAX_LISTED_OPTIONS: usize = 8;
 pub fn line(event: &Event) -> (Priority, String) {
     let priority = match event {
         Event::Remounted { mount, before } if mount.read_only() && !before.read_only() => Priority::Warning,
+        // It ends a failure.
+        Event::Unmounted { health: Health::Dead(_), .. } => Priority::Notice,
+        // The system's own mounts appear and disappear by themselves.
         Event::Mounted { mount }
         | Event::Unmounted { mount, .. }
         | Event::Remounted { mount, .. }
-        | Event::Moved { mount, .. } => change_priority(mount),
+        | Event::Moved { mount, .. }
+            if mount.is_system_internal() =>
+        {
+            Priority::Debug
+        }
+        Event::Mounted { .. } | Event::Unmounted { .. } | Event::Moved { .. } => Priority::Info,
+        Event::Remounted { .. } => Priority::Notice,
         Event::Failed { .. } | Event::Missing { .. } => Priority::Error,
-        Event::StillFailing { .. } | Event::Slow { .. } | Event::Flapping { .. } | Event::Unknown { .. } => {
-            Priority::Warning
-        }
-        Event::Recovered { .. } | Event::Steady { .. } | Event::Denied { .. } | Event::Found { .. } => {
-            Priority::Notice
-        }
+        Event::StillFailing { .. }
+        | Event::Slow { .. }
+        | Event::Flapping { .. }
+        | Event::Unknown { .. }
+        | Event::UnexpectedOptions { .. } => Priority::Warning,
+        Event::Recovered { .. }
+        | Event::Steady { .. }
+        | Event::Denied { .. }
+        | Event::ExpectedOptions { .. }
+        | Event::Found { .. } => Priority::Notice,
+        Event::Remedy { report, .. } => remedy_messages::priority(report),
         Event::Run { unjudged: 0, .. } => Priority::Info,
         Event::Run { .. } => Priority::Warning,
     };
     (priority, text(event))
-}
-
-/// The system's own mounts appear and disappear by themselves.
-fn change_priority(mount: &Mount) -> Priority {
-    if mount.is_system_internal() { Priority::Debug } else { Priority::Notice }
 }
 
 fn text(event: &Event) -> String {
@@ -63,18 +73,18 @@ fn text(event: &Event) -> String {
             format!("Mount is slow: {} ({}; {})", path(mount), HumanDuration(*took), source(mount))
         }
         Event::Flapping { mount, health, changes, within } => {
-            let (path, within) = (path(mount), HumanDuration(*within));
-            format!(
-                "Mount is flapping: {path} ({changes} changes in {within}; now {health}; {})",
-                source(mount)
-            )
+            format!("Mount is flapping: {} ({})", path(mount), flapping(mount, health, *changes, *within))
         }
         Event::Steady { mount, health, changes, lasted } => {
+            format!("Mount is steady: {} ({})", path(mount), steady(mount, health, *changes, *lasted))
+        }
+        Event::UnexpectedOptions { mount, differences } => {
+            let differences = option_differences(differences);
+            format!("Mount has unexpected options: {} ({differences}; {})", path(mount), source(mount))
+        }
+        Event::ExpectedOptions { mount, lasted } => {
             let (path, lasted) = (path(mount), HumanDuration(*lasted));
-            format!(
-                "Mount is steady: {path} ({health}; flapped for {lasted}, {changes} changes; {})",
-                source(mount)
-            )
+            format!("Mount no longer has unexpected options: {path} (after {lasted}; {})", source(mount))
         }
         Event::Denied { mount, errno, call } => {
             let refusal = refusal(mount, *errno, *call);
@@ -93,14 +103,25 @@ fn text(event: &Event) -> String {
             let (path, lasted) = (escape_os(&expected.mountpoint), HumanDuration(*lasted));
             format!("Expected mount is there: {path} ({}; was missing for {lasted})", source(mount))
         }
-        Event::Run { mounts: count, dead, unjudged, took: _ } => {
-            let unjudged = match unjudged {
-                0 => String::new(),
-                _ => format!("; {unjudged} could not be judged"),
-            };
-            format!("Checked {}; {}{unjudged}", mounts(*count), are_dead(*dead))
-        }
+        Event::Remedy { mount, report } => remedy_messages::text(mount, report),
+        Event::Run { mounts: count, dead, unjudged, took: _ } => run(*count, *dead, *unjudged),
     }
+}
+
+fn run(count: usize, dead: usize, unjudged: usize) -> String {
+    let unjudged = match unjudged {
+        0 => String::new(),
+        _ => format!("; {unjudged} could not be judged"),
+    };
+    format!("Checked {}; {}{unjudged}", mounts(count), are_dead(dead))
+}
+
+fn flapping(mount: &Mount, health: &str, changes: u32, within: Duration) -> String {
+    format!("{changes} changes in {}; now {health}; {}", HumanDuration(within), source(mount))
+}
+
+fn steady(mount: &Mount, health: &str, changes: u32, lasted: Duration) -> String {
+    format!("{health}; flapped for {}, {changes} changes; {}", HumanDuration(lasted), source(mount))
 }
 
 fn recovery(lasted: Duration, took: Duration, was: &str) -> String {
@@ -155,6 +176,9 @@ pub(super) fn cause(failure: &Failure) -> String {
     match (failure.reason, failure.errno) {
         (Reason::Hung, _) | (_, None) if failure.waited.is_zero() => "no response".to_owned(),
         (Reason::Hung, _) | (_, None) => format!("no response in {}", HumanDuration(failure.waited)),
+        (Reason::Disconnected, Some(errno)) if failure.call == Some(Call::Kill) => {
+            format!("{errno}{from}, its automount daemon is gone")
+        }
         // Rare errors come with the system's description.
         (Reason::Error, Some(errno)) => format!("{errno}{from}, {}", errno.describe()),
         (_, Some(errno)) => format!("{errno}{from}"),
@@ -226,6 +250,19 @@ fn changes(mount: &Mount, before: &Mount) -> String {
     parts.join("; ")
 }
 
+/// `ro instead of rw, vers=4.1 instead of vers=4.2, hard is missing`
+pub(super) fn option_differences(differences: &[OptionDifference]) -> String {
+    let text = |OptionDifference { expected, found }: &OptionDifference| match found {
+        Some(found) => format!("{} instead of {expected}", escape_os(found)),
+        None => format!("{expected} is missing"),
+    };
+    let listed: Vec<String> = differences.iter().take(MAX_LISTED_OPTIONS).map(text).collect();
+    match differences.len().saturating_sub(MAX_LISTED_OPTIONS) {
+        0 => listed.join(", "),
+        more => format!("{} and {more} more", listed.join(", ")),
+    }
+}
+
 /// `-relatime`, `+noatime`; without `ro` and `rw` if `access_changed`, which has words of its own.
 fn option_changes(before: &OsStr, now: &OsStr, access_changed: bool) -> Vec<String> {
     let list = |options: &OsStr| -> Vec<Vec<u8>> {
@@ -259,11 +296,17 @@ mod tests {
         let mut behind = hung.clone();
         behind.blocked_by = Some("/outer".into());
         let stale = failure(Reason::Stale, Some(Errno::ESTALE), 0.0);
+        let automount =
+            Failure { call: Some(Call::Kill), ..failure(Reason::Disconnected, Some(Errno::ESRCH), 0.0) };
         let odd = failure(Reason::Error, Some(Errno::EPROTO), 0.0);
         for (failure, text) in [
             (&hung, "(hung: no response in 3s; fuse.sshfs from host:/dir)"),
             (&behind, "(hung: blocked by hung mount /outer; fuse.sshfs from host:/dir)"),
             (&stale, "(stale: ESTALE from statfs; fuse.sshfs from host:/dir)"),
+            (
+                &automount,
+                "(disconnected: ESRCH from kill, its automount daemon is gone; fuse.sshfs from host:/dir)",
+            ),
             (&odd, "(error: EPROTO from statfs, Protocol error; fuse.sshfs from host:/dir)"),
         ] {
             let event = Event::Failed { mount: sshfs(), failure: failure.clone() };
@@ -309,7 +352,7 @@ mod tests {
         let events = [
             Event::Mounted { mount: Arc::clone(&mount) },
             unmounted(Health::Ok),
-            unmounted(Health::Dead(failure(Reason::Hung, None, 3.0))),
+            unmounted(Health::Dead(failure(Reason::Hung, None, 3.0).into())),
             Event::Moved { mount: Arc::clone(&mount), from: "/old".into() },
             recovered("hung"),
             recovered("slow"),
@@ -328,10 +371,10 @@ mod tests {
         ];
         let lines = events.iter().map(line).map(|(priority, text)| format!("{priority}: {text}\n"));
         let expected_lines = "\
-notice: Mount appeared: /x (fuse.sshfs from host:/dir)
-notice: Mount disappeared: /x (fuse.sshfs from host:/dir)
+info: Mount appeared: /x (fuse.sshfs from host:/dir)
+info: Mount disappeared: /x (fuse.sshfs from host:/dir)
 notice: Mount disappeared: /x (fuse.sshfs from host:/dir; was hung for 7m31s)
-notice: Mount moved: /old -> /x
+info: Mount moved: /old -> /x
 notice: Mount recovered: /x (after 7m31s)
 notice: Mount recovered: /x (after 7m31s; was slow, now responds in 0s)
 warning: Mount is slow: /x (1.4s; fuse.sshfs from host:/dir)
@@ -351,6 +394,26 @@ info: Checked 1 mount; 1 is dead
 warning: Checked 5 mounts; 2 are dead; 2 could not be judged
 ";
         assert_eq!(lines.collect::<String>(), expected_lines);
+    }
+
+    #[test]
+    fn lines_of_unexpected_options_list_the_differences() {
+        let difference = |(expected, found): (&str, Option<&str>)| OptionDifference {
+            expected: expected.to_owned(),
+            found: found.map(Into::into),
+        };
+        let found = [("rw", Some("ro")), ("vers=4.2", Some("vers=4\n")), ("hard", None)];
+        let differences = found.map(difference).to_vec();
+        let warning = Event::UnexpectedOptions { mount: sshfs(), differences };
+        let text =
+            r"ro instead of rw, vers=4\012 instead of vers=4.2, hard is missing; fuse.sshfs from host:/dir";
+        assert_eq!(line(&warning), (Priority::Warning, format!("Mount has unexpected options: /x ({text})")));
+        let differences = vec![difference(("hard", None)); MAX_LISTED_OPTIONS + 2];
+        let (_, text) = line(&Event::UnexpectedOptions { mount: sshfs(), differences });
+        assert!(text.contains("hard is missing and 2 more; fuse.sshfs"), "{text}");
+        let text = "Mount no longer has unexpected options: /x (after 7m31s; fuse.sshfs from host:/dir)";
+        let ended = Event::ExpectedOptions { mount: sshfs(), lasted: seconds(451) };
+        assert_eq!(line(&ended), (Priority::Notice, text.to_owned()));
     }
 
     #[test]
@@ -389,7 +452,7 @@ warning: Checked 5 mounts; 2 are dead; 2 could not be judged
         let other = mount("/a\nb", "fuse.\x1b", "dev\\\r", "rw,x=\n", "rw");
         let mut behind = failure(Reason::Hung, None, 1.0);
         behind.blocked_by = Some("/out\ner".into());
-        let health = Health::Dead(behind.clone());
+        let health = Health::Dead(behind.clone().into());
         for event in [
             Event::Mounted { mount: Arc::clone(&evil) },
             Event::Unmounted { mount: Arc::clone(&evil), health, lasted: seconds(1) },

@@ -1,6 +1,6 @@
 //! Log lines about the daemon's child processes.
 
-use super::{HumanDuration, Priority, Snapshot};
+use super::{HumanDuration, Priority, Snapshot, remedy_state};
 use crate::children::collector::CollectorNotice;
 use crate::children::launcher::LauncherNotice;
 use crate::children::prober::{ProberNotice, SpawnError};
@@ -24,13 +24,23 @@ pub fn of_collector(notice: &CollectorNotice) -> (Priority, String) {
     (Priority::Warning, text)
 }
 
-/// The last line of `status` if the daemon depends on the storage of its program.
+/// The last lines of `status`: what is wrong with the daemon itself, rules that end, and what was remedied.
 #[must_use]
-pub fn of_memory(snapshot: &Snapshot) -> &'static str {
-    match snapshot.runs_from_memory {
-        true => "",
-        false => "The daemon runs from its file: if the storage of its program hangs, it hangs too\n",
+pub fn of_daemon(snapshot: &Snapshot) -> String {
+    let mut lines = String::new();
+    if let Some(at) = snapshot.config.rejected_at {
+        let age = HumanDuration::in_seconds(snapshot.at.since(at));
+        lines += &format!(
+            "The configuration was rejected {age} ago and the earlier one is in force: see the log, or --check-config\n"
+        );
     }
+    for rule in &*snapshot.config.temporary_rules {
+        lines += &format!("{rule}\n");
+    }
+    if !snapshot.runs_from_memory {
+        lines += "The daemon runs from its file: if the storage of its program hangs, it hangs too\n";
+    }
+    lines + &remedy_state::recent_lines(snapshot)
 }
 
 /// A notice about the launcher.

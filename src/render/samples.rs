@@ -75,10 +75,10 @@ pub(crate) fn status_of(mount: Arc<Mount>, health: Health) -> MountStatus {
         is_hang_proven: false,
         last_response,
         waiting_since: None,
-        settings: ProbeSettings::default(),
-        probe_interval: ProbeSettings::default().poll_interval,
+        settings: Arc::default(),
         flapping: None,
         is_reported_slow: is_slow,
+        has_unexpected_options: None,
     }
 }
 
@@ -105,5 +105,7 @@ pub(crate) fn snapshot(status: Status) -> Snapshot {
         probers_stranded: 0,
         runs_from_memory: true,
         mount_source: MountSource::Events,
+        remedies: Arc::default(),
+        config: Default::default(),
     }
 }

@@ -1,5 +1,6 @@
 //! The state of the daemon at one moment: the input of the renderers.
 
+use crate::monitor::remedy::RemedyOverview;
 use crate::monitor::{ProbeSettings, Status, Time};
 use platform::MountSource;
 use std::sync::Arc;
@@ -26,6 +27,19 @@ pub struct Snapshot {
     pub runs_from_memory: bool,
     /// Where changes of the mount table are read from.
     pub mount_source: MountSource,
+    pub config: ConfigState,
+    pub remedies: Arc<RemedyOverview>,
+}
+
+/// Which configuration is in force.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct ConfigState {
+    /// When it was loaded.
+    pub loaded_at: Time,
+    /// When a later one was rejected; `None` if there is none.
+    pub rejected_at: Option<Time>,
+    /// A line about each rule that ends by itself.
+    pub temporary_rules: Arc<[String]>,
 }
 
 impl Snapshot {
@@ -36,9 +50,12 @@ impl Snapshot {
         Snapshot { at: self.at + age, wall: self.wall + age, taken: moment, ..self.clone() }
     }
 
-    /// The wall-clock time at another monitor time.
+    /// The wall-clock time at another monitor time, also a later one.
     #[must_use]
     pub fn wall_at(&self, time: Time) -> SystemTime {
+        if time > self.at {
+            return self.wall + (time - self.at);
+        }
         self.wall.checked_sub(self.at.since(time)).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 }

@@ -4,7 +4,8 @@ use super::escape::escape_os;
 use super::evidence::evidence_summary;
 use super::rows;
 use super::status_summary::{are_dead, mounts};
-use super::{HumanDuration, StatusSummary};
+use super::{HumanDuration, Snapshot, StatusSummary, remedy_state};
+use crate::monitor::remedy::RemedyOverview;
 use crate::monitor::{ExpectedStatus, Health, MountStatus, Status, Time};
 use std::time::Duration;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -20,7 +21,7 @@ pub struct Style {
 
 /// Columns between two cells.
 const GAP: usize = 2;
-/// Precedes the evidence of a dead mount, on its own line below the row.
+/// Precedes the evidence and the remedy of a dead mount, each on a line of its own below the row.
 const INDENT: &str = "    ";
 /// Minimum number of columns that device and path share, however narrow the terminal is: shorter names are
 /// indistinguishable.
@@ -44,28 +45,41 @@ const GREEN: &str = "32";
 struct Row {
     cells: [String; 6],
     colour: Option<&'static str>,
-    evidence: String,
+    below: Vec<String>,
 }
 
 /// The table and its summary: missing mounts, dead ones, and so on by `rows::health_rank` and path.
 #[must_use]
 pub fn table(status: &Status, now: Time, style: Style) -> String {
+    with_remedies(status, &RemedyOverview::default(), now, style)
+}
+
+/// The same, with the remedies of dead mounts, and how many there were.
+#[must_use]
+pub fn of_daemon(snapshot: &Snapshot, style: Style) -> String {
+    let table = with_remedies(&snapshot.status, &snapshot.remedies, snapshot.at, style);
+    match remedy_state::totals(snapshot) {
+        None => table,
+        Some(totals) => format!("{}; {totals}\n", table.trim_end()),
+    }
+}
+
+fn with_remedies(status: &Status, remedies: &RemedyOverview, now: Time, style: Style) -> String {
     let mut sorted: Vec<&MountStatus> = status.mounts.iter().collect();
     rows::sort(&mut sorted);
-    let header = Row { cells: HEADER.map(str::to_owned), colour: None, evidence: String::new() };
+    let header = Row { cells: HEADER.map(str::to_owned), colour: None, below: Vec::new() };
     let rows: Vec<Row> = std::iter::once(header)
         .chain(status.missing_mounts().map(missing_row))
-        .chain(sorted.into_iter().map(|mount| row(mount, now)))
+        .chain(sorted.into_iter().map(|mount| row(mount, remedies, now)))
         .collect();
     let widths = widths(&rows, style.width);
-    let evidence_width =
-        style.width.map_or(usize::MAX, |width| width.saturating_sub(INDENT.len()).max(MIN_NAMES));
+    let width = style.width.map_or(usize::MAX, |width| width.saturating_sub(INDENT.len()).max(MIN_NAMES));
     let mut text = String::new();
     for row in &rows {
         text.push_str(line(row, widths, style).trim_end());
         text.push('\n');
-        if !row.evidence.is_empty() {
-            text.push_str(&format!("{INDENT}{}\n", truncate(&row.evidence, evidence_width)));
+        for below in &row.below {
+            text.push_str(&format!("{INDENT}{}\n", truncate(below, width)));
         }
     }
     text.push_str(&format!("\n{}\n", summary(&StatusSummary::of(status), status.age_at(now))));
@@ -89,21 +103,26 @@ fn missing_row(missing: &ExpectedStatus) -> Row {
     let unknown = || "-".to_owned();
     let path = escape_os(&missing.expected.mountpoint).into_owned();
     let cells = ["missing".to_owned(), unknown(), unknown(), unknown(), missing.expected.what.clone(), path];
-    Row { cells, colour: Some(RED), evidence: String::new() }
+    Row { cells, colour: Some(RED), below: Vec::new() }
 }
 
-fn row(status: &MountStatus, now: Time) -> Row {
+fn row(status: &MountStatus, remedies: &RemedyOverview, now: Time) -> Row {
     let unknown = || "-".to_owned();
     let percent = rows::use_percent(status).map(|percent| format!("{:.0}%", percent.ceil()));
-    let [fstype, device, path] =
-        [status.mount.fstype.as_os_str(), &status.mount.device, status.mount.mountpoint.as_os_str()]
-            .map(|name| escape_os(name).into_owned());
+    let [fstype, device, path] = [
+        status.mount.fstype.as_os_str(),
+        status.mount.device.as_os_str(),
+        status.mount.mountpoint.as_os_str(),
+    ]
+    .map(|name| escape_os(name).into_owned());
     let state = rows::state_at(status, now);
     let latency = rows::latency(status, now).unwrap_or_else(unknown);
+    let evidence = status.health.failure().map(evidence_summary);
+    let remedy = remedy_state::of_mount(remedies, status).map(|remedy| remedy_state::words_at(remedy, now));
     Row {
         cells: [state, latency, percent.unwrap_or_else(unknown), fstype, device, path],
         colour: colour(&status.health),
-        evidence: status.health.failure().map(evidence_summary).unwrap_or_default(),
+        below: evidence.filter(|text| !text.is_empty()).into_iter().chain(remedy).collect(),
     }
 }
 
@@ -186,6 +205,8 @@ pub(super) mod tests {
     use super::*;
     use crate::monitor::Reason;
     use crate::render::evidence::tests::{of_nfs, with};
+    use crate::render::remedy_messages::tests::refused;
+    use crate::render::remedy_state::tests::dead_with;
     use crate::render::samples::{at, failure, mount, status, status_of};
     use platform::Errno;
     use platform::evidence::ServerResponse;
@@ -194,13 +215,13 @@ pub(super) mod tests {
         let ext4 = |path: &str| mount(path, "ext4", "/dev/sda1", "rw", "rw");
         let nfs = |path: &str| mount(path, "nfs4", "server:/export", "rw", "rw");
         let why = with(failure(Reason::Hung, None, 3.0), of_nfs(ServerResponse::Refused));
-        let mut hung = status_of(nfs("/mnt/hung"), Health::Dead(why));
+        let mut hung = status_of(nfs("/mnt/hung"), Health::Dead(why.into()));
         hung.waiting_since = Some(at(8.0));
         status(vec![
             status_of(ext4("/"), Health::Ok),
             hung,
             status_of(ext4("/mnt/日本"), Health::Slow),
-            status_of(nfs("/s"), Health::Dead(failure(Reason::Stale, Some(Errno::ESTALE), 0.0))),
+            status_of(nfs("/s"), Health::Dead(failure(Reason::Stale, Some(Errno::ESTALE), 0.0).into())),
             status_of(nfs("/d"), Health::Denied(Errno::EACCES)),
             status_of(ext4("/h"), Health::Hidden),
             status_of(ext4("/p"), Health::Pending),
@@ -226,6 +247,18 @@ Checked 6 mounts 2s ago; 2 are dead; 1 slow; 1 cannot be checked; 1 could not be
     }
 
     #[test]
+    fn the_remedy_of_a_dead_mount_is_below_it() {
+        let snapshot = dead_with(Some(refused(false)), false);
+        let lines = of_daemon(&snapshot, Style::default());
+        let below = lines.lines().nth(2).unwrap();
+        assert!(below.starts_with("    remedy refused: stacked: loop0 is on it; "), "{lines}");
+        let summary = "; 1 is dead; remedies: 3 planned; 2 failed; 1 given up; 1 refused\n";
+        assert!(lines.ends_with(summary), "{lines}");
+        let narrow = of_daemon(&snapshot, Style { width: Some(60), colours: false });
+        assert!(narrow.lines().nth(2).unwrap().width() <= 60, "{narrow}");
+    }
+
+    #[test]
     fn evidence_is_truncated_in_a_narrow_terminal() {
         for width in [40, 60, 80] {
             let table = table(&sample(), at(12.0), Style { width: Some(width), colours: false });
@@ -241,7 +274,7 @@ Checked 6 mounts 2s ago; 2 are dead; 1 slow; 1 cannot be checked; 1 could not be
 
     #[test]
     fn mounts_of_the_same_health_are_sorted_by_path() {
-        let dead = || Health::Dead(failure(Reason::Hung, None, 3.0));
+        let dead = || Health::Dead(failure(Reason::Hung, None, 3.0).into());
         let mounts =
             [("/b", Health::Ok), ("/z", dead()), ("/", Health::Ok), ("/a", Health::Ok), ("/c", dead())]
                 .map(|(path, health)| status_of(mount(path, "ext4", "d", "rw", "rw"), health));
@@ -255,7 +288,7 @@ Checked 6 mounts 2s ago; 2 are dead; 1 slow; 1 cannot be checked; 1 could not be
         assert_eq!(bad_mounts(&sample()), "/mnt/hung\n/s\n");
         let odd = status_of(
             mount("/a b\n", "nfs", "s:/", "rw", "rw"),
-            Health::Dead(failure(Reason::Hung, None, 3.0)),
+            Health::Dead(failure(Reason::Hung, None, 3.0).into()),
         );
         assert_eq!(bad_mounts(&status(vec![odd])), "/a b\\012\n");
     }

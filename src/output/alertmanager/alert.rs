@@ -1,10 +1,12 @@
 //! Converts the problems of a snapshot to alerts, in the format of Alertmanager's API version 2.
 
 use super::settings::AlertmanagerSettings;
+use crate::monitor::Severity;
+use crate::monitor::remedy::RemedyOverview;
 use crate::monitor::{Event, Flapping, Health, MountStatus, Reason, Time};
 use crate::render::escape::escape_os;
 use crate::render::timestamp::rfc3339;
-use crate::render::{PROCESS_NAME, Severity, Snapshot, messages};
+use crate::render::{PROCESS_NAME, Snapshot, messages, remedy_state};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ enum AlertKind {
     Missing,
     Unknown,
     Flapping,
+    Options,
 }
 
 /// The labels that identify an alert of this machine.
@@ -43,6 +46,8 @@ pub(super) struct Alert {
     pub(super) reason: Option<Reason>,
     /// The log line of the problem.
     pub(super) description: String,
+    /// What is done about a dead mount, in words without times; empty without a remedy.
+    pub(super) remedy: String,
     pub(super) started: SystemTime,
     pub(super) ended: Option<SystemTime>,
     /// False if an ancestor of the mount is hung, because the ancestor has an alert, for slowness that is not reported,
@@ -56,7 +61,7 @@ pub(super) fn problems(snapshot: &Snapshot) -> impl Iterator<Item = (Event, Time
         let mount = Arc::clone(&status.mount);
         let (event, can_begin) = match &status.health {
             Health::Dead(failure) => {
-                (Event::Failed { mount, failure: failure.clone() }, failure.blocked_by.is_none())
+                (Event::Failed { mount, failure: (**failure).clone() }, failure.blocked_by.is_none())
             }
             Health::Slow => {
                 let took = status.last_response.map_or(Duration::ZERO, |response| response.took);
@@ -71,7 +76,7 @@ pub(super) fn problems(snapshot: &Snapshot) -> impl Iterator<Item = (Event, Time
         Some((event, status.since, can_begin && status.flapping.is_none()))
     };
     let flapping = |status: &MountStatus| {
-        let Flapping { since, changes, .. } = status.flapping?;
+        let Flapping { since, changes, .. } = **status.flapping.as_ref()?;
         let (mount, health) = (Arc::clone(&status.mount), status.health.as_str());
         Some((Event::Flapping { mount, health, changes, within: snapshot.at - since }, since, true))
     };
@@ -79,19 +84,23 @@ pub(super) fn problems(snapshot: &Snapshot) -> impl Iterator<Item = (Event, Time
         let (expected, containing_mount) = (Arc::clone(&status.expected), status.containing_mount.clone());
         Some((Event::Missing { expected, containing_mount }, status.missing_since?, true))
     });
+    let options = snapshot.status.unexpected_options.iter().map(|found| {
+        let (mount, differences) = (Arc::clone(&found.mount), found.differences.clone());
+        (Event::UnexpectedOptions { mount, differences }, found.since, true)
+    });
     let mounts = &snapshot.status.mounts;
-    mounts.iter().filter_map(of_mount).chain(mounts.iter().filter_map(flapping)).chain(missing)
+    mounts.iter().filter_map(of_mount).chain(mounts.iter().filter_map(flapping)).chain(options).chain(missing)
 }
 
 impl Alert {
     pub(super) fn new(problem: &Event, severity: Severity, started: SystemTime, can_begin: bool) -> Alert {
         let (kind, failure, name, severity) = match problem {
-            Event::Failed { failure, .. } if failure.reason == Reason::Hung => {
-                (AlertKind::Dead, Some(failure), "MountHung", severity)
-            }
-            Event::Failed { failure, .. } => (AlertKind::Dead, Some(failure), "MountFailed", severity),
+            Event::Failed { failure, .. } => (AlertKind::Dead, Some(failure), "MountDead", severity),
             Event::Flapping { .. } => {
                 (AlertKind::Flapping, None, "MountFlapping", severity.max(Severity::Warning))
+            }
+            Event::UnexpectedOptions { .. } => {
+                (AlertKind::Options, None, "MountUnexpectedOptions", severity.max(Severity::Warning))
             }
             // Less serious than dead.
             Event::Slow { .. } => (AlertKind::Slow, None, "MountSlow", severity.max(Severity::Warning)),
@@ -114,10 +123,20 @@ impl Alert {
             severity,
             reason: failure.map(|failure| failure.reason),
             description: messages::line(problem).1,
+            remedy: String::new(),
             started,
             ended: None,
             can_begin,
         }
+    }
+
+    /// With what is done about the problem.
+    pub(super) fn with_remedy(self, problem: &Event, remedies: &RemedyOverview) -> Alert {
+        let remedy = match problem {
+            Event::Failed { mount, .. } => remedies.of(mount.key).map(remedy_state::words),
+            _ => None,
+        };
+        Alert { remedy: remedy.unwrap_or_default(), ..self }
     }
 
     pub(super) const fn is_firing(&self) -> bool {
@@ -127,7 +146,12 @@ impl Alert {
     /// The memory that it takes, in bytes.
     pub(super) fn cost(&self) -> usize {
         let AlertLabels { kind: _, mountpoint, device, fstype } = &*self.labels;
-        FIXED_COST + mountpoint.len() + device.len() + fstype.len() + self.description.len()
+        FIXED_COST
+            + mountpoint.len()
+            + device.len()
+            + fstype.len()
+            + self.description.len()
+            + self.remedy.len()
     }
 
     /// A firing alert ends at `expires_at` unless it is sent again before.
@@ -149,6 +173,7 @@ impl Alert {
             (AlertKind::Missing, _) => "is not mounted".to_owned(),
             (AlertKind::Slow, _) => "is slow".to_owned(),
             (AlertKind::Flapping, _) => "is flapping".to_owned(),
+            (AlertKind::Options, _) => "has unexpected options".to_owned(),
             (AlertKind::Unknown, _) => "cannot be judged".to_owned(),
             (AlertKind::Dead, Some(Reason::Hung) | None) => "hangs".to_owned(),
             (AlertKind::Dead, Some(reason)) => format!("fails: {}", reason.as_str()),
@@ -157,6 +182,9 @@ impl Alert {
         let mut annotations = json!({"summary": summary, "description": self.description});
         if let Some(reason) = self.reason {
             annotations["reason"] = reason.as_str().into();
+        }
+        if !self.remedy.is_empty() {
+            annotations["remedy"] = self.remedy.as_str().into();
         }
         let (starts_at, ends_at) = (rfc3339(self.started), rfc3339(self.ended.unwrap_or(expires_at)));
         json!({"labels": labels, "annotations": annotations, "startsAt": starts_at, "endsAt": ends_at})

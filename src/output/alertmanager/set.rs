@@ -5,7 +5,8 @@
 
 use super::alert::{Alert, AlertLabels, problems};
 use crate::monitor::Event;
-use crate::render::{Severity, Snapshot};
+use crate::monitor::Severity;
+use crate::render::Snapshot;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,6 +60,7 @@ impl AlertSet {
         for (problem, since, can_begin) in problems(snapshot) {
             if let Some(severity) = route(&problem) {
                 let alert = Alert::new(&problem, severity, snapshot.wall_at(since), can_begin);
+                let alert = alert.with_remedy(&problem, &snapshot.remedies);
                 overflow += u64::from(!self.fire(now, alert, &mut bytes));
             }
         }
@@ -81,7 +83,7 @@ impl AlertSet {
                 let before = &entry.alert;
                 // If the end of the alert was not accepted yet, the alert continues: with another name or severity, the
                 // old alert would remain in Alertmanager beside the new one.
-                if !before.is_firing() || before.reason != alert.reason {
+                if !before.is_firing() || before.reason != alert.reason || before.remedy != alert.remedy {
                     entry.unsent_since.get_or_insert(now);
                 }
                 *bytes = *bytes - before.cost() + alert.cost();

@@ -3,11 +3,16 @@
 use super::alert::{Alert, payload};
 use super::set::{MAX_ALERTS, MAX_BYTES};
 use super::*;
+use crate::monitor::Severity;
+use crate::monitor::remedy::{Mode, Outcome, RemedyReport};
 use crate::monitor::{
-    Expected, ExpectedStatus, Failure, Flapping, Health, MountStatus, Reason, Status, Time,
+    Expected, ExpectedStatus, Failure, Flapping, Health, MountStatus, OptionDifference, Reason, Status, Time,
+    UnexpectedOptions,
 };
 use crate::output::http_client::Access;
-use crate::render::{Severity, samples};
+use crate::render::remedy_messages::tests::planned;
+use crate::render::remedy_state::tests::dead_with;
+use crate::render::samples;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -98,7 +103,7 @@ fn mount(n: usize, health: Health) -> MountStatus {
 }
 
 fn dead(n: usize, reason: Reason) -> MountStatus {
-    mount(n, Health::Dead(samples::failure(reason, None, 3.0)))
+    mount(n, Health::Dead(samples::failure(reason, None, 3.0).into()))
 }
 
 #[test]
@@ -117,8 +122,9 @@ fn alert_for_a_slow_mount_begins_when_that_is_reported() {
 
 #[test]
 fn flapping_mount_has_one_alert_whatever_it_is_now() {
-    let flapping = Some(Flapping { since: samples::at(5.0), changes: 6, last: samples::at(9.0) });
-    let mut simulation = Simulation::with(vec![MountStatus { flapping, ..mount(1, Health::Ok) }]);
+    let flapping = Some(Box::new(Flapping { since: samples::at(5.0), changes: 6, last: samples::at(9.0) }));
+    let mut simulation =
+        Simulation::with(vec![MountStatus { flapping: flapping.clone(), ..mount(1, Health::Ok) }]);
     let alert = simulation.only_alert();
     assert_eq!(alert["labels"]["alertname"], "MountFlapping");
     assert_eq!(alert["labels"]["severity"], "warning");
@@ -127,8 +133,27 @@ fn flapping_mount_has_one_alert_whatever_it_is_now() {
     assert_eq!(simulation.only_alert()["labels"], alert["labels"], "no alert about the hang begins");
     simulation.update(vec![dead(1, Reason::Hung)]);
     let [hung, steady] = simulation.only_request();
-    assert_eq!(hung["labels"]["alertname"], "MountHung");
+    assert_eq!(hung["labels"]["alertname"], "MountDead");
     assert!(!is_resolved(&hung) && is_resolved(&steady));
+}
+
+#[test]
+fn unexpected_options_are_an_alert_of_their_own() {
+    let mut simulation = Simulation::with(vec![]);
+    let differences = vec![OptionDifference { expected: "rw".to_owned(), found: Some("ro".into()) }];
+    let status = dead(1, Reason::Hung);
+    let found = UnexpectedOptions { mount: Arc::clone(&status.mount), differences, since: samples::at(5.0) };
+    let unexpected_options = vec![Arc::new(found)];
+    simulation.update_status(Status { unexpected_options, ..samples::status(vec![status]) });
+    let [hung, options] = simulation.only_request();
+    assert_eq!(hung["labels"]["alertname"], "MountDead");
+    assert_eq!(options["labels"]["alertname"], "MountUnexpectedOptions");
+    assert_eq!(options["labels"]["severity"], "warning");
+    let description = options["annotations"]["description"].as_str().unwrap();
+    assert!(description.contains("(ro instead of rw; "), "{description}");
+    simulation.update(vec![]);
+    let ended = simulation.only_request::<2>();
+    assert!(ended.iter().all(is_resolved));
 }
 
 #[test]
@@ -138,7 +163,7 @@ fn alert_fires_is_refreshed_and_resolved_with_the_same_labels() {
     simulation.update(vec![dead(1, Reason::Hung)]);
     assert!(simulation.alerts.next_due(REFRESH).unwrap() <= simulation.now() + Duration::from_millis(500));
     let alert = simulation.only_alert();
-    let labels = json!({"alertname": "MountHung", "severity": "critical", "instance": "me",
+    let labels = json!({"alertname": "MountDead", "severity": "critical", "instance": "me",
         "job": "mount_status_monitor", "mountpoint": "/mnt/1", "device": "host:/dir", "fstype": "nfs4",
         "team": "storage"});
     assert_eq!(alert["labels"], labels);
@@ -170,6 +195,29 @@ fn alert_fires_is_refreshed_and_resolved_with_the_same_labels() {
 }
 
 #[test]
+fn alert_says_what_is_done_about_a_dead_mount() {
+    let mut simulation = Simulation::with(vec![]);
+    let mut update = |last, is_running| {
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1000) + simulation.now;
+        let snapshot = Snapshot { wall, ..dead_with(Some(last), is_running) };
+        let now = simulation.now();
+        simulation.alerts.update(now, &snapshot, |_| Some(Severity::Critical));
+        simulation.round()
+    };
+    let remedy = |requests: &[Vec<Value>]| {
+        let alert = &requests[0][0];
+        assert_eq!((requests.len(), &alert["labels"]["alertname"]), (1, &json!("MountDead")));
+        alert["annotations"]["remedy"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(remedy(&update(planned(Mode::Act), true)), "remedy under way: detach, verify");
+    assert!(update(planned(Mode::Act), true).is_empty(), "nothing has changed");
+    let gave_up =
+        RemedyReport::Failed { outcome: Outcome::Failed, gave_up: true, advice: "x".repeat(10_000) };
+    let sent = remedy(&update(gave_up, false));
+    assert!(sent.starts_with("remedy gave up: xxx") && sent.len() < 600, "{sent}");
+}
+
+#[test]
 fn alert_that_was_never_sent_is_not_resolved() {
     let mut simulation = Simulation::with(vec![dead(1, Reason::Stale)]);
     simulation.update(vec![]);
@@ -196,7 +244,7 @@ fn resolved_alert_is_sent_until_it_is_accepted_or_expired() {
 fn mount_that_is_not_dead_any_more_resolves_its_alert() {
     for end in [Health::Ok, Health::Hidden, Health::Pending, Health::Denied(platform::Errno::EACCES)] {
         let mut simulation = Simulation::with(vec![dead(1, Reason::Error)]);
-        assert_eq!(simulation.only_alert()["labels"]["alertname"], "MountFailed");
+        assert_eq!(simulation.only_alert()["labels"]["alertname"], "MountDead");
         simulation.update(vec![mount(1, end)]);
         assert!(is_resolved(&simulation.only_alert()));
         assert_eq!(simulation.alerts.firing(), 0);
@@ -223,7 +271,7 @@ fn slow_mount_is_a_warning_until_it_is_dead() {
     simulation.severity = Some(Severity::Info);
     simulation.update(vec![dead(1, Reason::Hung)]);
     let [hung, slow] = simulation.only_request();
-    assert_eq!(hung["labels"]["alertname"], "MountHung");
+    assert_eq!(hung["labels"]["alertname"], "MountDead");
     assert_eq!(hung["labels"]["severity"], "info");
     assert_eq!(slow["labels"], alert["labels"]);
     assert!(!is_resolved(&hung) && is_resolved(&slow));
@@ -245,7 +293,7 @@ fn problem_that_is_not_routed_to_alertmanager_has_no_alert() {
 fn mount_behind_a_hung_ancestor_begins_no_alert_but_keeps_one() {
     let blocked = |n| {
         let failure = samples::failure(Reason::Hung, None, 3.0);
-        mount(n, Health::Dead(Failure { blocked_by: Some("/mnt".into()), ..failure }))
+        mount(n, Health::Dead(Failure { blocked_by: Some("/mnt".into()), ..failure }.into()))
     };
     let mut simulation = Simulation::with(vec![dead(1, Reason::Hung), blocked(2)]);
     assert_eq!(simulation.only_alert()["labels"]["mountpoint"], "/mnt/1");
@@ -303,7 +351,7 @@ fn alerts_are_bounded_in_number_and_in_bytes() {
     let long = "x".repeat(4000);
     let large = |n| {
         let mount = samples::mount(&format!("/{n}/{long}"), "nfs4", &long, "rw", "rw");
-        samples::status_of(mount, Health::Dead(samples::failure(Reason::Hung, None, 3.0)))
+        samples::status_of(mount, Health::Dead(samples::failure(Reason::Hung, None, 3.0).into()))
     };
     let mut simulation = Simulation::with((0..1000).map(large).collect());
     let firing = simulation.alerts.firing();

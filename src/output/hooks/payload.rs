@@ -42,10 +42,12 @@ impl Payload {
         };
         // The bytes of the kernel, for commands that act on the mount.
         let mountpoint = self.mountpoint().map(|path| path.as_os_str().to_owned());
-        let device = self.message.event.as_ref().and_then(Event::mount).map(|mount| mount.device.clone());
+        let device =
+            self.message.event.as_ref().and_then(Event::mount).map(|mount| mount.device.to_os_string());
         vec![
             ("PATH", PATH.into()),
             ("LANG", "C.UTF-8".into()),
+            ("MSM_VERSION", json::HOOK_VERSION.to_string().into()),
             ("MSM_EVENT", text("event")),
             ("MSM_TIME", text("time")),
             ("MSM_PRIORITY", text("priority")),
@@ -61,6 +63,8 @@ impl Payload {
             ("MSM_BEHIND", text("behind")),
             ("MSM_WAS", text("was")),
             ("MSM_LASTED_SECONDS", text("lasted_seconds")),
+            ("MSM_OUTCOME", text("outcome")),
+            ("MSM_GAVE_UP", text("gave_up")),
         ]
     }
 
@@ -87,10 +91,28 @@ fn cut(text: &str, max: usize) -> &str {
 mod tests {
     use super::*;
     use crate::monitor::Reason;
+    use crate::monitor::remedy::{Outcome, RemedyReport};
     use crate::render::{messages, samples};
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn each_variable_is_documented() {
+        let message = Message {
+            time: SystemTime::UNIX_EPOCH,
+            priority: crate::render::Priority::Info,
+            text: "x".to_owned(),
+            event: None,
+        };
+        let payload = Payload { message: Arc::new(message), severity: "critical" };
+        let documents = include_str!("../../../docs/operations.md");
+        for (name, _) in payload.environment().iter().filter(|(name, _)| name.starts_with("MSM_")) {
+            assert!(documents.contains(&format!("| `{name}` |")), "{name}");
+        }
+        let object: Value = serde_json::from_str(&payload.object()).unwrap();
+        assert_eq!(object["version"], 1);
+    }
 
     #[test]
     fn event_becomes_an_object_and_variables() {
@@ -130,6 +152,27 @@ mod tests {
         ] {
             let (_, value) = environment.iter().find(|(known, _)| *known == name).unwrap();
             assert_eq!(value.as_bytes(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_failed_remedy_says_whether_it_gave_up() {
+        let (outcome, advice) = (Outcome::Stranded, "restart the server".to_owned());
+        let report = Box::new(RemedyReport::Failed { outcome, gave_up: true, advice });
+        let event = Event::Remedy { mount: samples::sshfs(), report };
+        let (priority, text) = messages::line(&event);
+        let message = Message { time: SystemTime::UNIX_EPOCH, priority, text, event: Some(event) };
+        let payload = Payload { message: Arc::new(message), severity: "critical" };
+        let object: Value = serde_json::from_str(&payload.object()).unwrap();
+        assert_eq!(object["advice"], "restart the server");
+        let environment = payload.environment();
+        for expected in [("MSM_EVENT", "remedy_failed"), ("MSM_OUTCOME", "stranded"), ("MSM_GAVE_UP", "true")]
+        {
+            assert!(
+                environment
+                    .iter()
+                    .any(|(name, value)| (*name, &**value) == (expected.0, OsStr::new(expected.1)))
+            );
         }
     }
 

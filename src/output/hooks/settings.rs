@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The events that a hook can select.
-pub const EVENTS: [&str; 15] = [
+pub const EVENTS: [&str; 22] = [
     "mounted",
     "unmounted",
     "remounted",
@@ -21,12 +21,20 @@ pub const EVENTS: [&str; 15] = [
     "found",
     "denied",
     "unknown",
+    "unexpected_options",
+    "expected_options",
     "flapping",
     "steady",
+    "remedy_planned",
+    "remedy_refused",
+    "remedy_step",
+    "remedied",
+    "remedy_failed",
     "run",
 ];
 /// The default selection: problems that an operator must act on, and their end.
-const DEFAULT_EVENTS: [&str; 6] = ["failed", "recovered", "flapping", "steady", "missing", "found"];
+const DEFAULT_EVENTS: [&str; 8] =
+    ["failed", "recovered", "flapping", "steady", "missing", "found", "remedied", "remedy_failed"];
 /// The default timeout of a run.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum timeout: a longer run would delay later events of its mount too much.

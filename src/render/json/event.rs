@@ -2,9 +2,10 @@
 
 use super::evidence::EvidenceObject;
 use super::{name, seconds, to_line};
-use crate::monitor::{Event, Expected, Failure, Reason};
+use crate::monitor::remedy::{RemedyReport, StepResult};
+use crate::monitor::{Event, Expected, Failure, OptionDifference, Reason};
 use crate::render::Message;
-use crate::render::messages::requirement;
+use crate::render::messages::{option_differences, requirement};
 use crate::render::timestamp::rfc3339;
 use platform::Mount;
 use serde::{Serialize, Serializer};
@@ -17,10 +18,15 @@ pub fn event(message: &Message) -> String {
     to_line(&EventRecord::new(message))
 }
 
-/// The same object with host and severity, for receivers that collect the events of many hosts.
+/// The version of the object that hooks get, and of their variables. It changes when a field changes its meaning or goes
+/// away, not when one is added.
+pub const HOOK_VERSION: u32 = 1;
+
+/// The same object with version, host and severity, for receivers that collect the events of many hosts.
 #[must_use]
 pub fn host_event(message: &Message, host: &str, severity: &str) -> String {
     let mut record = EventRecord::new(message);
+    record.add("version", HOOK_VERSION);
     record.add("host", host);
     record.add("severity", severity);
     to_line(&record)
@@ -50,6 +56,10 @@ impl EventRecord {
         }
         record.add("message", message.text.as_str());
         record
+    }
+
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, &Value)> {
+        self.0.iter().map(|(name, value)| (*name, value))
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Value> {
@@ -88,12 +98,7 @@ impl EventRecord {
                 self.add_failure(failure);
                 self.add("lasted_seconds", seconds(*lasted));
             }
-            Event::Recovered { mount: _, lasted, took, was } => {
-                self.add("state", "ok");
-                self.add("was", *was);
-                self.add("lasted_seconds", seconds(*lasted));
-                self.add("took_seconds", seconds(*took));
-            }
+            Event::Recovered { mount: _, lasted, took, was } => self.add_recovery(was, *lasted, *took),
             Event::Slow { mount: _, took, slow_after } => {
                 self.add("state", "slow");
                 self.add("took_seconds", seconds(*took));
@@ -104,6 +109,11 @@ impl EventRecord {
             }
             Event::Steady { mount: _, health, changes, lasted } => {
                 self.add_flapping(health, *changes, ("lasted_seconds", *lasted));
+            }
+            Event::UnexpectedOptions { mount, differences } => self.add_unexpected(mount, differences),
+            Event::ExpectedOptions { mount, lasted } => {
+                self.add_options(mount);
+                self.add("lasted_seconds", seconds(*lasted));
             }
             Event::Denied { mount: _, errno, call } => {
                 self.add("state", "denied");
@@ -123,8 +133,51 @@ impl EventRecord {
                 self.add("expected", requirement(expected));
                 self.add("lasted_seconds", seconds(*lasted));
             }
+            Event::Remedy { mount: _, report } => self.add_remedy(report),
             Event::Run { mounts, dead, unjudged, took } => self.add_run([*mounts, *dead, *unjudged], *took),
         }
+    }
+
+    fn add_remedy(&mut self, report: &RemedyReport) {
+        match report {
+            RemedyReport::Planned { mode, steps } => {
+                self.add("mode", mode.as_str());
+                self.add("steps", steps.iter().map(|step| step.step.as_str()).collect::<Vec<_>>());
+                self.add("calls", steps.iter().map(|step| &*step.call).collect::<Vec<_>>());
+            }
+            RemedyReport::Refused { reasons, waits } => {
+                self.add("guards", reasons.iter().map(|reason| &*reason.guard).collect::<Vec<_>>());
+                self.add("reasons", reasons.iter().map(|reason| &*reason.why).collect::<Vec<_>>());
+                self.add("waits", *waits);
+            }
+            RemedyReport::Step(StepResult { step, is_done, outcome, took }) => {
+                self.add("step", step.as_str());
+                self.add("done", *is_done);
+                self.add("outcome", &**outcome);
+                self.add("took_seconds", seconds(*took));
+            }
+            RemedyReport::Remedied { took, left } => {
+                self.add("took_seconds", seconds(*took));
+                self.add("left", left.clone());
+            }
+            RemedyReport::Failed { outcome, gave_up, advice } => {
+                self.add("outcome", outcome.as_str());
+                self.add("gave_up", *gave_up);
+                self.add("advice", &**advice);
+            }
+        }
+    }
+
+    fn add_unexpected(&mut self, mount: &Mount, differences: &[OptionDifference]) {
+        self.add_options(mount);
+        self.add("differences", option_differences(differences));
+    }
+
+    fn add_recovery(&mut self, was: &'static str, lasted: Duration, took: Duration) {
+        self.add("state", "ok");
+        self.add("was", was);
+        self.add("lasted_seconds", seconds(lasted));
+        self.add("took_seconds", seconds(took));
     }
 
     fn add_missing(&mut self, expected: &Expected, containing_mount: Option<&Mount>) {
@@ -178,6 +231,8 @@ impl EventRecord {
 mod tests {
     use super::*;
     use crate::monitor::Health;
+    use crate::monitor::remedy::{Mode, Outcome, StepKind};
+    use crate::render::remedy_messages::tests::{failed, planned, refused};
     use crate::render::samples::{failure, mount, sshfs};
     use crate::render::{Priority, messages};
     use platform::{Call, Errno};
@@ -205,7 +260,7 @@ mod tests {
         assert_fields(Event::Mounted { mount: sshfs() }, &mounted);
         let unmounted =
             json!({"event": "unmounted", "state": "hung", "reason": "hung", "lasted_seconds": 0.5});
-        let health = Health::Dead(failure(Reason::Hung, None, 3.0));
+        let health = Health::Dead(failure(Reason::Hung, None, 3.0).into());
         assert_fields(Event::Unmounted { mount: sshfs(), health, lasted: HALF }, &unmounted);
         let before = mount("/x", "fuse.sshfs", "host:/dir", "rw,noatime", "rw");
         let remounted = json!({"event": "remounted", "options": "rw", "before_options": "rw,noatime"});
@@ -239,6 +294,38 @@ mod tests {
         assert_fields(Event::Denied { mount: sshfs(), errno: Errno::EACCES, call: Call::Statx }, &denied);
         let run = json!({"event": "run", "mounts": 5, "dead": 1, "unjudged": 2, "took_seconds": 0.5});
         assert_fields(Event::Run { mounts: 5, dead: 1, unjudged: 2, took: HALF }, &run);
+    }
+
+    #[test]
+    fn events_of_expected_options_have_the_differences() {
+        let differences = vec![OptionDifference { expected: "rw".to_owned(), found: Some("ro".into()) }];
+        let unexpected = json!({"event": "unexpected_options", "differences": "ro instead of rw",
+            "options": "rw", "read_only": false, "priority": "warning"});
+        assert_fields(Event::UnexpectedOptions { mount: sshfs(), differences }, &unexpected);
+        let ended = json!({"event": "expected_options", "lasted_seconds": 0.5, "options": "rw"});
+        assert_fields(Event::ExpectedOptions { mount: sshfs(), lasted: HALF }, &ended);
+    }
+
+    #[test]
+    fn events_of_remedies_have_their_steps_and_outcome() {
+        let event = |report| Event::Remedy { mount: sshfs(), report: Box::new(report) };
+        let plan = json!({"event": "remedy_planned", "mountpoint": "/x", "mode": "dry-run", "steps": ["detach", "verify"],
+            "calls": ["umount2(/x, MNT_DETACH)", "statfs of the new mount, twice"], "priority": "notice"});
+        assert_fields(event(planned(Mode::DryRun)), &plan);
+        let refusal = json!({"event": "remedy_refused", "guards": ["stacked", "units_active"], "waits": false,
+            "reasons": ["loop0 is on it", "systemd would stop job.service (allow units)"], "priority": "warning"});
+        assert_fields(event(refused(false)), &refusal);
+        let outcome = "EBUSY".to_owned();
+        let step = StepResult { step: StepKind::Unmount, is_done: false, outcome, took: HALF };
+        let stepped = json!({"event": "remedy_step", "step": "unmount", "done": false, "outcome": "EBUSY",
+            "took_seconds": 0.5});
+        assert_fields(event(RemedyReport::Step(step)), &stepped);
+        let left = vec!["bash[311]".to_owned()];
+        let remedied = json!({"event": "remedied", "took_seconds": 0.5, "left": ["bash[311]"]});
+        assert_fields(event(RemedyReport::Remedied { took: HALF, left }), &remedied);
+        let given_up = json!({"event": "remedy_failed", "outcome": "failed", "gave_up": true,
+            "advice": "mount it by hand: mount /x", "priority": "error"});
+        assert_fields(event(failed(Outcome::Failed, true)), &given_up);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 mod event;
 mod evidence;
+mod remedy;
 mod status;
 
 pub(crate) use event::EventRecord;
-pub use event::{event, host_event};
+pub use event::{HOOK_VERSION, event, host_event};
 pub(super) use status::MountObject;
 pub use status::{StatusText, status};
 

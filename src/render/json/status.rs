@@ -1,12 +1,13 @@
 //! The document of `check --json`, `status --json` and the API: all mounts in fields.
 
 use super::evidence::EvidenceObject;
+use super::remedy::{RemediesObject, RemedyObject};
 use super::{name, seconds, to_line};
 use crate::monitor::{ExpectedStatus, Health, MountStatus, Time};
 use crate::render::messages::{cause, consequence};
 use crate::render::parts::Parts;
 use crate::render::timestamp::rfc3339;
-use crate::render::{Snapshot, StatusSummary, rows};
+use crate::render::{Snapshot, StatusSummary, remedy_state, rows};
 use serde::Serialize;
 use std::mem::take;
 
@@ -79,6 +80,7 @@ struct Document<'a> {
     daemon: Option<DaemonObject>,
     mounts: [(); 0],
     expected: Vec<ExpectedObject<'a>>,
+    remedies: Option<RemediesObject>,
 }
 
 impl<'a> Document<'a> {
@@ -101,6 +103,7 @@ impl<'a> Document<'a> {
             daemon: last_event.map(|last_event| DaemonObject::new(snapshot, last_event)),
             mounts: [],
             expected: status.expected.iter().map(|mount| ExpectedObject::new(mount, snapshot)).collect(),
+            remedies: (snapshot.remedies.rules > 0).then(|| RemediesObject::new(snapshot)),
         }
     }
 }
@@ -147,6 +150,9 @@ struct DaemonObject {
     probers_stranded: usize,
     runs_from_memory: bool,
     mount_source: &'static str,
+    config_loaded: String,
+    config_rejected: Option<String>,
+    temporary_rules: Vec<String>,
     poll_interval_seconds: f64,
     timeout_seconds: f64,
     slow_after_seconds: f64,
@@ -164,6 +170,9 @@ impl DaemonObject {
             probers_stranded: snapshot.probers_stranded,
             runs_from_memory: snapshot.runs_from_memory,
             mount_source: snapshot.mount_source.name(),
+            config_loaded: rfc3339(snapshot.wall_at(snapshot.config.loaded_at)),
+            temporary_rules: snapshot.config.temporary_rules.to_vec(),
+            config_rejected: snapshot.config.rejected_at.map(|at| rfc3339(snapshot.wall_at(at))),
             poll_interval_seconds: seconds(snapshot.settings.poll_interval),
             timeout_seconds: seconds(snapshot.settings.timeout),
             slow_after_seconds: seconds(snapshot.settings.slow_after),
@@ -182,6 +191,7 @@ pub(in crate::render) struct MountObject<'a> {
     since: String,
     judged: Option<String>,
     flapping_since: Option<String>,
+    unexpected_options: Option<bool>,
     was: Option<&'a str>,
     reason: Option<&'a str>,
     errno: Option<String>,
@@ -197,6 +207,8 @@ pub(in crate::render) struct MountObject<'a> {
     read_only: bool,
     poll_interval_seconds: f64,
     timeout_seconds: f64,
+    severity: &'static str,
+    remedy: Option<RemedyObject>,
 }
 
 impl<'a> MountObject<'a> {
@@ -217,7 +229,11 @@ impl<'a> MountObject<'a> {
             state: status.health.as_str(),
             since: rfc3339(snapshot.wall_at(status.since)),
             judged: status.judged_by(snapshot.status.at).map(|at| rfc3339(snapshot.wall_at(at))),
-            flapping_since: status.flapping.map(|flapping| rfc3339(snapshot.wall_at(flapping.since))),
+            flapping_since: status
+                .flapping
+                .as_ref()
+                .map(|flapping| rfc3339(snapshot.wall_at(flapping.since))),
+            unexpected_options: status.has_unexpected_options,
             was: match status.health {
                 Health::Unknown { was } => Some(was),
                 _ => None,
@@ -237,8 +253,11 @@ impl<'a> MountObject<'a> {
             size_bytes: usage.map(|usage| usage.blocks.saturating_mul(usage.block_size)),
             available_bytes: usage.map(|usage| usage.available.saturating_mul(usage.block_size)),
             read_only: rows::is_read_only(status),
-            poll_interval_seconds: seconds(status.probe_interval),
+            poll_interval_seconds: seconds(status.settings.probe_interval),
             timeout_seconds: seconds(status.settings.timeout),
+            severity: status.settings.severity.as_str(),
+            remedy: remedy_state::of_mount(&snapshot.remedies, status)
+                .map(|remedy| RemedyObject::new(remedy, snapshot)),
         }
     }
 }
@@ -258,11 +277,12 @@ mod tests {
         assert_eq!(parsed["time"], "1970-01-01T00:01:40.000Z");
         let expected = serde_json::json!({
             "mountpoint": "/", "fstype": "ext4", "device": "/dev/sda1", "device_number": "0:42", "state": "ok",
-            "flapping_since": null,
+            "flapping_since": null, "unexpected_options": null,
             "since": "1970-01-01T00:01:36.000Z", "judged": "1970-01-01T00:01:38.000Z", "was": null, "reason": null, "errno": null, "behind": null,
             "why": null, "evidence": null, "last_answer": "1970-01-01T00:01:38.000Z",
             "latency_seconds": 0.003, "waiting_seconds": null, "use_percent": 50.0, "size_bytes": 4_096_000,
-            "available_bytes": 2_048_000, "read_only": false, "poll_interval_seconds": 60.0, "timeout_seconds": 3.0,
+            "available_bytes": 2_048_000, "read_only": false, "poll_interval_seconds": 60.0, "timeout_seconds": 3.0, "severity": "critical",
+            "remedy": null,
         });
         assert_eq!(parsed["mounts"][0], expected);
         let hung = &parsed["mounts"][1];

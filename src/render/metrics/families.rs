@@ -1,10 +1,14 @@
 //! Every metric family, defined once: name, HELP, type, labels and the source of its values. Tests compare alert rules,
 //! dashboards and documentation with this table.
 
+use super::encode::push_more_label;
 use super::inputs::{FstypeTotals, HookStats, MetricData, Sample, rounded_seconds, sample};
+use super::mount_info;
 use crate::monitor::{ExpectedStatus, Health, MountStatus, Reason};
 use crate::render::escape::escape_os;
+use crate::render::remedy_state;
 use crate::render::rows::is_read_only;
+use platform::Usage;
 
 /// A metric family.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +43,9 @@ impl Kind {
 /// The value of a family without labels; `None` means no series.
 type SingleValue = fn(&MetricData) -> Option<f64>;
 /// The value for a mount; `None` means no series for this mount.
-type MountValue = fn(&MetricData, &MountStatus) -> Option<f64>;
+pub(super) type MountValue = fn(&MetricData, &MountStatus) -> Option<f64>;
+/// Writes the labels of a mount besides device, type and mount point, each behind a comma.
+pub(super) type MoreLabels = fn(&MountStatus, &mut Vec<u8>);
 /// All series, with label values in the order of [`Family::labels`].
 type Samples = fn(&MetricData) -> Vec<Sample>;
 
@@ -49,9 +55,9 @@ pub(super) enum Fill {
     Single(SingleValue),
     /// One series for each mount that is not hidden.
     Mount(MountValue),
+    /// The same with further labels.
+    MountWith(MountValue, MoreLabels),
     Many(Samples),
-    /// One series for each dead mount, with its reason.
-    Failure,
     /// One histogram for each file system type.
     Durations,
 }
@@ -113,6 +119,16 @@ pub const FAMILIES: &[Family] = &[
         &["revision", "version"],
         |_| vec![sample([super::REVISION, super::VERSION], 1.0)],
     ),
+    gauge(
+        "mountstatus_config_last_reload_success_timestamp_seconds",
+        "Unix time when the configuration in force was loaded.",
+        |data| Some(data.unix_time(data.snapshot.config.loaded_at)),
+    ),
+    gauge(
+        "mountstatus_config_last_reload_successful",
+        "1 if the configuration was accepted when it was last read, 0 if it was rejected.",
+        |data| Some(bool_value(data.snapshot.config.rejected_at.is_none())),
+    ),
     counter(
         "mountstatus_events_not_reported_total",
         "Events about mounts of users that were not reported, because there were too many.",
@@ -122,7 +138,7 @@ pub const FAMILIES: &[Family] = &[
         Kind::Gauge,
         "mountstatus_expected_mount_missing",
         "1 while an expected mount is missing, else 0; no series for other mounts.",
-        &["mountpoint"],
+        &["mount_severity", "mountpoint"],
         expected_mounts,
     ),
     gauge(
@@ -164,6 +180,11 @@ pub const FAMILIES: &[Family] = &[
         |data| data.inputs.dropped_messages.iter().map(|(sink, n)| sample([*sink], *n as f64)).collect(),
     ),
     per_mount(
+        "mountstatus_mount_avail_bytes",
+        "Bytes that ordinary users can still write; no series while the mount does not respond.",
+        |_, mount| usage(mount).map(|usage| bytes(usage.available, usage)),
+    ),
+    per_mount(
         "mountstatus_mount_blocked_tasks",
         "Tasks blocked on a dead mount; no series while unknown.",
         |_, mount| {
@@ -183,13 +204,37 @@ pub const FAMILIES: &[Family] = &[
         help: "1 for the current failure reason of a dead mount; no series for other mounts.",
         kind: Kind::Gauge,
         labels: &["device", "fstype", "mountpoint", "reason"],
-        fill: Fill::Failure,
+        fill: Fill::MountWith(
+            |_, mount| mount.health.failure().map(|_| 1.0),
+            |mount, text| {
+                if let Some(failure) = mount.health.failure() {
+                    push_more_label("reason", failure.reason.as_str(), text);
+                }
+            },
+        ),
     },
+    per_mount(
+        "mountstatus_mount_files",
+        "Files (inodes) that fit, where there is a limit; no series while the mount does not respond.",
+        |_, mount| usage(mount).filter(|usage| usage.files > 0).map(|usage| usage.files as f64),
+    ),
+    per_mount(
+        "mountstatus_mount_files_free",
+        "Files (inodes) that still fit, where there is a limit; no series while the mount does not respond.",
+        |_, mount| usage(mount).filter(|usage| usage.files > 0).map(|usage| usage.files_free as f64),
+    ),
     per_mount(
         "mountstatus_mount_flapping",
         "1 while the mount flaps, so that its changes are not reported, else 0.",
         |_, mount| Some(bool_value(mount.flapping.is_some())),
     ),
+    Family {
+        name: "mountstatus_mount_info",
+        help: "Always 1; the labels tell more about a mount: where it comes from, and the severity of its rule.",
+        kind: Kind::Gauge,
+        labels: mount_info::LABELS,
+        fill: Fill::MountWith(|_, _| Some(1.0), mount_info::push_labels),
+    },
     per_mount(
         "mountstatus_mount_last_success_timestamp_seconds",
         "Unix time of the last response without an error; no series before the first.",
@@ -206,6 +251,18 @@ pub const FAMILIES: &[Family] = &[
         |_, mount| Some(bool_value(is_read_only(mount))),
     ),
     per_mount(
+        "mountstatus_mount_remedy_gave_up",
+        "1 if nothing more is tried about a dead mount, else 0; only for dead mounts with a remedy in their rule.",
+        |data, mount| {
+            Some(bool_value(remedy_state::of_mount(&data.snapshot.remedies, mount)?.has_given_up()))
+        },
+    ),
+    per_mount(
+        "mountstatus_mount_size_bytes",
+        "Size of the file system; no series while the mount does not respond.",
+        |_, mount| usage(mount).map(|usage| bytes(usage.blocks, usage)),
+    ),
+    per_mount(
         "mountstatus_mount_slow",
         "1 while responses take longer than slow_after, else 0.",
         |_, mount| Some(bool_value(mount.health == Health::Slow)),
@@ -218,6 +275,11 @@ pub const FAMILIES: &[Family] = &[
     counter("mountstatus_mount_table_reads_total", "Reads of the mount table, or of its changes.", |data| {
         Some(data.status().counters.table_reads as f64)
     }),
+    per_mount(
+        "mountstatus_mount_unexpected_options",
+        "1 while the options of a mount are other than a rule expects, else 0; no series without such a rule.",
+        |_, mount| mount.has_unexpected_options.map(bool_value),
+    ),
     per_mount(
         "mountstatus_mount_up",
         "0 while the mount is dead, NaN while it is unknown, else 1, also while it is pending or denied.",
@@ -242,6 +304,11 @@ pub const FAMILIES: &[Family] = &[
         "mountstatus_mounts_not_watched",
         "Mounts that are not watched, because their user has too many.",
         |data| Some(data.status().not_watched as f64),
+    ),
+    gauge(
+        "mountstatus_poll_interval_seconds",
+        "The configured time between two runs; rules may set another for some mounts.",
+        |data| Some(data.snapshot.settings.poll_interval.as_secs_f64()),
     ),
     Family {
         name: "mountstatus_probe_duration_seconds",
@@ -279,6 +346,18 @@ pub const FAMILIES: &[Family] = &[
         "Unix time of the last successful push, 0 before the first; only with a push gateway.",
         |data| Some(rounded_seconds(data.inputs.push?.last_success)),
     ),
+    series(
+        Kind::Counter,
+        "mountstatus_remedies_total",
+        "Attempts to remedy a dead mount, by outcome; only with remedies in rules.",
+        &["outcome"],
+        remedies,
+    ),
+    counter(
+        "mountstatus_remedy_steps_total",
+        "Steps of remedies that were made or tried; only with remedies in rules.",
+        |data| Some(data.remedies()?.steps as f64),
+    ),
     gauge("mountstatus_run_duration_seconds", "Duration of the last complete run over all mounts.", |data| {
         Some(data.status().last_run?.took.as_secs_f64())
     }),
@@ -313,6 +392,16 @@ pub const FAMILIES: &[Family] = &[
     }),
 ];
 
+/// The sizes of a mount that responds. Pseudo file systems have none.
+fn usage(mount: &MountStatus) -> Option<&Usage> {
+    let responds = matches!(mount.health, Health::Ok | Health::Slow);
+    mount.last_response.as_ref().filter(|_| responds)?.usage.as_ref().filter(|usage| usage.blocks > 0)
+}
+
+fn bytes(blocks: u64, usage: &Usage) -> f64 {
+    blocks as f64 * usage.block_size as f64
+}
+
 fn bool_value(is_true: bool) -> f64 {
     f64::from(u8::from(is_true))
 }
@@ -324,8 +413,8 @@ fn alertmanager_requests(data: &MetricData) -> Vec<Sample> {
 
 fn expected_mounts(data: &MetricData) -> Vec<Sample> {
     let missing = |status: &ExpectedStatus| {
-        let path = escape_os(&status.expected.mountpoint).into_owned();
-        sample([path], bool_value(status.missing_since.is_some()))
+        let path = escape_os(&status.expected.mountpoint);
+        sample([status.expected.severity.as_str(), &path], bool_value(status.missing_since.is_some()))
     };
     data.status().expected.iter().map(missing).collect()
 }
@@ -364,6 +453,17 @@ fn hook_runs(data: &MetricData) -> Vec<Sample> {
         hook.runs.iter().map(|(outcome, n)| sample([hook.name.as_str(), outcome], *n as f64)).collect()
     };
     data.inputs.hooks.iter().flat_map(of_hook).collect()
+}
+
+fn remedies(data: &MetricData) -> Vec<Sample> {
+    let Some(totals) = data.remedies() else { return Vec::new() };
+    let counts = [
+        ("dry_run", totals.dry_runs),
+        ("failed", totals.failed),
+        ("refused", totals.refused),
+        ("remedied", totals.remedied),
+    ];
+    counts.into_iter().map(|(outcome, n)| sample([outcome], n as f64)).collect()
 }
 
 fn probe_failures(data: &MetricData) -> Vec<Sample> {

@@ -1,14 +1,16 @@
 //! The input of the metrics: a snapshot and plain statistics of the outputs.
 
+use crate::monitor::remedy::RemedyTotals;
 use crate::monitor::{FsCounters, Health, MountStatus, Reason, Status, Time};
 use crate::render::Snapshot;
 use crate::render::escape::escape_os;
 use crate::render::rows::health_rank;
 use platform::{Mount, ProcessStats};
+use rustc_hash::{FxBuildHasher, FxHashSet};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::hash::{DefaultHasher, Hasher as _};
+use std::hash::{BuildHasher as _, DefaultHasher, Hasher as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, SystemTime};
 
@@ -93,32 +95,49 @@ impl MetricData {
         &self.snapshot.status
     }
 
+    /// None without rules that have remedies.
+    pub(super) fn remedies(&self) -> Option<RemedyTotals> {
+        let remedies = &self.snapshot.remedies;
+        (remedies.rules > 0).then_some(remedies.totals)
+    }
+
     /// Unix time in seconds.
     pub(super) fn unix_time(&self, time: Time) -> f64 {
         let wall = self.snapshot.wall_at(time).duration_since(SystemTime::UNIX_EPOCH);
         rounded_seconds(wall.unwrap_or_default())
     }
 
-    /// How the labels of each mount are written. Duplicate label sets would make the exposition invalid: of mounts with the
-    /// same labels, the one in the worst state is exported.
+    /// How the labels of each mount are written.
     pub(super) fn labels(&self) -> Vec<Labels> {
         let mounts = &self.status().mounts;
-        let (mut all, mut text) = (Vec::with_capacity(mounts.len()), Vec::new());
-        let mut hashes: Vec<(u64, u8, usize)> = Vec::with_capacity(mounts.len());
-        for status in mounts.iter() {
-            let labels = Labels::of(status);
-            if labels != Labels::None {
+        let mut all: Vec<Labels> = mounts.iter().map(Labels::of).collect();
+        let mut paths = FxHashSet::with_capacity_and_hasher(all.len(), FxBuildHasher);
+        let is_new = |(status, labels): (&MountStatus, &Labels)| {
+            *labels == Labels::None || paths.insert(FxBuildHasher.hash_one(&status.mount.mountpoint))
+        };
+        // Usually the paths tell all of them apart.
+        if !mounts.iter().zip(&all).all(is_new) {
+            self.leave_out_duplicates(&mut all);
+        }
+        all
+    }
+
+    /// Duplicate label sets would make the exposition invalid: of mounts with the same labels, the one in the worst state is
+    /// exported.
+    fn leave_out_duplicates(&self, all: &mut [Labels]) {
+        let mut text = Vec::new();
+        let mut hashes: Vec<(u64, u8, usize)> = Vec::with_capacity(all.len());
+        for (n, (status, labels)) in self.status().mounts.iter().zip(&*all).enumerate() {
+            if *labels != Labels::None {
                 text.clear();
                 labels.push(&status.mount, &mut text);
-                hashes.push((hash(&text), health_rank(&status.health), all.len()));
+                hashes.push((hash(&text), health_rank(&status.health), n));
             }
-            all.push(labels);
         }
         hashes.sort_unstable();
         for pair in hashes.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
             all[pair[1].2] = Labels::None;
         }
-        all
     }
 }
 
@@ -135,7 +154,8 @@ impl Labels {
     fn of(status: &MountStatus) -> Labels {
         let is_plain = |name: &OsStr| {
             let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'\\' | b'"');
-            name.len() <= MAX_LABEL && name.as_bytes().iter().all(is_plain)
+            // Without an early end, several bytes are compared at once.
+            name.len() <= MAX_LABEL && name.as_bytes().iter().fold(true, |all, byte| all & is_plain(byte))
         };
         match status.health {
             Health::Hidden => Labels::None,
@@ -163,6 +183,10 @@ fn names(mount: &Mount) -> [&OsStr; 3] {
 
 /// A label value as the format wants it.
 pub(super) fn push_escaped(value: &str, text: &mut Vec<u8>) {
+    let is_special = |byte: &u8| matches!(byte, b'\\' | b'"' | b'\n');
+    if !value.as_bytes().iter().any(is_special) {
+        return text.extend_from_slice(value.as_bytes());
+    }
     for &byte in value.as_bytes() {
         match byte {
             b'\\' => text.extend_from_slice(br"\\"),

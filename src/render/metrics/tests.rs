@@ -1,10 +1,14 @@
 use super::*;
+use crate::monitor::remedy::Outcome;
 use crate::monitor::testing::mount;
 use crate::monitor::{
-    Counters, Durations, FsCounters, Health, LastResponse, LastRun, MountStatus, Reason, Status,
+    Counters, Durations, Expected, ExpectedStatus, FsCounters, Health, LastResponse, LastRun, MountSettings,
+    MountStatus, ProbeSettings, Reason, Severity, Status, Time,
 };
 use crate::render::Snapshot;
 use crate::render::parts::{PART_SIZE, Parts as _};
+use crate::render::remedy_messages::tests::failed;
+use crate::render::remedy_state::tests::dead_with;
 use crate::render::samples::{self, at, failure, status_of};
 use platform::{Errno, Mount, Usage};
 use std::collections::BTreeSet;
@@ -18,7 +22,7 @@ fn status(key: u64, path: &str, health: Health) -> MountStatus {
 }
 
 fn dead(reason: Reason) -> Health {
-    Health::Dead(failure(reason, None, 0.0))
+    Health::Dead(failure(reason, None, 0.0).into())
 }
 
 fn snapshot(mounts: Vec<MountStatus>) -> Snapshot {
@@ -110,6 +114,67 @@ fn each_state_of_a_mount_has_its_series() {
 }
 
 #[test]
+fn sizes_are_those_of_mounts_that_respond() {
+    let usage =
+        Usage { block_size: 4096, blocks: 100, available: 25, files: 7, files_free: 3, ..Usage::default() };
+    let response = |usage| {
+        let last = LastResponse { at: at(9.0), took: Duration::from_millis(1), usage: Some(usage) };
+        MountStatus { last_response: Some(last), ..status(1, "/a", Health::Ok) }
+    };
+    let values = |mount: MountStatus| -> Vec<String> {
+        let text = text(&snapshot(vec![mount]));
+        ["size_bytes", "avail_bytes", "files", "files_free"]
+            .iter()
+            .flat_map(|name| {
+                lines(&text, &format!("mountstatus_mount_{name}")).into_iter().map(str::to_owned)
+            })
+            .map(|line| line.rsplit_once(' ').unwrap().1.to_owned())
+            .collect()
+    };
+    assert_eq!(values(response(usage)), ["409600", "102400", "7", "3"]);
+    assert_eq!(values(response(Usage { files: 0, ..usage })), ["409600", "102400"]);
+    assert!(values(response(Usage { blocks: 0, files: 0, ..usage })).is_empty(), "a pseudo file system");
+    assert!(values(MountStatus { health: dead(Reason::Hung), ..response(usage) }).is_empty());
+    assert!(values(MountStatus { health: Health::Unknown { was: "ok" }, ..response(usage) }).is_empty());
+}
+
+#[test]
+fn info_has_the_severity_and_the_server_of_a_mount() {
+    let mut mount = status(1, "/a", Health::Pending);
+    let from_server = Mount { fstype: "nfs4".into(), device: "nas:/\"a".into(), ..(*mount.mount).clone() };
+    mount.mount = Arc::new(from_server);
+    let probe = ProbeSettings { severity: Severity::Info, ..ProbeSettings::default() };
+    mount.settings = Arc::new(MountSettings { probe, ..MountSettings::default() });
+    let text = text(&snapshot(vec![mount, status(2, "/hidden", Health::Hidden)]));
+    assert_eq!(
+        lines(&text, "mountstatus_mount_info"),
+        [
+            r#"mountstatus_mount_info{device="nas:/\"a",fstype="nfs4",mountpoint="/a",mount_severity="info",server="nas"} 1"#
+        ]
+    );
+}
+
+#[test]
+fn expected_mounts_have_the_severity_of_their_rule() {
+    let expected = |path: &str, severity, missing_since| {
+        let mut expected = Expected::new(path.into(), String::new(), String::new(), |_| true);
+        expected.severity = severity;
+        ExpectedStatus { expected: Arc::new(expected), missing_since, containing_mount: None }
+    };
+    let missing_since = Some(Time::default());
+    let expected =
+        vec![expected("/a", Severity::Critical, None), expected("/b", Severity::Warning, missing_since)];
+    let snapshot = samples::snapshot(Status { expected, ..Status::default() });
+    let series = |labels: &str| format!("mountstatus_expected_mount_missing{{{labels}}}");
+    let [a, b] =
+        [r#"mount_severity="critical",mountpoint="/a""#, r#"mount_severity="warning",mountpoint="/b""#];
+    assert_eq!(
+        lines(&text(&snapshot), "mountstatus_expected_mount_missing"),
+        [series(a) + " 0", series(b) + " 1"]
+    );
+}
+
+#[test]
 fn counters_and_histograms() {
     let mut durations = Durations { sum: Duration::from_millis(1500), ..Durations::default() };
     (durations.buckets[0], durations.buckets[2], durations.buckets[12]) = (3, 1, 1);
@@ -144,10 +209,36 @@ fn counters_and_histograms() {
 }
 
 #[test]
+fn remedies_have_series_only_with_rules() {
+    let names =
+        ["mountstatus_remedies_total", "mountstatus_remedy_steps_total", "mountstatus_mount_remedy_gave_up"];
+    let series = |snapshot: &Snapshot| {
+        let text = text(snapshot);
+        let found = names.iter().flat_map(|name| lines(&text, name).into_iter().map(str::to_owned));
+        found.collect::<Vec<_>>()
+    };
+    assert_eq!(series(&snapshot(vec![status(1, "/a", dead(Reason::Hung))])), [""; 0]);
+    let labels = r#"device="nas:/a",fstype="nfs4",mountpoint="/mnt/a""#;
+    let expected = |gave_up| {
+        [
+            r#"mountstatus_remedies_total{outcome="dry_run"} 0"#.to_owned(),
+            r#"mountstatus_remedies_total{outcome="failed"} 2"#.to_owned(),
+            r#"mountstatus_remedies_total{outcome="refused"} 1"#.to_owned(),
+            r#"mountstatus_remedies_total{outcome="remedied"} 0"#.to_owned(),
+            "mountstatus_remedy_steps_total 0".to_owned(),
+            format!("mountstatus_mount_remedy_gave_up{{{labels}}} {gave_up}"),
+        ]
+    };
+    assert_eq!(series(&dead_with(Some(failed(Outcome::Failed, true)), false)), expected(1));
+    assert_eq!(series(&dead_with(Some(failed(Outcome::Failed, false)), false)), expected(0));
+}
+
+#[test]
 fn names_are_escaped_and_series_are_unique() {
     let odd = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
     let named = |key, path: &[u8], health| {
-        let entry = Mount { mountpoint: odd(path).into(), device: odd(b"h:/\xe9\"\\"), ..mount(key, "") };
+        let entry =
+            Mount { mountpoint: odd(path).into(), device: odd(b"h:/\xe9\"\\").into(), ..mount(key, "") };
         MountStatus { mount: Arc::new(entry), ..status(key, "", health) }
     };
     let text = text(&snapshot(vec![
