@@ -150,6 +150,7 @@ const RULES: &[Rule] = &[
         except: &[
             "src/daemon/",
             "src/config/reloader.rs",
+            "src/config/source.rs",
             "src/main.rs",
             "src/commands",
             "src/children/prober/process",
@@ -159,6 +160,7 @@ const RULES: &[Rule] = &[
             "src/children/collector/process",
             "src/children/collector/server",
             "src/children/files/",
+            "src/children/remedy/",
             "src/output/",
             "src/render/samples.rs",
         ],

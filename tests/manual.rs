@@ -5,7 +5,7 @@
 
 use mount_status_monitor::cli::manual;
 use mount_status_monitor::cli::{Invocation, command, parse};
-use mount_status_monitor::config::reference::{ALERTMANAGER, HOOK, Key, RULE};
+use mount_status_monitor::config::reference::{ALERTMANAGER, HOOK, Key, REMEDY, RULE};
 use mount_status_monitor::config::{Config, Origin, options};
 use mount_status_monitor::render::metrics::FAMILIES;
 use std::ffi::OsString;
@@ -35,7 +35,8 @@ fn uncommented_sample() -> String {
     let sample = contents("contrib/config/config.toml");
     let is_toml = |line: &str| {
         let key = line.split(" = ").next().unwrap_or_default();
-        line.starts_with('[') || line != key && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+        line.starts_with('[')
+            || line != key && key.chars().all(|c| c.is_ascii_lowercase() || "_.".contains(c))
     };
     let lines = sample.lines().map(|line| match line.strip_prefix("# ") {
         Some(rest) if is_toml(rest) => rest,
@@ -66,14 +67,17 @@ fn uncommented_sample_is_valid_and_has_every_key() {
         .collect();
     std::fs::write(&path, one_secret.replace("expect_fstab = true", "expect_fstab = false")).expect("a file");
     let config = config(&path).unwrap_or_else(|problems| panic!("{problems}\n{full}"));
-    assert_eq!(config.rules.iter().count(), 4);
+    assert_eq!(config.rules.iter().count(), 6);
     assert_eq!(config.hooks.len(), 2);
     assert!(config.alertmanager.is_some());
-    let has = |key: &str| full.contains(&format!("{key} = ")) || full.contains(&format!("or {key} with"));
+    let is_named = |how: String| full.contains(&how);
+    let has = |key: &str| {
+        [format!("{key} = "), format!("or {key} with"), format!("\n{key}.")].into_iter().any(is_named)
+    };
     for option in options() {
         assert!(has(option.key), "the option {} is not in the sample", option.key);
     }
-    for Key { name, .. } in RULE.iter().chain(HOOK).chain(ALERTMANAGER) {
+    for Key { name, .. } in RULE.iter().chain(REMEDY).chain(HOOK).chain(ALERTMANAGER) {
         assert!(has(name), "the key {name} is not in the sample");
     }
 }
@@ -97,7 +101,7 @@ fn pages_name_all_options_commands_keys_and_metrics() {
     let (program, file) = (plain(&manual::program()), plain(&manual::file()));
     for option in command().get_arguments() {
         let long = option.get_long().expect("every option has a long name");
-        assert!(program.contains(&format!("--{long}")), "--{long} is not in the manual");
+        assert!(program.contains(&format!("--{long}")) != option.is_hide_set(), "--{long}");
     }
     for sub in command().get_subcommands() {
         assert!(program.contains(sub.get_name()), "{} is not in the manual", sub.get_name());
@@ -126,6 +130,52 @@ fn pages_name_all_options_commands_keys_and_metrics() {
     }
 }
 
+#[test]
+fn examples_in_the_page_parse() {
+    let page = plain(&manual::program());
+    let (_, page) = page.split_once(".SH DESCRIPTION").expect("it follows the synopsis");
+    let lines: Vec<&str> = page.lines().filter(|line| line.starts_with("mount_status_monitor ")).collect();
+    assert!(lines.len() > 15, "{lines:?}");
+    for line in lines {
+        let own = line.split(['|', '>']).next().unwrap_or_default();
+        // A remark follows after several spaces.
+        let own = own.split("  ").next().unwrap_or_default();
+        let words = own.split_whitespace().map(|word| word.trim_matches('\''));
+        if let Err(error) = command().try_get_matches_from(words) {
+            panic!("{line}: {error}");
+        }
+    }
+}
+
+#[test]
+fn example_in_the_page_of_the_file_loads() {
+    let page = plain(&manual::file());
+    let (_, example) = page.split_once(".SH EXAMPLE").expect("it has one");
+    let (example, _) = example.split_once(".SH").expect("another section follows");
+    let lines: Vec<&str> = example.lines().filter(|line| !line.starts_with('.')).collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("config.toml");
+    std::fs::write(&path, lines.join("\n")).expect("a file");
+    let config = config(&path).unwrap_or_else(|problems| panic!("{problems}\n{}", lines.join("\n")));
+    assert!(config.rules.iter().count() == 3 && config.hooks.len() == 1, "{lines:?}");
+}
+
+#[test]
+fn page_has_every_line_of_the_runbook() {
+    let (page, runbook) = (plain(&manual::program()), contents("docs/operations.md"));
+    let (_, table) = runbook.split_once("| event | line | priority |").expect("the table of lines");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let prefixes: Vec<&str> = rows
+        .flat_map(|row| row.split('`').skip(3).step_by(2))
+        .filter(|line| ["Mount", "Expected", "Remedy"].iter().any(|start| line.starts_with(start)))
+        .map(|line| line.split(':').next().unwrap_or_default())
+        .collect();
+    assert!(prefixes.len() > 21, "{prefixes:?}");
+    for prefix in prefixes {
+        assert!(page.contains(&format!("\n{prefix}: ")), "`{prefix}: …` is not in the manual");
+    }
+}
+
 /// Text without roff markup.
 fn plain(roff: &str) -> String {
     roff.replace("\\-", "-")
@@ -139,7 +189,7 @@ fn plain(roff: &str) -> String {
 fn pages_format_without_warnings() {
     for page in [manual::program(), manual::file()] {
         let groff = Command::new("groff")
-            .args(["-ww", "-Wbreak", "-man", "-Tutf8", "-P", "-c"])
+            .args(["-ww", "-Wbreak", "-man", "-Tutf8", "-rLL=80n", "-P", "-cbou"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -150,6 +200,13 @@ fn pages_format_without_warnings() {
         groff.stdin.take().expect("piped").write_all(page.as_bytes()).expect("groff reads");
         let output = groff.wait_with_output().expect("groff ends");
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        // But names of metrics and paths.
+        let text = String::from_utf8_lossy(&output.stdout);
+        let fits = |line: &&str| {
+            line.chars().count() <= 80 || line.contains("{device,") || line.contains(" completions ")
+        };
+        let wide: Vec<_> = text.lines().filter(|line| !fits(line)).collect();
+        assert!(wide.is_empty(), "{wide:#?}");
         assert!(output.stdout.len() > 2000);
     }
 }

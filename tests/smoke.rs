@@ -42,6 +42,14 @@ fn check_shows_the_root() {
 }
 
 #[test]
+fn plan_of_a_remedy_is_shown_everywhere_and_says_where_none_was_run() {
+    let output = output(&["remedy", "/"]);
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(stdout.contains("is not dead"), "{stdout}{stderr}");
+    assert_eq!(stderr.contains("never run on this system"), !platform::remedy::IS_SUPPORTED, "{stderr}");
+}
+
+#[test]
 fn daemon_runs_and_stops_on_sigterm() {
     let mut daemon = program()
         .args(["--syslog", "off", "--listen-address", "off", "--socket", "off", "--timeout", TIMEOUT])

@@ -5,7 +5,7 @@ use crate::common::{
 };
 use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Time limit from a change of a file to its effect, debouncing included.
 const RELOAD_TIMEOUT: Duration = ms(3000);
@@ -200,6 +200,99 @@ fn dangling_drop_in_is_reported_until_it_is_removed() {
         write(&file, "timeout = 7\nonce_only = true\n");
         daemon.wait_for_line("once_only takes effect at the next start", RELOAD_TIMEOUT);
         daemon.stop();
+    });
+}
+
+#[test]
+fn a_rejected_configuration_is_shown_until_it_is_mended() {
+    run_isolated(|lab| {
+        lab.mount_fuse("a");
+        let file = config(lab, "timeout = 7\n");
+        let socket = lab.scratch_path("socket");
+        let options = [&file, &socket].map(|path| path.to_str().expect("UTF-8"));
+        let daemon = lab.start_daemon(&["--config", options[0], "--socket", options[1]]);
+        let run = |arguments: &[&str]| {
+            let mut command = monitor_command();
+            command.args(arguments).arg("--socket").arg(&socket);
+            CommandOutput::run(command, ms(5000))
+        };
+        let is_rejected = || !run(&["status", "--json"]).json()["daemon"]["config_rejected"].is_null();
+        assert!(!is_rejected());
+        write(&file, "timeout = \"soon\"\n");
+        daemon.wait_for_line("timeout: write a number of seconds", RELOAD_TIMEOUT);
+        wait_until(ms(5000), "it is shown", is_rejected);
+        run(&["status"]).assert_stdout_contains("The configuration was rejected ");
+        write(&file, "timeout = 8\n");
+        wait_until(ms(5000), "it is mended", || !is_rejected());
+        assert!(!run(&["status"]).stdout.contains("rejected"));
+        daemon.stop();
+    });
+}
+
+#[test]
+fn a_rule_ends_by_itself_although_the_file_is_invalid_by_then() {
+    run_isolated(|lab| {
+        let path = lab.mount_fuse("a");
+        let end = SystemTime::now() + Duration::from_secs(6);
+        let until = mount_status_monitor::render::timestamp::rfc3339(end);
+        let rule =
+            format!("[[rule]]\nmountpoint = \"{}\"\nexclude = true\nuntil = {until}\n", path.display());
+        let file = config(lab, &rule);
+        let socket = lab.scratch_path("socket");
+        let options = [&file, &socket].map(|path| path.to_str().expect("UTF-8"));
+        let daemon = lab.start_daemon(&["--config", options[0], "--socket", options[1]]);
+        let status = || {
+            let mut command = monitor_command();
+            command.arg("status").arg("--socket").arg(&socket);
+            CommandOutput::run(command, ms(5000)).stdout
+        };
+        assert!(status().contains("applies: mountpoint = "), "{}", status());
+        write(&file, "timeout = \"soon\"\n");
+        daemon.wait_for_line("timeout: write a number of seconds", RELOAD_TIMEOUT);
+        daemon.wait_for_line("Configuration reloaded: rules 1 -> 0", ms(10_000));
+        assert!(SystemTime::now() >= end);
+        wait_until(ms(5000), "the mount is watched", || status().contains(&*display_path(&path)));
+        assert!(!status().contains("applies: "), "{}", status());
+        assert!(status().contains("The configuration was rejected "), "{}", status());
+        daemon.stop();
+    });
+}
+
+#[test]
+fn remedy_is_explained_for_each_state_and_never_of_the_root() {
+    run_isolated(|lab| {
+        let path = lab.mount_fuse("a");
+        let check = |lines: &str, words: &[&str]| {
+            let file = config(lab, lines);
+            let mut command = monitor_command();
+            command.arg("--check-config").arg("--config").arg(file).args(words);
+            CommandOutput::run(command, ms(10_000))
+        };
+        let rule = |mountpoint: &str, mode: &str| {
+            format!("[[rule]]\nmountpoint = \"{mountpoint}\"\nfstype = \"fuse*\"\nremedy.mode = \"{mode}\"\n")
+        };
+        let path = path.to_str().expect("UTF-8");
+        for mode in ["dry-run", "act"] {
+            let output = check(&rule(path, mode), &["--explain", path]);
+            assert_eq!(output.code, Some(0), "{}", output.stderr);
+            let settings = format!("  remedy: {mode} after 5m; steps: abort, unmount, detach; allow: none; ");
+            assert!(output.stdout.contains(&settings), "{}", output.stdout);
+            for state in ["    if its FUSE server is gone: ", "    if hung, and its FUSE server runs: "] {
+                assert!(output.stdout.contains(state), "{}", output.stdout);
+            }
+            // Nothing tells how the mount of the test was made.
+            assert!(output.stdout.contains("it would not be mounted again"), "{}", output.stdout);
+            assert_eq!(output.stderr, "");
+        }
+        let off = check(&rule(path, "off"), &["--explain", path]);
+        assert!(!off.stdout.contains("  remedy: ") && off.stderr.is_empty(), "{} {}", off.stdout, off.stderr);
+        let root = check(&rule("/**", "act"), &[]);
+        assert_eq!((root.code, root.stderr.lines().count()), (Some(2), 1), "{}", root.stderr);
+        assert!(
+            root.stderr.contains(":1: [[rule]] remedy: this mountpoint also matches /"),
+            "{}",
+            root.stderr
+        );
     });
 }
 

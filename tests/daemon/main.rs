@@ -9,8 +9,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod automount;
 mod binds;
 mod check;
+mod completion;
 mod configuration;
 mod demo;
 mod diagnose;
@@ -30,10 +32,15 @@ mod long_paths;
 mod many_mounts;
 mod mount_table;
 mod namespace;
+mod no_remedy;
 mod once;
 mod own_files;
 mod own_storage;
+mod plugin;
 mod proxy;
+mod remedy;
+mod remedy_outputs;
+mod remedy_rules;
 mod resources;
 mod rsyslog;
 mod run_offset;
@@ -42,6 +49,7 @@ mod soak;
 mod stopping;
 mod trust;
 mod unusual_names;
+mod wait;
 
 /// Options that keep a test short.
 const QUICK: &[&str] = &["--timeout", "500ms", "--slow-after", "450ms", "--poll-interval", "1"];

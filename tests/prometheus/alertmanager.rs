@@ -29,7 +29,7 @@ fn alert_fires_is_refreshed_and_resolved_in_alertmanager() {
         sender.update(vec![dead("/mnt/x", Reason::Hung)]);
         let alert = only(&alertmanager, ms(5000), |alert| alert["annotations"]["reason"] == "hung");
         for (label, value) in [
-            ("alertname", "MountHung"),
+            ("alertname", "MountDead"),
             ("severity", "critical"),
             ("mountpoint", "/mnt/x"),
             ("device", "host:/dir"),
@@ -94,7 +94,7 @@ fn alertmanager_added_by_reload_receives_current_alerts() {
         let alerts: Vec<Value> = serde_json::from_str(&request.body).expect("JSON");
         let mut names: Vec<_> = alerts.iter().map(|alert| alert["labels"]["alertname"].to_string()).collect();
         names.sort();
-        assert_eq!(names, ["\"ExpectedMountMissing\"", "\"MountFailed\""], "{}", request.body);
+        assert_eq!(names, ["\"ExpectedMountMissing\"", "\"MountDead\""], "{}", request.body);
         daemon.stop();
     });
 }
@@ -191,6 +191,8 @@ impl Sender {
             probers_stranded: 0,
             runs_from_memory: true,
             mount_source: platform::MountSource::Events,
+            remedies: Default::default(),
+            config: Default::default(),
         };
         self.client.update(&Arc::new(snapshot), &self.config);
     }
@@ -203,15 +205,15 @@ impl Sender {
 fn dead(path: &str, reason: Reason) -> MountStatus {
     MountStatus {
         mount: nfs_mount(path),
-        health: Health::Dead(failure(reason)),
+        health: Health::Dead(failure(reason).into()),
         since: Time::default(),
         judged_at: Some(Time::default()),
         is_hang_proven: false,
         last_response: None,
         waiting_since: None,
-        settings: ProbeSettings::default(),
-        probe_interval: ProbeSettings::default().poll_interval,
+        settings: Arc::default(),
         flapping: None,
+        has_unexpected_options: None,
         is_reported_slow: false,
     }
 }

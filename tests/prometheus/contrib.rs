@@ -41,13 +41,15 @@ fn count_existing_metrics(name: &str, text: &str) -> usize {
     named.len()
 }
 
-/// Families that exist only with hooks or expected mounts, or only after evidence was collected; the checked single run
+/// Families that exist only with hooks, expected mounts or remedies, or only after evidence was collected; the checked single run
 /// may lack them.
 fn may_be_absent(family: &str) -> bool {
     let prefixes = [
         "mountstatus_hook_",
         "mountstatus_alertmanager_",
         "mountstatus_expected_",
+        "mountstatus_remed",
+        "mountstatus_mount_remedy_",
         "mountstatus_mount_blocked_",
     ];
     prefixes.iter().any(|prefix| family.starts_with(prefix))
@@ -64,7 +66,16 @@ fn promtool_accepts_the_metrics() {
         let file = lab.scratch_path("m.prom");
         let gateway = format!("127.0.0.1:{}", crate::common::free_port());
         let path = utf8(&file);
-        let flags = ["--once-only", "--textfile", path, "--prometheus-push-gateway", &gateway];
+        let rule = lab.write_file("config.toml", "[[rule]]\nfstype = \"fuse*\"\nexpected_options = \"rw\"\n");
+        let flags = [
+            "--config",
+            utf8(&rule),
+            "--once-only",
+            "--textfile",
+            path,
+            "--prometheus-push-gateway",
+            &gateway,
+        ];
         let result = CommandOutput::run(lab.daemon_command(&flags), ms(5000));
         result.assert_code(1);
         let text = std::fs::read(&file).expect("the file exists");

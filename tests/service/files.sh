@@ -12,19 +12,21 @@ MountImages|ExtensionImages|ExtensionDirectories|TemporaryFileSystem|MountFlags|
 IPC|Network|Users|PIDs|BPF)|Protect(System|Home|KernelTunables|KernelModules|KernelLogs|ControlGroups|Proc|Hostname|
 Clock)|ProcSubset|LogNamespace|NetworkNamespacePath|IPCNamespacePath|DynamicUser'
 
-# Copies the unit (`plain`) or the unit with its drop-in, with the path of the built program.
+# Copies the unit (`plain`), or the unit with no-hooks.conf, or with both drop-ins (`remedies`), with the path of the built
+# program.
 unit_copy() {
     local to=$scratch/unit.$1
     mkdir -p "$to"
     sed "s,^ExecStart=,&$programs/," "contrib/systemd/$UNIT" >"$to/$UNIT"
     [ "$1" = plain ] || cp -r "contrib/systemd/$UNIT.d" "$to/"
+    [ "$1" = remedies ] || rm -f "$to/$UNIT.d/remedies.conf"
     echo "$to/$UNIT"
 }
 
 unit_is_valid() {
     require_command systemd-analyze
     local kind output
-    for kind in plain no-hooks; do
+    for kind in plain no-hooks remedies; do
         # The man page is installed by the package only.
         output=$(systemd-analyze verify --man=no "$(unit_copy $kind)" 2>&1) || fail "$kind: $output"
         [ -z "$output" ] || fail "$kind: $output"
@@ -42,7 +44,7 @@ unit_creates_no_mount_namespace() {
 unit_exposure_is_below_the_limit() {
     require_command systemd-analyze
     local kind limit output
-    for kind in plain:70 no-hooks:50; do
+    for kind in plain:70 no-hooks:50 remedies:65; do
         limit=${kind#*:} kind=${kind%:*}
         output=$(systemd-analyze security --no-pager --offline=true --threshold="$limit" "$(unit_copy "$kind")" 2>&1) ||
             fail "$output"

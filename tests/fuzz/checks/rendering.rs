@@ -36,7 +36,7 @@ pub(super) fn check_status(status: Status, at: Time) {
     let shown = table::table(&status, at, table::Style::default());
     assert!(shown.lines().count() >= status.mounts.len(), "each mount has a row");
     assert!(!shown.contains(|c: char| c.is_control() && c != '\n'), "a table is text: {shown:?}");
-    check_line(&nagios::line(&status, at).1);
+    check_line(&nagios::line(&status, at, &nagios::PluginRequest::default()).1);
     let snapshot = Snapshot {
         serial: 1,
         status: Arc::new(status),
@@ -48,6 +48,8 @@ pub(super) fn check_status(status: Status, at: Time) {
         probers_stranded: 0,
         runs_from_memory: true,
         mount_source: platform::MountSource::Events,
+        remedies: Default::default(),
+        config: Default::default(),
     };
     let object: Value = serde_json::from_str(&json::status(&snapshot, None)).expect("a status is JSON");
     assert_eq!(object["mounts"].as_array().map(Vec::len), Some(snapshot.status.mounts.len()));
