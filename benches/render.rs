@@ -72,6 +72,7 @@ impl Machine {
             poll_interval: Duration::from_secs(3600),
             policy: Box::new(|_| Some(ProbeSettings::default())),
             expected: vec![],
+            expected_options: None,
             searches_every_directory: true,
         };
         let mut machine = Machine { monitor: Monitor::new(config, 0), now: Time::default() };
@@ -209,9 +210,10 @@ fn snapshot(mounts: usize) -> Snapshot {
             blocked_by: None,
             evidence: None,
         };
-        let health = if n.is_multiple_of(50) { Health::Dead(hung()) } else { Health::Ok };
+        let health = if n.is_multiple_of(50) { Health::Dead(hung().into()) } else { Health::Ok };
         let since = Time::default();
         MountStatus {
+            has_unexpected_options: None,
             mount: Arc::new(entry),
             health,
             since,
@@ -219,8 +221,7 @@ fn snapshot(mounts: usize) -> Snapshot {
             is_hang_proven: false,
             last_response,
             waiting_since: None,
-            settings: ProbeSettings::default(),
-            probe_interval: ProbeSettings::default().poll_interval,
+            settings: Arc::default(),
             flapping: None,
             is_reported_slow: false,
         }
@@ -238,5 +239,7 @@ fn snapshot(mounts: usize) -> Snapshot {
         probers_stranded: 0,
         runs_from_memory: true,
         mount_source: platform::MountSource::Events,
+        remedies: Default::default(),
+        config: Default::default(),
     }
 }
