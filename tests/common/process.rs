@@ -44,6 +44,10 @@ impl Process {
         status_number(&format!("/proc/{}/status", self.0), "VmRSS:")
     }
 
+    pub(crate) fn anonymous_kib(self) -> u64 {
+        status_number(&format!("/proc/{}/status", self.0), "RssAnon:")
+    }
+
     pub(crate) fn peak_rss_kib(self) -> u64 {
         status_number(&format!("/proc/{}/status", self.0), "VmHWM:")
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 const COMMAND: &str = "chromium";
 /// The first start can take this long on a loaded machine.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(40);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(80);
 
 pub(super) struct Browser {
     child: Child,
