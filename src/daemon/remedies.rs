@@ -1,5 +1,5 @@
 //! The remedies of the rules: begins attempts when they are due, and passes on what they report. The attempts are made in
-//! processes of their own, and nothing is done without a rule.
+//! processes of their own. A mount without a rule for it has no remedy.
 
 use super::Daemon;
 use crate::children::attempt::{AttemptEvent, AttemptMessage, AttemptPool, AttemptRequest, KeptFile};

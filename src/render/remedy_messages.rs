@@ -52,11 +52,7 @@ pub(super) fn text(mount: &Mount, report: &RemedyReport) -> String {
             format!("Mount remedied: {path} (after {}{}; {source})", HumanDuration(*took), left_words(left))
         }
         RemedyReport::Failed { outcome, gave_up, advice } => {
-            let word = match (outcome, gave_up) {
-                (_, true) => "gave up",
-                (Outcome::NotMountedAgain, false) => "ended",
-                (_, false) => "failed",
-            };
+            let word = failure_word(*outcome, *gave_up);
             let what = match outcome {
                 Outcome::WrongHit => {
                     "an unmount hit another mount, and no remedy acts on this machine any more; "
@@ -65,6 +61,15 @@ pub(super) fn text(mount: &Mount, report: &RemedyReport) -> String {
             };
             format!("Remedy {word}: {path} ({}: {what}{}; {source})", outcome.as_str(), cut(advice))
         }
+    }
+}
+
+/// How an attempt without a new mount that responds has ended.
+pub(super) fn failure_word(outcome: Outcome, gave_up: bool) -> &'static str {
+    match (outcome, gave_up) {
+        (_, true) => "gave up",
+        (Outcome::NotMountedAgain, false) => "ended",
+        (_, false) => "failed",
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is done about a dead mount, in words: for tables, the status page, JSON and alerts.
 
 use super::escape::escape_os;
-use super::remedy_messages::{cut, left_words, reasons, step_names};
+use super::remedy_messages::{cut, failure_word, left_words, reasons, step_names};
 use super::{HumanDuration, Snapshot};
 use crate::monitor::remedy::{Mode, MountRemedy, Outcome, RemedyOverview, RemedyReport, StepResult};
 use crate::monitor::{MountStatus, Time};
@@ -56,12 +56,7 @@ pub(crate) fn words(remedy: &MountRemedy) -> String {
                 format!("succeeded after {}{}", HumanDuration(*took), left_words(left))
             }
             RemedyReport::Failed { outcome, gave_up, advice } => {
-                let word = match (outcome, gave_up) {
-                    (_, true) => "gave up",
-                    (Outcome::NotMountedAgain, false) => "ended",
-                    (_, false) => "failed",
-                };
-                format!("{word}: {}", cut(advice))
+                format!("{}: {}", failure_word(*outcome, *gave_up), cut(advice))
             }
             RemedyReport::Step(_) => unreachable!("it is among those under way"),
         },

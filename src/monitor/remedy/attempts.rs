@@ -130,7 +130,7 @@ impl Attempts {
         Standing { guards, made }
     }
 
-    /// What forbids an attempt on a mount of this server, whoever wants it.
+    /// What forbids an attempt on a mount of this server, by the daemon and by an operator.
     #[must_use]
     pub fn unsafe_now(&self, server: &[u8]) -> Vec<Guard> {
         let mut guards = Vec::new();
