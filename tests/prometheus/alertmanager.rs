@@ -4,12 +4,13 @@ use crate::common::fake_server::{Behavior, FakeServer, Request};
 use crate::common::{Lab, free_port, ms, run_isolated, run_isolated_for, wait_until};
 use crate::peer::{ALERTMANAGER, Peer, first_missing, start_alertmanager};
 use crate::samples::{failure, nfs_mount};
+use crate::statuses::{snapshot, status};
 use crate::{QUICK, with};
 use mount_status_monitor::cli::{Invocation, parse};
 use mount_status_monitor::config::Config;
-use mount_status_monitor::monitor::{Health, MountStatus, ProbeSettings, Reason, Status, Time};
+use mount_status_monitor::monitor::{Health, MountStatus, Reason};
 use mount_status_monitor::output::alertmanager::AlertmanagerClient;
-use mount_status_monitor::render::{Priority, Snapshot};
+use mount_status_monitor::render::Priority;
 use serde_json::Value;
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex};
@@ -153,7 +154,7 @@ fn only(alertmanager: &Peer, limit: Duration, like: impl Fn(&Value) -> bool) -> 
 }
 
 /// A client, its configuration, and what it logs.
-struct Sender {
+pub(crate) struct Sender {
     client: AlertmanagerClient,
     config: Arc<Config>,
     log: Arc<Mutex<Vec<(Priority, String)>>>,
@@ -162,9 +163,14 @@ struct Sender {
 impl Sender {
     /// Alerts expire after four seconds, four times the refresh.
     fn start(lab: &Lab, port: u16) -> Sender {
+        Sender::start_with(lab, port, "team = \"storage\"")
+    }
+
+    /// With these labels.
+    pub(crate) fn start_with(lab: &Lab, port: u16, labels: &str) -> Sender {
         let file = lab.scratch_path("sender.toml");
         let text = format!(
-            "[alertmanager]\nurl = \"http://127.0.0.1:{port}\"\nrefresh = \"1s\"\nlabels = {{ team = \"storage\" }}\n"
+            "[alertmanager]\nurl = \"http://127.0.0.1:{port}\"\nrefresh = \"1s\"\nlabels = {{ {labels} }}\n"
         );
         std::fs::write(&file, text).expect("a file can be written");
         let arguments = ["mount_status_monitor".into(), "--config".into(), OsString::from(file)];
@@ -179,22 +185,8 @@ impl Sender {
         Sender { client, config, log }
     }
 
-    fn update(&self, mounts: Vec<MountStatus>) {
-        let snapshot = Snapshot {
-            serial: 1,
-            status: Arc::new(Status { mounts: mounts.into_iter().collect(), ..Status::default() }),
-            at: Time::default(),
-            wall: SystemTime::now(),
-            taken: Instant::now(),
-            settings: ProbeSettings::default(),
-            probers: 0,
-            probers_stranded: 0,
-            runs_from_memory: true,
-            mount_source: platform::MountSource::Events,
-            remedies: Default::default(),
-            config: Default::default(),
-        };
-        self.client.update(&Arc::new(snapshot), &self.config);
+    pub(crate) fn update(&self, mounts: Vec<MountStatus>) {
+        self.client.update(&Arc::new(snapshot(mounts)), &self.config);
     }
 
     fn log(&self) -> Vec<(Priority, String)> {
@@ -203,17 +195,5 @@ impl Sender {
 }
 
 fn dead(path: &str, reason: Reason) -> MountStatus {
-    MountStatus {
-        mount: nfs_mount(path),
-        health: Health::Dead(failure(reason).into()),
-        since: Time::default(),
-        judged_at: Some(Time::default()),
-        is_hang_proven: false,
-        last_response: None,
-        waiting_since: None,
-        settings: Arc::default(),
-        flapping: None,
-        has_unexpected_options: None,
-        is_reported_slow: false,
-    }
+    status(nfs_mount(path), Health::Dead(failure(reason).into()))
 }

@@ -2,7 +2,9 @@
 
 use crate::common::fake_server::{Behavior, FakeServer, Request};
 use crate::common::{Lab, display_path, free_port, ms, run_isolated_for, wait_until};
-use crate::peer::{ALERTMANAGER, Peer, first_missing, start_alertmanager, start_alertmanager_with};
+use crate::peer::{
+    ALERTMANAGER, Peer, first_missing, start_alertmanager, start_alertmanager_with, start_prometheus,
+};
 use crate::{QUICK, QUICK_HANG, with};
 use std::time::Duration;
 
@@ -100,12 +102,5 @@ fn prometheus(lab: &Lab, scraped: u16, alertmanager: u16) -> Peer {
          scrape_configs:\n  - job_name: mount_status_monitor\n    static_configs:\n      - targets: \
          ['127.0.0.1:{scraped}']\n"
     );
-    std::fs::write(lab.scratch_path("prometheus.yml"), config).expect("write a file");
-    let port = free_port();
-    let arguments = [
-        "--config.file=prometheus.yml".to_owned(),
-        "--storage.tsdb.path=prometheus".into(),
-        format!("--web.listen-address=127.0.0.1:{port}"),
-    ];
-    Peer::start(lab, "prometheus", port, &arguments, "/-/ready")
+    start_prometheus(lab, &config)
 }

@@ -12,10 +12,12 @@ mod samples;
 mod alertmanager;
 mod alerts;
 mod contrib;
+mod fleet;
 mod gateway;
 mod hostile;
 mod once;
 mod peer;
+mod statuses;
 mod textfile;
 
 /// Options that keep a test short.

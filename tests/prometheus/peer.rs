@@ -1,6 +1,6 @@
 //! Real programs as peers, started on free loopback ports and queried over HTTP.
 
-use crate::common::{Lab, ms, pause, wait_until};
+use crate::common::{Lab, free_port, ms, pause, wait_until};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -132,6 +132,10 @@ pub(crate) fn start_alertmanager_with(lab: &Lab, port: u16, receiver: &str) -> P
         "route:\n  receiver: test\n  group_by: ['...']\n  group_wait: 0s\n  group_interval: 1s\nreceivers:\n  - name: \
          test\n{receiver}"
     );
+    start_alertmanager_from(lab, port, &config)
+}
+
+pub(crate) fn start_alertmanager_from(lab: &Lab, port: u16, config: &str) -> Peer {
     std::fs::write(lab.scratch_path("alertmanager.yml"), config).expect("write a file");
     let arguments = [
         "--config.file=alertmanager.yml".to_owned(),
@@ -140,4 +144,15 @@ pub(crate) fn start_alertmanager_with(lab: &Lab, port: u16, receiver: &str) -> P
         "--cluster.listen-address=".into(),
     ];
     Peer::start(lab, ALERTMANAGER, port, &arguments, "/-/ready")
+}
+
+pub(crate) fn start_prometheus(lab: &Lab, config: &str) -> Peer {
+    std::fs::write(lab.scratch_path("prometheus.yml"), config).expect("write a file");
+    let port = free_port();
+    let arguments = [
+        "--config.file=prometheus.yml".to_owned(),
+        "--storage.tsdb.path=prometheus".into(),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+    ];
+    Peer::start(lab, "prometheus", port, &arguments, "/-/ready")
 }

@@ -4,7 +4,8 @@ use super::settings::AlertmanagerSettings;
 use crate::monitor::Severity;
 use crate::monitor::remedy::RemedyOverview;
 use crate::monitor::{Event, Flapping, Health, MountStatus, Reason, Time};
-use crate::render::escape::escape_os;
+use crate::render::escape::{escape, escape_os};
+use crate::render::metrics::server;
 use crate::render::timestamp::rfc3339;
 use crate::render::{PROCESS_NAME, Snapshot, messages, remedy_state};
 use serde_json::{Value, json};
@@ -34,6 +35,8 @@ pub(super) struct AlertLabels {
     /// Empty for a missing mount.
     device: String,
     fstype: String,
+    /// As in the metrics; empty for a mount without one.
+    server: String,
 }
 
 #[derive(Clone, Debug)]
@@ -116,6 +119,7 @@ impl Alert {
             mountpoint: problem.mountpoint().map(|path| label(path.as_os_str())).unwrap_or_default(),
             device: mount.map(|mount| label(&mount.device)).unwrap_or_default(),
             fstype: mount.map(|mount| label(&mount.fstype)).unwrap_or_default(),
+            server: mount.and_then(|mount| server(mount)).map(escape).unwrap_or_default().into_owned(),
         };
         Alert {
             labels: Arc::new(labels),
@@ -145,18 +149,19 @@ impl Alert {
 
     /// The memory that it takes, in bytes.
     pub(super) fn cost(&self) -> usize {
-        let AlertLabels { kind: _, mountpoint, device, fstype } = &*self.labels;
+        let AlertLabels { kind: _, mountpoint, device, fstype, server } = &*self.labels;
         FIXED_COST
             + mountpoint.len()
             + device.len()
             + fstype.len()
+            + server.len()
             + self.description.len()
             + self.remedy.len()
     }
 
     /// A firing alert ends at `expires_at` unless it is sent again before.
     fn payload(&self, settings: &AlertmanagerSettings, host: &str, expires_at: SystemTime) -> Value {
-        let AlertLabels { kind, mountpoint, device, fstype } = &*self.labels;
+        let AlertLabels { kind, mountpoint, device, fstype, server } = &*self.labels;
         let mut labels = BTreeMap::from([
             ("instance", host),
             ("job", PROCESS_NAME),
@@ -165,6 +170,7 @@ impl Alert {
             ("mountpoint", mountpoint),
             ("device", device),
             ("fstype", fstype),
+            ("server", server),
         ]);
         let configured = settings.labels.iter().filter(|(_, value)| !value.is_empty());
         labels.extend(configured.map(|(name, value)| (name.as_str(), value.as_str())));

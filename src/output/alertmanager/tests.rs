@@ -165,7 +165,7 @@ fn alert_fires_is_refreshed_and_resolved_with_the_same_labels() {
     let alert = simulation.only_alert();
     let labels = json!({"alertname": "MountDead", "severity": "critical", "instance": "me",
         "job": "mount_status_monitor", "mountpoint": "/mnt/1", "device": "host:/dir", "fstype": "nfs4",
-        "team": "storage"});
+        "server": "host", "team": "storage"});
     assert_eq!(alert["labels"], labels);
     assert_eq!(alert["annotations"]["summary"], "/mnt/1 on me hangs");
     assert_eq!(alert["annotations"]["reason"], "hung");
