@@ -12,6 +12,7 @@ mod samples;
 mod alertmanager;
 mod alerts;
 mod contrib;
+mod dashboard;
 mod fleet;
 mod gateway;
 mod hostile;
