@@ -26,6 +26,7 @@ mod hangs;
 mod harness;
 mod hooks;
 mod hostile_users;
+mod hpc;
 mod http;
 mod interruptions;
 mod long_paths;
