@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2016,SC2154 # run sets the variables; `wait_until` evaluates its arguments later
+# shellcheck shell=bash disable=SC2016,SC2086,SC2154 # run sets the variables; `wait_until` evaluates its arguments later
 # Sourced by run, after booted.sh: the commands of docs/getting-started.md, in their order, in its machine.
 
 # shellcheck disable=SC2034 # for run
