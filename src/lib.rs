@@ -25,8 +25,8 @@
 //! # Reading order
 //! 1. [`monitor`]: what is decided, and when.
 //! 2. [`daemon`]: the event loop, the only reader of the clock. It feeds the monitor and executes its effects.
-//! 3. [`children`]: the prober, the collector of evidence, the work on files, the steps of remedies and the launcher of
-//!    all, and their handles.
+//! 3. [`children`]: the prober, the collector of evidence, the reader of early signs, the work on files, the steps of
+//!    remedies and the launcher of all, and their handles.
 //! 4. [`render`]: events and status as text: log lines, tables, JSON, Nagios, metrics, diagnosis.
 //! 5. [`output`]: where the text goes. Each output has a bounded queue and a thread.
 //! 6. [`config`] and [`cli`]: files and flags become one validated `Config`.
@@ -63,6 +63,7 @@
 //! | what a change of the mount table means | `src/monitor/table.rs`, `src/monitor/registry/` |
 //! | how the program stays in memory, how children start | `platform/src/linux/residency.rs`, `platform/src/linux/launcher.rs` |
 //! | how often the mount table is read | `src/daemon/table_reader.rs` |
+//! | what is a sign of a hang between two runs | `platform/src/linux/signs/`, `src/children/signs/tracker.rs` |
 //! | the evidence about a dead mount | `platform/src/linux/evidence/`; its words: `src/render/evidence.rs` |
 
 #![forbid(unsafe_code)]

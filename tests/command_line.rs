@@ -82,7 +82,7 @@ fn metrics_options_set_gateway_and_text_file() {
 #[test]
 fn every_general_option_is_applied() {
     let config = daemon(
-        "--poll-interval 30 --timeout 500ms --slow-after=0.25 --flap-changes 9 --flap-window 2m -1 --print-bad-mounts --syslog tcp://h:601 \
+        "--poll-interval 30 --timeout 500ms --slow-after=0.25 --flap-changes 9 --flap-window 2m --signs-interval 500ms -1 --print-bad-mounts --syslog tcp://h:601 \
          --syslog-facility local3 --log-level debug --log-format json --mount-points-include ^/a \
          --mount-points-exclude ^/a/b --fs-types-include nfs --fs-types-exclude ^$",
     );
@@ -95,6 +95,10 @@ fn every_general_option_is_applied() {
         ..ProbeSettings::default()
     };
     assert_eq!(config.settings, settings);
+    assert_eq!(
+        (config.signs_interval, daemon("--signs-interval 0").signs_interval),
+        (millis(500), Duration::ZERO)
+    );
     assert!(config.once_only && config.print_bad_mounts && config.warnings().is_empty());
     assert_eq!(config.report.syslog, SyslogTarget::Tcp("h:601".into()));
     assert_eq!(config.report.syslog_facility as u8, Facility::LOG_LOCAL3 as u8);

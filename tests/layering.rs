@@ -161,6 +161,8 @@ const RULES: &[Rule] = &[
             "src/children/collector/server",
             "src/children/files/",
             "src/children/remedy/",
+            "src/children/signs/process",
+            "src/children/signs/tracker",
             "src/output/",
             "src/render/samples.rs",
         ],

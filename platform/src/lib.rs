@@ -13,6 +13,7 @@
 //! * `process`: the channel to a child and what a child does first, below [`process`]; running from memory and the
 //!   launcher, where the system has what they need.
 //! * [`collect`]: what the kernel knows about a dead mount without touching it; slow, so it is read in a collector.
+//! * [`signs`]: requests that wait for a FUSE or NFS server, where the kernel shows them; read in a child.
 //! * [`FileWatch`]: a [`mio`] event source that reports changes of our own files (configuration, fstab).
 //! * [`process_stats`]: the resources that this process uses, as far as the system reports them.
 //! * [`listener_owners`]: who listens on a TCP port, as far as the system tells it.
@@ -76,6 +77,7 @@ mod process_stats;
 pub mod remedy;
 pub mod service;
 mod shared_name;
+pub mod signs;
 mod suspended;
 mod table_update;
 mod unmount;

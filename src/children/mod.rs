@@ -3,7 +3,8 @@
 //! `child` is the daemon's handle of one such process, `daemon_channel` is the other end of its channel, and `codec`
 //! and `json_packet` encode messages in packets; `prober` probes mounts, `collector` collects evidence, `files` works
 //! on files that an operator names and reads `/proc` and `/sys` for `diagnose`, `attempt` makes the daemon's attempts
-//! to remedy a mount, `remedy` carries out their steps, and `launcher` starts them all.
+//! to remedy a mount, `remedy` carries out their steps, `signs` reads early signs of dead mounts, and `launcher` starts
+//! them all.
 
 pub mod attempt;
 mod child;
@@ -15,6 +16,7 @@ mod json_packet;
 pub(crate) mod launcher;
 pub mod prober;
 pub mod remedy;
+pub mod signs;
 
 use platform::process::{ChildRole, launcher_process};
 
@@ -26,6 +28,7 @@ pub fn run(role: ChildRole) -> ! {
         ChildRole::Launcher => launcher_process::serve(run),
         ChildRole::Files => files::process::run(),
         ChildRole::Remedy => remedy::process::run(),
+        ChildRole::Signs => signs::process::run(),
         // `main` has started it: see [`attempt::serve`].
         ChildRole::Attempt => daemon_channel::exit_with_error(),
     }

@@ -139,7 +139,11 @@ fn watch(
         let warn = move |text: String| log(Priority::Warning, &text);
         let reloader = ConfigReloader::start(&config, source, daemon.waker(), warn)
             .context("cannot start a thread for configuration")?;
-        daemon.with_remedies(&config)?.with_service(reloader, manager).run(RunMode::Watch)
+        daemon
+            .with_remedies(&config)?
+            .with_early_signs(&config)?
+            .with_service(reloader, manager)
+            .run(RunMode::Watch)
     };
     let result = run();
     outputs.stop();

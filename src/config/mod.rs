@@ -66,6 +66,8 @@ pub struct Config {
     /// Standard error and syslog.
     pub report: ReportSettings,
     pub once_only: bool,
+    /// Interval between two samples of early signs; 0: none are read.
+    pub signs_interval: Duration,
     /// Whether the daemon makes itself independent of the storage of its program.
     pub run_from_memory: bool,
     pub print_bad_mounts: bool,

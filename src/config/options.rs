@@ -5,8 +5,8 @@ use super::filter::DEFAULT_FS_TYPES_EXCLUDE;
 use super::fstab::FSTAB;
 use super::resolve;
 use super::values::{
-    FACILITY_HELP, auto_or_off, duration, facility, flap_changes, group, host_names, listen_address,
-    name_regex, socket_choice,
+    FACILITY_HELP, auto_or_off, duration, duration_or_off, facility, flap_changes, group, host_names,
+    listen_address, name_regex, socket_choice,
 };
 use crate::output::http::DEFAULT_SOCKET;
 use crate::output::http_client::Credentials;
@@ -157,6 +157,14 @@ const PROBING: &[ConfigOption] = &[
     value("flap_window", "TIME", |it, value| value.store(&mut it.config.settings.flap.window, duration))
         .help("The time in which flap_changes are counted; without a change for half of it, a mount is steady")
         .default("5m"),
+    value("signs_interval", "TIME", |it, value| {
+        value.store(&mut it.config.signs_interval, duration_or_off)
+    })
+    .help(
+        "Time between two looks at what the kernel shows of requests that wait for NFS and FUSE servers; a mount for \
+         which tasks seem to wait is probed at once (0 = off)",
+    )
+    .default("2"),
     ConfigOption {
         short: Some('1'),
         ..flag("once_only", |it, value| value.store_flag(&mut it.config.once_only))

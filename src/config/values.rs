@@ -97,6 +97,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A [`duration`], or 0 for off.
+pub(super) fn duration_or_off(text: &str) -> Result<Duration, String> {
+    if text.trim() == "0" { Ok(Duration::ZERO) } else { duration(text) }
+}
+
 /// Whether something is done if it is possible.
 pub(super) fn auto_or_off(text: &str) -> Result<bool, String> {
     match text {

@@ -1,9 +1,11 @@
 //! Converts external events to inputs of the monitor.
 
-use super::{COLLECTOR, Daemon, KERNEL_LOG, MOUNTS, NAMESPACE, SIGNALS, WAKER, options};
+use super::early_signs::EarlySigns;
+use super::{COLLECTOR, Daemon, KERNEL_LOG, MOUNTS, NAMESPACE, SIGNALS, SIGNS, WAKER, options};
 use crate::children::collector::{CollectorEvent, CollectorNotice};
 use crate::children::launcher::LauncherNotice;
 use crate::children::prober::PoolEvent;
+use crate::children::signs::SignsEvent;
 use crate::config::ConfigReloader;
 use crate::monitor::{Input, Time};
 use crate::render::escape::escape_os;
@@ -25,6 +27,11 @@ impl Daemon<'_> {
                 NAMESPACE => self.namespace.schedule_check(now),
                 SIGNALS => self.process_signals(now),
                 COLLECTOR => self.collector.handle_ready(now),
+                SIGNS => {
+                    if let Some(signs) = &mut self.early_signs {
+                        signs.handle_ready(now);
+                    }
+                }
                 KERNEL_LOG => {
                     for hint in self.kernel_log.read(now) {
                         self.monitor.handle(now, hint);
@@ -45,6 +52,9 @@ impl Daemon<'_> {
         self.pool.handle_deadline(now);
         self.collector.handle_deadline(now);
         self.kernel_log.handle_deadline(now);
+        if let Some(signs) = &mut self.early_signs {
+            signs.handle_deadline(now);
+        }
     }
 
     fn process_mount_changes(&mut self, now: Time) {
@@ -68,6 +78,9 @@ impl Daemon<'_> {
                     self.report_launcher(notice);
                     self.pool.reap_children(now);
                     self.collector.reap_children(now);
+                    if let Some(signs) = &mut self.early_signs {
+                        signs.reap_children(now);
+                    }
                     if let Some(remedies) = &mut self.remedies {
                         remedies.reap_children();
                     }
@@ -115,6 +128,9 @@ impl Daemon<'_> {
                 if let Some(remedies) = &mut self.remedies {
                     remedies.reconfigure(now, config);
                 }
+                if let Some(signs) = &mut self.early_signs {
+                    signs.reconfigure(config);
+                }
             }
             if loaded.requested {
                 self.service_manager.ready();
@@ -137,12 +153,16 @@ impl Daemon<'_> {
         let Ok(update) = result else { return false };
         self.monitor.handle(now, Input::TableUpdate(update));
         self.kernel_log.set_needed(self.monitor.has_server_mounts());
+        if let Some(signs) = &mut self.early_signs {
+            signs.mark_table_changed();
+        }
         let finished = self.clock.now();
         self.table_reader.finish(finished, finished - begun);
         true
     }
 
     pub(super) fn drain_child_events(&mut self, now: Time) {
+        self.drain_signs(now);
         let events: Vec<PoolEvent> = self.pool.drain_events().collect();
         for event in events {
             if let Some(input) = self.prober_input(now, event) {
@@ -155,6 +175,29 @@ impl Daemon<'_> {
                 Ok(input) => self.monitor.handle(now, input),
                 Err(notice) => {
                     let (priority, text) = notices::of_collector(&notice);
+                    self.notice(priority, text);
+                }
+            }
+        }
+    }
+
+    /// Starts or ends the reader of signs as needed.
+    pub(super) fn look_for_signs(&mut self, now: Time) {
+        if let Some(signs) = &mut self.early_signs {
+            signs.look_if_due(now, &self.monitor, || self.clock.now());
+        }
+    }
+
+    fn drain_signs(&mut self, now: Time) {
+        let events = self.early_signs.as_mut().map(EarlySigns::drain_events).unwrap_or_default();
+        for event in events {
+            match event {
+                SignsEvent::Found(sign) => {
+                    self.monitor.handle(now, Input::EarlySign(sign));
+                    self.snapshot_throttle.mark_changed(); // a snapshot counts the probes of signs
+                }
+                SignsEvent::Notice(notice) => {
+                    let (priority, text) = notices::of_signs(&notice);
                     self.notice(priority, text);
                 }
             }

@@ -7,6 +7,7 @@
 
 mod clock;
 mod cost_throttle;
+mod early_signs;
 mod inputs;
 mod kernel_log;
 mod namespace_watch;
@@ -30,6 +31,7 @@ use crate::render::{ConfigState, Priority, Snapshot, notices, status_line};
 use anyhow::Context as _;
 use clock::{Clock, PauseDetector};
 use cost_throttle::CostThrottle;
+use early_signs::EarlySigns;
 use kernel_log::KernelLogWatch;
 use mio::{Events, Interest, Poll, Token, Waker};
 use namespace_watch::NamespaceWatch;
@@ -57,8 +59,9 @@ const FIRST_PROBER: usize = 4;
 /// Above every token of the pool.
 const COLLECTOR: Token = Token(1 << 20);
 const KERNEL_LOG: Token = Token((1 << 20) + 1);
+const SIGNS: Token = Token((1 << 20) + 2);
 /// The first token of the attempts to remedy a mount.
-const FIRST_ATTEMPT: usize = (1 << 20) + 2;
+const FIRST_ATTEMPT: usize = (1 << 20) + 3;
 /// Maximum number of readiness events processed in one turn; the rest waits for the next turn.
 const MAX_EVENTS_PER_TURN: usize = 64;
 /// Minimum interval between snapshots: pages and gateways show a hang well within a second of its detection.
@@ -93,6 +96,8 @@ pub struct Daemon<'a> {
     namespace: NamespaceWatch,
     /// Only in the daemon: commands act on nothing.
     remedies: Option<RemedyRunner>,
+    /// Only in the daemon.
+    early_signs: Option<EarlySigns>,
     /// The monitor's health revision at the end of the last turn.
     health_revision: u64,
     /// Mounts that the last run could not judge; `None` before the first run is complete.
@@ -151,6 +156,7 @@ impl<'a> Daemon<'a> {
             reloader: None,
             namespace,
             remedies: None,
+            early_signs: None,
             health_revision: 0,
             unjudged: None,
             interrupted: false,
@@ -188,6 +194,14 @@ impl<'a> Daemon<'a> {
         Ok(self)
     }
 
+    /// Probes mounts at once for which tasks seem to wait.
+    pub fn with_early_signs(mut self, config: &Config) -> anyhow::Result<Daemon<'a>> {
+        let registry = self.poll.registry().try_clone().context("cannot share the event queue")?;
+        let signs = EarlySigns::new(config, registry, SIGNS).context("cannot prepare early signs")?;
+        self.early_signs = platform::signs::IS_SUPPORTED.then_some(signs);
+        Ok(self)
+    }
+
     /// Runs until a signal arrives or the run mode is complete. Only failures of the event queue end it; all others are
     /// logged.
     pub fn run(mut self, mut mode: RunMode<'_>) -> anyhow::Result<RunResult> {
@@ -219,6 +233,9 @@ impl<'a> Daemon<'a> {
                 }
                 self.monitor.handle(now, pause);
                 self.pool.extend_deadlines();
+                if let Some(signs) = &mut self.early_signs {
+                    signs.extend_deadline(now);
+                }
             }
             self.process_ready(now, &events);
         }
@@ -264,6 +281,9 @@ impl<'a> Daemon<'a> {
         };
         self.pool.shutdown();
         self.collector.shutdown();
+        if let Some(signs) = &mut self.early_signs {
+            signs.shutdown();
+        }
         // The process ends: freeing thousands of mounts one by one would only cost time. But an open table keeps the
         // mounts of a namespace that has ended.
         std::mem::forget(self.monitor);
@@ -297,6 +317,7 @@ impl<'a> Daemon<'a> {
             self.service_manager.next_deadline(),
             self.namespace.next_deadline(),
             self.remedies.as_ref().and_then(RemedyRunner::next_deadline),
+            self.early_signs.as_ref().and_then(EarlySigns::next_deadline),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -317,6 +338,7 @@ impl<'a> Daemon<'a> {
                 break;
             }
         }
+        self.look_for_signs(now);
         self.check_launcher(now);
         let revision = self.monitor.health_revision();
         if std::mem::replace(&mut self.health_revision, revision) != revision {

@@ -32,6 +32,8 @@ pub struct Counters {
     pub steady: u64,
     /// Events about mounts of users that their budgets did not permit to report.
     pub not_reported: u64,
+    /// Probes that early signs caused.
+    pub signs: u64,
     /// Readings of the mount table.
     pub table_reads: u64,
     /// Mounts that were unmounted before they could be read.

@@ -6,6 +6,7 @@ use super::{
     UserNotice,
 };
 use platform::evidence::Evidence;
+use platform::signs::Sign;
 use platform::{Call, DeviceNumber, Mount, MountKey, ProbeOutcome, TableUpdate, Target, Usage};
 use rustc_hash::FxHashSet;
 use std::ops::Deref;
@@ -121,6 +122,8 @@ pub enum Input {
     /// The kernel client reports that a server does not respond or responds again. It is named as in the device of its
     /// mounts.
     ServerStatusHint { server: Vec<u8>, responds: bool },
+    /// Tasks seem to wait for a server.
+    EarlySign(Sign),
     /// The kernel reports that some file server does not respond, but not which.
     ServerNotResponding,
     /// The configuration was loaded again.

@@ -15,11 +15,12 @@
 //! * [`remedy`]: what could be done about a dead mount, and what forbids it
 //!
 //! [`Monitor::handle`] and [`Monitor::settle`] connect them, with one file for each kind of input: `table`, `probing`,
-//! `responses`, `collecting`. [`Monitor::status`] is in `status`.
+//! `responses`, `collecting`, `early_signs`. [`Monitor::status`] is in `status`.
 
 mod budgets;
 mod collecting;
 mod counters;
+mod early_signs;
 mod event;
 mod evidence;
 mod expected;
@@ -47,6 +48,7 @@ mod unjudged;
 
 pub use budgets::UserNotice;
 pub use counters::{Counters, DURATION_BOUNDS, Durations, FsCounters};
+pub use early_signs::SignSubjects;
 pub use event::Event;
 pub use evidence::{EvidenceRecord, host_end, server_name};
 pub use expected::{Expected, ExpectedStatus};
@@ -62,7 +64,7 @@ pub use severity::Severity;
 pub use statuses::MountStatuses;
 pub use time::Time;
 
-use budgets::{EventBudget, WatchBudget};
+use budgets::{EventBudget, SignBudget, WatchBudget};
 use counters::CounterTable;
 use evidence::EvidencePolicy;
 use expected::ExpectedMounts;
@@ -93,6 +95,7 @@ pub struct Monitor {
     hints: ServerHints,
     watch_budget: WatchBudget,
     event_budget: EventBudget,
+    sign_budget: SignBudget,
     counters: CounterTable,
     unjudged: UnjudgedCheck,
     last_run: Option<LastRun>,
@@ -126,6 +129,7 @@ impl Monitor {
             hints: ServerHints::default(),
             watch_budget: WatchBudget::default(),
             event_budget: EventBudget::default(),
+            sign_budget: SignBudget::default(),
             counters: CounterTable::default(),
             unjudged: UnjudgedCheck::default(),
             last_run: None,
@@ -152,6 +156,7 @@ impl Monitor {
             Input::EvidenceRequested { mountpoints } => self.collect_on_request(now, &mountpoints),
             Input::ProbesRequested(selection) => self.probe_on_request(now, &selection),
             Input::ServerStatusHint { server, responds } => self.on_server_hint(now, &server, responds),
+            Input::EarlySign(sign) => self.on_early_sign(now, &sign),
             Input::ServerNotResponding => self.on_server_stall(now),
             Input::Reconfigured(config) => self.reconfigure(now, config),
             Input::Stalled(lost) => {

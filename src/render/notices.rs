@@ -4,6 +4,7 @@ use super::{HumanDuration, Priority, Snapshot, remedy_state};
 use crate::children::collector::CollectorNotice;
 use crate::children::launcher::LauncherNotice;
 use crate::children::prober::{ProberNotice, SpawnError};
+use crate::children::signs::SignsNotice;
 use crate::monitor::UserNotice;
 use platform::User;
 
@@ -22,6 +23,19 @@ pub fn of_collector(notice: &CollectorNotice) -> (Priority, String) {
         CollectorNotice::Died { pid } => format!("Evidence collector {pid} exited unexpectedly"),
     };
     (Priority::Warning, text)
+}
+
+/// A notice about the reader of early signs: not for operators, because mounts are probed without it too.
+#[must_use]
+pub fn of_signs(notice: &SignsNotice) -> (Priority, String) {
+    let text = match *notice {
+        SignsNotice::Stuck { pid } => format!("The reader of early signs {pid} does not respond; killed"),
+        SignsNotice::Died { pid } => format!("The reader of early signs {pid} exited unexpectedly"),
+        SignsNotice::SpawnFailed { errno } => {
+            format!("Cannot start a reader of early signs: {} ({errno})", errno.describe())
+        }
+    };
+    (Priority::Debug, text + "; trying again later")
 }
 
 /// The last lines of `status`: what is wrong with the daemon itself, rules that end, and what was remedied.

@@ -16,6 +16,7 @@ mod completion;
 mod configuration;
 mod demo;
 mod diagnose;
+mod early_signs;
 mod evidence;
 mod expected;
 mod fault_injection;

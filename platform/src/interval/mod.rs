@@ -66,6 +66,7 @@ pub use crate::portable::listeners::listener_owners;
 pub use crate::portable::namespace::MountNamespace;
 pub(crate) use crate::portable::process;
 pub(crate) use crate::portable::remedy;
+pub(crate) use crate::portable::signs;
 pub use file_watch::FileWatch;
 pub(crate) use fstype::kind_of;
 pub use watch::{MountWatch, OWN_MOUNT_TABLE};

@@ -18,6 +18,7 @@ mod process_stats;
 mod procfs;
 pub(crate) mod remedy;
 mod residency;
+pub(crate) mod signs;
 mod statmount;
 mod table_text;
 mod thread_sampler;

@@ -9,6 +9,7 @@ pub(crate) mod namespace;
 pub(crate) mod probe;
 pub(crate) mod process;
 pub(crate) mod remedy;
+pub(crate) mod signs;
 
 /// The part of the contract of `MountWatch` for a system that can only read the whole table.
 #[allow(unused_macros)] // in the tests on Linux, where this is not the back-end

@@ -33,10 +33,12 @@ pub enum ChildRole {
     Remedy,
     /// Makes an attempt to remedy a mount, with children of its own.
     Attempt,
+    /// Reads early signs of dead mounts.
+    Signs,
 }
 
 impl ChildRole {
-    const ALL: [ChildRole; 7] = [
+    const ALL: [ChildRole; 8] = [
         ChildRole::Prober,
         ChildRole::NamespaceProber,
         ChildRole::Collector,
@@ -44,6 +46,7 @@ impl ChildRole {
         ChildRole::Files,
         ChildRole::Remedy,
         ChildRole::Attempt,
+        ChildRole::Signs,
     ];
 
     /// The role that the command line of a child names; `None` for every other command line.
@@ -61,6 +64,7 @@ impl ChildRole {
             ChildRole::Files => c"files",
             ChildRole::Remedy => c"remedy-step",
             ChildRole::Attempt => c"remedy-attempt",
+            ChildRole::Signs => c"signs",
         }
     }
 
@@ -95,6 +99,7 @@ impl ChildRole {
             ChildRole::Files => c"msm-files",
             ChildRole::Remedy => c"msm-remedy",
             ChildRole::Attempt => c"msm-attempt",
+            ChildRole::Signs => c"msm-signs",
         }
     }
 }

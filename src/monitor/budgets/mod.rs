@@ -1,8 +1,10 @@
-//! What the mounts of each foreign user may cost: how many are watched (`watched`), and how many events about them are
-//! reported. The system has no such limits, and nothing that users do uses up what it needs.
+//! What the mounts of each foreign user may cost: how many are watched (`watched`), how many events about them are
+//! reported, and how often early signs cause probes (`signs`). The system has no such limits, and nothing that users do uses up what it needs.
 
+mod signs;
 mod watched;
 
+pub(super) use signs::SignBudget;
 pub(super) use watched::WatchBudget;
 
 use super::Time;

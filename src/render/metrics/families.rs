@@ -366,6 +366,11 @@ pub const FAMILIES: &[Family] = &[
         "1 if the daemon needs no file of its program any more; if 0, it hangs when the storage of the program hangs.",
         |data| Some(bool_value(data.snapshot.runs_from_memory)),
     ),
+    counter(
+        "mountstatus_sign_probes_total",
+        "Probes started at once because tasks seemed to wait for a mount.",
+        |data| Some(data.status().counters.signs as f64),
+    ),
     counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", |data| {
         Some(data.inputs.process?.cpu.as_secs_f64())
     }),

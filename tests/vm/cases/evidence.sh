@@ -32,7 +32,7 @@ stop_daemon
 
 # The poll interval is long, so only the kernel message can cause the early probe.
 nfs sign 4.2 hard,timeo=20,retrans=1
-daemon --poll-interval 300
+daemon --poll-interval 300 --signs-interval 0
 break_drop
 ls /mnt/sign/nothing >/dev/null 2>&1 &
 expect 30 "Mount failed health-check: /mnt/sign ("

@@ -23,6 +23,7 @@ pub use crate::portable::listeners::listener_owners;
 pub use crate::portable::namespace::MountNamespace;
 pub(crate) use crate::portable::process;
 pub(crate) use crate::portable::remedy;
+pub(crate) use crate::portable::signs;
 pub use files::FileWatch;
 pub use probe_calls::probe;
 pub use process_stats::process_stats;

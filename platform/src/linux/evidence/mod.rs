@@ -24,6 +24,7 @@ pub use kernel_log::{KernelLog, last_log_lines};
 #[doc(hidden)]
 pub use kernel_log::{hints_in, last_lines_in};
 pub use mountstats::traffic;
+pub(super) use mountstats::transport;
 pub use stacked::stacked_files;
 pub use tasks::blocked_tasks;
 pub use thread::stuck_thread;

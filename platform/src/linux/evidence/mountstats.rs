@@ -63,7 +63,7 @@ fn mounted_on(line: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// `xprt: tcp PORT BINDS CONNECTS CONNECT_TIME IDLE SENDS RECEIVES …`; UDP has no times.
-fn transport(line: &str) -> Option<Traffic> {
+pub(in crate::linux) fn transport(line: &str) -> Option<Traffic> {
     let mut fields = line.trim().strip_prefix("xprt:")?.split_ascii_whitespace();
     let kind = fields.next()?;
     // Printed as signed numbers: an unknown idle time may be negative.
