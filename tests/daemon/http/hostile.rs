@@ -137,7 +137,7 @@ fn lack_of_descriptors_does_not_make_the_listener_spin() {
         let address = crate::common::free_address();
         let inner = lab.daemon_command(&["--listen-address", &address.to_string(), "--poll-interval", "60"]);
         let mut command = std::process::Command::new("prlimit");
-        command.arg("--nofile=40:40").arg(inner.get_program()).args(inner.get_args());
+        command.arg("--nofile=46:46").arg(inner.get_program()).args(inner.get_args());
         let daemon = Daemon::start(command);
         let open: Vec<TcpStream> = (0..100).filter_map(|_| TcpStream::connect(address).ok()).collect();
         crate::common::pause(ms(1000));
