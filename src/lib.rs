@@ -58,6 +58,7 @@
 //! | what happens to files that an operator names | `src/children/files/` |
 //! | how a step of a remedy is made and judged | `src/children/remedy/`; its system calls: `platform/src/linux/remedy/` |
 //! | an output | a folder in `src/output/`, started in `src/output/dispatcher.rs` |
+//! | a drill and its results | `src/output/drill.rs`, `src/render/drill.rs` |
 //! | a command | a file in `src/commands/`, its arguments in `src/cli/definition.rs` |
 //! | a back-end of the mount table | `platform/src/linux/watch.rs`, `platform/src/bsd/watch.rs` |
 //! | what a change of the mount table means | `src/monitor/table.rs`, `src/monitor/registry/` |

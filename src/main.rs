@@ -33,6 +33,7 @@ fn run_command() -> ExitCode {
         Ok(Invocation::Check(config)) => commands::check(config),
         Ok(Invocation::Status(config)) => commands::status(&config),
         Ok(Invocation::Diagnose(config)) => commands::diagnose(&config),
+        Ok(Invocation::Drill(config)) => commands::drill(&config),
         Ok(Invocation::Remedy(config)) => commands::remedy(&config),
         Ok(Invocation::Watch(command)) => commands::watch(&command),
         Ok(Invocation::MountPoints(request)) => commands::mount_points(&request),

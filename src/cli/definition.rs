@@ -3,8 +3,8 @@
 
 use super::completion;
 use super::help_text::{
-    ABOUT, CHECK, COMPLETIONS, DAEMON_EXAMPLES, DAEMON_EXIT_STATUS, DIAGNOSE, LONG_ABOUT, REMEDY, STATUS,
-    WATCH,
+    ABOUT, CHECK, COMPLETIONS, DAEMON_EXAMPLES, DAEMON_EXIT_STATUS, DIAGNOSE, DRILL, LONG_ABOUT, REMEDY,
+    STATUS, WATCH,
 };
 use crate::config::{ConfigOption, DEFAULT_CONFIG, OPTION_GROUPS, duration, options};
 use crate::monitor::remedy::{Consent, STEP_WORDS, StepKind};
@@ -61,6 +61,7 @@ pub(super) fn visible_command() -> Command {
             query("watch", "Print events as they happen, one per line", WATCH).arg(last()),
             diagnose(),
             remedy(),
+            drill(),
             man(),
             completions(),
         ])
@@ -143,6 +144,21 @@ fn remedy() -> Command {
                 .help(format!("Permit this too: {}", Consent::ALL.map(Consent::as_str).join(", "))),
         ])
         .args(daemon_arguments())
+}
+
+fn drill() -> Command {
+    query("drill", "Send a test event to every output of the running daemon, and show what became of it", DRILL).arg(
+        Arg::new("mountpoint")
+            .long("mountpoint")
+            .value_name("MOUNTPOINT")
+            .value_parser(absolute_path)
+            .value_hint(MOUNT_POINT_HINT)
+            .help("The mount point that the event names; it need not exist, and is not touched [default: /drill]"),
+    )
+}
+
+fn absolute_path(text: &str) -> Result<String, String> {
+    if text.starts_with('/') { Ok(text.to_owned()) } else { Err("write an absolute path".to_owned()) }
 }
 
 fn step(word: &str) -> Result<StepKind, String> {

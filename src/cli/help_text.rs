@@ -115,6 +115,34 @@ Exit status:
   1  it is still dead
   2  nothing may be done, or wrong usage";
 
+pub(super) const DRILL: &str = "\
+A drill goes through the daemon like the death of a mount, to everything that is configured, whatever rules and hooks
+select: standard error or the journal, syslog, each hook, push gateway, text file, Alertmanager, HTTP events. Everything
+is marked: the line begins with \"Drill:\", and hooks get the event drill and MSM_DRILL=1. A hook that acts on mounts must
+then do nothing. A drill counts neither in metrics nor in the history. The series in the push gateway is deleted at
+once, and the text file is written as it is. The alert has the name MountDead, so that it is routed like one, and the
+label drill=\"true\"; it ends by itself after a minute.
+
+Each output makes one attempt. The result is one of:
+
+  accepted          the receiver confirmed it: a response 2xx,
+                    exit status 0, the file is written
+  sent              handed over; datagrams and streams confirm nothing
+  nobody listening  no client follows the events; no local syslog
+  FAILED            with the reason
+  TIMED OUT         no result in 9 s
+
+It needs the socket of the daemon. A drill can begin 10 s after the last.
+
+Examples:
+  mount_status_monitor drill
+  mount_status_monitor drill --mountpoint /srv/data --json
+
+Exit status:
+  0  no output failed
+  1  some outputs failed or timed out
+  2  wrong usage, no daemon is running, or no drill was made";
+
 pub(super) const WATCH: &str = "\
 Examples:
   mount_status_monitor watch              each event from now on

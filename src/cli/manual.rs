@@ -26,6 +26,7 @@ pub fn program() -> String {
         (" watch", "OPTION…"),
         (" diagnose", "OPTION… MOUNTPOINT"),
         (" remedy", "OPTION… MOUNTPOINT"),
+        (" drill", "OPTION…"),
         (" man", "[8|5]"),
         (" completions", "SHELL"),
     ] {

@@ -34,6 +34,7 @@ Messages on standard error and to syslog are one line each and have stable prefi
   Mount changed: PATH (rw -> ro; ...)                 notice; warning if ro
   Expected mount is missing: PATH (...)               error
   Expected mount is there: PATH (...)                 notice
+  Drill: PATH (...)                                   error
   Remedy begins: PATH (STEPS; ...)                    notice
   Remedy would begin: PATH (dry-run, ...)             notice
   Remedy refused: PATH (GUARD: ...)                   warning
@@ -62,7 +63,7 @@ pub(super) const FILES: &str = "\
 /etc/mount_status_monitor/config.toml, /etc/mount_status_monitor/conf.d/*.toml: the optional configuration; see \
 mount_status_monitor.toml(5).
 
-/run/mount_status_monitor/socket: the socket on which the daemon serves check, status, watch and diagnose.
+/run/mount_status_monitor/socket: the socket on which the daemon serves check, status, watch, diagnose and drill.
 
 /proc/self/mountinfo: the mount table.
 

@@ -12,7 +12,7 @@ pub use definition::command;
 
 use crate::config::{
     CheckConfig, CheckOutput, ClientConfig, Config, ConfigOption, ConfigSource, DaemonAddress,
-    DiagnoseConfig, OptionValue, Origin, RemedyConfig, RemedyTask, WatchConfig, options,
+    DiagnoseConfig, DrillConfig, OptionValue, Origin, RemedyConfig, RemedyTask, WatchConfig, options,
 };
 use crate::output::http::DEFAULT_SOCKET;
 use crate::render::nagios::Thresholds;
@@ -38,6 +38,7 @@ pub enum Invocation {
     Watch(WatchConfig),
     Diagnose(DiagnoseConfig),
     Remedy(RemedyConfig),
+    Drill(DrillConfig),
     /// List the mount points for the completion of a shell.
     MountPoints(CompletionRequest),
 }
@@ -73,6 +74,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
         Some(("watch", matches)) => watch(matches).map_err(fail),
         Some(("diagnose", matches)) => diagnose(matches).map_err(fail),
         Some(("remedy", matches)) => remedy(matches).map_err(fail),
+        Some(("drill", matches)) => drill(matches).map_err(fail),
         Some(("man", matches)) => {
             let is_program = matches.get_one::<String>("section").is_some_and(|section| section == "8");
             Err(Exit::success(if is_program { manual::program() } else { manual::file() }))
@@ -164,8 +166,16 @@ fn watch(matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
     }))
 }
 
-/// Mistakes in the default configuration file do not matter here: the daemon may run with an earlier version of it.
 fn status(matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
+    Ok(Invocation::Status(client(matches)?))
+}
+
+fn drill(matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
+    Ok(Invocation::Drill(DrillConfig { client: client(matches)?, mountpoint: value(matches, "mountpoint") }))
+}
+
+/// Mistakes in the default configuration file do not matter here: the daemon may run with an earlier version of it.
+fn client(matches: &ArgMatches) -> Result<ClientConfig, Vec<String>> {
     let config = match daemon_config(matches) {
         // A socket that is named needs no configuration.
         Err(problems) if matches.contains_id("config") && !matches.contains_id("socket") => {
@@ -173,7 +183,7 @@ fn status(matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
         }
         config => config.unwrap_or_default(),
     };
-    Ok(Invocation::Status(client_config(matches, &config)))
+    Ok(client_config(matches, &config))
 }
 
 fn client_config(matches: &ArgMatches, config: &Config) -> ClientConfig {

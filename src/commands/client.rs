@@ -74,7 +74,21 @@ pub(super) fn get_fresh(
 }
 
 fn get_within(daemon: &DaemonAddress, target: &str, timeout: Duration) -> io::Result<Response> {
-    request(daemon, target, timeout, |mut head| {
+    send_within(daemon, "GET", target, timeout)
+}
+
+/// For a request that makes the daemon do something.
+pub(super) fn post(daemon: &DaemonAddress, target: &str, timeout: Duration) -> io::Result<Response> {
+    send_within(daemon, "POST", target, timeout)
+}
+
+fn send_within(
+    daemon: &DaemonAddress,
+    method: &'static str,
+    target: &str,
+    timeout: Duration,
+) -> io::Result<Response> {
+    request(daemon, method, target, timeout, |mut head| {
         let mut body = String::new();
         head.stream.take(MAX_RESPONSE).read_to_string(&mut body)?;
         if let Some(length) = head.content_length.take_if(|length| *length != body.len() as u64) {
@@ -113,9 +127,20 @@ pub(super) fn mounts_target(
 }
 
 pub(super) fn target(mountpoints: &[PathBuf], parameters: &[(&str, &str)]) -> String {
-    let mut url = Url::parse("http://localhost/api/v1/mounts").expect("a valid URL");
     let paths = mountpoints.iter().map(|path| ("mountpoint", escape_os(path)));
+    let mut url = Url::parse("http://localhost/api/v1/mounts").expect("a valid URL");
     url.query_pairs_mut().extend_pairs(parameters).extend_pairs(paths);
+    target_of(&url)
+}
+
+/// The target of a drill.
+pub(super) fn drill_target(mountpoint: Option<&str>) -> String {
+    let mut url = Url::parse("http://localhost/api/v1/drill").expect("a valid URL");
+    url.query_pairs_mut().extend_pairs(mountpoint.map(|path| ("mountpoint", path)));
+    target_of(&url)
+}
+
+fn target_of(url: &Url) -> String {
     format!("{}?{}", url.path(), url.query().unwrap_or_default())
 }
 
@@ -162,7 +187,7 @@ impl EventStream {
             StreamStart::After(number) => format!("?after={number}"),
             StreamStart::LastVital(count) => format!("?last={count}"),
         };
-        request(daemon, &format!("/api/v1/events{query}"), RESPONSE_TIMEOUT, |head| {
+        request(daemon, "GET", &format!("/api/v1/events{query}"), RESPONSE_TIMEOUT, |head| {
             if head.status == 200 {
                 return Ok(EventStream { stream: head.stream, position: None });
             }
@@ -203,6 +228,7 @@ struct ResponseHead {
 /// Sends a request and reads its response in a thread: a daemon that is stopped may never respond.
 fn request<T: Send + 'static>(
     daemon: &DaemonAddress,
+    method: &'static str,
     target: &str,
     timeout: Duration,
     read: impl FnOnce(ResponseHead) -> io::Result<T> + Send + 'static,
@@ -212,7 +238,7 @@ fn request<T: Send + 'static>(
     let daemon = DaemonAddress { socket: std::path::absolute(&daemon.socket)?, ..daemon.clone() };
     let target = target.to_owned();
     thread::Builder::new().name("client".into()).spawn(move || {
-        let _ = sender.send(send(&daemon, &target).and_then(read)); // the receiver is gone after the timeout
+        let _ = sender.send(send(&daemon, method, &target).and_then(read)); // the receiver is gone after the timeout
     })?;
     result.recv_timeout(timeout).unwrap_or_else(|_| {
         let text = format!("no response in {}s", timeout.as_secs());
@@ -220,9 +246,9 @@ fn request<T: Send + 'static>(
     })
 }
 
-fn send(daemon: &DaemonAddress, target: &str) -> io::Result<ResponseHead> {
+fn send(daemon: &DaemonAddress, method: &str, target: &str) -> io::Result<ResponseHead> {
     let mut stream = connect(daemon)?;
-    write!(stream, "GET {target} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    write!(stream, "{method} {target} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
     let mut stream = BufReader::new(stream);
     let status = read_line(&mut stream)?.split(' ').nth(1).and_then(|code| code.parse().ok());
     let status = status.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "the response is not HTTP"))?;

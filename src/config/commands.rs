@@ -64,6 +64,13 @@ pub struct DaemonAddress {
     pub listen: Option<SocketAddr>,
 }
 
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DrillConfig {
+    pub client: ClientConfig,
+    /// The mount point of the pretended mount, if not the default.
+    pub mountpoint: Option<String>,
+}
+
 #[derive(Clone, Debug)]
 pub struct WatchConfig {
     pub client: ClientConfig,

@@ -27,8 +27,8 @@ mod values;
 
 pub use changes::{changes, options_for_next_start};
 pub use commands::{
-    CheckConfig, CheckOutput, ClientConfig, DaemonAddress, DiagnoseConfig, RemedyConfig, RemedyTask,
-    WatchConfig,
+    CheckConfig, CheckOutput, ClientConfig, DaemonAddress, DiagnoseConfig, DrillConfig, RemedyConfig,
+    RemedyTask, WatchConfig,
 };
 pub use filter::{Filter, NO_MOUNT_LEFT};
 pub use location::{Location, Origin};

@@ -87,7 +87,7 @@ pub const HOOK: &[Key] = &[
         "The events that run the hook: mounted unmounted remounted moved failed still_failing recovered slow \
          flapping steady unknown unexpected_options expected_options missing found denied remedy_planned remedy_refused \
          remedy_step remedied remedy_failed run [default: failed recovered flapping steady missing found remedied \
-         remedy_failed].",
+         remedy_failed]. A drill runs every hook.",
     ),
     key("command", "[PROGRAM, ARGUMENT, …]").help(
         "Absolute path of a program, and its arguments. No shell is used. The program gets the event as JSON on \

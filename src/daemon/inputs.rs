@@ -116,6 +116,9 @@ impl Daemon<'_> {
         if let Some(selection) = outputs.state().take_probe_request() {
             self.monitor.handle(now, Input::ProbesRequested(selection));
         }
+        if let Some(drill) = outputs.state().take_drill_request() {
+            outputs.drill(drill);
+        }
         while let Some(loaded) = self.reloader.as_ref().and_then(ConfigReloader::next_result) {
             if !loaded.has_rule_ended {
                 self.config.rejected_at = loaded.result.is_err().then_some(now);

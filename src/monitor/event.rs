@@ -50,6 +50,8 @@ pub enum Event {
     /// A run over all watched mounts except hidden ones is complete. `unjudged` mounts could not be judged because no
     /// prober was available. `took` is the time from the start of the run until its last mount was judged.
     Run { mounts: usize, dead: usize, unjudged: usize, took: Duration },
+    /// A test of the outputs, which an operator requested. Nothing is wrong with this mount, which need not exist.
+    Drill { mount: Arc<Mount> },
 }
 
 impl Event {
@@ -74,6 +76,7 @@ impl Event {
             Event::Found { .. } => "found",
             Event::Remedy { report, .. } => report.name(),
             Event::Run { .. } => "run",
+            Event::Drill { .. } => "drill",
         }
     }
 
@@ -82,9 +85,11 @@ impl Event {
         match self {
             // That of a dead mount ends its failure.
             Event::Unmounted { health, .. } => health.failure().is_some(),
-            Event::Mounted { .. } | Event::Remounted { .. } | Event::Moved { .. } | Event::Run { .. } => {
-                false
-            }
+            Event::Mounted { .. }
+            | Event::Remounted { .. }
+            | Event::Moved { .. }
+            | Event::Run { .. }
+            | Event::Drill { .. } => false,
             _ => true,
         }
     }
@@ -107,7 +112,8 @@ impl Event {
             | Event::Denied { mount, .. }
             | Event::Unknown { mount, .. }
             | Event::Found { mount, .. }
-            | Event::Remedy { mount, .. } => Some(mount),
+            | Event::Remedy { mount, .. }
+            | Event::Drill { mount } => Some(mount),
             Event::Missing { .. } | Event::Run { .. } => None,
         }
     }

@@ -6,14 +6,15 @@ use super::exporters::Exporters;
 use super::hooks::Hooks;
 use super::http::{self, Server};
 use super::outputs::{Item, OutputQueue, Report};
-use super::{Reporter, SharedState, Sink, bad_mounts, lock};
+use super::{Drill, Reporter, SharedState, Sink, bad_mounts, drill, lock};
 use crate::config::{Config, NO_MOUNT_LEFT, ReloadResult, changes, options_for_next_start};
 use crate::monitor::{Event, Time};
 use crate::output::metrics::{MetricSources, Renderer};
-use crate::render::{Priority, Snapshot};
+use crate::render::{Message, Priority, Snapshot, messages};
 use anyhow::Context as _;
-use platform::MountTable;
+use platform::{Mount, MountTable};
 use std::io;
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -100,6 +101,7 @@ impl Dispatcher {
             match queue.next(self.next_deadline()) {
                 Item::Report(time, report) => self.report(Instant::now(), time, &report),
                 Item::Publish(snapshot) => self.publish(snapshot),
+                Item::Drill(drill) => self.drill(&drill),
                 Item::Reconfigure(reload, table) => self.reload(reload, &table),
                 Item::Dropped(count) => {
                     self.notice(Priority::Warning, &format!("{count} events were dropped: too many at once"));
@@ -137,6 +139,35 @@ impl Dispatcher {
         {
             self.notice(Priority::Warning, &format!("Nothing to watch: {NO_MOUNT_LEFT}"));
         }
+    }
+
+    /// Hands the event of a drill to every output, whatever the rules select.
+    fn drill(&self, drill: &Drill) {
+        let event = Event::Drill { mount: self.pretended_mount(drill.mountpoint()) };
+        let (severity, _) = self.config.rules.route(&event);
+        let (priority, text) = messages::line(&event);
+        let message = Arc::new(Message { time: drill.time(), priority, text, event: Some(event.clone()) });
+        self.reporter.drill(drill, &message);
+        self.hooks.drill(drill, &message, severity.as_str());
+        self.exporters.drill(drill);
+        if let Some(settings) = &self.config.alertmanager {
+            let receipt = drill.expect("alertmanager", settings.url.origin());
+            self.alertmanager.drill(&event, severity, drill.time(), receipt);
+        }
+        let clients = match self.state.event_clients().count() {
+            1 => "1 client".to_owned(),
+            count => format!("{count} clients"),
+        };
+        self.state.add_drill(message, drill.expect("events", clients));
+        drill.set_dispatched();
+    }
+
+    /// The mount that is known at this path, or one that does not exist. Nothing touches it.
+    fn pretended_mount(&self, mountpoint: &Path) -> Arc<Mount> {
+        let latest = self.state.latest();
+        let mut known = latest.iter().flat_map(|latest| latest.status.mounts.iter());
+        let known = known.find(|known| known.mount.mountpoint.as_path() == mountpoint);
+        known.map_or_else(|| Arc::new(drill::pretended_mount(mountpoint)), |known| Arc::clone(&known.mount))
     }
 
     fn publish(&mut self, snapshot: Arc<Snapshot>) {

@@ -1,12 +1,13 @@
 //! Exporters send metrics to a push gateway and to a text file, after each run and when a mount dies or recovers. Each
 //! has its own thread, which may block.
 
+use super::drill::{Outcome, Receipt};
 use super::http_client::backoff;
 use super::metrics::Renderer;
 use super::push::{PushExporter, PushSettings};
 use super::textfile::TextFileExporter;
 use super::worker_thread::{Signals, WorkerThread};
-use super::{LogFn, SharedState};
+use super::{Drill, LogFn, SharedState, lock};
 use crate::backoff::Backoff;
 use crate::monitor::Time;
 use crate::render::{Priority, Snapshot};
@@ -14,7 +15,7 @@ use platform::MountKey;
 use std::io;
 use std::mem::{Discriminant, discriminant};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Which exporters to run.
@@ -29,6 +30,8 @@ pub struct MetricsSettings {
 pub(super) trait Exporter: Send + 'static {
     /// The name of the thread.
     const NAME: &'static str;
+    /// The name in drills.
+    const OUTPUT: &'static str;
     /// The minimum time between two exports.
     const MIN_INTERVAL: Duration;
     /// The first and the longest pause before a failed export is repeated; `None` to wait for the next snapshot.
@@ -36,10 +39,16 @@ pub(super) trait Exporter: Send + 'static {
 
     /// Exports a snapshot. The future is dropped when the daemon stops.
     fn export(&mut self, snapshot: &Snapshot) -> impl Future<Output = Result<(), ExportError>>;
+    /// Tests the destination once, and leaves nothing of the test there.
+    fn drill(&mut self, snapshot: &Snapshot, _: Duration) -> impl Future<Output = Result<(), ExportError>> {
+        self.export(snapshot)
+    }
     /// Called at the end of the thread. Returns a line to log if something failed.
     fn close(&mut self) -> impl Future<Output = Option<String>> {
         std::future::ready(None)
     }
+    /// The destination.
+    fn target(&self) -> String;
     /// The log line of the first success after failures.
     fn recovery_line(&self) -> String;
 }
@@ -52,12 +61,18 @@ pub(super) enum ExportError {
     Refused(String),
 }
 
+/// A drill that the thread has not begun.
+type DrillRequest = Arc<Mutex<Option<Receipt>>>;
+
 /// The running exporters.
 #[derive(Default)]
 pub(super) struct Exporters(Vec<ExporterThread>);
 
 struct ExporterThread {
     name: &'static str,
+    output: &'static str,
+    target: String,
+    drill: DrillRequest,
     signals: Arc<Signals>,
     thread: WorkerThread,
 }
@@ -106,6 +121,15 @@ impl Exporters {
         Ok(Exporters(threads))
     }
 
+    /// Makes each exporter test its destination.
+    pub(super) fn drill(&self, drill: &Drill) {
+        for exporter in &self.0 {
+            let receipt = drill.expect(exporter.output, exporter.target.as_str());
+            *lock(&exporter.drill) = Some(receipt); // in place of an earlier one, which is over
+            exporter.signals.wake();
+        }
+    }
+
     /// Whether all threads have ended.
     pub(super) fn have_ended(&self) -> bool {
         self.0.iter().all(|exporter| exporter.thread.has_ended())
@@ -126,6 +150,7 @@ struct Worker<E> {
     state: SharedState,
     log: LogFn,
     signals: Arc<Signals>,
+    drill: DrillRequest,
     is_single_run: bool,
     /// The key of the last snapshot that needs no further export.
     done: Option<SnapshotKey>,
@@ -154,12 +179,14 @@ impl<E: Exporter> Worker<E> {
         is_single_run: bool,
     ) -> io::Result<ExporterThread> {
         let signals = Arc::new(Signals::default());
+        let (drill, target) = (DrillRequest::default(), exporter.target());
         let worker = Worker {
             backoff: E::RETRY_PAUSES.map(|(first, max)| backoff(first, max)),
             exporter,
             state: state.clone(),
             log: Arc::clone(log),
             signals: Arc::clone(&signals),
+            drill: Arc::clone(&drill),
             is_single_run,
             done: None,
             not_before: Instant::now(),
@@ -167,12 +194,19 @@ impl<E: Exporter> Worker<E> {
         };
         let thread = WorkerThread::start(E::NAME, WorkerThread::runtime(1)?, |it| it.block_on(worker.run()))?;
         state.subscribe(&signals, Signals::wake);
-        Ok(ExporterThread { name: E::NAME, signals, thread })
+        Ok(ExporterThread { name: E::NAME, output: E::OUTPUT, target, drill, signals, thread })
     }
 
     async fn run(mut self) {
         let signals = Arc::clone(&self.signals);
-        while let Some(snapshot) = self.next_snapshot().await {
+        while let Some((snapshot, receipt)) = self.next_snapshot().await {
+            if let Some(receipt) = receipt {
+                tokio::select! {
+                    result = self.exporter.drill(&snapshot, receipt.timeout()) => receipt.finish(outcome(result)),
+                    () = signals.stopped() => break,
+                }
+                continue;
+            }
             let begun = Instant::now();
             tokio::select! {
                 result = self.exporter.export(&snapshot) => self.on_exported(begun, &snapshot, result),
@@ -187,16 +221,29 @@ impl<E: Exporter> Worker<E> {
         }
     }
 
-    /// Waits for a snapshot that must be exported; `None` when the daemon stops.
-    async fn next_snapshot(&self) -> Option<Arc<Snapshot>> {
+    /// Waits for a snapshot that must be exported, or for a drill with a snapshot that could be; `None` when the daemon
+    /// stops.
+    async fn next_snapshot(&self) -> Option<(Arc<Snapshot>, Option<Receipt>)> {
         while !self.signals.is_stopping() {
+            if let Some((snapshot, receipt)) = self.next_drill() {
+                return Some((snapshot, Some(receipt)));
+            }
             match self.state.latest().filter(|latest| self.is_single_run || self.is_due(latest)) {
                 None => self.signals.woken(None).await,
-                Some(snapshot) if self.not_before <= Instant::now() => return Some(snapshot),
+                Some(snapshot) if self.not_before <= Instant::now() => return Some((snapshot, None)),
                 Some(_) => self.signals.woken(Some(self.not_before)).await,
             }
         }
         None
+    }
+
+    /// A drill, with a snapshot that could be exported.
+    fn next_drill(&self) -> Option<(Arc<Snapshot>, Receipt)> {
+        let drill = &mut *lock(&self.drill);
+        drill.take_if(|receipt| receipt.has_expired());
+        drill.as_ref()?;
+        let snapshot = self.state.latest().filter(|latest| key(latest).is_some())?;
+        Some((snapshot, drill.take()?))
     }
 
     fn is_due(&self, snapshot: &Snapshot) -> bool {
@@ -234,5 +281,12 @@ impl<E: Exporter> Worker<E> {
             };
             (self.log)(Priority::Warning, &format!("{line}{hint}"));
         }
+    }
+}
+
+fn outcome(result: Result<(), ExportError>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Accepted,
+        Err(ExportError::Failed(why) | ExportError::Refused(why)) => Outcome::Failed(why),
     }
 }

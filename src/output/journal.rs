@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-const SOCKET: &str = "/run/systemd/journal/socket";
+pub(super) const SOCKET: &str = "/run/systemd/journal/socket";
 /// A journal that is stopped does not read. The thread must return to apply changed settings.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 

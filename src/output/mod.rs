@@ -7,6 +7,8 @@ mod bad_mounts;
 mod change_lines;
 mod death_summary;
 mod dispatcher;
+mod drill;
+mod event_clients;
 mod event_log;
 pub mod exporters;
 pub mod hooks;
@@ -30,6 +32,7 @@ mod worker_thread;
 
 pub use ::syslog::Facility;
 pub use dispatcher::Dispatcher;
+pub use drill::{DRILL_INTERVAL, DRILL_TIMEOUT, Drill, Outcome as DrillOutcome};
 pub use event_log::{EventLog, NumberedMessage};
 pub use outputs::{Outputs, Report};
 pub use reporter::{LogFn, ReportSettings, Reporter};

@@ -3,7 +3,7 @@
 
 use super::dispatcher::Dispatcher;
 use super::ranked_queue::{Limits, Rank, RankedQueue};
-use super::{Reporter, SharedState, lock};
+use super::{Drill, Reporter, SharedState, lock};
 use crate::config::{Config, ReloadResult};
 use crate::monitor::Event;
 use crate::render::{Priority, Snapshot, event_cost};
@@ -54,6 +54,7 @@ pub(super) enum Item {
     /// With the current mount table, for warnings about rules.
     Reconfigure(ReloadResult, MountTable),
     Publish(Arc<Snapshot>),
+    Drill(Drill),
     /// This many reports did not fit into the queue.
     Dropped(u64),
     /// Nothing else came until the deadline.
@@ -105,6 +106,11 @@ impl Outputs {
     pub fn reconfigure(&self, result: ReloadResult, table: MountTable) {
         // Not limited here: the reloader has one result at a time and pauses between them.
         self.queue.update(|queue| queue.add(Item::Reconfigure(result, table)));
+    }
+
+    /// Sends the event of a drill to every output.
+    pub(crate) fn drill(&self, drill: Drill) {
+        self.queue.update(|queue| queue.add(Item::Drill(drill))); // one in ten seconds
     }
 
     /// Through which the HTTP server reaches the event loop.

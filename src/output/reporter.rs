@@ -6,7 +6,7 @@ use super::reminder_lines::ReminderLines;
 use super::run_lines::{RunLines, RunReports};
 use super::stderr::{SharedFormat, StderrWriter, is_journal};
 use super::syslog::{SyslogSettings, SyslogWriter};
-use super::{Facility, LogFormat, Sink, SyslogTarget, lock};
+use super::{Drill, Facility, LogFormat, Sink, SyslogTarget, journal, lock};
 use crate::monitor::remedy::{Outcome, RemedyReport};
 use crate::monitor::{Event, Severity};
 use crate::render::{Message, Priority, escape, messages};
@@ -66,7 +66,6 @@ impl ReportSettings {
     fn syslog_target(&self) -> SyslogTarget {
         match &self.syslog {
             SyslogTarget::Auto if is_journal() => SyslogTarget::Off,
-            SyslogTarget::Auto => SyslogTarget::Local,
             other => other.clone(),
         }
     }
@@ -87,6 +86,7 @@ pub struct Reporter {
     routes: Arc<[Route]>,
     held: Arc<Mutex<Held>>,
     format: Option<SharedFormat>,
+    uses_journal: Arc<AtomicBool>,
     syslog: Option<SyslogSettings>,
 }
 
@@ -135,12 +135,14 @@ impl Reporter {
     pub fn start(settings: &ReportSettings) -> io::Result<Reporter> {
         let [of_stderr, of_syslog] = settings.of_sinks();
         let format = SharedFormat::new(Mutex::new(settings.log_format));
-        let stderr = Sink::start("stderr", StderrWriter::new(format.clone())?)?;
+        let uses_journal = Arc::default();
+        let stderr = Sink::start("stderr", StderrWriter::new(format.clone(), Arc::clone(&uses_journal))?)?;
         let others = Reporter::with_routes([Route::new(stderr.clone(), &of_stderr)]);
         let target = SyslogSettings::new(Mutex::new((settings.syslog_target(), settings.syslog_facility)));
         let syslog = Sink::start("syslog", SyslogWriter::new(target.clone(), others.log_fn()))?;
         let routes = [Route::new(stderr, &of_stderr), Route::new(syslog, &of_syslog)];
-        Ok(Reporter { format: Some(format), syslog: Some(target), ..Reporter::with_routes(routes) })
+        let (format, syslog) = (Some(format), Some(target));
+        Ok(Reporter { format, uses_journal, syslog, ..Reporter::with_routes(routes) })
     }
 
     /// Applies settings, also to waiting messages. The threads stay the same, so that repeated changes do not leave behind
@@ -167,7 +169,7 @@ impl Reporter {
 
     fn with_routes(routes: impl IntoIterator<Item = Route>) -> Reporter {
         let routes = routes.into_iter().collect();
-        Reporter { routes, held: Arc::default(), format: None, syslog: None }
+        Reporter { routes, held: Arc::default(), format: None, uses_journal: Arc::default(), syslog: None }
     }
 
     /// Logs an event and returns the message. `severity` caps the priority of failures.
@@ -193,6 +195,26 @@ impl Reporter {
             {
                 route.sink.offer(Arc::clone(message));
             }
+        }
+    }
+
+    /// Sends the line of a drill, which waits for no others and is not held back.
+    pub(super) fn drill(&self, drill: &Drill, message: &Arc<Message>) {
+        for route in self.routes.iter().filter(|route| route.admits(message.priority)) {
+            let (output, target) = self.describe(route.sink.name);
+            route.sink.drill(Arc::clone(message), drill.expect(output, target));
+        }
+    }
+
+    /// The name and the target of a sink.
+    fn describe(&self, sink: &'static str) -> (&'static str, String) {
+        let is_text = self.format.as_ref().is_some_and(|format| *lock(format) == LogFormat::Text);
+        match &self.syslog {
+            Some(syslog) if sink == "syslog" => (sink, lock(syslog).0.to_string()),
+            _ if is_text && self.uses_journal.load(Ordering::Relaxed) => {
+                ("journal", journal::SOCKET.to_owned())
+            }
+            _ => (sink, String::new()),
         }
     }
 

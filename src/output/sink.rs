@@ -2,6 +2,7 @@
 //! Messages that do not fit, the least important first, are dropped, counted, and reported when the sink accepts messages
 //! again.
 
+use super::drill::{Outcome, Receipt};
 use super::lock;
 use super::ranked_queue::{Limits, Rank, RankedQueue};
 use super::token_bucket::TokenBucket;
@@ -40,6 +41,12 @@ pub trait SinkWriter: Send + 'static {
     fn open(&mut self) {}
     /// Writes one message.
     fn write(&mut self, message: &Message) -> Delivery;
+    /// What was wrong with the last write, for drills.
+    fn take_problem(&mut self) -> Option<Outcome> {
+        None
+    }
+    /// The message of the last write, which must be written again, is given up instead.
+    fn abandon(&mut self) {}
 }
 
 /// The result of writing one message.
@@ -69,8 +76,21 @@ struct Shared {
 }
 
 #[derive(Debug)]
+struct Queued {
+    message: Arc<Message>,
+    /// Of a drill, which has one attempt.
+    receipt: Option<Receipt>,
+}
+
+impl Queued {
+    fn is_of_drill(&self) -> bool {
+        self.receipt.is_some()
+    }
+}
+
+#[derive(Debug)]
 struct State {
-    queue: RankedQueue<Arc<Message>>,
+    queue: RankedQueue<Queued>,
     /// Messages dropped since the last report, and the time of the last of them.
     dropped: u64,
     dropped_at: Option<SystemTime>,
@@ -78,6 +98,8 @@ struct State {
     bucket: TokenBucket,
     is_closing: bool,
     retry_now: bool,
+    /// Why the present message cannot be written.
+    problem: Option<Outcome>,
     has_ended: bool,
     /// Whether unwritten messages were left at the end.
     has_given_up: bool,
@@ -94,6 +116,7 @@ impl Default for State {
             bucket: TokenBucket::new(BURST, PER_SECOND),
             is_closing: false,
             retry_now: false,
+            problem: None,
             has_ended: false,
             has_given_up: false,
         }
@@ -112,7 +135,7 @@ impl State {
         if self.queue.fits(rank, cost) {
             self.report_drops(); // before the message that follows the dropped ones
         }
-        self.queue.push(rank, cost, message)
+        self.queue.push(rank, cost, Queued { message, receipt: None })
     }
 
     /// Queues a report of dropped messages, if there are any and it is due.
@@ -122,8 +145,30 @@ impl State {
             let text = format!("{} messages were dropped", std::mem::take(&mut self.dropped));
             let time = self.dropped_at.unwrap_or(SystemTime::UNIX_EPOCH);
             let report = Message { time, priority: Priority::Warning, text, event: None };
-            self.queue.push_always(Rank::OfSystem, report.cost(), Arc::new(report));
+            let cost = report.cost();
+            let report = Queued { message: Arc::new(report), receipt: None };
+            self.queue.push_always(Rank::OfSystem, cost, report);
         }
+    }
+
+    /// Takes no place from others.
+    fn push_drill(&mut self, message: Arc<Message>, receipt: Receipt) {
+        self.take_drills().for_each(drop); // of an earlier one, which is over
+        let (rank, cost) = (Rank::of_message(&message), message.cost());
+        if self.has_ended || !self.queue.fits(rank, cost) {
+            let why = if self.has_ended { "its thread has ended" } else { "its queue is full" };
+            let problem = self.problem.clone().unwrap_or_else(|| Outcome::Failed(why.to_owned()));
+            return receipt.finish(problem);
+        }
+        self.queue.push_always(rank, cost, Queued { message, receipt: Some(receipt) });
+        self.retry_now = true;
+    }
+
+    fn take_drills(&mut self) -> impl Iterator<Item = Receipt> {
+        std::iter::from_fn(|| {
+            let (place, _) = self.queue.find(Queued::is_of_drill)?;
+            self.queue.take(place)?.receipt
+        })
     }
 
     /// None if no message was dropped.
@@ -154,6 +199,12 @@ impl Sink {
             self.shared.dropped_total.fetch_add(dropped, Ordering::Relaxed);
         }
         drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    /// Queues the event of a drill. A pause after a failure ends.
+    pub(super) fn drill(&self, message: Arc<Message>, receipt: Receipt) {
+        lock(&self.shared.state).push_drill(message, receipt);
         self.shared.changed.notify_all();
     }
 
@@ -203,38 +254,59 @@ impl Worker {
     fn run(self, mut writer: impl SinkWriter) {
         writer.open();
         let mut backoff = Backoff::new(FIRST_RETRY, MAX_RETRY);
-        while let Some(message) = self.next() {
+        while let Some(Queued { message, receipt }) = self.next() {
             loop {
-                match writer.write(&message) {
+                let delivery = writer.write(&message);
+                let problem = writer.take_problem();
+                self.set_problem(delivery, problem.as_ref());
+                match delivery {
                     Delivery::Done => {
                         self.0.written_total.fetch_add(1, Ordering::Relaxed);
                         backoff.reset();
-                        break;
                     }
+                    // Neither a loss that counts nor written again.
+                    _ if receipt.is_some() => writer.abandon(),
                     Delivery::Lost => {
                         self.0.dropped_total.fetch_add(1, Ordering::Relaxed);
-                        break;
                     }
                     Delivery::Retry if lock(&self.0.state).is_closing => return self.give_up(),
                     Delivery::Retry => {
                         if self.pause(backoff.next(Instant::now())) {
                             backoff.reset();
                         }
+                        continue;
                     }
                 }
+                if let Some(receipt) = &receipt {
+                    receipt.finish(problem.unwrap_or_else(|| outcome(delivery)));
+                }
+                break;
             }
         }
     }
 
+    /// Drills that wait behind a message that must be written again cannot be written either.
+    fn set_problem(&self, delivery: Delivery, problem: Option<&Outcome>) {
+        let mut state = lock(&self.0.state);
+        state.problem = None;
+        if delivery == Delivery::Retry {
+            let problem = problem.cloned().unwrap_or_else(|| outcome(delivery));
+            state.take_drills().for_each(|receipt| receipt.finish(problem.clone()));
+            state.problem = Some(problem);
+        }
+    }
+
     /// Waits for the next message, which may be a report of dropped ones. None at the end.
-    fn next(&self) -> Option<Arc<Message>> {
+    fn next(&self) -> Option<Queued> {
         let mut state = lock(&self.0.state);
         loop {
             if state.queue.is_empty() {
                 state.report_drops();
             }
-            if let Some(message) = state.queue.pop() {
-                return Some(message);
+            while let Some(queued) = state.queue.pop() {
+                if queued.receipt.as_ref().is_none_or(|receipt| !receipt.has_expired()) {
+                    return Some(queued);
+                }
             }
             if state.is_closing {
                 return None;
@@ -257,6 +329,14 @@ impl Worker {
         let may_wait = |state: &mut State| !state.is_closing && !state.retry_now;
         let waited = self.0.changed.wait_timeout_while(lock(&self.0.state), pause, may_wait);
         std::mem::take(&mut waited.unwrap_or_else(PoisonError::into_inner).0.retry_now)
+    }
+}
+
+/// Of a drill whose writer has no words for it.
+fn outcome(delivery: Delivery) -> Outcome {
+    match delivery {
+        Delivery::Done => Outcome::Sent,
+        Delivery::Lost | Delivery::Retry => Outcome::Failed("it cannot be written".to_owned()),
     }
 }
 

@@ -1,12 +1,15 @@
 //! State that the HTTP server and the exporters read: the latest snapshot and the last events. They also use it to
 //! check that the event loop runs, and to request evidence and probes.
 
+use super::drill::{DRILL_INTERVAL, Drill, Receipt};
+use super::event_clients::EventClients;
 use super::{EventLog, lock};
 use crate::monitor::ProbeSelection;
 use crate::render::{Message, Snapshot};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 /// Maximum number of mount points about which evidence can be requested between two turns of the loop.
 const MAX_EVIDENCE_REQUESTS: usize = 64;
@@ -27,6 +30,15 @@ struct Shared {
     waker: OnceLock<Arc<mio::Waker>>,
     evidence_requests: Mutex<Vec<PathBuf>>,
     probe_request: Mutex<Option<ProbeSelection>>,
+    event_clients: EventClients,
+    drill: Mutex<DrillRequest>,
+}
+
+#[derive(Default)]
+struct DrillRequest {
+    /// Not yet taken by the event loop.
+    waiting: Option<Drill>,
+    begun: Option<Instant>,
 }
 
 impl SharedState {
@@ -91,6 +103,38 @@ impl SharedState {
 
     pub(crate) fn take_probe_request(&self) -> Option<ProbeSelection> {
         lock(&self.0.probe_request).take()
+    }
+
+    /// Requests a drill. An error is the time until the next is allowed.
+    pub(super) fn request_drill(&self, mountpoint: PathBuf) -> Result<Drill, Duration> {
+        let mut request = lock(&self.0.drill);
+        let wait =
+            request.begun.map_or(Duration::ZERO, |begun| DRILL_INTERVAL.saturating_sub(begun.elapsed()));
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        let drill = Drill::new(mountpoint);
+        *request = DrillRequest { waiting: Some(drill.clone()), begun: Some(Instant::now()) };
+        drop(request);
+        self.wake_loop();
+        Ok(drill)
+    }
+
+    pub(crate) fn take_drill_request(&self) -> Option<Drill> {
+        lock(&self.0.drill).waiting.take().filter(|drill| !drill.has_ended()) // the loop may have been stuck
+    }
+
+    /// The clients that follow the events.
+    pub(super) fn event_clients(&self) -> &EventClients {
+        &self.0.event_clients
+    }
+
+    /// Adds the event of a drill, and waits for the clients that follow.
+    pub(super) fn add_drill(&self, message: Arc<Message>, receipt: Receipt) {
+        self.0.event_clients.deliver(receipt, || {
+            self.add_event(message);
+            self.events().last()
+        });
     }
 
     pub(crate) fn set_waker(&self, waker: Arc<mio::Waker>) {

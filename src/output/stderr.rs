@@ -1,7 +1,8 @@
 //! Standard error as a sink: text or JSON, one write per line. If the journal reads it, text goes to the journal as entries
 //! with fields instead, and other lines have the prefix `<N>`.
 
-use super::journal::Journal;
+use super::drill::Outcome;
+use super::journal::{Journal, SOCKET};
 use super::lock;
 use super::sink::{Delivery, SinkWriter};
 use crate::render::Message;
@@ -12,6 +13,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,14 +44,19 @@ pub struct StderrWriter {
     format: SharedFormat,
     with_priority: bool,
     journal: Option<Journal>,
+    /// Whether text goes to the journal; read by the reporter.
+    uses_journal: Arc<AtomicBool>,
     /// The unwritten rest of the current message.
     rest: Vec<u8>,
+    /// Only a part of the last line was written.
+    is_line_open: bool,
+    problem: Option<Outcome>,
 }
 
 impl StderrWriter {
-    pub(super) fn new(format: SharedFormat) -> io::Result<StderrWriter> {
+    pub(super) fn new(format: SharedFormat, uses_journal: Arc<AtomicBool>) -> io::Result<StderrWriter> {
         let file = io::stderr().as_fd().try_clone_to_owned()?.into();
-        Ok(StderrWriter::new_with(file, format))
+        Ok(StderrWriter { uses_journal, ..StderrWriter::new_with(file, format) })
     }
 
     /// Writes to this file, pipe or socket instead.
@@ -58,21 +65,40 @@ impl StderrWriter {
     }
 
     fn new_with(file: File, format: SharedFormat) -> StderrWriter {
-        StderrWriter { file, format, with_priority: false, journal: None, rest: Vec::new() }
+        StderrWriter {
+            file,
+            format,
+            with_priority: false,
+            journal: None,
+            uses_journal: Arc::default(),
+            rest: Vec::new(),
+            is_line_open: false,
+            problem: None,
+        }
     }
 
     /// Sends text to the journal. None if it must be written to standard error.
-    fn send_to_journal(&self, message: &Message) -> Option<Delivery> {
+    fn send_to_journal(&mut self, message: &Message) -> Option<Delivery> {
         let journal = self.journal.as_ref().filter(|_| *lock(&self.format) == LogFormat::Text)?;
         match journal.send(message) {
             Ok(()) => Some(Delivery::Done),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Some(Delivery::Retry),
-            Err(_) => None,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.problem = Some(Outcome::Failed("the journal does not read".to_owned()));
+                Some(Delivery::Retry)
+            }
+            Err(error) => {
+                let why = format!("{SOCKET}: {error}; written to standard error instead");
+                self.problem = Some(Outcome::Failed(why));
+                None
+            }
         }
     }
 
     fn render(&self, message: &Message) -> Vec<u8> {
         let mut line = Vec::with_capacity(message.text.len() + 8);
+        if self.is_line_open {
+            line.push(b'\n');
+        }
         if self.with_priority {
             line.extend_from_slice(format!("<{}>", message.priority.number()).as_bytes());
         }
@@ -89,6 +115,7 @@ impl SinkWriter for StderrWriter {
     fn open(&mut self) {
         self.with_priority = is_journal();
         self.journal = self.with_priority.then(Journal::new).and_then(Result::ok);
+        self.uses_journal.store(self.journal.is_some(), Ordering::Relaxed);
     }
 
     fn write(&mut self, message: &Message) -> Delivery {
@@ -101,10 +128,19 @@ impl SinkWriter for StderrWriter {
         while !self.rest.is_empty() {
             match self.file.write(&self.rest) {
                 Ok(0) => break,
-                Ok(written) => drop(self.rest.drain(..written)),
+                Ok(written) => {
+                    self.rest.drain(..written);
+                    self.is_line_open = !self.rest.is_empty();
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Delivery::Retry,
-                Err(_) => break, // a closed pipe or a full disk
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.problem = Some(Outcome::Failed("nobody reads standard error".to_owned()));
+                    return Delivery::Retry;
+                }
+                Err(error) => {
+                    self.problem = Some(Outcome::Failed(error.to_string())); // a closed pipe or a full disk
+                    break;
+                }
             }
         }
         if self.rest.is_empty() {
@@ -112,6 +148,14 @@ impl SinkWriter for StderrWriter {
         }
         self.rest.clear();
         Delivery::Lost
+    }
+
+    fn take_problem(&mut self) -> Option<Outcome> {
+        self.problem.take()
+    }
+
+    fn abandon(&mut self) {
+        self.rest.clear();
     }
 }
 

@@ -32,7 +32,8 @@ pub fn line(event: &Event) -> (Priority, String) {
         }
         Event::Mounted { .. } | Event::Unmounted { .. } | Event::Moved { .. } => Priority::Info,
         Event::Remounted { .. } => Priority::Notice,
-        Event::Failed { .. } | Event::Missing { .. } => Priority::Error,
+        // A drill passes the filters that a death passes.
+        Event::Failed { .. } | Event::Missing { .. } | Event::Drill { .. } => Priority::Error,
         Event::StillFailing { .. }
         | Event::Slow { .. }
         | Event::Flapping { .. }
@@ -105,6 +106,7 @@ fn text(event: &Event) -> String {
         }
         Event::Remedy { mount, report } => remedy_messages::text(mount, report),
         Event::Run { mounts: count, dead, unjudged, took: _ } => run(*count, *dead, *unjudged),
+        Event::Drill { mount } => format!("Drill: {} (a test of the outputs; nothing is wrong)", path(mount)),
     }
 }
 

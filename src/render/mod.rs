@@ -2,6 +2,7 @@
 //! does I/O; `output` and `commands` do.
 
 pub mod diagnosis;
+pub mod drill;
 pub mod escape;
 mod evidence;
 mod human_duration;

@@ -16,6 +16,7 @@ mod completion;
 mod configuration;
 mod demo;
 mod diagnose;
+mod drill;
 mod early_signs;
 mod evidence;
 mod expected;

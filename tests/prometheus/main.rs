@@ -13,6 +13,7 @@ mod alertmanager;
 mod alerts;
 mod contrib;
 mod dashboard;
+mod drill;
 mod fleet;
 mod gateway;
 mod hostile;

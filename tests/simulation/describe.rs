@@ -14,7 +14,7 @@ pub(super) fn describe(event: &Event) -> String {
     let path = event.mount().map_or_else(String::new, |mount| mount.mountpoint.display().to_string());
     let name = event.name();
     let detail = match event {
-        Event::Mounted { .. } => String::new(),
+        Event::Mounted { .. } | Event::Drill { .. } => String::new(),
         Event::Unmounted { health, .. } => format!(" was {}", health.as_str()),
         Event::Remounted { mount, before } => {
             format!(" {} -> {}", before.options.display(), mount.options.display())

@@ -25,6 +25,7 @@ enum AlertKind {
     Unknown,
     Flapping,
     Options,
+    Drill,
 }
 
 /// The labels that identify an alert of this machine.
@@ -110,16 +111,20 @@ impl Alert {
             Event::Unknown { .. } => {
                 (AlertKind::Unknown, None, "MountUnknown", severity.max(Severity::Warning))
             }
+            // Under the name of a dead mount, so that Alertmanager routes it like one.
+            Event::Drill { .. } => (AlertKind::Drill, None, "MountDead", severity),
             _ => (AlertKind::Missing, None, "ExpectedMountMissing", severity),
         };
         let label = |value| escape_os(value).into_owned();
         let mount = problem.mount();
+        // A drill says nothing about a server, and would have to wait for other alerts of its group.
+        let of_server = mount.filter(|_| kind != AlertKind::Drill);
         let labels = AlertLabels {
             kind,
             mountpoint: problem.mountpoint().map(|path| label(path.as_os_str())).unwrap_or_default(),
             device: mount.map(|mount| label(&mount.device)).unwrap_or_default(),
             fstype: mount.map(|mount| label(&mount.fstype)).unwrap_or_default(),
-            server: mount.and_then(|mount| server(mount)).map(escape).unwrap_or_default().into_owned(),
+            server: of_server.and_then(|mount| server(mount)).map(escape).unwrap_or_default().into_owned(),
         };
         Alert {
             labels: Arc::new(labels),
@@ -174,6 +179,9 @@ impl Alert {
         ]);
         let configured = settings.labels.iter().filter(|(_, value)| !value.is_empty());
         labels.extend(configured.map(|(name, value)| (name.as_str(), value.as_str())));
+        if *kind == AlertKind::Drill {
+            labels.insert("drill", "true");
+        }
         labels.retain(|_, value| !value.is_empty()); // an empty label is the same as none
         let problem = match (kind, self.reason) {
             (AlertKind::Missing, _) => "is not mounted".to_owned(),
@@ -181,6 +189,7 @@ impl Alert {
             (AlertKind::Flapping, _) => "is flapping".to_owned(),
             (AlertKind::Options, _) => "has unexpected options".to_owned(),
             (AlertKind::Unknown, _) => "cannot be judged".to_owned(),
+            (AlertKind::Drill, _) => "has a drill: nothing is wrong".to_owned(),
             (AlertKind::Dead, Some(Reason::Hung) | None) => "hangs".to_owned(),
             (AlertKind::Dead, Some(reason)) => format!("fails: {}", reason.as_str()),
         };

@@ -10,25 +10,33 @@ mod tests;
 
 pub use settings::{ALERTMANAGER, AlertmanagerSettings};
 
+use super::drill::{Outcome, Receipt};
 use super::http_client::{CachedClient, RequestError, backoff, host_name};
 use super::worker_thread::{Signals, WorkerThread};
 use super::{LogFn, lock};
 use crate::backoff::Backoff;
 use crate::config::Config;
-use crate::monitor::Event;
+use crate::monitor::{Event, Severity};
 use crate::render::metrics::AlertmanagerStats;
 use crate::render::{Priority, Snapshot};
+use alert::Alert;
 use set::{AlertSet, EXPIRES_AFTER_REFRESHES};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+/// The path of the API.
+const ALERTS: &[&str] = &["api", "v2", "alerts"];
 /// Timeout of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first pause after a request that failed.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest pause: an Alertmanager that works again gets alerts within half a minute.
 const MAX_RETRY: Duration = Duration::from_secs(30);
+
+/// The alert of a drill ends by itself after this time: Alertmanager notifies after its `group_wait`, 30 s by default, and
+/// not at all of an alert that has ended before.
+const DRILL_ALERT_TIME: Duration = Duration::from_secs(60);
 
 /// The sender of alerts. Clones share one thread, which starts when an Alertmanager is first configured.
 #[derive(Clone)]
@@ -47,6 +55,8 @@ struct State {
     is_start_failure_logged: bool,
     /// The newest update that the thread has not applied.
     update: Option<(Arc<Snapshot>, Arc<Config>)>,
+    /// A drill that the thread has not begun.
+    drill: Option<(Alert, Receipt)>,
     is_configured: bool,
     /// Whether only refreshes remain to be sent.
     is_idle: bool,
@@ -80,6 +90,13 @@ impl AlertmanagerClient {
             state.is_idle = false;
             self.0.signals.wake();
         }
+    }
+
+    /// Sends the alert of a drill, once there is an Alertmanager: before the first snapshot the thread does not run.
+    pub(super) fn drill(&self, event: &Event, severity: Severity, time: SystemTime, receipt: Receipt) {
+        let alert = Alert::new(event, severity, time, true);
+        lock(&self.0.state).drill = Some((alert, receipt)); // in place of an earlier one, which is over
+        self.0.signals.wake();
     }
 
     /// Counts for metrics; none without an Alertmanager.
@@ -129,6 +146,7 @@ impl Worker {
     async fn run(mut self) {
         while !self.shared.signals.is_stopping() {
             self.apply_update();
+            self.send_drill().await;
             let due = self.target.as_ref().and_then(|(settings, _)| self.alerts.next_due(settings.refresh));
             let due = due.map(|due| self.backoff.retry_at().map_or(due, |retry_at| due.max(retry_at)));
             if due.is_some_and(|due| due <= Instant::now()) {
@@ -182,6 +200,23 @@ impl Worker {
         self.backoff.reset();
     }
 
+    /// One attempt, which neither waits for earlier failures nor counts as one.
+    async fn send_drill(&mut self) {
+        let Some((settings, client)) = &self.target else { return };
+        let drill = lock(&self.shared.state).drill.take();
+        let Some((alert, receipt)) = drill.filter(|(_, receipt)| !receipt.has_expired()) else { return };
+        let body = alert::payload(&[alert], settings, &host_name(), SystemTime::now() + DRILL_ALERT_TIME);
+        let url = settings.url.below(ALERTS);
+        let timeout = REQUEST_TIMEOUT.min(receipt.timeout());
+        tokio::select! {
+            sent = client.post_json(url, body, timeout) => receipt.finish(match sent {
+                Ok(()) => Outcome::Accepted,
+                Err(error) => Outcome::Failed(error.text),
+            }),
+            () = self.shared.signals.stopped() => {}
+        }
+    }
+
     /// Sends everything that is due, in one or more requests, unless one fails.
     async fn send_due(&mut self) {
         let round_start = Instant::now();
@@ -194,7 +229,7 @@ impl Worker {
             }
             let expires_at = SystemTime::now() + settings.refresh * EXPIRES_AFTER_REFRESHES;
             let body = alert::payload(&batch, &settings, &host_name(), expires_at);
-            let url = settings.url.below(&["api", "v2", "alerts"]);
+            let url = settings.url.below(ALERTS);
             let sent = tokio::select! {
                 sent = client.post_json(url, body, REQUEST_TIMEOUT) => sent,
                 () = self.shared.signals.stopped() => return,

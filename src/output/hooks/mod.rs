@@ -22,7 +22,7 @@ pub use queue::{MAX_RUNNING, MAX_WAITING};
 pub use settings::{EVENTS, Hook, HookAction, MAX_HOOKS};
 
 use super::worker_thread::{Signals, WorkerThread};
-use super::{LogFn, lock};
+use super::{Drill, LogFn, lock};
 use crate::render::Message;
 use crate::render::metrics::HookStats;
 use payload::Payload;
@@ -73,10 +73,20 @@ impl Hooks {
     /// means all.
     pub fn offer(&self, message: &Arc<Message>, selected: Option<&[String]>, severity: &'static str) {
         let Some(event) = &message.event else { return };
-        let payload = Payload { message: Arc::clone(message), severity };
+        let payload = Payload { message: Arc::clone(message), severity, receipt: None };
         let mut state = lock(&self.0.state);
         if !self.0.shutdown.has_begun() {
             state.runners.offer(event.name(), &payload, selected, Instant::now());
+            drop(state);
+            self.0.signals.wake();
+        }
+    }
+
+    /// Queues the event of a drill for every hook, whatever it and the rules select.
+    pub(super) fn drill(&self, drill: &Drill, message: &Arc<Message>, severity: &'static str) {
+        let mut state = lock(&self.0.state);
+        if !self.0.shutdown.has_begun() {
+            state.runners.drill(drill, message, severity);
             drop(state);
             self.0.signals.wake();
         }

@@ -1,5 +1,6 @@
 //! The outcome of one event at one hook.
 
+use crate::output::DrillOutcome;
 use platform::command::RunningCommand;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +41,14 @@ impl HookResult {
 
     pub(super) fn cancelled() -> HookResult {
         HookResult::new(HookOutcome::Dropped, "the daemon stops".to_owned())
+    }
+
+    /// What a drill says about it.
+    pub(super) fn of_drill(&self) -> DrillOutcome {
+        match self.outcome {
+            HookOutcome::Ok => DrillOutcome::Accepted,
+            _ => DrillOutcome::Failed(self.text.clone()),
+        }
     }
 
     pub(super) const fn new(outcome: HookOutcome, text: String) -> HookResult {

@@ -1,6 +1,7 @@
 //! The data that a hook receives: one JSON object, and for commands its most used fields as environment variables.
 
 use crate::monitor::Event;
+use crate::output::drill::Receipt;
 use crate::output::http_client::host_name;
 use crate::render::Message;
 use crate::render::escape::escape_os;
@@ -21,6 +22,8 @@ const MAX_VALUE: usize = 32 << 10;
 pub(super) struct Payload {
     pub(super) message: Arc<Message>,
     pub(super) severity: &'static str,
+    /// Of a drill.
+    pub(super) receipt: Option<Arc<Receipt>>,
 }
 
 impl Payload {
@@ -65,7 +68,17 @@ impl Payload {
             ("MSM_LASTED_SECONDS", text("lasted_seconds")),
             ("MSM_OUTCOME", text("outcome")),
             ("MSM_GAVE_UP", text("gave_up")),
+            ("MSM_DRILL", if record.get("drill").is_some() { "1".into() } else { OsString::new() }),
         ]
+    }
+
+    pub(super) fn is_of_drill(&self) -> bool {
+        self.receipt.is_some()
+    }
+
+    /// A drill that is over before its run.
+    pub(super) fn has_expired(&self) -> bool {
+        self.receipt.as_ref().is_some_and(|receipt| receipt.has_expired())
     }
 
     /// The mount point, or the name of the event, for log lines.
@@ -105,7 +118,7 @@ mod tests {
             text: "x".to_owned(),
             event: None,
         };
-        let payload = Payload { message: Arc::new(message), severity: "critical" };
+        let payload = Payload { message: Arc::new(message), severity: "critical", receipt: None };
         let documents = include_str!("../../../docs/operations.md");
         for (name, _) in payload.environment().iter().filter(|(name, _)| name.starts_with("MSM_")) {
             assert!(documents.contains(&format!("| `{name}` |")), "{name}");
@@ -125,7 +138,7 @@ mod tests {
         let event = Event::StillFailing { mount: Arc::new(mount), failure, lasted };
         let (priority, text) = messages::line(&event);
         let message = Message { time: SystemTime::UNIX_EPOCH, priority, text, event: Some(event) };
-        let payload = Payload { message: Arc::new(message), severity: "warning" };
+        let payload = Payload { message: Arc::new(message), severity: "warning", receipt: None };
         let object: Value = serde_json::from_str(&payload.object()).unwrap();
         assert_eq!(object["severity"], "warning");
         assert_eq!(object["host"], host_name());
@@ -162,7 +175,7 @@ mod tests {
         let event = Event::Remedy { mount: samples::sshfs(), report };
         let (priority, text) = messages::line(&event);
         let message = Message { time: SystemTime::UNIX_EPOCH, priority, text, event: Some(event) };
-        let payload = Payload { message: Arc::new(message), severity: "critical" };
+        let payload = Payload { message: Arc::new(message), severity: "critical", receipt: None };
         let object: Value = serde_json::from_str(&payload.object()).unwrap();
         assert_eq!(object["advice"], "restart the server");
         let environment = payload.environment();

@@ -7,7 +7,7 @@ use crate::output::http_client::{Address, CachedClient, RequestError, backoff};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
-/// Maximum number of attempts per run.
+/// Maximum number of attempts per run; a drill has one.
 const MAX_ATTEMPTS: u32 = 4;
 /// The first pause: the server may be restarting.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -38,7 +38,7 @@ async fn send(url: &Address, client: &CachedClient, payload: &Payload, timeout: 
         };
         let now = Instant::now();
         let pause = backoff.next(now);
-        if attempts == MAX_ATTEMPTS || !error.retryable || now + pause >= deadline {
+        if attempts == MAX_ATTEMPTS || payload.is_of_drill() || !error.retryable || now + pause >= deadline {
             return failure(error, attempts, timeout);
         }
         attempts += 1;

@@ -35,6 +35,19 @@ impl Queue {
         self.waiting.push(rank, payload.message.cost(), payload)
     }
 
+    /// Adds the event of a drill, which takes no place from others. Returns false if there is no room.
+    pub(super) fn push_drill(&mut self, payload: Payload) -> bool {
+        while let Some((place, _)) = self.waiting.find(Payload::is_of_drill) {
+            self.waiting.take(place); // of an earlier one, which is over
+        }
+        let (rank, cost) = (Rank::of_message(&payload.message), payload.message.cost());
+        let has_room = self.waiting.fits(rank, cost);
+        if has_room {
+            self.waiting.push_always(rank, cost, payload);
+        }
+        has_room
+    }
+
     /// The next event that may run while this many commands could not be killed: the most important one, after earlier
     /// events of the same mount point. It runs until [`Queue::finish`].
     pub(super) fn next(&mut self, stranded: usize) -> Option<Payload> {
@@ -82,7 +95,8 @@ mod tests {
     fn payload(path: &str, text: &str) -> Payload {
         let event = Some(Event::Mounted { mount: mount(path, "x", "x", "rw", "rw") });
         let (time, priority, text) = (SystemTime::UNIX_EPOCH, Priority::Info, text.to_owned());
-        Payload { message: Arc::new(Message { time, priority, text, event }), severity: "critical" }
+        let message = Arc::new(Message { time, priority, text, event });
+        Payload { message, severity: "critical", receipt: None }
     }
 
     #[test]
@@ -136,8 +150,8 @@ mod tests {
         let (mount, failure) = (mount("/7", "x", "x", "rw", "rw"), failure(Reason::Hung, None, 3.0));
         let event = Some(Event::Failed { mount, failure });
         let (time, priority, text) = (SystemTime::UNIX_EPOCH, Priority::Error, "died".to_owned());
-        let died =
-            Payload { message: Arc::new(Message { time, priority, text, event }), severity: "critical" };
+        let message = Arc::new(Message { time, priority, text, event });
+        let died = Payload { message, severity: "critical", receipt: None };
         assert_eq!(queue.push(died), 1, "the last that appeared");
         let mut next = || queue.next(0).map(|payload| payload.message.text.clone());
         assert_eq!(next().as_deref(), Some(""), "it appeared before it died");

@@ -5,10 +5,10 @@ use super::outcome::{HookOutcome, HookResult};
 use super::payload::Payload;
 use super::queue::{MAX_RUNNING, Queue};
 use super::settings::Hook;
-use crate::output::LogFn;
 use crate::output::http_client::CachedClient;
-use crate::render::Priority;
+use crate::output::{Drill, DrillOutcome, LogFn};
 use crate::render::metrics::HookStats;
+use crate::render::{Message, Priority};
 use platform::command::RunningCommand;
 use std::sync::Arc;
 use std::time::Instant;
@@ -109,13 +109,29 @@ impl HookRunners {
         }
     }
 
+    /// Puts the event of a drill into the queue of every hook.
+    pub(super) fn drill(&mut self, drill: &Drill, message: &Arc<Message>, severity: &'static str) {
+        let are_too_many = self.stranded.len() >= MAX_STRANDED;
+        for runner in &mut self.runners {
+            let receipt = Arc::new(drill.expect_hook(&runner.hook.name, runner.hook.action.target()));
+            let payload =
+                Payload { message: Arc::clone(message), severity, receipt: Some(Arc::clone(&receipt)) };
+            if runner.is_blocked(are_too_many) {
+                let why = "it is not started: too many commands of hooks cannot be killed";
+                receipt.finish(DrillOutcome::Failed(why.to_owned()));
+            } else if !runner.queue.push_drill(payload) {
+                receipt.finish(DrillOutcome::Failed("its queue is full".to_owned()));
+            }
+        }
+    }
+
     /// The next run that may start.
     pub(super) fn next_job(&mut self) -> Option<Job> {
         if self.stranded.len() >= MAX_STRANDED {
             return None;
         }
         self.runners.iter_mut().find_map(|runner| {
-            let payload = runner.queue.next(runner.stranded)?;
+            let payload = runner.next_payload()?;
             self.running += 1;
             let (hook, client) = (Arc::clone(&runner.hook), runner.client.clone());
             Some(Job { runner: runner.id, hook, client, payload })
@@ -125,16 +141,25 @@ impl HookRunners {
     /// Records and logs the result of a run.
     pub(super) fn finish(&mut self, job: &Job, result: HookResult, now: Instant) {
         self.running -= 1;
+        if let Some(receipt) = &job.payload.receipt {
+            receipt.finish(result.of_drill());
+        }
         let HookResult { outcome, text, stranded } = result;
+        let is_drill = job.payload.is_of_drill();
         let runner = self.runners.iter_mut().find(|runner| runner.id == job.runner);
         let is_logged = runner.is_none_or(|runner| {
             runner.queue.finish(&job.payload);
-            runner.count(outcome, 1);
+            if !is_drill {
+                runner.count(outcome, 1);
+            }
             runner.stranded += usize::from(stranded.is_some());
-            outcome == HookOutcome::Ok || runner.failures.admit(now)
+            outcome == HookOutcome::Ok || is_drill || runner.failures.admit(now)
         });
         if let Some(command) = stranded {
             self.stranded.push(StrandedCommand { runner: job.runner, hook: Arc::clone(&job.hook), command });
+        }
+        if is_drill {
+            return; // its command shows it
         }
         let (name, subject) = (&job.hook.name, job.payload.subject());
         if outcome == HookOutcome::Ok {
@@ -177,7 +202,7 @@ impl HookRunners {
                     (self.log)(Priority::Warning, &text);
                 }
             }
-            let is_blocked = runner.stranded >= MAX_RUNNING || are_too_many;
+            let is_blocked = runner.is_blocked(are_too_many);
             if is_blocked && !runner.is_block_logged {
                 let text =
                     format!("Hook {name} is no longer started: too many commands of hooks cannot be killed");
@@ -224,6 +249,20 @@ impl HookRunner {
             failures: LogLimiter::default(),
             drops: LogLimiter::default(),
             is_block_logged: false,
+        }
+    }
+
+    fn is_blocked(&self, are_too_many_stranded: bool) -> bool {
+        self.stranded >= MAX_RUNNING || are_too_many_stranded
+    }
+
+    fn next_payload(&mut self) -> Option<Payload> {
+        loop {
+            let payload = self.queue.next(self.stranded)?;
+            if !payload.has_expired() {
+                return Some(payload);
+            }
+            self.queue.finish(&payload);
         }
     }
 

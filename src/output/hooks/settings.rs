@@ -2,6 +2,7 @@
 
 use crate::output::alertmanager::ALERTMANAGER;
 use crate::output::http_client::{Access, Address};
+use crate::render::escape::escape_os;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -120,6 +121,16 @@ impl HookAction {
     pub fn post(url: &str, access: Access) -> Result<HookAction, String> {
         let url = url.parse().map_err(|error| format!("invalid url: {error}"))?;
         Ok(HookAction::Post { url, access })
+    }
+
+    /// The program, or the server: the rest of a URL may be a secret.
+    pub(super) fn target(&self) -> String {
+        match self {
+            HookAction::Command(arguments) => {
+                arguments.first().map(|it| escape_os(it).into_owned()).unwrap_or_default()
+            }
+            HookAction::Post { url, .. } => url.origin(),
+        }
     }
 
     pub(super) fn access(&self) -> Access {

@@ -2,6 +2,7 @@
 //! a slow client costs nothing; it misses the oldest events and learns how many.
 
 use super::limits::{EVENTS_AT_ONCE, HEARTBEAT_INTERVAL};
+use crate::output::event_clients::EventClient;
 use crate::output::{NumberedMessage, SharedState};
 use crate::render::{json, timestamp};
 use axum::body::{Body, Bytes};
@@ -89,6 +90,7 @@ struct EventStream {
     /// The last snapshot that was sent; `None` if the client did not request snapshots.
     serial: Option<u64>,
     is_started: bool,
+    client: EventClient,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -120,6 +122,7 @@ pub(super) fn body(
         history,
         serial: query.has_snapshots.then_some(0),
         is_started: false,
+        client: state.event_clients().add(),
         _permit: permit,
     };
     Body::from_stream(stream::unfold(stream, |mut stream| async move {
@@ -188,6 +191,7 @@ impl EventStream {
             let _ = write!(text, "id: {number}\ndata: {}\n\n", json::event(&message)); // a string accepts all
             self.last = number;
         }
+        self.client.advance(self.last);
     }
 }
 
@@ -214,6 +218,7 @@ mod tests {
             history: None,
             serial: None,
             is_started: true,
+            client: state.event_clients().add(),
             _permit: permit,
         }
     }

@@ -3,6 +3,7 @@
 //! It has one thread with its own runtime and accesses the daemon only through [`SharedState`]. So its clients delay
 //! nothing else, and it responds whatever hangs. Without a listener there is no thread.
 
+mod drill;
 mod events;
 mod fresh;
 mod host;

@@ -7,7 +7,7 @@ use super::limits::EVENTS_WRITE_TIMEOUT;
 use super::mounts::MountsQuery;
 use super::serve::Endless;
 use super::write_timeout::WriteTimeout;
-use super::{RouteContext, fresh, mounts, response};
+use super::{RouteContext, drill, fresh, mounts, response};
 use crate::output::NumberedMessage;
 use crate::render::Snapshot;
 use crate::render::escape::escape_os;
@@ -19,7 +19,7 @@ use axum::extract::{Extension, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
@@ -44,6 +44,7 @@ pub(super) fn router(context: RouteContext) -> Router {
         .route("/metrics", get(metrics))
         .route("/api/v1/mounts", get(mount_status))
         .route("/api/v1/events", get(event_stream))
+        .route("/api/v1/drill", post(drill).fallback(only_post))
         .route("/api/openapi.json", get(|| async { response::body(OPENAPI, "application/json") }))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
@@ -168,6 +169,14 @@ async fn event_stream(
     let mut response = response::body(body, "text/event-stream");
     response.extensions_mut().insert(Endless);
     response
+}
+
+async fn drill(State(context): State<RouteContext>, Query(query): Parameters) -> Response {
+    drill::drill(&context, &query).await
+}
+
+async fn only_post() -> Response {
+    response::text(StatusCode::METHOD_NOT_ALLOWED, "only POST is allowed")
 }
 
 async fn healthy(State(context): State<RouteContext>) -> Response {

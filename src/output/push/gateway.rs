@@ -26,6 +26,14 @@ pub fn parse_gateway(text: &str) -> Result<Address, String> {
     if address.has_query() { Err("a gateway has no query".to_owned()) } else { Ok(address) }
 }
 
+/// The group of a drill, beside that of this instance.
+pub(super) fn drill_url(mut group: Url) -> Url {
+    if let Ok(mut path) = group.path_segments_mut() {
+        path.extend(["drill", "true"]);
+    }
+    group
+}
+
 /// The URL of the group of this instance. Unusual names are encoded in base64: the gateway accepts a slash or an empty
 /// name in no other way.
 pub(super) fn group_url(gateway: &Address, instance: &OsStr) -> Url {
@@ -57,7 +65,9 @@ mod tests {
             ("https://p:1/a/b/", "https://p:1/a/b/metrics/job/mount_status_monitor/instance/h"),
         ] {
             let gateway = parse_gateway(text).unwrap();
-            assert_eq!(group_url(&gateway, OsStr::new("h")).as_str(), group, "{text}");
+            let url = group_url(&gateway, OsStr::new("h"));
+            assert_eq!(url.as_str(), group, "{text}");
+            assert_eq!(drill_url(url).as_str(), format!("{group}/drill/true"));
         }
         for (text, expected) in [
             ("", "empty host"),

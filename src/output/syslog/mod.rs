@@ -9,6 +9,7 @@ mod target;
 
 pub use target::SyslogTarget;
 
+use super::drill::Outcome;
 use super::sink::{Delivery, SinkWriter};
 use super::{LogFn, lock};
 use crate::children::files::FileWorker;
@@ -44,13 +45,22 @@ pub struct SyslogWriter {
     log: LogFn,
     logger: Option<Logger<LoggerBackend, Packet>>,
     is_failure_logged: bool,
+    problem: Option<Outcome>,
 }
 
 impl SyslogWriter {
     /// Connects later, in the sink's thread. Failures and recoveries are logged by `log`.
     pub fn new(settings: SyslogSettings, log: LogFn) -> SyslogWriter {
         let (target, facility) = lock(&settings).clone();
-        SyslogWriter { settings, target, facility, log, logger: None, is_failure_logged: false }
+        SyslogWriter {
+            settings,
+            target,
+            facility,
+            log,
+            logger: None,
+            is_failure_logged: false,
+            problem: None,
+        }
     }
 
     fn reload_settings(&mut self) {
@@ -79,6 +89,16 @@ impl SyslogWriter {
             Some(LoggerBackend::Tcp(stream)) => drop(stream.get_ref().shutdown(Shutdown::Both)),
             Some(LoggerBackend::UnixStream(stream)) => drop(stream.get_ref().shutdown(Shutdown::Both)),
             Some(LoggerBackend::Unix(_) | LoggerBackend::Udp(..)) | None => {}
+        }
+    }
+
+    fn describe(&self, error: &io::Error) -> Outcome {
+        match (&self.target, error.kind()) {
+            // A machine need not have a syslog.
+            (SyslogTarget::Auto, ErrorKind::NotFound) => {
+                Outcome::NobodyListening(Some("there is no local syslog".to_owned()))
+            }
+            _ => Outcome::Failed(error.to_string()),
         }
     }
 
@@ -123,6 +143,7 @@ impl SinkWriter for SyslogWriter {
             }
             Err(error) => {
                 self.disconnect();
+                self.problem = Some(self.describe(&error));
                 if is_too_long(&error) {
                     return Delivery::Lost;
                 }
@@ -130,6 +151,10 @@ impl SinkWriter for SyslogWriter {
                 Delivery::Retry
             }
         }
+    }
+
+    fn take_problem(&mut self) -> Option<Outcome> {
+        self.problem.take()
     }
 }
 

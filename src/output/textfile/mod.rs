@@ -45,6 +45,7 @@ impl TextFileExporter {
 
 impl Exporter for TextFileExporter {
     const NAME: &'static str = "textfile";
+    const OUTPUT: &'static str = "textfile";
     /// Minimum interval between writes: node_exporter does not read the file more often.
     const MIN_INTERVAL: Duration = Duration::from_secs(1);
     const RETRY_PAUSES: Option<(Duration, Duration)> = None;
@@ -59,6 +60,10 @@ impl Exporter for TextFileExporter {
         let written =
             self.worker.begin(WRITE_TIMEOUT).and_then(|mut session| session.replace(&self.path, text));
         written.map_err(|error| ExportError::Failed(format!("Cannot write {path}: {error}")))
+    }
+
+    fn target(&self) -> String {
+        escape_os(&self.path).into_owned()
     }
 
     fn recovery_line(&self) -> String {

@@ -135,6 +135,7 @@ impl EventRecord {
             }
             Event::Remedy { mount: _, report } => self.add_remedy(report),
             Event::Run { mounts, dead, unjudged, took } => self.add_run([*mounts, *dead, *unjudged], *took),
+            Event::Drill { mount: _ } => self.add("drill", true),
         }
     }
 
@@ -292,6 +293,8 @@ mod tests {
         assert_fields(Event::Steady { mount: sshfs(), health: "ok", changes: 9, lasted: HALF }, &steady);
         let denied = json!({"event": "denied", "state": "denied", "errno": "EACCES", "call": "statx"});
         assert_fields(Event::Denied { mount: sshfs(), errno: Errno::EACCES, call: Call::Statx }, &denied);
+        let drill = json!({"event": "drill", "drill": true, "mountpoint": "/x", "priority": "error"});
+        assert_fields(Event::Drill { mount: sshfs() }, &drill);
         let run = json!({"event": "run", "mounts": 5, "dead": 1, "unjudged": 2, "took_seconds": 0.5});
         assert_fields(Event::Run { mounts: 5, dead: 1, unjudged: 2, took: HALF }, &run);
     }
