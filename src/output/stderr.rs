@@ -184,6 +184,7 @@ mod tests {
     use crate::render::Priority;
     use std::io::Read;
     use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
     use std::time::SystemTime;
 
     fn message(text: &str) -> Message {
@@ -202,6 +203,24 @@ mod tests {
         {
             assert_eq!(is_stream(OsStr::new(stream), 8, 33), expected, "{stream}");
         }
+    }
+
+    #[test]
+    fn line_after_one_that_was_given_up_begins_anew() {
+        let (mut reader, writer) = UnixStream::pair().unwrap();
+        writer.set_nonblocking(true).unwrap();
+        let mut stderr = StderrWriter::to_file(OwnedFd::from(writer).into(), LogFormat::Text);
+        assert_eq!(stderr.write(&message(&"x".repeat(1 << 20))), Delivery::Retry);
+        assert!(matches!(stderr.take_problem(), Some(Outcome::Failed(_))));
+        stderr.abandon();
+        let mut read = vec![0; 1 << 16];
+        let length = reader.read(&mut read).unwrap();
+        assert!(length > 0);
+        assert_eq!(stderr.write(&message("next")), Delivery::Done);
+        drop(stderr);
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest.trim_start_matches('x'), "\nnext\n");
     }
 
     #[test]

@@ -204,6 +204,8 @@ fn each_output_that_fails_is_named() {
             assert_eq!(attempts, 1, "{title} makes one attempt");
             server.set_behaviour(Behavior::Accept);
             daemon.stop();
+            let has_deleted = server.take_requests().iter().any(|it| it.line.starts_with("DELETE "));
+            assert_eq!(has_deleted, title == "push_gateway", "what a failed push may have left");
         }
         let daemon = outputs.start(lab, &[]);
         std::fs::write(lab.scratch_path("hook"), "echo why; exit 3").expect("write a file");
@@ -242,6 +244,7 @@ fn syslog_over_the_network_gets_the_drill() {
         let socket = lab.scratch_path("socket");
         for target in [format!("udp://{to_udp}"), format!("tcp://{to_tcp}")] {
             let daemon = lab.start_daemon(&["--socket", utf8(&socket), "--syslog", &target]);
+            wait_until(ms(3000), "the socket exists", || socket.exists());
             let lines = if target.starts_with("tcp") {
                 Lines::from_reader(tcp.accept().expect("the daemon connects").0)
             } else {
@@ -400,6 +403,7 @@ fn stopped_daemon_is_an_error_in_time() {
     run_isolated(|lab| {
         let socket = lab.scratch_path("socket");
         let daemon = lab.start_daemon(&["--socket", utf8(&socket)]);
+        wait_until(ms(3000), "the socket exists", || socket.exists());
         crate::common::suspend(daemon.process);
         let begun = Instant::now();
         let output = drill(&socket, &[]);
