@@ -214,6 +214,7 @@ fn snapshot(mounts: usize) -> Snapshot {
         let since = Time::default();
         MountStatus {
             has_unexpected_options: None,
+            report: None,
             mount: Arc::new(entry),
             health,
             since,

@@ -57,6 +57,7 @@
 //! | what is done about a dead mount, and what forbids it | `src/monitor/remedy/`; its words: `src/render/remedy_plan/` |
 //! | what happens to files that an operator names | `src/children/files/` |
 //! | how a step of a remedy is made and judged | `src/children/remedy/`; its system calls: `platform/src/linux/remedy/` |
+//! | what is kept for the next start | `src/monitor/saved.rs`, `src/output/saved_state/`; its use: `src/monitor/restoring.rs` |
 //! | an output | a folder in `src/output/`, started in `src/output/dispatcher.rs` |
 //! | a drill and its results | `src/output/drill.rs`, `src/render/drill.rs` |
 //! | a command | a file in `src/commands/`, its arguments in `src/cli/definition.rs` |

@@ -40,3 +40,8 @@ fn prober_protocol() {
 fn kernel_log() {
     run("kernel_log", checks::kernel_log);
 }
+
+#[test]
+fn saved_state() {
+    run("saved_state", checks::saved_state);
+}

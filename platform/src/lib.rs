@@ -62,6 +62,7 @@ macro_rules! impl_source {
     };
 }
 
+mod boot;
 mod changes;
 mod errno;
 pub mod evidence;
@@ -71,6 +72,7 @@ mod machine;
 mod mount;
 mod mount_table;
 mod mount_tree;
+mod private_file;
 mod probing;
 pub mod process;
 mod process_stats;
@@ -103,6 +105,7 @@ use linux as system;
 #[cfg(not(any(target_os = "linux", target_os = "macos", target_os = "freebsd")))]
 compile_error!("there is no back-end for this system yet: see the contract above");
 
+pub use boot::{boot_id, monotonic_time};
 pub use changes::Changes;
 pub use errno::Errno;
 pub use files::{group_id, is_read_only, user_id};
@@ -111,6 +114,7 @@ pub use machine::{MACHINE_ID, machine_id};
 pub use mount::{DeviceNumber, FsKind, Mount, MountKey, ShortenedNames, User};
 pub use mount_table::{MountTable, mount_containing};
 pub use mount_tree::MountTree;
+pub use private_file::{lock_private, read_private};
 pub use probing::{Call, ProbeOutcome, Target, Usage};
 pub use process::command;
 pub use process_stats::ProcessStats;

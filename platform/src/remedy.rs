@@ -22,14 +22,19 @@ impl RemedyLock {
     /// Those of `open(2)` and `flock(2)`.
     pub fn try_acquire(path: &Path) -> io::Result<Option<RemedyLock>> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
-        // SAFETY: integer arguments only. The wrapper of nix would release the lock for all holders when it is dropped.
-        if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-            return Ok(Some(RemedyLock(file)));
-        }
-        match io::Error::last_os_error() {
-            error if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            error => Err(error),
-        }
+        Ok(try_lock(&file)?.then_some(RemedyLock(file)))
+    }
+}
+
+/// Locks an open file for all who share its description. False if another has the lock.
+pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
+    // SAFETY: integer arguments only. The wrapper of nix would release the lock for all holders when it is dropped.
+    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+        return Ok(true);
+    }
+    match io::Error::last_os_error() {
+        error if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        error => Err(error),
     }
 }
 

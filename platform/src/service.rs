@@ -3,7 +3,6 @@
 //! The crate `sd-notify` walks to the socket's path with each message and blocks while the socket is full. But the
 //! service manager accesses mounts itself: when it hangs on one, its socket fills up and the sender would hang too.
 
-use nix::time::{ClockId, clock_gettime};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -73,8 +72,7 @@ impl ServiceManager {
 /// Microseconds of `CLOCK_MONOTONIC`, by which the service manager assigns a `RELOADING=1` to its request.
 #[must_use]
 pub fn monotonic_usec() -> u64 {
-    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+    u64::try_from(crate::monotonic_time().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Resolves the path only once, because resolving it later may hang on a dead mount.

@@ -65,6 +65,9 @@ mount_status_monitor.toml(5).
 
 /run/mount_status_monitor/socket: the socket on which the daemon serves check, status, watch, diagnose and drill.
 
+/run/mount_status_monitor/state: what is known about mounts that are not ok, for the next start; SOCKET.state beside \
+another socket.
+
 /proc/self/mountinfo: the mount table.
 
 /etc/fstab: read with --expect-fstab only.";

@@ -6,7 +6,7 @@ use crate::children::launcher;
 use crate::cli::USAGE_ERROR;
 use crate::config::{Config, ConfigReloader, ConfigSource};
 use crate::daemon::{Daemon, EventHandler, Options, RunMode, RunResult, WatchedTable};
-use crate::output::{Dispatcher, Outputs, Report, Reporter};
+use crate::output::{Dispatcher, Outputs, Report, Reporter, saved_state};
 use crate::render::escape::escape_os;
 use crate::render::{HumanDuration, Priority, table};
 use anyhow::Context as _;
@@ -130,8 +130,11 @@ fn watch(
         None => machine_seed::seed(table.table()),
         Some(_) => machine_seed::seed(&mount_namespace::table(None)?),
     };
-    let outputs = Outputs::start(Arc::clone(&config), reporter.clone(), table.table())?;
-    let options = Options { seed, ..Options::new(&config, table) };
+    let socket = &config.http.socket;
+    let state = saved_state::open(socket, table.clock_start(), table.namespace(), &reporter.log_fn());
+    let saved = state.as_ref().and_then(|(_, restored)| Some(restored.as_ref()?.status.clone()));
+    let outputs = Outputs::start_with_state(Arc::clone(&config), reporter.clone(), table.table(), state)?;
+    let options = Options { seed, saved, ..Options::new(&config, table) };
     let run = || {
         let daemon = Daemon::new(options, EventHandler::Outputs(&outputs))?;
         let log = reporter.log_fn();

@@ -132,6 +132,9 @@ impl<'a> Daemon<'a> {
         let namespace = NamespaceWatch::new(namespace, poll.registry(), NAMESPACE)
             .context("cannot wait for the end of the mount namespace")?;
         let mut monitor = Monitor::new(options.monitor, options.seed);
+        if let Some(saved) = options.saved {
+            monitor.restore(saved);
+        }
         monitor.handle(clock.now(), Input::TableUpdate(TableUpdate::Whole(table)));
         Ok(Daemon {
             poll,
@@ -213,6 +216,8 @@ impl<'a> Daemon<'a> {
             self.publish_snapshot(now);
             if self.is_ending() {
                 self.service_manager.stopping();
+                self.snapshot_throttle.mark_changed_now(now);
+                self.publish_snapshot(now); // the last state is kept for the next daemon
             }
             self.notify_service_manager(now);
             if self.is_ending() || self.is_done(now, &mut mode) {

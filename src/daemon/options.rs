@@ -2,7 +2,7 @@
 
 use super::WatchedTable;
 use crate::config::Config;
-use crate::monitor::{MonitorConfig, OptionsPolicy, ProbeSettings, Status, Time};
+use crate::monitor::{MonitorConfig, OptionsPolicy, ProbeSettings, SavedStatus, Status, Time};
 use crate::output::{Outputs, Report};
 use crate::render::{Snapshot, StatusSummary};
 use platform::Mount;
@@ -18,13 +18,15 @@ pub struct Options {
     pub table: WatchedTable,
     /// Spreads the runs of many machines; see [`Monitor::new`](crate::monitor::Monitor::new).
     pub seed: u64,
+    /// What an earlier daemon knew.
+    pub saved: Option<SavedStatus>,
 }
 
 impl Options {
     /// All mounts that the configuration does not exclude.
     pub fn new(config: &Arc<Config>, table: WatchedTable) -> Options {
         let (settings, temporary_rules) = (config.settings, config.rules.temporary().into());
-        Options { monitor: monitor_config(config), settings, temporary_rules, table, seed: 0 }
+        Options { monitor: monitor_config(config), settings, temporary_rules, table, seed: 0, saved: None }
     }
 }
 

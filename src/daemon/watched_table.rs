@@ -7,6 +7,7 @@ use crate::config::Config;
 use anyhow::Context as _;
 use mio::Poll;
 use platform::{MountNamespace, MountTable, MountWatch};
+use std::time::Duration;
 
 pub struct WatchedTable {
     pub(super) poll: Poll,
@@ -34,6 +35,16 @@ impl WatchedTable {
             TableReader::new(watch, poll.registry(), MOUNTS).context("cannot wait for mounts")?;
         let table = reader.read_first(clock).context("cannot read the mount table")?;
         Ok(WatchedTable { poll, clock, reader, namespace, table })
+    }
+
+    /// The start of the daemon by the clock that all daemons of this run of the machine share.
+    pub fn clock_start(&self) -> Duration {
+        platform::monotonic_time().saturating_sub(self.clock.now().since_start())
+    }
+
+    /// The number of the watched mount namespace; `None` for our own.
+    pub fn namespace(&self) -> Option<u64> {
+        self.namespace.as_ref().map(MountNamespace::inode)
     }
 
     pub fn table(&self) -> &MountTable {

@@ -55,6 +55,10 @@ impl Expected {
         Expected { mountpoint, ..self }
     }
 
+    pub(super) fn written(&self) -> &Path {
+        &self.written
+    }
+
     /// Is this the expected mount? An automount trigger counts as the mount that it provides.
     pub fn is(&self, mount: &Mount) -> bool {
         mount.mountpoint == self.mountpoint && (mount.fstype == "autofs" || (self.matches)(mount))
@@ -95,6 +99,8 @@ pub(super) struct ExpectedMounts {
 struct ExpectedMount {
     expected: Arc<Expected>,
     presence: Presence,
+    /// Whether it was reported missing is not known.
+    is_in_doubt: bool,
     containing_mount: Option<Arc<Mount>>,
 }
 
@@ -116,9 +122,24 @@ impl ExpectedMounts {
             self.mounts.drain(..).map(|mount| (mount.expected.written.clone(), mount)).collect();
         let keep = |expected: Arc<Expected>| match before.remove(&expected.written) {
             Some(known) => ExpectedMount { expected, ..known },
-            None => ExpectedMount { expected, presence: Presence::Present, containing_mount: None },
+            None => ExpectedMount {
+                expected,
+                presence: Presence::Present,
+                is_in_doubt: false,
+                containing_mount: None,
+            },
         };
         self.mounts = expected.into_iter().map(keep).collect();
+    }
+
+    /// It was missing since then when an earlier daemon stopped. If that was perhaps not reported, it is reported again.
+    pub(super) fn restore(&mut self, written: &Path, what: &str, since: Time, is_in_doubt: bool) {
+        let is_same =
+            |mount: &&mut ExpectedMount| mount.expected.written == written && mount.expected.what == what;
+        if let Some(mount) = self.mounts.iter_mut().find(is_same) {
+            mount.presence = Presence::Missing(since);
+            mount.is_in_doubt = is_in_doubt;
+        }
     }
 
     pub(super) fn is_any_missing(&self) -> bool {
@@ -187,7 +208,7 @@ impl ExpectedMounts {
 
 impl ExpectedMount {
     fn on_present(&mut self, now: Time, mount: Arc<Mount>) -> Option<Event> {
-        self.containing_mount = None;
+        (self.containing_mount, self.is_in_doubt) = (None, false);
         let Presence::Missing(since) = std::mem::replace(&mut self.presence, Presence::Present) else {
             return None;
         };
@@ -204,7 +225,8 @@ impl ExpectedMount {
         let Presence::Missing(_) = self.presence else { return None };
         self.containing_mount = mount_containing(&self.expected.mountpoint, registry);
         let (expected, containing_mount) = (Arc::clone(&self.expected), self.containing_mount.clone());
-        (before != self.presence).then_some(Event::Missing { expected, containing_mount })
+        let is_new = std::mem::take(&mut self.is_in_doubt) || before != self.presence;
+        is_new.then_some(Event::Missing { expected, containing_mount })
     }
 }
 

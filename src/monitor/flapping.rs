@@ -41,6 +41,11 @@ impl FlapDetector {
         self.0.as_ref()?.flapping
     }
 
+    /// It flapped when an earlier daemon stopped.
+    pub(super) fn restore(&mut self, flapping: Flapping) {
+        self.0.get_or_insert_default().flapping = Some(flapping);
+    }
+
     pub(super) fn end(&mut self) -> Option<Flapping> {
         self.0.take()?.flapping
     }

@@ -2,8 +2,8 @@
 
 use super::severity::Severity;
 use super::{
-    Counters, Event, Expected, ExpectedStatus, Health, MountStatuses, OptionsPolicy, Time, UnexpectedOptions,
-    UserNotice,
+    Counters, Event, Expected, ExpectedStatus, Health, MountStatuses, OptionsPolicy, ReportState, Time,
+    UnexpectedOptions, UserNotice,
 };
 use platform::evidence::Evidence;
 use platform::signs::Sign;
@@ -237,6 +237,8 @@ pub struct MountStatus {
     pub is_reported_slow: bool,
     /// Whether its options are other than a rule expects; `None` without such a rule.
     pub has_unexpected_options: Option<bool>,
+    /// What was reported about it, if anything.
+    pub report: Option<Box<ReportState>>,
 }
 
 impl MountStatus {
@@ -261,7 +263,8 @@ impl MountStatus {
 }
 
 /// A mount that flaps.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Flapping {
     /// The first change.
     pub since: Time,

@@ -15,7 +15,8 @@
 //! * [`remedy`]: what could be done about a dead mount, and what forbids it
 //!
 //! [`Monitor::handle`] and [`Monitor::settle`] connect them, with one file for each kind of input: `table`, `probing`,
-//! `responses`, `collecting`, `early_signs`. [`Monitor::status`] is in `status`.
+//! `responses`, `collecting`, `early_signs`. [`Monitor::status`] is in `status`. `saved` is what is left for the next daemon,
+//! which `restoring` applies.
 
 mod budgets;
 mod collecting;
@@ -34,6 +35,8 @@ mod registry;
 pub mod remedy;
 mod reports;
 mod responses;
+mod restoring;
+mod saved;
 mod scheduler;
 mod server_hints;
 mod severity;
@@ -59,6 +62,8 @@ pub use interface::{FlapSettings, Flapping, LastResponse, LastRun, MountStatus, 
 pub use interface::{MonitorConfig, MountSettings, Policy, ProbeSettings};
 pub use mount_options::{ExpectedOptions, OptionDifference, OptionsPolicy, UnexpectedOptions};
 pub use registry::{Change, diff};
+pub use reports::ReportState;
+pub use saved::{SavedHealth, SavedIdentity, SavedName, SavedStatus};
 pub(crate) use scheduler::splitmix64;
 pub use severity::Severity;
 pub use statuses::MountStatuses;
@@ -102,6 +107,8 @@ pub struct Monitor {
     /// The mounts in the last status.
     statuses: MountStatuses,
     table_doubt: Option<TableDoubt>,
+    /// What an earlier daemon has left; applied with the first mount table.
+    saved: Option<SavedStatus>,
     effects: VecDeque<Effect>,
     /// The time of the last call, or of the one that is under way.
     now: Time,
@@ -135,6 +142,7 @@ impl Monitor {
             last_run: None,
             statuses: MountStatuses::default(),
             table_doubt: None,
+            saved: None,
             effects: VecDeque::new(),
             now: Time::default(),
         }
@@ -261,7 +269,8 @@ impl Monitor {
         let entries = (self.registry.dead_entries() > 0).then(|| self.registry.entries());
         let visible = entries.into_iter().flatten().filter(|entry| !entry.is_hidden);
         visible.filter_map(|entry| {
-            let failure = entry.health.failure()?;
+            // What an earlier daemon has left is no reason to act.
+            let failure = entry.health.failure().filter(|_| entry.judged_at.is_some())?;
             Some(DeadMount { mount: &entry.mount, failure, since: entry.since })
         })
     }

@@ -129,6 +129,11 @@ impl MountOptions {
         self.unexpected.values()
     }
 
+    /// A mount had these options when an earlier daemon stopped, and that was reported.
+    pub(super) fn restore(&mut self, unexpected: UnexpectedOptions) {
+        self.unexpected.insert(unexpected.mount.key, Arc::new(unexpected));
+    }
+
     pub(super) fn forget(&mut self, key: MountKey) {
         self.as_expected.remove(&key);
         self.unexpected.remove(&key);

@@ -21,7 +21,7 @@ pub(super) struct EndedProbe {
 }
 
 /// Reminders wait so long after a pause, in which every mount is probed again.
-const REMINDERS_AFTER_PAUSE: Duration = Duration::from_secs(10);
+pub(super) const REMINDERS_AFTER_PAUSE: Duration = Duration::from_secs(10);
 
 impl Monitor {
     /// Probes a mount as soon as possible, unless that is already being done, or it is known to be hung.

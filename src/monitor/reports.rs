@@ -6,6 +6,7 @@ use super::scheduler::doubled;
 use super::timers::Timers;
 use super::{Event, Failure, Time};
 use platform::{Call, Errno, MountKey};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ pub(super) struct Reports {
     pub(super) flap_checks: Timers<MountKey>,
 }
 
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Reported {
     problem: Problem,
     /// The refusal was reported, which happens only once.
@@ -33,7 +35,7 @@ pub(super) struct Reported {
 }
 
 /// The problem that was reported and still exists.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 enum Problem {
     #[default]
     None,
@@ -44,13 +46,73 @@ enum Problem {
     },
     Dead {
         since: Time,
-        /// One bit per reason: a reason that recurs is reported once, and then only by reminders.
+        /// One bit per reason: a reason that recurs is reported once, and then only by reminders. 0: an earlier daemon may not
+        /// have reported it, so the next judgement is reported in any case.
         reasons: u8,
         reminders: u32,
     },
 }
 
+/// What was reported about a mount, and when the next reminder is due: what a later daemon must know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReportState {
+    reported: Reported,
+    remind_at: Option<Time>,
+}
+
+impl ReportState {
+    /// A mount was about to be reported dead, or no longer dead, when an earlier daemon ended.
+    pub(super) fn in_doubt(since: Time) -> ReportState {
+        let problem = Problem::Dead { since, reasons: 0, reminders: 0 };
+        ReportState { reported: Reported { problem, ..Reported::default() }, remind_at: None }
+    }
+
+    /// Whether it is not known what was reported.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        matches!(self.reported.problem, Problem::Dead { reasons: 0, .. })
+    }
+
+    /// The same for a daemon whose start was so many nanoseconds earlier.
+    #[must_use]
+    pub(super) fn shifted(self, nanos: i64) -> ReportState {
+        let Reported { problem, is_denied, slow_again_at } = self.reported;
+        let problem = match problem {
+            Problem::None | Problem::Slow => problem,
+            Problem::Unknown { since } => Problem::Unknown { since: since.shifted(nanos) },
+            Problem::Dead { since, reasons, reminders } => {
+                Problem::Dead { since: since.shifted(nanos), reasons, reminders }
+            }
+        };
+        let reported = Reported { problem, is_denied, slow_again_at: slow_again_at.shifted(nanos) };
+        ReportState { reported, remind_at: self.remind_at.map(|at| at.shifted(nanos)) }
+    }
+}
+
 impl Reports {
+    /// `None` if nothing was reported about the mount that matters now.
+    pub(super) fn state(&self, entry: &MountEntry) -> Option<ReportState> {
+        let (reported, remind_at) = (entry.reported, self.reminders.deadline(entry.key()));
+        let is_known = reported.problem != Problem::None
+            || reported.is_denied
+            || reported.slow_again_at > Time::default();
+        is_known.then_some(ReportState { reported, remind_at })
+    }
+
+    /// Continues with what an earlier daemon has reported. A reminder comes at `not_before` at the earliest. Returns when, if
+    /// one is planned.
+    pub(super) fn restore(
+        &mut self,
+        entry: &mut MountEntry,
+        state: ReportState,
+        not_before: Time,
+    ) -> Option<Time> {
+        entry.reported = state.reported;
+        let at = state.remind_at?.max(not_before);
+        self.reminders.set(entry.key(), at);
+        Some(at)
+    }
+
     /// A mount responds; its entry still has the previous health.
     pub(super) fn on_alive(
         now: Time,
@@ -96,7 +158,7 @@ impl Reports {
         let since = if was_dead { entry.since } else { now };
         let reason = 1 << failure.reason as u8;
         let (mount, failure) = (Arc::clone(&entry.mount), failure.clone());
-        if let Problem::Dead { since, reasons, .. } = &mut entry.reported.problem {
+        if let Problem::Dead { since, reasons: reasons @ 1.., .. } = &mut entry.reported.problem {
             let is_new_reason = *reasons & reason == 0;
             *reasons |= reason;
             let lasted = now - *since;

@@ -136,11 +136,16 @@ impl Monitor {
             };
         }
         self.counters.on_failure(entry.fstype_index, failure.reason);
+        let is_restored = entry.is_dead_itself() && entry.judged_at.is_none();
         let event = Reports::on_dead(now, entry, &failure);
         if failure.blocked_by.is_none() {
             self.plan_reminder(now, key); // also after a known reason: the mount may have been hidden meanwhile
         }
+        let is_blocked = failure.blocked_by.is_some();
         self.registry.set_health(now, key, Health::Dead(failure.into()));
+        if is_restored && !is_blocked {
+            self.collect(now, key, Occasion::Death, None); // what was found before is not kept
+        }
         let Some(event) = event else { return };
         let is_new = matches!(event, Event::Failed { .. });
         let is_reported = self.report_change(now, key, event);

@@ -61,6 +61,7 @@ impl Monitor {
             flapping: entry.flaps.flapping().map(Box::new),
             is_reported_slow: entry.reported.is_slow(),
             has_unexpected_options: self.options.are_unexpected(entry.key()),
+            report: self.reports.state(entry).map(Box::new),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::registry::{Change, MountEntry, TableDifference};
 use super::scheduler::{Readiness, idle_safe_interval};
-use super::{Effect, Event, Health, Monitor, MonitorConfig, MountSettings, ProbeSettings, TableDoubt, Time};
+use super::{Effect, Event, Monitor, MonitorConfig, MountSettings, ProbeSettings, TableDoubt, Time};
 use platform::{Mount, MountKey, TableUpdate};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ impl Monitor {
         let is_first = !self.registry.has_table();
         let difference = self.registry.update_table(update);
         let is_structural = difference.is_structural();
+        let saved = if is_first { self.take_saved() } else { None };
         let concerns_expected = is_first || self.concerns_expected(&difference);
         for change in difference.changes {
             match change {
@@ -25,6 +26,9 @@ impl Monitor {
                 Change::Remounted { before, after } => self.on_remounted(now, before, after),
                 Change::Moved { before, after } => self.on_moved(now, &before, after),
             }
+        }
+        if let Some(saved) = saved {
+            self.restore_mounts(now, saved);
         }
         for key in difference.moved_places {
             self.update_visibility(now, key);
@@ -252,7 +256,7 @@ impl Monitor {
             if is_new {
                 self.scheduler.expect_in_run(entry);
             }
-            if entry.settings.probe_interval == run_interval || entry.health == Health::Pending {
+            if entry.settings.probe_interval == run_interval || entry.judged_at.is_none() {
                 self.request_probe(now, key);
             } else if self.scheduler.readiness(entry) != Readiness::Pending {
                 self.scheduler.complete_in_run(entry); // probed at its own interval: its present health counts

@@ -43,6 +43,10 @@ impl<K: Copy + Ord + Hash> Timers<K> {
         }
     }
 
+    pub(super) fn deadline(&self, key: K) -> Option<Time> {
+        self.deadlines.get(&key).copied()
+    }
+
     pub(super) fn is_set(&self, key: K) -> bool {
         self.deadlines.contains_key(&key)
     }

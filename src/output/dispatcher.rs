@@ -6,6 +6,7 @@ use super::exporters::Exporters;
 use super::hooks::Hooks;
 use super::http::{self, Server};
 use super::outputs::{Item, OutputQueue, Report};
+use super::saved_state::{Deliveries, Restored, StateFile, StateSaver, is_alarm};
 use super::{Drill, Reporter, SharedState, Sink, bad_mounts, drill, lock};
 use crate::config::{Config, NO_MOUNT_LEFT, ReloadResult, changes, options_for_next_start};
 use crate::monitor::{Event, Time};
@@ -13,8 +14,9 @@ use crate::output::metrics::{MetricSources, Renderer};
 use crate::render::{Message, Priority, Snapshot, messages};
 use anyhow::Context as _;
 use platform::{Mount, MountTable};
+use std::collections::HashSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -31,6 +33,8 @@ const SINGLE_RUN_HOOKS_TIMEOUT: Duration = Duration::from_secs(5);
 /// changed settings wait for the next start.
 const MAX_HUNG_EXPORTERS: usize = 4;
 const MAX_RULE_WARNINGS: usize = 20;
+/// A stop waits this long for the state that the next daemon gets.
+const STATE_STOP_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Owns all outputs. [`Outputs`](super::Outputs) runs it on a thread; a single run of the daemon calls it directly.
 pub struct Dispatcher {
@@ -45,6 +49,11 @@ pub struct Dispatcher {
     /// Shared with the HTTP server, which renders metrics with the current one.
     renderer: Arc<Mutex<Arc<Renderer>>>,
     bad_mounts: Option<Sink>,
+    saver: Option<StateSaver>,
+    /// The mount points about which an earlier daemon may have reported the next alarm, or its end.
+    doubts: HashSet<PathBuf>,
+    /// The alarms in the queue that the saver knows: when each happened, and where.
+    announced: HashSet<(SystemTime, PathBuf)>,
     /// The end of the last run whose snapshot was published.
     last_run: Option<Time>,
     has_reported_run: bool,
@@ -70,6 +79,9 @@ impl Dispatcher {
             replaced_exporters: Vec::new(),
             renderer: Arc::default(),
             bad_mounts: None,
+            saver: None,
+            doubts: HashSet::new(),
+            announced: HashSet::new(),
             last_run: None,
             has_reported_run: false,
             config_refused: false,
@@ -88,6 +100,19 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// Continues from what an earlier daemon has left in the file, and keeps the state there.
+    pub(super) fn keep_state(&mut self, file: StateFile, restored: Option<Restored>) -> io::Result<()> {
+        if let Some(Restored { status, events, last_event }) = restored {
+            self.state.events().restore(events, last_event);
+            self.doubts = status.doubts().collect();
+        }
+        let sinks = self.reporter.sinks().cloned().collect();
+        let deliveries = Deliveries { sinks, hooks: self.hooks.clone() };
+        let (state, log) = (self.state.clone(), self.reporter.log_fn());
+        self.saver = Some(StateSaver::start(file, deliveries, state, log)?);
+        Ok(())
+    }
+
     pub(super) fn dropped_reports(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.dropped_reports)
     }
@@ -99,7 +124,10 @@ impl Dispatcher {
     pub(super) fn run(mut self, queue: &OutputQueue) {
         loop {
             match queue.next(self.next_deadline()) {
-                Item::Report(time, report) => self.report(Instant::now(), time, &report),
+                Item::Report(time, report) => {
+                    self.announce(time, &report, queue);
+                    self.report(Instant::now(), time, &report);
+                }
                 Item::Publish(snapshot) => self.publish(snapshot),
                 Item::Drill(drill) => self.drill(&drill),
                 Item::Reconfigure(reload, table) => self.reload(reload, &table),
@@ -111,6 +139,19 @@ impl Dispatcher {
             }
             self.send_held(Instant::now());
         }
+    }
+
+    /// Lets the file of the state say that an alarm is handed over, and those that wait, which all wait for one write then.
+    fn announce(&mut self, time: SystemTime, report: &Report, queue: &OutputQueue) {
+        let (Some(saver), Report::Event(event)) = (&self.saver, report) else { return };
+        let Some(path) = event.mountpoint().filter(|_| is_alarm(event)) else { return };
+        if self.announced.remove(&(time, path.to_owned())) {
+            return;
+        }
+        let waiting = queue.waiting(is_alarm);
+        let place = |(time, event): &(SystemTime, Event)| Some((*time, event.mountpoint()?.to_owned()));
+        self.announced = waiting.iter().filter_map(place).collect();
+        saver.announce([(time, event.clone())].into_iter().chain(waiting).collect());
     }
 
     /// When to call [`Dispatcher::send_held`].
@@ -129,8 +170,9 @@ impl Dispatcher {
             Report::Event(event) => event,
             Report::Notice(priority, text) => return self.reporter.notice(time, *priority, text),
         };
+        let is_doubtful = is_alarm(event) && event.mountpoint().is_some_and(|path| self.doubts.remove(path));
         let (severity, selected) = self.config.rules.route(event);
-        let message = self.reporter.report(now, time, event, severity);
+        let message = self.reporter.report_as(now, time, event, severity, is_doubtful);
         self.hooks.offer(&message, selected, severity.as_str());
         self.state.add_event(message);
         if let Event::Run { mounts, .. } = event
@@ -172,6 +214,9 @@ impl Dispatcher {
 
     fn publish(&mut self, snapshot: Arc<Snapshot>) {
         self.state.publish(Arc::clone(&snapshot));
+        if let Some(saver) = &self.saver {
+            saver.publish(&snapshot);
+        }
         self.alertmanager.update(&snapshot, &self.config);
         let last_run = snapshot.status.last_run.map(|run| run.at);
         if std::mem::replace(&mut self.last_run, last_run) != last_run
@@ -310,6 +355,10 @@ impl Dispatcher {
         self.reporter.send_held(Instant::now(), true);
         // The listeners first, so that the next daemon can open them although something here hangs.
         let server = self.server.map(Server::begin_stop);
+        let state_deadline = Instant::now() + STATE_STOP_TIMEOUT;
+        if let Some(saver) = &self.saver {
+            saver.begin_stop(); // hooks that are stopped have not delivered
+        }
         self.hooks.begin_stop(HOOKS_STOP_TIMEOUT);
         self.exporters.stop(EXPORTERS_STOP_TIMEOUT);
         if let Some(server) = server {
@@ -317,6 +366,9 @@ impl Dispatcher {
         }
         self.hooks.stop(HOOKS_STOP_TIMEOUT);
         self.alertmanager.stop(Duration::ZERO);
+        if let Some(saver) = self.saver {
+            saver.wait(state_deadline);
+        }
     }
 
     fn notice(&self, priority: Priority, text: &str) {

@@ -24,7 +24,7 @@ const FIRST_VITAL: usize = 2;
 /// is reported a thousand times a week: this must not displace a death.
 const SHARES: [usize; LANES] = [10, 8, 10, 8, 6, 3];
 
-/// Numbers begin with 1 and have no gaps.
+/// Numbers begin with 1, or after those of an earlier daemon, and have no gaps.
 #[derive(Debug, Default)]
 pub struct EventLog(Mutex<Ring>);
 
@@ -34,6 +34,8 @@ pub type NumberedMessage = (u64, Arc<Message>);
 struct Ring {
     lanes: [Lane; LANES],
     last: u64,
+    /// The last event of an earlier daemon.
+    last_restored: u64,
 }
 
 /// Events of the same importance.
@@ -48,10 +50,19 @@ impl EventLog {
         let mut ring = lock(&self.0);
         ring.last += 1;
         let number = ring.last;
-        let lane = &mut ring.lanes[lane_of(&message)];
-        lane.bytes += message.cost();
-        lane.events.push_back((number, message));
-        ring.shrink();
+        ring.push((number, message));
+    }
+
+    /// Continues with the events of an earlier daemon, the oldest first, and after its last number.
+    pub fn restore(&self, events: Vec<NumberedMessage>, last: u64) {
+        let mut ring = lock(&self.0);
+        events.into_iter().for_each(|event| ring.push(event));
+        (ring.last, ring.last_restored) = (last, last);
+    }
+
+    /// The number after which the events of this daemon come.
+    pub fn last_restored(&self) -> u64 {
+        lock(&self.0).last_restored
     }
 
     /// The number of the newest event; 0 before the first.
@@ -150,6 +161,13 @@ fn merged<'a>(
 }
 
 impl Ring {
+    fn push(&mut self, (number, message): NumberedMessage) {
+        let lane = &mut self.lanes[lane_of(&message)];
+        lane.bytes += message.cost();
+        lane.events.push_back((number, message));
+        self.shrink();
+    }
+
     fn shrink(&mut self) {
         while self.lanes.iter().map(|lane| lane.events.len()).sum::<usize>() > MAX_EVENTS
             || self.lanes.iter().map(|lane| lane.bytes).sum::<usize>() > MAX_BYTES

@@ -22,6 +22,7 @@ mod ranked_queue;
 mod reminder_lines;
 mod reporter;
 mod run_lines;
+pub mod saved_state;
 pub mod sink;
 mod state;
 pub mod stderr;

@@ -3,6 +3,7 @@
 
 use super::dispatcher::Dispatcher;
 use super::ranked_queue::{Limits, Rank, RankedQueue};
+use super::saved_state::{Restored, StateFile};
 use super::{Drill, Reporter, SharedState, lock};
 use crate::config::{Config, ReloadResult};
 use crate::monitor::Event;
@@ -71,7 +72,20 @@ pub struct Outputs {
 impl Outputs {
     /// Starts every output. An output that cannot be reached is logged and retried.
     pub fn start(config: Arc<Config>, reporter: Reporter, table: &MountTable) -> anyhow::Result<Outputs> {
+        Outputs::start_with_state(config, reporter, table, None)
+    }
+
+    /// The same. The state is kept in a file, in which an earlier daemon may have left what it knew.
+    pub fn start_with_state(
+        config: Arc<Config>,
+        reporter: Reporter,
+        table: &MountTable,
+        state: Option<(StateFile, Option<Restored>)>,
+    ) -> anyhow::Result<Outputs> {
         let mut dispatcher = Dispatcher::new(config, reporter)?;
+        if let Some((file, restored)) = state {
+            dispatcher.keep_state(file, restored).context("cannot start a thread for the state")?;
+        }
         dispatcher.start(table)?;
         let queue = OutputQueue { dropped: dispatcher.dropped_reports(), ..OutputQueue::default() };
         let (queue, state) = (Arc::new(queue), dispatcher.state().clone());
@@ -157,6 +171,16 @@ impl OutputQueue {
             queue = self.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         queue.take_next()
+    }
+
+    /// The waiting events of some kinds, and when each happened.
+    pub(super) fn waiting(&self, is_wanted: impl Fn(&Event) -> bool) -> Vec<(SystemTime, Event)> {
+        let queue = lock(&self.queue);
+        let wanted = |item: &Item| match item {
+            Item::Report(time, Report::Event(event)) if is_wanted(event) => Some((*time, event.clone())),
+            _ => None,
+        };
+        queue.items.iter().filter_map(wanted).collect()
     }
 
     fn update<T>(&self, change: impl FnOnce(&mut Queue) -> T) -> T {

@@ -143,6 +143,11 @@ impl<T> RankedQueue<T> {
         self.take(Place { lane, index: 0 })
     }
 
+    /// All items, those of each rank in the order in which they came.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.lanes.iter().flatten().map(|queued| &queued.item)
+    }
+
     /// The first of the most important items that fulfil the condition.
     pub(super) fn find(&self, condition: impl Fn(&T) -> bool) -> Option<(Place, &T)> {
         let in_lane = |lane: usize| {

@@ -174,9 +174,23 @@ impl Reporter {
 
     /// Logs an event and returns the message. `severity` caps the priority of failures.
     pub fn report(&self, now: Instant, time: SystemTime, event: &Event, severity: Severity) -> Arc<Message> {
+        self.report_as(now, time, event, severity, false)
+    }
+
+    /// The same. An earlier daemon may have reported it.
+    pub(super) fn report_as(
+        &self,
+        now: Instant,
+        time: SystemTime,
+        event: &Event,
+        severity: Severity,
+        is_perhaps_repeated: bool,
+    ) -> Arc<Message> {
         let (priority, text) = messages::line(event);
         let priority = if is_about_failure(event) { priority.capped_by(severity) } else { priority };
-        let message = Arc::new(Message { time, priority, text, event: Some(event.clone()) });
+        let message = Message { time, priority, text, event: Some(event.clone()) };
+        let message = if is_perhaps_repeated { message.as_perhaps_repeated() } else { message };
+        let message = Arc::new(message);
         self.send_event(now, event, &message);
         message
     }

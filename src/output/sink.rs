@@ -98,6 +98,8 @@ struct State {
     bucket: TokenBucket,
     is_closing: bool,
     retry_now: bool,
+    /// A message that is no longer in the queue is being written.
+    is_writing: bool,
     /// Why the present message cannot be written.
     problem: Option<Outcome>,
     has_ended: bool,
@@ -116,6 +118,7 @@ impl Default for State {
             bucket: TokenBucket::new(BURST, PER_SECOND),
             is_closing: false,
             retry_now: false,
+            is_writing: false,
             problem: None,
             has_ended: false,
             has_given_up: false,
@@ -224,6 +227,12 @@ impl Sink {
         (state.queue.len(), state.queue.bytes())
     }
 
+    /// Whether everything was written, or will never be.
+    pub fn is_idle(&self) -> bool {
+        let state = lock(&self.shared.state);
+        state.has_ended || (state.queue.is_empty() && !state.is_writing)
+    }
+
     /// Ends a pause after a failure: the cause may be gone.
     pub fn retry_now(&self) {
         lock(&self.shared.state).retry_now = true;
@@ -299,12 +308,14 @@ impl Worker {
     /// Waits for the next message, which may be a report of dropped ones. None at the end.
     fn next(&self) -> Option<Queued> {
         let mut state = lock(&self.0.state);
+        state.is_writing = false;
         loop {
             if state.queue.is_empty() {
                 state.report_drops();
             }
             while let Some(queued) = state.queue.pop() {
                 if queued.receipt.as_ref().is_none_or(|receipt| !receipt.has_expired()) {
+                    state.is_writing = true;
                     return Some(queued);
                 }
             }

@@ -17,10 +17,26 @@ pub struct Message {
     pub event: Option<Event>,
 }
 
+/// Ends the text of an event that an earlier daemon may have reported. No other text ends with it: those of events about
+/// health end with a bracket.
+const REPEATED: &str = " [perhaps reported before the restart]";
+
 /// Memory of a message without its text and mounts, in bytes: the struct, its reference count, its entry in a queue.
 const OVERHEAD: usize = 512;
 
 impl Message {
+    /// Marks it as one that an earlier daemon may have reported.
+    #[must_use]
+    pub fn as_perhaps_repeated(mut self) -> Message {
+        self.text.push_str(REPEATED);
+        self
+    }
+
+    #[must_use]
+    pub fn is_perhaps_repeated(&self) -> bool {
+        self.event.is_some() && self.text.ends_with(REPEATED)
+    }
+
     /// Memory of a queued message in bytes.
     #[must_use]
     pub fn cost(&self) -> usize {

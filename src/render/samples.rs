@@ -79,6 +79,7 @@ pub(crate) fn status_of(mount: Arc<Mount>, health: Health) -> MountStatus {
         flapping: None,
         is_reported_slow: is_slow,
         has_unexpected_options: None,
+        report: None,
     }
 }
 

@@ -45,6 +45,7 @@ mod remedy;
 mod remedy_outputs;
 mod remedy_rules;
 mod resources;
+mod restart;
 mod rsyslog;
 mod run_offset;
 mod sinks;

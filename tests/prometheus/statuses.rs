@@ -18,6 +18,7 @@ pub(crate) fn status(mount: Arc<Mount>, health: Health) -> MountStatus {
         settings: Arc::default(),
         flapping: None,
         has_unexpected_options: None,
+        report: None,
         is_reported_slow: false,
     }
 }

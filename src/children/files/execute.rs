@@ -2,7 +2,7 @@
 
 use super::request::{Reply, Request};
 use super::walk::walk;
-use super::{config_files, replace, socket, trust::TrustCheck, units};
+use super::{config_files, replace, saved_state, socket, trust::TrustCheck, units};
 use platform::evidence::ScanLimits;
 use platform::{FsKind, MountTable};
 use serde::Serialize;
@@ -27,7 +27,8 @@ const COPY_BUFFER: usize = 64 * 1024;
 /// Executes everything but [`Request::Watch`].
 pub(super) fn execute(request: Request, descriptors: Vec<OwnedFd>) -> io::Result<Reply> {
     match request {
-        Request::Replace { path, owner, text } => done(replace::replace(&path, owner, &text)),
+        Request::Replace { path, owner, mode, text } => done(replace::replace(&path, owner, mode, &text)),
+        Request::OpenState { path, limit } => saved_state::open(&path, limit),
         Request::Read { path, limit } => {
             config_files::read_regular(&path, limit).map(|(_, bytes)| Reply::new([bytes]))
         }

@@ -22,6 +22,7 @@ mod helper;
 pub(super) mod process;
 mod replace;
 mod request;
+mod saved_state;
 mod socket;
 mod trust;
 mod units;
@@ -34,5 +35,6 @@ pub use copier::StderrCopier;
 pub use helper::{left_behind, use_children};
 pub use watcher::FileWatcher;
 pub use worker::{
-    ConfigFiles, ConfigItem, ConfigItemKind, FileFingerprint, FileSession, FileWorker, SocketIdentity,
+    ConfigFiles, ConfigItem, ConfigItemKind, FileFingerprint, FileSession, FileWorker, OpenedState,
+    SocketIdentity,
 };

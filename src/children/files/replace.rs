@@ -6,12 +6,9 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-/// node_exporter runs as another user and must be able to read the file.
-const MODE: u32 = 0o644;
-
 /// Not synced: after a crash of the machine the next run writes the file again. The name of the temporary file contains
 /// `owner`, the process id of the daemon, so that a child that was killed leaves at most one.
-pub(super) fn replace(path: &Path, owner: u32, text: &[u8]) -> io::Result<()> {
+pub(super) fn replace(path: &Path, owner: u32, mode: u32, text: &[u8]) -> io::Result<()> {
     let no_name = || io::Error::new(ErrorKind::InvalidInput, "the path has no file name");
     let name = path.file_name().ok_or_else(no_name)?;
     // node_exporter does not read it: it begins with a dot and does not end in .prom.
@@ -19,20 +16,20 @@ pub(super) fn replace(path: &Path, owner: u32, text: &[u8]) -> io::Result<()> {
     temporary.push(name);
     temporary.push(format!(".{owner}.tmp"));
     let temporary = path.with_file_name(temporary);
-    write(&temporary, text).and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
+    write(&temporary, mode, text).and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
         let _ = fs::remove_file(&temporary); // may not exist
     })
 }
 
-fn write(temporary: &Path, text: &[u8]) -> io::Result<()> {
+fn write(temporary: &Path, mode: u32, text: &[u8]) -> io::Result<()> {
     // An earlier child, or a process with the same id, may have left this file. A link prepared by another user is not
     // followed.
     match fs::remove_file(temporary) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(temporary)?;
-    file.set_permissions(Permissions::from_mode(MODE))?; // regardless of the umask
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(temporary)?;
+    file.set_permissions(Permissions::from_mode(mode))?; // regardless of the umask
     file.write_all(text)
 }
 
@@ -40,12 +37,14 @@ fn write(temporary: &Path, text: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    const MODE: u32 = 0o640;
+
     #[test]
     fn no_temporary_file_remains_after_success_or_failure() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mounts.prom");
         for text in ["one\n", "two\n"] {
-            replace(&path, 1, text.as_bytes()).unwrap();
+            replace(&path, 1, MODE, text.as_bytes()).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
         assert_eq!(fs::File::open(&path).unwrap().metadata().unwrap().permissions().mode() & 0o777, MODE);
@@ -53,8 +52,8 @@ mod tests {
 
         let is_folder = folder.path().join("is a folder");
         fs::create_dir(&is_folder).unwrap();
-        assert!(replace(&is_folder, 1, b"x").is_err());
-        let missing = replace(&folder.path().join("none/x"), 1, b"x").unwrap_err();
+        assert!(replace(&is_folder, 1, MODE, b"x").is_err());
+        let missing = replace(&folder.path().join("none/x"), 1, MODE, b"x").unwrap_err();
         assert_eq!(missing.kind(), ErrorKind::NotFound);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
@@ -66,7 +65,7 @@ mod tests {
         let link = folder.path().join(".x.prom.7.tmp");
         let victim = folder.path().join("victim");
         std::os::unix::fs::symlink(&victim, &link).unwrap();
-        replace(&path, 7, b"x").unwrap();
+        replace(&path, 7, MODE, b"x").unwrap();
         assert!(!victim.exists() && !fs::symlink_metadata(&path).unwrap().is_symlink());
     }
 }

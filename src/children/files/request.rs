@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Request {
     /// Replaces a file atomically. `owner` makes the name of the temporary file unique among daemons.
-    Replace { path: PathBuf, owner: u32, text: Vec<u8> },
+    Replace { path: PathBuf, owner: u32, mode: u32, text: Vec<u8> },
     /// Reads a regular file of at most this size.
     Read { path: PathBuf, limit: u64 },
     /// Reads the main configuration file, which may be missing unless it is `required`, and its drop-ins.
@@ -44,6 +44,8 @@ pub(super) enum Request {
     ShowUnits { names: Vec<String> },
     /// Finds what is stacked on files.
     StackedFiles,
+    /// Opens the saved state of a daemon, which must have at most this size, and locks it for this one.
+    OpenState { path: PathBuf, limit: u64 },
     /// Copies from the first of two descriptors to the second until its end.
     Copy,
 }
@@ -55,8 +57,8 @@ impl Request {
         let list = |paths: &[PathBuf]| pack(paths.iter().map(|it| path(it)));
         let number = |number: u32| number.to_le_bytes().to_vec();
         let (code, fields) = match self {
-            Request::Replace { path: to, owner, text } => {
-                (0, vec![path(to), owner.to_le_bytes().to_vec(), text.clone()])
+            Request::Replace { path: to, owner, mode, text } => {
+                (0, vec![path(to), number(*owner), number(*mode), text.clone()])
             }
             Request::Read { path: from, limit } => (1, vec![path(from), limit.to_le_bytes().to_vec()]),
             Request::ReadConfig { path: from, required, checked } => {
@@ -86,6 +88,7 @@ impl Request {
             Request::ShowUnits { names } => {
                 (16, names.iter().map(|name| name.clone().into_bytes()).collect())
             }
+            Request::OpenState { path: at, limit } => (17, vec![path(at), limit.to_le_bytes().to_vec()]),
         };
         pack([vec![code]].into_iter().chain(fields))
     }
@@ -99,9 +102,12 @@ impl Request {
         let optional = |field: &[u8]| Some(unpack(field)?.first().map(|it| path(it)));
         let list = |field: &[u8]| Some(unpack(field)?.into_iter().map(path).collect());
         Some(match (code.first()?, fields) {
-            (0, [to, owner, text]) => {
-                Request::Replace { path: path(to), owner: number(owner)?, text: text.to_vec() }
-            }
+            (0, [to, owner, mode, text]) => Request::Replace {
+                path: path(to),
+                owner: number(owner)?,
+                mode: number(mode)?,
+                text: text.to_vec(),
+            },
             (1, [from, limit]) => {
                 Request::Read { path: path(from), limit: u64::from_le_bytes((*limit).try_into().ok()?) }
             }
@@ -143,6 +149,9 @@ impl Request {
                     .map(|name| String::from_utf8(name.to_vec()).ok())
                     .collect::<Option<_>>()?,
             },
+            (17, [at, limit]) => {
+                Request::OpenState { path: path(at), limit: u64::from_le_bytes((*limit).try_into().ok()?) }
+            }
             _ => return None,
         })
     }
@@ -216,7 +225,8 @@ mod tests {
     fn requests_are_decoded_as_they_were_encoded() {
         let paths = || vec!["/a".into(), path(b"/\xff")];
         for request in [
-            Request::Replace { path: "/a".into(), owner: 7, text: vec![0, 1] },
+            Request::Replace { path: "/a".into(), owner: 7, mode: 0o644, text: vec![0, 1] },
+            Request::OpenState { path: "/a".into(), limit: 1 << 40 },
             Request::Read { path: "/a".into(), limit: 1 << 40 },
             Request::ReadConfig { path: "/a".into(), required: true, checked: false },
             Request::Fingerprints { path: "/a".into(), other: None },

@@ -30,7 +30,7 @@ pub(super) fn bind(path: &Path, mode: u32, group: &str) -> io::Result<Reply> {
 }
 
 /// The folder of the default socket, which systemd makes for its service.
-fn make_folder(path: &Path) {
+pub(super) fn make_folder(path: &Path) {
     let Some(folder) = path.parent() else { return };
     if fs::create_dir(folder).is_ok() {
         let _ = fs::set_permissions(folder, Permissions::from_mode(0o755));

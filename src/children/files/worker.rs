@@ -19,6 +19,10 @@ use std::time::{Duration, Instant};
 
 /// Maximum size of a file with a secret, certificates or expected mounts; a larger file is a mistake.
 const MAX_FILE_BYTES: u64 = 1 << 20;
+/// Others may read the file: node_exporter runs as another user.
+const PUBLIC: u32 = 0o644;
+/// Only the user of the daemon may.
+const PRIVATE: u32 = 0o600;
 
 /// One use of files. At most one of its children is left behind: while that one exists, no other is started.
 #[derive(Debug, Default)]
@@ -93,8 +97,38 @@ impl FileSession<'_> {
     /// # Errors
     /// Those of writing and renaming; `TimedOut`, as for all operations.
     pub fn replace(&mut self, path: &Path, text: Vec<u8>) -> io::Result<()> {
-        let request = Request::Replace { path: path.to_owned(), owner: std::process::id(), text };
+        self.replace_with_mode(path, PUBLIC, text)
+    }
+
+    /// The same for a file that only this user may read.
+    ///
+    /// # Errors
+    /// Those of [`FileSession::replace`].
+    pub fn replace_private(&mut self, path: &Path, text: Vec<u8>) -> io::Result<()> {
+        self.replace_with_mode(path, PRIVATE, text)
+    }
+
+    fn replace_with_mode(&mut self, path: &Path, mode: u32, text: Vec<u8>) -> io::Result<()> {
+        let request = Request::Replace { path: path.to_owned(), owner: std::process::id(), mode, text };
         self.call(request).map(drop)
+    }
+
+    /// Opens the saved state of the last daemon: its lock, held while the descriptor is open, and the text.
+    ///
+    /// # Errors
+    /// Another daemon has the lock, or it cannot be made.
+    pub fn open_state(&mut self, path: &Path, limit: u64) -> io::Result<(OwnedFd, OpenedState)> {
+        let reply = self.call(Request::OpenState { path: path.to_owned(), limit })?;
+        let lock = reply.descriptor.ok_or(ErrorKind::InvalidData)?;
+        let mut fields = reply.fields.into_iter();
+        let text = fields.next().ok_or(ErrorKind::InvalidData)?;
+        let refusal = fields.next().map(|why| String::from_utf8_lossy(&why).into_owned());
+        let state = match refusal {
+            Some(why) if why.is_empty() => OpenedState::None,
+            Some(why) => OpenedState::Refused(why),
+            None => OpenedState::Text(text),
+        };
+        Ok((lock, state))
     }
 
     /// Reads a regular file of at most 1 MiB.
@@ -263,6 +297,15 @@ impl Drop for FileSession<'_> {
 /// The identity of the file of a socket.
 #[derive(Debug)]
 pub struct SocketIdentity(Vec<u8>);
+
+/// What the last daemon has saved.
+#[derive(PartialEq, Eq, Debug)]
+pub enum OpenedState {
+    None,
+    Text(Vec<u8>),
+    /// It cannot be read, or is not ours: why.
+    Refused(String),
+}
 
 /// It differs after every change of a file.
 pub type FileFingerprint = Vec<u8>;

@@ -123,6 +123,11 @@ impl ResponseHistory {
         classification
     }
 
+    /// It gave a good answer to an earlier daemon.
+    pub(crate) fn restore_response(&mut self) {
+        self.has_responded = true;
+    }
+
     /// Does a response contradict the table, for the first time in this way? The kernel makes a file system read-only
     /// without an event (`errors=remount-ro`).
     pub(crate) fn is_new_contradiction(&mut self, read_only: bool, in_table: bool) -> bool {

@@ -6,7 +6,7 @@ use crate::monitor::health::{Classification, ResponseHistory};
 use crate::monitor::reports::Reported;
 use crate::monitor::scheduler::MountSchedule;
 use crate::monitor::{EvidenceRecord, Health, MountSettings, Time};
-use platform::{DeviceNumber, Mount, MountKey, ProbeOutcome, Target, User};
+use platform::{DeviceNumber, Errno, Mount, MountKey, ProbeOutcome, Target, User};
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
@@ -161,6 +161,15 @@ impl MountEntry {
             Health::Unknown { .. } => {}
             _ => self.watched.judged_at = Some(now),
         }
+        std::mem::replace(&mut self.watched.health, health)
+    }
+
+    /// What an earlier daemon knew. It counts as not judged.
+    pub(super) fn restore_health(&mut self, health: Health, since: Time) -> Health {
+        if let Some(Errno::EACCES | Errno::EPERM) = health.failure().and_then(|failure| failure.errno) {
+            self.watched.history.restore_response();
+        }
+        self.watched.since = since;
         std::mem::replace(&mut self.watched.health, health)
     }
 

@@ -341,6 +341,14 @@ impl Registry {
         self.on_health_changed(key, &before, &health);
     }
 
+    /// Sets what an earlier daemon knew about a mount.
+    pub(super) fn restore_health(&mut self, key: MountKey, health: Health, since: Time) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let before = entry.restore_health(health.clone(), since);
+        self.health_revision += 1;
+        self.on_health_changed(key, &before, &health);
+    }
+
     /// The health of a mount was found to be still true.
     pub(super) fn confirm_health(&mut self, now: Time, key: MountKey) {
         if let Some(entry) = self.entries.get_mut(key) {

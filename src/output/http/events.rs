@@ -105,8 +105,8 @@ pub(super) fn body(
     let newest = events.last();
     let last = match query.start {
         StartFrom::Now => newest,
-        // Numbers restart with the daemon: a number greater than the last one belongs to an earlier daemon.
-        StartFrom::After(after) if after > newest => 0,
+        // An earlier daemon may not have kept its last numbers, or none.
+        StartFrom::After(after) if after > newest => events.last_restored(),
         StartFrom::After(after) => after,
         StartFrom::LastVital(_) => newest,
         StartFrom::Time(time) => events.before_time(time),

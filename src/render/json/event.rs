@@ -54,6 +54,9 @@ impl EventRecord {
             }
             record.add_event(event);
         }
+        if message.is_perhaps_repeated() {
+            record.add("perhaps_repeated", true);
+        }
         record.add("message", message.text.as_str());
         record
     }

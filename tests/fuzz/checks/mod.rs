@@ -8,10 +8,12 @@ mod machine;
 mod mount_table;
 mod prober_protocol;
 mod rendering;
+mod saved_state;
 
 pub use kernel_log::kernel_log;
 pub use mount_table::mount_table;
 pub use prober_protocol::prober_protocol;
+pub use saved_state::saved_state;
 
 use mount_status_monitor::monitor::{FlapSettings, Monitor, MonitorConfig, ProbeSettings, Severity, Time};
 use std::time::Duration;
