@@ -59,7 +59,7 @@ fn hang_with_a_sign_is_reported_after_the_timeout_and_without_one_after_the_next
         let mut machine = machine();
         machine.set_fs(FUSE, FsBehavior::Hangs);
         if has_sign {
-            machine.feed(Input::EarlySign(fuse()));
+            machine.feed(Input::EarlySigns(vec![fuse()]));
         }
         machine.run_until(ms(100_000));
         let deaths = deaths(&machine);
@@ -72,13 +72,13 @@ fn hang_with_a_sign_is_reported_after_the_timeout_and_without_one_after_the_next
 fn sign_of_a_server_probes_each_of_its_superblocks_once() {
     let mut machine = machine();
     let before = probes(&mut machine);
-    machine.feed(Input::EarlySign(server()));
-    machine.feed(Input::EarlySign(server()));
-    machine.feed(Input::EarlySign(Sign::Server(b"10.9.0.22".to_vec())));
-    machine.feed(Input::EarlySign(Sign::Fuse(DeviceNumber { major: 0, minor: 99 })));
+    machine.feed(Input::EarlySigns(vec![server()]));
+    machine.feed(Input::EarlySigns(vec![server()]));
+    machine.feed(Input::EarlySigns(vec![Sign::Server(b"10.9.0.22".to_vec())]));
+    machine.feed(Input::EarlySigns(vec![Sign::Fuse(DeviceNumber { major: 0, minor: 99 })]));
     machine.run_until(ms(21_000));
     assert_eq!(probes(&mut machine) - before, 2);
-    machine.feed(Input::EarlySign(server()));
+    machine.feed(Input::EarlySigns(vec![server()]));
     machine.run_until(ms(21_500));
     assert_eq!(probes(&mut machine) - before, 2, "the last probes were a second ago");
 }
@@ -87,13 +87,13 @@ fn sign_of_a_server_probes_each_of_its_superblocks_once() {
 fn dead_mounts_and_probes_in_flight_are_left_alone() {
     let mut machine = machine();
     machine.set_fs(FUSE, FsBehavior::Unkillable);
-    machine.feed(Input::EarlySign(fuse()));
+    machine.feed(Input::EarlySigns(vec![fuse()]));
     let in_flight = probes(&mut machine);
     let mut now = 20_000;
     while now < 50_000 {
         now += 500;
         machine.run_until(ms(now));
-        machine.feed(Input::EarlySign(fuse()));
+        machine.feed(Input::EarlySigns(vec![fuse()]));
     }
     assert_eq!(deaths(&machine).len(), 1);
     assert_eq!(probes(&mut machine), in_flight, "the probe cannot be killed, so there is no other");
@@ -115,7 +115,7 @@ fn busy_healthy_servers_are_never_reported_and_seldom_probed() {
         let sample = vec![busy(server(), now), busy(fuse(), 0)];
         for sign in tracker.observe(start + Duration::from_millis(now), sample) {
             signs_of_server += usize::from(sign == server());
-            machine.feed(Input::EarlySign(sign));
+            machine.feed(Input::EarlySigns(vec![sign]));
         }
         now += if tracker.has_suspicion() { 500 } else { 2_000 };
         machine.run_until(ms(now));

@@ -193,17 +193,19 @@ impl Daemon<'_> {
 
     fn drain_signs(&mut self, now: Time) {
         let events = self.early_signs.as_mut().map(EarlySigns::drain_events).unwrap_or_default();
+        let mut signs = Vec::new();
         for event in events {
             match event {
-                SignsEvent::Found(sign) => {
-                    self.monitor.handle(now, Input::EarlySign(sign));
-                    self.snapshot_throttle.mark_changed(); // a snapshot counts the probes of signs
-                }
+                SignsEvent::Found(sign) => signs.push(sign),
                 SignsEvent::Notice(notice) => {
                     let (priority, text) = notices::of_signs(&notice);
                     self.notice(priority, text);
                 }
             }
+        }
+        if !signs.is_empty() {
+            self.monitor.handle(now, Input::EarlySigns(signs));
+            self.snapshot_throttle.mark_changed(); // a snapshot counts the probes of signs
         }
     }
 

@@ -4,7 +4,8 @@ use super::registry::MountEntry;
 use super::{Monitor, Time};
 use platform::evidence::Family;
 use platform::signs::Sign;
-use platform::{DeviceNumber, FsKind, MountKey};
+use platform::{DeviceNumber, FsKind, Mount, MountKey};
+use rustc_hash::FxHashSet;
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -38,13 +39,21 @@ impl Monitor {
         subjects
     }
 
-    /// Probes each superblock of the sign through one of its mounts, unless that is being done, it is dead, or it was
-    /// done a short while ago.
-    pub(super) fn on_early_sign(&mut self, now: Time, sign: &Sign) {
-        let superblocks = match sign {
-            Sign::Fuse(device) => BTreeSet::from([*device]),
-            Sign::Server(address) => self.superblocks_of_server(address),
-        };
+    /// Probes each superblock of the signs through one of its mounts, unless that is being done, it is dead, or it was
+    /// done a short while ago. Costs a look at each mount if there are signs of servers, whatever their number.
+    pub(super) fn on_early_signs(&mut self, now: Time, signs: &[Sign]) {
+        let mut superblocks = BTreeSet::new();
+        let mut addresses: FxHashSet<&[u8]> = FxHashSet::default();
+        for sign in signs {
+            match sign {
+                Sign::Fuse(device) => drop(superblocks.insert(*device)),
+                Sign::Server(address) => drop(addresses.insert(address)),
+            }
+        }
+        if !addresses.is_empty() {
+            let entries = self.registry.entries().filter(|entry| is_of_server(&entry.mount, &addresses));
+            superblocks.extend(entries.map(MountEntry::superblock));
+        }
         for superblock in superblocks {
             let Some(key) = self.mount_to_probe_early(superblock) else { continue };
             let user = self.registry.user(key);
@@ -53,15 +62,6 @@ impl Monitor {
                 self.request_probe(now, key);
             }
         }
-    }
-
-    fn superblocks_of_server(&self, address: &[u8]) -> BTreeSet<DeviceNumber> {
-        let is_of_server = |mount: &platform::Mount| {
-            Family::from_fstype(mount.fstype.as_bytes()) == Family::Nfs
-                && mount.super_option("addr").is_some_and(|addr| addr.as_bytes() == address)
-        };
-        let entries = self.registry.entries().filter(|entry| is_of_server(&entry.mount));
-        entries.map(MountEntry::superblock).collect()
     }
 
     fn mount_to_probe_early(&self, superblock: DeviceNumber) -> Option<MountKey> {
@@ -73,4 +73,9 @@ impl Monitor {
         let entry = self.registry.get(key)?;
         (entry.health.failure().is_none() && !entry.schedule.is_queued()).then_some(key)
     }
+}
+
+fn is_of_server(mount: &Mount, addresses: &FxHashSet<&[u8]>) -> bool {
+    Family::from_fstype(mount.fstype.as_bytes()) == Family::Nfs
+        && mount.super_option("addr").is_some_and(|address| addresses.contains(address.as_bytes()))
 }

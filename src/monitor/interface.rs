@@ -122,8 +122,8 @@ pub enum Input {
     /// The kernel client reports that a server does not respond or responds again. It is named as in the device of its
     /// mounts.
     ServerStatusHint { server: Vec<u8>, responds: bool },
-    /// Tasks seem to wait for a server.
-    EarlySign(Sign),
+    /// Tasks seem to wait for these servers.
+    EarlySigns(Vec<Sign>),
     /// The kernel reports that some file server does not respond, but not which.
     ServerNotResponding,
     /// The configuration was loaded again.

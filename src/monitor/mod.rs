@@ -164,7 +164,7 @@ impl Monitor {
             Input::EvidenceRequested { mountpoints } => self.collect_on_request(now, &mountpoints),
             Input::ProbesRequested(selection) => self.probe_on_request(now, &selection),
             Input::ServerStatusHint { server, responds } => self.on_server_hint(now, &server, responds),
-            Input::EarlySign(sign) => self.on_early_sign(now, &sign),
+            Input::EarlySigns(signs) => self.on_early_signs(now, &signs),
             Input::ServerNotResponding => self.on_server_stall(now),
             Input::Reconfigured(config) => self.reconfigure(now, config),
             Input::Stalled(lost) => {

@@ -1,6 +1,6 @@
 //! Mounts for which tasks wait between two runs: found within seconds, not at the next run.
 
-use crate::common::{Daemon, Process, free_address, ms, pause, run_isolated, wait_until};
+use crate::common::{Daemon, Process, free_address, ms, pause, run_isolated, suspend, wait_until};
 use crate::evidence::mount_fusectl;
 use crate::http::get;
 use nix::sys::signal::Signal;
@@ -115,6 +115,12 @@ fn reader_of_signs_exists_only_while_there_is_something_to_watch_and_is_replaced
         daemon.wait_for_line("exited unexpectedly; trying again later", ms(2000));
         let second = wait_for_reader();
         assert_ne!(first.0, second.0);
+        // It is told about the new mount and does not answer.
+        suspend(second);
+        let other = lab.mount_fuse("b");
+        daemon.wait_for_line("does not respond; killed; trying again later", ms(8000));
+        wait_until(ms(500), "it has ended", || !second.is_alive());
+        lab.unmount_when_idle(&other);
         lab.unmount_when_idle(&path);
         wait_until(ms(4000), "there is no reader", || reader_of_signs(&daemon).is_none());
         daemon.stop();
