@@ -2,6 +2,7 @@
 
 use crate::DeviceNumber;
 use crate::signs::Waiting;
+use std::path::Path;
 use std::time::Duration;
 
 pub const IS_SUPPORTED: bool = false;
@@ -12,6 +13,12 @@ pub struct SignReader(());
 impl SignReader {
     #[must_use]
     pub fn new() -> SignReader {
+        SignReader(())
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub fn below(_: &Path, _: &Path) -> SignReader {
         SignReader(())
     }
 
