@@ -115,6 +115,7 @@ impl Machine {
             policy,
             expected: Vec::new(),
             expected_options: None,
+            data_paths: None,
             searches_every_directory: true,
         };
         let monitor = Monitor::new(config, seed);

@@ -50,6 +50,7 @@ fn handle_change(table: &MountTable, grown: &MountTable) -> Duration {
         policy,
         expected: Vec::new(),
         expected_options: None,
+        data_paths: None,
         searches_every_directory: true,
     };
     let mut monitor = Monitor::new(config, 0);

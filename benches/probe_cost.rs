@@ -135,6 +135,7 @@ fn targets(root: &Path) -> impl Iterator<Item = Target> {
             id,
             owner: None,
             user: User::System,
+            data: None,
         })
     })
 }

@@ -73,6 +73,7 @@ impl Machine {
             policy: Box::new(|_| Some(ProbeSettings::default())),
             expected: vec![],
             expected_options: None,
+            data_paths: None,
             searches_every_directory: true,
         };
         let mut machine = Machine { monitor: Monitor::new(config, 0), now: Time::default() };
@@ -215,6 +216,7 @@ fn snapshot(mounts: usize) -> Snapshot {
         MountStatus {
             has_unexpected_options: None,
             report: None,
+            data_path: None,
             mount: Arc::new(entry),
             health,
             since,

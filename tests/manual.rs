@@ -67,7 +67,7 @@ fn uncommented_sample_is_valid_and_has_every_key() {
         .collect();
     std::fs::write(&path, one_secret.replace("expect_fstab = true", "expect_fstab = false")).expect("a file");
     let config = config(&path).unwrap_or_else(|problems| panic!("{problems}\n{full}"));
-    assert_eq!(config.rules.iter().count(), 6);
+    assert_eq!(config.rules.iter().count(), 7);
     assert_eq!(config.hooks.len(), 2);
     assert!(config.alertmanager.is_some());
     let is_named = |how: String| full.contains(&how);

@@ -10,6 +10,7 @@
 //! * [`MountNamespace`]: another mount namespace, where the system has them: its table, its end, and a descriptor for
 //!   probers.
 //! * [`probe`]: the calls that probe one file system. They may never return and are made only in a prober.
+//!   `probe::READS_AND_WRITES` says whether it has data-path probes.
 //! * `process`: the channel to a child and what a child does first, below [`process`]; running from memory and the
 //!   launcher, where the system has what they need.
 //! * [`collect`]: what the kernel knows about a dead mount without touching it; slow, so it is read in a collector.
@@ -110,12 +111,12 @@ pub use changes::Changes;
 pub use errno::Errno;
 pub use files::{group_id, is_read_only, user_id};
 pub use heap::limit_heap;
-pub use machine::{MACHINE_ID, machine_id};
+pub use machine::{MACHINE_ID, machine_id, own_file};
 pub use mount::{DeviceNumber, FsKind, Mount, MountKey, ShortenedNames, User};
 pub use mount_table::{MountTable, mount_containing};
 pub use mount_tree::MountTree;
 pub use private_file::{lock_private, read_private};
-pub use probing::{Call, ProbeOutcome, Target, Usage};
+pub use probing::{Call, DataKind, DataProbe, MAX_DATA_PATH, ProbeOutcome, Target, Usage};
 pub use process::command;
 pub use process_stats::ProcessStats;
 pub use shared_name::{SharedName, SharedPath};

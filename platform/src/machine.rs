@@ -1,6 +1,7 @@
 //! The identity of this machine.
 
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -19,4 +20,16 @@ pub fn machine_id() -> Option<Vec<u8>> {
     file.take(MAX_LENGTH).read_to_end(&mut id).ok()?;
     let id = id.trim_ascii().to_vec();
     (!id.is_empty()).then_some(id)
+}
+
+/// Where Linux has an id of the time since it was booted. The kernel itself answers.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The name of a file of this monitor on storage that other machines may use too: with the number of this machine, and of
+/// its boot. Hashes, because other machines need not know the ids.
+#[must_use]
+pub fn own_file(machine: u64) -> String {
+    let mut boot = DefaultHasher::new();
+    std::fs::read(BOOT_ID).unwrap_or_default().hash(&mut boot);
+    format!(".mount_status_monitor-{machine:016x}-{:016x}", boot.finish())
 }

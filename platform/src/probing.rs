@@ -1,6 +1,7 @@
 //! The target and the outcome of a probe, as plain data.
 
 use crate::{Errno, FsKind, Mount, MountKey, SharedPath, User};
+use std::path::PathBuf;
 
 /// Everything that a probe needs to know about its mount, with its mount point as a `P`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,6 +16,39 @@ pub struct Target<P = SharedPath> {
     pub owner: Option<(u32, u32)>,
     /// Whose prober makes the probe. Not sent to it.
     pub user: User,
+    /// What is read or written after the other calls.
+    pub data: Option<Box<DataProbe>>,
+}
+
+/// The longest path of a [`DataProbe`], with a NUL: longer ones are no names that people choose.
+pub const MAX_DATA_PATH: usize = 1024;
+
+/// Reads or writes a little: metadata may be served while data is not.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DataProbe {
+    pub kind: DataKind,
+    /// A file to read, or the directory for a file to write, below the mount point. It has no `..`.
+    pub path: PathBuf,
+    /// Access it as this user and group.
+    pub identity: Option<(u32, u32)>,
+    /// The file to write: the same after each start until the machine is booted again.
+    pub own_file: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum DataKind {
+    Read,
+    Write,
+}
+
+impl DataKind {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            DataKind::Read => "read",
+            DataKind::Write => "write",
+        }
+    }
 }
 
 impl Target {
@@ -27,6 +61,7 @@ impl Target {
             id: mount.id,
             owner: mount.fuse_owner(),
             user: mount.user(),
+            data: None,
         }
     }
 }
@@ -36,7 +71,7 @@ impl<P> Target<P> {
     #[must_use]
     pub fn with_path<Q>(&self, path: Q) -> Target<Q> {
         let Target { kind, key, id, owner, user, .. } = *self;
-        Target { path, kind, key, id, owner, user }
+        Target { path, kind, key, id, owner, user, data: self.data.clone() }
     }
 }
 
@@ -50,9 +85,39 @@ pub enum Call {
     Statfs,
     /// `kill` without a signal: whether the daemon of an automount trigger exists; Linux only.
     Kill,
+    /// Of a data-path probe, as all that follow: `openat2`, and `fstat` of what was opened.
+    Open,
+    Read,
+    Write,
+    /// What was read is not what was written.
+    Compare,
+    Close,
+    Remove,
 }
 
 impl Call {
+    pub const ALL: [Call; 10] = [
+        Call::Identify,
+        Call::Statx,
+        Call::Statfs,
+        Call::Kill,
+        Call::Open,
+        Call::Read,
+        Call::Write,
+        Call::Compare,
+        Call::Close,
+        Call::Remove,
+    ];
+
+    /// Whether it is made by data-path probes only.
+    #[must_use]
+    pub const fn is_of_data(self) -> bool {
+        match self {
+            Call::Identify | Call::Statx | Call::Statfs | Call::Kill => false,
+            Call::Open | Call::Read | Call::Write | Call::Compare | Call::Close | Call::Remove => true,
+        }
+    }
+
     /// The system call's name.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -60,6 +125,12 @@ impl Call {
             Call::Identify | Call::Statx => crate::system::ATTRIBUTES_CALL,
             Call::Statfs => "statfs",
             Call::Kill => "kill",
+            Call::Open => "open",
+            Call::Read => "read",
+            Call::Write => "write",
+            Call::Compare => "comparing what was written",
+            Call::Close => "close",
+            Call::Remove => "unlink",
         }
     }
 }
@@ -94,6 +165,11 @@ impl Usage {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProbeOutcome {
     Alive(Usage),
+    /// The data path works too. `past_cache`: no page cache of this machine was used.
+    DataAlive {
+        usage: Usage,
+        past_cache: bool,
+    },
     Failed {
         call: Call,
         errno: Errno,

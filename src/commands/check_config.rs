@@ -2,10 +2,10 @@
 
 use super::{explained_remedy, mount_namespace, print};
 use crate::config::{Config, EffectiveOption, Rule, to_toml};
-use crate::monitor::{Expected, ProbeSettings};
+use crate::monitor::{DataPath, Expected, ProbeSettings};
 use crate::render::escape::escape_os;
 use crate::render::{HumanDuration, PROCESS_NAME};
-use platform::{Mount, MountTable};
+use platform::{DataKind, Mount, MountTable};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +19,10 @@ pub fn check_config(config: &Config, mountpoint: Option<&Path>) -> anyhow::Resul
     let table = mount_namespace::table(namespace.as_ref())?;
     for warning in config.warnings().iter().chain(&config.rules.warnings(&table, config.settings)) {
         eprintln!("{PROCESS_NAME}: {warning}");
+    }
+    let futile = config.rules.futile_probes(&table);
+    if !futile.is_empty() {
+        anyhow::bail!(futile.join("; "));
     }
     let mut text = String::new();
     match mountpoint {
@@ -129,6 +133,9 @@ fn write_mount(
     }
     writeln!(text, "  flap_changes = {}", settings.flap.changes)?;
     writeln!(text, "  flap_window = {}", to_toml(&HumanDuration(settings.flap.window).to_string()))?;
+    if let Some(data) = rule.data_path(config.settings) {
+        writeln!(text, "  {}", data_path(&data))?;
+    }
     writeln!(text, "  severity = \"{}\"", rule.severity.as_str())?;
     match rule.hooks.as_deref() {
         None => writeln!(text, "  hooks: all")?,
@@ -137,6 +144,18 @@ fn write_mount(
     }
     text.push_str(&explained_remedy::text(config, rule, mount, table));
     Ok(())
+}
+
+/// `data path: read health/probe every 10m as user 1000 and group 1000, past the page cache where possible`
+fn data_path(data: &DataPath) -> String {
+    let identity = data.identity.map(|(uid, gid)| format!(" as user {uid} and group {gid}"));
+    let (path, interval) = (escape_os(&data.path), HumanDuration(data.interval));
+    let what = match data.kind {
+        DataKind::Read => format!("read {path}"),
+        DataKind::Write => format!("write, read and remove a file in {path}"),
+    };
+    let identity = identity.unwrap_or_default();
+    format!("data path: {what} every {interval}{identity}, past the page cache where possible")
 }
 
 fn write_rule(text: &mut String, rule: &Rule, indentation: &str) -> anyhow::Result<()> {

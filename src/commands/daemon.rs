@@ -107,7 +107,8 @@ fn run(
 fn run_once(config: &Arc<Config>, table: WatchedTable, reporter: &Reporter) -> anyhow::Result<RunResult> {
     let mut outputs = Dispatcher::new(Arc::clone(config), reporter.clone())?;
     let mut handle = |time, report: Report| outputs.report(Instant::now(), time, &report);
-    let daemon = Daemon::new(Options::new(config, table), EventHandler::Callback(&mut handle))?;
+    let options = Options { seed: seed(config, &table)?, ..Options::new(config, table) };
+    let daemon = Daemon::new(options, EventHandler::Callback(&mut handle))?;
     let ended = daemon.run(RunMode::Once(None))?;
     if !ended.interrupted {
         outputs.finish_single_run(&ended.snapshot);
@@ -119,6 +120,13 @@ fn run_once(config: &Arc<Config>, table: WatchedTable, reporter: &Reporter) -> a
     Ok(ended)
 }
 
+fn seed(config: &Config, table: &WatchedTable) -> anyhow::Result<u64> {
+    Ok(match config.mount_namespace {
+        None => machine_seed::seed(table.table()),
+        Some(_) => machine_seed::seed(&mount_namespace::table(None)?),
+    })
+}
+
 fn watch(
     config: Arc<Config>,
     table: WatchedTable,
@@ -126,10 +134,7 @@ fn watch(
     manager: Option<ServiceManager>,
     reporter: &Reporter,
 ) -> anyhow::Result<RunResult> {
-    let seed = match config.mount_namespace {
-        None => machine_seed::seed(table.table()),
-        Some(_) => machine_seed::seed(&mount_namespace::table(None)?),
-    };
+    let seed = seed(&config, &table)?;
     let socket = &config.http.socket;
     let state = saved_state::open(socket, table.clock_start(), table.namespace(), &reporter.log_fn());
     let saved = state.as_ref().and_then(|(_, restored)| Some(restored.as_ref()?.status.clone()));

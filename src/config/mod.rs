@@ -6,6 +6,7 @@
 mod builder;
 mod changes;
 mod commands;
+mod data_path_reader;
 mod expected;
 mod file_reader;
 mod filter;
@@ -30,6 +31,7 @@ pub use commands::{
     CheckConfig, CheckOutput, ClientConfig, DaemonAddress, DiagnoseConfig, DrillConfig, RemedyConfig,
     RemedyTask, WatchConfig,
 };
+pub use data_path_reader::DataPathRule;
 pub use filter::{Filter, NO_MOUNT_LEFT};
 pub use location::{Location, Origin};
 pub(crate) use options::OPTION_GROUPS;

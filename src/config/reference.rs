@@ -43,6 +43,19 @@ pub const RULE: &[Key] = &[
     key("remedy", "{ mode = MODE, … }").help(
         "The plan for these mounts when they are dead; see below. `--check-config --explain` shows it for each state.",
     ),
+    key("probe", "\"stat\", \"read\" or \"write\"").help(
+        "\"read\" and \"write\" also read a file or write one, because storage may answer about files that it no longer \
+         delivers (only Linux) [default: stat].",
+    ),
+    key("probe_path", "PATH").help(
+        "Below the mount point: the file to read, of which at most 4 KiB are read, or the directory for a small file \
+         `.mount_status_monitor-…`, which is written, read, compared and removed. It must not lead over symbolic links or \
+         other mounts.",
+    ),
+    key("probe_interval", "TIME")
+        .help("How often that is done, rounded to probes of the mount [default: 10 times poll_interval]."),
+    key("probe_uid", "NUMBER").help("Access the file as this user, without capabilities [default: as the daemon]."),
+    key("probe_gid", "NUMBER").help("And this group [default: the number of probe_uid]."),
     key("severity", "\"critical\", \"warning\" or \"info\"").help(
         "Severity of events of these mounts [default: critical]. Their messages are at most errors, warnings or \
          notices; hooks, alerts and metrics have it, and the monitoring plugin is WARNING or OK.",

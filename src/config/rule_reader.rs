@@ -5,7 +5,7 @@ use super::options::OptionValue;
 use super::rules::Rule;
 use super::toml_table::{TomlTable, flag, option_value, text, texts, time};
 use super::values::flap_changes;
-use super::{reference, remedy_reader};
+use super::{data_path_reader, reference, remedy_reader};
 use crate::monitor::ExpectedOptions;
 use crate::render::timestamp;
 use std::time::SystemTime;
@@ -61,6 +61,7 @@ fn rule(table: &mut TomlTable<'_>) -> Rule {
         severity: table.take("severity", |value| text(value)?.parse()).unwrap_or_default(),
         hooks: table.take("hook", texts),
         remedy: remedy_reader::take(table),
+        data_path: data_path_reader::take(table),
     }
 }
 
@@ -89,6 +90,8 @@ fn check(rule: &Rule, table: &TomlTable<'_>) {
     } else if rule.expected_options.is_some() && rule.exclude {
         table.report("an excluded mount has no expected_options");
     } else if let Some(problem) = remedy_reader::problem(rule) {
+        table.report(problem);
+    } else if let Some(problem) = rule.data_path.problem(rule) {
         table.report(problem);
     } else if rule.expected && !rule.mountpoint.as_ref().is_some_and(Globs::are_literal_paths) {
         table.report("expected needs a mountpoint without * ? [ {");

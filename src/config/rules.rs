@@ -1,9 +1,11 @@
 //! `[[rule]]`: exceptions for some mounts. Only the first rule that matches a mount applies to it.
 
+use super::data_path_reader::DataPathRule;
 use super::globs::Globs;
 use super::location::Location;
 use super::remedy_reader::RemedyRule;
-use crate::monitor::{Event, ExpectedOptions, FlapSettings, ProbeSettings, Severity};
+use crate::monitor::{DataPath, Event, ExpectedOptions, FlapSettings, ProbeSettings, Severity};
+use crate::render::escape::escape_os;
 use crate::render::timestamp;
 use platform::{Mount, MountTable};
 use std::ffi::OsStr;
@@ -33,6 +35,7 @@ pub struct Rule {
     /// The hooks that get events of these mounts, if not all.
     pub hooks: Option<Vec<String>>,
     pub remedy: Option<RemedyRule>,
+    pub data_path: DataPathRule,
 }
 
 impl Rule {
@@ -48,6 +51,11 @@ impl Rule {
         let matches =
             |globs: &Option<Globs>, name: &OsStr| globs.as_ref().is_none_or(|globs| globs.matches(name));
         matches(&self.fstype, &mount.fstype) && matches(&self.device, &mount.device)
+    }
+
+    /// What is read or written on its mounts. `defaults` are the settings for mounts without a rule.
+    pub fn data_path(&self, defaults: ProbeSettings) -> Option<DataPath> {
+        self.data_path.data_path(&self.settings(defaults))
     }
 
     /// The settings for mounts of this rule. `defaults` are the settings for mounts without a rule.
@@ -139,6 +147,16 @@ impl Rules {
         self.0.iter()
     }
 
+    /// Rules that would write to present mounts that are read-only on purpose; one line each.
+    pub fn futile_probes(&self, table: &MountTable) -> Vec<String> {
+        let problem = |mount: &Arc<Mount>| {
+            let rule = self.rule_for(mount).filter(|rule| rule.data_path.is_futile_on(mount))?;
+            let path = escape_os(&mount.mountpoint);
+            Some(rule.location.problem(&format!("[[rule]] probe = \"write\": {path} is mounted read-only")))
+        };
+        table.iter().filter_map(problem).collect()
+    }
+
     /// Rules that are probably mistakes, given the mounts of `table`; one line each.
     pub fn warnings(&self, table: &MountTable, defaults: ProbeSettings) -> Vec<String> {
         let mut is_used = vec![false; self.0.len()];
@@ -152,10 +170,15 @@ impl Rules {
         }
         let mut warnings = Vec::new();
         for (number, rule) in self.0.iter().enumerate() {
-            let ProbeSettings { timeout, slow_after, .. } = rule.settings(defaults);
+            let ProbeSettings { poll_interval, timeout, slow_after, .. } = rule.settings(defaults);
             let mut warn = |text: String| warnings.push(format!("{}: [[rule]] {text}", rule.location));
             if slow_after > timeout {
                 warn("slow_after is longer than the timeout, so these mounts are never slow".to_owned());
+            }
+            if let Some(data_path) = rule.data_path(defaults)
+                && data_path.interval < poll_interval
+            {
+                warn("probe_interval is shorter than poll_interval, which is used instead".to_owned());
             }
             match shadowed_by[number] {
                 _ if is_used[number] => {}

@@ -84,6 +84,8 @@ pub struct Daemon<'a> {
     monitor: Monitor,
     launcher: LauncherWatch,
     pool: Pool,
+    /// The file that data-path probes write.
+    own_file: String,
     collector: CollectorHandle,
     /// Probes whose threads are being located for the collector.
     locating: FxHashMap<ProbeId, DeviceNumber>,
@@ -149,6 +151,7 @@ impl<'a> Daemon<'a> {
             monitor,
             launcher: LauncherWatch::new(),
             pool,
+            own_file: platform::own_file(options.seed),
             collector,
             locating: FxHashMap::default(),
             kernel_log,
@@ -357,7 +360,12 @@ impl<'a> Daemon<'a> {
 
     fn execute(&mut self, now: Time, effect: Effect) {
         match effect {
-            Effect::StartProbe { probe, target } => self.pool.start(probe, &target),
+            Effect::StartProbe { probe, mut target } => {
+                if let Some(data) = &mut target.data {
+                    data.own_file.clone_from(&self.own_file);
+                }
+                self.pool.start(probe, &target);
+            }
             Effect::ConfirmHang { probe } => self.pool.confirm(probe),
             Effect::AbandonProbe { probe } => {
                 self.locating.remove(&probe);

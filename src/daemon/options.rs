@@ -2,7 +2,9 @@
 
 use super::WatchedTable;
 use crate::config::Config;
-use crate::monitor::{MonitorConfig, OptionsPolicy, ProbeSettings, SavedStatus, Status, Time};
+use crate::monitor::{
+    DataPathPolicy, MonitorConfig, OptionsPolicy, ProbeSettings, SavedStatus, Status, Time,
+};
 use crate::output::{Outputs, Report};
 use crate::render::{Snapshot, StatusSummary};
 use platform::Mount;
@@ -35,11 +37,16 @@ pub(super) fn monitor_config(config: &Arc<Config>) -> MonitorConfig {
     let expects_options = config.rules.iter().any(|rule| rule.expected_options.is_some());
     let expected_options =
         move |mount: &Mount| options.rules.rule_for(mount).and_then(|rule| rule.expected_options.clone());
+    let has_data_paths = config.rules.iter().any(|rule| rule.data_path.kind.is_some());
+    let rules = Arc::clone(config);
+    let data_path =
+        move |mount: &Mount| rules.rules.rule_for(mount).and_then(|rule| rule.data_path(rules.settings));
     MonitorConfig {
         poll_interval: config.settings.poll_interval,
         policy: Box::new(move |mount| policy.policy(mount)),
         expected: config.expected.clone(),
         expected_options: expects_options.then(|| Box::new(expected_options) as OptionsPolicy),
+        data_paths: has_data_paths.then(|| Box::new(data_path) as DataPathPolicy),
         searches_every_directory: platform::probe::may_search_every_directory(),
     }
 }

@@ -23,7 +23,7 @@ pub enum Event {
     /// A mount is still dead (reminder, or the reason changed).
     StillFailing { mount: Arc<Mount>, failure: Failure, lasted: Duration },
     /// A mount that was reported dead, slow or unknown responds in time again, after `took`. Its health `was` `hung`,
-    /// `failed`, `slow` or `unknown`.
+    /// `failed`, `slow`, `unknown`, or `denied` if its data-path probe was refused.
     Recovered { mount: Arc<Mount>, lasted: Duration, took: Duration, was: &'static str },
     /// A mount responds, but took longer than `slow_after`.
     Slow { mount: Arc<Mount>, took: Duration, slow_after: Duration },
@@ -35,7 +35,7 @@ pub enum Event {
     UnexpectedOptions { mount: Arc<Mount>, differences: Vec<OptionDifference> },
     /// A mount that was reported to have unexpected options has none any more.
     ExpectedOptions { mount: Arc<Mount>, lasted: Duration },
-    /// The kernel refuses to let us probe this mount.
+    /// The kernel refuses to let us probe this mount, or its data path.
     Denied { mount: Arc<Mount>, errno: Errno, call: Call },
     /// A mount could not be judged for so long that its state is unknown. It `was` in this state when it was judged last
     /// (`pending`: never).

@@ -84,7 +84,8 @@ impl Monitor {
         let damping = match event {
             Event::StillFailing { .. } if entry.flaps.flapping().is_some() => Damping::Silent,
             Event::Failed { .. } | Event::Slow { .. } => entry.flaps.on_change(now, settings),
-            Event::Recovered { was, .. } if was != "unknown" => entry.flaps.on_change(now, settings),
+            Event::Recovered { was: "unknown" | "denied", .. } => Damping::None,
+            Event::Recovered { .. } => entry.flaps.on_change(now, settings),
             _ => Damping::None,
         };
         if damping == Damping::None {

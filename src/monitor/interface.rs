@@ -2,8 +2,8 @@
 
 use super::severity::Severity;
 use super::{
-    Counters, Event, Expected, ExpectedStatus, Health, MountStatuses, OptionsPolicy, ReportState, Time,
-    UnexpectedOptions, UserNotice,
+    Counters, DataPathPolicy, DataPathStatus, Event, Expected, ExpectedStatus, Health, MountStatuses,
+    OptionsPolicy, ReportState, Time, UnexpectedOptions, UserNotice,
 };
 use platform::evidence::Evidence;
 use platform::signs::Sign;
@@ -91,6 +91,8 @@ pub struct MonitorConfig {
     pub expected: Vec<Arc<Expected>>,
     /// `None` if no rule expects options.
     pub expected_options: Option<OptionsPolicy>,
+    /// `None` if no rule has data-path probes.
+    pub data_paths: Option<DataPathPolicy>,
     /// No directory's permissions keep a probe from its mount.
     pub searches_every_directory: bool,
 }
@@ -239,6 +241,8 @@ pub struct MountStatus {
     pub has_unexpected_options: Option<bool>,
     /// What was reported about it, if anything.
     pub report: Option<Box<ReportState>>,
+    /// `None` without a rule with data-path probes.
+    pub data_path: Option<Box<DataPathStatus>>,
 }
 
 impl MountStatus {

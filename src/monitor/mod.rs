@@ -8,6 +8,7 @@
 //! * `budgets`: what the mounts of each foreign user may cost
 //! * `reports`: what was reported about each mount, and reminders
 //! * `expected`: mounts that must exist
+//! * `data_path`: what rules want to be read or written, and when
 //! * `mount_options`: mounts whose options are other than expected
 //! * `evidence`: when evidence is collected, and what was found
 //! * `server_hints`: what the kernel reports about servers
@@ -21,6 +22,7 @@
 mod budgets;
 mod collecting;
 mod counters;
+mod data_path;
 mod early_signs;
 mod event;
 mod evidence;
@@ -51,6 +53,7 @@ mod unjudged;
 
 pub use budgets::UserNotice;
 pub use counters::{Counters, DURATION_BOUNDS, Durations, FsCounters};
+pub use data_path::{DataPath, DataPathPolicy, DataPathStatus};
 pub use early_signs::SignSubjects;
 pub use event::Event;
 pub use evidence::{EvidenceRecord, host_end, server_name};
@@ -71,6 +74,7 @@ pub use time::Time;
 
 use budgets::{EventBudget, SignBudget, WatchBudget};
 use counters::CounterTable;
+use data_path::DataPaths;
 use evidence::EvidencePolicy;
 use expected::ExpectedMounts;
 use mount_options::MountOptions;
@@ -96,6 +100,7 @@ pub struct Monitor {
     reports: Reports,
     expected: ExpectedMounts,
     options: MountOptions,
+    data_paths: DataPaths,
     evidence: EvidencePolicy,
     hints: ServerHints,
     watch_budget: WatchBudget,
@@ -132,6 +137,7 @@ impl Monitor {
             reports: Reports::default(),
             expected,
             options: MountOptions::new(config.expected_options),
+            data_paths: DataPaths::new(config.data_paths),
             evidence: EvidencePolicy::default(),
             hints: ServerHints::default(),
             watch_budget: WatchBudget::default(),

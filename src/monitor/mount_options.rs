@@ -47,6 +47,10 @@ impl ExpectedOptions {
         Ok(ExpectedOptions(options.into()))
     }
 
+    pub fn contain(&self, option: &str) -> bool {
+        self.0.iter().any(|it| it == option)
+    }
+
     /// What differs. Of a mount whose options are not known in full, only what is certain.
     pub fn differences(&self, mount: &Mount) -> Vec<OptionDifference> {
         let is_unknown = mount.shortened.super_options;

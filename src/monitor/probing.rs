@@ -3,7 +3,7 @@
 use super::registry::MountEntry;
 use super::scheduler::{Due, ProbeSubject, Readiness};
 use super::{Effect, Failure, Health, Monitor, PROOF_TIME, ProbeId, ProbeSelection, Time};
-use platform::{Call, DeviceNumber, Errno, MountKey};
+use platform::{Call, DeviceNumber, Errno, MountKey, Target};
 use std::time::Duration;
 
 /// A hung mount below one that has not responded yet is judged this much later than that mount, so that one hang causes
@@ -90,7 +90,10 @@ impl Monitor {
             } else {
                 let probe = self.scheduler.start(now, entry);
                 self.counters.on_probe_started(entry.fstype_index);
-                self.effects.push_back(Effect::StartProbe { probe, target: entry.target() });
+                let first_wait = |interval| self.scheduler.first_wait(interval, key);
+                let data = self.data_paths.begin(now, entry, first_wait);
+                self.effects
+                    .push_back(Effect::StartProbe { probe, target: Target { data, ..entry.target() } });
             }
         }
         while let Some(key) = self.scheduler.pop_unprobeable() {
@@ -126,7 +129,10 @@ impl Monitor {
         if !self.scheduler.can_retry(superblock) {
             return;
         }
-        let members = || self.registry.members(superblock);
+        // A hang in the data path ends only by a probe of the data path.
+        let unproven = |key: &MountKey| self.data_paths.is_unproven(superblock, *key);
+        let members =
+            || self.registry.members(superblock).filter(|key| unproven(key).is_none_or(|wanted| wanted));
         let reachable = members().find(|&key| self.registry.hung_ancestor(key).is_none());
         let Some(key) = reachable.or_else(|| members().next()) else { return };
         let is_reachable = reachable.is_some();

@@ -40,6 +40,11 @@ enum Problem {
     #[default]
     None,
     Slow,
+    /// Its storage responds, but its data-path probe was refused.
+    Refused {
+        since: Time,
+        errno: Errno,
+    },
     /// It could not be judged.
     Unknown {
         since: Time,
@@ -80,6 +85,7 @@ impl ReportState {
         let problem = match problem {
             Problem::None | Problem::Slow => problem,
             Problem::Unknown { since } => Problem::Unknown { since: since.shifted(nanos) },
+            Problem::Refused { since, errno } => Problem::Refused { since: since.shifted(nanos), errno },
             Problem::Dead { since, reasons, reminders } => {
                 Problem::Dead { since: since.shifted(nanos), reasons, reminders }
             }
@@ -131,6 +137,7 @@ impl Reports {
                 (Problem::None, recovered(if was_dead { entry.health.as_str() } else { "failed" }, since))
             }
             Problem::Unknown { since } => (Problem::None, recovered("unknown", since)),
+            Problem::Refused { since, .. } => (Problem::None, recovered("denied", since)),
             Problem::Slow if is_slow => return None,
             Problem::Slow => (Problem::None, recovered("slow", entry.since)),
             Problem::None if reports_slow => {
@@ -168,12 +175,24 @@ impl Reports {
         Some(Event::Failed { mount, failure })
     }
 
-    /// The kernel refuses the probe. This is reported once, and again when it ends a reported problem.
-    pub(super) fn on_denied(entry: &mut MountEntry, call: Call, errno: Errno) -> Option<Event> {
+    /// The kernel refuses the probe. This is reported once, and again when it ends a reported problem. The refusal of a
+    /// data-path probe is a problem that ends.
+    pub(super) fn on_denied(now: Time, entry: &mut MountEntry, call: Call, errno: Errno) -> Option<Event> {
         let event = Event::Denied { mount: Arc::clone(&entry.mount), errno, call };
         let reported = &mut entry.reported;
+        if call.is_of_data() {
+            let known = match reported.problem {
+                Problem::Refused { since, errno } => Some((since, errno)),
+                _ => None,
+            };
+            reported.problem = Problem::Refused { since: known.map_or(now, |(since, _)| since), errno };
+            return (known.map(|(_, errno)| errno) != Some(errno)).then_some(event);
+        }
         let was_denied = std::mem::replace(&mut reported.is_denied, true);
-        let was_problem = matches!(reported.problem, Problem::Dead { .. } | Problem::Unknown { .. });
+        let was_problem = matches!(
+            reported.problem,
+            Problem::Dead { .. } | Problem::Unknown { .. } | Problem::Refused { .. }
+        );
         if was_problem {
             reported.problem = Problem::None;
         }

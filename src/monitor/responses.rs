@@ -35,7 +35,12 @@ impl Monitor {
                 return self.scheduler.plan_retry(now, superblock, self.registry.get(key));
             }
             _ if !is_current => {}
-            Classification::Alive(usage) => self.on_alive(now, key, usage, took),
+            Classification::Alive(usage) => {
+                if let ProbeOutcome::DataAlive { past_cache, .. } = *outcome {
+                    self.on_data_alive(now, key, past_cache, took);
+                }
+                self.on_alive(now, key, usage, took);
+            }
             Classification::Failed(call, errno) => self.on_failed(now, key, call, errno),
             Classification::Denied(call, errno) => self.on_denied(now, key, call, errno),
         }
@@ -47,6 +52,13 @@ impl Monitor {
                     self.request_probe(now, other);
                 }
             }
+        }
+    }
+
+    /// A slow response is not good: the next probe shows whether the data path is still slow.
+    fn on_data_alive(&mut self, now: Time, key: MountKey, past_cache: bool, took: Duration) {
+        if self.registry.get(key).is_some_and(|entry| took <= entry.settings.slow_after) {
+            self.data_paths.on_good(now, key, past_cache);
         }
     }
 
@@ -78,7 +90,7 @@ impl Monitor {
     pub(super) fn on_denied(&mut self, now: Time, key: MountKey, call: Call, errno: Errno) {
         let Some(entry) = self.registry.get_mut(key) else { return };
         self.scheduler.on_response(entry, false);
-        let event = Reports::on_denied(entry, call, errno);
+        let event = Reports::on_denied(now, entry, call, errno);
         self.stop_reminders(key);
         self.registry.set_health(now, key, Health::Denied(errno));
         let steady = self.end_flapping(now, key);

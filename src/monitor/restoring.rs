@@ -111,6 +111,7 @@ mod tests {
                 policy: Box::new(|_| Some(ProbeSettings::default())),
                 expected: vec![Arc::new(expected)],
                 expected_options: None,
+                data_paths: None,
                 searches_every_directory: true,
             };
             let mut monitor = Monitor::new(config, 0);

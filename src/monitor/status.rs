@@ -62,6 +62,7 @@ impl Monitor {
             is_reported_slow: entry.reported.is_slow(),
             has_unexpected_options: self.options.are_unexpected(entry.key()),
             report: self.reports.state(entry).map(Box::new),
+            data_path: self.data_paths.status(entry.key()).cloned().map(Box::new),
         }
     }
 

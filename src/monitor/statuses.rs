@@ -219,6 +219,7 @@ mod tests {
             is_reported_slow: false,
             has_unexpected_options: None,
             report: None,
+            data_path: None,
         }
     }
 
@@ -268,7 +269,7 @@ mod tests {
     /// one that replaces it.
     #[test]
     fn what_each_mount_has_is_small() {
-        assert!(size_of::<MountStatus>() <= 168, "{}", size_of::<MountStatus>());
+        assert!(size_of::<MountStatus>() <= 176, "{}", size_of::<MountStatus>());
         assert!(size_of::<MountEntry>() <= 296, "{}", size_of::<MountEntry>());
         assert!(size_of::<Mount>() <= 96, "{}", size_of::<Mount>());
     }

@@ -33,7 +33,7 @@ impl Monitor {
         for key in difference.moved_places {
             self.update_visibility(now, key);
             self.update_user(key);
-            self.check_options(now, key);
+            self.apply_rules(now, key);
         }
         if is_structural {
             self.watch_admissible(now);
@@ -64,7 +64,7 @@ impl Monitor {
             self.report(Event::Mounted { mount });
             self.request_probe(now, key);
         }
-        self.check_options(now, key);
+        self.apply_rules(now, key);
     }
 
     fn on_unmounted(&mut self, now: Time, key: MountKey) {
@@ -79,7 +79,7 @@ impl Monitor {
         if let Some(entry) = self.registry.get_mut(key) {
             entry.set_mount(&after);
             self.report(Event::Remounted { mount: after, before });
-            self.check_options(now, key);
+            self.apply_rules(now, key);
         }
     }
 
@@ -97,7 +97,7 @@ impl Monitor {
         if was_path_hung {
             self.request_probe(now, key);
         }
-        self.check_options(now, key);
+        self.apply_rules(now, key);
     }
 
     /// Most mounts have the same settings, which they share. `None` for a mount that must not be touched.
@@ -149,6 +149,7 @@ impl Monitor {
         self.scheduler.remove_mount(&mut entry);
         self.reports.flap_checks.cancel(key);
         self.options.forget(key);
+        self.data_paths.forget(key);
         self.stop_reminders(key);
         self.forget_unused_superblock(entry.superblock());
         Some(entry)
@@ -205,7 +206,7 @@ impl Monitor {
                 Some((settings, mount)) => {
                     self.watch(now, mount, settings);
                     self.request_probe(now, key);
-                    self.check_options(now, key);
+                    self.apply_rules(now, key);
                 }
                 None => self.watch_budget.forget(key),
             }
@@ -222,6 +223,7 @@ impl Monitor {
     pub(super) fn reconfigure(&mut self, now: Time, config: MonitorConfig) {
         self.policy = config.policy;
         self.options.replace_policy(config.expected_options);
+        self.data_paths.replace_policy(config.data_paths);
         self.searches_every_directory = config.searches_every_directory;
         self.scheduler.set_run_interval(now, config.poll_interval);
         let mounts: Vec<Arc<Mount>> = self.registry.tree().iter().cloned().collect();
@@ -236,7 +238,7 @@ impl Monitor {
             } else if self.watch(now, mount, settings) {
                 self.request_probe(now, key);
             }
-            self.check_options(now, key);
+            self.apply_rules(now, key);
         }
         self.watch_admissible(now);
         self.expected.replace(config.expected);

@@ -97,6 +97,9 @@ fn state(status: &MountStatus, since: &str) -> String {
         Health::Denied(Errno::ENAMETOOLONG) => {
             "cannot be checked: its path is too long for system calls".to_owned()
         }
+        Health::Denied(errno @ (Errno::EDQUOT | Errno::ENOSPC | Errno::EROFS)) => {
+            format!("responds, but its data-path probe was refused: {} ({errno})", errno.describe())
+        }
         Health::Denied(errno) => format!("cannot be checked by this user ({errno})"),
         Health::Pending => "has not been judged yet".to_owned(),
         Health::Hidden => "is hidden under another mount".to_owned(),

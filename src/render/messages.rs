@@ -34,6 +34,7 @@ pub fn line(event: &Event) -> (Priority, String) {
         Event::Remounted { .. } => Priority::Notice,
         // A drill passes the filters that a death passes.
         Event::Failed { .. } | Event::Missing { .. } | Event::Drill { .. } => Priority::Error,
+        Event::Denied { call, .. } if call.is_of_data() => Priority::Warning,
         Event::StillFailing { .. }
         | Event::Slow { .. }
         | Event::Flapping { .. }
@@ -174,10 +175,12 @@ pub(super) fn cause(failure: &Failure) -> String {
     if let Some(ancestor) = &failure.blocked_by {
         return format!("blocked by hung mount {}", escape_os(ancestor));
     }
+    let of_data = failure.call.filter(|call| call.is_of_data());
+    let to = of_data.map(|call| format!(" to {}", call.name())).unwrap_or_default();
     let from = failure.call.map(|call| format!(" from {}", call.name())).unwrap_or_default();
     match (failure.reason, failure.errno) {
-        (Reason::Hung, _) | (_, None) if failure.waited.is_zero() => "no response".to_owned(),
-        (Reason::Hung, _) | (_, None) => format!("no response in {}", HumanDuration(failure.waited)),
+        (Reason::Hung, _) | (_, None) if failure.waited.is_zero() => format!("no response{to}"),
+        (Reason::Hung, _) | (_, None) => format!("no response{to} in {}", HumanDuration(failure.waited)),
         (Reason::Disconnected, Some(errno)) if failure.call == Some(Call::Kill) => {
             format!("{errno}{from}, its automount daemon is gone")
         }
@@ -218,12 +221,31 @@ fn last_health(health: &Health, lasted: Duration) -> String {
 }
 
 fn refusal(mount: &Mount, errno: Errno, call: Call) -> String {
+    if call.is_of_data() {
+        return format!("{errno} from {}: {}", call.name(), refusal_of_data(errno, call));
+    }
     let advice = match mount.fuse_owner() {
         _ if errno == Errno::ENAMETOOLONG => "its path is too long for system calls".to_owned(),
         Some((uid, _)) => format!("only its owner has access; run as root or as user {uid}"),
         None => "this user has no access; run as root or as a user with access".to_owned(),
     };
     format!("{errno} from {}: {advice}", call.name())
+}
+
+/// What keeps a data-path probe from its file.
+fn refusal_of_data(errno: Errno, call: Call) -> &'static str {
+    match (errno, call) {
+        (Errno::EDQUOT, _) => "the quota is used up",
+        (Errno::ENOSPC, _) => "the file system is full",
+        (Errno::EROFS, _) => "the file system is read-only",
+        (Errno::ELOOP | Errno::EXDEV, _) => "probe_path leads over a symbolic link or another mount",
+        (Errno::ENOENT | Errno::ENOTDIR | Errno::EISDIR | Errno::ENXIO, _) => {
+            "probe_path is not as its rule says"
+        }
+        (Errno::EINVAL, Call::Read) => "the file of probe_path is empty",
+        (Errno::EACCES | Errno::EPERM, _) => "its rule's user has no access to probe_path",
+        (errno, _) => errno.describe(),
+    }
 }
 
 fn changes(mount: &Mount, before: &Mount) -> String {

@@ -80,6 +80,7 @@ pub(crate) fn status_of(mount: Arc<Mount>, health: Health) -> MountStatus {
         is_reported_slow: is_slow,
         has_unexpected_options: None,
         report: None,
+        data_path: None,
     }
 }
 

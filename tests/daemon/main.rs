@@ -14,6 +14,7 @@ mod binds;
 mod check;
 mod completion;
 mod configuration;
+mod data_path;
 mod demo;
 mod diagnose;
 mod drill;

@@ -46,6 +46,11 @@ pub(crate) enum Behaviour {
     Reply,
     Mute,
     MuteStatfs,
+    /// Reads and writes have no reply.
+    MuteData,
+    /// Only writes have none.
+    MuteWrites,
+    FailWrites(Errno),
     Fail(Errno),
     Delay(Duration),
     Soft(Duration, Errno),
@@ -60,6 +65,9 @@ pub(crate) fn parse(line: &str) -> Result<Command, String> {
         "ok" => Action::SetBehaviour(Behaviour::Reply),
         "mute" => Action::SetBehaviour(Behaviour::Mute),
         "statfs_mute" => Action::SetBehaviour(Behaviour::MuteStatfs),
+        "data_mute" => Action::SetBehaviour(Behaviour::MuteData),
+        "write_mute" => Action::SetBehaviour(Behaviour::MuteWrites),
+        "write_errno" => Action::SetBehaviour(Behaviour::FailWrites(errno(words.next())?)),
         "errno" => Action::SetBehaviour(Behaviour::Fail(errno(words.next())?)),
         "delay" => Action::SetBehaviour(Behaviour::Delay(milliseconds(words.next())?)),
         "soft" => Action::SetBehaviour(Behaviour::Soft(milliseconds(words.next())?, errno(words.next())?)),
@@ -147,6 +155,9 @@ fn errno(word: Option<&str>) -> Result<Errno, String> {
         "ENODEV" => Errno::ENODEV,
         "EACCES" => Errno::EACCES,
         "ENOENT" => Errno::ENOENT,
+        "EDQUOT" => Errno::EDQUOT,
+        "ENOSPC" => Errno::ENOSPC,
+        "EROFS" => Errno::EROFS,
         "EPROTO" => Errno::EPROTO,
         other => return Err(format!("unknown error name {other}")),
     })

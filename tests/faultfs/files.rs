@@ -1,22 +1,23 @@
-//! The file system and its injected faults: a root directory with an empty directory, an empty file, to which writes are
-//! lost, and a file of one page.
+//! The file system and its injected faults: a root directory with a directory, an empty file, to which writes are lost,
+//! and a file of one page. One more file can be created, and keeps what is written.
 
 use crate::command::Behaviour;
 use crate::source::Source;
 use fuser::{
     Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner, OpenFlags,
-    ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
-    Request, WriteFlags,
+    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs,
+    ReplyWrite, Request, WriteFlags,
 };
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 const FILE: INodeNo = INodeNo(2);
 const DATA: INodeNo = INodeNo(3);
 const DIRECTORY: INodeNo = INodeNo(4);
+const CREATED: INodeNo = INodeNo(5);
 /// One page.
 const LENGTH: usize = 4096;
 /// Opening `data` with this flag bypasses the page cache.
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pending: Mutex<Vec<PendingRequest>>,
     getattr_count: AtomicU64,
     statfs_count: AtomicU64,
+    /// The name and the content of the file that was created.
+    created: Mutex<Option<(OsString, Vec<u8>)>>,
 }
 
 impl Shared {
@@ -37,7 +40,12 @@ impl Shared {
             pending: Mutex::default(),
             getattr_count: AtomicU64::new(0),
             statfs_count: AtomicU64::new(0),
+            created: Mutex::default(),
         }
+    }
+
+    fn created(&self) -> MutexGuard<'_, Option<(OsString, Vec<u8>)>> {
+        self.created.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn set_behaviour(&self, behaviour: Behaviour) {
@@ -138,6 +146,14 @@ impl Files {
             Behaviour::Mute => keep(request),
             Behaviour::MuteStatfs if matches!(request, PendingRequest::Statfs(_)) => keep(request),
             Behaviour::MuteStatfs => request.reply(),
+            Behaviour::MuteData if matches!(request, PendingRequest::Data(..)) => keep(request),
+            Behaviour::MuteData | Behaviour::MuteWrites if matches!(request, PendingRequest::Write(..)) => {
+                keep(request);
+            }
+            Behaviour::FailWrites(errno) if matches!(request, PendingRequest::Write(..)) => {
+                request.reply_error(errno);
+            }
+            Behaviour::MuteData | Behaviour::MuteWrites | Behaviour::FailWrites(_) => request.reply(),
             Behaviour::Fail(errno) => request.reply_error(errno),
             Behaviour::Delay(delay) => later(request, delay, None),
             Behaviour::Soft(delay, errno) => later(request, delay, Some(errno)),
@@ -148,6 +164,9 @@ impl Files {
 impl Filesystem for Files {
     fn lookup(&self, _: &Request, _: INodeNo, name: &OsStr, reply: ReplyEntry) {
         if let Some(found) = self.source.lookup(name) {
+            return self.serve(PendingRequest::Entry(reply, self.attr_ttl, found));
+        }
+        if let Some(found) = self.created_attributes(Some(name)) {
             return self.serve(PendingRequest::Entry(reply, self.attr_ttl, found));
         }
         match name.to_str() {
@@ -164,6 +183,7 @@ impl Filesystem for Files {
             FILE => file(),
             DATA => data(),
             DIRECTORY => directory(),
+            CREATED => self.created_attributes(None).unwrap_or_else(file),
             _ => self.source.attributes(inode).unwrap_or_else(root),
         };
         self.serve(PendingRequest::Attr(reply, self.attr_ttl, attr));
@@ -193,6 +213,10 @@ impl Filesystem for Files {
     ) {
         if let Some(bytes) = self.source.read(inode, offset, size as usize) {
             self.serve(PendingRequest::Data(reply, bytes));
+        } else if let Some((_, content)) = self.shared.created().as_ref().filter(|_| inode == CREATED) {
+            let from = content.len().min(usize::try_from(offset).expect("a short file"));
+            let to = content.len().min(from + size as usize);
+            self.serve(PendingRequest::Data(reply, content[from..to].to_vec()));
         } else if inode == DATA && offset == 0 {
             self.serve(PendingRequest::Data(reply, vec![b'x'; LENGTH]));
         } else {
@@ -204,9 +228,9 @@ impl Filesystem for Files {
     fn write(
         &self,
         _: &Request,
-        _: INodeNo,
+        inode: INodeNo,
         _: FileHandle,
-        _: u64,
+        offset: u64,
         data: &[u8],
         _: WriteFlags,
         _: OpenFlags,
@@ -214,7 +238,29 @@ impl Filesystem for Files {
         reply: ReplyWrite,
     ) {
         let length = u32::try_from(data.len()).expect("the kernel sends at most a MiB");
+        if let Some((_, content)) = self.shared.created().as_mut().filter(|_| inode == CREATED) {
+            let offset = usize::try_from(offset).expect("a short file");
+            content.resize(content.len().max(offset + data.len()), 0);
+            content[offset..offset + data.len()].copy_from_slice(data);
+        }
         self.serve(PendingRequest::Write(reply, length));
+    }
+
+    fn create(&self, _: &Request, _: INodeNo, name: &OsStr, _: u32, _: u32, _: i32, reply: ReplyCreate) {
+        let mut created = self.shared.created();
+        if created.is_some() {
+            return reply.error(Errno::EEXIST);
+        }
+        *created = Some((name.to_owned(), Vec::new()));
+        let attr = attributes(CREATED, FileType::RegularFile, 0o600);
+        reply.created(&self.attr_ttl, &attr, Generation(0), FileHandle(0), FopenFlags::empty());
+    }
+
+    fn unlink(&self, _: &Request, _: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        match self.shared.created().take_if(|(created, _)| created == name) {
+            Some(_) => reply.ok(),
+            None => reply.error(Errno::ENOENT),
+        }
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
@@ -227,6 +273,17 @@ impl Filesystem for Files {
 
     fn readdir(&self, _: &Request, _: INodeNo, _: FileHandle, offset: u64, reply: ReplyDirectory) {
         self.serve(PendingRequest::Directory(reply, offset));
+    }
+}
+
+impl Files {
+    /// Those of the created file, if there is one (of this name).
+    fn created_attributes(&self, name: Option<&OsStr>) -> Option<FileAttr> {
+        let created = self.shared.created();
+        let (created, content) = created.as_ref()?;
+        let size = content.len() as u64;
+        let attr = FileAttr { size, ..attributes(CREATED, FileType::RegularFile, 0o600) };
+        name.is_none_or(|name| name == created).then_some(attr)
     }
 }
 

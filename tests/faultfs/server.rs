@@ -6,6 +6,8 @@
 //!            [source=DIRECTORY]      serve the files of this directory
 //! ok PATH                            reply normally
 //! mute PATH | statfs_mute PATH       read requests (or only statfs) and never reply
+//! data_mute PATH | write_mute PATH   never reply to reads and writes (or only to writes)
+//! write_errno PATH NAME              reply to writes with an error
 //! errno PATH NAME                    reply with an error
 //! delay PATH MS                      reply late
 //! soft PATH MS NAME                  reply late with an error

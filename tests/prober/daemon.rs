@@ -174,6 +174,7 @@ pub(crate) fn target(path: &str) -> Target {
         id,
         owner: None,
         user: User::System,
+        data: None,
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // also in helpers
 
 mod daemon;
+mod data;
 mod fuse;
 mod hung;
 #[allow(dead_code)] // used by other test binaries

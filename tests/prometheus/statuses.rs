@@ -19,6 +19,7 @@ pub(crate) fn status(mount: Arc<Mount>, health: Health) -> MountStatus {
         flapping: None,
         has_unexpected_options: None,
         report: None,
+        data_path: None,
         is_reported_slow: false,
     }
 }

@@ -79,6 +79,7 @@ fn config(settings: ProbeSettings, policy: Policy, expected: &[Arc<Expected>]) -
         policy,
         expected: expected.to_vec(),
         expected_options: None,
+        data_paths: None,
         searches_every_directory: false,
     }
 }

@@ -1,6 +1,7 @@
 //! Linux: `/proc/self/mountinfo`, `listmount`/`statmount`, `statx`/`statfs`.
 
 mod autofs;
+mod data_probe;
 pub mod evidence;
 mod file_watch;
 mod fstype;

@@ -1,10 +1,12 @@
 //! The calls that probe a file system. Any of them may never return, so they are made only in a prober. Nothing is kept
 //! open, so a mount is not busy between probes.
 
+use super::data_probe;
 use crate::{Call, Errno, FsKind, ProbeOutcome, Target, Usage};
 use nix::NixPath;
 use std::ffi::{CStr, OsStr, c_int, c_uint, c_ulong};
 use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::path::Path;
 
 /// Unique mount ids (`STATX_MNT_ID_UNIQUE`, Linux 6.8) start above this; reusable ids never reach it.
@@ -13,7 +15,10 @@ const FIRST_UNIQUE_ID: u64 = 1 << 31;
 /// Neither triggers automounts nor follows a symbolic link.
 const PATH_FLAGS: c_int = libc::AT_NO_AUTOMOUNT | libc::AT_SYMLINK_NOFOLLOW;
 
-/// Probes the mount by the calls that its kind cannot answer from a cache. `on_call` is called right before each call,
+/// There are data-path probes.
+pub const READS_AND_WRITES: bool = true;
+
+/// Probes the mount by the calls that its kind cannot answer from a cache, and then its data if that is wanted. `on_call` is called right before each call,
 /// so that another thread can report where this one is stuck.
 ///
 /// The outcome belongs to the mount only if the path leads to it, so after an error the mount id is checked again.
@@ -37,7 +42,12 @@ fn probe_path(path: &CStr, target: &Target<&OsStr>, on_call: &impl Fn(Call)) -> 
         FsKind::Network | FsKind::Smb | FsKind::Uncached | FsKind::Local => usage(path, on_call),
         FsKind::Fuse | FsKind::Cluster => attributes(path, on_call).and_then(|()| usage(path, on_call)),
     };
-    result.map_or_else(|(call, errno)| confirm_error(path, target, call, errno, on_call), ProbeOutcome::Alive)
+    let result = result.and_then(|usage| match &target.data {
+        None => Ok(ProbeOutcome::Alive(usage)),
+        Some(data) => data_probe::probe(path, target, data, on_call)
+            .map(|past_cache| ProbeOutcome::DataAlive { usage, past_cache }),
+    });
+    result.unwrap_or_else(|(call, errno)| confirm_error(path, target, call, errno, on_call))
 }
 
 /// Requests the mount id in the way of this kind. A hang in [`Call::Identify`] is one of the path, in another call one
@@ -111,15 +121,19 @@ pub fn is_current_user((uid, gid): (u32, u32)) -> bool {
         && [groups.real, groups.effective, groups.saved].iter().all(|id| id.as_raw() == gid)
 }
 
-/// Like [`probe_mount`], but with the identity of the only user that the mount accepts. The calling thread keeps that
-/// identity: it must have been started for this probe and must end after it. If the change is not permitted, the probe
-/// uses the current identity and the mount refuses it.
-pub fn probe_as_owner(
-    target: &Target<impl AsRef<OsStr>>,
-    (uid, gid): (u32, u32),
-    on_call: impl Fn(Call),
-) -> ProbeOutcome {
-    let _ = become_user(uid, gid); // a failure shows as EACCES in the outcome
+/// Whether this probe changes the identity of its thread.
+pub fn needs_own_thread<P>(target: &Target<P>) -> bool {
+    target.owner.is_some_and(|owner| !is_current_user(owner))
+        || target.data.as_ref().is_some_and(|data| data.identity.is_some())
+}
+
+/// Like [`probe_mount`], but with the identity of the only user that the mount accepts, and then that of its data-path
+/// probe. The calling thread keeps that identity: it must have been started for this probe and must end after it. If
+/// the change to the owner is not permitted, the probe uses the current identity and the mount refuses it.
+pub fn probe_in_own_thread(target: &Target<impl AsRef<OsStr>>, on_call: impl Fn(Call)) -> ProbeOutcome {
+    if let Some((uid, gid)) = target.owner.filter(|&owner| !is_current_user(owner)) {
+        let _ = become_user(uid, gid); // a failure shows as EACCES in the outcome
+    }
     probe_mount(target, on_call)
 }
 
@@ -145,13 +159,22 @@ enum Sync {
 
 /// Compares the mount that the path leads to with the target.
 fn compare(path: &CStr, target: &Target<&OsStr>, sync: Sync) -> Result<PathTarget, Errno> {
+    compare_at(libc::AT_FDCWD, path, target, sync)
+}
+
+/// Whether this descriptor is on the mount of the target. Asks no file system.
+pub(super) fn is_on_target(fd: BorrowedFd<'_>, target: &Target<&OsStr>) -> Result<bool, Errno> {
+    compare_at(fd.as_raw_fd(), c"", target, Sync::Never).map(|found| matches!(found, PathTarget::Same))
+}
+
+fn compare_at(at: c_int, path: &CStr, target: &Target<&OsStr>, sync: Sync) -> Result<PathTarget, Errno> {
     let unique = has_unique_id(target);
     let id = if unique { libc::STATX_MNT_ID_UNIQUE } else { libc::STATX_MNT_ID };
     let (sync, mask) = match sync {
         Sync::Forced => (libc::AT_STATX_FORCE_SYNC, id | libc::STATX_BASIC_STATS),
         Sync::Never => (libc::AT_STATX_DONT_SYNC, id),
     };
-    match statx(path, sync | PATH_FLAGS, mask) {
+    match statx_at(at, path, sync | PATH_FLAGS, mask) {
         Ok(found) => {
             let is_same = if found.stx_mask & libc::STATX_MNT_ID_UNIQUE != 0 {
                 !unique || found.stx_mnt_id == target.key.0
@@ -198,9 +221,15 @@ fn usage(path: &CStr, on_call: &impl Fn(Call)) -> Result<Usage, (Call, Errno)> {
 }
 
 pub(super) fn statx(path: &CStr, flags: c_int, mask: c_uint) -> Result<libc::statx, Errno> {
+    statx_at(libc::AT_FDCWD, path, flags, mask)
+}
+
+/// An empty path means the descriptor itself.
+fn statx_at(at: c_int, path: &CStr, flags: c_int, mask: c_uint) -> Result<libc::statx, Errno> {
+    let flags = if path.is_empty() { flags | libc::AT_EMPTY_PATH } else { flags };
     let mut found = MaybeUninit::<libc::statx>::uninit();
     // SAFETY: the path is NUL-terminated and the buffer has the type that the call fills.
-    let result = unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, mask, found.as_mut_ptr()) };
+    let result = unsafe { libc::statx(at, path.as_ptr(), flags, mask, found.as_mut_ptr()) };
     if result != 0 {
         return Err(last_errno());
     }
@@ -208,7 +237,7 @@ pub(super) fn statx(path: &CStr, flags: c_int, mask: c_uint) -> Result<libc::sta
     Ok(unsafe { found.assume_init() })
 }
 
-fn last_errno() -> Errno {
+pub(super) fn last_errno() -> Errno {
     Errno(nix::errno::Errno::last_raw())
 }
 
@@ -257,6 +286,22 @@ fn become_user(uid: u32, gid: u32) -> Result<(), Errno> {
     keep_capabilities(search).or_else(|_| keep_capabilities(CapData::default()))
 }
 
+/// Gives the calling thread this identity for access to files, and no capability. Other processes may signal it no more
+/// than before: its real and saved ids are kept.
+pub(super) fn become_file_user((uid, gid): (u32, u32)) -> Result<(), Errno> {
+    // SAFETY: with a length of 0 the list is not read.
+    if unsafe { libc::syscall(SETGROUPS, 0, std::ptr::null::<libc::gid_t>()) } != 0 {
+        return Err(last_errno());
+    }
+    // SAFETY: integer arguments only; these calls are per thread and return what was before, not an error.
+    let is_set = unsafe {
+        libc::setfsgid(gid);
+        libc::setfsuid(uid);
+        libc::setfsgid(u32::MAX) == gid.cast_signed() && libc::setfsuid(u32::MAX) == uid.cast_signed()
+    };
+    if is_set { keep_capabilities(CapData::default()) } else { Err(Errno::EPERM) }
+}
+
 /// Whether no directory's permissions can keep this process from a mount.
 #[must_use]
 pub fn may_search_every_directory() -> bool {
@@ -301,6 +346,7 @@ mod tests {
             id: u32::try_from(id).unwrap(),
             owner: None,
             user: User::System,
+            data: None,
         }
     }
 
@@ -381,7 +427,8 @@ mod tests {
         }
         let before = nix::unistd::getresuid().unwrap();
         let (outcome, inside) = std::thread::spawn(|| {
-            let outcome = probe_as_owner(&target("/", FsKind::Local), (1000, 1000), |_| {});
+            let owned = Target { owner: Some((1000, 1000)), ..target("/", FsKind::Local) };
+            let outcome = probe_in_own_thread(&owned, |_| {});
             (outcome, is_current_user((1000, 1000)))
         })
         .join()

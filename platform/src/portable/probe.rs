@@ -74,10 +74,14 @@ pub fn may_search_every_directory() -> bool {
     crate::process::is_root()
 }
 
-/// Whether this process has the identity of this user and group.
-#[must_use]
-pub fn is_current_user((uid, gid): (u32, u32)) -> bool {
-    nix::unistd::geteuid().as_raw() == uid && nix::unistd::getegid().as_raw() == gid
+/// There are no data-path probes.
+pub const READS_AND_WRITES: bool = false;
+
+/// Whether this probe changes the identity of its thread.
+pub fn needs_own_thread<P>(target: &Target<P>) -> bool {
+    let is_current =
+        |(uid, gid)| nix::unistd::geteuid().as_raw() == uid && nix::unistd::getegid().as_raw() == gid;
+    target.owner.is_some_and(|owner| !is_current(owner))
 }
 
 pub(crate) fn lstat(path: &CStr) -> Result<(), Errno> {
@@ -112,7 +116,15 @@ mod tests {
     }
 
     fn target(kind: FsKind) -> Target {
-        Target { path: "/mnt".into(), kind, key: MountKey(5), id: 5, owner: None, user: User::System }
+        Target {
+            path: "/mnt".into(),
+            kind,
+            key: MountKey(5),
+            id: 5,
+            owner: None,
+            user: User::System,
+            data: None,
+        }
     }
 
     fn probe(calls: &TestCalls, kind: FsKind) -> (ProbeOutcome, Vec<Call>) {

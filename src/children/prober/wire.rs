@@ -5,16 +5,20 @@ use crate::children::codec::{
     Decoder, Malformed, decode_messages, encode_bytes, encode_choice, encode_duration, encode_u32, encode_u64,
 };
 use platform::process::MAX_PACKET;
-use platform::{Call, Errno, FsKind, MountKey, ProbeOutcome, Target, Usage, User};
+use platform::{Call, DataKind, DataProbe, Errno, FsKind, MountKey, ProbeOutcome, Target, Usage, User};
 use std::ffi::OsStr;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 /// `PATH_MAX` of Linux with its NUL: no system call takes a longer path.
 pub(super) const MAX_PATH: usize = 4096;
-/// Upper bound of a request's size: a probe with the longest path.
-pub(super) const MAX_REQUEST: usize = MAX_PATH + 64;
+/// The longest path of a data-path probe, and the longest name of its own file.
+const MAX_DATA_PATH: usize = platform::MAX_DATA_PATH;
+const MAX_OWN_FILE: usize = 255;
+/// Upper bound of a request's size: a probe with the longest paths.
+pub(super) const MAX_REQUEST: usize = MAX_PATH + MAX_DATA_PATH + MAX_OWN_FILE + 96;
 /// Upper bound of a reply's size.
 pub(super) const MAX_REPLY: usize = 128;
 
@@ -74,10 +78,11 @@ mod tag {
     pub(super) const THREADS_FAILED: u8 = 71;
     pub(super) const CONFIRMING: u8 = 72;
     pub(super) const LOCATED: u8 = 73;
+    pub(super) const DATA_ALIVE: u8 = 74;
 }
 
 const FLAGS: [bool; 2] = [false, true];
-const CALLS: [Call; 4] = [Call::Identify, Call::Statx, Call::Statfs, Call::Kill];
+const DATA_KINDS: [DataKind; 2] = [DataKind::Read, DataKind::Write];
 const KINDS: [FsKind; 7] = [
     FsKind::Network,
     FsKind::Fuse,
@@ -103,6 +108,21 @@ pub(super) fn encode_probe(packet: &mut Vec<u8>, probe: ProbeId, target: &Target
         encode_u32(packet, gid);
     }
     encode_bytes(packet, path);
+    encode_choice(packet, &FLAGS, &target.data.is_some());
+    if let Some(data) = &target.data {
+        encode_data(packet, data);
+    }
+}
+
+fn encode_data(packet: &mut Vec<u8>, data: &DataProbe) {
+    encode_choice(packet, &DATA_KINDS, &data.kind);
+    encode_choice(packet, &FLAGS, &data.identity.is_some());
+    if let Some((uid, gid)) = data.identity {
+        encode_u32(packet, uid);
+        encode_u32(packet, gid);
+    }
+    encode_bytes(packet, data.path.as_os_str().as_bytes());
+    encode_bytes(packet, data.own_file.as_bytes());
 }
 
 pub(super) fn encode_confirm(packet: &mut Vec<u8>, probe: ProbeId) {
@@ -121,6 +141,7 @@ pub(super) fn encode_reply(packet: &mut Vec<u8>, reply: &Reply) {
         Reply::Response { probe, outcome, took } => {
             packet.push(match outcome {
                 ProbeOutcome::Alive(_) => tag::ALIVE,
+                ProbeOutcome::DataAlive { .. } => tag::DATA_ALIVE,
                 ProbeOutcome::Failed { .. } => tag::FAILED,
                 ProbeOutcome::WrongMount => tag::WRONG_MOUNT,
             });
@@ -128,8 +149,12 @@ pub(super) fn encode_reply(packet: &mut Vec<u8>, reply: &Reply) {
             encode_duration(packet, took);
             match outcome {
                 ProbeOutcome::Alive(usage) => encode_usage(packet, &usage),
+                ProbeOutcome::DataAlive { usage, past_cache } => {
+                    encode_usage(packet, &usage);
+                    encode_choice(packet, &FLAGS, &past_cache);
+                }
                 ProbeOutcome::Failed { call, errno } => {
-                    encode_choice(packet, &CALLS, &call);
+                    encode_choice(packet, &Call::ALL, &call);
                     encode_errno(packet, errno);
                 }
                 ProbeOutcome::WrongMount => {}
@@ -147,7 +172,7 @@ pub(super) fn encode_reply(packet: &mut Vec<u8>, reply: &Reply) {
         Reply::Stuck { probe, call, elapsed, tid } => {
             packet.push(tag::STUCK);
             encode_u64(packet, probe.0);
-            encode_choice(packet, &CALLS, &call);
+            encode_choice(packet, &Call::ALL, &call);
             encode_duration(packet, elapsed);
             encode_u32(packet, tid);
         }
@@ -229,7 +254,9 @@ fn decode_request(decoder: &mut Decoder<'_>, length: usize) -> Result<Request, M
             }
             let end = length - decoder.remaining();
             let path = end - path_length..end;
-            Ok(Request::Probe(probe, Target { path, kind, key, id, owner, user: User::System }))
+            let has_data = decoder.choice(&FLAGS)?;
+            let data = if has_data { Some(Box::new(decode_data(decoder)?)) } else { None };
+            Ok(Request::Probe(probe, Target { path, kind, key, id, owner, user: User::System, data }))
         }
         tag::CONFIRM => decode_id(decoder).map(Request::Confirm),
         tag::LOCATE => decode_id(decoder).map(Request::Locate),
@@ -237,16 +264,32 @@ fn decode_request(decoder: &mut Decoder<'_>, length: usize) -> Result<Request, M
     }
 }
 
+fn decode_data(decoder: &mut Decoder<'_>) -> Result<DataProbe, Malformed> {
+    let kind = decoder.choice(&DATA_KINDS)?;
+    let has_identity = decoder.choice(&FLAGS)?;
+    let identity = if has_identity { Some((decoder.u32()?, decoder.u32()?)) } else { None };
+    let (path, own_file) = (decoder.bytes()?, decoder.bytes()?);
+    if path.len() >= MAX_DATA_PATH || own_file.len() > MAX_OWN_FILE {
+        return Err(Malformed);
+    }
+    let own_file = std::str::from_utf8(own_file).map_err(|_| Malformed)?.to_owned();
+    Ok(DataProbe { kind, path: Path::new(OsStr::from_bytes(path)).to_owned(), identity, own_file })
+}
+
 fn decode_reply(decoder: &mut Decoder<'_>) -> Result<Reply, Malformed> {
     match decoder.u8()? {
         tag::READY => Ok(Reply::Ready),
-        tag @ (tag::ALIVE | tag::FAILED | tag::WRONG_MOUNT) => {
+        tag @ (tag::ALIVE | tag::DATA_ALIVE | tag::FAILED | tag::WRONG_MOUNT) => {
             let probe = decode_id(decoder)?;
             let took = decoder.duration()?;
             let outcome = match tag {
                 tag::ALIVE => ProbeOutcome::Alive(decode_usage(decoder)?),
+                tag::DATA_ALIVE => {
+                    let usage = decode_usage(decoder)?;
+                    ProbeOutcome::DataAlive { usage, past_cache: decoder.choice(&FLAGS)? }
+                }
                 tag::FAILED => {
-                    ProbeOutcome::Failed { call: decoder.choice(&CALLS)?, errno: decode_errno(decoder)? }
+                    ProbeOutcome::Failed { call: decoder.choice(&Call::ALL)?, errno: decode_errno(decoder)? }
                 }
                 _ => ProbeOutcome::WrongMount,
             };
@@ -256,7 +299,7 @@ fn decode_reply(decoder: &mut Decoder<'_>) -> Result<Reply, Malformed> {
         tag::LOCATED => Ok(Reply::Located { probe: decode_id(decoder)?, tid: decoder.u32()? }),
         tag::STUCK => Ok(Reply::Stuck {
             probe: decode_id(decoder)?,
-            call: decoder.choice(&CALLS)?,
+            call: decoder.choice(&Call::ALL)?,
             elapsed: decoder.duration()?,
             tid: decoder.u32()?,
         }),

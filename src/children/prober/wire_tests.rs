@@ -9,9 +9,13 @@ fn outcome() -> impl Strategy<Value = ProbeOutcome> {
         let [block_size, blocks, free, available, files, files_free] = n;
         ProbeOutcome::Alive(Usage { block_size, blocks, free, available, files, files_free, read_only })
     });
-    let failed = (prop::sample::select(&CALLS), any::<i32>())
+    let data_alive = (any::<u64>(), any::<bool>()).prop_map(|(free, past_cache)| {
+        let usage = Usage { free, ..Usage::default() };
+        ProbeOutcome::DataAlive { usage, past_cache }
+    });
+    let failed = (prop::sample::select(&Call::ALL), any::<i32>())
         .prop_map(|(call, errno)| ProbeOutcome::Failed { call, errno: Errno(errno) });
-    prop_oneof![alive, failed, Just(ProbeOutcome::WrongMount)]
+    prop_oneof![alive, data_alive, failed, Just(ProbeOutcome::WrongMount)]
 }
 
 fn id() -> impl Strategy<Value = ProbeId> {
@@ -20,7 +24,7 @@ fn id() -> impl Strategy<Value = ProbeId> {
 
 fn reply() -> impl Strategy<Value = Reply> {
     let duration = || any::<u64>().prop_map(Duration::from_nanos);
-    let stuck = (id(), prop::sample::select(&CALLS), duration(), any::<u32>());
+    let stuck = (id(), prop::sample::select(&Call::ALL), duration(), any::<u32>());
     prop_oneof![
         Just(Reply::Ready),
         (id(), outcome(), duration()).prop_map(|(probe, outcome, took)| Reply::Response {
@@ -36,13 +40,22 @@ fn reply() -> impl Strategy<Value = Reply> {
     ]
 }
 
+fn data_probe() -> impl Strategy<Value = Box<DataProbe>> {
+    let path = prop::collection::vec(any::<u8>(), 0..MAX_DATA_PATH);
+    let kind = prop::sample::select(&DATA_KINDS);
+    (path, kind, any::<Option<(u32, u32)>>(), "[a-z.]{0,64}").prop_map(|(path, kind, identity, own_file)| {
+        Box::new(DataProbe { kind, path: OsString::from_vec(path).into(), identity, own_file })
+    })
+}
+
 fn target() -> impl Strategy<Value = Target> {
     let path = prop::collection::vec(any::<u8>(), 0..MAX_PATH);
     let kind = prop::sample::select(&KINDS);
-    (path, kind, any::<u64>(), any::<u32>(), any::<Option<(u32, u32)>>()).prop_map(
-        |(path, kind, key, id, owner)| {
+    let data = prop::option::of(data_probe());
+    (path, kind, any::<u64>(), any::<u32>(), any::<Option<(u32, u32)>>(), data).prop_map(
+        |(path, kind, key, id, owner, data)| {
             let path = OsString::from_vec(path).into();
-            Target { path, kind, key: MountKey(key), id, owner, user: User::System }
+            Target { path, kind, key: MountKey(key), id, owner, user: User::System, data }
         },
     )
 }

@@ -261,8 +261,8 @@ impl Shared {
                 continue;
             };
             let work = state.begin(probe, now);
-            if let Some(owner) = target.owner.filter(|&owner| !probe::is_current_user(owner)) {
-                state = self.run_as_owner(state, work, target, owner);
+            if probe::needs_own_thread(&target) {
+                state = self.run_in_own_thread(state, work, target);
                 now = Instant::now();
                 continue;
             }
@@ -278,20 +278,19 @@ impl Shared {
         }
     }
 
-    /// Runs a probe in a new thread, which takes the identity of the owner and ends after the probe.
-    fn run_as_owner<'a>(
+    /// Runs a probe in a new thread, which takes another identity and ends after the probe.
+    fn run_in_own_thread<'a>(
         self: &'a Arc<Shared>,
         mut state: MutexGuard<'_, State>,
         work: Work,
         target: Target<PathInPacket>,
-        owner: (u32, u32),
     ) -> MutexGuard<'a, State> {
         let slot = state.reserve_slot(Some(work));
         drop(state);
         let result = slot.and_then(|slot| {
             self.start_thread(slot, move |shared, slot, position| {
                 let since = Instant::now();
-                let outcome = probe::probe_as_owner(&target, owner, |call| position.set_call(call));
+                let outcome = probe::probe_in_own_thread(&target, |call| position.set_call(call));
                 let mut state = shared.finish(slot, Work { since, ..work }, outcome, Instant::now());
                 state.release_slot(slot);
                 if state.waiting.is_empty() || state.is_packet_full() {
@@ -428,10 +427,7 @@ impl WorkerPosition {
     }
 
     fn call(&self) -> Call {
-        match self.call.load(Ordering::Relaxed) {
-            call if call == Call::Identify as u8 => Call::Identify,
-            call if call == Call::Statx as u8 => Call::Statx,
-            _ => Call::Statfs,
-        }
+        let index = usize::from(self.call.load(Ordering::Relaxed));
+        Call::ALL.get(index).copied().unwrap_or(Call::Statfs)
     }
 }

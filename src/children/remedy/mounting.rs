@@ -159,7 +159,7 @@ pub(super) fn topmost(table: &MountTable, path: &Path) -> Option<Arc<Mount>> {
 /// Probes a mount as often as needed to know that it responds; it may hang.
 pub(super) fn probe_repeatedly(mount: &Mount) -> Vec<Response> {
     let probe_once = || match probe_in_thread(Target::for_mount(mount)) {
-        ProbeOutcome::Alive(_) => Response::Alive,
+        ProbeOutcome::Alive(_) | ProbeOutcome::DataAlive { .. } => Response::Alive,
         ProbeOutcome::Failed { errno, .. } => Response::Failed(errno.0),
         ProbeOutcome::WrongMount => Response::WrongMount,
     };
@@ -170,10 +170,7 @@ pub(super) fn probe_repeatedly(mount: &Mount) -> Vec<Response> {
 fn probe_in_thread(target: Target) -> ProbeOutcome {
     let path = PathBuf::from(target.path.as_os_str());
     let target = target.with_path(path);
-    let probe = move || match target.owner {
-        Some(owner) if !probe::is_current_user(owner) => probe::probe_as_owner(&target, owner, |_| {}),
-        _ => probe::probe_mount(&target, |_| {}),
-    };
+    let probe = move || probe::probe_in_own_thread(&target, |_| {});
     thread::spawn(probe).join().unwrap_or(ProbeOutcome::WrongMount)
 }
 

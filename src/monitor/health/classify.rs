@@ -54,12 +54,17 @@ impl Context {
 pub(crate) fn classify(outcome: &ProbeOutcome, context: Context) -> Classification {
     let is_repeated = |before: u32, limit: u32| before >= limit - 1;
     match *outcome {
-        ProbeOutcome::Alive(_) if context.is_late => Classification::TooLate,
-        ProbeOutcome::Alive(usage) => Classification::Alive(Some(usage)),
+        ProbeOutcome::Alive(_) | ProbeOutcome::DataAlive { .. } if context.is_late => Classification::TooLate,
+        ProbeOutcome::Alive(usage) | ProbeOutcome::DataAlive { usage, .. } => {
+            Classification::Alive(Some(usage))
+        }
         ProbeOutcome::WrongMount if is_repeated(context.wrong_mount, MAX_WRONG_MOUNT) && !context.is_dead => {
             Classification::Hidden
         }
         ProbeOutcome::WrongMount => Classification::WrongMount,
+        ProbeOutcome::Failed { call, errno } if call.is_of_data() && is_refusal_of_data(errno) => {
+            Classification::Denied(call, errno)
+        }
         ProbeOutcome::Failed { call, errno } => match errno {
             // A server without this call has responded.
             Errno::ENOSYS | Errno::EOPNOTSUPP if context.is_late => Classification::TooLate,
@@ -78,6 +83,33 @@ pub(crate) fn classify(outcome: &ProbeOutcome, context: Context) -> Classificati
             _ => Classification::Failed(call, errno),
         },
     }
+}
+
+/// Whether an error of a data-path probe is no failure of the storage: the file is not as the rule says, may not be
+/// accessed, or has no room.
+fn is_refusal_of_data(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::EACCES
+            | Errno::EAGAIN
+            | Errno::EDQUOT
+            | Errno::EEXIST
+            | Errno::EFBIG
+            | Errno::EINVAL
+            | Errno::EISDIR
+            | Errno::ELOOP
+            | Errno::ENAMETOOLONG
+            | Errno::ENOENT
+            | Errno::ENOSPC
+            | Errno::ENOSYS
+            | Errno::ENOTDIR
+            | Errno::ENXIO
+            | Errno::EOPNOTSUPP
+            | Errno::EPERM
+            | Errno::EROFS
+            | Errno::ETXTBSY
+            | Errno::EXDEV
+    )
 }
 
 /// The earlier responses of one mount that affect the classification of the next.
@@ -143,10 +175,15 @@ mod tests {
         ProbeOutcome::Failed { call: Call::Statfs, errno }
     }
 
+    fn data(errno: Errno) -> ProbeOutcome {
+        ProbeOutcome::Failed { call: Call::Write, errno }
+    }
+
     #[test]
     fn classification_of_every_kind_of_outcome() {
         use Classification::{Alive, Denied, Failed, Hidden, Inconclusive, TooLate, WrongMount};
         let alive = ProbeOutcome::Alive(Usage::default());
+        let data_alive = ProbeOutcome::DataAlive { usage: Usage::default(), past_cache: true };
         let none = Context::default();
         let known = Context { has_responded: true, ..none };
         let path_refused = ProbeOutcome::Failed { call: Call::Identify, errno: Errno::EACCES };
@@ -175,6 +212,17 @@ mod tests {
                 Context { searches_every_directory: true, ..none },
                 Denied(Call::Identify, Errno::EACCES),
             ),
+            (data_alive, none, Alive(Some(Usage::default()))),
+            (data_alive, late, TooLate),
+            (data(Errno::ENOSPC), known, Denied(Call::Write, Errno::ENOSPC)),
+            (data(Errno::EDQUOT), known, Denied(Call::Write, Errno::EDQUOT)),
+            (data(Errno::EROFS), known, Denied(Call::Write, Errno::EROFS)),
+            (data(Errno::EACCES), known, Denied(Call::Write, Errno::EACCES)),
+            (data(Errno::ENOENT), known, Denied(Call::Write, Errno::ENOENT)),
+            (failed(Errno::ENOSPC), known, Failed(Call::Statfs, Errno::ENOSPC)),
+            (data(Errno::EIO), known, Failed(Call::Write, Errno::EIO)),
+            (data(Errno::ESTALE), known, Failed(Call::Write, Errno::ESTALE)),
+            (data(Errno::EINTR), known, Inconclusive),
             (failed(Errno::EINTR), none, Inconclusive),
             (failed(Errno::EINTR), Context { inconclusive: 2, ..none }, Failed(Call::Statfs, Errno::EINTR)),
             (ProbeOutcome::WrongMount, none, WrongMount),

@@ -93,7 +93,8 @@ pub enum Health {
     /// Responded, but later than `slow_after`.
     Slow,
     Dead(Box<Failure>),
-    /// The kernel refused the probe, so the storage was not reached: nothing is known.
+    /// The kernel refused the probe, so the storage was not reached: nothing is known. Or the storage responds, but the
+    /// data-path probe of its rule was refused.
     Denied(Errno),
     /// Another mount is on top of it: known and shown, but not probed.
     Hidden,
@@ -121,6 +122,16 @@ impl Health {
 
     pub const fn is_hung(&self) -> bool {
         matches!(self, Health::Dead(failure) if matches!(failure.reason, Reason::Hung))
+    }
+
+    /// The reason of a refusal that has a name of its own.
+    pub const fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Health::Denied(Errno::EDQUOT) => Some("quota"),
+            Health::Denied(Errno::ENOSPC) => Some("full"),
+            Health::Denied(Errno::EROFS) => Some("read_only"),
+            _ => None,
+        }
     }
 
     pub const fn failure(&self) -> Option<&Failure> {

@@ -125,6 +125,11 @@ impl Scheduler {
         true
     }
 
+    /// The wait after the first of something that recurs at this interval.
+    pub(super) fn first_wait(&self, interval: Duration, key: MountKey) -> Duration {
+        self.jitter.first_wait(interval, key.0)
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Time> {
         self.timers.next_deadline().into_iter().chain(self.probes.next_deadline()).min()
     }

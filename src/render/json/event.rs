@@ -3,11 +3,11 @@
 use super::evidence::EvidenceObject;
 use super::{name, seconds, to_line};
 use crate::monitor::remedy::{RemedyReport, StepResult};
-use crate::monitor::{Event, Expected, Failure, OptionDifference, Reason};
+use crate::monitor::{Event, Expected, Failure, Health, OptionDifference, Reason};
 use crate::render::Message;
 use crate::render::messages::{option_differences, requirement};
 use crate::render::timestamp::rfc3339;
-use platform::Mount;
+use platform::{Call, Errno, Mount};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -118,11 +118,7 @@ impl EventRecord {
                 self.add_options(mount);
                 self.add("lasted_seconds", seconds(*lasted));
             }
-            Event::Denied { mount: _, errno, call } => {
-                self.add("state", "denied");
-                self.add("errno", errno.name());
-                self.add("call", call.name());
-            }
+            Event::Denied { mount: _, errno, call } => self.add_refusal(*errno, *call),
             Event::Unknown { mount: _, was, unjudged } => {
                 self.add("state", "unknown");
                 self.add("was", *was);
@@ -175,6 +171,15 @@ impl EventRecord {
     fn add_unexpected(&mut self, mount: &Mount, differences: &[OptionDifference]) {
         self.add_options(mount);
         self.add("differences", option_differences(differences));
+    }
+
+    fn add_refusal(&mut self, errno: Errno, call: Call) {
+        self.add("state", "denied");
+        self.add("errno", errno.name());
+        self.add("call", call.name());
+        if let Some(reason) = Health::Denied(errno).refusal() {
+            self.add("reason", reason);
+        }
     }
 
     fn add_recovery(&mut self, was: &'static str, lasted: Duration, took: Duration) {
@@ -239,7 +244,6 @@ mod tests {
     use crate::render::remedy_messages::tests::{failed, planned, refused};
     use crate::render::samples::{failure, mount, sshfs};
     use crate::render::{Priority, messages};
-    use platform::{Call, Errno};
     use std::sync::Arc;
     use std::time::{Duration, SystemTime};
 

@@ -3,7 +3,7 @@
 use super::evidence::EvidenceObject;
 use super::remedy::{RemediesObject, RemedyObject};
 use super::{name, seconds, to_line};
-use crate::monitor::{ExpectedStatus, Health, MountStatus, Time};
+use crate::monitor::{DataPathStatus, ExpectedStatus, Health, MountStatus, Time};
 use crate::render::messages::{cause, consequence};
 use crate::render::parts::Parts;
 use crate::render::timestamp::rfc3339;
@@ -209,6 +209,30 @@ pub(in crate::render) struct MountObject<'a> {
     timeout_seconds: f64,
     severity: &'static str,
     remedy: Option<RemedyObject>,
+    data_probe: Option<DataProbeObject>,
+}
+
+/// The data-path probe of a mount.
+#[derive(Serialize)]
+struct DataProbeObject {
+    kind: &'static str,
+    path: String,
+    interval_seconds: f64,
+    last_success: Option<String>,
+    past_cache: Option<bool>,
+}
+
+impl DataProbeObject {
+    fn new(status: &DataPathStatus, snapshot: &Snapshot) -> DataProbeObject {
+        let DataPathStatus { settings, last_good } = status;
+        DataProbeObject {
+            kind: settings.kind.as_str(),
+            path: name(&settings.path),
+            interval_seconds: seconds(settings.interval),
+            last_success: last_good.map(|(at, _)| rfc3339(snapshot.wall_at(at))),
+            past_cache: last_good.map(|(_, past_cache)| past_cache),
+        }
+    }
 }
 
 impl<'a> MountObject<'a> {
@@ -238,7 +262,7 @@ impl<'a> MountObject<'a> {
                 Health::Unknown { was } => Some(was),
                 _ => None,
             },
-            reason: failure.map(|failure| failure.reason.as_str()),
+            reason: failure.map(|failure| failure.reason.as_str()).or(status.health.refusal()),
             errno: errno.map(platform::Errno::name),
             behind: failure.and_then(|failure| failure.blocked_by.as_ref()).map(name),
             why: failure.map(cause),
@@ -258,6 +282,7 @@ impl<'a> MountObject<'a> {
             severity: status.settings.severity.as_str(),
             remedy: remedy_state::of_mount(&snapshot.remedies, status)
                 .map(|remedy| RemedyObject::new(remedy, snapshot)),
+            data_probe: status.data_path.as_deref().map(|data| DataProbeObject::new(data, snapshot)),
         }
     }
 }
@@ -282,7 +307,7 @@ mod tests {
             "why": null, "evidence": null, "last_answer": "1970-01-01T00:01:38.000Z",
             "latency_seconds": 0.003, "waiting_seconds": null, "use_percent": 50.0, "size_bytes": 4_096_000,
             "available_bytes": 2_048_000, "read_only": false, "poll_interval_seconds": 60.0, "timeout_seconds": 3.0, "severity": "critical",
-            "remedy": null,
+            "remedy": null, "data_probe": null,
         });
         assert_eq!(parsed["mounts"][0], expected);
         let hung = &parsed["mounts"][1];

@@ -192,6 +192,22 @@ pub const FAMILIES: &[Family] = &[
             Some(f64::from(record.evidence.tasks.as_ref()?.found()?.count))
         },
     ),
+    Family {
+        name: "mountstatus_mount_data_probe_last_success_timestamp_seconds",
+        help: "Unix time of the last good data-path probe, 0 before the first; no series without a rule with one.",
+        kind: Kind::Gauge,
+        labels: &["device", "fstype", "kind", "mountpoint"],
+        fill: Fill::MountWith(
+            |data, mount| {
+                let last = mount.data_path.as_ref()?.last_good;
+                Some(last.map_or(0.0, |(at, _)| data.unix_time(at)))
+            },
+            |mount, text| {
+                let kind = mount.data_path.as_ref().map_or("", |data| data.settings.kind.as_str());
+                push_more_label("kind", kind, text);
+            },
+        ),
+    },
     series(
         Kind::Counter,
         "mountstatus_mount_events_total",

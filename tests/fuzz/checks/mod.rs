@@ -34,6 +34,7 @@ fn monitor() -> Monitor {
         policy,
         expected: Vec::new(),
         expected_options: None,
+        data_paths: None,
         searches_every_directory: true,
     };
     Monitor::new(config, 0)

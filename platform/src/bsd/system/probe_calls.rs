@@ -10,7 +10,7 @@ pub mod probe {
     use std::ffi::{CStr, OsStr};
     use std::mem::MaybeUninit;
 
-    pub use crate::portable::probe::{is_current_user, may_search_every_directory};
+    pub use crate::portable::probe::{READS_AND_WRITES, may_search_every_directory, needs_own_thread};
 
     /// Probes the mount; may never return. `on_call` is called right before each call.
     pub fn probe_mount(target: &Target<impl AsRef<OsStr>>, on_call: impl Fn(Call)) -> ProbeOutcome {
@@ -18,11 +18,7 @@ pub mod probe {
     }
 
     /// Same as [`probe_mount`]: no call changes the identity of a single thread, so the mount refuses the probe.
-    pub fn probe_as_owner(
-        target: &Target<impl AsRef<OsStr>>,
-        _owner: (u32, u32),
-        on_call: impl Fn(Call),
-    ) -> ProbeOutcome {
+    pub fn probe_in_own_thread(target: &Target<impl AsRef<OsStr>>, on_call: impl Fn(Call)) -> ProbeOutcome {
         probe_mount(target, on_call)
     }
 

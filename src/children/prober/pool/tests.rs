@@ -23,7 +23,7 @@ fn at(ms: u64) -> Time {
 }
 
 fn target(path: &str, user: User) -> Target {
-    Target { path: path.into(), kind: FsKind::Local, key: MountKey(1), id: 1, owner: None, user }
+    Target { path: path.into(), kind: FsKind::Local, key: MountKey(1), id: 1, owner: None, user, data: None }
 }
 
 fn events(pool: &mut Pool) -> Vec<PoolEvent> {
