@@ -25,9 +25,9 @@ fn second_run_time_depends_on_the_machine_id() {
         let ids = ["1b4e", "77a0", "1b4e", "c0de", "0f0f", "2222", "3141", "5926", "5358", "9793"];
         let daemons: Vec<Daemon> = ids.iter().map(|id| start(id)).collect();
         let offsets: Vec<Duration> = daemons.iter().map(offset_of_second_run).collect();
-        assert!(offsets[0].abs_diff(offsets[2]) < TOLERANCE, "{offsets:?} for {ids:?}");
+        assert!(distance(offsets[0], offsets[2]) < TOLERANCE, "{offsets:?} for {ids:?}");
         assert!(
-            offsets.iter().any(|offset| offset.abs_diff(offsets[0]) > TOLERANCE),
+            offsets.iter().any(|&offset| distance(offset, offsets[0]) > TOLERANCE),
             "{offsets:?} for {ids:?}"
         );
         for (daemon, offset) in daemons.into_iter().zip(offsets) {
@@ -35,6 +35,12 @@ fn second_run_time_depends_on_the_machine_id() {
             daemon.stop();
         }
     });
+}
+
+/// An offset near zero may also be seen as one of nearly the interval: then the first run has just missed it.
+fn distance(one: Duration, other: Duration) -> Duration {
+    let apart = one.abs_diff(other);
+    apart.min(INTERVAL.abs_diff(apart))
 }
 
 /// The time between the first and the second run.

@@ -41,8 +41,8 @@ fn count_existing_metrics(name: &str, text: &str) -> usize {
     named.len()
 }
 
-/// Families that exist only with hooks, expected mounts or remedies, or only after evidence was collected; the checked single run
-/// may lack them.
+/// Families that exist only with hooks, expected mounts, remedies or data-path probes, or only after evidence was
+/// collected; the checked single run may lack them.
 fn may_be_absent(family: &str) -> bool {
     let prefixes = [
         "mountstatus_hook_",
@@ -51,6 +51,7 @@ fn may_be_absent(family: &str) -> bool {
         "mountstatus_remed",
         "mountstatus_mount_remedy_",
         "mountstatus_mount_blocked_",
+        "mountstatus_mount_data_probe_",
     ];
     prefixes.iter().any(|prefix| family.starts_with(prefix))
 }

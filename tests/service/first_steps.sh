@@ -37,6 +37,8 @@ first_steps_are_as_documented() {
     local count=0
     step '^active$' '^ok .* /usr/local$'                                         # installed
     step 'conf.d/page.toml'                                                      # a program to call
+    wait_until 5 "the hook is configured" eval 'journal | grep -q "^Configuration reloaded: hooks"'
+    step '^hook .* accepted' '^critical: Drill: '                                # tried
     step '^ok .* /mnt/photos$'                                                   # a mount
     step                                                                         # broken
     step '^hung .* /mnt/photos$'                                                 # asked
