@@ -153,7 +153,7 @@ fn file_is_accessed_as_the_user_of_the_rule() {
 }
 
 #[test]
-fn status_and_metrics_say_what_is_probed() {
+fn status_says_what_is_probed() {
     run_isolated(|lab| {
         let [path, other] = ["a", "b"].map(|name| lab.mount_fuse(name));
         let (socket, config) = (lab.scratch_path("socket"), configure(lab, &rule(&path, "read", "data")));
