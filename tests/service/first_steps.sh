@@ -34,6 +34,8 @@ first_steps_are_as_documented() {
     drop_in <<<'[Service]'
     in_machine systemctl start $SERVICE
     in_machine mkdir -p /srv /mnt /var/tmp
+    # The other tests have left many mounts.
+    wait_until 10 "the first run ends" eval 'in_machine mount_status_monitor status | grep -q "^ok .* /usr/local$"'
     local count=0
     step '^active$' '^ok .* /usr/local$'                                         # installed
     step 'conf.d/page.toml'                                                      # a program to call
