@@ -29,6 +29,7 @@ fn commands_find_the_default_socket_and_the_earlier_one() {
         lab.mount_tmpfs_over(Path::new("/run"));
         for path in ["/run/mount_status_monitor/socket", "/run/mount_status_monitor.sock"] {
             let daemon = lab.start_daemon(&["--socket", path]);
+            wait_until(ms(2000), "the socket exists", || Path::new(path).exists());
             let mut command = monitor_command();
             command.args(["status", "--json"]);
             assert_eq!(CommandOutput::run(command, ms(5000)).json()["total"], 2, "{path}");
