@@ -155,7 +155,7 @@ fn lost_server_with_twelve_mounts_is_a_screenful_with_the_next_steps() {
     assert!(has_steps(&during[..SCREEN.min(during.len())]), "{}", texts(during));
     let of_first_hour = during.iter().filter(|line| seconds(line) < (lost + HOUR).as_secs_f64()).count();
     assert!(of_first_hour <= SCREEN, "{of_first_hour} lines: {}", texts(during));
-    // Whoever looks later sees them too, whatever came after the first lines.
+    // An operator who looks later sees them too: the last lines have them.
     assert!(has_steps(&during[during.len() - SCREEN..]), "{}", texts(during));
     let recovered = after.iter().filter(|line| line.text.starts_with("Mount recovered: /srv/data")).count();
     assert_eq!(recovered, 12);

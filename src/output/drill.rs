@@ -18,7 +18,7 @@ pub const DRILL_TIMEOUT: Duration = Duration::from_secs(9);
 /// An attempt ends so long before the drill.
 const REPORT_MARGIN: Duration = Duration::from_millis(500);
 /// Minimum time between the beginnings of two drills: more than one lasts, so that there is one at a time, and so that
-/// whoever may request them cannot flood the receivers.
+/// users who may request them cannot flood the receivers.
 pub const DRILL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Clones are handles of the same drill.

@@ -115,7 +115,7 @@ fn reader_of_signs_exists_only_while_there_is_something_to_watch_and_is_replaced
         daemon.wait_for_line("exited unexpectedly; trying again later", ms(2000));
         let second = wait_for_reader();
         assert_ne!(first.0, second.0);
-        // It is told about the new mount and does not answer.
+        // The daemon tells it about the new mount, and it does not answer.
         suspend(second);
         let other = lab.mount_fuse("b");
         daemon.wait_for_line("does not respond; killed; trying again later", ms(8000));

@@ -101,15 +101,20 @@ fn watch_a_hung_mount(lab: &mut Lab, daemon: &Daemon, path: &Path, planned: Opti
     daemon.wait_for_recovery(path, ms(20_000));
 }
 
+/// A mount whose remedy would have what it needs. `None` where calls cannot be traced.
+fn prepare(lab: &mut Lab) -> Option<PathBuf> {
+    if !can_trace(lab) {
+        return None;
+    }
+    lab.mount_tmpfs_over(Path::new("/run"));
+    mount_fusectl();
+    Some(lab.mount_fuse("a"))
+}
+
 #[test]
 fn daemon_without_act_makes_no_call_that_changes_a_mount() {
     run_isolated(|lab| {
-        if !can_trace(lab) {
-            return;
-        }
-        lab.mount_tmpfs_over(Path::new("/run"));
-        mount_fusectl();
-        let path = lab.mount_fuse("a");
+        let Some(path) = prepare(lab) else { return };
         let mounts = lab.mount_point("*");
         let rule = |mode| {
             let remedy = format!(
@@ -145,12 +150,7 @@ fn has_ended(file: &Path) -> bool {
 #[test]
 fn commands_without_act_make_no_call_that_changes_a_mount() {
     run_isolated(|lab| {
-        if !can_trace(lab) {
-            return;
-        }
-        lab.mount_tmpfs_over(Path::new("/run"));
-        mount_fusectl();
-        let path = lab.mount_fuse("a");
+        let Some(path) = prepare(lab) else { return };
         lab.set_fault("mute", &path);
         let path = utf8(&path);
         let allow = ["--allow", "not_mounted_again,copies"];

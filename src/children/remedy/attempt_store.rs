@@ -1,6 +1,6 @@
 //! The attempts since the machine was started, in one file that the daemon and commands share. It is read, changed and
-//! replaced under a lock; locks of servers are taken under the same lock, so whoever has it finds each server either free
-//! or in use by an attempt that is in the file.
+//! replaced under a lock; locks of servers are taken under the same lock, so its holder finds each server either free or
+//! in use by an attempt that is in the file.
 
 use super::record::read_uptime;
 use crate::monitor::remedy::Attempts;
