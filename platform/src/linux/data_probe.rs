@@ -181,11 +181,11 @@ impl File {
 }
 
 /// Removes files of this machine that an earlier boot has left. What cannot be removed is tried again next time.
-fn remove_left(directory: BorrowedFd<'_>, own_file: &str, made_at: libc::time_t) {
+fn remove_left(directory: BorrowedFd<'_>, own_file: &str, made_at: i64) {
     let Some((machine, _)) = own_file.rsplit_once('-') else { return };
     for name in names_with(directory, &format!("{machine}-")) {
         let is_old = attributes_of(directory, &name)
-            .is_ok_and(|found| made_at.saturating_sub(found.st_mtime) >= MIN_LEFT_AGE as libc::time_t);
+            .is_ok_and(|found| made_at.saturating_sub(found.st_mtime) >= MIN_LEFT_AGE);
         if is_old {
             let _ = remove(directory, &name);
         }
