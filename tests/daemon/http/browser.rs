@@ -71,8 +71,19 @@ impl Browser {
     pub(super) fn open(&self, url: &str) {
         self.call("Page.navigate", json!({"url": url}));
         crate::common::wait_until(RESPONSE_TIMEOUT, "the page is loaded", || {
-            self.value("document.readyState") == "complete" && self.value("location.href") != "about:blank"
+            self.is_loaded("location.href != 'about:blank'")
         });
+    }
+
+    /// Whether the page is loaded and this expression is true there. It is not while the browser goes from one page to
+    /// another, which interrupts an evaluation.
+    pub(super) fn is_loaded(&self, expression: &str) -> bool {
+        let expression = format!("document.readyState === 'complete' && ({expression})");
+        match self.try_call("Runtime.evaluate", json!({"expression": expression})) {
+            Ok(result) => result["result"]["value"] == true,
+            Err(error) if error["message"] == "Inspected target navigated or closed" => false,
+            Err(error) => panic!("{expression}: {error}"),
+        }
     }
 
     pub(super) fn resize(&self, width: u32, height: u32) {
@@ -98,6 +109,10 @@ impl Browser {
     }
 
     fn call(&self, method: &str, params: Value) -> Value {
+        self.try_call(method, params).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    fn try_call(&self, method: &str, params: Value) -> Result<Value, Value> {
         let id = self.last_id.get() + 1;
         self.last_id.set(id);
         let mut message = json!({"id": id, "method": method, "params": params});
@@ -110,8 +125,10 @@ impl Browser {
         loop {
             let message = self.messages.recv_timeout(RESPONSE_TIMEOUT).expect("the browser responds");
             if message["id"] == id {
-                assert!(message["error"].is_null(), "{method}: {message}");
-                return message["result"].clone();
+                return match message["error"].is_null() {
+                    true => Ok(message["result"].clone()),
+                    false => Err(message["error"].clone()),
+                };
             }
             self.record(&message);
         }

@@ -98,8 +98,7 @@ fn page_works_without_javascript() {
              document.getElementById('sort').value = 'path'; document.getElementById('search').submit(); })()",
         );
         wait_until(RENDERING, "the form was sent", || {
-            browser.value("location.search") == "?q=&state=ok&server=&sort=path"
-                && browser.value("document.readyState") == "complete"
+            browser.is_loaded("location.search === '?q=&state=ok&server=&sort=path'")
         });
         assert_eq!(browser.value(ROWS), "2");
         assert_eq!(browser.value("document.getElementById('state').value"), "ok");
