@@ -54,6 +54,7 @@ impl Monitor {
             let entries = self.registry.entries().filter(|entry| is_of_server(&entry.mount, &addresses));
             superblocks.extend(entries.map(MountEntry::superblock));
         }
+        self.sign_budget.begin(now);
         for superblock in superblocks {
             let Some(key) = self.mount_to_probe_early(superblock) else { continue };
             let user = self.registry.user(key);

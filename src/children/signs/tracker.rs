@@ -1,21 +1,21 @@
-//! Which waits last: a request that waits in one sample is usual, one that waits in all of them for a second while no
-//! answer arrives is a sign.
+//! Which waits last: a request that waits in one sample is usual, one that waits in all of them for a while, while no
+//! answer arrives, is a sign.
 
-use crate::backoff::Backoff;
 use platform::DeviceNumber;
 use platform::signs::{Sign, Waiting};
 use rustc_hash::FxHashMap;
 use std::time::{Duration, Instant};
 
-/// A wait is a sign after this time: two samples of [`SUSPICION_INTERVAL`] after the first, less than a late timer.
-/// With 5 % loss of packets, a healthy server is rarely silent for so long.
-const MIN_WAIT: Duration = Duration::from_millis(950);
+/// A wait for a server is a sign after two samples of [`SUSPICION_INTERVAL`] after the first, less than a late timer:
+/// with 5 % loss of packets, a healthy server is rarely silent for so long.
+const MIN_WAIT_OF_SERVER: Duration = Duration::from_millis(950);
+/// A wait in FUSE is one after the next sample: the first may be late, as many file systems cost more to look at.
+const MIN_WAIT_OF_FUSE: Duration = Duration::from_millis(450);
 /// The interval of samples from the first sample of a wait until it is a sign or over.
 pub(super) const SUSPICION_INTERVAL: Duration = Duration::from_millis(500);
-/// A sign that lasts is repeated after this pause, which doubles up to the maximum: the mount may have been probed for
-/// another reason at first, and on a busy server one wait may follow another.
-const FIRST_REPEAT: Duration = Duration::from_secs(2);
-const MAX_REPEAT: Duration = Duration::from_secs(16);
+/// A sign that lasts is repeated after this pause: the mount may have been probed for another reason at first, and on a
+/// busy FUSE server one wait follows another, of which one may be the first of a hang.
+const REPEAT: Duration = Duration::from_secs(2);
 
 #[derive(Default, Debug)]
 pub struct WaitTracker {
@@ -26,7 +26,7 @@ pub struct WaitTracker {
 struct Wait {
     answers: u64,
     since: Instant,
-    repeats: Backoff<Instant>,
+    reported_at: Option<Instant>,
 }
 
 impl WaitTracker {
@@ -38,14 +38,9 @@ impl WaitTracker {
             let key = (sign, connection);
             // An answer is progress; a transport that is not connected shows none.
             let same = before.remove(&key).filter(|wait| answers <= wait.answers);
-            let mut wait = same.unwrap_or_else(|| Wait {
-                answers,
-                since: now,
-                repeats: Backoff::new(FIRST_REPEAT, MAX_REPEAT),
-            });
-            let is_due = wait.repeats.retry_at().map_or(now >= wait.since + MIN_WAIT, |at| at <= now);
-            if is_due {
-                wait.repeats.next(now);
+            let mut wait = same.unwrap_or(Wait { answers, since: now, reported_at: None });
+            if wait.is_due(now, &key.0) {
+                wait.reported_at = Some(now);
                 signs.push(key.0.clone());
             }
             self.waits.insert(key, wait);
@@ -66,7 +61,17 @@ impl WaitTracker {
 
     /// Whether a wait may soon be a sign.
     pub fn has_suspicion(&self) -> bool {
-        self.waits.values().any(|wait| wait.repeats.retry_at().is_none())
+        self.waits.values().any(|wait| wait.reported_at.is_none())
+    }
+}
+
+impl Wait {
+    fn is_due(&self, now: Instant, sign: &Sign) -> bool {
+        let min_wait = match sign {
+            Sign::Server(_) => MIN_WAIT_OF_SERVER,
+            Sign::Fuse(_) => MIN_WAIT_OF_FUSE,
+        };
+        now >= self.reported_at.map_or(self.since + min_wait, |at| at + REPEAT)
     }
 }
 
@@ -96,23 +101,24 @@ mod tests {
     }
 
     #[test]
-    fn wait_without_answers_is_a_sign_after_a_second_and_is_repeated_ever_more_seldom() {
-        for waiting in [nfs(7), fuse()] {
-            let signs = reported(60_000, |ms| if ms < 2000 { vec![] } else { vec![waiting.clone()] });
-            assert_eq!(signs, [3000, 5000, 9000, 17_000, 33_000, 49_000]);
+    fn wait_without_answers_is_a_sign_soon_and_is_repeated() {
+        for (waiting, first) in [(nfs(7), 3000), (fuse(), 2500)] {
+            let signs = reported(9_000, |ms| if ms < 2000 { vec![] } else { vec![waiting.clone()] });
+            assert_eq!(signs, [0, 2000, 4000, 6000].map(|later| first + later));
         }
     }
 
     #[test]
     fn answers_and_pauses_end_a_suspicion() {
         assert_eq!(reported(600_000, |ms| vec![nfs(ms)]), [0; 0]);
-        // Two samples in a row, then a pause.
-        let mut count = 0;
-        let signs = reported(600_000, |_| {
-            count += 1;
-            if count % 3 == 0 { vec![] } else { vec![fuse()] }
-        });
-        assert_eq!(signs, [0; 0]);
+        for (waiting, pause) in [(nfs(7), 3), (fuse(), 2)] {
+            let mut count = 0;
+            let signs = reported(600_000, |_| {
+                count += 1;
+                if count % pause == 0 { vec![] } else { vec![waiting.clone()] }
+            });
+            assert_eq!(signs, [0; 0]);
+        }
     }
 
     #[test]

@@ -1,41 +1,46 @@
-//! How often early signs cause probes. A sign is no proof: a long wait for a lock, or many clients of a busy server, look
-//! the same. So each superblock is probed ever more seldom while its signs last, and the probes of a user are limited.
+//! How often early signs cause probes. A sign is no proof: a long wait for a lock, or many clients of a busy FUSE server,
+//! look the same. So the probes of each superblock, of each user and of all superblocks are limited.
 
 use super::{Bucket, MAX_IDLE_USERS, Rate};
-use crate::backoff::Backoff;
 use crate::monitor::Time;
 use platform::{DeviceNumber, User};
 use rustc_hash::FxHashMap;
 use std::time::Duration;
 
-/// The pause after the first probe of a superblock because of a sign. It doubles up to the maximum: so much later than
-/// promised a hang is found after it was busy for minutes.
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
-const MAX_PAUSE: Duration = Duration::from_secs(16);
+/// The pause between two probes of a superblock because of signs: shorter than that between two signs (2 s), as both
+/// are measured by different clocks. A hang is found that much later if it begins after a probe of a busy server.
+const MIN_PAUSE: Duration = Duration::from_millis(1500);
+/// With more superblocks than this that have signs, the pause is as many times longer: at most 67 probes each second.
+const SUPERBLOCKS_PER_PAUSE: usize = 100;
+/// A superblock without a sign for so long after its pause is forgotten. Looks are up to 3 s apart.
+const MEMORY: Duration = Duration::from_secs(4);
 /// The probes of one user because of signs: their servers decide when requests wait.
 const OF_USER: Rate = Rate { burst: 32.0, per_second: 2.0 };
-/// Superblocks without a recent sign are forgotten when there are more than this many.
-const MAX_IDLE_SUPERBLOCKS: usize = 1024;
 
 #[derive(Default)]
 pub(crate) struct SignBudget {
-    superblocks: FxHashMap<DeviceNumber, Backoff<Time>>,
+    /// The last probe because of a sign.
+    superblocks: FxHashMap<DeviceNumber, Time>,
     users: FxHashMap<u32, Bucket>,
+    pause: Duration,
 }
 
 impl SignBudget {
+    /// Must be called before [`SignBudget::admit`], once for all signs that arrive together.
+    pub(crate) fn begin(&mut self, now: Time) {
+        let memory = self.pause + MEMORY;
+        self.superblocks.retain(|_, probed_at| now < *probed_at + memory);
+        let factor = 1 + u32::try_from(self.superblocks.len() / SUPERBLOCKS_PER_PAUSE).unwrap_or(u32::MAX);
+        self.pause = MIN_PAUSE.saturating_mul(factor);
+    }
+
     /// May this superblock be probed now because of a sign? Counts the probe if so.
     pub(crate) fn admit(&mut self, now: Time, superblock: DeviceNumber, user: User) -> bool {
-        let is_early = |pauses: &Backoff<Time>| pauses.retry_at().is_some_and(|at| now < at);
+        let is_early = |probed_at: &Time| now < *probed_at + self.pause;
         if self.superblocks.get(&superblock).is_some_and(is_early) || !self.take_token(now, user) {
             return false;
         }
-        if self.superblocks.len() > MAX_IDLE_SUPERBLOCKS {
-            let is_recent = |at: Time| now < at + MAX_PAUSE;
-            self.superblocks.retain(|_, pauses| pauses.retry_at().is_some_and(is_recent));
-        }
-        let new = || Backoff::new(FIRST_PAUSE, MAX_PAUSE);
-        self.superblocks.entry(superblock).or_insert_with(new).next(now);
+        self.superblocks.insert(superblock, now);
         true
     }
 
@@ -67,22 +72,39 @@ mod tests {
         DeviceNumber { major: 0, minor }
     }
 
-    #[test]
-    fn pause_grows_while_signs_last_and_starts_anew_later() {
-        let mut budget = SignBudget::default();
-        let mut admitted = |from: u64, until: u64| -> Vec<u64> {
-            (from..until)
-                .filter(|second| budget.admit(at(second * 1000), superblock(1), User::System))
-                .collect()
+    /// How many of these superblocks are probed in each of the looks, which are two seconds apart.
+    fn admitted(budget: &mut SignBudget, looks: std::ops::Range<u64>, superblocks: u32) -> Vec<usize> {
+        let look = |look: u64| {
+            budget.begin(at(look * 2000));
+            let admitted = |&n: &u32| budget.admit(at(look * 2000), superblock(n), User::System);
+            (0..superblocks).filter(admitted).count()
         };
-        assert_eq!(admitted(0, 60), [0, 2, 6, 14, 30, 46]);
-        assert_eq!(admitted(200, 205), [200, 202]);
+        looks.map(look).collect()
+    }
+
+    #[test]
+    fn superblock_with_signs_is_probed_every_two_seconds() {
+        let mut budget = SignBudget::default();
+        assert_eq!(admitted(&mut budget, 0..4, 1), [1; 4]);
+        assert!(!budget.admit(at(6500), superblock(0), User::System));
+        assert_eq!(admitted(&mut budget, 4..8, 99), [99; 4]);
+    }
+
+    #[test]
+    fn many_superblocks_with_signs_are_probed_more_seldom_and_all_of_them() {
+        let mut budget = SignBudget::default();
+        let looks = admitted(&mut budget, 0..19, 1000);
+        let expected = |look| if look % 9 == 0 { 1000 } else { 0 };
+        assert_eq!(looks, (0..19).map(expected).collect::<Vec<usize>>());
+        assert_eq!(admitted(&mut budget, 40..43, 5), [5; 3], "the others are forgotten");
+        assert_eq!(budget.superblocks.len(), 5);
     }
 
     #[test]
     fn probes_of_a_user_are_limited_and_nothing_is_remembered_for_ever() {
         let mut budget = SignBudget::default();
         let mut admitted = |ms, user, first| {
+            budget.begin(at(ms));
             (first..first + 100).filter(|&n| budget.admit(at(ms), superblock(n), user)).count()
         };
         let user = User::Foreign(1001);
@@ -91,12 +113,10 @@ mod tests {
         assert_eq!(admitted(5000, User::Foreign(1002), 2000), 32);
         for n in 0..5000 {
             let now = at(100_000 + u64::from(n) * 100);
+            budget.begin(now);
             assert!(budget.admit(now, superblock(n), User::Foreign(n)), "{n}");
         }
         let (superblocks, users) = (budget.superblocks.len(), budget.users.len());
-        assert!(
-            superblocks <= MAX_IDLE_SUPERBLOCKS + 1 && users <= MAX_IDLE_USERS + 1,
-            "{superblocks} {users}"
-        );
+        assert!(superblocks <= 60 && users <= MAX_IDLE_USERS + 1, "{superblocks} {users}");
     }
 }
