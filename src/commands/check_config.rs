@@ -20,7 +20,7 @@ pub fn check_config(config: &Config, mountpoint: Option<&Path>) -> anyhow::Resul
     for warning in config.warnings().iter().chain(&config.rules.warnings(&table, config.settings)) {
         eprintln!("{PROCESS_NAME}: {warning}");
     }
-    let futile = config.rules.futile_probes(&table);
+    let futile = config.rules.futile_probes(&table, &config.read_only_mounts_of_fstab());
     if !futile.is_empty() {
         anyhow::bail!(futile.join("; "));
     }

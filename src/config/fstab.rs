@@ -16,6 +16,14 @@ pub(super) fn expected(path: &Path, text: &[u8]) -> Vec<Expected> {
     lines.filter_map(|(text, line)| entry(text, format!("{}:{line}", escape_os(path)))).collect()
 }
 
+/// The mount points that are mounted read-only on purpose, each with its line.
+pub fn read_only(path: &Path, text: &[u8]) -> Vec<(PathBuf, String)> {
+    let lines = text.split(|&byte| byte == b'\n').zip(1..);
+    let lines = lines.filter_map(|(text, number): (_, usize)| Some((Line::parse(text)?, number)));
+    let read_only = lines.filter(|(line, _)| line.has_option(b"ro"));
+    read_only.map(|(line, number)| (line.mountpoint, format!("{}:{number}", escape_os(path)))).collect()
+}
+
 /// The line about this mount point, as `TYPE from DEVICE`, and its number. Options may be secret.
 pub fn line_about(text: &[u8], mountpoint: &Path) -> Option<(usize, String)> {
     let lines = text.split(|&byte| byte == b'\n').zip(1..);
@@ -50,6 +58,10 @@ impl Line<'_> {
         Some(Line { device, mountpoint: OsString::from_vec(mountpoint).into(), fstype, options })
     }
 
+    fn has_option(&self, name: &[u8]) -> bool {
+        self.options.split(|&byte| byte == b',').any(|option| option == name)
+    }
+
     fn description(&self) -> String {
         format!("{} from {}", escape_os(OsStr::from_bytes(self.fstype)), escape_os(&self.device))
     }
@@ -57,8 +69,7 @@ impl Line<'_> {
 
 fn entry(text: &[u8], origin: String) -> Option<Expected> {
     let line = Line::parse(text)?;
-    let is_optional = |option: &[u8]| OPTIONAL.iter().any(|name| name.as_bytes() == option);
-    if line.options.split(|&byte| byte == b',').any(is_optional) {
+    if OPTIONAL.iter().any(|name| line.has_option(name.as_bytes())) {
         return None;
     }
     // Any mount matches: the mount table has other names for types and devices (`auto`, `UUID=`).
@@ -123,6 +134,9 @@ mod tests {
         assert_eq!(about("/srv/old"), Some((5, "nfs from nas:/old".to_owned())));
         assert_eq!(about("/mnt/with space\ttab"), Some((11, "ext4 from LABEL=with space".to_owned())));
         assert_eq!((about("/srv"), about("none"), about("relative")), (None, None, None));
+        let options = b"a /a nfs ro,hard 0 0\nb /b nfs rw,errors=remount-ro 0 0\nc /c/ nfs noauto,ro 0 0";
+        let at = |path: &str, line: &str| (PathBuf::from(path), line.to_owned());
+        assert_eq!(read_only(Path::new("/f"), options), [at("/a", "/f:1"), at("/c", "/f:3")]);
         assert_eq!(expected(Path::new("/f"), b"\xff\xfe /mnt/\xff ext4 defaults 0 0").len(), 1);
     }
 }

@@ -56,7 +56,7 @@ use crate::output::textfile;
 use crate::render::escape::{escape_os, one_line};
 use platform::{Mount, MountSource, MountTable, OWN_MOUNT_TABLE};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -138,6 +138,22 @@ impl Config {
         drop(session);
         self.follow_links();
         Ok(self)
+    }
+
+    /// The fstab with expected mounts, or that of the system.
+    pub fn fstab_path(&self) -> &Path {
+        self.fstab.as_deref().unwrap_or(Path::new(fstab::FSTAB))
+    }
+
+    /// The mounts that the fstab has read-only, each with its line, for a command. None if it cannot be read, or is that
+    /// of another mount namespace.
+    pub fn read_only_mounts_of_fstab(&self) -> Vec<(PathBuf, String)> {
+        let (worker, path) = (FileWorker::new(), self.fstab_path());
+        if self.mount_namespace.is_some() {
+            return Vec::new();
+        }
+        let text = worker.begin(source::LOAD_TIMEOUT).and_then(|mut session| session.read(path));
+        text.map(|text: Vec<u8>| fstab::read_only(path, &text)).unwrap_or_default()
     }
 
     /// Removes the rules that have ended, and the expected mounts that they named.

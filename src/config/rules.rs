@@ -7,9 +7,9 @@ use super::remedy_reader::RemedyRule;
 use crate::monitor::{DataPath, Event, ExpectedOptions, FlapSettings, ProbeSettings, Severity};
 use crate::render::escape::escape_os;
 use crate::render::timestamp;
-use platform::{Mount, MountTable};
+use platform::{DataKind, Mount, MountTable};
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -147,14 +147,23 @@ impl Rules {
         self.0.iter()
     }
 
-    /// Rules that would write to present mounts that are read-only on purpose; one line each.
-    pub fn futile_probes(&self, table: &MountTable) -> Vec<String> {
-        let problem = |mount: &Arc<Mount>| {
-            let rule = self.rule_for(mount).filter(|rule| rule.data_path.is_futile_on(mount))?;
-            let path = escape_os(&mount.mountpoint);
-            Some(rule.location.problem(&format!("[[rule]] probe = \"write\": {path} is mounted read-only")))
+    /// Rules that would write to mounts that are read-only on purpose: present ones, and those of an fstab, each with its
+    /// line. One line each.
+    pub fn futile_probes(&self, table: &MountTable, of_fstab: &[(PathBuf, String)]) -> Vec<String> {
+        let problem = |rule: &Rule, path: &Path, how: &str| {
+            rule.location.problem(&format!("[[rule]] probe = \"write\": {} is {how}", escape_os(path)))
         };
-        table.iter().filter_map(problem).collect()
+        let present = table.iter().filter_map(|mount| {
+            let rule = self.rule_for(mount).filter(|rule| rule.data_path.is_futile_on(mount))?;
+            Some(problem(rule, &mount.mountpoint, "mounted read-only"))
+        });
+        let absent = of_fstab.iter().filter(|(path, _)| table.iter().all(|mount| mount.mountpoint != *path));
+        let absent = absent.filter_map(|(path, line)| {
+            let rule = self.rule_for_missing(path)?;
+            let writes = rule.data_path.kind == Some(DataKind::Write);
+            writes.then(|| problem(rule, path, &format!("read-only by {line}")))
+        });
+        present.chain(absent).collect()
     }
 
     /// Rules that are probably mistakes, given the mounts of `table`; one line each.

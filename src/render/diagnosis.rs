@@ -7,7 +7,7 @@ use super::messages::{cause, last_known, source};
 use super::next_steps::{NextStep, next_steps};
 use super::timestamp::clock;
 use super::{HumanDuration, Snapshot, remedy_state};
-use crate::monitor::{Failure, Health, MountStatus};
+use crate::monitor::{DataPathStatus, Failure, Health, MountStatus};
 use platform::Errno;
 use platform::evidence::{Evidence, Observation, StuckThread};
 use serde::Serialize;
@@ -47,6 +47,9 @@ pub fn text(status: &MountStatus, snapshot: &Snapshot) -> String {
         escape_os(&mount.super_options)
     );
     text += &paragraph("  ", "  ", &about);
+    if let Some(data_path) = &status.data_path {
+        text += &paragraph("  ", "  ", &data_probe(data_path, snapshot));
+    }
     let Some(failure) = status.health.failure() else { return text };
     if let Some(remedy) = remedy_state::of_mount(&snapshot.remedies, status) {
         text += &paragraph("  ", "  ", &remedy_state::words_at(remedy, snapshot.at));
@@ -97,10 +100,13 @@ fn state(status: &MountStatus, since: &str) -> String {
         Health::Denied(Errno::ENAMETOOLONG) => {
             "cannot be checked: its path is too long for system calls".to_owned()
         }
-        Health::Denied(errno @ (Errno::EDQUOT | Errno::ENOSPC | Errno::EROFS)) => {
+        Health::Denied(errno @ (Errno::EACCES | Errno::EPERM)) => {
+            format!("cannot be checked by this user ({errno})")
+        }
+        // Only data-path probes are refused for other reasons.
+        Health::Denied(errno) => {
             format!("responds, but its data-path probe was refused: {} ({errno})", errno.describe())
         }
-        Health::Denied(errno) => format!("cannot be checked by this user ({errno})"),
         Health::Pending => "has not been judged yet".to_owned(),
         Health::Hidden => "is hidden under another mount".to_owned(),
         Health::Unknown { was } => {
@@ -108,6 +114,20 @@ fn state(status: &MountStatus, since: &str) -> String {
             format!("has been unknown since {since} ({known})")
         }
     }
+}
+
+/// `data path: read health/probe every 10min; last success at …, past the page cache`
+fn data_probe(data_path: &DataPathStatus, snapshot: &Snapshot) -> String {
+    let DataPathStatus { settings, last_good } = data_path;
+    let (kind, path) = (settings.kind.as_str(), escape_os(&settings.path));
+    let result = match last_good {
+        None => "no success yet".to_owned(),
+        Some((at, past_cache)) => {
+            let cache = if *past_cache { "past the page cache" } else { "the page cache may have answered" };
+            format!("last success at {}, {cache}", clock(snapshot.wall_at(*at)))
+        }
+    };
+    format!("data path: {kind} {path} every {}; {result}", HumanDuration(settings.interval))
 }
 
 fn all_evidence(failure: &Failure) -> Vec<String> {

@@ -1,6 +1,9 @@
 //! Data-path probes: storage that answers about files but does not deliver them.
 
-use crate::common::{CommandOutput, Daemon, Lab, monitor_command, ms, pause, run_isolated, utf8};
+use crate::common::{
+    CommandOutput, Daemon, Lab, free_address, monitor_command, ms, pause, run_isolated, utf8,
+};
+use crate::http::get;
 use crate::{QUICK, QUICK_HANG};
 use nix::mount::{MsFlags, mount};
 use serde_json::Value;
@@ -157,7 +160,10 @@ fn status_says_what_is_probed() {
     run_isolated(|lab| {
         let [path, other] = ["a", "b"].map(|name| lab.mount_fuse(name));
         let (socket, config) = (lab.scratch_path("socket"), configure(lab, &rule(&path, "read", "data")));
-        let daemon = lab.start_daemon(&[QUICK, &["--config", &config, "--socket", utf8(&socket)]].concat());
+        let (address, mut options) = (free_address(), [QUICK, &["--config", &config]].concat());
+        let listen = address.to_string();
+        options.extend(["--socket", utf8(&socket), "--listen-address", &listen]);
+        let daemon = lab.start_daemon(&options);
         let ask = |arguments: &[&str]| {
             let mut command = monitor_command();
             command.args(arguments).args(["--socket", utf8(&socket)]);
@@ -173,6 +179,17 @@ fn status_says_what_is_probed() {
         assert_eq!((&probe["kind"], &probe["path"]), (&"read".into(), &"data".into()));
         assert_eq!((&probe["past_cache"], &probe["interval_seconds"]), (&true.into(), &1.0.into()));
         assert!(probe["last_success"].is_string(), "{probe}");
+        let diagnosis = ask(&["diagnose", utf8(&path)]);
+        diagnosis.assert_stdout_contains("data path: read data every 1s; last success at ");
+        diagnosis.assert_stdout_contains(", past the page cache");
+        assert!(!ask(&["diagnose", utf8(&other)]).stdout.contains("data path"));
+        let metrics = get(address, "/metrics").text().to_owned();
+        let name = "mountstatus_mount_data_probe_last_success_timestamp_seconds{";
+        let series: Vec<&str> = metrics.lines().filter(|line| line.starts_with(name)).collect();
+        assert!(
+            series.len() == 1 && series[0].contains("kind=\"read\"") && !series[0].ends_with(" 0"),
+            "{series:?}"
+        );
         daemon.stop();
     });
 }
@@ -182,7 +199,14 @@ fn check_of_the_configuration_refuses_to_write_to_what_is_read_only_on_purpose()
     run_isolated(|lab| {
         let path = lab.mount_point("a");
         lab.mount_tmpfs(&path);
-        let config = configure(lab, &rule(&path, "write", "."));
+        let (absent, fstab) = (lab.scratch_path("absent"), lab.scratch_path("fstab"));
+        let rules = rule(&path, "write", ".") + &rule(&absent, "write", ".");
+        let config = configure(lab, &format!("expect_fstab = \"{}\"\n{rules}", utf8(&fstab)));
+        let set_fstab = |options: &str| {
+            let line = format!("nas:/a {} nfs {options} 0 0\n", utf8(&absent));
+            std::fs::write(&fstab, line).expect("write the fstab");
+        };
+        set_fstab("noauto,rw");
         let check = || {
             let mut command = monitor_command();
             command.args(["--check-config", "--explain", utf8(&path), "--config", &config]);
@@ -191,6 +215,12 @@ fn check_of_the_configuration_refuses_to_write_to_what_is_read_only_on_purpose()
         let checked = check();
         checked.assert_code(0);
         checked.assert_stdout_contains("  data path: write, read and remove a file in . every 1s");
+        set_fstab("noauto,ro");
+        let checked = check();
+        assert_ne!(checked.code, Some(0));
+        let problem = format!("probe = \"write\": {} is read-only by {}:1", utf8(&absent), utf8(&fstab));
+        checked.assert_stderr_contains(&problem);
+        set_fstab("noauto,rw");
         lab.remount_read_only(&path);
         let checked = check();
         assert_ne!(checked.code, Some(0));

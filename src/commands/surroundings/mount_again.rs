@@ -48,7 +48,7 @@ pub(in crate::commands) fn origin(config: &Config, mount: &Mount, table: &MountT
     let worker = FileWorker::new();
     let mut session = worker.begin(TIMEOUT)?;
     let path = &*mount.mountpoint;
-    let line = optional(session.read(fstab_of(config)))?.and_then(|text| fstab::line_about(&text, path));
+    let line = optional(session.read(config.fstab_path()))?.and_then(|text| fstab::line_about(&text, path));
     if let Some((line, _)) = line {
         return Ok(Origin::Fstab { line });
     }
@@ -57,10 +57,6 @@ pub(in crate::commands) fn origin(config: &Config, mount: &Mount, table: &MountT
         Some(_) => Origin::MountUnit { name: unit.display().to_string() },
         None => Origin::Unknown,
     })
-}
-
-fn fstab_of(config: &Config) -> &Path {
-    config.fstab.as_deref().unwrap_or(Path::new(fstab::FSTAB))
 }
 
 fn unit_file(unit: &Path, session: &mut FileSession<'_>) -> io::Result<Option<PathBuf>> {
@@ -92,7 +88,7 @@ fn add_from_files(
     found: &mut Surroundings,
 ) -> io::Result<bool> {
     let mut is_known = false;
-    let fstab = fstab_of(config);
+    let fstab = config.fstab_path();
     if let Some(text) = optional(session.read(fstab))?
         && let Some((line, about)) = fstab::line_about(&text, path)
     {
