@@ -37,7 +37,7 @@ Steps
      call: mount(8) at a private place, with nosharecache
   2. move_beneath: move it beneath the dead mount, so that the mount point is never open
      call: move_mount(the private place, /srv/nas, MOVE_MOUNT_BENEATH)
-  3. detach: detach it, whoever uses it
+  3. detach: detach it, even while programs use it
      call: umount2(/proc/self/fd/N, MNT_DETACH)
      breaks: processes with open files or a working directory there keep the dead file system until
        they end

@@ -61,8 +61,10 @@ pub(in crate::render) const fn purpose(kind: StepKind) -> &'static str {
         StepKind::Abort => "abort the FUSE connection",
         StepKind::Unmount => "unmount it, if nobody uses it",
         StepKind::Force => "fail its pending requests, and unmount it if nobody uses it then",
-        StepKind::Detach => "detach it, whoever uses it",
-        StepKind::Replace => "detach it, whoever uses it, and put the new mount in its place at once",
+        StepKind::Detach => "detach it, even while programs use it",
+        StepKind::Replace => {
+            "detach it, even while programs use it, and put the new mount in its place at once"
+        }
         StepKind::MoveIn => "put the new mount in its place, unless it is there",
         StepKind::ShutDown => "shut down its NFS client, so that tasks that are stuck in it end",
         StepKind::MountAgain => "mount it again by its service",
