@@ -16,9 +16,8 @@ const MANIFEST: &str = include_str!("../../../contrib/kubernetes/daemonset.yaml"
 fn daemon_set() -> Yaml {
     let documents = YamlLoader::load_from_str(MANIFEST).expect("it is YAML");
     let kinds: Vec<_> = documents.iter().map(|document| document["kind"].as_str()).collect();
-    assert_eq!(kinds, [Some("Namespace"), Some("DaemonSet")]);
-    assert_eq!(documents[1]["metadata"]["namespace"], documents[0]["metadata"]["name"]);
-    documents[1].clone()
+    assert_eq!(kinds, [Some("DaemonSet")]);
+    documents[0].clone()
 }
 
 pub(super) fn container() -> Yaml {
