@@ -1,7 +1,8 @@
 //! Whether the daemon of an automount trigger still exists. Its options tell, so the trigger is not touched.
 
+use super::mount_identity::has_unique_id;
 use super::statmount::{Found, OWN_NAMESPACE, Statmount};
-use super::{OWN_MOUNT_TABLE, mountinfo, probe};
+use super::{OWN_MOUNT_TABLE, mountinfo};
 use crate::{Mount, Target};
 use nix::errno::Errno;
 use nix::sys::signal::killpg;
@@ -18,7 +19,7 @@ pub(super) fn is_abandoned(target: &Target<&OsStr>) -> bool {
 }
 
 fn trigger(target: &Target<&OsStr>) -> Option<Mount> {
-    if probe::has_unique_id(target)
+    if has_unique_id(target)
         && let Ok(Found::Mount(trigger)) = Statmount::new(OWN_NAMESPACE).mount(target.key.0)
     {
         return Some(*trigger);

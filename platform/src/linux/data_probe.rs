@@ -1,7 +1,8 @@
 //! Reads or writes a little on a mount whose other calls have succeeded. Nothing is kept open, and no file is left,
 //! except by a process that was killed: its file is removed by the next probe.
 
-use super::probe::{become_file_user, is_current_user, is_on_target, last_errno};
+use super::mount_identity::{is_on_target, last_errno};
+use super::thread_identity::{become_file_user, is_current_user};
 use crate::{Call, DataKind, DataProbe, Errno, Target};
 use nix::NixPath;
 use std::ffi::{CStr, CString, OsStr, c_int};

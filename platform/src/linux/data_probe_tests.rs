@@ -1,5 +1,5 @@
 use super::*;
-use crate::linux::probe::statx;
+use crate::linux::mount_identity::statx;
 use crate::{FsKind, MountKey, User};
 use std::cell::RefCell;
 use std::fs;

@@ -1,25 +1,22 @@
 //! The calls that probe a file system. Any of them may never return, so they are made only in a prober. Nothing is kept
 //! open, so a mount is not busy between probes.
 
-use super::data_probe;
+use super::mount_identity::{PATH_FLAGS, PathTarget, Sync, compare, last_errno, statx};
+use super::thread_identity::become_user;
+use super::{autofs, data_probe};
 use crate::{Call, Errno, FsKind, ProbeOutcome, Target, Usage};
 use nix::NixPath;
-use std::ffi::{CStr, OsStr, c_int, c_uint, c_ulong};
+use std::ffi::{CStr, OsStr, c_ulong};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::path::Path;
 
-/// Unique mount ids (`STATX_MNT_ID_UNIQUE`, Linux 6.8) start above this; reusable ids never reach it.
-const FIRST_UNIQUE_ID: u64 = 1 << 31;
-
-/// Neither triggers automounts nor follows a symbolic link.
-const PATH_FLAGS: c_int = libc::AT_NO_AUTOMOUNT | libc::AT_SYMLINK_NOFOLLOW;
+pub use super::thread_identity::{is_current_user, may_search_every_directory};
 
 /// There are data-path probes.
 pub const READS_AND_WRITES: bool = true;
 
-/// Probes the mount by the calls that its kind cannot answer from a cache, and then its data if that is wanted. `on_call` is called right before each call,
-/// so that another thread can report where this one is stuck.
+/// Probes the mount by the calls that its kind cannot answer from a cache, and then its data if that is wanted. `on_call`
+/// is called right before each call, so that another thread can report where this one is stuck.
 ///
 /// The outcome belongs to the mount only if the path leads to it, so after an error the mount id is checked again.
 pub fn probe_mount(target: &Target<impl AsRef<OsStr>>, on_call: impl Fn(Call)) -> ProbeOutcome {
@@ -37,7 +34,7 @@ fn probe_path(path: &CStr, target: &Target<&OsStr>, on_call: &impl Fn(Call)) -> 
         Err((call, errno)) => return confirm_error(path, target, call, errno, on_call),
     }
     let result = match target.kind {
-        FsKind::Autofs if super::autofs::is_abandoned(target) => Err((Call::Kill, Errno::ESRCH)),
+        FsKind::Autofs if autofs::is_abandoned(target) => Err((Call::Kill, Errno::ESRCH)),
         FsKind::Autofs => Ok(Usage::default()),
         FsKind::Network | FsKind::Smb | FsKind::Uncached | FsKind::Local => usage(path, on_call),
         FsKind::Fuse | FsKind::Cluster => attributes(path, on_call).and_then(|()| usage(path, on_call)),
@@ -111,16 +108,6 @@ fn confirm_error(
     }
 }
 
-/// Whether this process has the identity of this user and group. FUSE compares the real, effective and saved ids.
-#[must_use]
-pub fn is_current_user((uid, gid): (u32, u32)) -> bool {
-    let (Ok(users), Ok(groups)) = (nix::unistd::getresuid(), nix::unistd::getresgid()) else {
-        return false;
-    };
-    [users.real, users.effective, users.saved].iter().all(|id| id.as_raw() == uid)
-        && [groups.real, groups.effective, groups.saved].iter().all(|id| id.as_raw() == gid)
-}
-
 /// Whether this probe changes the identity of its thread.
 pub fn needs_own_thread<P>(target: &Target<P>) -> bool {
     target.owner.is_some_and(|owner| !is_current_user(owner))
@@ -135,59 +122,6 @@ pub fn probe_in_own_thread(target: &Target<impl AsRef<OsStr>>, on_call: impl Fn(
         let _ = become_user(uid, gid); // a failure shows as EACCES in the outcome
     }
     probe_mount(target, on_call)
-}
-
-/// Whether its key is an id of the kernel, not of the mount table.
-pub(super) fn has_unique_id<P>(target: &Target<P>) -> bool {
-    target.key.0 >= FIRST_UNIQUE_ID
-}
-
-/// Where a path leads: to the expected mount, to another mount, or to none.
-enum PathTarget {
-    Same,
-    Other,
-}
-
-/// Whether a call may be answered without the storage.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Sync {
-    /// Only the mount id is requested. Most drivers send no request then.
-    Never,
-    /// The attributes are requested too, and no cache may answer.
-    Forced,
-}
-
-/// Compares the mount that the path leads to with the target.
-fn compare(path: &CStr, target: &Target<&OsStr>, sync: Sync) -> Result<PathTarget, Errno> {
-    compare_at(libc::AT_FDCWD, path, target, sync)
-}
-
-/// Whether this descriptor is on the mount of the target. Asks no file system.
-pub(super) fn is_on_target(fd: BorrowedFd<'_>, target: &Target<&OsStr>) -> Result<bool, Errno> {
-    compare_at(fd.as_raw_fd(), c"", target, Sync::Never).map(|found| matches!(found, PathTarget::Same))
-}
-
-fn compare_at(at: c_int, path: &CStr, target: &Target<&OsStr>, sync: Sync) -> Result<PathTarget, Errno> {
-    let unique = has_unique_id(target);
-    let id = if unique { libc::STATX_MNT_ID_UNIQUE } else { libc::STATX_MNT_ID };
-    let (sync, mask) = match sync {
-        Sync::Forced => (libc::AT_STATX_FORCE_SYNC, id | libc::STATX_BASIC_STATS),
-        Sync::Never => (libc::AT_STATX_DONT_SYNC, id),
-    };
-    match statx_at(at, path, sync | PATH_FLAGS, mask) {
-        Ok(found) => {
-            let is_same = if found.stx_mask & libc::STATX_MNT_ID_UNIQUE != 0 {
-                !unique || found.stx_mnt_id == target.key.0
-            } else if found.stx_mask & libc::STATX_MNT_ID != 0 {
-                found.stx_mnt_id == u64::from(target.id)
-            } else {
-                true // before Linux 5.8 there is no id, only the mount table
-            };
-            Ok(if is_same { PathTarget::Same } else { PathTarget::Other })
-        }
-        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(PathTarget::Other),
-        Err(errno) => Err(errno),
-    }
 }
 
 /// Requests the attributes, which no cache may answer.
@@ -218,111 +152,6 @@ fn usage(path: &CStr, on_call: &impl Fn(Call)) -> Result<Usage, (Call, Errno)> {
         files_free: found.f_ffree as u64,
         read_only: found.f_flag as c_ulong & libc::ST_RDONLY != 0,
     })
-}
-
-pub(super) fn statx(path: &CStr, flags: c_int, mask: c_uint) -> Result<libc::statx, Errno> {
-    statx_at(libc::AT_FDCWD, path, flags, mask)
-}
-
-/// An empty path means the descriptor itself.
-fn statx_at(at: c_int, path: &CStr, flags: c_int, mask: c_uint) -> Result<libc::statx, Errno> {
-    let flags = if path.is_empty() { flags | libc::AT_EMPTY_PATH } else { flags };
-    let mut found = MaybeUninit::<libc::statx>::uninit();
-    // SAFETY: the path is NUL-terminated and the buffer has the type that the call fills.
-    let result = unsafe { libc::statx(at, path.as_ptr(), flags, mask, found.as_mut_ptr()) };
-    if result != 0 {
-        return Err(last_errno());
-    }
-    // SAFETY: the call succeeded, so it has filled the buffer.
-    Ok(unsafe { found.assume_init() })
-}
-
-pub(super) fn last_errno() -> Errno {
-    Errno(nix::errno::Errno::last_raw())
-}
-
-#[cfg(not(any(target_arch = "x86", target_arch = "arm", target_arch = "sparc")))]
-use libc::{SYS_setgroups as SETGROUPS, SYS_setresgid as SETRESGID, SYS_setresuid as SETRESUID};
-#[cfg(any(target_arch = "x86", target_arch = "arm", target_arch = "sparc"))]
-use libc::{SYS_setgroups32 as SETGROUPS, SYS_setresgid32 as SETRESGID, SYS_setresuid32 as SETRESUID};
-
-/// `CAP_DAC_OVERRIDE` and `CAP_DAC_READ_SEARCH` of linux/capability.h.
-const CAP_DAC_OVERRIDE: u32 = 1;
-const CAP_DAC_READ_SEARCH: u32 = 2;
-/// `_LINUX_CAPABILITY_VERSION_3`: two words for each set.
-const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
-
-/// `struct __user_cap_header_struct`.
-#[repr(C)]
-struct CapHeader {
-    version: u32,
-    pid: c_int,
-}
-
-/// `struct __user_cap_data_struct`.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct CapData {
-    effective: u32,
-    permitted: u32,
-    inheritable: u32,
-}
-
-/// Gives the calling thread the identity of this user, without supplementary groups. The C library's functions would
-/// change all threads of the process. The only capability kept is the right to search directories: the mount may be
-/// below a directory that the user may not enter.
-fn become_user(uid: u32, gid: u32) -> Result<(), Errno> {
-    let checked = |result: libc::c_long| if result == 0 { Ok(()) } else { Err(last_errno()) };
-    // SAFETY: integer arguments only; the setting is per thread.
-    checked(libc::c_long::from(unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0) }))?;
-    // SAFETY: with a length of 0 the list is not read.
-    checked(unsafe { libc::syscall(SETGROUPS, 0, std::ptr::null::<libc::gid_t>()) })?;
-    // SAFETY: integer arguments only; the bare system call changes only the calling thread.
-    checked(unsafe { libc::syscall(SETRESGID, gid, gid, gid) })?;
-    // SAFETY: as above.
-    checked(unsafe { libc::syscall(SETRESUID, uid, uid, uid) })?;
-    let search =
-        CapData { effective: 1 << CAP_DAC_READ_SEARCH, permitted: 1 << CAP_DAC_READ_SEARCH, inheritable: 0 };
-    keep_capabilities(search).or_else(|_| keep_capabilities(CapData::default()))
-}
-
-/// Gives the calling thread this identity for access to files, and no capability. Other processes may signal it no more
-/// than before: its real and saved ids are kept.
-pub(super) fn become_file_user((uid, gid): (u32, u32)) -> Result<(), Errno> {
-    // SAFETY: with a length of 0 the list is not read.
-    if unsafe { libc::syscall(SETGROUPS, 0, std::ptr::null::<libc::gid_t>()) } != 0 {
-        return Err(last_errno());
-    }
-    // SAFETY: integer arguments only; these calls are per thread and return what was before, not an error.
-    let is_set = unsafe {
-        libc::setfsgid(gid);
-        libc::setfsuid(uid);
-        libc::setfsgid(u32::MAX) == gid.cast_signed() && libc::setfsuid(u32::MAX) == uid.cast_signed()
-    };
-    if is_set { keep_capabilities(CapData::default()) } else { Err(Errno::EPERM) }
-}
-
-/// Whether no directory's permissions can keep this process from a mount.
-#[must_use]
-pub fn may_search_every_directory() -> bool {
-    effective_capabilities() & (1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH) != 0
-}
-
-/// Of the first 32 capabilities, those that are in effect: bit N is number N of linux/capability.h. 0 if unknown.
-pub(super) fn effective_capabilities() -> u32 {
-    let header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
-    let mut data = [CapData::default(); 2];
-    // SAFETY: both structures have the kernel's layout of this version and outlive the call; pid 0 is this thread.
-    let result = unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) };
-    if result == 0 { data[0].effective } else { 0 }
-}
-
-fn keep_capabilities(low: CapData) -> Result<(), Errno> {
-    let header = CapHeader { version: CAPABILITY_VERSION_3, pid: 0 };
-    let data = [low, CapData::default()];
-    // SAFETY: both structures have the kernel's layout of this version and outlive the call; pid 0 is this thread.
-    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) };
-    if result == 0 { Ok(()) } else { Err(last_errno()) }
 }
 
 #[cfg(test)]

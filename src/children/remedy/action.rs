@@ -2,7 +2,7 @@
 
 use super::attempt_store::{AttemptStore, file_name};
 use super::judge::{Ended, NotVerified, StepOutcome, differs};
-use super::mounting::{HowToMount, SettingsFrom, descendants, topmost};
+use super::mounting::{HowToMount, SettingsFrom, descendants, inside, topmost};
 use super::record::{RecordedStep, StepRecords};
 use super::running::{StepReport, StrandedStep, run};
 use super::wire::{CallError, CallRecord, Deed, NamespaceFile, NotMade, Request, Then, bytes};
@@ -429,11 +429,6 @@ impl Action<'_> {
             outcome => Err(outcome),
         }
     }
-}
-
-/// Where a mount for `path` is made below a private place.
-pub(super) fn inside(place: &Path, path: &Path) -> PathBuf {
-    place.join(path.strip_prefix("/").unwrap_or(path))
 }
 
 #[cfg(test)]

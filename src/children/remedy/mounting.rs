@@ -1,6 +1,5 @@
 //! The programs that mount, and the probes of what they have mounted.
 
-use super::action::inside;
 use super::mount_unit::UnitSettings;
 use super::wire::Response;
 use platform::collect::connection;
@@ -199,6 +198,11 @@ pub(super) fn superblock_is_gone(device: DeviceNumber, table: &MountTable) -> bo
     shows_connections
         && !table.iter().any(|mount| mount.device_number == device)
         && matches!(entry.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Where a mount for `path` is made below a private place.
+pub(super) fn inside(place: &Path, path: &Path) -> PathBuf {
+    place.join(path.strip_prefix("/").unwrap_or(path))
 }
 
 #[cfg(test)]

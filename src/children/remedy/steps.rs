@@ -1,8 +1,7 @@
 //! The calls of each step. Everything here may hang.
 
-use super::action::inside;
 use super::mounting::{
-    HowToMount, Programs, descendants, probe_repeatedly, succeeded, superblock_is_gone, topmost,
+    HowToMount, Programs, descendants, inside, probe_repeatedly, succeeded, superblock_is_gone, topmost,
 };
 use super::process::report;
 use super::record::{RecordedOutcome, StepRecords};

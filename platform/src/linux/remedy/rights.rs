@@ -1,6 +1,6 @@
 //! What this process may do. Found out without changing anything: the calls have arguments that the kernel refuses.
 
-use super::super::probe::effective_capabilities;
+use super::super::thread_identity::effective_capabilities;
 use linux_raw_sys::general as raw;
 use std::io;
 use std::ptr::null;

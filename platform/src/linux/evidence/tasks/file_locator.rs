@@ -2,8 +2,8 @@
 
 use crate::DeviceNumber;
 use crate::evidence::Suspect;
+use crate::linux::mount_identity::statx;
 use crate::linux::mountinfo;
-use crate::linux::probe::statx;
 use crate::linux::procfs::{number_field, read};
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CString, OsString};
