@@ -115,7 +115,7 @@ pub use machine::{MACHINE_ID, machine_id, own_file};
 pub use mount::{DeviceNumber, FsKind, Mount, MountKey, ShortenedNames, User};
 pub use mount_table::{MountTable, mount_containing};
 pub use mount_tree::MountTree;
-pub use private_file::{lock_private, read_private};
+pub use private_file::{lock_private, read_private, reserve_in_memory};
 pub use probing::{Call, DataKind, DataProbe, MAX_DATA_PATH, ProbeOutcome, Target, Usage};
 pub use process::command;
 pub use process_stats::ProcessStats;

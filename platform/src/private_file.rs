@@ -18,6 +18,17 @@ const OTHERS_WRITE: u32 = 0o022;
 pub fn read_private(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     // A pipe does not block.
     let file = options().read(true).open(path)?;
+    check_private(&file)?;
+    let refused = |why: String| Err(io::Error::new(ErrorKind::InvalidData, why));
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return refused(format!("it is larger than {} KiB", limit >> 10));
+    }
+    Ok(bytes)
+}
+
+fn check_private(file: &File) -> io::Result<()> {
     let found = file.metadata()?;
     let refused = |why: String| Err(io::Error::new(ErrorKind::InvalidData, why));
     if !found.is_file() {
@@ -29,12 +40,31 @@ pub fn read_private(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     if found.mode() & OTHERS_WRITE != 0 {
         return refused(format!("others may write it (mode {:o})", found.mode() & 0o7777));
     }
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
-        return refused(format!("it is larger than {} KiB", limit >> 10));
-    }
-    Ok(bytes)
+    Ok(())
+}
+
+/// Gives a file that lies in memory this size, and the memory. Writing to it then waits for no storage and needs no room.
+/// Returns its bytes, or `None` for any other file, or without enough memory.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn reserve_in_memory(file: &File, size: u64) -> Option<Vec<u8>> {
+    use nix::fcntl::{FallocateFlags, fallocate};
+    use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
+    use std::os::unix::fs::FileExt as _;
+    check_private(file).ok()?;
+    let is_in_memory = fstatfs(file).ok()?.filesystem_type() == TMPFS_MAGIC;
+    let length = libc::off_t::try_from(size).ok().filter(|_| is_in_memory)?;
+    fallocate(file, FallocateFlags::empty(), 0, length).ok()?;
+    let mut bytes = vec![0; usize::try_from(size).ok()?];
+    file.read_exact_at(&mut bytes, 0).ok()?;
+    Some(bytes)
+}
+
+/// Other systems have no file that is known to lie in memory.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub fn reserve_in_memory(_: &File, _: u64) -> Option<Vec<u8>> {
+    None
 }
 
 /// Locks a file (flock(2)) until it and its copies are closed, and makes it if it does not exist. `None` if another

@@ -6,7 +6,7 @@ use super::exporters::Exporters;
 use super::hooks::Hooks;
 use super::http::{self, Server};
 use super::outputs::{Item, OutputQueue, Report};
-use super::saved_state::{Deliveries, Restored, StateFile, StateSaver, is_alarm};
+use super::saved_state::{Deliveries, Doubt, HandedOver, Records, Restored, StateFile, StateSaver, is_alarm};
 use super::{Drill, Reporter, SharedState, Sink, bad_mounts, drill, lock};
 use crate::config::{Config, NO_MOUNT_LEFT, ReloadResult, changes, options_for_next_start};
 use crate::monitor::{Event, Time};
@@ -36,6 +36,10 @@ const MAX_RULE_WARNINGS: usize = 20;
 /// A stop waits this long for the state that the next daemon gets.
 const STATE_STOP_TIMEOUT: Duration = Duration::from_millis(200);
 
+/// What a daemon finds within this time after its start may be what an earlier one has reported, but not kept: all mounts
+/// are probed at the start, and reminders wait 10 s.
+const REPEAT_TIME: Duration = Duration::from_secs(60);
+
 /// Owns all outputs. [`Outputs`](super::Outputs) runs it on a thread; a single run of the daemon calls it directly.
 pub struct Dispatcher {
     config: Arc<Config>,
@@ -52,6 +56,10 @@ pub struct Dispatcher {
     saver: Option<StateSaver>,
     /// The mount points about which an earlier daemon may have reported the next alarm, or its end.
     doubts: HashSet<PathBuf>,
+    /// What earlier daemons have handed over, and until when it may be repeated.
+    handed_over: HandedOver,
+    repeats_until: Option<Instant>,
+    records: Option<Arc<Records>>,
     /// The alarms in the queue that the saver knows: when each happened, and where.
     announced: HashSet<(SystemTime, PathBuf)>,
     /// The end of the last run whose snapshot was published.
@@ -81,6 +89,9 @@ impl Dispatcher {
             bad_mounts: None,
             saver: None,
             doubts: HashSet::new(),
+            handed_over: HandedOver::default(),
+            repeats_until: None,
+            records: None,
             announced: HashSet::new(),
             last_run: None,
             has_reported_run: false,
@@ -101,10 +112,17 @@ impl Dispatcher {
     }
 
     /// Continues from what an earlier daemon has left in the file, and keeps the state there.
-    pub(super) fn keep_state(&mut self, file: StateFile, restored: Option<Restored>) -> io::Result<()> {
-        if let Some(Restored { status, events, last_event }) = restored {
-            self.state.events().restore(events, last_event);
+    pub(super) fn keep_state(&mut self, mut file: StateFile, restored: Option<Restored>) -> io::Result<()> {
+        self.handed_over = file.take_handed_over();
+        self.repeats_until = Some(Instant::now() + REPEAT_TIME);
+        if let Some(Restored { status, events, last_event, .. }) = restored {
+            self.state.events().restore(events, last_event.max(self.handed_over.event_number));
             self.doubts = status.doubts().collect();
+        }
+        self.records = file.records();
+        if let Some(records) = &self.records {
+            self.reporter.sinks().for_each(|sink| sink.record_in(records));
+            self.hooks.record_in(records);
         }
         let sinks = self.reporter.sinks().cloned().collect();
         let deliveries = Deliveries { sinks, hooks: self.hooks.clone() };
@@ -170,17 +188,33 @@ impl Dispatcher {
             Report::Event(event) => event,
             Report::Notice(priority, text) => return self.reporter.notice(time, *priority, text),
         };
-        let is_doubtful = is_alarm(event) && event.mountpoint().is_some_and(|path| self.doubts.remove(path));
+        let doubt = self.doubt(now, event);
+        if let Some(records) = &self.records {
+            records.hand_over(time, event);
+        }
         let (severity, selected) = self.config.rules.route(event);
-        let message = self.reporter.report_as(now, time, event, severity, is_doubtful);
-        self.hooks.offer(&message, selected, severity.as_str());
-        self.state.add_event(message);
+        let versions = self.reporter.report_as(now, time, event, severity, (doubt, self.records.clone()));
+        self.hooks.offer_versions(&versions, selected, severity.as_str());
+        self.state.add_event(Arc::clone(versions.any()));
+        if let Some(records) = &self.records {
+            records.set_event_number(self.state.events().last());
+        }
         if let Event::Run { mounts, .. } = event
             && !std::mem::replace(&mut self.has_reported_run, true)
             && *mounts == 0
         {
             self.notice(Priority::Warning, &format!("Nothing to watch: {NO_MOUNT_LEFT}"));
         }
+    }
+
+    /// Which outputs may have got this event from an earlier daemon, if any.
+    fn doubt(&mut self, now: Instant, event: &Event) -> Option<Doubt> {
+        let is_in_doubt = is_alarm(event) && event.mountpoint().is_some_and(|path| self.doubts.remove(path));
+        let is_new_daemon = self.repeats_until.is_some_and(|until| now < until);
+        if !is_new_daemon && !is_in_doubt && self.doubts.is_empty() {
+            self.handed_over = HandedOver::default(); // its memory
+        }
+        self.handed_over.doubt(event, is_in_doubt, is_new_daemon)
     }
 
     /// Hands the event of a drill to every output, whatever the rules select.

@@ -4,6 +4,7 @@ use super::change_lines::ChangeLines;
 use super::death_summary::DeathSummary;
 use super::reminder_lines::ReminderLines;
 use super::run_lines::{RunLines, RunReports};
+use super::saved_state::{Doubt, Records, Versions};
 use super::stderr::{SharedFormat, StderrWriter, is_journal};
 use super::syslog::{SyslogSettings, SyslogWriter};
 use super::{Drill, Facility, LogFormat, Sink, SyslogTarget, journal, lock};
@@ -174,38 +175,45 @@ impl Reporter {
 
     /// Logs an event and returns the message. `severity` caps the priority of failures.
     pub fn report(&self, now: Instant, time: SystemTime, event: &Event, severity: Severity) -> Arc<Message> {
-        self.report_as(now, time, event, severity, false)
+        Arc::clone(self.report_as(now, time, event, severity, (None, None)).any())
     }
 
-    /// The same. An earlier daemon may have reported it.
+    /// The same. Earlier daemons may have reported it to some outputs; what this one does is recorded.
     pub(super) fn report_as(
         &self,
         now: Instant,
         time: SystemTime,
         event: &Event,
         severity: Severity,
-        is_perhaps_repeated: bool,
-    ) -> Arc<Message> {
+        (doubt, records): (Option<Doubt>, Option<Arc<Records>>),
+    ) -> Versions {
         let (priority, text) = messages::line(event);
         let priority = if is_about_failure(event) { priority.capped_by(severity) } else { priority };
         let message = Message { time, priority, text, event: Some(event.clone()) };
-        let message = if is_perhaps_repeated { message.as_perhaps_repeated() } else { message };
-        let message = Arc::new(message);
-        self.send_event(now, event, &message);
-        message
+        let versions = Versions::new(message, doubt, records);
+        self.send_event(now, event, &versions);
+        versions
     }
 
-    fn send_event(&self, now: Instant, event: &Event, message: &Arc<Message>) {
+    fn send_event(&self, now: Instant, event: &Event, versions: &Versions) {
         let mut held = lock(&self.held);
         let Held { changes, deaths, reminders } = &mut *held;
-        deaths.add(now, event);
-        let is_due = match ChangeLines::are_for(message) {
-            true => changes.admit(now, message),
-            false => reminders.admit(now, message),
+        let message = versions.any();
+        // What may be a repeat differs between outputs: it has its own line.
+        let is_due = match versions.are_doubted() {
+            true => true,
+            false => {
+                deaths.add(now, event);
+                match ChangeLines::are_for(message) {
+                    true => changes.admit(now, message),
+                    false => reminders.admit(now, message),
+                }
+            }
         };
         for route in self.routes.iter().filter(|route| route.admits(message.priority)) {
             if (is_due || route.has_each_change())
                 && lock(&route.runs).admit(now, event, || changes.take_line(now))
+                && let Some(message) = versions.of(route.sink.name)
             {
                 route.sink.offer(Arc::clone(message));
             }

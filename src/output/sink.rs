@@ -5,12 +5,13 @@
 use super::drill::{Outcome, Receipt};
 use super::lock;
 use super::ranked_queue::{Limits, Rank, RankedQueue};
+use super::saved_state::Records;
 use super::token_bucket::TokenBucket;
 use crate::backoff::Backoff;
 use crate::render::{Message, Priority};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Maximum number of queued messages: the burst that the token bucket allows.
@@ -73,6 +74,8 @@ struct Shared {
     changed: Condvar,
     dropped_total: AtomicU64,
     written_total: AtomicU64,
+    /// Of what is written, for the next daemon.
+    records: OnceLock<Arc<Records>>,
 }
 
 #[derive(Debug)]
@@ -185,7 +188,7 @@ impl Sink {
     /// Starts the thread of a sink. `name` is its label in metrics.
     pub fn start(name: &'static str, writer: impl SinkWriter) -> io::Result<Sink> {
         let shared = Arc::new(Shared::default());
-        let worker = Worker(Arc::clone(&shared));
+        let worker = Worker(Arc::clone(&shared), name);
         std::thread::Builder::new().name(format!("sink-{name}")).spawn(move || worker.run(writer))?;
         Ok(Sink { name, shared })
     }
@@ -203,6 +206,11 @@ impl Sink {
         }
         drop(state);
         self.shared.changed.notify_all();
+    }
+
+    /// Records from now on what is written.
+    pub(super) fn record_in(&self, records: &Arc<Records>) {
+        let _ = self.shared.records.set(Arc::clone(records)); // once
     }
 
     /// Queues the event of a drill. A pause after a failure ends.
@@ -256,8 +264,8 @@ impl Sink {
     }
 }
 
-/// The thread's side.
-struct Worker(Arc<Shared>);
+/// The thread's side, and its name.
+struct Worker(Arc<Shared>, &'static str);
 
 impl Worker {
     fn run(self, mut writer: impl SinkWriter) {
@@ -270,6 +278,9 @@ impl Worker {
                 self.set_problem(delivery, problem.as_ref());
                 match delivery {
                     Delivery::Done => {
+                        if let Some(records) = self.0.records.get() {
+                            records.deliver(self.1, &message);
+                        }
                         self.0.written_total.fetch_add(1, Ordering::Relaxed);
                         backoff.reset();
                     }

@@ -8,7 +8,8 @@ BOOTED_TESTS="systemd_boots start_returns_when_ready alias_is_the_name_of_the_pa
     killed_daemon_is_restarted stopped_daemon_is_restarted_by_the_watchdog
     stop_takes_a_second_with_100_unkillable_probes stranded_probers_do_not_delay_start
     stranded_probers_do_not_delay_restart blocked_systemd_does_not_delay_detection
-    hardened_unit_probes_every_mount journal_has_fields_and_explanations"
+    hardened_unit_probes_every_mount journal_has_fields_and_explanations
+    restart_and_kill_repeat_no_alarm_and_keep_since"
 
 SERVICE=mount_status_monitor
 # The daemon stops within this time, whatever hangs.
@@ -367,4 +368,50 @@ hardened_unit_probes_every_mount() {
     wait_until 10 "the hang of a user's mount is logged" eval 'journal -n 50 | grep -q "^Mount failed health-check: /mnt/of-a-user (hung"'
     if journal | grep -E 'Cannot start a prober|cannot start a thread'; then exit 1; fi
     assert_stop_in_time
+}
+
+# Both end what runs in the unit: systemd ends what a killed daemon has left.
+restart_and_kill_repeat_no_alarm_and_keep_since() {
+    require_machine
+    require_command python3
+    [ -p "$scratch/orders" ] || start_fault_server
+    drop_in <<<$'[Service]\nEnvironment="OPTIONS=--timeout 1 --poll-interval 1 --mount-points-include ^/mnt/restart"\nRestartSec=2s'
+    in_machine systemctl restart $SERVICE
+    set_fault mount /mnt/restart allow_other
+    wait_until 10 "the mount is watched" status_text_is 'Watching 1 mount*; 0 are dead'
+    set_fault errno /mnt/restart EIO
+    wait_until 10 "it is reported" eval '[ "$(count_alarms)" = 1 ]'
+    local since now how pid
+    since=$(since_of_the_dead_mount)
+    # The first kill comes at once after the alarm.
+    for how in "kill --signal=KILL --kill-whom=main" "kill --signal=KILL" restart; do
+        pid=$(unit_property MainPID)
+        # shellcheck disable=SC2086 # several words
+        in_machine systemctl $how $SERVICE
+        wait_until 15 "$how: another daemon runs" eval 'is_active && [ "$(unit_property MainPID)" != '"$pid"' ]'
+        # It is probed each second.
+        sleep 3
+        [ "$(count_alarms)" = 1 ] || fail "$how: $(journal | grep "/mnt/restart")"
+        now=$(since_of_the_dead_mount)
+        # It is rounded, and the clock may have been corrected a little.
+        [[ $((now - since)) = ?(-)[01] ]] || fail "$how: dead since $since, now $now"
+    done
+    echo "# one alarm; dead since $since"
+    set_fault ok /mnt/restart
+    wait_until 10 "its recovery is reported" eval 'journal | grep -q "^Mount recovered: /mnt/restart "'
+    set_fault unmount /mnt/restart
+    drop_in <<<'[Service]'
+    in_machine systemctl restart $SERVICE
+}
+
+count_alarms() {
+    journal | grep -c "^Mount failed health-check: /mnt/restart " || true
+}
+
+# In seconds since 1970, rounded.
+since_of_the_dead_mount() {
+    in_machine mount_status_monitor status --json | python3 -c '
+import datetime, json, sys
+[mount] = json.load(sys.stdin)["mounts"]
+print(round(datetime.datetime.fromisoformat(mount["since"]).timestamp()))'
 }

@@ -28,7 +28,7 @@ const COPY_BUFFER: usize = 64 * 1024;
 pub(super) fn execute(request: Request, descriptors: Vec<OwnedFd>) -> io::Result<Reply> {
     match request {
         Request::Replace { path, owner, mode, text } => done(replace::replace(&path, owner, mode, &text)),
-        Request::OpenState { path, limit } => saved_state::open(&path, limit),
+        Request::OpenState { path, limit, records } => saved_state::open(&path, limit, records),
         Request::Read { path, limit } => {
             config_files::read_regular(&path, limit).map(|(_, bytes)| Reply::new([bytes]))
         }

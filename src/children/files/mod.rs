@@ -36,5 +36,5 @@ pub use helper::{left_behind, use_children};
 pub use watcher::FileWatcher;
 pub use worker::{
     ConfigFiles, ConfigItem, ConfigItemKind, FileFingerprint, FileSession, FileWorker, OpenedState,
-    SocketIdentity,
+    SocketIdentity, StateText,
 };

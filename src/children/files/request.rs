@@ -44,8 +44,9 @@ pub(super) enum Request {
     ShowUnits { names: Vec<String> },
     /// Finds what is stacked on files.
     StackedFiles,
-    /// Opens the saved state of a daemon, which must have at most this size, and locks it for this one.
-    OpenState { path: PathBuf, limit: u64 },
+    /// Opens the saved state of a daemon, which must have at most this size, and locks it for this one. Its records have
+    /// their own size.
+    OpenState { path: PathBuf, limit: u64, records: u64 },
     /// Copies from the first of two descriptors to the second until its end.
     Copy,
 }
@@ -88,7 +89,9 @@ impl Request {
             Request::ShowUnits { names } => {
                 (16, names.iter().map(|name| name.clone().into_bytes()).collect())
             }
-            Request::OpenState { path: at, limit } => (17, vec![path(at), limit.to_le_bytes().to_vec()]),
+            Request::OpenState { path: at, limit, records } => {
+                (17, vec![path(at), limit.to_le_bytes().to_vec(), records.to_le_bytes().to_vec()])
+            }
         };
         pack([vec![code]].into_iter().chain(fields))
     }
@@ -149,8 +152,9 @@ impl Request {
                     .map(|name| String::from_utf8(name.to_vec()).ok())
                     .collect::<Option<_>>()?,
             },
-            (17, [at, limit]) => {
-                Request::OpenState { path: path(at), limit: u64::from_le_bytes((*limit).try_into().ok()?) }
+            (17, [at, limit, records]) => {
+                let number = |field: &[u8]| Some(u64::from_le_bytes(field.try_into().ok()?));
+                Request::OpenState { path: path(at), limit: number(limit)?, records: number(records)? }
             }
             _ => return None,
         })
@@ -226,7 +230,7 @@ mod tests {
         let paths = || vec!["/a".into(), path(b"/\xff")];
         for request in [
             Request::Replace { path: "/a".into(), owner: 7, mode: 0o644, text: vec![0, 1] },
-            Request::OpenState { path: "/a".into(), limit: 1 << 40 },
+            Request::OpenState { path: "/a".into(), limit: 1 << 40, records: 1 << 20 },
             Request::Read { path: "/a".into(), limit: 1 << 40 },
             Request::ReadConfig { path: "/a".into(), required: true, checked: false },
             Request::Fingerprints { path: "/a".into(), other: None },

@@ -6,9 +6,10 @@ use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-/// Locks the state, and reads the text that the last daemon has left. A text that cannot be used is no error: the reply
-/// has a second field, which says why, or is empty if there is no text.
-pub(super) fn open(path: &Path, limit: u64) -> io::Result<Reply> {
+/// Locks the state, and reads what the last daemon has left: the records in the file of the lock (empty if it does not lie
+/// in memory), and the text. A text that cannot be used is no error: the reply has one more field, which says why, or is
+/// empty if there is no text.
+pub(super) fn open(path: &Path, limit: u64, records: u64) -> io::Result<Reply> {
     if path.parent() == Path::new(platform::DEFAULT_SOCKET).parent() {
         make_folder(path); // if that fails, so does the next call
     }
@@ -16,10 +17,11 @@ pub(super) fn open(path: &Path, limit: u64) -> io::Result<Reply> {
     lock.push(".lock");
     let lock = platform::lock_private(Path::new(&lock))?;
     let lock = lock.ok_or_else(|| io::Error::new(ErrorKind::WouldBlock, "another daemon uses it"))?;
+    let records = platform::reserve_in_memory(&lock, records).unwrap_or_default();
     let fields = match platform::read_private(path, limit) {
-        Ok(text) => vec![text],
-        Err(error) if error.kind() == ErrorKind::NotFound => vec![Vec::new(), Vec::new()],
-        Err(error) => vec![Vec::new(), error.to_string().into_bytes()],
+        Ok(text) => vec![records, text],
+        Err(error) if error.kind() == ErrorKind::NotFound => vec![records, Vec::new(), Vec::new()],
+        Err(error) => vec![records, Vec::new(), error.to_string().into_bytes()],
     };
     Ok(Reply { fields, descriptor: Some(lock.into()) })
 }
@@ -33,10 +35,10 @@ mod tests {
 
     /// The text, or why there is none.
     fn opened(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
-        let fields = open(path, limit).unwrap().fields;
+        let fields = open(path, limit, 64).unwrap().fields;
         match &fields[..] {
-            [text] => Ok(text.clone()),
-            [_, why] => Err(String::from_utf8(why.clone()).unwrap()),
+            [_, text] => Ok(text.clone()),
+            [_, _, why] => Err(String::from_utf8(why.clone()).unwrap()),
             _ => panic!("{fields:?}"),
         }
     }
@@ -66,11 +68,11 @@ mod tests {
     fn one_daemon_uses_a_state() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
-        let first = open(&path, 9).unwrap();
-        assert_eq!(open(&path, 9).unwrap_err().to_string(), "another daemon uses it");
+        let first = open(&path, 9, 64).unwrap();
+        assert_eq!(open(&path, 9, 64).unwrap_err().to_string(), "another daemon uses it");
         drop(first);
         let mode = folder.path().join("state.lock").metadata().unwrap().permissions().mode();
-        assert!(open(&path, 9).is_ok() && mode & 0o777 == 0o600);
-        assert!(open(&folder.path().join("none/state"), 9).is_err());
+        assert!(open(&path, 9, 64).is_ok() && mode & 0o777 == 0o600);
+        assert!(open(&folder.path().join("none/state"), 9, 64).is_err());
     }
 }

@@ -113,22 +113,23 @@ impl FileSession<'_> {
         self.call(request).map(drop)
     }
 
-    /// Opens the saved state of the last daemon: its lock, held while the descriptor is open, and the text.
+    /// Opens the saved state of the last daemon. `records` is the size of its records, `limit` that of its text.
     ///
     /// # Errors
     /// Another daemon has the lock, or it cannot be made.
-    pub fn open_state(&mut self, path: &Path, limit: u64) -> io::Result<(OwnedFd, OpenedState)> {
-        let reply = self.call(Request::OpenState { path: path.to_owned(), limit })?;
+    pub fn open_state(&mut self, path: &Path, limit: u64, records: u64) -> io::Result<OpenedState> {
+        let reply = self.call(Request::OpenState { path: path.to_owned(), limit, records })?;
         let lock = reply.descriptor.ok_or(ErrorKind::InvalidData)?;
         let mut fields = reply.fields.into_iter();
+        let records = fields.next().ok_or(ErrorKind::InvalidData)?;
         let text = fields.next().ok_or(ErrorKind::InvalidData)?;
         let refusal = fields.next().map(|why| String::from_utf8_lossy(&why).into_owned());
-        let state = match refusal {
-            Some(why) if why.is_empty() => OpenedState::None,
-            Some(why) => OpenedState::Refused(why),
-            None => OpenedState::Text(text),
+        let text = match refusal {
+            Some(why) if why.is_empty() => StateText::None,
+            Some(why) => StateText::Refused(why),
+            None => StateText::Some(text),
         };
-        Ok((lock, state))
+        Ok(OpenedState { lock, records, text })
     }
 
     /// Reads a regular file of at most 1 MiB.
@@ -298,11 +299,20 @@ impl Drop for FileSession<'_> {
 #[derive(Debug)]
 pub struct SocketIdentity(Vec<u8>);
 
-/// What the last daemon has saved.
+/// What the last daemon has left.
+#[derive(Debug)]
+pub struct OpenedState {
+    /// The file of the lock, which is held while it is open.
+    pub lock: OwnedFd,
+    /// The bytes of this file, if it lies in memory; otherwise empty.
+    pub records: Vec<u8>,
+    pub text: StateText,
+}
+
 #[derive(PartialEq, Eq, Debug)]
-pub enum OpenedState {
+pub enum StateText {
     None,
-    Text(Vec<u8>),
+    Some(Vec<u8>),
     /// It cannot be read, or is not ours: why.
     Refused(String),
 }

@@ -21,11 +21,11 @@ mod shutdown;
 pub use queue::{MAX_RUNNING, MAX_WAITING};
 pub use settings::{EVENTS, Hook, HookAction, MAX_HOOKS};
 
+use super::saved_state::{Records, Versions};
 use super::worker_thread::{Signals, WorkerThread};
 use super::{Drill, LogFn, lock};
 use crate::render::Message;
 use crate::render::metrics::HookStats;
-use payload::Payload;
 use runners::{HookRunners, Job};
 use shutdown::Shutdown;
 use std::io;
@@ -72,14 +72,27 @@ impl Hooks {
     /// Queues an event for the hooks that selected it; never blocks. `selected` are the hooks selected by a rule; `None`
     /// means all.
     pub fn offer(&self, message: &Arc<Message>, selected: Option<&[String]>, severity: &'static str) {
-        let Some(event) = &message.event else { return };
-        let payload = Payload { message: Arc::clone(message), severity, receipt: None };
+        self.offer_versions(&Versions::from(Arc::clone(message)), selected, severity);
+    }
+
+    /// The same, as each hook gets it.
+    pub(super) fn offer_versions(
+        &self,
+        versions: &Versions,
+        selected: Option<&[String]>,
+        severity: &'static str,
+    ) {
         let mut state = lock(&self.0.state);
         if !self.0.shutdown.has_begun() {
-            state.runners.offer(event.name(), &payload, selected, Instant::now());
+            state.runners.offer(versions, selected, severity, Instant::now());
             drop(state);
             self.0.signals.wake();
         }
+    }
+
+    /// Records from now on which events have run.
+    pub(super) fn record_in(&self, records: &Arc<Records>) {
+        lock(&self.0.state).runners.records = Some(Arc::clone(records));
     }
 
     /// Queues the event of a drill for every hook, whatever it and the rules select.

@@ -5,7 +5,9 @@ use super::outcome::{HookOutcome, HookResult};
 use super::payload::Payload;
 use super::queue::{MAX_RUNNING, Queue};
 use super::settings::Hook;
+use crate::monitor::Event;
 use crate::output::http_client::CachedClient;
+use crate::output::saved_state::{Records, Versions};
 use crate::output::{Drill, DrillOutcome, LogFn};
 use crate::render::metrics::HookStats;
 use crate::render::{Message, Priority};
@@ -50,12 +52,19 @@ pub(super) struct HookRunners {
     stranded: Vec<StrandedCommand>,
     /// Runs in progress, including those of removed hooks.
     pub(super) running: usize,
+    /// Of what has run, for the next daemon.
+    pub(super) records: Option<Arc<Records>>,
     last_id: u64,
+}
+
+/// Its name among all outputs.
+fn recorded_name(hook: &Hook) -> String {
+    format!("hook {}", hook.name)
 }
 
 impl HookRunners {
     pub(super) fn new(log: LogFn) -> HookRunners {
-        HookRunners { log, runners: Vec::new(), stranded: Vec::new(), running: 0, last_id: 0 }
+        HookRunners { log, runners: Vec::new(), stranded: Vec::new(), running: 0, records: None, last_id: 0 }
     }
 
     /// A hook that keeps its name keeps its queue and its counters.
@@ -87,17 +96,20 @@ impl HookRunners {
     /// means all.
     pub(super) fn offer(
         &mut self,
-        event: &str,
-        payload: &Payload,
+        versions: &Versions,
         selected: Option<&[String]>,
+        severity: &'static str,
         now: Instant,
     ) {
+        let Some(event) = versions.any().event.as_ref().map(Event::name) else { return };
         for runner in &mut self.runners {
             let is_selected = selected.is_none_or(|names| names.contains(&runner.hook.name));
             if !is_selected || !runner.hook.events.contains(&event) {
                 continue;
             }
-            let dropped = runner.queue.push(payload.clone());
+            let Some(message) = versions.of(&recorded_name(&runner.hook)) else { continue };
+            let dropped =
+                runner.queue.push(Payload { message: Arc::clone(message), severity, receipt: None });
             runner.count(HookOutcome::Dropped, dropped);
             for _ in 0..dropped {
                 if runner.drops.admit(now) {
@@ -145,6 +157,11 @@ impl HookRunners {
             receipt.finish(result.of_drill());
         }
         let HookResult { outcome, text, stranded } = result;
+        if let Some(records) = &self.records
+            && outcome != HookOutcome::Dropped
+        {
+            records.deliver(&recorded_name(&job.hook), &job.payload.message);
+        }
         let is_drill = job.payload.is_of_drill();
         let runner = self.runners.iter_mut().find(|runner| runner.id == job.runner);
         let is_logged = runner.is_none_or(|runner| {

@@ -30,6 +30,8 @@ pub struct Restored {
     pub(crate) events: Vec<NumberedMessage>,
     /// The number of its last event.
     pub(crate) last_event: u64,
+    /// When the status was taken, since 1970.
+    pub(super) taken: Duration,
 }
 
 #[derive(Deserialize)]
@@ -45,6 +47,7 @@ struct Document {
     namespace: Option<u64>,
     start: Duration,
     last_event: u64,
+    taken: Duration,
     status: SavedStatus,
     events: Vec<SavedEvent>,
 }
@@ -55,13 +58,14 @@ pub(super) struct Content {
     pub(super) status: SavedStatus,
     pub(super) events: Vec<SavedEvent>,
     pub(super) last_event: u64,
+    pub(super) taken: Duration,
 }
 
 pub(super) fn encode(context: &Context, content: Content) -> Vec<u8> {
     let Context { boot, namespace, start } = context.clone();
-    let Content { status, events, last_event } = content;
+    let Content { status, events, last_event, taken } = content;
     let version = VERSION;
-    let mut document = Document { version, boot, namespace, start, last_event, status, events };
+    let mut document = Document { version, boot, namespace, start, last_event, taken, status, events };
     loop {
         let text = serde_json::to_vec(&document).expect("names and numbers are valid JSON");
         if text.len() <= MAX_BYTES {
@@ -100,6 +104,7 @@ pub(super) fn decode(text: &[u8], context: &Context, now: Duration) -> Result<Re
             .filter(|events| is_ordered(events, saved.last_event))
             .ok_or("it is damaged (events)")?,
         last_event: saved.last_event,
+        taken: saved.taken,
     })
 }
 
@@ -157,7 +162,7 @@ mod tests {
         }
         let events = last_events(&log);
         assert_eq!(events.len(), 3);
-        Content { status, events, last_event: 7 }
+        Content { status, events, last_event: 7, taken: Duration::from_secs(8) }
     }
 
     #[test]
@@ -166,7 +171,7 @@ mod tests {
         let text = encode(&context(100), content.clone());
         let now = Duration::from_secs(11);
         let read = decode(&text, &context(100), now).unwrap();
-        assert_eq!((&read.status, read.last_event), (&content.status, 7));
+        assert_eq!((&read.status, read.last_event, read.taken.as_secs()), (&content.status, 7, 8));
         assert_eq!(read.content(), content);
         assert_eq!(read.status.doubts().count(), 1);
         // A minute later, the same moments are before the start.

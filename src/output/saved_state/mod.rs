@@ -5,14 +5,16 @@
 
 mod document;
 mod events;
+mod records;
 mod saver;
 
 pub use document::Restored;
+pub(super) use records::{Doubt, HandedOver, Records, Versions};
 
 use super::hooks::Hooks;
 use super::http::SocketChoice;
 use super::{LogFn, SharedState, Sink, lock};
-use crate::children::files::{FileWorker, OpenedState};
+use crate::children::files::{FileWorker, OpenedState, StateText};
 use crate::monitor::{Event, SavedStatus, Time};
 use crate::render::escape::escape_os;
 use crate::render::{Priority, Snapshot};
@@ -46,9 +48,19 @@ pub struct StateFile {
     context: Context,
     worker: FileWorker,
     /// Until the daemon ends.
-    _lock: OwnedFd,
-    /// As in the file.
+    lock: Lock,
+    /// As in the file, if there is one that can be used.
     content: Content,
+    exists: bool,
+    handed_over: HandedOver,
+}
+
+enum Lock {
+    Held {
+        _file: OwnedFd,
+    },
+    /// Its file has the records of what outputs were handed.
+    WithRecords(Arc<Records>),
 }
 
 /// Where the state of a daemon with this socket is; `None` without one.
@@ -76,7 +88,7 @@ pub fn open(
     let path = path(socket)?;
     let boot = platform::boot_id()?;
     let name = escape_os(&path).into_owned();
-    let (lock, found) = match refusal(&path).map_or_else(|| read(&path), |why| Err(io::Error::other(why))) {
+    let opened = match refusal(&path).map_or_else(|| read(&path), |why| Err(io::Error::other(why))) {
         Ok(opened) => opened,
         Err(error) => {
             let is_unusual = *socket != SocketChoice::Default || platform::process::is_root();
@@ -87,10 +99,10 @@ pub fn open(
     };
     let context = Context { boot, namespace, start };
     let now = platform::monotonic_time().saturating_sub(start);
-    let restored = match found {
-        OpenedState::None => None,
-        OpenedState::Refused(why) => Some(Err(why)),
-        OpenedState::Text(text) => Some(decode(&text, &context, now)),
+    let restored = match opened.text {
+        StateText::None => None,
+        StateText::Refused(why) => Some(Err(why)),
+        StateText::Some(text) => Some(decode(&text, &context, now)),
     };
     let restored = restored.and_then(|restored| {
         let not_used = |why: String| {
@@ -104,9 +116,21 @@ pub fn open(
     if let Some(line) = restored.as_ref().and_then(Restored::start_line) {
         log(Priority::Notice, &line);
     }
-    let content = restored.as_ref().map(Restored::content).unwrap_or_default();
-    let worker = FileWorker::new();
-    Some((StateFile { path, context, worker, _lock: lock, content }, restored))
+    let from_now_on = || Content { taken: since_1970(SystemTime::now()), ..Content::default() };
+    let content = restored.as_ref().map_or_else(from_now_on, Restored::content);
+    let (worker, exists) = (FileWorker::new(), restored.is_some());
+    let lock = match opened.records.is_empty() {
+        true => Lock::Held { _file: opened.lock },
+        false => Lock::WithRecords(Arc::new(Records::new(opened.lock, &opened.records))),
+    };
+    // Without a state, everything is reported again.
+    let handed_over = restored.as_ref().map(|restored| HandedOver::new(&opened.records, restored.taken));
+    let handed_over = handed_over.unwrap_or_default();
+    Some((StateFile { path, context, worker, lock, content, exists, handed_over }, restored))
+}
+
+fn since_1970(time: SystemTime) -> Duration {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// What a state of these bytes would restore, for the fuzz target: of a machine with the id `boot`, an hour after its start.
@@ -129,9 +153,9 @@ fn refusal(path: &Path) -> Option<String> {
     })
 }
 
-fn read(path: &Path) -> io::Result<(OwnedFd, OpenedState)> {
+fn read(path: &Path) -> io::Result<OpenedState> {
     static READER: FileWorker = FileWorker::new();
-    READER.begin(READ_TIMEOUT)?.open_state(path, MAX_BYTES as u64)
+    READER.begin(READ_TIMEOUT)?.open_state(path, MAX_BYTES as u64, records::MAX_BYTES as u64)
 }
 
 impl Restored {
@@ -152,7 +176,7 @@ impl Restored {
 
     fn content(&self) -> Content {
         let events = self.events.iter().filter_map(events::SavedEvent::of).collect();
-        Content { status: self.status.clone(), events, last_event: self.last_event }
+        Content { status: self.status.clone(), events, last_event: self.last_event, taken: self.taken }
     }
 }
 
@@ -347,7 +371,8 @@ impl Writer {
             Some(snapshot) => {
                 let (status, log) = (SavedStatus::of(&snapshot.status), self.events.events());
                 let events = events::last_events(log);
-                (Content { status, events, last_event: log.last() }, Some(snapshot.wall))
+                let taken = since_1970(snapshot.wall);
+                (Content { status, events, last_event: log.last(), taken }, Some(snapshot.wall))
             }
             None => (self.file.content.clone(), None),
         };
@@ -385,14 +410,26 @@ impl Drop for Writer {
 }
 
 impl StateFile {
+    pub(super) fn records(&self) -> Option<Arc<Records>> {
+        match &self.lock {
+            Lock::Held { .. } => None,
+            Lock::WithRecords(records) => Some(Arc::clone(records)),
+        }
+    }
+
+    /// What earlier daemons have handed over.
+    pub(super) fn take_handed_over(&mut self) -> HandedOver {
+        std::mem::take(&mut self.handed_over)
+    }
+
     /// Replaces the file, unless it says the same. The number of the last event, which each run changes, is not worth it.
     fn write(&mut self, content: Content) -> io::Result<()> {
-        if content.status == self.content.status && content.events == self.content.events {
+        if self.exists && content.status == self.content.status && content.events == self.content.events {
             return Ok(());
         }
         let text = encode(&self.context, content.clone());
         self.worker.begin(WRITE_TIMEOUT)?.replace_private(&self.path, text)?;
-        self.content = content;
+        (self.content, self.exists) = (content, true);
         Ok(())
     }
 }
