@@ -4,15 +4,17 @@ use crate::alertmanager::Sender;
 use crate::common::fake_server::{Behavior, FakeServer};
 use crate::common::isolation::skip_test;
 use crate::common::{Lab, free_port, pause, run_isolated_for, wait_until};
+use crate::gateway::GATEWAY;
 use crate::peer::{ALERTMANAGER, Peer, first_missing, run, start_alertmanager_from};
 use crate::samples::{failure, nfs_mount};
 use crate::statuses::{snapshot, status};
+use crate::textfile::EXPORTER;
 use mount_status_monitor::monitor::{Health, MountStatus, Reason};
 use mount_status_monitor::render::metrics::{MetricInputs, render};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,6 +22,8 @@ const RULES: &str = include_str!("../../contrib/prometheus/mount_status_monitor.
 const ROUTES: &str = include_str!("../../contrib/prometheus/alertmanager.yml");
 const LIMIT: Duration = Duration::from_secs(240);
 const CLIENTS: usize = 50;
+/// A FUSE mount of a user, with the name of the server `nas`.
+const FORGED: &str = "forged";
 /// Scrape, evaluation and `group_wait` take a few seconds; the rest allows for two large programs on a loaded machine.
 const NOTIFICATION_LIMIT: Duration = Duration::from_secs(60);
 /// Longer than all of these together: what has not come by then does not come.
@@ -132,38 +136,67 @@ fn neither_a_client_without_network_nor_forged_sources_are_a_server_alert() {
     assert_alerts(&series, &[(SERVER, 0), (DEAD_OF_SERVER, 0), (DEAD_OF_CLIENT, CLIENTS)]);
 }
 
-/// With the real Prometheus and Alertmanager, the rules and the routes of `contrib/`, and shorter times.
 #[test]
 fn dead_server_of_fifty_clients_is_one_notification() {
-    run_isolated_for(LIMIT, |lab| {
-        if let Some(reason) = first_missing(&["prometheus", ALERTMANAGER]) {
-            return lab.skip(&reason);
-        }
-        let clients = Clients::start();
-        let receiver = FakeServer::start(Behavior::Accept);
-        let alertmanager = start_alertmanager_from(lab, free_port(), &routes(&receiver));
-        let prometheus = start_prometheus(lab, clients.port, alertmanager.port);
-        let query = "/api/v1/query?query=count(mountstatus_mount_up==1)";
-        prometheus.wait_for_text(query, &format!("\"{}\"]", 2 * CLIENTS), NOTIFICATION_LIMIT);
-        receiver.take_requests(); // before the first scrape, the monitor is absent
+    run_isolated_for(LIMIT, |lab| check_notifications(lab, &[], Clients::scraped));
+}
 
-        // One client loses its network: one notification about the client, with both mounts.
-        clients.set_dead(|client, _| client == 7);
-        let notified = expect_one(&receiver, "firing");
-        assert_eq!(notified["groupLabels"]["instance"], "c7", "{notified}");
-        assert_eq!(notified["alerts"].as_array().map(Vec::len), Some(2), "{notified}");
-        clients.set_dead(|_, _| false);
-        expect_one(&receiver, "resolved");
+#[test]
+fn dead_server_of_fifty_clients_is_one_notification_through_a_push_gateway() {
+    run_isolated_for(LIMIT, |lab| check_notifications(lab, &[GATEWAY], Clients::pushing));
+}
 
-        // The server: one notification about the server, and none about its clients.
-        clients.set_dead(|_, server| server == "nas");
-        let notified = expect_one(&receiver, "firing");
-        assert_eq!(notified["groupLabels"]["server"], "nas", "{notified}");
-        assert_eq!(notified["commonLabels"]["alertname"], "StorageServerUnreachable", "{notified}");
-        clients.set_dead(|_, _| false);
-        let notified = expect_one(&receiver, "resolved");
-        assert_eq!(notified["commonLabels"]["alertname"], "StorageServerUnreachable", "{notified}");
-    });
+#[test]
+fn dead_server_of_fifty_clients_is_one_notification_through_text_files() {
+    run_isolated_for(LIMIT, |lab| check_notifications(lab, &[EXPORTER], Clients::writing));
+}
+
+/// With the real Prometheus and Alertmanager, the rules and the routes of `contrib/`, and shorter times.
+fn check_notifications(lab: &Lab, programs: &[&str], start: fn(&Lab) -> Clients) {
+    if let Some(reason) = first_missing(&[&["prometheus", ALERTMANAGER], programs].concat()) {
+        return lab.skip(&reason);
+    }
+    let clients = start(lab);
+    let receiver = FakeServer::start(Behavior::Accept);
+    let alertmanager = start_alertmanager_from(lab, free_port(), &routes(&receiver));
+    let prometheus = start_prometheus(lab, &clients.scrape_config, alertmanager.port);
+    let query = "/api/v1/query?query=count(mountstatus_mount_up==1)";
+    prometheus.wait_for_text(query, &format!("\"{}\"]", 3 * CLIENTS), NOTIFICATION_LIMIT);
+    receiver.take_requests(); // before the first scrape, the monitor is absent
+
+    // One client loses its network: one notification about the client, with both mounts.
+    clients.set_dead(|client, server| client == 7 && server != FORGED);
+    let notified = expect_one(&receiver, "firing");
+    assert_eq!(notified["groupLabels"]["instance"], "c7", "{notified}");
+    assert_eq!(notified["alerts"].as_array().map(Vec::len), Some(2), "{notified}");
+    clients.set_dead(|_, _| false);
+    expect_one(&receiver, "resolved");
+
+    // The server: one notification about the server, and none about its clients.
+    clients.set_dead(|_, server| server == "nas");
+    let notified = expect_one(&receiver, "firing");
+    assert_eq!(notified["groupLabels"]["server"], "nas", "{notified}");
+    assert_eq!(notified["commonLabels"]["alertname"], "StorageServerUnreachable", "{notified}");
+    clients.set_dead(|_, _| false);
+    let notified = expect_one(&receiver, "resolved");
+    assert_eq!(notified["commonLabels"]["alertname"], "StorageServerUnreachable", "{notified}");
+
+    // A user of each client has mounted the server's name: each client is notified, and no server.
+    clients.set_dead(|_, server| server == FORGED);
+    expect_no_server(&receiver);
+}
+
+/// A notification for each client, and none about a server.
+fn expect_no_server(receiver: &FakeServer) {
+    wait_until(NOTIFICATION_LIMIT, "all clients are notified", || receiver.requests().len() >= CLIENTS);
+    pause(QUIET);
+    let requests = receiver.take_requests();
+    assert_eq!(requests.len(), CLIENTS);
+    for request in requests {
+        let notified: Value = serde_json::from_str(&request.body).expect("JSON");
+        let labels = &notified["commonLabels"];
+        assert!(labels["alertname"] == "MountDead" && labels["server"].is_null(), "{notified}");
+    }
 }
 
 /// The daemons send their alerts themselves: without Prometheus nobody knows the server's other clients.
@@ -178,15 +211,25 @@ fn alerts_of_fifty_daemons_are_one_notification() {
         let senders: Vec<Sender> = (0..CLIENTS)
             .map(|n| Sender::start_with(lab, alertmanager.port, &format!("instance = \"c{n}\"")))
             .collect();
-        let update = |is_dead: bool| {
-            senders.iter().for_each(|sender| sender.update(mounts(|server| is_dead && server == "nas")));
+        let update = |is_dead: &dyn Fn(&str) -> bool| {
+            senders.iter().for_each(|sender| sender.update(mounts(is_dead)));
         };
-        update(true);
+        // A client that loses its network is one notification for each of its servers, which names the client.
+        senders[7].update(mounts(|server| server == "nas"));
+        let notified = expect_one(&receiver, "firing");
+        assert_eq!(notified["commonLabels"]["instance"], "c7", "{notified}");
+        senders[7].update(mounts(|_| false));
+        expect_one(&receiver, "resolved");
+
+        update(&|server| server == "nas");
         let notified = expect_one(&receiver, "firing");
         assert_eq!(notified["groupLabels"]["server"], "nas", "{notified}");
         assert_eq!(notified["alerts"].as_array().map(Vec::len), Some(CLIENTS), "{notified}");
-        update(false);
+        update(&|_| false);
         expect_one(&receiver, "resolved");
+
+        update(&|server| server == FORGED);
+        expect_no_server(&receiver);
     });
 }
 
@@ -215,37 +258,51 @@ fn routes(receiver: &FakeServer) -> String {
     text
 }
 
-fn start_prometheus(lab: &Lab, clients: u16, alertmanager: u16) -> Peer {
+fn start_prometheus(lab: &Lab, scrape_config: &str, alertmanager: u16) -> Peer {
     let rules = RULES
         .replace("keep_firing_for: 1m", "keep_firing_for: 1s")
         .replace("keep_firing_for: 2m", "keep_firing_for: 3s");
     std::fs::write(lab.scratch_path("rules.yml"), rules).expect("write a file");
-    let mut config = format!(
+    let config = format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\nrule_files: [rules.yml]\n\
          alerting: {{alertmanagers: [{{static_configs: [{{targets: ['127.0.0.1:{alertmanager}']}}]}}]}}\n\
-         scrape_configs:\n  - job_name: mount_status_monitor\n    static_configs:\n"
+         scrape_configs:\n{scrape_config}"
     );
-    for n in 0..CLIENTS {
-        writeln!(
-            config,
-            "      - {{targets: ['127.0.0.1:{clients}'], labels: {{instance: c{n}, __metrics_path__: /{n}}}}}"
-        )
-        .expect("memory");
-    }
     crate::peer::start_prometheus(lab, &config)
 }
 
-/// Simulated clients, each of which mounts the servers `nas` and `files`: what the program would report about them, each
-/// at a path of one HTTP server.
+/// A scrape job with a target for each client.
+fn job_of_clients(name: &str, port: impl Fn(usize) -> u16) -> String {
+    let mut text = format!("  - job_name: {name}\n    static_configs:\n");
+    for n in 0..CLIENTS {
+        // Only `Clients::scraped` has such a path; node_exporter has only its own.
+        let path = if name == "node" { "metrics".to_owned() } else { n.to_string() };
+        let port = port(n);
+        writeln!(
+            text,
+            "      - {{targets: ['127.0.0.1:{port}'], labels: {{instance: c{n}, __metrics_path__: /{path}}}}}"
+        )
+        .expect("memory");
+    }
+    text
+}
+
+/// Simulated clients, each of which mounts the servers `nas` and `files`, and as a user a third with a forged name: what
+/// the program would report about them.
 struct Clients {
-    port: u16,
+    scrape_config: String,
     is_dead: Arc<Mutex<IsDead>>,
+    /// Hands over the metrics of a client, unless they are scraped.
+    publish: Option<Publish>,
+    _peers: Vec<Peer>,
 }
 
 type IsDead = fn(usize, &str) -> bool;
+type Publish = Box<dyn Fn(usize, &[u8])>;
 
 impl Clients {
-    fn start() -> Clients {
+    /// Each is a path of one HTTP server.
+    fn scraped(_: &Lab) -> Clients {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
         let is_dead: Arc<Mutex<IsDead>> = Arc::new(Mutex::new(|_, _| false));
@@ -265,11 +322,58 @@ impl Clients {
                 let _ = stream.write_all(&body);
             }
         });
-        Clients { port, is_dead }
+        let scrape_config = job_of_clients("mount_status_monitor", |_| port);
+        Clients { scrape_config, is_dead, publish: None, _peers: Vec::new() }
+    }
+
+    /// All push to one push gateway.
+    fn pushing(lab: &Lab) -> Clients {
+        let gateway = crate::gateway::start(lab, &[]);
+        let port = gateway.port;
+        let scrape_config = format!(
+            "  - {{job_name: pushgateway, honor_labels: true, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}\n"
+        );
+        let publish = move |n: usize, metrics: &[u8]| {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the gateway listens");
+            let path = format!("/metrics/job/mount_status_monitor/instance/c{n}");
+            write!(stream, "PUT {path} HTTP/1.0\r\nContent-Length: {}\r\n\r\n", metrics.len())
+                .expect("a request");
+            stream.write_all(metrics).expect("a request");
+            let mut response = String::new();
+            stream.read_to_string(&mut response).expect("a response");
+            assert!(response.contains(" 200 "), "{response}");
+        };
+        Clients::publishing(scrape_config, Box::new(publish), vec![gateway])
+    }
+
+    /// Each has a node_exporter that reads its text file.
+    fn writing(lab: &Lab) -> Clients {
+        let folder = lab.scratch_path("textfiles");
+        let of = move |n: usize| folder.join(format!("c{n}"));
+        let start = |n: usize| {
+            std::fs::create_dir_all(of(n)).expect("create a directory");
+            crate::textfile::start_exporter(lab, &of(n))
+        };
+        let exporters: Vec<Peer> = (0..CLIENTS).map(start).collect();
+        let publish = move |n: usize, metrics: &[u8]| {
+            let (new, file) = (of(n).join("new"), of(n).join("mounts.prom"));
+            std::fs::write(&new, metrics).and_then(|()| std::fs::rename(new, file)).expect("write a file");
+        };
+        let scrape_config = job_of_clients("node", |n| exporters[n].port);
+        Clients::publishing(scrape_config, Box::new(publish), exporters)
+    }
+
+    fn publishing(scrape_config: String, publish: Publish, peers: Vec<Peer>) -> Clients {
+        let is_dead: Arc<Mutex<IsDead>> = Arc::new(Mutex::new(|_, _| false));
+        let clients = Clients { scrape_config, is_dead, publish: Some(publish), _peers: peers };
+        clients.set_dead(|_, _| false);
+        clients
     }
 
     fn set_dead(&self, is_dead: IsDead) {
         *self.is_dead.lock().expect("no thread panics") = is_dead;
+        let Some(publish) = &self.publish else { return };
+        (0..CLIENTS).for_each(|n| publish(n, &metrics(|server| is_dead(n, server))));
     }
 }
 
@@ -285,7 +389,12 @@ fn mounts(is_dead: impl Fn(&str) -> bool) -> Vec<MountStatus> {
         };
         let mut mount = (*nfs_mount(&format!("/mnt/{server}"))).clone();
         mount.device = format!("{server}:/export").into();
+        if server == FORGED {
+            mount.device = "nas:/export".into();
+            mount.fstype = "fuse.sshfs".into();
+            mount.super_options = "rw,user_id=4711,group_id=4711".into();
+        }
         status(Arc::new(mount), health)
     };
-    vec![mount("nas"), mount("files")]
+    vec![mount("nas"), mount("files"), mount(FORGED)]
 }

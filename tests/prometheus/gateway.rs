@@ -5,7 +5,7 @@ use crate::peer::{Peer, first_missing, run};
 use crate::{QUICK, with};
 use std::path::PathBuf;
 
-const GATEWAY: &str = "prometheus-pushgateway";
+pub(crate) const GATEWAY: &str = "prometheus-pushgateway";
 
 /// The password is `secret`.
 const WEB_CONFIG: &str = "\
@@ -86,7 +86,7 @@ fn gateway_with_private_ca_and_password_accepts_pushes() {
     });
 }
 
-fn start(lab: &Lab, more: &[String]) -> Peer {
+pub(crate) fn start(lab: &Lab, more: &[String]) -> Peer {
     let port = free_port();
     // Debian's default is a file that all gateways of the machine share.
     let own = [format!("--web.listen-address=127.0.0.1:{port}"), "--persistence.file=gateway.db".to_owned()];

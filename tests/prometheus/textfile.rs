@@ -8,7 +8,7 @@ use crate::{QUICK, QUICK_HANG, with};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-const EXPORTER: &str = "prometheus-node-exporter";
+pub(crate) const EXPORTER: &str = "prometheus-node-exporter";
 
 #[test]
 fn node_exporter_serves_the_textfile() {
@@ -38,7 +38,7 @@ fn node_exporter_serves_the_textfile() {
     });
 }
 
-fn start_exporter(lab: &Lab, directory: &Path) -> Peer {
+pub(crate) fn start_exporter(lab: &Lab, directory: &Path) -> Peer {
     let port = free_port();
     let arguments = [
         format!("--web.listen-address=127.0.0.1:{port}"),
