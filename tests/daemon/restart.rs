@@ -289,6 +289,48 @@ fn kill_just_after_an_alarm_repeats_it_only_where_it_was_not_delivered() {
     });
 }
 
+/// Each delivery is recorded by itself, not with those that die with it.
+#[test]
+fn kill_while_many_mounts_die_repeats_at_most_one_alarm_per_output() {
+    const MOUNTS: usize = 50;
+    run_isolated_for(Duration::from_secs(200), |lab| {
+        keep_state_in_memory(lab);
+        let mounts = lab.mount_fuses(MOUNTS);
+        let syslog = lab.read_syslog();
+        let mut daemon = start(lab, &[]);
+        let mut were_cut = 0;
+        for _ in 0..5 {
+            let earlier = syslog.len();
+            lab.set_faults("errno EIO", 0..MOUNTS);
+            daemon.wait_for_line(FAILED, ms(3000));
+            let first = kill(daemon).stderr;
+            daemon = start(lab, &[]);
+            pause(ms(1500));
+            let second = daemon.stderr.all().into_iter().map(|line| line.text);
+            let stderr: Vec<String> = first.lines().map(str::to_owned).chain(second).collect();
+            let syslog = syslog.all().into_iter().skip(earlier).map(|line| line.text).collect();
+            were_cut += usize::from(first.matches(FAILED).count() < MOUNTS);
+            for (output, texts) in [("stderr", stderr), ("syslog", syslog)] {
+                let repeats: usize =
+                    mounts.iter().map(|path| check_history(output, &deaths(&texts, path), 1)).sum();
+                assert!(repeats <= 1, "{output}: {repeats}");
+            }
+            lab.clear_faults(0..MOUNTS);
+            for path in &mounts {
+                daemon.wait_for_recovery(path, ms(5000));
+            }
+            kill(daemon);
+            daemon = start(lab, &[]);
+        }
+        println!("# {were_cut} of 5 kills came before all lines were written");
+        daemon.stop();
+    });
+}
+
+fn deaths(texts: &[String], path: &Path) -> History {
+    history(texts, path).into_iter().filter(|(kind, _)| *kind == "failed").collect()
+}
+
 #[test]
 fn kill_just_after_another_report_does_not_repeat_it_without_a_mark() {
     run_isolated(|lab| {
