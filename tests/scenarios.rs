@@ -6,6 +6,7 @@
 mod simulation;
 
 use mount_status_monitor::monitor::{Input, ProbeSelection, ProbeSettings, Time};
+use platform::evidence::StalledStorage;
 use platform::{Errno, Mount, ShortenedNames};
 use simulation::{FsBehavior, QUICK, Simulation};
 use std::fmt::Write as _;
@@ -92,7 +93,7 @@ fn step(simulation: &mut Simulation, command: &str) {
     let words: Vec<&str> = command.split_whitespace().collect();
     match words.as_slice() {
         ["start"] => simulation.feed_table(),
-        ["server-stall"] => simulation.feed(Input::ServerNotResponding),
+        [stall] if stall.ends_with("-stall") => simulation.feed(stall_of(stall)),
         ["change"] => simulation.announce(),
         ["mount", key, path, fstype, options @ ..] => {
             let key: u64 = number(key);
@@ -181,6 +182,16 @@ fn fs_behavior(words: &[&str]) -> FsBehavior {
 
 fn hint(server: &str, responds: bool) -> Input {
     Input::ServerStatusHint { server: server.into(), responds }
+}
+
+fn stall_of(word: &str) -> Input {
+    match word {
+        "server-stall" => Input::ServerNotResponding,
+        "ceph-stall" => Input::StorageStall(StalledStorage::Ceph),
+        "lustre-stall" => Input::StorageStall(StalledStorage::Lustre),
+        "any-stall" => Input::StorageStall(StalledStorage::Any),
+        _ => panic!("unknown stall: {word}"),
+    }
 }
 
 fn set(settings: &mut ProbeSettings, name: &str, value: &str) {

@@ -235,6 +235,22 @@ impl ScanLimits {
     }
 }
 
+/// What the kernel logged about storage.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KernelHint {
+    Server(ServerStatusHint),
+    Stall(StalledStorage),
+}
+
+/// Storage for which something waits, when the kernel names it in no way in which mounts do.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum StalledStorage {
+    Ceph,
+    Lustre,
+    /// A task waits, it is not known for what.
+    Any,
+}
+
 /// What a file system client in the kernel logged about its server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ServerStatusHint {

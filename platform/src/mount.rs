@@ -60,6 +60,12 @@ impl FsKind {
             FsKind::Fuse | FsKind::Autofs | FsKind::Local => false,
         }
     }
+
+    /// Whether a server answers for its storage: behind a network, or a process of this machine.
+    #[must_use]
+    pub const fn has_server(self) -> bool {
+        self.is_network() || matches!(self, FsKind::Fuse)
+    }
 }
 
 /// One mount as this process sees it: paths are relative to its root, in its mount namespace.

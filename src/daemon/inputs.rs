@@ -155,7 +155,7 @@ impl Daemon<'_> {
         }
         let Ok(update) = result else { return false };
         self.monitor.handle(now, Input::TableUpdate(update));
-        self.kernel_log.set_needed(self.monitor.has_server_mounts());
+        self.kernel_log.set_needed(self.monitor.has_hinted_mounts());
         if let Some(signs) = &mut self.early_signs {
             signs.mark_table_changed();
         }

@@ -1,12 +1,12 @@
-//! What the kernel log says about file servers, read while there are mounts of such servers.
+//! What the kernel log says about storage, read while there are mounts about which it may say something.
 
 use crate::monitor::{Input, Time};
 use mio::{Registry, Token};
 use platform::collect::KernelLog;
-use platform::evidence::ServerStatusHint;
+use platform::evidence::{KernelHint, ServerStatusHint};
 use std::time::Duration;
 
-/// After a flood of messages the log is not read for this long: such messages are not about servers.
+/// After a flood of messages the log is not read for this long: such messages are not about storage.
 const FLOOD_PAUSE: Duration = Duration::from_secs(10);
 
 pub(super) struct KernelLogWatch {
@@ -23,7 +23,7 @@ impl KernelLogWatch {
         KernelLogWatch { registry, token, log: None, flooded_until: None, is_unreadable: false }
     }
 
-    /// Opens the log if there are mounts of file servers, else closes it.
+    /// Opens the log if there are mounts about which it may say something, else closes it.
     pub(super) fn set_needed(&mut self, is_needed: bool) {
         if self.is_unreadable {
             return;
@@ -46,8 +46,12 @@ impl KernelLogWatch {
             let _ = log.deregister(&self.registry); // an error only means useless wake-ups
             self.flooded_until = Some(now + FLOOD_PAUSE);
         }
-        let input =
-            |hint: ServerStatusHint| Input::ServerStatusHint { server: hint.server, responds: hint.responds };
+        let input = |hint: KernelHint| match hint {
+            KernelHint::Server(ServerStatusHint { server, responds }) => {
+                Input::ServerStatusHint { server, responds }
+            }
+            KernelHint::Stall(storage) => Input::StorageStall(storage),
+        };
         hints.into_iter().map(input).collect()
     }
 

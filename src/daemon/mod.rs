@@ -256,7 +256,7 @@ impl<'a> Daemon<'a> {
             self.notice(Priority::Debug, text);
         }
         if matches!(mode, RunMode::Watch) {
-            self.kernel_log.set_needed(self.monitor.has_server_mounts());
+            self.kernel_log.set_needed(self.monitor.has_hinted_mounts());
         }
         self.service_manager.ready();
         self.mark_changed();

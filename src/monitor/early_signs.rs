@@ -2,7 +2,7 @@
 
 use super::registry::MountEntry;
 use super::{Monitor, Time};
-use platform::evidence::Family;
+use platform::evidence::{Family, StalledStorage};
 use platform::signs::Sign;
 use platform::{DeviceNumber, FsKind, Mount, MountKey};
 use rustc_hash::FxHashSet;
@@ -54,6 +54,20 @@ impl Monitor {
             let entries = self.registry.entries().filter(|entry| is_of_server(&entry.mount, &addresses));
             superblocks.extend(entries.map(MountEntry::superblock));
         }
+        self.probe_early(now, superblocks);
+    }
+
+    /// The kernel reports that something waits for such storage. It says which in no way that mounts do, so all that may
+    /// be meant is probed like what has a sign.
+    pub(super) fn on_storage_stall(&mut self, now: Time, storage: StalledStorage) {
+        if self.hints.is_new_stall_of(now, storage) {
+            let entries = self.registry.entries().filter(|entry| may_be_meant(&entry.mount, storage));
+            let superblocks = entries.map(MountEntry::superblock).collect();
+            self.probe_early(now, superblocks);
+        }
+    }
+
+    fn probe_early(&mut self, now: Time, superblocks: BTreeSet<DeviceNumber>) {
         self.sign_budget.begin(now);
         for superblock in superblocks {
             let Some(key) = self.mount_to_probe_early(superblock) else { continue };
@@ -73,6 +87,14 @@ impl Monitor {
             self.registry.members(superblock).find(|&key| self.registry.hung_ancestor(key).is_none())?;
         let entry = self.registry.get(key)?;
         (entry.health.failure().is_none() && !entry.schedule.is_queued()).then_some(key)
+    }
+}
+
+fn may_be_meant(mount: &Mount, storage: StalledStorage) -> bool {
+    match storage {
+        StalledStorage::Ceph => &*mount.fstype == "ceph",
+        StalledStorage::Lustre => &*mount.fstype == "lustre",
+        StalledStorage::Any => mount.kind().has_server(),
     }
 }
 

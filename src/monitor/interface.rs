@@ -5,7 +5,7 @@ use super::{
     Counters, DataPathPolicy, DataPathStatus, Event, Expected, ExpectedStatus, Health, MountStatuses,
     OptionsPolicy, ReportState, Time, UnexpectedOptions, UserNotice,
 };
-use platform::evidence::Evidence;
+use platform::evidence::{Evidence, StalledStorage};
 use platform::signs::Sign;
 use platform::{Call, DeviceNumber, Mount, MountKey, ProbeOutcome, TableUpdate, Target, Usage};
 use rustc_hash::FxHashSet;
@@ -124,6 +124,8 @@ pub enum Input {
     /// The kernel client reports that a server does not respond or responds again. It is named as in the device of its
     /// mounts.
     ServerStatusHint { server: Vec<u8>, responds: bool },
+    /// The kernel reports that something waits for such storage.
+    StorageStall(StalledStorage),
     /// Tasks seem to wait for these servers.
     EarlySigns(Vec<Sign>),
     /// The kernel reports that some file server does not respond, but not which.

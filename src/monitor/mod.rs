@@ -170,6 +170,7 @@ impl Monitor {
             Input::EvidenceRequested { mountpoints } => self.collect_on_request(now, &mountpoints),
             Input::ProbesRequested(selection) => self.probe_on_request(now, &selection),
             Input::ServerStatusHint { server, responds } => self.on_server_hint(now, &server, responds),
+            Input::StorageStall(storage) => self.on_storage_stall(now, storage),
             Input::EarlySigns(signs) => self.on_early_signs(now, &signs),
             Input::ServerNotResponding => self.on_server_stall(now),
             Input::Reconfigured(config) => self.reconfigure(now, config),
@@ -265,9 +266,9 @@ impl Monitor {
         self.registry.tree()
     }
 
-    /// Whether there are mounts of file servers, watched or not.
-    pub fn has_server_mounts(&self) -> bool {
-        self.registry.has_server_mounts()
+    /// Whether there are mounts about which the kernel log may say something, watched or not.
+    pub fn has_hinted_mounts(&self) -> bool {
+        self.registry.has_hinted_mounts()
     }
 
     /// The mounts that are dead and can be reached by their own path. Costs a look at each mount if there is one.

@@ -1,9 +1,11 @@
 //! Hints from the kernel about file servers, and how often they cause probes of their mounts.
 
 use super::Time;
+use platform::evidence::StalledStorage;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Minimum interval between used hints about one server: the probes that they cause take time.
+/// Minimum interval between used hints about one server, or one kind of storage: the probes that they cause take time.
 const HINT_INTERVAL: Duration = Duration::from_secs(2);
 /// Maximum number of servers whose last hint is remembered.
 const MAX_RECENT: usize = 64;
@@ -15,6 +17,7 @@ pub(super) struct ServerHints {
     /// The last hint about each server, with its time.
     recent: Vec<(Time, Vec<u8>, bool)>,
     last_stall: Option<Time>,
+    last_stalls: BTreeMap<StalledStorage, Time>,
 }
 
 impl ServerHints {
@@ -25,6 +28,14 @@ impl ServerHints {
         let is_new = !is_known && self.recent.len() < MAX_RECENT;
         if is_new {
             self.recent.push((now, server.to_vec(), responds));
+        }
+        is_new
+    }
+
+    pub(super) fn is_new_stall_of(&mut self, now: Time, storage: StalledStorage) -> bool {
+        let is_new = self.last_stalls.get(&storage).is_none_or(|before| now >= *before + HINT_INTERVAL);
+        if is_new {
+            self.last_stalls.insert(storage, now);
         }
         is_new
     }

@@ -3,7 +3,7 @@
 
 use crate::DeviceNumber;
 use crate::evidence::{
-    BlockedTasks, FuseServer, Holders, LogLine, Observation, ScanLimits, ServerStatusHint, StackedFiles,
+    BlockedTasks, FuseServer, Holders, KernelHint, LogLine, Observation, ScanLimits, StackedFiles,
     StuckThread, Suspect, Traffic, Users,
 };
 use mio::{Registry, Token};
@@ -35,7 +35,7 @@ impl KernelLog {
         match self.0 {}
     }
 
-    pub fn read_hints(&mut self) -> (Vec<ServerStatusHint>, bool) {
+    pub fn read_hints(&mut self) -> (Vec<KernelHint>, bool) {
         match self.0 {}
     }
 }

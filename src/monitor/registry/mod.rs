@@ -11,7 +11,7 @@ use diff::compare;
 pub use diff::{Change, diff};
 pub(super) use entry::MountEntry;
 
-use super::{EvidenceRecord, Health, Time, server_name};
+use super::{EvidenceRecord, Health, Time};
 use entries::Entries;
 use platform::{DeviceNumber, Mount, MountKey, MountTree, SharedPath, TableChange, TableUpdate, User};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -31,8 +31,8 @@ pub(super) struct Registry {
     entries: Entries,
     /// The watched mounts of each superblock that are not hidden, the oldest first.
     members: BTreeSet<(DeviceNumber, MountKey)>,
-    /// Mounts of file servers, watched or not.
-    server_mounts: usize,
+    /// Mounts about which the kernel log may say something, watched or not.
+    hinted_mounts: usize,
     dead_entries: usize,
     hung_entries: FxHashSet<MountKey>,
     /// The mounts that are hung because of an ancestor.
@@ -112,14 +112,14 @@ impl Registry {
         changes
     }
 
-    /// Counts mounts of servers, and forgets what is remembered about a mount: its key may be used again.
+    /// Counts mounts that may be hinted at, and forgets what is remembered about a mount: its key may be used again.
     fn note(&mut self, change: &Change) {
-        let is_of_server = |mount: &Arc<Mount>| usize::from(server_name(mount).is_some());
+        let is_hinted = |mount: &Arc<Mount>| usize::from(mount.kind().has_server());
         let [before, after] = change.states();
-        // What was moved has the same server, or is listed as remounted, too.
+        // What was moved has the same kind, or is listed as remounted, too.
         if !matches!(change, Change::Moved { .. }) {
-            self.server_mounts += after.map_or(0, is_of_server);
-            self.server_mounts -= before.map_or(0, is_of_server);
+            self.hinted_mounts += after.map_or(0, is_hinted);
+            self.hinted_mounts -= before.map_or(0, is_hinted);
         }
         for mount in before.into_iter().chain(after) {
             self.visible_ancestors.get_mut().remove(&mount.key);
@@ -145,8 +145,8 @@ impl Registry {
         self.visibility.user(key)
     }
 
-    pub(super) fn has_server_mounts(&self) -> bool {
-        self.server_mounts > 0
+    pub(super) fn has_hinted_mounts(&self) -> bool {
+        self.hinted_mounts > 0
     }
 
     pub(super) fn has_table(&self) -> bool {

@@ -4,7 +4,7 @@ use super::at;
 use super::machine::Machine;
 use mount_status_monitor::monitor::Input;
 use platform::collect::{hints_in, last_lines_in};
-use platform::evidence::{Evidence, LogLine, Observation};
+use platform::evidence::{Evidence, KernelHint, LogLine, Observation, ServerStatusHint, StalledStorage};
 use std::io::{self, ErrorKind, Read};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub fn kernel_log(input: &[u8]) {
     assert_eq!(complete, records.len() < MAX_NEW_RECORDS, "{} records", records.len());
     assert!(hints.len() <= read.len(), "a record has at most one hint");
 
-    // Each hint comes from a record that contains its server's name.
+    // Each hint comes from a record that says the same.
     let alone: Vec<_> = read
         .iter()
         .flat_map(|record| hints_in(&mut Log::new(&[record])).0.into_iter().zip([*record]))
@@ -30,13 +30,7 @@ pub fn kernel_log(input: &[u8]) {
     for (hint, (same, record)) in hints.iter().zip(&alone) {
         assert_eq!(hint, same);
         let text = text(record).expect("a record with a hint has a text");
-        assert!(!hint.server.is_empty() && contains(&text, &hint.server), "{hint:?} from {record:?}");
-        let state: &[u8] = if hint.responds { b" OK" } else { b" not respond" };
-        assert!(
-            contains(&text, state) || contains(&text, b" has not responded in "),
-            "{hint:?} from {record:?}"
-        );
-        assert!([&b"nfs"[..], b"lockd", b"CIFS"].iter().any(|client| text.starts_with(client)));
+        check_text(&text, hint);
         let priority = record.split(|&byte| byte == b',').next().and_then(|it| str::from_utf8(it).ok());
         assert!(priority.is_some_and(|it| it.parse::<u8>().is_ok_and(|it| it < 8)), "facility of {record:?}");
     }
@@ -44,16 +38,39 @@ pub fn kernel_log(input: &[u8]) {
 
     let mut machine = Machine::new();
     for hint in hints {
-        machine.handle(at(1), Input::ServerStatusHint { server: hint.server, responds: hint.responds });
+        let input = match hint {
+            KernelHint::Server(ServerStatusHint { server, responds }) => {
+                Input::ServerStatusHint { server, responds }
+            }
+            KernelHint::Stall(storage) => Input::StorageStall(storage),
+        };
+        machine.handle(at(1), input);
     }
     machine.finish(at(2));
+}
+
+fn check_text(text: &[u8], hint: &KernelHint) {
+    let starts: &[&[u8]] = match hint {
+        KernelHint::Server(ServerStatusHint { server, responds }) => {
+            let state: &[u8] = if *responds { b" OK" } else { b" not respond" };
+            assert!(!server.is_empty() && contains(text, server), "{hint:?}");
+            assert!(contains(text, state) || contains(text, b" has not responded in "), "{hint:?}");
+            &[b"nfs: ", b"lockd: ", b"CIFS"]
+        }
+        KernelHint::Stall(StalledStorage::Ceph) => &[b"ceph: ", b"libceph: "],
+        KernelHint::Stall(StalledStorage::Lustre) => &[b"Lustre: ", b"LustreError: "],
+        KernelHint::Stall(StalledStorage::Any) => &[b"INFO: task "],
+    };
+    assert!(starts.iter().any(|start| text.starts_with(start)), "{hint:?} from {}", text.escape_ascii());
 }
 
 fn check_last_lines(records: &[&[u8]]) {
     let with_hints: Vec<(Vec<u8>, &[u8])> = records
         .iter()
-        .flat_map(|record| {
-            hints_in(&mut Log::new(&[record])).0.into_iter().map(|hint| (hint.server, *record))
+        .flat_map(|record| hints_in(&mut Log::new(&[record])).0.into_iter().zip([*record]))
+        .filter_map(|(hint, record)| match hint {
+            KernelHint::Server(hint) => Some((hint.server, record)),
+            KernelHint::Stall(_) => None,
         })
         .collect();
     let mut servers: Vec<&[u8]> = with_hints.iter().map(|(server, _)| server.as_slice()).collect();

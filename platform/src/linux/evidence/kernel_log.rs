@@ -1,8 +1,9 @@
-//! What the kernel logs about servers: the last line about one, as evidence, and new lines, as a reason to probe its
+//! What the kernel logs about storage: the last line about a server, as evidence, and new lines, as a reason to probe
 //! mounts at once. Reading `/dev/kmsg` touches no storage; it needs root or `CAP_SYSLOG` if `kernel.dmesg_restrict` is
 //! set.
 
-use crate::evidence::{LogLine, Observation, ServerStatusHint};
+use super::kernel_hint;
+use crate::evidence::{KernelHint, LogLine, Observation};
 use crate::linux::procfs::not_observed;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -60,19 +61,21 @@ impl KernelLog {
     }
 
     /// The hints of new records, and whether all new records were read.
-    pub fn read_hints(&mut self) -> (Vec<ServerStatusHint>, bool) {
+    pub fn read_hints(&mut self) -> (Vec<KernelHint>, bool) {
         hints_in(&mut self.0)
     }
 }
 
 /// [`KernelLog::read_hints`] for a log whose reads return one record each.
 #[doc(hidden)]
-pub fn hints_in(log: &mut impl Read) -> (Vec<ServerStatusHint>, bool) {
+pub fn hints_in(log: &mut impl Read) -> (Vec<KernelHint>, bool) {
     let mut hints = Vec::new();
     let mut buffer = [0; MAX_RECORD];
     for _ in 0..MAX_NEW_RECORDS {
         match next_record(log, &mut buffer) {
-            Some(record) => hints.extend(parse_record(record).and_then(|(_, text)| parse_hint(&text))),
+            Some(record) => {
+                hints.extend(parse_record(record).and_then(|(_, text)| kernel_hint::parse(&text)));
+            }
             None => return (hints, true),
         }
     }
@@ -98,7 +101,7 @@ pub fn last_lines_in(log: &mut impl Read, now: Duration, servers: &[&[u8]]) -> V
     for _ in 0..MAX_OLD_RECORDS {
         let Some(record) = next_record(log, &mut buffer) else { break };
         let Some((written, text)) = parse_record(record) else { continue };
-        let Some(hint) = parse_hint(&text) else { continue };
+        let Some(KernelHint::Server(hint)) = kernel_hint::parse(&text) else { continue };
         if let Some(index) = servers.iter().position(|server| *server == hint.server) {
             let text = String::from_utf8_lossy(&text[..text.len().min(MAX_LINE)]).into_owned();
             lines[index] = Observation::Found(LogLine { text, age: now.saturating_sub(written) });
@@ -167,66 +170,10 @@ fn hexadecimal(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
-/// What precedes the name of the server: in `call_timeout()` and `call_decode()` of `net/sunrpc/clnt.c` the name of the
-/// program, in `cifs_server_dbg()` of `fs/smb/client/cifs_debug.h` the module. Nothing may precede it.
-const RPC_PREFIXES: [&[u8]; 2] = [b"nfs: server ", b"lockd: server "];
-const SMB_PREFIXES: [&[u8]; 2] = [br"CIFS: VFS: \\", br"CIFS VFS: \\"];
-
-/// `nfs: server NAME not responding, still trying` (or `timed out`), `nfs: server NAME OK`,
-/// `CIFS: VFS: \\NAME has not responded in 180 seconds. Reconnecting...`.
-fn parse_hint(text: &[u8]) -> Option<ServerStatusHint> {
-    let after = |prefixes: [&[u8]; 2]| prefixes.into_iter().find_map(|prefix| text.strip_prefix(prefix));
-    let (rest, is_rpc) = match after(RPC_PREFIXES) {
-        Some(rest) => (rest, true),
-        None => (after(SMB_PREFIXES)?, false),
-    };
-    let end = rest.iter().position(|&byte| byte == b' ')?;
-    let (server, state) = (&rest[..end], &rest[end + 1..]);
-    let responds = match state {
-        b"OK" if is_rpc => true,
-        b"not responding, still trying" | b"not responding, timed out" if is_rpc => false,
-        _ if !is_rpc && state.starts_with(b"has not responded in ") => false,
-        _ => return None,
-    };
-    (!server.is_empty()).then(|| ServerStatusHint { server: server.to_vec(), responds })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Write as _;
-
-    #[test]
-    fn lines_about_servers_become_hints() {
-        let of = |line: &str| {
-            parse_hint(line.as_bytes()).map(|hint| (String::from_utf8(hint.server).unwrap(), hint.responds))
-        };
-        for (line, expected) in [
-            ("nfs: server 10.0.0.5 not responding, still trying", Some(("10.0.0.5", false))),
-            ("nfs: server fs-1.example not responding, timed out", Some(("fs-1.example", false))),
-            ("nfs: server fd00::5 OK", Some(("fd00::5", true))),
-            ("CIFS: VFS: \\\\nas has not responded in 180 seconds. Reconnecting...", Some(("nas", false))),
-            ("CIFS: VFS: has not responded in 180 seconds", None),
-            ("nfs: server  OK", None),
-            ("nfs: server a", None),
-            ("lockd: server nas OK", Some(("nas", true))),
-            (
-                "CIFS VFS: \\\\192.0.2.7 has not responded in 180 seconds. Reconnecting...",
-                Some(("192.0.2.7", false)),
-            ),
-            ("CIFS: VFS: \\\\ has not responded in 180 seconds", None),
-            ("usb: server room is OK", None),
-            (": server nas not responding, still trying", None),
-            ("x nfs: server nas not responding, still trying", None),
-            ("nfs: server nas not responding, still trying, or not", None),
-            ("traps: nfs: server nas OK", None),
-            ("x CIFS: VFS: \\\\nas has not responded in 180 seconds", None),
-            ("CIFS: VFS: \\\\nas OK", None),
-            ("", None),
-        ] {
-            assert_eq!(of(line), expected.map(|(name, responds)| (name.to_owned(), responds)), "{line}");
-        }
-    }
 
     #[test]
     fn record_of_the_kernel_is_split_into_time_and_text() {

@@ -9,6 +9,7 @@
 
 mod fuse;
 mod holders;
+mod kernel_hint;
 mod kernel_log;
 mod mount_tables;
 mod mountstats;
