@@ -95,6 +95,10 @@ fn check() -> Command {
                 .help("With --nagios: the latencies of a mount that are not CRITICAL; a dead mount always is"),
             flag("direct")
                 .help("Probe the mounts even if a daemon is running; options that select or change probes do the same"),
+            flag("in_image")
+                .hide(true)
+                .conflicts_with_all(["json", "nagios"])
+                .help("For the container image: also print how it watches the mounts of the host"),
         ])
         .args(daemon_arguments())
         .args(options().filter(|option| option.is_for_check).map(option_argument))

@@ -124,6 +124,7 @@ fn check(matches: &ArgMatches) -> Result<Invocation, Vec<String>> {
         output,
         daemon: (!is_special).then(|| daemon_address(matches, &config)),
         wait: value(matches, "wait"),
+        in_image: matches.get_flag("in_image"),
         thresholds: Thresholds { warning: value(matches, "warning"), critical: value(matches, "critical") },
         config: Arc::new(config),
     }))

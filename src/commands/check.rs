@@ -16,7 +16,29 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+/// The default command of the image ends with this text. The image cannot know its own name.
+const IN_IMAGE: &str = "
+These are the mounts of this container. The following command watches those of the host instead, with a status page on
+http://127.0.0.1:9817/. It needs root and these capabilities to enter the mount namespace of the host. Replace IMAGE with
+the name of this image:
+
+  docker run -d --name mounts --restart=unless-stopped --pid=host --user=0:0 --tmpfs=/run --cap-drop=ALL \\
+      --cap-add=SYS_ADMIN --cap-add=SYS_CHROOT --cap-add=SYS_PTRACE --security-opt=apparmor=unconfined \\
+      -p 127.0.0.1:9817:9817 IMAGE --mount-namespace=/proc/1/ns/mnt --listen-address=0.0.0.0:9817
+
+Then `docker exec mounts mount_status_monitor status` shows them.
+";
+
 pub fn check(config: CheckConfig) -> anyhow::Result<u8> {
+    let in_image = config.in_image;
+    let result = check_mounts(config);
+    if in_image {
+        print(IN_IMAGE)?;
+    }
+    result
+}
+
+fn check_mounts(config: CheckConfig) -> anyhow::Result<u8> {
     let output = config.output;
     if let Some(limit) = config.wait {
         return wait(&config, limit);

@@ -20,6 +20,8 @@ pub struct CheckConfig {
     pub daemon: Option<DaemonAddress>,
     /// How long to wait until the mounts are there and respond.
     pub wait: Option<Duration>,
+    /// Also print how the container image watches the mounts of the host.
+    pub in_image: bool,
     /// What a monitoring plugin warns about.
     pub thresholds: Thresholds,
 }

@@ -1,7 +1,7 @@
 """Runs the steps of a Dockerfile one by one in directories, with chroot: like a container engine, but without layers,
 caches and networks. An unsupported instruction is an error.
 
-    dockerfile.py DOCKERFILE CONTEXT WORK IMAGE=DIRECTORY...
+    dockerfile.py DOCKERFILE CONTEXT WORK IMAGE=DIRECTORY...      BUILD_ARGUMENTS={"NAME": "VALUE"} in the environment
 
 Each stage is a directory in WORK. A stage that starts FROM an image uses the DIRECTORY given for that IMAGE. The last
 line of the output describes the last stage in JSON.
@@ -62,7 +62,7 @@ def copy_context(context, to):
 class Stage:
     def __init__(self, root, environment, variables):
         self.root, self.environment, self.variables = root, environment, variables
-        self.folder, self.user, self.entrypoint, self.command = "/", "0:0", [], []
+        self.folder, self.user, self.entrypoint, self.command, self.labels = "/", "0:0", [], [], {}
 
     def inside(self, path):
         return os.path.join(self.root, os.path.join(self.folder, path).lstrip("/"))
@@ -91,13 +91,14 @@ def main():
     dockerfile, context, work, *images = sys.argv[1:]
     images = dict(it.split("=", 1) for it in images)
     environment = json.loads(os.environ.get("IMAGE_ENVIRONMENT", "{}"))
+    arguments = json.loads(os.environ.get("BUILD_ARGUMENTS", "{}"))
     stages, stage, variables = {}, None, {}
     for name, rest in instructions(dockerfile):
         print(f"{name} {rest}", flush=True)
         words = with_variables(rest, stage.variables if stage else variables).split()
         if name == "ARG":
             key, _, value = rest.partition("=")
-            (stage.variables if stage else variables)[key] = value
+            (stage.variables if stage else variables)[key] = arguments.get(key, value)
         elif name == "FROM":
             image, label = words[0].split(":")[0], words[2] if len(words) > 1 else "last"
             root = os.path.join(work, label) if image == "scratch" else images[image]
@@ -118,9 +119,12 @@ def main():
             stage.entrypoint = json.loads(rest)
         elif name == "CMD":
             stage.command = json.loads(rest)
-        elif name not in ("EXPOSE", "LABEL"):
+        elif name == "LABEL":
+            labels = shlex.split(with_variables(rest, stage.variables))
+            stage.labels.update(it.split("=", 1) for it in labels)
+        elif name != "EXPOSE":
             raise SystemExit(f"unsupported: {name}")
-    keys = ("root", "environment", "user", "entrypoint", "command")
+    keys = ("root", "environment", "user", "entrypoint", "command", "labels")
     print(json.dumps({key: getattr(stage, key) for key in keys}))
 
 

@@ -61,6 +61,7 @@ bundle() {
     (cd $scratch/bundle && runc spec)
     python3 - "$scratch/steps" $scratch/bundle/config.json "$@" <<'PYTHON'
 import json
+import os
 import sys
 
 steps, file, *words = sys.argv[1:]
@@ -69,6 +70,13 @@ spec = json.load(open(file))
 uid, gid = (int(it) for it in image["user"].split(":"))
 process = spec["process"]
 process.update(terminal=False, user={"uid": uid, "gid": gid}, args=image["entrypoint"] + (words or image["command"]))
+if "--mount-namespace=/proc/1/ns/mnt" in words:
+    # Like `docker run --pid=host --user=0:0 --tmpfs=/run --cap-drop=ALL --cap-add=...`.
+    spec["mounts"].append({"destination": "/run", "type": "tmpfs", "source": "tmpfs", "options": ["mode=1777"]})
+    process["user"] = {"uid": 0, "gid": 0}
+    capabilities = os.environ["CAPABILITIES"].split()
+    process["capabilities"] = {it: capabilities for it in ("bounding", "effective", "permitted")}
+    spec["linux"]["namespaces"] = [it for it in spec["linux"]["namespaces"] if it["type"] != "pid"]
 # The default of container engines.
 path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 process["env"] = [f"{name}={value}" for name, value in {**path, **image["environment"]}.items()]
@@ -83,6 +91,9 @@ container() {
     runc --root $scratch/runc "$@"
 }
 
+revision=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+epoch=1700000000
+
 every_step_succeeds() {
     command -v python3 >/dev/null || skip "needs python3"
     tests/reuse-dependencies target/release "$built/release"
@@ -90,6 +101,7 @@ every_step_succeeds() {
     base
     IMAGE_ENVIRONMENT='{"PATH": "/usr/local/rust/bin:/usr/bin:/bin", "CARGO_HOME": "'"$home"'",
         "CARGO_NET_OFFLINE": "true", "HOME": "/tmp"}' \
+        BUILD_ARGUMENTS='{"REVISION": "'"$revision"'", "SOURCE_DATE_EPOCH": "'$epoch'"}' \
         python3 tests/packages/dockerfile.py Dockerfile . $scratch/stages rust=$base >$scratch/steps
     [ "$(image_property root)" = "$scratch/stages/last" ]
 }
@@ -117,6 +129,21 @@ image_is_small_and_minimal() {
     [ -s $image/usr/share/doc/libc6/copyright ]
 }
 
+files_have_the_time_of_the_commit() {
+    require_image
+    [ -z "$(find $image -mindepth 2 -xdev -type f ! -newermt "@$((epoch - 1))" -o -type f -newermt "@$epoch")" ]
+}
+
+labels_describe_the_program() {
+    require_image
+    local version
+    version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+    image_property labels
+    image_property labels | grep -qF "'org.opencontainers.image.version': '$version'"
+    image_property labels | grep -qF "'org.opencontainers.image.revision': '$revision'"
+    image_property labels | grep -qF "'org.opencontainers.image.licenses': 'MIT OR Apache-2.0'"
+}
+
 default_command_prints_a_check() {
     require_runc
     [ "$(image_property user)" = 65532:65532 ]
@@ -126,6 +153,34 @@ default_command_prints_a_check() {
     grep -qE '^STATE +LATENCY' $scratch/out
     grep -qE '^ok .* /$' $scratch/out
     grep -qE '^Checked [1-9][0-9]* mounts?; 0 are dead' $scratch/out
+}
+
+# The words of the command that the first check prints: options of `docker run`, IMAGE, and arguments of the program.
+printed_command_watches_the_host() {
+    require_runc
+    local words before run
+    words=$(sed -n '/^  docker run /,/[^\\]$/p' $scratch/out | tr -d '\\\n')
+    before=${words%% IMAGE *}
+    for option in --pid=host --user=0:0 --tmpfs=/run --cap-drop=ALL; do
+        grep -qw -e "$option" <<<"$before" || fail "not in the command: $option"
+    done
+    CAPABILITIES=$(grep -oE 'cap-add=[A-Z_]+' <<<"$before" | sed 's/.*=/CAP_/' | tr '\n' ' ')
+    export CAPABILITIES
+    ip link set lo up
+    mount -t tmpfs the-host /srv
+    # shellcheck disable=SC2086 # several words
+    bundle ${words##* IMAGE }
+    container run --bundle $scratch/bundle "$id" 2>$scratch/daemon &
+    run=$!
+    trap 'container delete --force "$id"; umount /srv' EXIT
+    until grep -q '^Checked ' $scratch/daemon; do
+        kill -0 $run || fail "$(cat $scratch/daemon)"
+        sleep 0.1
+    done
+    container exec "$id" $name status >$scratch/status
+    grep -E '^ok .* /srv$' $scratch/status
+    container kill "$id" TERM
+    wait $run
 }
 
 option_starts_the_daemon() {
@@ -150,6 +205,7 @@ option_starts_the_daemon() {
     wait $run
 }
 
-check image every_step_succeeds image_is_small_and_minimal default_command_prints_a_check \
-    option_starts_the_daemon
+check image every_step_succeeds image_is_small_and_minimal files_have_the_time_of_the_commit \
+    labels_describe_the_program \
+    default_command_prints_a_check printed_command_watches_the_host option_starts_the_daemon
 finish
