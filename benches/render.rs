@@ -9,13 +9,18 @@ use mount_status_monitor::monitor::{
 };
 use mount_status_monitor::monitor::{ProbeSelection, ProbeSettings, Status, Time};
 use mount_status_monitor::output::SharedState;
-use mount_status_monitor::output::http::{self, HttpSettings, MetricsSource, SocketChoice};
+use mount_status_monitor::output::http::{
+    self, CertificateFile, ClientAuth, HttpSettings, MetricsSource, SocketChoice, TlsSettings, WebAccess,
+    WebSettings,
+};
 use mount_status_monitor::render::Snapshot;
 use mount_status_monitor::render::metrics::{MetricInputs, MetricsText, render};
 use platform::{Call, DeviceNumber, Mount, MountKey, MountTable, ProbeOutcome, TableUpdate, Usage};
+use rustls::pki_types::pem::PemObject as _;
 use std::hint::black_box;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -23,6 +28,8 @@ use std::time::{Duration, Instant, SystemTime};
 const REPEATS: usize = 21;
 const CHANGES: usize = 301;
 const SCRAPES: usize = 300;
+/// Of `secret`, with the cost 10.
+const HASH: &str = "$2y$10$abcdefghijklmnopqrstuuqflPDzB6gcMhKa1rZqKiun2YGL5sa2u";
 
 fn main() {
     publish();
@@ -129,7 +136,8 @@ fn scrape() {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port");
     let settings = HttpSettings { listen: Some(port), socket: SocketChoice::Off, ..HttpSettings::default() };
     let metrics: MetricsSource = Arc::new(|snapshot| MetricsText::new(snapshot, MetricInputs::default()));
-    let server = http::start(&settings, state.clone(), metrics, Box::new(|text| panic!("{text}")), None);
+    let server =
+        http::start(&settings, state.clone(), metrics, Arc::new(|text: &str| panic!("{text}")), None);
     let mut snapshot = snapshot(10_000);
     state.publish(Arc::new(snapshot.clone()));
     pause(500);
@@ -145,6 +153,20 @@ fn scrape() {
             get(port, more)
         });
     }
+    let certificate = Certificate::make();
+    let access = certificate.access();
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port");
+    let settings = HttpSettings { listen: Some(port), web_access: Some(access), ..settings };
+    let metrics: MetricsSource = Arc::new(|snapshot| MetricsText::new(snapshot, MetricInputs::default()));
+    let encrypted =
+        http::start(&settings, state.clone(), metrics, Arc::new(|text: &str| panic!("{text}")), None);
+    pause(500);
+    report("TLS and a password", || {
+        snapshot.serial += 1;
+        state.publish(Arc::new(snapshot.clone()));
+        get_encrypted(port, &certificate.client)
+    });
+    drop(encrypted);
     println!("resident memory: {before} KiB before, {} KiB after", resident());
     drop(server);
 }
@@ -176,16 +198,75 @@ fn serve(text: Vec<u8>) -> SocketAddr {
     address
 }
 
+/// A certificate of openssl, and a client that trusts it.
+struct Certificate {
+    pem: Vec<u8>,
+    key: Vec<u8>,
+    client: Arc<rustls::ClientConfig>,
+}
+
+impl Certificate {
+    fn make() -> Certificate {
+        let directory = tempfile::tempdir().expect("a directory");
+        let arguments = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key -out pem -days 2 \
+                         -subj /CN=localhost -addext subjectAltName=DNS:localhost -addext basicConstraints=CA:FALSE";
+        let made =
+            Command::new("openssl").args(arguments.split_whitespace()).current_dir(&directory).output();
+        assert!(made.is_ok_and(|made| made.status.success()), "openssl makes a certificate");
+        let read = |name| std::fs::read(directory.path().join(name)).expect("it was made");
+        let (pem, key) = (read("pem"), read("key"));
+        let mut roots = rustls::RootCertStore::empty();
+        let trusted = rustls::pki_types::CertificateDer::from_pem_slice(&pem).expect("a certificate");
+        roots.add(trusted).expect("a certificate");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let client = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("they exist")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Certificate { pem, key, client: Arc::new(client) }
+    }
+
+    /// With the user `a`, whose password is `secret`; the cost is the usual one.
+    fn access(&self) -> Arc<WebAccess> {
+        let file = |pem: &[u8]| CertificateFile { path: "pem".into(), pem: pem.to_vec() };
+        let tls = TlsSettings {
+            certificate: file(&self.pem),
+            key: file(&self.key),
+            client_ca: None,
+            client_auth: ClientAuth::None,
+            allowed_sans: None,
+            only_tls13: false,
+        };
+        let users = vec![("a".to_owned(), HASH.to_owned())];
+        Arc::new(WebAccess::new(WebSettings { tls: Some(tls), users }).expect("they are valid").0)
+    }
+}
+
+fn get_encrypted(address: SocketAddr, client: &Arc<rustls::ClientConfig>) -> (usize, Duration) {
+    let start = Instant::now();
+    let stream = TcpStream::connect(address).expect("connect");
+    let name = "localhost".try_into().expect("a name");
+    let connection = rustls::ClientConnection::new(Arc::clone(client), name).expect("a connection");
+    let length =
+        exchange(rustls::StreamOwned::new(connection, stream), "Authorization: Basic YTpzZWNyZXQ=\r\n");
+    (length, start.elapsed())
+}
+
 /// The length of the response and the time to it; the client keeps none of it.
 fn get(address: SocketAddr, more: &str) -> (usize, Duration) {
     let start = Instant::now();
-    let mut stream = TcpStream::connect(address).expect("connect");
+    let length = exchange(TcpStream::connect(address).expect("connect"), more);
+    (length, start.elapsed())
+}
+
+fn exchange(mut stream: impl std::io::Read + std::io::Write, more: &str) -> usize {
     let request = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}\r\n");
     stream.write_all(request.as_bytes()).expect("send the request");
     let (mut buffer, mut length) = (vec![0; 64 * 1024], 0);
     loop {
         match stream.read(&mut buffer).expect("a response") {
-            0 => return (length, start.elapsed()),
+            0 => return length,
             n => length += n,
         }
     }

@@ -51,6 +51,7 @@
 //! | a metric | `src/render/metrics/families.rs` |
 //! | a field of JSON | `src/render/json/`, `contrib/openapi.json` |
 //! | the table of `check` | `src/render/table.rs`; cells and order, also of the page: `src/render/rows.rs` |
+//! | TLS and passwords of the listener | `src/config/web_config.rs`, `src/output/http/access/` |
 //! | the status page | `src/render/page/`; the server: `src/output/http/` |
 //! | a flag or config key | `src/config/options.rs` |
 //! | a setting of rules | `src/config/rules.rs`, `src/config/rule_reader.rs` |

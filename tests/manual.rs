@@ -65,7 +65,12 @@ fn uncommented_sample_is_valid_and_has_every_key() {
         .filter(|line| !line.starts_with("push_user_file"))
         .map(|line| format!("{line}\n"))
         .collect();
-    std::fs::write(&path, one_secret.replace("expect_fstab = true", "expect_fstab = false")).expect("a file");
+    let web = folder.path().join("web.yml");
+    std::fs::write(&web, "basic_auth_users:\n").expect("a file");
+    let present = one_secret
+        .replace("expect_fstab = true", "expect_fstab = false")
+        .replace("/etc/mount_status_monitor/web.yml", web.to_str().expect("text"));
+    std::fs::write(&path, present).expect("a file");
     let config = config(&path).unwrap_or_else(|problems| panic!("{problems}\n{full}"));
     assert_eq!(config.rules.iter().count(), 7);
     assert_eq!(config.hooks.len(), 2);

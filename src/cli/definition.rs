@@ -257,6 +257,8 @@ fn file_argument(id: &'static str, value_name: &'static str) -> Arg {
 fn option_argument(option: &'static ConfigOption) -> Arg {
     let argument =
         Arg::new(option.key).long(option.flag()).short(option.short).help(option.help_with_default());
+    // As Prometheus and its exporters call it.
+    let argument = if option.key == "web_config_file" { argument.alias("web.config.file") } else { argument };
     let Some(name) = option.value_name else { return argument.action(ArgAction::SetTrue) };
     let hint = if matches!(name, "FILE" | "PATH") { ValueHint::FilePath } else { ValueHint::Other };
     let argument = argument.value_name(name).value_parser(ValueParser::os_string()).value_hint(hint);

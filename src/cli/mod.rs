@@ -204,7 +204,8 @@ fn daemon_address(matches: &ArgMatches, config: &Config) -> DaemonAddress {
     let configured = || config.http.socket.path().map_or_else(|| DEFAULT_SOCKET.into(), PathBuf::from);
     DaemonAddress {
         socket: named.unwrap_or_else(configured),
-        listen: config.http.listen.filter(|_| has_config),
+        // It speaks TLS or asks for a password then, which the socket does not.
+        listen: config.http.listen.filter(|_| has_config && config.http.web_config_file.is_none()),
     }
 }
 

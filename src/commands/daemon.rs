@@ -170,7 +170,10 @@ fn start_line(config: &Config, mounts: usize, excluded: usize) -> String {
     let interval = HumanDuration(config.settings.poll_interval);
     let timeout = HumanDuration(config.settings.timeout);
     let page = match config.http.listen {
-        Some(address) => format!("status page http://{address}/"),
+        Some(address) => {
+            let is_encrypted = config.http.web_access.as_ref().is_some_and(|access| access.is_encrypted());
+            format!("status page {}://{address}/", if is_encrypted { "https" } else { "http" })
+        }
         None => "no status page".to_owned(),
     };
     let file = match &*config.files {

@@ -22,6 +22,9 @@ pub fn changes(before: &Config, after: &Config) -> String {
     if before.alertmanager != after.alertmanager {
         changes.push("alertmanager changed".to_owned());
     }
+    if before.http.web_access != after.http.web_access {
+        changes.push("web configuration changed".to_owned());
+    }
     let more = changes.len().saturating_sub(MAX_LISTED);
     changes.truncate(MAX_LISTED);
     if more > 0 {

@@ -8,6 +8,7 @@ use crate::monitor::Expected;
 use platform::Mount;
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,8 @@ impl Config {
         if let Some(path) = self.fstab.clone() {
             let unreadable = |error| LoadError::unreadable(&path, &error);
             // Taken first, so that a change while the fstab is read is seen as a change.
-            let fingerprints = session.fingerprints(&self.file, Some(&path)).map_err(unreadable)?;
+            let fingerprints =
+                session.fingerprints(&self.file, slice::from_ref(&path)).map_err(unreadable)?;
             self.fingerprints.extend(fingerprints.into_iter().next_back());
             let text = session.read(&path).map_err(unreadable)?;
             all.extend(fstab::expected(&path, &text));

@@ -25,6 +25,8 @@ mod rules;
 mod source;
 mod toml_table;
 mod values;
+mod web_config;
+mod yaml;
 
 pub use changes::{changes, options_for_next_start};
 pub use commands::{
@@ -78,6 +80,8 @@ pub struct Config {
     pub hooks: Vec<Hook>,
     pub alertmanager: Option<AlertmanagerSettings>,
     pub http: HttpSettings,
+    /// The web configuration file, and the files that it names.
+    pub web_files: Vec<PathBuf>,
     /// A file that names the mount namespace to watch, if it is not our own.
     pub mount_namespace: Option<PathBuf>,
     /// Where changes of the mount table are read from, at best.
@@ -154,6 +158,11 @@ impl Config {
         }
         let text = worker.begin(source::LOAD_TIMEOUT).and_then(|mut session| session.read(path));
         text.map(|text: Vec<u8>| fstab::read_only(path, &text)).unwrap_or_default()
+    }
+
+    /// The files that were read besides the configuration files, in the order of their fingerprints.
+    fn other_files(&self) -> Vec<PathBuf> {
+        self.fstab.iter().chain(&self.web_files).cloned().collect()
     }
 
     /// Removes the rules that have ended, and the expected mounts that they named.

@@ -288,6 +288,13 @@ const HTTP: &[ConfigOption] = &[
         value.store(&mut it.config.http.socket_group, |text| group(text).map(Some))
     })
     .help("Members of this group (a name or an id) may use the socket too, for example those of a monitoring plugin"),
+    value("web_config_file", "FILE", |it, value| {
+        value.store_path(&it.directory, &mut it.config.http.web_config_file, Some)
+    })
+    .help(
+        "TLS and passwords for the listen address, but not for the socket: a web configuration file as that of \
+         Prometheus and its exporters (the keys tls_server_config and basic_auth_users); read again when it changes",
+    ),
 ];
 
 const METRICS: &[ConfigOption] = &[

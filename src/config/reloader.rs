@@ -70,7 +70,7 @@ impl ConfigReloader {
             warn: Box::new(warn),
             source,
             file: config.file.clone(),
-            fstab: config.fstab.clone(),
+            others: config.other_files(),
             fingerprints: config.fingerprints.clone(),
             is_waiting: config.has_unchecked_hooks,
             expected: mountpoints(config),
@@ -119,7 +119,8 @@ struct Worker {
     warn: Box<dyn Fn(String) + Send>,
     source: ConfigSource,
     file: PathBuf,
-    fstab: Option<PathBuf>,
+    /// Files besides the configuration files.
+    others: Vec<PathBuf>,
     fingerprints: Vec<FileFingerprint>,
     /// The storage of the files did not answer the last time.
     is_waiting: bool,
@@ -238,19 +239,20 @@ impl Worker {
             return Ok(None);
         }
         let config = self.source.try_load()?;
-        if config.fstab == self.fstab {
+        let others = config.other_files();
+        if others == self.others {
             return Ok(Some(config));
         }
-        self.fstab.clone_from(&config.fstab);
+        self.others = others;
         self.update_watch().map_err(|error| no_answer(self, error))?;
         self.fingerprints.clone_from(&config.fingerprints);
-        // Else the new fstab changed after it was read and before it was watched.
+        // Else a new file changed after it was read and before it was watched.
         let have_changed = self.have_changed().map_err(|error| no_answer(self, error))?;
         Ok(Some(if have_changed { self.source.try_load()? } else { config }))
     }
 
     fn current_fingerprints(&self) -> io::Result<Vec<FileFingerprint>> {
-        self.source.fingerprints(self.fstab.as_deref())
+        self.source.fingerprints(&self.others)
     }
 
     /// Whether the files differ from those of the last call.
@@ -263,7 +265,7 @@ impl Worker {
 
     /// Whether the storage of the files answers. If they cannot be watched for another reason, they are still read.
     fn update_watch(&mut self) -> io::Result<()> {
-        let paths = (self.file.as_path(), self.fstab.as_deref());
+        let paths = (self.file.as_path(), self.others.as_slice());
         let Err(error) = self.watcher.set_paths(self.poll.registry(), FILES, paths, LOAD_TIMEOUT) else {
             return Ok(());
         };

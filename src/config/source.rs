@@ -58,6 +58,7 @@ impl ConfigSource {
         let mut session = self.begin().map_err(|error| self.unreadable(&error))?;
         let mut config = self.load_files(&mut session, true)?;
         config.read_fstab(&mut session)?;
+        config.read_web_config(&mut session)?;
         drop(session);
         config.follow_links();
         config.check_programs()?;
@@ -79,9 +80,9 @@ impl ConfigSource {
         FILES.check()
     }
 
-    /// The fingerprints of the files and of the fstab.
-    pub(super) fn fingerprints(&self, fstab: Option<&Path>) -> io::Result<Vec<FileFingerprint>> {
-        self.begin()?.fingerprints(&self.path(), fstab)
+    /// The fingerprints of the files and of these others.
+    pub(super) fn fingerprints(&self, others: &[PathBuf]) -> io::Result<Vec<FileFingerprint>> {
+        self.begin()?.fingerprints(&self.path(), others)
     }
 
     /// `checked` refuses files that other users could replace.

@@ -359,7 +359,7 @@ impl Dispatcher {
     /// The new server stops the previous one, if any.
     fn start_server(&mut self) -> io::Result<()> {
         let log = self.reporter.log_fn();
-        let warn = Box::new(move |text: &str| log(Priority::Warning, text));
+        let warn = Arc::new(move |text: &str| log(Priority::Warning, text));
         let renderer = Arc::clone(&self.renderer);
         let metrics: http::MetricsSource = Arc::new(move |snapshot| {
             let renderer = Arc::clone(&lock(&renderer));

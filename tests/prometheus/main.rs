@@ -21,6 +21,7 @@ mod once;
 mod peer;
 mod statuses;
 mod textfile;
+mod web_security;
 
 /// Options that keep a test short.
 const QUICK: &[&str] = &["--timeout", "500ms", "--slow-after", "450ms", "--poll-interval", "1"];

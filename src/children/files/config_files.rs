@@ -45,25 +45,25 @@ fn problem(path: &Path, text: &str) -> Vec<u8> {
 }
 
 /// Paths to watch for changes: the files, and the directories in which files may appear.
-pub(super) fn watched_paths(path: &Path, other: Option<&Path>) -> Vec<PathBuf> {
+pub(super) fn watched_paths(path: &Path, others: &[PathBuf]) -> Vec<PathBuf> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let mut paths = vec![directory.to_path_buf(), directory.join(DROP_IN_DIRECTORY)];
     // A directory that does not exist yet will appear in its parent.
     paths.extend(directory.parent().filter(|_| !directory.exists()).map(Path::to_path_buf));
     // The target of a symbolic link changes outside the directory.
     paths.extend(candidates(path, false).0.into_iter().map(|(path, _)| path));
-    if let Some(other) = other {
-        paths.push(other.to_path_buf());
+    for other in others {
+        paths.push(other.clone());
         paths.extend(other.parent().map(Path::to_path_buf)); // editors replace the file
     }
     paths
 }
 
-/// The fingerprints of the configuration files and of another file, each of which differs after every change of its
+/// The fingerprints of the configuration files and of other files, each of which differs after every change of its
 /// file.
-pub(super) fn fingerprints(path: &Path, other: Option<&Path>) -> Vec<Vec<u8>> {
+pub(super) fn fingerprints(path: &Path, others: &[PathBuf]) -> Vec<Vec<u8>> {
     let files = candidates(path, false).0;
-    files.iter().map(|(path, _)| path.as_path()).chain(other).map(fingerprint).collect()
+    files.iter().map(|(path, _)| path).chain(others).map(|path| fingerprint(path)).collect()
 }
 
 /// Unlike a missing file, a dangling link is in the list.
@@ -82,7 +82,7 @@ fn fingerprint(path: &Path) -> Vec<u8> {
 /// main file may be missing, unless `required`. `checked` asks who may replace the files.
 pub(super) fn read_config(path: &Path, required: bool, checked: bool) -> Reply {
     // Taken first, so that a change while the files are read is seen as a change.
-    let fingerprints = pack(fingerprints(path, None));
+    let fingerprints = pack(fingerprints(path, &[]));
     let (candidates, failure) = candidates(path, required);
     let mut items: Vec<Vec<u8>> = failure.into_iter().collect();
     let mut trust = TrustCheck::new();

@@ -35,9 +35,7 @@ pub(super) fn execute(request: Request, descriptors: Vec<OwnedFd>) -> io::Result
         Request::ReadConfig { path, required, checked } => {
             Ok(config_files::read_config(&path, required, checked))
         }
-        Request::Fingerprints { path, other } => {
-            Ok(Reply::new(config_files::fingerprints(&path, other.as_deref())))
-        }
+        Request::Fingerprints { path, others } => Ok(Reply::new(config_files::fingerprints(&path, &others))),
         Request::Bind { path, mode, group } => socket::bind(&path, mode, &group),
         Request::Remove { path, identity } => done(socket::remove(&path, &identity)),
         Request::Connect { path, any_kind } => socket::connect(&path, any_kind),

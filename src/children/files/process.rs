@@ -9,7 +9,7 @@ use crate::children::daemon_channel::{self, DaemonChannel, exit_with_error};
 use platform::process::{self, ChildRole, send_descriptor_to_daemon};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
@@ -65,7 +65,7 @@ fn execute_all(requests: &Receiver<(Request, Vec<OwnedFd>)>) {
     while let Ok((request, descriptors)) = requests.recv() {
         let is_copy = request == Request::Copy;
         send_result(&match request {
-            Request::Watch { path, other } => watch(&mut reporter, &path, other.as_deref()),
+            Request::Watch { path, others } => watch(&mut reporter, &path, &others),
             request => execute(request, descriptors),
         });
         if is_copy {
@@ -74,12 +74,12 @@ fn execute_all(requests: &Receiver<(Request, Vec<OwnedFd>)>) {
     }
 }
 
-fn watch(reporter: &mut Option<ChangeReporter>, path: &Path, other: Option<&Path>) -> io::Result<Reply> {
+fn watch(reporter: &mut Option<ChangeReporter>, path: &Path, others: &[PathBuf]) -> io::Result<Reply> {
     let reporter = match reporter {
         Some(reporter) => reporter,
         none => none.insert(ChangeReporter::start(|| daemon_channel::send(&[CHANGED]))?),
     };
-    reporter.set_paths(&config_files::watched_paths(path, other)).map(|()| Reply::default())
+    reporter.set_paths(&config_files::watched_paths(path, others)).map(|()| Reply::default())
 }
 
 fn send_result(result: &io::Result<Reply>) {

@@ -17,8 +17,8 @@ pub(super) enum Request {
     Read { path: PathBuf, limit: u64 },
     /// Reads the main configuration file, which may be missing unless it is `required`, and its drop-ins.
     ReadConfig { path: PathBuf, required: bool, checked: bool },
-    /// The fingerprints of the configuration files and of another file.
-    Fingerprints { path: PathBuf, other: Option<PathBuf> },
+    /// The fingerprints of the configuration files and of other files.
+    Fingerprints { path: PathBuf, others: Vec<PathBuf> },
     /// Binds a listening socket, of this group unless that is empty.
     Bind { path: PathBuf, mode: u32, group: String },
     /// Removes a socket, unless the file has been replaced.
@@ -33,8 +33,8 @@ pub(super) enum Request {
     FollowLinks { paths: Vec<PathBuf> },
     /// Checks who may replace these programs.
     CheckPrograms { paths: Vec<PathBuf> },
-    /// Reports changes of the configuration files and of another file from now on.
-    Watch { path: PathBuf, other: Option<PathBuf> },
+    /// Reports changes of the configuration files and of other files from now on.
+    Watch { path: PathBuf, others: Vec<PathBuf> },
     /// Finds the mount namespaces that have the file system of this mount, except the watched one: this inode number, or our
     /// own.
     Holders { device: DeviceNumber, mount_id: u32, watched: Option<u64> },
@@ -65,7 +65,7 @@ impl Request {
             Request::ReadConfig { path: from, required, checked } => {
                 (2, vec![path(from), vec![u8::from(*required)], vec![u8::from(*checked)]])
             }
-            Request::Fingerprints { path: of, other } => (3, vec![path(of), optional(other)]),
+            Request::Fingerprints { path: of, others } => (3, vec![path(of), list(others)]),
             Request::Bind { path: at, mode, group } => {
                 (4, vec![path(at), mode.to_le_bytes().to_vec(), group.clone().into_bytes()])
             }
@@ -75,7 +75,7 @@ impl Request {
             Request::Certificates { file, directory } => (8, vec![optional(file), optional(directory)]),
             Request::FollowLinks { paths } => (9, vec![list(paths)]),
             Request::CheckPrograms { paths } => (10, vec![list(paths)]),
-            Request::Watch { path: of, other } => (11, vec![path(of), optional(other)]),
+            Request::Watch { path: of, others } => (11, vec![path(of), list(others)]),
             Request::Copy => (12, vec![]),
             Request::Holders { device, mount_id, watched } => {
                 let numbers = [device.major, device.minor, *mount_id].map(number);
@@ -117,7 +117,7 @@ impl Request {
             (2, [from, required, checked]) => {
                 Request::ReadConfig { path: path(from), required: flag(required)?, checked: flag(checked)? }
             }
-            (3, [of, other]) => Request::Fingerprints { path: path(of), other: optional(other)? },
+            (3, [of, others]) => Request::Fingerprints { path: path(of), others: list(others)? },
             (4, [at, mode, group]) => Request::Bind {
                 path: path(at),
                 mode: number(mode)?,
@@ -131,7 +131,7 @@ impl Request {
             }
             (9, [paths]) => Request::FollowLinks { paths: list(paths)? },
             (10, [paths]) => Request::CheckPrograms { paths: list(paths)? },
-            (11, [of, other]) => Request::Watch { path: path(of), other: optional(other)? },
+            (11, [of, others]) => Request::Watch { path: path(of), others: list(others)? },
             (12, []) => Request::Copy,
             (13, [major, minor, mount_id, watched @ ..]) => Request::Holders {
                 device: DeviceNumber { major: number(major)?, minor: number(minor)? },
@@ -233,15 +233,15 @@ mod tests {
             Request::OpenState { path: "/a".into(), limit: 1 << 40, records: 1 << 20 },
             Request::Read { path: "/a".into(), limit: 1 << 40 },
             Request::ReadConfig { path: "/a".into(), required: true, checked: false },
-            Request::Fingerprints { path: "/a".into(), other: None },
-            Request::Fingerprints { path: "/a".into(), other: Some("/b".into()) },
+            Request::Fingerprints { path: "/a".into(), others: vec![] },
+            Request::Fingerprints { path: "/a".into(), others: paths() },
             Request::Bind { path: "/a".into(), mode: 0o660, group: "nagios".into() },
             Request::Remove { path: "/a".into(), identity: vec![1] },
             Request::Connect { path: "/a".into(), any_kind: true },
             Request::Resolve { name: "a:1".into() },
             Request::FollowLinks { paths: paths() },
             Request::CheckPrograms { paths: vec![] },
-            Request::Watch { path: "/a".into(), other: Some("/b".into()) },
+            Request::Watch { path: "/a".into(), others: vec!["/b".into()] },
             Request::Copy,
             Request::Holders { device: DeviceNumber { major: 0, minor: 300 }, mount_id: 7, watched: None },
             Request::Holders {

@@ -8,10 +8,10 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use platform::FileWatch;
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Watches the configuration files and another file. Its child is started again if it has ended.
+/// Watches the configuration files and other files. Its child is started again if it has ended.
 #[derive(Default)]
 pub struct FileWatcher {
     watcher: Option<Watcher>,
@@ -35,7 +35,7 @@ impl FileWatcher {
         &mut self,
         registry: &Registry,
         token: Token,
-        (path, other): (&Path, Option<&Path>),
+        (path, others): (&Path, &[PathBuf]),
         timeout: Duration,
     ) -> io::Result<()> {
         let deadline = Instant::now() + timeout;
@@ -47,9 +47,9 @@ impl FileWatcher {
             none => none.insert(Watcher::start(registry, token)?),
         };
         let result = match watcher {
-            Watcher::InPlace(watch) => watch.set_paths(&config_files::watched_paths(path, other)),
+            Watcher::InPlace(watch) => watch.set_paths(&config_files::watched_paths(path, others)),
             Watcher::Child(helper) => {
-                let request = Request::Watch { path: path.to_owned(), other: other.map(Path::to_owned) };
+                let request = Request::Watch { path: path.to_owned(), others: others.to_vec() };
                 helper.call(&request, &[], deadline).map(drop).map_err(|error| match error.kind() {
                     ErrorKind::TimedOut if error.raw_os_error().is_none() => no_answer(timeout),
                     _ => error,

@@ -160,12 +160,12 @@ impl FileSession<'_> {
         })
     }
 
-    /// The fingerprints of the configuration files and of another file.
+    /// The fingerprints of the configuration files and of other files.
     ///
     /// # Errors
     /// `TimedOut`.
-    pub fn fingerprints(&mut self, path: &Path, other: Option<&Path>) -> io::Result<Vec<FileFingerprint>> {
-        let request = Request::Fingerprints { path: path.to_owned(), other: other.map(Path::to_owned) };
+    pub fn fingerprints(&mut self, path: &Path, others: &[PathBuf]) -> io::Result<Vec<FileFingerprint>> {
+        let request = Request::Fingerprints { path: path.to_owned(), others: others.to_vec() };
         self.call(request).map(|reply| reply.fields)
     }
 

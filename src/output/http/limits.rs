@@ -12,6 +12,14 @@ pub(super) const BACKLOG: u32 = 1024;
 /// Time limit from the start of a connection, or the end of its last response, to the end of a request's header. It
 /// limits slow senders and idle connections.
 pub(super) const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time limit of a TLS handshake, which counts as an idle connection: less than a scrape waits.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Threads for calls that take time: one binds the Unix socket, one checks a password.
+pub(super) const MAX_BLOCKING_THREADS: usize = 2;
+/// Refused clients are reported at once up to this number, so that an operator sees the first ones of an attack.
+pub(super) const REFUSALS_AT_ONCE: f64 = 5.0;
+/// And then one a minute, with the number of the others.
+pub(super) const REFUSALS_PER_SECOND: f64 = 1.0 / 60.0;
 /// The size of the read buffer, and so of the largest header: that of a browser with many cookies fits.
 pub(super) const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// Maximum number of header fields: browsers send about twenty.

@@ -3,6 +3,7 @@
 //! It has one thread with its own runtime and accesses the daemon only through [`SharedState`]. So its clients delay
 //! nothing else, and it responds whatever hangs. Without a listener there is no thread.
 
+mod access;
 mod drill;
 mod events;
 mod fresh;
@@ -21,6 +22,8 @@ use crate::output::{SharedState, lock};
 use crate::render::Snapshot;
 use crate::render::escape::escape_os;
 use crate::render::metrics::MetricsText;
+pub use access::{CertificateFile, ClientAuth, FileText, TlsSettings, WebAccess, WebSettings};
+use access::{Gate, refuse_strangers};
 use axum::middleware::from_fn_with_state;
 use futures_util::future::select;
 use host::{AllowedHosts, refuse_other_hosts};
@@ -51,6 +54,9 @@ pub struct HttpSettings {
     pub socket: SocketChoice,
     /// The group, or its id, whose members may connect to the socket.
     pub socket_group: Option<String>,
+    pub web_config_file: Option<PathBuf>,
+    /// What this file says about TLS and passwords; it applies to TCP. None without a file.
+    pub web_access: Option<Arc<WebAccess>>,
 }
 
 /// The Unix socket.
@@ -78,7 +84,7 @@ impl SocketChoice {
 pub type MetricsSource = Arc<dyn Fn(&Snapshot) -> MetricsText + Send + Sync>;
 
 /// Logs a warning.
-pub type WarnFn = Box<dyn Fn(&str) + Send + Sync>;
+pub type WarnFn = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The running server. Dropping it stops it without waiting.
 #[derive(Debug)]
@@ -158,7 +164,12 @@ pub fn start(
         if let Some(before) = before {
             before.begin_stop().wait();
         }
-        match Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(1).build() {
+        match Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .max_blocking_threads(limits::MAX_BLOCKING_THREADS)
+            .build()
+        {
             Ok(runtime) => {
                 let opener = Opener { settings, warn, has_failed };
                 let file = run(&runtime, opener, &state, metrics, stop_receiver);
@@ -238,19 +249,25 @@ fn run(
     let has_tcp = tcp.is_some();
     if let Some(listener) = tcp {
         let hosts = AllowedHosts::new(&opener.settings.allowed_hosts);
-        let router = routes::router(context.clone()).layer(from_fn_with_state(hosts, refuse_other_hosts));
-        runtime.spawn(serve::serve(listener, router, limits::MAX_TCP_CONNECTIONS));
+        let access = opener.settings.web_access.clone().unwrap_or_default();
+        let gate = Gate::new(access, Arc::clone(&opener.warn));
+        let router = routes::router(context.clone())
+            .layer(from_fn_with_state(gate.clone(), refuse_strangers))
+            .layer(from_fn_with_state(hosts, refuse_other_hosts));
+        runtime.spawn(serve::serve(listener, router, gate, limits::MAX_TCP_CONNECTIONS));
     }
     // Opened by another task, so that it delays neither TCP nor the stop.
     let file = Arc::new(Mutex::new(None));
     let opened_file = Arc::clone(&file);
+    let warn = Arc::clone(&opener.warn);
     let unix = runtime.spawn(async move {
         if let Some((listener, file)) = opener.unix().await {
             *lock(&opened_file) = Some(file);
             // Remote clients cannot use up the permits of local ones.
             let event_permits = Arc::new(Semaphore::new(limits::MAX_SOCKET_EVENT_CLIENTS));
             let router = routes::router(RouteContext { event_permits, is_local: true, ..context });
-            serve::serve(listener, router, limits::MAX_SOCKET_CONNECTIONS).await;
+            let open = Gate::new(Arc::default(), warn);
+            serve::serve(listener, router, open, limits::MAX_SOCKET_CONNECTIONS).await;
         }
     });
     // A dropped sender stops it too. Without any listener nobody needs this thread.

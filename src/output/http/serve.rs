@@ -1,6 +1,7 @@
 //! Connections: accepted up to a limit, each with its own limits. At the limit, a new connection replaces an idle one,
 //! so a client that opens thousands closes its own.
 
+use super::access::{Gate, Peer};
 use super::limits::{ACCEPT_PAUSE, HEADER_TIMEOUT, MAX_HEADER_BYTES, MAX_HEADER_FIELDS};
 use super::write_timeout::{TimeoutStream, WriteTimeout};
 use axum::Router;
@@ -25,31 +26,31 @@ use tower_service::Service as _;
 
 pub(super) trait Accept {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-    async fn next(&self) -> io::Result<Self::Stream>;
+    async fn next(&self) -> io::Result<(Self::Stream, Peer)>;
 }
 
 impl Accept for TcpListener {
     type Stream = tokio::net::TcpStream;
-    async fn next(&self) -> io::Result<Self::Stream> {
-        let (stream, _) = self.accept().await?;
+    async fn next(&self) -> io::Result<(Self::Stream, Peer)> {
+        let (stream, peer) = self.accept().await?;
         stream.set_nodelay(true).ok(); // events are small and must not be delayed
-        Ok(stream)
+        Ok((stream, Peer(Some(peer))))
     }
 }
 
 impl Accept for UnixListener {
     type Stream = tokio::net::UnixStream;
-    async fn next(&self) -> io::Result<Self::Stream> {
-        Ok(self.accept().await?.0)
+    async fn next(&self) -> io::Result<(Self::Stream, Peer)> {
+        Ok((self.accept().await?.0, Peer(None)))
     }
 }
 
 /// Accepts and serves connections until the runtime stops.
-pub(super) async fn serve<A: Accept>(listener: A, router: Router, max_connections: usize) {
+pub(super) async fn serve<A: Accept>(listener: A, router: Router, gate: Gate, max_connections: usize) {
     let mut connections = Connections { open: Vec::with_capacity(max_connections), max: max_connections };
     loop {
         match listener.next().await {
-            Ok(stream) => connections.add(stream, &router),
+            Ok((stream, peer)) => connections.add(stream, peer, &router, &gate),
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             // Out of descriptors or memory: the listener stays readable, so an immediate retry would spin.
             Err(_) => sleep(ACCEPT_PAUSE).await,
@@ -81,7 +82,10 @@ struct Activity {
 }
 
 impl Connections {
-    fn add(&mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: &Router) {
+    fn add<S>(&mut self, stream: S, peer: Peer, router: &Router, gate: &Gate)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         if self.open.len() >= self.max {
             self.open.retain(|connection| !connection.task.is_finished());
         }
@@ -89,8 +93,18 @@ impl Connections {
             self.close_one();
         }
         let activity = Arc::new(Activity::default());
-        let task =
-            tokio::spawn(serve_connection(stream, router.clone(), Arc::clone(&activity))).abort_handle();
+        let (router, gate, of_connection) = (router.clone(), gate.clone(), Arc::clone(&activity));
+        let task = tokio::spawn(async move {
+            let write_timeout = WriteTimeout::new();
+            let stream = TimeoutStream::new(stream, write_timeout.clone());
+            let context = (peer, router, of_connection, write_timeout);
+            if !gate.is_encrypted() {
+                serve_connection(stream, context).await;
+            } else if let Some(stream) = gate.handshake(stream, peer).await {
+                serve_connection(stream, context).await;
+            }
+        })
+        .abort_handle();
         self.open.push(Connection { task, activity });
     }
 
@@ -105,18 +119,20 @@ impl Connections {
     }
 }
 
-async fn serve_connection<S>(stream: S, router: Router, activity: Arc<Activity>)
+type ConnectionContext = (Peer, Router, Arc<Activity>, WriteTimeout);
+
+async fn serve_connection<S>(stream: S, (peer, router, activity, write_timeout): ConnectionContext)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let write_timeout = WriteTimeout::new();
-    let io = TokioIo::new(TimeoutStream::new(stream, write_timeout.clone()));
+    let io = TokioIo::new(stream);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (mut router, write_timeout) = (router.clone(), write_timeout.clone());
         let guard = InFlightGuard::new(Arc::clone(&activity));
         async move {
             let mut request: Request = request.map(Body::new);
             request.extensions_mut().insert(write_timeout);
+            request.extensions_mut().insert(peer);
             let response = router.call(request).await.unwrap_or_else(|never: Infallible| match never {});
             Ok::<_, Infallible>(guard.attach(response))
         }

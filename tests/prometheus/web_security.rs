@@ -1,0 +1,327 @@
+//! TLS and passwords of the listener, with Prometheus and curl as clients and certificates of openssl.
+
+use crate::common::{CommandOutput, Daemon, Lab, free_address, ms, run_isolated, utf8, wait_until};
+use crate::peer::{first_missing, get, run, start_prometheus};
+use crate::{QUICK, with};
+use nix::sys::signal::Signal;
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Of the password `secret`.
+const HASH: &str = "$2y$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW";
+const SERVER: &str = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n";
+const CLIENTS: &str = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n";
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn users() -> String {
+    format!("basic_auth_users:\n  prometheus: {HASH}\n")
+}
+
+fn openssl(lab: &Lab, arguments: &str) {
+    let arguments: Vec<&str> = arguments.split_whitespace().collect();
+    let (is_ok, output) = run("openssl", &arguments, &lab.scratch_path(""), b"");
+    assert!(is_ok, "{arguments:?}: {output}");
+}
+
+const NEW_KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+
+fn make_authority(lab: &Lab) {
+    openssl(lab, &format!("req -x509 {NEW_KEY} -keyout ca.key -out ca.pem -subj /CN=ca -days 30"));
+}
+
+/// NAME.pem and NAME.key.
+fn make_certificate(lab: &Lab, name: &str, alternative: &str, days: i32) {
+    openssl(
+        lab,
+        &format!(
+            "req {NEW_KEY} -keyout {name}.key -out {name}.csr -subj /CN={name} -addext subjectAltName={alternative}"
+        ),
+    );
+    openssl(
+        lab,
+        &format!(
+            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days {days} -copy_extensions copy \
+             -out {name}.pem"
+        ),
+    );
+}
+
+fn make_server_certificate(lab: &Lab) {
+    make_certificate(lab, "server", "DNS:localhost,IP:127.0.0.1", 30);
+}
+
+fn missing(lab: &Lab, programs: &[&str]) -> bool {
+    let reason = first_missing(programs);
+    if let Some(reason) = &reason {
+        lab.skip(reason);
+    }
+    reason.is_some()
+}
+
+/// A daemon with this web configuration that has finished its first run.
+fn start(lab: &Lab, web: &str) -> (Daemon, SocketAddr, PathBuf) {
+    let file = lab.write_file("web.yml", web);
+    let (address, socket) = (free_address(), lab.scratch_path("socket"));
+    let listen = address.to_string();
+    let options = ["--listen-address", &listen, "--web-config-file", utf8(&file), "--socket", utf8(&socket)];
+    let daemon = lab.start_daemon(&with(QUICK, &options));
+    wait_until(LIMIT, "it listens", || TcpStream::connect(address).is_ok() && socket.exists());
+    (daemon, address, socket)
+}
+
+/// The HTTP status that curl gets, 000 without one, and the response or error.
+fn curl(lab: &Lab, address: SocketAddr, options: &str) -> (String, String) {
+    let url = format!("https://localhost:{}/-/healthy", address.port());
+    let fixed = ["-sS", "--max-time", "8", "-w", "\n%{http_code}", "--cacert", "ca.pem", "--noproxy", "*"];
+    let options: Vec<&str> = options.split_whitespace().collect();
+    let url: &[&str] = if options.iter().any(|it| it.contains("://")) { &[] } else { &[&url] };
+    let (_, output) = run("curl", &[&fixed, &*options, url].concat(), &lab.scratch_path(""), b"");
+    let status = output.lines().find(|line| line.len() == 3 && line.parse::<u16>().is_ok());
+    (status.unwrap_or("000").to_owned(), output)
+}
+
+const CERTIFICATE: &str = "--cert client.pem --key client.key";
+const PASSWORD: &str = "-u prometheus:secret";
+
+#[test]
+fn prometheus_scrapes_with_a_certificate_and_a_password() {
+    run_isolated(|lab| {
+        if missing(lab, &["prometheus", "openssl"]) {
+            return;
+        }
+        lab.mount_fuses(3);
+        make_authority(lab);
+        make_server_certificate(lab);
+        make_certificate(lab, "client", "DNS:prometheus.example", 30);
+        make_certificate(lab, "other", "DNS:other.example", 30);
+        let web = format!(
+            "{SERVER}{CLIENTS}  client_allowed_sans: [prometheus.example]\n  min_version: TLS13\n{}",
+            users()
+        );
+        let (daemon, address, _) = start(lab, &web);
+        let job = |name: &str, certificate: &str, password: &str| {
+            format!(
+                "  - job_name: {name}\n    scheme: https\n    static_configs: [{{targets: ['{address}']}}]\n    tls_config: \
+                 {{ca_file: ca.pem, cert_file: {certificate}.pem, key_file: {certificate}.key}}\n    basic_auth: \
+                 {{username: prometheus, password: {password}}}\n"
+            )
+        };
+        let jobs = [
+            job("good", "client", "secret"),
+            job("password", "client", "wrong"),
+            job("name", "other", "secret"),
+        ];
+        let config = format!("global: {{scrape_interval: 1s}}\nscrape_configs:\n{}", jobs.concat());
+        let prometheus = start_prometheus(lab, &config);
+        for (job, value) in [("good", "\"1\"]"), ("password", "\"0\"]"), ("name", "\"0\"]")] {
+            let query = format!("/api/v1/query?query=up%7Bjob%3D%22{job}%22%7D");
+            prometheus.wait_for_text(&query, value, LIMIT);
+        }
+        prometheus.wait_for_text("/api/v1/query?query=total_mountpoints", "\"3\"]", LIMIT);
+        let targets = prometheus.get("/api/v1/targets");
+        assert!(targets.contains("401 Unauthorized"), "{targets}");
+        daemon.wait_for_line(
+            "HTTP client refused: wrong user name or password from 127.0.0.1: user prometheus",
+            ms(2000),
+        );
+        daemon.wait_for_line(
+            "its certificate is refused: it has none of client_allowed_sans, but other.example",
+            ms(2000),
+        );
+        daemon.stop();
+    });
+}
+
+#[test]
+fn handshakes_without_what_is_required_fail_with_a_reason() {
+    run_isolated(|lab| {
+        if missing(lab, &["curl", "openssl"]) {
+            return;
+        }
+        lab.mount_fuses(1);
+        make_authority(lab);
+        make_server_certificate(lab);
+        make_certificate(lab, "client", "email:root@example,URI:spiffe://x/y", 30);
+        make_certificate(lab, "expired", "URI:spiffe://x/y", -1);
+        openssl(
+            lab,
+            &format!(
+                "req -x509 {NEW_KEY} -keyout own.key -out own.pem -subj /CN=own -addext basicConstraints=CA:FALSE"
+            ),
+        );
+        let web = format!("{SERVER}{CLIENTS}  client_allowed_sans: ['spiffe://x/y']\n  min_version: TLS13\n");
+        let (daemon, address, socket) = start(lab, &web);
+        daemon.wait_for_line(&format!("status page https://{address}/"), ms(2000));
+        let plain = format!("http://localhost:{}/-/healthy", address.port());
+        for (options, line) in [
+            ("", "it presents no certificate"),
+            ("--cert expired.pem --key expired.key", "its certificate has expired"),
+            ("--cert own.pem --key own.key", "its certificate is not signed by client_ca_file"),
+            (&format!("{CERTIFICATE} --tls-max 1.2"), "HTTP client refused: TLS handshake from 127.0.0.1: "),
+            (&plain, "it does not speak TLS (use https)"),
+        ] {
+            daemon.skip_earlier_lines();
+            let (status, output) = curl(lab, address, options);
+            assert_eq!(status, "000", "{options}: {output}");
+            daemon.wait_for_line(line, ms(2000));
+            let (status, output) = curl(lab, address, CERTIFICATE);
+            assert_eq!(status, "200", "after {options}: {output}");
+        }
+        let (status, output) =
+            curl(lab, address, &format!("--unix-socket {} http://localhost/-/healthy", utf8(&socket)));
+        assert_eq!(status, "200", "the socket has neither TLS nor passwords: {output}");
+        daemon.stop();
+    });
+}
+
+#[test]
+fn passwords_are_needed_for_every_path() {
+    run_isolated(|lab| {
+        if missing(lab, &["curl", "openssl"]) {
+            return;
+        }
+        lab.mount_fuses(1);
+        make_authority(lab);
+        make_server_certificate(lab);
+        let (daemon, address, _) = start(lab, &format!("{SERVER}{}", users()));
+        for (options, expected) in [
+            ("", "401"),
+            ("-u prometheus:secret", "200"),
+            ("-u prometheus:wrong", "401"),
+            ("-u somebody:secret", "401"),
+            ("-u prometheus:secret --tls-max 1.2", "200"),
+            ("-H Authorization:Bearer", "401"),
+        ] {
+            let (status, output) = curl(lab, address, options);
+            assert_eq!(status, expected, "{options}: {output}");
+        }
+        daemon.wait_for_line("wrong user name or password from 127.0.0.1: user prometheus", ms(2000));
+        daemon.wait_for_line("wrong user name or password from 127.0.0.1: an unknown user", ms(2000));
+        for _ in 0..20 {
+            assert_eq!(curl(lab, address, "-u prometheus:wrong").0, "401");
+        }
+        let lines = daemon.stderr.all().iter().filter(|line| line.text.contains("client refused")).count();
+        assert!(lines <= 6, "{lines} lines about 22 refusals\n{}", daemon.transcript());
+        assert!(!daemon.transcript().contains("secret"));
+        daemon.stop();
+    });
+}
+
+#[test]
+fn passwords_work_without_tls() {
+    run_isolated(|lab| {
+        lab.mount_fuses(1);
+        let (daemon, address, _) = start(lab, &users());
+        daemon.wait_for_line(&format!("status page http://{address}/"), ms(2000));
+        assert_eq!(get(address.port(), "/metrics").expect("a response").status, 401);
+        daemon.stop();
+    });
+}
+
+#[test]
+fn changed_files_are_read_again_and_a_broken_one_keeps_the_old() {
+    run_isolated(|lab| {
+        if missing(lab, &["curl", "openssl"]) {
+            return;
+        }
+        lab.mount_fuses(1);
+        make_authority(lab);
+        make_server_certificate(lab);
+        let (daemon, address, _) = start(lab, SERVER);
+        let serial = |lab: &Lab| {
+            let connect = format!("s_client -connect {address} -showcerts");
+            let arguments: Vec<&str> = connect.split(' ').collect();
+            let (_, output) = run("openssl", &arguments, &lab.scratch_path(""), b"");
+            let start = output.find("-----BEGIN").unwrap_or_else(|| panic!("{output}"));
+            output[start..].split("-----END").next().map(str::to_owned)
+        };
+        let before = serial(lab);
+        make_server_certificate(lab); // in place
+        daemon.wait_for_line("Configuration reloaded: web configuration changed", LIMIT);
+        wait_until(LIMIT, "the new certificate is used", || {
+            TcpStream::connect(address).is_ok() && serial(lab) != before
+        });
+
+        for (name, text, problem) in [
+            ("web.yml", format!("{SERVER}rate_limit:\n  burst: 1\n"), "web.yml:4: unknown key rate_limit"),
+            (
+                "web.yml",
+                format!("{SERVER}{CLIENTS}").replace("ca.pem", "none.pem"),
+                "none.pem: cannot read this file",
+            ),
+            ("server.key", "nothing\n".to_owned(), "server.key: holds no private key"),
+        ] {
+            daemon.skip_earlier_lines();
+            let file = lab.scratch_path(name);
+            let old = std::fs::read(&file).expect("it exists");
+            std::fs::write(&file, text).expect("write a file");
+            let line =
+                daemon.wait_for_line("Configuration not reloaded, the old one stays in force: ", LIMIT);
+            assert!(line.text.contains(problem), "{}", line.text);
+            assert_eq!(curl(lab, address, "").0, "200", "{problem}");
+            std::fs::write(&file, old).expect("write a file");
+            daemon.wait_for_line("Configuration reloaded: ", LIMIT);
+        }
+        daemon.skip_earlier_lines();
+        daemon.send_signal(Signal::SIGHUP);
+        daemon.wait_for_line("Configuration reloaded: nothing has changed", LIMIT);
+        lab.write_file("web.yml", format!("{SERVER}{}", users()));
+        daemon.wait_for_line("Configuration reloaded: web configuration changed", LIMIT);
+        wait_until(LIMIT, "a password is needed", || curl(lab, address, "").0 == "401");
+        assert_eq!(curl(lab, address, PASSWORD).0, "200");
+        daemon.stop();
+    });
+}
+
+#[test]
+fn broken_file_is_an_error_of_the_configuration() {
+    run_isolated(|lab| {
+        if missing(lab, &["openssl"]) {
+            return;
+        }
+        make_authority(lab);
+        make_certificate(lab, "server", "DNS:localhost", -1);
+        let file = lab.write_file("web.yml", format!("{SERVER}http_server_config:\n  http2: false\n"));
+        for arguments in
+            [&["--web-config-file", utf8(&file)][..], &["--check-config", "--web.config.file", utf8(&file)]]
+        {
+            let result = CommandOutput::run(lab.daemon_command(arguments), ms(5000));
+            result.assert_code(2);
+            result.assert_stderr_contains(
+                "web.yml:4: unknown key http_server_config; supported are tls_server_config",
+            );
+        }
+        lab.write_file("web.yml", SERVER);
+        let config = lab.write_file("config.toml", "web_config_file = \"web.yml\"\n");
+        let mut command = lab.daemon_command(&["--check-config", "--config", utf8(&config)]);
+        command.current_dir(lab.scratch_path(""));
+        let result = CommandOutput::run(command, ms(5000));
+        result.assert_code(0);
+        let all = format!("{}{}", result.stdout, result.stderr);
+        assert!(all.contains("server.pem: the certificate has expired on 20"), "{all}");
+        assert!(all.contains("web_config_file"), "{all}");
+    });
+}
+
+#[test]
+fn slow_handshakes_delay_no_other_client() {
+    run_isolated(|lab| {
+        if missing(lab, &["curl", "openssl"]) {
+            return;
+        }
+        lab.mount_fuses(1);
+        make_authority(lab);
+        make_server_certificate(lab);
+        let (daemon, address, _) = start(lab, SERVER);
+        // More than the server keeps open: the oldest make room.
+        let silent: Vec<TcpStream> =
+            (0..300).map(|_| TcpStream::connect(address).expect("it listens")).collect();
+        let before = Instant::now();
+        assert_eq!(curl(lab, address, "").0, "200");
+        assert!(before.elapsed() < ms(3000), "{:?}", before.elapsed());
+        daemon.wait_for_line("TLS handshake from 127.0.0.1: it takes longer than 5s", LIMIT);
+        drop(silent);
+        daemon.stop();
+    });
+}
