@@ -3,7 +3,7 @@
 # cost probes, no more.
 #
 # MSM_BUSY_SECONDS of ./run: the length of the first two parts, and half of the third.
-PART=${busy_seconds:-30}
+PART=${busy_seconds:-15}
 witness
 
 busy() { # starts loops that write and read
