@@ -129,6 +129,8 @@ fn hung_standard_error() {
 fn standard_error_in_a_file_is_complete() {
     run_isolated(|lab| {
         lab.mount_fuses(1);
+        // Without it, a line about it may follow the last one.
+        let _syslog = lab.read_syslog();
         let path = lab.write_file("stderr", "");
         let file = std::fs::File::options().append(true).open(&path).expect("open a file");
         let mut command = lab.daemon_command(QUICK);
