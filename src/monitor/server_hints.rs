@@ -17,7 +17,7 @@ pub(super) struct ServerHints {
     /// The last hint about each server, with its time.
     recent: Vec<(Time, Vec<u8>, bool)>,
     last_stall: Option<Time>,
-    last_stalls: BTreeMap<StalledStorage, Time>,
+    last_stalls: BTreeMap<StalledStorage, Option<Time>>,
 }
 
 impl ServerHints {
@@ -32,21 +32,24 @@ impl ServerHints {
         is_new
     }
 
+    /// Some storage of this kind does not respond.
     pub(super) fn is_new_stall_of(&mut self, now: Time, storage: StalledStorage) -> bool {
-        let is_new = self.last_stalls.get(&storage).is_none_or(|before| now >= *before + HINT_INTERVAL);
-        if is_new {
-            self.last_stalls.insert(storage, now);
-        }
-        is_new
+        renew(self.last_stalls.entry(storage).or_default(), now, HINT_INTERVAL)
     }
 
+    /// Some server does not respond.
     pub(super) fn is_new_stall(&mut self, now: Time) -> bool {
-        let is_new = self.last_stall.is_none_or(|before| now >= before + STALL_INTERVAL);
-        if is_new {
-            self.last_stall = Some(now);
-        }
-        is_new
+        renew(&mut self.last_stall, now, STALL_INTERVAL)
     }
+}
+
+/// Whether the last time was at least so long ago. Then this is the last time.
+fn renew(last: &mut Option<Time>, now: Time, interval: Duration) -> bool {
+    let is_new = last.is_none_or(|before| now >= before + interval);
+    if is_new {
+        *last = Some(now);
+    }
+    is_new
 }
 
 #[cfg(test)]

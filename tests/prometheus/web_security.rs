@@ -59,6 +59,17 @@ fn missing(lab: &Lab, programs: &[&str]) -> bool {
     reason.is_some()
 }
 
+/// Makes mounts and the certificate of the server; false if a program is missing, and so the test is skipped.
+fn prepare(lab: &mut Lab, programs: &[&str], mounts: usize) -> bool {
+    if missing(lab, programs) {
+        return false;
+    }
+    lab.mount_fuses(mounts);
+    make_authority(lab);
+    make_server_certificate(lab);
+    true
+}
+
 /// A daemon with this web configuration that has finished its first run.
 fn start(lab: &Lab, web: &str) -> (Daemon, SocketAddr, PathBuf) {
     let file = lab.write_file("web.yml", web);
@@ -87,12 +98,9 @@ const PASSWORD: &str = "-u prometheus:secret";
 #[test]
 fn prometheus_scrapes_with_a_certificate_and_a_password() {
     run_isolated(|lab| {
-        if missing(lab, &["prometheus", "openssl"]) {
+        if !prepare(lab, &["prometheus", "openssl"], 3) {
             return;
         }
-        lab.mount_fuses(3);
-        make_authority(lab);
-        make_server_certificate(lab);
         make_certificate(lab, "client", "DNS:prometheus.example", 30);
         make_certificate(lab, "other", "DNS:other.example", 30);
         let web = format!(
@@ -136,12 +144,9 @@ fn prometheus_scrapes_with_a_certificate_and_a_password() {
 #[test]
 fn handshakes_without_what_is_required_fail_with_a_reason() {
     run_isolated(|lab| {
-        if missing(lab, &["curl", "openssl"]) {
+        if !prepare(lab, &["curl", "openssl"], 1) {
             return;
         }
-        lab.mount_fuses(1);
-        make_authority(lab);
-        make_server_certificate(lab);
         make_certificate(lab, "client", "email:root@example,URI:spiffe://x/y", 30);
         make_certificate(lab, "expired", "URI:spiffe://x/y", -1);
         openssl(
@@ -178,12 +183,9 @@ fn handshakes_without_what_is_required_fail_with_a_reason() {
 #[test]
 fn passwords_are_needed_for_every_path() {
     run_isolated(|lab| {
-        if missing(lab, &["curl", "openssl"]) {
+        if !prepare(lab, &["curl", "openssl"], 1) {
             return;
         }
-        lab.mount_fuses(1);
-        make_authority(lab);
-        make_server_certificate(lab);
         let (daemon, address, _) = start(lab, &format!("{SERVER}{}", users()));
         for (options, expected) in [
             ("", "401"),
@@ -222,12 +224,9 @@ fn passwords_work_without_tls() {
 #[test]
 fn changed_files_are_read_again_and_a_broken_one_keeps_the_old() {
     run_isolated(|lab| {
-        if missing(lab, &["curl", "openssl"]) {
+        if !prepare(lab, &["curl", "openssl"], 1) {
             return;
         }
-        lab.mount_fuses(1);
-        make_authority(lab);
-        make_server_certificate(lab);
         let (daemon, address, _) = start(lab, SERVER);
         let serial = |lab: &Lab| {
             let connect = format!("s_client -connect {address} -showcerts");
@@ -307,12 +306,9 @@ fn broken_file_is_an_error_of_the_configuration() {
 #[test]
 fn slow_handshakes_delay_no_other_client() {
     run_isolated(|lab| {
-        if missing(lab, &["curl", "openssl"]) {
+        if !prepare(lab, &["curl", "openssl"], 1) {
             return;
         }
-        lab.mount_fuses(1);
-        make_authority(lab);
-        make_server_certificate(lab);
         let (daemon, address, _) = start(lab, SERVER);
         // More than the server keeps open: the oldest make room.
         let silent: Vec<TcpStream> =

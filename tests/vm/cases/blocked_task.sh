@@ -1,18 +1,7 @@
 # Only a FUSE file system is watched, and signs are off: the kernel reports a blocked task, and the mount is probed at once.
-[ -x /guest/bin/faultfs ] || skip "faultfs was not built"
+# shellcheck source=tests/vm/guest/lib/fuse.sh
+. /guest/lib/fuse.sh
 [ -e /proc/sys/kernel/hung_task_timeout_secs ] || not_applicable "this kernel does not report blocked tasks"
-mkdir -p /mnt/fuse
-mkfifo /tmp/orders.$$
-: >/tmp/answers.$$
-/guest/bin/faultfs </tmp/orders.$$ >>/tmp/answers.$$ &
-exec 9>/tmp/orders.$$
-set_fault() { # COMMAND: waits until it is executed
-    before=$(wc -l </tmp/answers.$$)
-    echo "$*" >&9
-    until [ "$(wc -l </tmp/answers.$$)" -gt "$before" ]; do sleep 0.05; done
-    tail -n1 /tmp/answers.$$ | grep -q '^ok' || fail "$(tail -n1 /tmp/answers.$$)"
-}
-set_fault mount /mnt/fuse allow_other
 daemon --poll-interval 600 --signs-interval 0
 set_fault mute /mnt/fuse
 # A task whose request the server has read can no longer be killed, and only such a task is reported.

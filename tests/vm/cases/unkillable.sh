@@ -1,19 +1,8 @@
 # A stranded prober: a FUSE server has read the request and never replies. The daemon keeps working and stops without
 # delay.
-[ -x /guest/bin/faultfs ] || skip "faultfs was not built"
+# shellcheck source=tests/vm/guest/lib/fuse.sh
+. /guest/lib/fuse.sh
 witness
-mkdir -p /mnt/fuse
-mkfifo /tmp/orders.$$
-: >/tmp/answers.$$
-/guest/bin/faultfs </tmp/orders.$$ >>/tmp/answers.$$ &
-exec 9>/tmp/orders.$$
-set_fault() { # COMMAND: waits until it is executed
-    before=$(wc -l </tmp/answers.$$)
-    echo "$*" >&9
-    until [ "$(wc -l </tmp/answers.$$)" -gt "$before" ]; do sleep 0.05; done
-    tail -n1 /tmp/answers.$$ | grep -q '^ok' || fail "$(tail -n1 /tmp/answers.$$)"
-}
-set_fault mount /mnt/fuse allow_other
 daemon
 set_fault mute /mnt/fuse
 expect $((INTERVAL + TIMEOUT)) "Mount failed health-check: /mnt/fuse (hung"
