@@ -288,6 +288,21 @@ fn help_groups_the_options() {
     assert!(metrics.contains("--textfile <PATH>") && !metrics.contains("--timeout <TIME>"), "{metrics}");
 }
 
+/// Without a terminal, clap breaks lines at 100 columns: text that is broken already would get short lines between.
+#[test]
+fn help_is_filled() {
+    for command in ["check", "watch", "diagnose", "remedy", "drill", "completions"] {
+        let help = parsed(&format!("{command} --help")).unwrap_err().stdout;
+        let lines: Vec<&str> = help.lines().collect();
+        let is_text = |line: &str| !line.is_empty() && !line.starts_with(' ');
+        for pair in lines.windows(2) {
+            let next_word = pair[1].split(' ').next().unwrap_or_default();
+            let fits = pair[0].chars().count() + next_word.chars().count() < 100;
+            assert!(!(is_text(pair[0]) && is_text(pair[1]) && fits), "{command}: {pair:?}");
+        }
+    }
+}
+
 #[test]
 fn help_and_version_are_printed() {
     for (line, text) in [

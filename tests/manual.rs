@@ -101,6 +101,23 @@ fn pages_in_contrib_are_up_to_date() {
     }
 }
 
+/// The name, section, date and version of the page, and the name of the manual.
+#[test]
+fn pages_have_the_date_of_the_release() {
+    let changes = contents("CHANGELOG.md");
+    let heading = format!("\n## [{}] - ", env!("CARGO_PKG_VERSION"));
+    let (_, rest) = changes.split_once(&heading).expect("the version is in CHANGELOG.md");
+    let date = match rest.lines().next().expect("a line") {
+        "unreleased" => "\"\"",
+        day => day,
+    };
+    for (page, title) in [(manual::program(), "MONITOR 8"), (manual::file(), "MONITOR.TOML 5")] {
+        let line = page.lines().find(|line| line.starts_with(".TH ")).expect("a title line");
+        let expected = format!("{title} {date} {} \"", env!("CARGO_PKG_VERSION"));
+        assert!(line.contains(&expected), "{line} lacks {expected}: change DATE in src/cli/manual.rs");
+    }
+}
+
 #[test]
 fn pages_name_all_options_commands_keys_and_metrics() {
     let (program, file) = (plain(&manual::program()), plain(&manual::file()));

@@ -4,7 +4,7 @@
 use super::completion;
 use super::help_text::{
     ABOUT, CHECK, COMPLETIONS, DAEMON_EXAMPLES, DAEMON_EXIT_STATUS, DIAGNOSE, DRILL, LONG_ABOUT, REMEDY,
-    STATUS, WATCH,
+    STATUS, WATCH, filled,
 };
 use crate::config::{ConfigOption, DEFAULT_CONFIG, OPTION_GROUPS, duration, options};
 use crate::monitor::remedy::{Consent, STEP_WORDS, StepKind};
@@ -70,7 +70,7 @@ pub(super) fn visible_command() -> Command {
 fn check() -> Command {
     Command::new("check")
         .about("Probe mounts once and show the result; never hangs")
-        .after_long_help(CHECK)
+        .after_long_help(filled(CHECK))
         .args([
             mountpoint().num_args(0..).action(ArgAction::Append).help("Check only these mount points [default: all]"),
             flag("json").conflicts_with("nagios").help("Print one JSON document"),
@@ -106,13 +106,13 @@ fn check() -> Command {
 
 /// A command that shows what the daemon knows.
 fn query(name: &'static str, about: &'static str, after_help: &'static str) -> Command {
-    Command::new(name).about(about).after_long_help(after_help).arg(json()).args(daemon_arguments())
+    Command::new(name).about(about).after_long_help(filled(after_help)).arg(json()).args(daemon_arguments())
 }
 
 fn diagnose() -> Command {
     Command::new("diagnose")
         .about("Show why a mount is dead, which tasks wait for it and what can be done; it changes nothing")
-        .after_long_help(DIAGNOSE)
+        .after_long_help(filled(DIAGNOSE))
         .args([
             mountpoint().required(true).help("The mount point, or a path in the mount"),
             json(),
@@ -124,7 +124,7 @@ fn diagnose() -> Command {
 fn remedy() -> Command {
     Command::new("remedy")
         .about("Show what could be done about a dead mount, and what forbids it; with --act, do it")
-        .after_long_help(REMEDY)
+        .after_long_help(filled(REMEDY))
         .args([
             mountpoint().required(true).help("The mount point"),
             json(),
@@ -199,13 +199,16 @@ fn man() -> Command {
 }
 
 fn completions() -> Command {
-    Command::new("completions").about("Print completions for a shell").after_long_help(COMPLETIONS).arg(
-        Arg::new("shell")
-            .value_name("SHELL")
-            .required(true)
-            .value_parser(value_parser!(Shell))
-            .help("The shell"),
-    )
+    Command::new("completions")
+        .about("Print completions for a shell")
+        .after_long_help(filled(COMPLETIONS))
+        .arg(
+            Arg::new("shell")
+                .value_name("SHELL")
+                .required(true)
+                .value_parser(value_parser!(Shell))
+                .help("The shell"),
+        )
 }
 
 fn mount_points() -> Command {

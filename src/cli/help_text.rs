@@ -1,5 +1,17 @@
 //! The parts of `--help` around the options. The manual page of the program also shows them.
 
+/// The text with each paragraph as one line, which clap breaks at the width of the terminal. Lines that start with two
+/// spaces stay as they are.
+pub(super) fn filled(text: &str) -> String {
+    let paragraphs = text.split("\n\n").map(|paragraph| {
+        let lines: Vec<&str> = paragraph.lines().collect();
+        let blocks = lines.chunk_by(|one, other| one.starts_with("  ") == other.starts_with("  "));
+        let blocks = blocks.map(|block| block.join(if block[0].starts_with("  ") { "\n" } else { " " }));
+        blocks.collect::<Vec<_>>().join("\n")
+    });
+    paragraphs.collect::<Vec<_>>().join("\n\n")
+}
+
 pub(super) const ABOUT: &str = "Watches every mount, probes each with a timeout, and reports which are dead";
 
 pub(super) const LONG_ABOUT: &str = "Watches every mount of this machine, probes each with a timeout, and reports \

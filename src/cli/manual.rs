@@ -13,6 +13,9 @@ use crate::render::metrics::FAMILIES;
 use clap::Command;
 use roff::{Inline, Roff, bold, italic, roman};
 
+/// The day of the release, as in CHANGELOG.md. Before it there is none, in quotation marks, because roff counts arguments.
+const DATE: &str = "\"\"";
+
 /// The roff of `mount_status_monitor(8)`.
 pub fn program() -> String {
     let mut definition = command();
@@ -20,13 +23,13 @@ pub fn program() -> String {
     let mut roff = start(PROCESS_NAME, "8", "watch every mount and report which are dead");
     roff.control("SH", ["SYNOPSIS"]);
     for (command, arguments) in [
-        ("", "OPTION…"),
-        (" check", "OPTION… [MOUNTPOINT…]"),
-        (" status", "OPTION…"),
-        (" watch", "OPTION…"),
-        (" diagnose", "OPTION… MOUNTPOINT"),
-        (" remedy", "OPTION… MOUNTPOINT"),
-        (" drill", "OPTION…"),
+        ("", "[OPTION…]"),
+        (" check", "[OPTION…] [MOUNTPOINT…]"),
+        (" status", "[OPTION…]"),
+        (" watch", "[OPTION…]"),
+        (" diagnose", "[OPTION…] MOUNTPOINT"),
+        (" remedy", "[OPTION…] MOUNTPOINT"),
+        (" drill", "[OPTION…]"),
         (" man", "[8|5]"),
         (" completions", "SHELL"),
     ] {
@@ -63,7 +66,7 @@ pub fn program() -> String {
     section(&mut roff, "EXAMPLES", DAEMON_EXAMPLES);
     let see_also = "mount_status_monitor.toml(5), mount(8), umount(8), nfs(5), fstab(5), systemd.service(5)";
     section(&mut roff, "SEE ALSO", see_also);
-    ascii(&roff)
+    page(&roff)
 }
 
 /// The roff of `mount_status_monitor.toml(5)`.
@@ -96,19 +99,27 @@ pub fn file() -> String {
     }
     section(&mut roff, "EXAMPLE", FILE_EXAMPLE);
     section(&mut roff, "SEE ALSO", "mount_status_monitor(8), fstab(5)");
-    ascii(&roff)
+    page(&roff)
 }
 
-/// Some formatters expect ASCII.
-fn ascii(roff: &Roff) -> String {
-    roff.to_roff().replace('…', "...")
+/// Some formatters expect ASCII, and mandoc warns of a paragraph that begins with its section.
+fn page(roff: &Roff) -> String {
+    let text = roff.to_roff().replace('…', "...");
+    let mut is_heading = false;
+    let is_needed = |line: &&str| {
+        let is_needed = !(is_heading && *line == ".PP");
+        is_heading = line.starts_with(".SH ") || line.starts_with(".SS ");
+        is_needed
+    };
+    text.lines().filter(is_needed).map(|line| format!("{line}\n")).collect()
 }
 
 fn start(name: &str, number: &str, about: &str) -> Roff {
     let mut roff = Roff::new();
+    let manual = if number == "5" { "File Formats" } else { "System Administration" };
     // Without the name, which would not fit into the last line.
     let version = env!("CARGO_PKG_VERSION");
-    roff.control("TH", [&*name.to_uppercase(), number, "", version, "System Administration"]);
+    roff.control("TH", [&*name.to_uppercase(), number, DATE, version, manual]);
     roff.control("ad", ["l"]).control("nh", []); // do not break paths and options
     roff.control("SH", ["NAME"]).text([roman(format!("{name} - {about}"))]);
     roff
