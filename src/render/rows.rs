@@ -70,7 +70,9 @@ pub(super) fn latency(status: &MountStatus, now: Time) -> Option<String> {
 pub(super) fn latency_time(status: &MountStatus, now: Time) -> Option<(Duration, bool)> {
     match (&status.health, status.last_response, status.waiting_since) {
         (Health::Ok | Health::Slow, Some(response), _) => Some((response.took, true)),
-        (Health::Dead(_) | Health::Pending, _, Some(since)) => Some((now.since(since), false)),
+        (Health::Pending, _, Some(since)) => Some((now.since(since), false)),
+        // Its next probe may have begun a moment ago.
+        (Health::Dead(failure), _, Some(since)) => Some((failure.waited.max(now.since(since)), false)),
         // Nothing waited for a mount that is blocked by another one.
         (Health::Dead(failure), _, None) if failure.reason == Reason::Hung && !failure.waited.is_zero() => {
             Some((failure.waited, false))

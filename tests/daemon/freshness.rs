@@ -63,6 +63,28 @@ fn diagnosis_of_a_mount_that_has_just_hung_says_so() {
     });
 }
 
+/// The probe that begins with the question proves nothing yet: the mount may have been repaired a moment ago.
+#[test]
+fn mount_that_was_repaired_just_now_is_ok() {
+    run_isolated(|lab| {
+        let mounts = lab.mount_fuses(1);
+        let socket = lab.scratch_path("socket");
+        lab.set_fault("delay 30", &mounts[0]); // of two calls
+        let daemon = start(lab, &socket, SELDOM);
+        daemon.wait_for_line("Checked ", ms(3000));
+        for _ in 0..3 {
+            lab.fuse_server().freeze();
+            let hung = ask(&["check", utf8(&mounts[0])], &socket);
+            hung.assert_code(1);
+            hung.assert_stdout_contains("hung ");
+            lab.fuse_server().thaw();
+            ask(&["check", utf8(&mounts[0])], &socket).assert_code(0);
+            daemon.wait_for_recovery(&mounts[0], ms(1000));
+        }
+        daemon.stop();
+    });
+}
+
 #[test]
 fn remote_clients_cannot_have_mounts_probed() {
     run_isolated(|lab| {

@@ -1,7 +1,7 @@
 //! Requests that wait for a fresh judgement: the mounts are probed now, and the response says what that found.
 
 use super::RouteContext;
-use super::limits::FRESH_ALLOWANCE;
+use super::limits::{FRESH_ALLOWANCE, REPAIR_ALLOWANCE};
 use crate::monitor::{Health, MountStatus, ProbeSelection, Status, Time};
 use crate::render::Snapshot;
 use std::sync::Arc;
@@ -20,24 +20,35 @@ pub(super) async fn snapshot(
     let selected = |mount: &&MountStatus| selection.contains(mount.mount.key);
     let longest = latest.status.mounts.iter().filter(selected).map(|mount| mount.settings.timeout).max();
     context.state.request_probes(selection.clone());
-    let wait = wait_until_judged(context, asked_at, &selection);
+    let wait = async {
+        let responded = wait_for(context, |status| has_responded(status, asked_at, &selection));
+        if timeout(REPAIR_ALLOWANCE, responded).await.is_err() {
+            wait_for(context, |status| is_judged(status, asked_at, &selection)).await;
+        }
+    };
     let _ = timeout(longest.unwrap_or_default() + FRESH_ALLOWANCE, wait).await; // then with what is known
     let known = context.state.latest();
     let present = known.as_deref().unwrap_or(latest).as_of(Instant::now());
     Snapshot { status: Arc::new(without_old_judgements(&present.status, asked_at, &selection)), ..present }
 }
 
-async fn wait_until_judged(context: &RouteContext, asked_at: Time, selection: &ProbeSelection) {
+async fn wait_for(context: &RouteContext, is_reached: impl Fn(&Status) -> bool) {
     let mut changes = context.changes.clone();
     loop {
         changes.borrow_and_update();
-        if context.state.latest().is_some_and(|latest| is_judged(&latest.status, asked_at, selection)) {
+        if context.state.latest().is_some_and(|latest| is_reached(&latest.status)) {
             return;
         }
         if changes.changed().await.is_err() {
             return; // the daemon ends
         }
     }
+}
+
+/// A hung mount has not: the probe that waits for it may be new, and the mount repaired just now.
+fn has_responded(status: &Status, asked_at: Time, selection: &ProbeSelection) -> bool {
+    let is_hung = |mount: &MountStatus| mount.health.is_hung() && selection.contains(mount.mount.key);
+    is_judged(status, asked_at, selection) && !status.mounts.iter().any(is_hung)
 }
 
 fn is_judged(status: &Status, asked_at: Time, selection: &ProbeSelection) -> bool {

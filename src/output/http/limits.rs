@@ -46,6 +46,9 @@ pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 /// How much longer than the timeout a request for a fresh judgement waits: for the confirmation of a hang and the next
 /// snapshot.
 pub(crate) const FRESH_ALLOWANCE: Duration = Duration::from_secs(2);
+/// How long the response to a request for fresh probes waits for hung mounts. A mount that was repaired answers the next
+/// probe in milliseconds, also on a busy machine within this time; one that is hung delays the response by it.
+pub(super) const REPAIR_ALLOWANCE: Duration = Duration::from_millis(500);
 /// An event loop that does not respond to a wake-up for this long is stuck.
 pub(super) const LIVENESS_TIMEOUT: Duration = Duration::from_secs(1);
 /// The interval between reads of the loop's counter during the check.
