@@ -17,7 +17,8 @@
 //! * [`signs`]: requests that wait for a FUSE or NFS server, where the kernel shows them; read in a child.
 //! * [`FileWatch`]: a [`mio`] event source that reports changes of our own files (configuration, fstab).
 //! * [`process_stats`]: the resources that this process uses, as far as the system reports them.
-//! * [`listener_owners`]: who listens on a TCP port, as far as the system tells it.
+//! * [`listener_owners`]: who listens on a TCP port, as far as the system tells it; [`hang_up_listener`]: SIGHUP for the
+//!   process at the other end of a Unix socket.
 //! * `remedy`: the calls that change a dead mount, made only in a child; below [`remedy`].
 //! * `kind_of` and `is_system_internal` for [`Mount`], `ATTRIBUTES_CALL` for [`Call`].
 //! * `DEFAULT_SOCKET`, `DEFAULT_CONFIG`: the default paths of the daemon.
@@ -125,6 +126,9 @@ pub use system::evidence as collect;
 #[cfg(target_os = "linux")]
 pub use system::mountinfo;
 pub use system::{DEFAULT_CONFIG, DEFAULT_SOCKET, EARLIER_SOCKET, MOUNT_TABLE_HINT, OWN_MOUNT_TABLE};
-pub use system::{FileWatch, MountNamespace, MountWatch, listener_owners, probe, process_stats};
+pub use system::{
+    FileWatch, MountNamespace, MountWatch, adopt_listener, hang_up_listener, listener_owners, probe,
+    process_stats,
+};
 pub use table_update::{MountSource, TableChange, TableChanges, TableUpdate};
 pub use unmount::{Unmount, unmount};

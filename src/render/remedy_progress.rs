@@ -307,11 +307,13 @@ pub fn end_line(outcome: Outcome, plan: &Plan) -> String {
 
 /// What was permitted. `had_hit`: another mount was hit before.
 #[must_use]
-pub fn reset_lines(mountpoint: &Path, had_hit: bool) -> String {
-    let mut text = format!(
-        "{}: new attempts are permitted; a daemon plans one within 10 minutes, or after SIGHUP\n",
-        escape_os(mountpoint)
-    );
+pub fn reset_lines(mountpoint: &Path, had_hit: bool, is_daemon_told: bool) -> String {
+    let when = if is_daemon_told {
+        "the daemon plans one now"
+    } else {
+        "a daemon plans one within 10 minutes, or after SIGHUP"
+    };
+    let mut text = format!("{}: new attempts are permitted; {when}\n", escape_os(mountpoint));
     if had_hit {
         text += "An unmount had hit another mount: remedies are permitted on this machine again\n";
     }

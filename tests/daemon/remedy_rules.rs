@@ -1,9 +1,12 @@
 //! Remedies that the daemon makes by itself, because a rule says so.
 
-use crate::common::{Daemon, Lab, Lines, Process, display_path, ms, run_isolated, utf8, wait_until};
+use crate::common::{
+    CommandOutput, Daemon, Lab, Lines, Process, display_path, monitor_command, ms, run_isolated, utf8,
+    wait_until,
+};
 use crate::evidence::mount_fusectl;
 use nix::sys::signal::Signal;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -175,6 +178,38 @@ fn refusal_is_said_once_and_ends_when_its_reason_does() {
         lab.detach(&below);
         lab.set_fault("mute", &path);
         daemon.wait_for_line("is not mounted again", ms(30_000));
+        daemon.stop();
+    });
+}
+
+#[test]
+fn reset_is_known_to_the_daemon_at_once() {
+    run_isolated(|lab| {
+        if !prepare(lab) {
+            return;
+        }
+        let path = lab.mount_fuse("a");
+        let user = File::open(&path).expect("the mount responds");
+        let remedy = act("\"not_mounted_again\", \"copies\"") + ", steps = [\"unmount\"], max_attempts = 1";
+        let file = rule(lab, &remedy);
+        let socket = lab.scratch_path("socket");
+        let options = ["--config", utf8(&file), "--poll-interval", "1", "--timeout", "0.5"];
+        let daemon = lab.start_daemon(&[&options[..], &["--socket", utf8(&socket)]].concat());
+        lab.set_fault("mute", &path);
+        daemon.wait_for_mount_line("Remedy gave up", &path, ms(30_000));
+        let ask = |words: &[&str]| {
+            let mut command = monitor_command();
+            command.args(words).args(["--socket", utf8(&socket)]);
+            CommandOutput::run(command, ms(10_000))
+        };
+        let status_has = |words: &str| ask(&["status"]).stdout.contains(words);
+        wait_until(ms(10_000), "the status says so", || status_has("remedy gave up: "));
+        daemon.skip_earlier_lines();
+        let reset = ask(&["remedy", utf8(&path), "--reset", "--config", utf8(&file)]);
+        reset.assert_stdout_contains("new attempts are permitted; the daemon plans one now");
+        daemon.wait_for_mount_line("Remedy begins", &path, ms(10_000));
+        wait_until(ms(10_000), "the status has the second attempt", || status_has("remedies: 2 planned"));
+        drop(user);
         daemon.stop();
     });
 }

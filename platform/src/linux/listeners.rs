@@ -1,7 +1,11 @@
-//! Who listens on a TCP port, from `/proc/self` only, like `process_stats`.
+//! Who listens on a TCP port, from `/proc/self` only, like `process_stats`; and on the Unix socket of a connection.
 
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{Backlog, getsockopt, listen, sockopt::PeerCredentials};
+use nix::unistd::Pid;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
+use std::os::fd::AsFd;
 
 /// Listeners precede connections in the table; there are at most a few thousand, of 150 bytes each.
 const MAX_TABLE: u64 = 1 << 20;
@@ -20,6 +24,21 @@ pub fn listener_owners(port: u16) -> Vec<u32> {
         }
     }
     owners
+}
+
+/// Makes this process the one that [`hang_up_listener`] finds, if another has bound the socket.
+pub fn adopt_listener(listener: &impl AsFd) -> io::Result<()> {
+    Ok(listen(listener, Backlog::MAXCONN)?)
+}
+
+/// Sends SIGHUP to the process that listens at the other end of this connection, if it is seen from here and has the user of
+/// this process: others could have it sent to a process of their choice.
+#[must_use]
+pub fn hang_up_listener(connection: &impl AsFd) -> bool {
+    let Ok(peer) = getsockopt(connection, PeerCredentials) else { return false };
+    peer.pid() > 0
+        && peer.uid() == crate::user_id()
+        && kill(Pid::from_raw(peer.pid()), Signal::SIGHUP).is_ok()
 }
 
 /// `0: 0100007F:2659 00000000:0000 0A 00000000:00000000 00:00000000 00000000 UID …`

@@ -30,7 +30,7 @@ mod watch;
 
 pub use file_watch::FileWatch;
 pub(crate) use fstype::kind_of;
-pub use listeners::listener_owners;
+pub use listeners::{adopt_listener, hang_up_listener, listener_owners};
 pub use namespace::MountNamespace;
 pub use process_stats::process_stats;
 pub use watch::{MountWatch, OWN_MOUNT_TABLE};

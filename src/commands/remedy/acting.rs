@@ -2,8 +2,9 @@
 
 use super::{REFUSED, STILL_DEAD, machine_facts, remedies};
 use crate::children::remedy::{AttemptEvent, BeginError, REMEDY_DIRECTORY};
+use crate::commands::connection::connect;
 use crate::commands::print;
-use crate::config::{Config, RemedyConfig};
+use crate::config::RemedyConfig;
 use crate::monitor::remedy::{Initiator, Outcome, Plan, RemedySettings};
 use crate::render::remedy_progress::{end_json, end_line, event_json, event_lines, left_lines, reset_lines};
 use crate::render::{PROCESS_NAME, remedy_plan};
@@ -41,10 +42,13 @@ pub(super) fn act(
     Ok(if outcome == Outcome::Remedied { 0 } else { STILL_DEAD })
 }
 
-/// Permits new attempts.
-pub(super) fn reset(config: &Config, mountpoint: &Path) -> anyhow::Result<u8> {
-    let had_hit =
-        remedies(config)?.reset(mountpoint).with_context(|| format!("cannot use {REMEDY_DIRECTORY}"))?;
-    print(&reset_lines(mountpoint, had_hit))?;
+/// Permits new attempts, and ends the pauses of the daemon, whose status would be that of before.
+pub(super) fn reset(config: &RemedyConfig, mountpoint: &Path) -> anyhow::Result<u8> {
+    let had_hit = remedies(&config.config)?
+        .reset(mountpoint)
+        .with_context(|| format!("cannot use {REMEDY_DIRECTORY}"))?;
+    let is_daemon_told =
+        connect(&config.daemon).is_ok_and(|connection| platform::hang_up_listener(&connection));
+    print(&reset_lines(mountpoint, had_hit, is_daemon_told))?;
     Ok(0)
 }

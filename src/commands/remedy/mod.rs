@@ -28,7 +28,7 @@ const STILL_DEAD: u8 = 1;
 pub fn remedy(config: &RemedyConfig) -> anyhow::Result<u8> {
     let mountpoint = mount_namespace::resolve(&config.config, &config.mountpoint);
     if config.task == RemedyTask::Reset {
-        return acting::reset(&config.config, &mountpoint);
+        return acting::reset(config, &mountpoint);
     }
     let PresentFacts { mut facts, table } = {
         let (history, kept) = (History::OfDaemon(&config.daemon), present_facts::kept_files(&config.config));

@@ -34,6 +34,7 @@ pub(super) fn unix(path: &Path, group: Option<&str>) -> io::Result<(StdListener,
     let (socket, identity) = SOCKET.begin(BIND_TIMEOUT)?.bind(path, SOCKET_MODE, group)?;
     let listener = StdListener::from(socket);
     listener.set_nonblocking(true)?;
+    platform::adopt_listener(&listener)?; // `remedy --reset` looks for the daemon, not for the child that has bound it
     Ok((listener, SocketFile { path: path.to_owned(), identity }))
 }
 

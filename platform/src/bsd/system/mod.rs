@@ -19,7 +19,7 @@ use std::path::Path;
 use std::ptr::null_mut;
 
 pub use crate::portable::evidence;
-pub use crate::portable::listeners::listener_owners;
+pub use crate::portable::listeners::{adopt_listener, hang_up_listener, listener_owners};
 pub use crate::portable::namespace::MountNamespace;
 pub(crate) use crate::portable::process;
 pub(crate) use crate::portable::remedy;
