@@ -8,7 +8,6 @@ use crate::monitor::Expected;
 use platform::Mount;
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,9 +24,7 @@ impl Config {
         if let Some(path) = self.fstab.clone() {
             let unreadable = |error| LoadError::unreadable(&path, &error);
             // Taken first, so that a change while the fstab is read is seen as a change.
-            let fingerprints =
-                session.fingerprints(&self.file, slice::from_ref(&path)).map_err(unreadable)?;
-            self.fingerprints.extend(fingerprints.into_iter().next_back());
+            self.fingerprints.push(session.fingerprint(&path).map_err(unreadable)?);
             let text = session.read(&path).map_err(unreadable)?;
             all.extend(fstab::expected(&path, &text));
         }

@@ -27,7 +27,8 @@ const MAX_PENDING_RESULTS: usize = 1;
 const LINKS_INTERVAL: Duration = Duration::from_secs(10);
 /// The clock may be set while a rule is in force: its end is looked at again after this time.
 const MAX_END_WAIT: Duration = Duration::from_secs(60);
-/// Files whose storage did not answer are read again after this time. That costs nothing while an earlier read waits.
+/// Files that could not be read, or have mistakes, are read again after this time. That costs nothing while an earlier
+/// read waits for storage.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
@@ -73,6 +74,8 @@ impl ConfigReloader {
             others: config.other_files(),
             fingerprints: config.fingerprints.clone(),
             is_waiting: config.has_unchecked_hooks,
+            failure: None,
+            silent_file: config.file.clone(),
             expected: mountpoints(config),
             current: config.clone(),
             links_followed_at: None,
@@ -122,8 +125,12 @@ struct Worker {
     /// Files besides the configuration files.
     others: Vec<PathBuf>,
     fingerprints: Vec<FileFingerprint>,
-    /// The storage of the files did not answer the last time.
+    /// The files could not be read the last time, or have mistakes: what they name may appear where nothing is watched.
     is_waiting: bool,
+    /// Why, if so.
+    failure: Option<LoadError>,
+    /// The last of them that did not answer.
+    silent_file: PathBuf,
     /// The mount points of the expected mounts.
     expected: Vec<PathBuf>,
     links_followed_at: Option<Instant>,
@@ -140,8 +147,11 @@ impl Worker {
         let mut events = Events::with_capacity(4);
         // The first and the last change since the files were read. Changes between the first read and the start of the
         // watch show in the fingerprints.
-        let current = self.update_watch().and_then(|()| self.current_fingerprints());
-        self.is_waiting |= current.is_err();
+        let current = self.watch_files().and_then(|()| self.current_fingerprints());
+        if let Err(error) = &current {
+            self.is_waiting = true;
+            self.remember_silent_file(error);
+        }
         let has_changed = current.is_ok_and(|current| current != self.fingerprints);
         let mut changes = has_changed.then(|| (Instant::now(), Instant::now()));
         loop {
@@ -198,23 +208,27 @@ impl Worker {
         }
     }
 
-    /// `None` if nothing has changed, or if it is known that the storage does not answer.
+    /// `None` if nothing has changed, or if the failure is known.
     fn reload(&mut self, requested: bool) -> Option<Result<Arc<Config>, Vec<String>>> {
         let was_waiting = std::mem::take(&mut self.is_waiting);
+        let before = self.failure.take();
         let result = match self.update_and_load(requested || was_waiting) {
             Ok(None) => return None,
             Ok(Some(config)) => {
                 self.is_waiting = config.has_unchecked_hooks;
                 Ok(Arc::new(config))
             }
-            Err(error) if error.has_timed_out => {
+            Err(error) => {
                 self.is_waiting = true;
-                if was_waiting && !requested {
+                self.remember_silent_file(&error);
+                let is_known = before.is_some_and(|before| before.is_like(&error));
+                let problems = error.problems.clone();
+                self.failure = Some(error);
+                if is_known && !requested {
                     return None;
                 }
-                Err(error.problems)
+                Err(problems)
             }
-            Err(error) => Err(error.problems),
         };
         Some(result)
     }
@@ -230,11 +244,10 @@ impl Worker {
     }
 
     fn update_and_load(&mut self, forced: bool) -> Result<Option<Config>, LoadError> {
-        let no_answer = |worker: &Worker, error| LoadError::unreadable(&worker.file, &error);
-        self.source.check_storage().map_err(|error| no_answer(self, error))?;
+        self.source.check_storage().map_err(|error| LoadError::unreadable(&self.silent_file, &error))?;
         // The watch is set before the files are read, so that no later change is missed.
-        self.update_watch().map_err(|error| no_answer(self, error))?;
-        let have_changed = self.have_changed().map_err(|error| no_answer(self, error))?;
+        self.watch_files()?;
+        let have_changed = self.have_changed()?;
         if !have_changed && !forced {
             return Ok(None);
         }
@@ -244,33 +257,45 @@ impl Worker {
             return Ok(Some(config));
         }
         self.others = others;
-        self.update_watch().map_err(|error| no_answer(self, error))?;
+        self.watch_files()?;
         self.fingerprints.clone_from(&config.fingerprints);
         // Else a new file changed after it was read and before it was watched.
-        let have_changed = self.have_changed().map_err(|error| no_answer(self, error))?;
+        let have_changed = self.have_changed()?;
         Ok(Some(if have_changed { self.source.try_load()? } else { config }))
     }
 
-    fn current_fingerprints(&self) -> io::Result<Vec<FileFingerprint>> {
+    fn current_fingerprints(&self) -> Result<Vec<FileFingerprint>, LoadError> {
         self.source.fingerprints(&self.others)
     }
 
     /// Whether the files differ from those of the last call.
-    fn have_changed(&mut self) -> io::Result<bool> {
+    fn have_changed(&mut self) -> Result<bool, LoadError> {
         let current = self.current_fingerprints()?;
         let has_changed = current != self.fingerprints;
         self.fingerprints = current;
         Ok(has_changed)
     }
 
+    fn remember_silent_file(&mut self, error: &LoadError) {
+        if let Some(file) = &error.silent_file {
+            self.silent_file.clone_from(file);
+        }
+    }
+
+    /// Fails if a file does not answer: which one, as the watch itself does not tell.
+    fn watch_files(&mut self) -> Result<(), LoadError> {
+        self.current_fingerprints()?;
+        self.update_watch()
+    }
+
     /// Whether the storage of the files answers. If they cannot be watched for another reason, they are still read.
-    fn update_watch(&mut self) -> io::Result<()> {
+    fn update_watch(&mut self) -> Result<(), LoadError> {
         let paths = (self.file.as_path(), self.others.as_slice());
         let Err(error) = self.watcher.set_paths(self.poll.registry(), FILES, paths, LOAD_TIMEOUT) else {
             return Ok(());
         };
         if error.kind() == io::ErrorKind::TimedOut {
-            return Err(error);
+            return Err(LoadError::unreadable(&self.silent_file, &error));
         }
         if !std::mem::replace(&mut self.is_watch_failure_logged, true) {
             let text = "Cannot watch the configuration files";

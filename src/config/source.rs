@@ -34,8 +34,8 @@ pub struct ConfigSource {
 pub(super) struct LoadError {
     /// One line for each mistake.
     pub(super) problems: Vec<String>,
-    /// The storage of a file did not answer.
-    pub(super) has_timed_out: bool,
+    /// The file whose storage did not answer.
+    pub(super) silent_file: Option<PathBuf>,
 }
 
 impl ConfigSource {
@@ -81,8 +81,13 @@ impl ConfigSource {
     }
 
     /// The fingerprints of the files and of these others.
-    pub(super) fn fingerprints(&self, others: &[PathBuf]) -> io::Result<Vec<FileFingerprint>> {
-        self.begin()?.fingerprints(&self.path(), others)
+    pub(super) fn fingerprints(&self, others: &[PathBuf]) -> Result<Vec<FileFingerprint>, LoadError> {
+        let mut session = self.begin().map_err(|error| self.unreadable(&error))?;
+        let mut all = session.fingerprints(&self.path()).map_err(|error| self.unreadable(&error))?;
+        for path in others {
+            all.push(session.fingerprint(path).map_err(|error| LoadError::unreadable(path, &error))?);
+        }
+        Ok(all)
     }
 
     /// `checked` refuses files that other users could replace.
@@ -106,14 +111,19 @@ impl ConfigSource {
 
 impl LoadError {
     pub(super) fn unreadable(path: &Path, error: &io::Error) -> LoadError {
-        let has_timed_out = error.kind() == ErrorKind::TimedOut;
-        LoadError { problems: vec![unreadable(path, error)], has_timed_out }
+        let silent_file = (error.kind() == ErrorKind::TimedOut).then(|| path.to_owned());
+        LoadError { problems: vec![unreadable(path, error)], silent_file }
+    }
+
+    /// Whether it would be reported twice.
+    pub(super) fn is_like(&self, other: &LoadError) -> bool {
+        (self.silent_file.is_some() && other.silent_file.is_some()) || self.problems == other.problems
     }
 }
 
 impl From<Vec<String>> for LoadError {
     fn from(problems: Vec<String>) -> LoadError {
-        LoadError { problems, has_timed_out: false }
+        LoadError { problems, silent_file: None }
     }
 }
 

@@ -3,12 +3,11 @@
 
 use super::Config;
 use super::location::Location;
-use super::problems::{problem, unreadable};
+use super::problems::problem;
 use super::source::LoadError;
 use super::yaml::{self, Entry, Node, Value};
 use crate::children::files::FileSession;
 use crate::output::http::{CertificateFile, ClientAuth, TlsSettings, WebAccess, WebSettings};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,13 +29,12 @@ impl Config {
     /// Reads the web configuration file, if there is one, and the files that it names.
     pub(super) fn read_web_config(&mut self, session: &mut FileSession<'_>) -> Result<(), LoadError> {
         let Some(path) = self.http.web_config_file.clone() else { return Ok(()) };
-        self.web_files = vec![path.clone()];
         // Taken first, so that a change while the files are read is seen as a change.
-        let before = self.fingerprints_of(session)?;
+        self.add_web_file(session, &path)?;
         let draft = parse(&path, &read(session, &path)?)?;
-        self.web_files.extend(draft.tls.iter().flat_map(TlsDraft::files));
-        let fingerprints = self.fingerprints_of(session)?;
-        self.fingerprints.extend(before.into_iter().chain(fingerprints.into_iter().skip(1)));
+        for file in draft.tls.iter().flat_map(TlsDraft::files) {
+            self.add_web_file(session, &file)?;
+        }
         let tls = draft.tls.map(|tls| tls.read(session)).transpose()?;
         let settings = WebSettings { tls, users: draft.users };
         let (access, warnings) =
@@ -49,19 +47,16 @@ impl Config {
         Ok(())
     }
 
-    fn fingerprints_of(&self, session: &mut FileSession<'_>) -> Result<Vec<Vec<u8>>, LoadError> {
-        let mut all = session
-            .fingerprints(&self.file, &self.web_files)
-            .map_err(|error| LoadError::unreadable(&self.web_files[0], &error))?;
-        Ok(all.split_off(all.len().saturating_sub(self.web_files.len())))
+    fn add_web_file(&mut self, session: &mut FileSession<'_>, path: &Path) -> Result<(), LoadError> {
+        let fingerprint = session.fingerprint(path).map_err(|error| LoadError::unreadable(path, &error))?;
+        self.fingerprints.push(fingerprint);
+        self.web_files.push(path.to_owned());
+        Ok(())
     }
 }
 
 fn read(session: &mut FileSession<'_>, path: &Path) -> Result<Vec<u8>, LoadError> {
-    session.read(path).map_err(|error| LoadError {
-        has_timed_out: error.kind() == ErrorKind::TimedOut,
-        problems: vec![unreadable(path, &error)],
-    })
+    session.read(path).map_err(|error| LoadError::unreadable(path, &error))
 }
 
 /// What the file says, before the files that it names are read.
@@ -241,6 +236,7 @@ fn texts(name: &str, node: Node) -> Result<Option<Vec<String>>, yaml::Mistake> {
     let line = node.line;
     let items = match node.value {
         Value::None => return Ok(None),
+        Value::List(items) if items.is_empty() => return Ok(None), // as it is for Prometheus
         Value::List(items) if items.len() <= MAX_SANS => items,
         Value::List(_) => return Err((line, format!("{name} has more than {MAX_SANS} texts"))),
         _ => return Err((line, format!("{name} must be a list of texts"))),
@@ -267,6 +263,31 @@ mod tests {
         let tls = draft("tls_server_config:\n  cert_file: a.pem\n  key_file: /b.pem\n").unwrap().tls.unwrap();
         assert_eq!(tls.files().collect::<Vec<_>>(), [PathBuf::from("/etc/msm/a.pem"), "/b.pem".into()]);
         assert!(tls.client_auth == ClientAuth::None && !tls.only_tls13);
+    }
+
+    #[test]
+    fn empty_list_of_names_restricts_nothing() {
+        let text = "tls_server_config:\n  cert_file: a\n  key_file: b\n  client_allowed_sans: []\n";
+        assert_eq!(draft(text).unwrap().tls.unwrap().allowed_sans, None);
+    }
+
+    #[test]
+    fn each_client_auth_type_is_known() {
+        use ClientAuth::{None, Request, RequireAndVerify, RequireAny, VerifyIfGiven};
+        for (name, auth, needs_ca) in [
+            ("NoClientCert", None, false),
+            ("RequestClientCert", Request, false),
+            ("RequireAnyClientCert", RequireAny, false),
+            ("RequireClientCert", RequireAny, false),
+            ("VerifyClientCertIfGiven", VerifyIfGiven, true),
+            ("RequireAndVerifyClientCert", RequireAndVerify, true),
+        ] {
+            let ca = if needs_ca { "  client_ca_file: c\n" } else { "" };
+            let text = format!(
+                "tls_server_config:\n  cert_file: a\n  key_file: b\n  client_auth_type: {name}\n{ca}"
+            );
+            assert!(draft(&text).unwrap().tls.unwrap().client_auth == auth, "{name}");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! TLS and passwords of the listener, with Prometheus and curl as clients and certificates of openssl.
 
-use crate::common::{CommandOutput, Daemon, Lab, free_address, ms, run_isolated, utf8, wait_until};
+use crate::common::{
+    CommandOutput, Daemon, Lab, display_path, free_address, ms, run_isolated, utf8, wait_until,
+};
 use crate::peer::{first_missing, get, run, start_prometheus};
 use crate::{QUICK, with};
 use nix::sys::signal::Signal;
@@ -163,7 +165,10 @@ fn handshakes_without_what_is_required_fail_with_a_reason() {
             ("", "it presents no certificate"),
             ("--cert expired.pem --key expired.key", "its certificate has expired"),
             ("--cert own.pem --key own.key", "its certificate is not signed by client_ca_file"),
-            (&format!("{CERTIFICATE} --tls-max 1.2"), "HTTP client refused: TLS handshake from 127.0.0.1: "),
+            (
+                &format!("{CERTIFICATE} --tls-max 1.2"),
+                "it offers no TLS version or cipher that is allowed here",
+            ),
             (&plain, "it does not speak TLS (use https)"),
         ] {
             daemon.skip_earlier_lines();
@@ -181,7 +186,32 @@ fn handshakes_without_what_is_required_fail_with_a_reason() {
 }
 
 #[test]
-fn passwords_are_needed_for_every_path() {
+fn expired_certificate_of_the_server_is_reported() {
+    run_isolated(|lab| {
+        if !prepare(lab, &["curl", "openssl"], 1) {
+            return;
+        }
+        make_certificate(lab, "server", "DNS:localhost", -1);
+        openssl(lab, &format!("req -x509 {NEW_KEY} -keyout other.key -out other.pem -subj /CN=other"));
+        let (daemon, address, _) = start(lab, SERVER);
+        daemon.wait_for_line("server.pem: the certificate has expired on 20", ms(2000));
+        for (options, reason) in [
+            ("", "it says that the certificate of this server has expired"),
+            ("--cacert other.pem", "it does not trust who signed the certificate of this server"),
+        ] {
+            assert_eq!(curl(lab, address, options).0, "000");
+            daemon.wait_for_line(
+                &format!("HTTP client refused: TLS handshake from 127.0.0.1: {reason}"),
+                ms(2000),
+            );
+        }
+        assert_eq!(curl(lab, address, "--insecure").0, "200");
+        daemon.stop();
+    });
+}
+
+#[test]
+fn passwords_are_checked() {
     run_isolated(|lab| {
         if !prepare(lab, &["curl", "openssl"], 1) {
             return;
@@ -194,6 +224,9 @@ fn passwords_are_needed_for_every_path() {
             ("-u somebody:secret", "401"),
             ("-u prometheus:secret --tls-max 1.2", "200"),
             ("-H Authorization:Bearer", "401"),
+            ("-H Authorization;", "401"),
+            ("-u :", "401"),
+            ("-u prometheus:", "401"),
         ] {
             let (status, output) = curl(lab, address, options);
             assert_eq!(status, expected, "{options}: {output}");
@@ -232,14 +265,15 @@ fn changed_files_are_read_again_and_a_broken_one_keeps_the_old() {
             let connect = format!("s_client -connect {address} -showcerts");
             let arguments: Vec<&str> = connect.split(' ').collect();
             let (_, output) = run("openssl", &arguments, &lab.scratch_path(""), b"");
-            let start = output.find("-----BEGIN").unwrap_or_else(|| panic!("{output}"));
+            let start = output.find("-----BEGIN")?; // none while the listener is opened again
             output[start..].split("-----END").next().map(str::to_owned)
         };
         let before = serial(lab);
+        assert!(before.is_some());
         make_server_certificate(lab); // in place
         daemon.wait_for_line("Configuration reloaded: web configuration changed", LIMIT);
         wait_until(LIMIT, "the new certificate is used", || {
-            TcpStream::connect(address).is_ok() && serial(lab) != before
+            serial(lab).is_some_and(|now| Some(now) != before)
         });
 
         for (name, text, problem) in [
@@ -262,6 +296,17 @@ fn changed_files_are_read_again_and_a_broken_one_keeps_the_old() {
             std::fs::write(&file, old).expect("write a file");
             daemon.wait_for_line("Configuration reloaded: ", LIMIT);
         }
+        // A certificate that is named before it exists, where nothing is watched.
+        daemon.skip_earlier_lines();
+        lab.write_file("web.yml", SERVER.replace("server.pem", "later/server.pem"));
+        daemon.wait_for_line("later/server.pem: cannot read this file: No such file or directory", LIMIT);
+        std::fs::create_dir(lab.scratch_path("later")).expect("make a directory");
+        std::fs::copy(lab.scratch_path("server.pem"), lab.scratch_path("later/server.pem")).expect("copy");
+        daemon.wait_for_line("Configuration reloaded: ", LIMIT);
+        let lines = daemon.stderr.all();
+        let named = lines.iter().filter(|line| line.text.contains("later/server.pem: cannot")).count();
+        assert_eq!(named, 1, "{lines:?}");
+
         daemon.skip_earlier_lines();
         daemon.send_signal(Signal::SIGHUP);
         daemon.wait_for_line("Configuration reloaded: nothing has changed", LIMIT);
@@ -269,6 +314,52 @@ fn changed_files_are_read_again_and_a_broken_one_keeps_the_old() {
         daemon.wait_for_line("Configuration reloaded: web configuration changed", LIMIT);
         wait_until(LIMIT, "a password is needed", || curl(lab, address, "").0 == "401");
         assert_eq!(curl(lab, address, PASSWORD).0, "200");
+        daemon.stop();
+    });
+}
+
+#[test]
+fn hung_files_keep_the_old_ones_and_are_named() {
+    run_isolated(|lab| {
+        if !prepare(lab, &["curl", "openssl"], 2) {
+            return;
+        }
+        let (storage, folder) = lab.mount_storage("storage");
+        let pem = folder.join("server.pem");
+        std::fs::copy(lab.scratch_path("server.pem"), &pem).expect("copy the certificate");
+        let (daemon, address, _) = start(lab, &SERVER.replace("server.pem", utf8(&pem)));
+        daemon.send_signal(Signal::SIGHUP);
+        daemon.wait_for_line("Configuration reloaded: nothing has changed", LIMIT); // the files are watched
+        lab.set_fault("mute", &storage);
+        let problem = format!("{}: cannot read this file: ", display_path(&pem));
+        for (reason, limit) in
+            [("no answer from its storage in 5s", 7000), ("its storage still does not answer", 1000)]
+        {
+            daemon.skip_earlier_lines();
+            daemon.send_signal(Signal::SIGHUP);
+            let start = "Configuration not reloaded, the old one stays in force: ";
+            daemon.wait_for_line(&format!("{start}{problem}{reason}"), ms(limit));
+        }
+        assert_eq!(curl(lab, address, "").0, "200", "the old certificate is in use");
+        let mount = lab.mount_point("0");
+        lab.set_fault("mute", &mount);
+        daemon.wait_for_failure(&mount, "hung", LIMIT);
+
+        let on_storage = folder.join("web.yml");
+        for (web, named) in [(lab.scratch_path("web.yml"), &pem), (on_storage.clone(), &on_storage)] {
+            let listen = free_address().to_string();
+            let options = ["--listen-address", &listen, "--web-config-file", utf8(&web)];
+            let result = CommandOutput::run(lab.daemon_command(&with(QUICK, &options)), ms(8000));
+            result.assert_code(2);
+            let line = format!("{}: cannot read this file: no answer from its storage", display_path(named));
+            result.assert_stderr_contains(&line);
+            assert_eq!(result.stderr.lines().count(), 1, "{}", result.stderr);
+        }
+        daemon.skip_earlier_lines();
+        lab.clear_fault(&storage);
+        daemon.wait_for_line("Configuration reloaded: nothing has changed", LIMIT); // by itself
+        let lines = daemon.stderr.all();
+        assert_eq!(lines.iter().filter(|line| line.text.contains("not reloaded")).count(), 2, "{lines:?}");
         daemon.stop();
     });
 }

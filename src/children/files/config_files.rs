@@ -59,16 +59,13 @@ pub(super) fn watched_paths(path: &Path, others: &[PathBuf]) -> Vec<PathBuf> {
     paths
 }
 
-/// The fingerprints of the configuration files and of other files, each of which differs after every change of its
-/// file.
-pub(super) fn fingerprints(path: &Path, others: &[PathBuf]) -> Vec<Vec<u8>> {
-    let files = candidates(path, false).0;
-    files.iter().map(|(path, _)| path).chain(others).map(|path| fingerprint(path)).collect()
+pub(super) fn fingerprints(path: &Path) -> Vec<Vec<u8>> {
+    candidates(path, false).0.iter().map(|(path, _)| fingerprint(path)).collect()
 }
 
-/// Unlike a missing file, a dangling link is in the list.
+/// Differs after every change of the file. Unlike a missing file, a dangling link is in the list.
 #[allow(clippy::disallowed_methods)] // in a child
-fn fingerprint(path: &Path) -> Vec<u8> {
+pub(super) fn fingerprint(path: &Path) -> Vec<u8> {
     let metadata = fs::metadata(path).ok().map(|file| {
         let times =
             [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()].map(i64::cast_unsigned);
@@ -82,7 +79,7 @@ fn fingerprint(path: &Path) -> Vec<u8> {
 /// main file may be missing, unless `required`. `checked` asks who may replace the files.
 pub(super) fn read_config(path: &Path, required: bool, checked: bool) -> Reply {
     // Taken first, so that a change while the files are read is seen as a change.
-    let fingerprints = pack(fingerprints(path, &[]));
+    let fingerprints = pack(fingerprints(path));
     let (candidates, failure) = candidates(path, required);
     let mut items: Vec<Vec<u8>> = failure.into_iter().collect();
     let mut trust = TrustCheck::new();

@@ -35,7 +35,10 @@ pub(super) fn execute(request: Request, descriptors: Vec<OwnedFd>) -> io::Result
         Request::ReadConfig { path, required, checked } => {
             Ok(config_files::read_config(&path, required, checked))
         }
-        Request::Fingerprints { path, others } => Ok(Reply::new(config_files::fingerprints(&path, &others))),
+        Request::Fingerprints { path, with_drop_ins: true } => {
+            Ok(Reply::new(config_files::fingerprints(&path)))
+        }
+        Request::Fingerprints { path, .. } => Ok(Reply::new([config_files::fingerprint(&path)])),
         Request::Bind { path, mode, group } => socket::bind(&path, mode, &group),
         Request::Remove { path, identity } => done(socket::remove(&path, &identity)),
         Request::Connect { path, any_kind } => socket::connect(&path, any_kind),

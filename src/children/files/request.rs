@@ -17,8 +17,8 @@ pub(super) enum Request {
     Read { path: PathBuf, limit: u64 },
     /// Reads the main configuration file, which may be missing unless it is `required`, and its drop-ins.
     ReadConfig { path: PathBuf, required: bool, checked: bool },
-    /// The fingerprints of the configuration files and of other files.
-    Fingerprints { path: PathBuf, others: Vec<PathBuf> },
+    /// The fingerprint of a file, perhaps with those of the drop-ins beside it.
+    Fingerprints { path: PathBuf, with_drop_ins: bool },
     /// Binds a listening socket, of this group unless that is empty.
     Bind { path: PathBuf, mode: u32, group: String },
     /// Removes a socket, unless the file has been replaced.
@@ -65,7 +65,9 @@ impl Request {
             Request::ReadConfig { path: from, required, checked } => {
                 (2, vec![path(from), vec![u8::from(*required)], vec![u8::from(*checked)]])
             }
-            Request::Fingerprints { path: of, others } => (3, vec![path(of), list(others)]),
+            Request::Fingerprints { path: of, with_drop_ins } => {
+                (3, vec![path(of), vec![u8::from(*with_drop_ins)]])
+            }
             Request::Bind { path: at, mode, group } => {
                 (4, vec![path(at), mode.to_le_bytes().to_vec(), group.clone().into_bytes()])
             }
@@ -117,7 +119,7 @@ impl Request {
             (2, [from, required, checked]) => {
                 Request::ReadConfig { path: path(from), required: flag(required)?, checked: flag(checked)? }
             }
-            (3, [of, others]) => Request::Fingerprints { path: path(of), others: list(others)? },
+            (3, [of, all]) => Request::Fingerprints { path: path(of), with_drop_ins: flag(all)? },
             (4, [at, mode, group]) => Request::Bind {
                 path: path(at),
                 mode: number(mode)?,
@@ -233,8 +235,8 @@ mod tests {
             Request::OpenState { path: "/a".into(), limit: 1 << 40, records: 1 << 20 },
             Request::Read { path: "/a".into(), limit: 1 << 40 },
             Request::ReadConfig { path: "/a".into(), required: true, checked: false },
-            Request::Fingerprints { path: "/a".into(), others: vec![] },
-            Request::Fingerprints { path: "/a".into(), others: paths() },
+            Request::Fingerprints { path: "/a".into(), with_drop_ins: true },
+            Request::Fingerprints { path: "/a".into(), with_drop_ins: false },
             Request::Bind { path: "/a".into(), mode: 0o660, group: "nagios".into() },
             Request::Remove { path: "/a".into(), identity: vec![1] },
             Request::Connect { path: "/a".into(), any_kind: true },

@@ -160,13 +160,22 @@ impl FileSession<'_> {
         })
     }
 
-    /// The fingerprints of the configuration files and of other files.
+    /// The fingerprints of the configuration files.
     ///
     /// # Errors
     /// `TimedOut`.
-    pub fn fingerprints(&mut self, path: &Path, others: &[PathBuf]) -> io::Result<Vec<FileFingerprint>> {
-        let request = Request::Fingerprints { path: path.to_owned(), others: others.to_vec() };
-        self.call(request).map(|reply| reply.fields)
+    pub fn fingerprints(&mut self, path: &Path) -> io::Result<Vec<FileFingerprint>> {
+        self.call(Request::Fingerprints { path: path.to_owned(), with_drop_ins: true })
+            .map(|reply| reply.fields)
+    }
+
+    /// The fingerprint of another file. Each has its own request, so that it is known which one does not answer.
+    ///
+    /// # Errors
+    /// `TimedOut`.
+    pub fn fingerprint(&mut self, path: &Path) -> io::Result<FileFingerprint> {
+        let reply = self.call(Request::Fingerprints { path: path.to_owned(), with_drop_ins: false })?;
+        reply.fields.into_iter().next().ok_or(ErrorKind::InvalidData.into())
     }
 
     /// Binds a listening socket, of this group or group id. The file of a daemon that died is replaced.

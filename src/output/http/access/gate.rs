@@ -11,7 +11,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustls::{CertificateError, Error, InvalidMessage};
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -60,8 +60,8 @@ impl Gate {
         let acceptor = TlsAcceptor::from(Arc::clone(self.access.tls.as_ref()?));
         let why = match timeout(limits::HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => return Some(stream),
-            // Whether a port is open is asked for this way.
-            Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => return None,
+            // Whether a port is open is asked for this way; load balancers do it all the time.
+            Ok(Err(error)) if is_gone(&error) => return None,
             Ok(Err(error)) => reason(&error),
             Err(_) => format!("it takes longer than {}s", limits::HANDSHAKE_TIMEOUT.as_secs()),
         };
@@ -85,11 +85,35 @@ impl Gate {
     }
 }
 
-/// What is wrong with the client.
+/// Whether the client has closed the connection without a reason.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
+}
+
+/// Why the client is refused, or refuses.
 fn reason(error: &io::Error) -> String {
     let text = match error.get_ref().and_then(|cause| cause.downcast_ref()) {
+        Some(Error::AlertReceived(AlertDescription::CertificateExpired)) => {
+            "it says that the certificate of this server has expired"
+        }
+        Some(Error::AlertReceived(AlertDescription::UnknownCA)) => {
+            "it does not trust who signed the certificate of this server"
+        }
+        // Prometheus and other programs in Go say no more.
+        Some(Error::AlertReceived(
+            AlertDescription::BadCertificate | AlertDescription::CertificateUnknown,
+        )) => {
+            "it does not accept the certificate of this server (its end, its names or who signed it); the client \
+             says why"
+        }
         Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
             "it does not speak TLS (use https)"
+        }
+        Some(Error::PeerIncompatible(why)) => {
+            return format!("it offers no TLS version or cipher that is allowed here ({why:?})");
         }
         Some(Error::NoCertificatesPresented) => "it presents no certificate",
         Some(Error::InvalidCertificate(why)) => match why {
@@ -162,6 +186,18 @@ mod tests {
             assert_eq!(read(value), None, "{value}");
         }
         assert_eq!(credentials(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn reasons_are_those_of_the_client() {
+        let of = |alert| reason(&io::Error::new(io::ErrorKind::InvalidData, Error::AlertReceived(alert)));
+        assert!(of(AlertDescription::CertificateExpired).ends_with("of this server has expired"));
+        assert!(of(AlertDescription::BadCertificate).starts_with("it does not accept the certificate"));
+        assert!(of(AlertDescription::InternalError).contains("InternalError"));
+        for kind in [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset] {
+            assert!(is_gone(&kind.into()), "{kind}");
+        }
+        assert!(!is_gone(&io::Error::new(io::ErrorKind::InvalidData, Error::NoCertificatesPresented)));
     }
 
     #[test]
