@@ -1,9 +1,10 @@
 //! Compares `contrib/openapi.json` with real responses.
 
 use super::{LIMIT, get, open_event_stream, send, start_with_http};
-use crate::common::{ms, run_isolated, wait_until};
+use crate::common::{free_address, ms, run_isolated, utf8, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use serde_json::Value;
+use std::net::TcpStream;
 
 #[test]
 fn responses_match_the_openapi_document() {
@@ -54,6 +55,43 @@ fn responses_match_the_openapi_document() {
                 );
             }
         }
+        daemon.stop();
+    });
+}
+
+#[test]
+fn every_documented_path_may_ask_for_the_documented_password() {
+    run_isolated(|lab| {
+        lab.mount_fuses(1);
+        let hash = "$2y$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW"; // of `secret`
+        let web = lab.write_file("web.yml", format!("basic_auth_users:\n  a: {hash}\n"));
+        let address = free_address();
+        let listen = address.to_string();
+        let options = ["--listen-address", &listen, "--web-config-file", utf8(&web)];
+        let daemon = lab.start_daemon(&[QUICK, &options].concat());
+        wait_until(LIMIT, "it listens", || TcpStream::connect(address).is_ok());
+        let request = |method: &str, path: &str, more: &str| {
+            let head =
+                format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}\r\n");
+            send(address, &head)
+        };
+        let api = request("GET", "/api/openapi.json", "Authorization: Basic YTpzZWNyZXQ=\r\n").json();
+        let scheme = &api["components"]["securitySchemes"]["basic"];
+        assert!(scheme["type"] == "http" && scheme["scheme"] == "basic", "{scheme}");
+        assert_eq!(api["security"], serde_json::json!([{}, {"basic": []}]), "optional, everywhere");
+        for (path, documented) in api["paths"].as_object().expect("paths") {
+            for (method, documented) in documented.as_object().expect("methods") {
+                let response = request(&method.to_uppercase(), path, "");
+                assert_eq!(response.status, 401, "{method} {path}");
+                let reference = documented["responses"]["401"]["$ref"].as_str().expect("a reference");
+                let described = api.pointer(reference.trim_start_matches('#')).expect("it exists");
+                for name in described["headers"].as_object().expect("headers").keys() {
+                    let value = response.header(&name.to_lowercase()).expect("the documented header");
+                    assert!(value.starts_with("basic "), "{value}");
+                }
+            }
+        }
+        assert_eq!(request("GET", "/nothing", "").status, 401, "what exists is not told either");
         daemon.stop();
     });
 }
