@@ -64,10 +64,8 @@ fn run_with_messages(
         None
     });
     let result = run(config, source, manager, &reporter);
-    if result.as_ref().is_ok_and(|ended| ended.interrupted) {
-        log(Priority::Info, "Stopped");
-    }
-    reporter.close(LOG_CLOSE_TIMEOUT);
+    let is_stopped = result.as_ref().is_ok_and(|ended| ended.interrupted);
+    reporter.close(is_stopped.then_some("Stopped"), LOG_CLOSE_TIMEOUT);
     let ended = result?;
     Ok(match ended.exit_status() {
         _ if ended.namespace_ended => NAMESPACE_ENDED,

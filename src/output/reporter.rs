@@ -279,12 +279,26 @@ impl Reporter {
         Arc::new(move |priority, text: &str| reporter.notice(SystemTime::now(), priority, text))
     }
 
-    /// Lets the sinks write their queued messages, for at most `limit` in total. True if everything was written.
-    pub fn close(&self, limit: Duration) -> bool {
+    /// Logs the last line, if there is one, and lets the sinks write their queued messages, for at most `limit` in total. The
+    /// first, standard error, is closed last: the others log on it that they cannot be reached.
+    pub fn close(&self, last: Option<&str>, limit: Duration) {
+        let text = last.map(str::to_owned);
+        let message = text.map(|text| {
+            Arc::new(Message { time: SystemTime::now(), priority: Priority::Info, text, event: None })
+        });
+        let finish = |route: &Route| {
+            let message = message.as_ref().filter(|message| route.admits(message.priority));
+            message.into_iter().for_each(|message| route.sink.offer(Arc::clone(message)));
+            route.sink.finish();
+        };
+        let Some((first, others)) = self.routes.split_first() else { return };
         let end = Instant::now() + limit;
-        self.sinks().for_each(Sink::finish);
-        let left = || end.saturating_duration_since(Instant::now());
-        self.sinks().filter(|sink| !sink.close(left())).count() == 0
+        others.iter().for_each(finish);
+        for other in others {
+            other.sink.close((end - limit / 2).saturating_duration_since(Instant::now()));
+        }
+        finish(first);
+        first.sink.close(end.saturating_duration_since(Instant::now()));
     }
 
     pub fn sinks(&self) -> impl Iterator<Item = &Sink> {

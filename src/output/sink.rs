@@ -132,6 +132,9 @@ impl Default for State {
 impl State {
     /// Returns how many messages were dropped: this one, or less important ones.
     fn push(&mut self, message: Arc<Message>) -> u64 {
+        if self.is_closing {
+            return 0; // of an output that is left behind: the last line has been said
+        }
         let rank = Rank::of_message(&message);
         let reserve = if rank.is_vital() { 0.0 } else { VITAL };
         if self.has_ended || !self.bucket.take(Instant::now(), 1.0, reserve) {

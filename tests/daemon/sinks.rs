@@ -3,6 +3,7 @@
 use crate::common::{Daemon, Lab, Lines, display_path, ms, run_isolated, wait_until};
 use crate::{QUICK, QUICK_HANG};
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::signal::Signal;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
@@ -67,6 +68,24 @@ fn syslog_is_reconnected_after_a_restart() {
         let second = lab.read_syslog();
         assert!(second.wait_for(0, "Checked 0 mounts", ms(10_000)).is_some(), "after {:?}", start.elapsed());
         daemon.stop();
+    });
+}
+
+#[test]
+fn last_line_is_the_last_also_if_syslog_is_gone() {
+    run_isolated(|lab| {
+        let socket = lab.bind_syslog();
+        let syslog = Lines::from_socket(socket.try_clone().expect("duplicate the socket"));
+        let daemon = lab.start_daemon(&["--poll-interval", "60"]);
+        assert!(syslog.wait_for(0, "Checked 0 mounts", ms(5000)).is_some());
+        std::fs::remove_file(lab.syslog_path()).expect("remove the socket");
+        socket.shutdown(Shutdown::Both).expect("shut down the socket");
+        drop(socket);
+        daemon.send_signal(Signal::SIGTERM);
+        let ended = daemon.wait_for_exit(Instant::now(), ms(1000));
+        let (text, last) = ended.stderr.trim_end().rsplit_once('\n').expect("several lines");
+        assert_eq!(last, "Stopped", "{text}");
+        assert!(text.contains("\nsyslog (unix:") && text.contains(" cannot be reached: "), "{text}");
     });
 }
 

@@ -167,7 +167,10 @@ fn connect(target: &SyslogTarget, facility: Facility) -> io::Result<Logger<Logge
             let is_there = |result: &io::Result<_>| {
                 !result.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound)
             };
-            let missing = || Err(io::Error::new(ErrorKind::NotFound, "unix socket paths not found"));
+            let missing = || {
+                let text = format!("there is no {}", LOCAL_SOCKETS.join(", no "));
+                Err(io::Error::new(ErrorKind::NotFound, text))
+            };
             Logger::new(opened.find(is_there).unwrap_or_else(missing)?, packet)
         }
         SyslogTarget::Unix(path) => Logger::new(connect_to_path(path)?, packet),
