@@ -3,6 +3,7 @@
 use super::{explained_remedy, mount_namespace, print};
 use crate::config::{Config, EffectiveOption, Rule, to_toml};
 use crate::monitor::{DataPath, Expected, ProbeSettings};
+use crate::output::hooks::Hook;
 use crate::render::escape::escape_os;
 use crate::render::{HumanDuration, PROCESS_NAME};
 use platform::{DataKind, Mount, MountTable};
@@ -56,6 +57,7 @@ fn write_overview(text: &mut String, config: &Config, table: &MountTable) -> any
         writeln!(text, "\n[[rule]]  # {}: {mounts} {noun} now", rule.location)?;
         write_rule(text, rule, "")?;
     }
+    write_receivers(text, config)?;
     if !config.expected.is_empty() {
         writeln!(text, "\n# expected mounts")?;
     }
@@ -73,6 +75,22 @@ fn write_overview(text: &mut String, config: &Config, table: &MountTable) -> any
                 writeln!(text, "{}, by the rule at {}", summary(&settings), rule.location)?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Programs and servers that are told of events. The rest of a URL may be a secret.
+fn write_receivers(text: &mut String, config: &Config) -> anyhow::Result<()> {
+    if !config.hooks.is_empty() {
+        writeln!(text, "\n# hooks")?;
+    }
+    for Hook { name, events, action, timeout } in &config.hooks {
+        let (target, timeout) = (action.target(), HumanDuration(*timeout));
+        writeln!(text, "{name}: {target}, timeout {timeout}, for {}", events.join(", "))?;
+    }
+    if let Some(settings) = &config.alertmanager {
+        let refresh = HumanDuration(settings.refresh);
+        writeln!(text, "\n# Alertmanager\n{}: alerts are sent again every {refresh}", settings.url.origin())?;
     }
     Ok(())
 }

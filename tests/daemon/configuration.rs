@@ -296,6 +296,23 @@ fn remedy_is_explained_for_each_state_and_never_of_the_root() {
     });
 }
 
+#[test]
+fn receivers_of_events_are_shown_without_secrets() {
+    run_isolated(|lab| {
+        let lines = "[[hook]]\nname = \"page\"\ncommand = [\"/usr/bin/true\", \"secret\"]\nevents = [\"failed\"]\n\
+                     [[hook]]\nname = \"chat\"\nurl = \"http://chat/secret\"\ntimeout = 5\n\
+                     [alertmanager]\nurl = \"http://am:9093/secret\"\n";
+        let mut command = monitor_command();
+        command.arg("--check-config").arg("--config").arg(config(lab, lines));
+        let output = CommandOutput::run(command, ms(10_000));
+        assert_eq!(output.code, Some(0), "{}", output.stderr);
+        output.assert_stdout_contains("\n# hooks\npage: /usr/bin/true, timeout 10s, for failed\n");
+        output.assert_stdout_contains("\nchat: http://chat, timeout 5s, for failed, recovered, ");
+        output.assert_stdout_contains("\n# Alertmanager\nhttp://am:9093: alerts are sent again every 1m\n");
+        assert!(!output.stdout.contains("secret"), "{}", output.stdout);
+    });
+}
+
 /// Kubernetes mounts a ConfigMap as a link through a link, and replaces only the latter.
 #[test]
 fn replaced_link_in_the_path_is_reloaded() {

@@ -124,7 +124,7 @@ impl HookAction {
     }
 
     /// The program, or the server: the rest of a URL may be a secret.
-    pub(super) fn target(&self) -> String {
+    pub(crate) fn target(&self) -> String {
         match self {
             HookAction::Command(arguments) => {
                 arguments.first().map(|it| escape_os(it).into_owned()).unwrap_or_default()
