@@ -65,7 +65,7 @@ fn run_with_messages(
     });
     let result = run(config, source, manager, &reporter);
     let is_stopped = result.as_ref().is_ok_and(|ended| ended.interrupted);
-    reporter.close(is_stopped.then_some("Stopped"), LOG_CLOSE_TIMEOUT);
+    reporter.close_with(is_stopped.then_some("Stopped"), LOG_CLOSE_TIMEOUT);
     let ended = result?;
     Ok(match ended.exit_status() {
         _ if ended.namespace_ended => NAMESPACE_ENDED,

@@ -279,26 +279,31 @@ impl Reporter {
         Arc::new(move |priority, text: &str| reporter.notice(SystemTime::now(), priority, text))
     }
 
-    /// Logs the last line, if there is one, and lets the sinks write their queued messages, for at most `limit` in total. The
-    /// first, standard error, is closed last: the others log on it that they cannot be reached.
-    pub fn close(&self, last: Option<&str>, limit: Duration) {
-        let text = last.map(str::to_owned);
-        let message = text.map(|text| {
-            Arc::new(Message { time: SystemTime::now(), priority: Priority::Info, text, event: None })
+    /// Lets the sinks write their queued messages, for at most `limit` in total. True if everything was written.
+    pub fn close(&self, limit: Duration) -> bool {
+        self.close_with(None, limit)
+    }
+
+    /// The same, with a last line. The first sink, standard error, is closed last: the others log on it that they cannot be
+    /// reached.
+    pub fn close_with(&self, last: Option<&str>, limit: Duration) -> bool {
+        let message = last.map(|text| {
+            let (time, text) = (SystemTime::now(), text.to_owned());
+            Arc::new(Message { time, priority: Priority::Info, text, event: None })
         });
         let finish = |route: &Route| {
-            let message = message.as_ref().filter(|message| route.admits(message.priority));
-            message.into_iter().for_each(|message| route.sink.offer(Arc::clone(message)));
+            let admitted = message.iter().filter(|message| route.admits(message.priority));
+            admitted.for_each(|message| route.sink.offer(Arc::clone(message)));
             route.sink.finish();
         };
-        let Some((first, others)) = self.routes.split_first() else { return };
+        let Some((first, others)) = self.routes.split_first() else { return true };
         let end = Instant::now() + limit;
+        let close =
+            |route: &Route, end: Instant| route.sink.close(end.saturating_duration_since(Instant::now()));
         others.iter().for_each(finish);
-        for other in others {
-            other.sink.close((end - limit / 2).saturating_duration_since(Instant::now()));
-        }
+        let unwritten = others.iter().filter(|route| !close(route, end - limit / 2)).count();
         finish(first);
-        first.sink.close(end.saturating_duration_since(Instant::now()));
+        close(first, end) && unwritten == 0
     }
 
     pub fn sinks(&self) -> impl Iterator<Item = &Sink> {
