@@ -153,9 +153,7 @@ pub(super) fn is_absent(error: &io::Error) -> bool {
 pub(super) fn describe(daemon: &DaemonAddress, error: io::Error) -> anyhow::Error {
     let path = escape_os(&daemon.socket);
     match error.kind() {
-        _ if is_absent(&error) => anyhow::anyhow!(
-            "no daemon is running: nothing listens on {path}; `check` probes the mounts directly"
-        ),
+        _ if is_absent(&error) => anyhow::anyhow!("no daemon is running: nothing listens on {path}"),
         ErrorKind::PermissionDenied => {
             anyhow::anyhow!("this user may not connect to the daemon on {path} (see socket_group): {error}")
         }

@@ -22,6 +22,8 @@ use serde::Serialize;
 /// How success is verified.
 const VERIFICATION: &str = "the mount has the same source and type, a new mount id, and a new superblock, or the old one is \
                             proved gone; it responds twice; who still holds the old one is listed";
+/// The same of a mount that stays.
+const VERIFICATION_OF_RESUMED: &str = "the mount responds twice";
 
 /// The plan for a tired person: what would be done, what it breaks, what forbids it.
 pub fn text(plan: &Plan) -> String {
@@ -51,9 +53,9 @@ pub fn text(plan: &Plan) -> String {
     }
     text += "\nMounted again\n";
     text += &paragraph("  ", "  ", &words::again(plan));
-    if verifies(plan) {
+    if let Some(how) = verification(plan) {
         text += "\nVerified\n";
-        text += &paragraph("  ", "  ", VERIFICATION);
+        text += &paragraph("  ", "  ", how);
     }
     text += "\nIn use by\n";
     text += &paragraph("  ", "  ", &uses(plan));
@@ -166,8 +168,10 @@ fn refusal_line(refusal: &Refusal) -> String {
     }
 }
 
-fn verifies(plan: &Plan) -> bool {
-    plan.steps().iter().any(|step| step.kind == StepKind::Verify)
+fn verification(plan: &Plan) -> Option<&'static str> {
+    let has = |kind| plan.steps().iter().any(|step| step.kind == kind);
+    let how = if has(StepKind::Resume) { VERIFICATION_OF_RESUMED } else { VERIFICATION };
+    has(StepKind::Verify).then_some(how)
 }
 
 fn uses(plan: &Plan) -> String {
@@ -262,7 +266,7 @@ impl PlanObject {
             steps: plan.steps().iter().map(|step| StepObject::new(step, plan)).collect(),
             refusals: plan.refusals().iter().map(RefusalObject::new).collect(),
             mount_again: AgainObject { how: how(plan.mount_again()), text: words::again(plan) },
-            verification: verifies(plan).then_some(VERIFICATION),
+            verification: verification(plan),
             users: facts.users.as_ref().ok().copied(),
             unwritten_bytes: facts.unwritten.as_ref().ok().copied(),
             unknown: plan.unknowns().iter().map(unknown).collect(),

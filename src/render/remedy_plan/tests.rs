@@ -64,6 +64,18 @@ Not known
 }
 
 #[test]
+fn a_mount_whose_server_is_resumed_stays_the_same() {
+    let steps = RemedySettings { steps: vec![StepKind::Resume], ..settings() };
+    let resumed = text(&plan_for(facts(Situation::FuseStopped), &steps));
+    assert!(resumed.contains("\nVerified\n  the mount responds twice\n"), "{resumed}");
+    let others = text(&plan_for(facts(Situation::FuseStopped), &settings()));
+    assert!(
+        others.contains("a new mount id") && others.contains("no resume: it is not among the steps"),
+        "{others}"
+    );
+}
+
+#[test]
 fn refused_plan_says_so_before_its_steps() {
     let mut facts = facts(Situation::FuseHung);
     facts.death.as_mut().unwrap().lasted = Duration::from_secs(10);
