@@ -52,7 +52,8 @@ pub fn text(plan: &Plan) -> String {
         text += "  Once the mount is gone, the other steps that would remove it are left out.\n";
     }
     text += "\nMounted again\n";
-    text += &paragraph("  ", "  ", &words::again(plan));
+    let stays = || "not necessary: the mount stays".to_owned();
+    text += &paragraph("  ", "  ", &if resumes(plan) { stays() } else { words::again(plan) });
     if let Some(how) = verification(plan) {
         text += "\nVerified\n";
         text += &paragraph("  ", "  ", how);
@@ -145,12 +146,14 @@ fn headline(plan: &Plan) -> String {
     );
     let Some(death) = &plan.facts().death else { return format!("{about} is not dead") };
     let situation = words::situation(plan.situation());
-    let reason = Some(death.reason.as_str().to_owned()).filter(|reason| reason != situation);
+    let is_said = |reason: &String| situation == reason || situation.starts_with(&format!("{reason}, "));
+    let reason = Some(death.reason.as_str().to_owned()).filter(|reason| !is_said(reason));
     let details: Vec<String> = reason.into_iter().chain(death.errno.map(Errno::name)).collect();
+    let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join(", ")) };
     // Without a daemon, nobody knows.
     let since =
         if death.lasted.is_zero() { String::new() } else { format!(" for {}", HumanDuration(death.lasted)) };
-    format!("{about} is dead{since}: {situation} ({})", details.join(", "))
+    format!("{about} is dead{since}: {situation}{details}")
 }
 
 fn line_of(kind: StepKind) -> String {
@@ -168,10 +171,14 @@ fn refusal_line(refusal: &Refusal) -> String {
     }
 }
 
+/// The server of the mount continues, and nothing else is done.
+fn resumes(plan: &Plan) -> bool {
+    plan.steps().iter().any(|step| step.kind == StepKind::Resume)
+}
+
 fn verification(plan: &Plan) -> Option<&'static str> {
-    let has = |kind| plan.steps().iter().any(|step| step.kind == kind);
-    let how = if has(StepKind::Resume) { VERIFICATION_OF_RESUMED } else { VERIFICATION };
-    has(StepKind::Verify).then_some(how)
+    let how = if resumes(plan) { VERIFICATION_OF_RESUMED } else { VERIFICATION };
+    plan.steps().iter().any(|step| step.kind == StepKind::Verify).then_some(how)
 }
 
 fn uses(plan: &Plan) -> String {

@@ -68,9 +68,11 @@ fn a_mount_whose_server_is_resumed_stays_the_same() {
     let steps = RemedySettings { steps: vec![StepKind::Resume], ..settings() };
     let resumed = text(&plan_for(facts(Situation::FuseStopped), &steps));
     assert!(resumed.contains("\nVerified\n  the mount responds twice\n"), "{resumed}");
+    assert!(resumed.contains("\nMounted again\n  not necessary: the mount stays\n"), "{resumed}");
+    assert!(resumed.contains("hung, and its FUSE server is stopped\n"), "{resumed}");
     let others = text(&plan_for(facts(Situation::FuseStopped), &settings()));
     assert!(
-        others.contains("a new mount id") && others.contains("no resume: it is not among the steps"),
+        others.contains("a new mount id") && others.contains("no resume: not among the steps"),
         "{others}"
     );
 }

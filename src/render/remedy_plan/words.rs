@@ -235,7 +235,7 @@ fn guard_of_surroundings(guard: &Guard) -> String {
         Guard::ShutDownIsShared(others) => {
             format!("on this kernel it would end all mounts of the server, also {}", paths(others))
         }
-        Guard::NotInRule => "it is not among the steps: name it with --steps, or in the rule".to_owned(),
+        Guard::NotInRule => "not among the steps: name it with --steps, or in the rule".to_owned(),
         _ => guard.as_str().to_owned(),
     }
 }
