@@ -6,6 +6,7 @@ use crate::common::{
 use crate::peer::{first_missing, get, run, start_prometheus};
 use crate::{QUICK, with};
 use nix::sys::signal::Signal;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -239,6 +240,40 @@ fn passwords_are_checked() {
         let lines = daemon.stderr.all().iter().filter(|line| line.text.contains("client refused")).count();
         assert!(lines <= 6, "{lines} lines about 22 refusals\n{}", daemon.transcript());
         assert!(!daemon.transcript().contains("secret"));
+        daemon.stop();
+    });
+}
+
+#[test]
+fn flood_of_wrong_passwords_delays_no_known_client() {
+    run_isolated(|lab| {
+        lab.mount_fuses(1);
+        // Of `secret`, with the usual cost.
+        let hash = "$2y$10$abcdefghijklmnopqrstuuqflPDzB6gcMhKa1rZqKiun2YGL5sa2u";
+        let (daemon, address, _) = start(lab, &users().replace(HASH, hash));
+        let ask = |credentials: &str| {
+            let mut stream = TcpStream::connect(address).expect("it listens");
+            stream.set_read_timeout(Some(LIMIT)).expect("a TCP socket");
+            let head = "GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+            let request = format!("{head}Authorization: Basic {credentials}\r\n\r\n");
+            stream.write_all(request.as_bytes()).expect("send the request");
+            stream
+        };
+        let status = |mut stream: &TcpStream| {
+            let mut text = String::new();
+            stream.read_to_string(&mut text).expect("a response");
+            text.split(' ').nth(1).map(str::to_owned)
+        };
+        let (right, wrong) = ("cHJvbWV0aGV1czpzZWNyZXQ=", "cHJvbWV0aGV1czp3cm9uZw==");
+        assert_eq!(status(&ask(right)).as_deref(), Some("200"));
+        let threads = daemon.process.thread_count();
+        let flood: Vec<TcpStream> = (0..40).map(|_| ask(wrong)).collect();
+        assert_eq!(status(&ask(right)).as_deref(), Some("200"));
+        assert!(daemon.process.thread_count() <= threads + 1, "one check at a time");
+        let last = flood.last().expect("there are some");
+        last.set_nonblocking(true).expect("a TCP socket");
+        assert!(last.peek(&mut [0]).is_err(), "the wrong ones still wait");
+        assert_eq!(status(&flood[0]).as_deref(), Some("401"));
         daemon.stop();
     });
 }
