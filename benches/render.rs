@@ -2,7 +2,7 @@
 
 mod median;
 
-use median::{Row, median, median_of, print_table};
+use median::{Row, median, median_of, percentile, print_table};
 use mount_status_monitor::monitor::testing::mount;
 use mount_status_monitor::monitor::{
     Effect, Failure, Health, Input, LastResponse, Monitor, MonitorConfig, MountStatus, Reason,
@@ -15,6 +15,8 @@ use mount_status_monitor::output::http::{
 };
 use mount_status_monitor::render::Snapshot;
 use mount_status_monitor::render::metrics::{MetricInputs, MetricsText, render};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
 use platform::{Call, DeviceNumber, Mount, MountKey, MountTable, ProbeOutcome, TableUpdate, Usage};
 use rustls::pki_types::pem::PemObject as _;
 use std::hint::black_box;
@@ -130,60 +132,112 @@ fn pause(ms: u64) {
     let _ = never.recv_timeout(Duration::from_millis(ms));
 }
 
-/// The server of the daemon, over a socket; there is a new snapshot before each scrape.
+/// The server of the daemon, over a socket; there is a new snapshot before each scrape. The kinds take turns, so that
+/// all have the same share of what else the machine does.
 fn scrape() {
     let state = SharedState::default();
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port");
-    let settings = HttpSettings { listen: Some(port), socket: SocketChoice::Off, ..HttpSettings::default() };
-    let metrics: MetricsSource = Arc::new(|snapshot| MetricsText::new(snapshot, MetricInputs::default()));
-    let server =
-        http::start(&settings, state.clone(), metrics, Arc::new(|text: &str| panic!("{text}")), None);
     let mut snapshot = snapshot(10_000);
     state.publish(Arc::new(snapshot.clone()));
+    let certificate = Certificate::make();
+    let (plain, _plain_server) = start_server(&state, None);
+    let (encrypted, _encrypted_server) = start_server(&state, Some(certificate.access()));
     pause(500);
     let resident = || platform::process_stats().map_or(0, |stats| stats.resident_bytes) >> 10;
     let before = resident();
-    println!("\n10,000 mounts over a socket, {SCRAPES} scrapes");
     let text = render(&snapshot, MetricInputs::default());
-    report("limit: made before, written by a thread", || get(serve(text.clone()), ""));
-    for (name, more) in [("plain", ""), ("gzip", "Accept-Encoding: gzip\r\n")] {
-        report(name, || {
+    let gzip = "Accept-Encoding: gzip\r\n";
+    let mut kinds = [
+        Kind::new("plain", "", false),
+        Kind::new("TLS and a password", "", true),
+        Kind::new("gzip", gzip, false),
+        Kind::new("gzip, TLS and a password", gzip, true),
+    ];
+    let mut limit = Kind::new("limit: made before, written by a thread", "", false);
+    for _ in 0..SCRAPES {
+        limit.measure(|more| get(serve(text.clone()), more));
+        for kind in &mut kinds {
             snapshot.serial += 1;
             state.publish(Arc::new(snapshot.clone()));
-            get(port, more)
-        });
+            if kind.is_encrypted {
+                kind.measure(|more| get_encrypted(encrypted, &certificate.client, more));
+            } else {
+                kind.measure(|more| get(plain, more));
+            }
+        }
     }
-    let certificate = Certificate::make();
-    let access = certificate.access();
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port");
-    let settings = HttpSettings { listen: Some(port), web_access: Some(access), ..settings };
-    let metrics: MetricsSource = Arc::new(|snapshot| MetricsText::new(snapshot, MetricInputs::default()));
-    let encrypted =
-        http::start(&settings, state.clone(), metrics, Arc::new(|text: &str| panic!("{text}")), None);
-    pause(500);
-    report("TLS and a password", || {
-        snapshot.serial += 1;
-        state.publish(Arc::new(snapshot.clone()));
-        get_encrypted(port, &certificate.client)
-    });
-    drop(encrypted);
+    println!("\n10,000 mounts over a socket, {SCRAPES} scrapes of each kind in turn");
+    limit.print(&limit);
+    for pair in kinds.chunks(2) {
+        pair.iter().for_each(|kind| kind.print(&pair[0]));
+    }
     println!("resident memory: {before} KiB before, {} KiB after", resident());
-    drop(server);
 }
 
-fn report(name: &str, mut get: impl FnMut() -> (usize, Duration)) {
-    let mut bytes = 0;
-    let mut times: Vec<Duration> = (0..SCRAPES)
-        .map(|_| {
-            pause(20);
-            let took;
-            (bytes, took) = get();
-            took
-        })
-        .collect();
-    times.sort_unstable();
-    let (median, p99) = (times[SCRAPES / 2], times[SCRAPES * 99 / 100]);
-    println!("{name}: {bytes} bytes, median {median:?}, 99th percentile {p99:?}");
+fn start_server(
+    state: &SharedState,
+    web_access: Option<Arc<WebAccess>>,
+) -> (SocketAddr, Option<http::Server>) {
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port");
+    let settings =
+        HttpSettings { listen: Some(port), socket: SocketChoice::Off, web_access, ..HttpSettings::default() };
+    let metrics: MetricsSource = Arc::new(|snapshot| MetricsText::new(snapshot, MetricInputs::default()));
+    let warn = Arc::new(|text: &str| panic!("{text}"));
+    (port, http::start(&settings, state.clone(), metrics, warn, None).expect("a thread"))
+}
+
+/// A kind of scrape, with the measurements.
+struct Kind {
+    name: &'static str,
+    header: &'static str,
+    is_encrypted: bool,
+    bytes: usize,
+    times: Vec<Duration>,
+    /// Processor time of the process without this thread, which is the client.
+    server_times: Vec<Duration>,
+}
+
+impl Kind {
+    const fn new(name: &'static str, header: &'static str, is_encrypted: bool) -> Kind {
+        Kind { name, header, is_encrypted, bytes: 0, times: vec![], server_times: vec![] }
+    }
+
+    /// The first one, in which the password is checked, does not count.
+    fn measure(&mut self, mut get: impl FnMut(&str) -> (usize, Duration)) {
+        if self.bytes == 0 {
+            let _ = get(self.header);
+        }
+        pause(20);
+        let before = server_time();
+        let (bytes, took) = get(self.header);
+        pause(2);
+        self.server_times.push(server_time().saturating_sub(before));
+        self.times.push(took);
+        self.bytes = bytes;
+    }
+
+    fn print(&self, reference: &Kind) {
+        let median = |times: &[Duration]| median(times.to_vec());
+        let ratio = |mine: &[Duration], its: &[Duration]| median(mine).div_duration_f64(median(its));
+        println!(
+            "{}: {} bytes, median {:.1?} (ratio {:.2}), 99th percentile {:.1?}, CPU of the server {:.1?} (ratio {:.2})",
+            self.name,
+            self.bytes,
+            median(&self.times),
+            ratio(&self.times, &reference.times),
+            percentile(&self.times, 99),
+            median(&self.server_times),
+            ratio(&self.server_times, &reference.server_times),
+        );
+    }
+}
+
+fn server_time() -> Duration {
+    let of = |who| {
+        let usage = getrusage(who).expect("getrusage");
+        let time = usage.user_time() + usage.system_time();
+        Duration::from_micros(time.num_microseconds().unsigned_abs())
+    };
+    of(UsageWho::RUSAGE_SELF).saturating_sub(of(UsageWho::RUSAGE_THREAD))
 }
 
 /// Sends this to the first client.
@@ -243,21 +297,29 @@ impl Certificate {
     }
 }
 
-fn get_encrypted(address: SocketAddr, client: &Arc<rustls::ClientConfig>) -> (usize, Duration) {
+fn get_encrypted(address: SocketAddr, client: &Arc<rustls::ClientConfig>, more: &str) -> (usize, Duration) {
     let start = Instant::now();
-    let stream = TcpStream::connect(address).expect("connect");
+    let stream = connect(address);
     let name = "localhost".try_into().expect("a name");
     let connection = rustls::ClientConnection::new(Arc::clone(client), name).expect("a connection");
-    let length =
-        exchange(rustls::StreamOwned::new(connection, stream), "Authorization: Basic YTpzZWNyZXQ=\r\n");
+    let more = format!("{more}Authorization: Basic YTpzZWNyZXQ=\r\n");
+    let length = exchange(rustls::StreamOwned::new(connection, stream), &more);
     (length, start.elapsed())
 }
 
 /// The length of the response and the time to it; the client keeps none of it.
 fn get(address: SocketAddr, more: &str) -> (usize, Duration) {
     let start = Instant::now();
-    let length = exchange(TcpStream::connect(address).expect("connect"), more);
+    let length = exchange(connect(address), more);
     (length, start.elapsed())
+}
+
+/// Without delay, as Go (and so Prometheus) and curl do it by default. Otherwise a request after a TLS handshake waits
+/// until the last message of that is acknowledged, for 40 ms.
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("connect");
+    stream.set_nodelay(true).expect("a TCP socket");
+    stream
 }
 
 fn exchange(mut stream: impl std::io::Read + std::io::Write, more: &str) -> usize {

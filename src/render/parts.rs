@@ -1,7 +1,9 @@
 //! Long texts are made in parts while they are sent. Who waits for a slow reader holds a snapshot and one part.
 
-/// About the size of a part: large enough for few system calls, small enough for hundreds of slow readers.
-pub const PART_SIZE: usize = 64 * 1024;
+/// About the size of a part: large enough for few system calls, small enough for hundreds of slow readers. The TLS library
+/// takes 64 KiB at once, so a part is one write; and a part with its TLS records is less than the 128 KiB above which the
+/// heap returns its memory each time.
+pub const PART_SIZE: usize = 48 * 1024;
 
 /// A text that is made in parts.
 pub trait Parts: Send {
