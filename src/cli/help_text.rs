@@ -115,7 +115,8 @@ With --act, which needs root, the mount is probed once more, and each step is ma
 What a step has done is read from the mount table. The attempt counts for the daemon, which repeats none of its steps.
 
 With --reset, which needs root, earlier attempts on the mount point count no more, for a daemon that gave up on it. If an
-unmount has hit another mount than the one that was meant, remedies are permitted on this machine again. A running daemon gets SIGHUP, and plans now what is permitted.
+unmount has hit another mount than the one that was meant, remedies are permitted on this machine again. A running daemon
+gets SIGHUP, and plans now what is permitted.
 
 Examples:
   mount_status_monitor remedy /data        the plan

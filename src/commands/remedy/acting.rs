@@ -3,7 +3,7 @@
 use super::{REFUSED, STILL_DEAD, machine_facts, remedies};
 use crate::children::remedy::{AttemptEvent, BeginError, REMEDY_DIRECTORY};
 use crate::commands::connection::connect;
-use crate::commands::print;
+use crate::commands::{client, print};
 use crate::config::RemedyConfig;
 use crate::monitor::remedy::{Initiator, Outcome, Plan, RemedySettings};
 use crate::render::remedy_progress::{end_json, end_line, event_json, event_lines, left_lines, reset_lines};
@@ -47,8 +47,10 @@ pub(super) fn reset(config: &RemedyConfig, mountpoint: &Path) -> anyhow::Result<
     let had_hit = remedies(&config.config)?
         .reset(mountpoint)
         .with_context(|| format!("cannot use {REMEDY_DIRECTORY}"))?;
+    // One that responds handles the signal.
+    let is_healthy = client::get(&config.daemon, "/-/healthy").is_ok_and(|response| response.status == 200);
     let is_daemon_told =
-        connect(&config.daemon).is_ok_and(|connection| platform::hang_up_listener(&connection));
+        is_healthy && connect(&config.daemon).is_ok_and(|connection| platform::hang_up_listener(&connection));
     print(&reset_lines(mountpoint, had_hit, is_daemon_told))?;
     Ok(0)
 }
