@@ -187,6 +187,34 @@ fn handshakes_without_what_is_required_fail_with_a_reason() {
 }
 
 #[test]
+fn each_client_auth_type_admits_whom_it_says() {
+    run_isolated(|lab| {
+        if !prepare(lab, &["curl", "openssl"], 1) {
+            return;
+        }
+        make_certificate(lab, "client", "DNS:client.example", 30);
+        openssl(lab, &format!("req -x509 {NEW_KEY} -keyout own.key -out own.pem -subj /CN=own"));
+        let (signed, own) = (CERTIFICATE, "--cert own.pem --key own.key");
+        for (name, has_ca, admitted) in [
+            ("NoClientCert", false, ["200", "200", "200"]),
+            ("RequestClientCert", false, ["200", "200", "200"]),
+            ("RequireAnyClientCert", false, ["000", "200", "200"]),
+            ("VerifyClientCertIfGiven", true, ["200", "200", "000"]),
+            ("RequireAndVerifyClientCert", true, ["000", "200", "000"]),
+        ] {
+            let ca = if has_ca { "  client_ca_file: ca.pem\n" } else { "" };
+            let (daemon, address, _) = start(lab, &format!("{SERVER}  client_auth_type: {name}\n{ca}"));
+            for tls in ["1.2", "1.3"] {
+                let found = ["", signed, own]
+                    .map(|options| curl(lab, address, &format!("{options} --tls-max {tls}")).0);
+                assert_eq!(found, admitted, "{name}, TLS {tls}: none, a signed one, its own");
+            }
+            daemon.stop();
+        }
+    });
+}
+
+#[test]
 fn expired_certificate_of_the_server_is_reported() {
     run_isolated(|lab| {
         if !prepare(lab, &["curl", "openssl"], 1) {

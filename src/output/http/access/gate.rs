@@ -106,8 +106,8 @@ fn reason(error: &io::Error) -> String {
         Some(Error::AlertReceived(
             AlertDescription::BadCertificate | AlertDescription::CertificateUnknown,
         )) => {
-            "it does not accept the certificate of this server (its end, its names or who signed it); the client \
-             says why"
+            "it does not accept the certificate of this server (expired, for another name or of an unknown signer); \
+             its own log says why"
         }
         Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
             "it does not speak TLS (use https)"
