@@ -28,10 +28,8 @@ rpm_in_root() {
 another() {
     local tree=$scratch/another tool=$PWD/target/tools/bin/cargo-generate-rpm
     rm -rf $tree
-    mkdir -p $tree/target/release $tree/src
-    cp -r Cargo.toml README.md CHANGELOG.md LICENSE-* contrib docs $tree/
-    cp -r target/packaging $tree/target/
-    cp target/release/$name $tree/target/release/
+    # The files that the package was made of.
+    cp -r target/packaging/rpm/tree $tree
     echo "# new in $1" >>$tree/contrib/config/config.toml
     (cd $tree && env -u CARGO_TARGET_DIR "$tool" --payload-compress none -s "version = \"$1\"" -o "$scratch/$1.rpm")
 }
@@ -43,6 +41,12 @@ metadata_matches_the_program() {
     query_package --info
     [ "$(query_package --queryformat '%{NAME} %{VERSION} %{LICENSE}')" = "$package $version MIT OR Apache-2.0" ]
     rpm -K --nosignature "$package_file"
+}
+
+# Errors and warnings that are not listed fail.
+rpmlint_accepts_the_package() {
+    command -v rpmlint >/dev/null || skip "needs rpmlint"
+    rpmlint --strict --rpmlintrc contrib/packaging/rpm/rpmlintrc "$package_file"
 }
 
 dependencies_cover_linked_libraries() {
@@ -129,7 +133,7 @@ removal_keeps_only_changed_configuration() {
     [ "$(ls $root/etc/$name)" = config.toml.rpmsave ]
 }
 
-check rpm metadata_matches_the_program dependencies_cover_linked_libraries configuration_is_marked_noreplace \
-    package_installs files_have_their_paths_and_modes program_runs upgrade_keeps_local_changes upgrade_installs_the_new_sample \
-    removal_keeps_only_changed_configuration
+check rpm metadata_matches_the_program rpmlint_accepts_the_package dependencies_cover_linked_libraries \
+    configuration_is_marked_noreplace package_installs files_have_their_paths_and_modes program_runs \
+    upgrade_keeps_local_changes upgrade_installs_the_new_sample removal_keeps_only_changed_configuration
 finish
