@@ -21,7 +21,7 @@ FROM rust:${RUST_VERSION}-bookworm AS build
 WORKDIR /source
 COPY . .
 ARG REVISION=unknown
-RUN MSM_REVISION="$REVISION" cargo build --release --locked --bin mount_status_monitor
+RUN MSM_REVISION="$REVISION" contrib/packaging/program
 ARG SOURCE_DATE_EPOCH=0
 RUN contrib/packaging/image-root target/release/mount_status_monitor /image
 

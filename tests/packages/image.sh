@@ -97,7 +97,11 @@ epoch=1700000000
 every_step_succeeds() {
     command -v python3 >/dev/null || skip "needs python3"
     tests/reuse-dependencies target/release "$built/release"
-    mkdir -p "$built"
+    # Without network, the tool cannot be compiled.
+    if [ -e target/tools/.crates.toml ]; then
+        mkdir -p "$built/tools"
+        cp -r target/tools/bin target/tools/.crates.toml "$built/tools/"
+    fi
     base
     IMAGE_ENVIRONMENT='{"PATH": "/usr/local/rust/bin:/usr/bin:/bin", "CARGO_HOME": "'"$home"'",
         "CARGO_NET_OFFLINE": "true", "HOME": "/tmp"}' \
@@ -142,6 +146,28 @@ labels_describe_the_program() {
     image_property labels | grep -qF "'org.opencontainers.image.version': '$version'"
     image_property labels | grep -qF "'org.opencontainers.image.revision': '$revision'"
     image_property labels | grep -qF "'org.opencontainers.image.licenses': 'MIT OR Apache-2.0'"
+}
+
+# It was compiled in another directory, but with the dependencies compiled for target/release.
+program_is_equal_to_that_of_the_packages() {
+    require_image
+    cmp target/release/$name $image/usr/bin/$name
+}
+
+program_contains_the_list_of_its_crates() {
+    require_image
+    [ -x target/tools/bin/cargo-auditable ] || skip "needs cargo-auditable"
+    objcopy -O binary --only-section=.dep-v0 --set-section-flags .dep-v0=alloc $image/usr/bin/$name $scratch/list
+    python3 - $scratch/list >$scratch/crates <<'PYTHON'
+import json
+import sys
+import zlib
+
+for crate in json.loads(zlib.decompress(open(sys.argv[1], "rb").read()))["packages"]:
+    print(crate["name"], crate["version"], crate.get("kind", "runtime"))
+PYTHON
+    grep -x "rustls [0-9.]* runtime" $scratch/crates
+    grep -x "mount_status_monitor [0-9.]* runtime" $scratch/crates
 }
 
 default_command_prints_a_check() {
@@ -206,6 +232,6 @@ option_starts_the_daemon() {
 }
 
 check image every_step_succeeds image_is_small_and_minimal files_have_the_time_of_the_commit \
-    labels_describe_the_program \
+    labels_describe_the_program program_is_equal_to_that_of_the_packages program_contains_the_list_of_its_crates \
     default_command_prints_a_check printed_command_watches_the_host option_starts_the_daemon
 finish
