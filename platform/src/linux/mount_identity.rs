@@ -9,6 +9,9 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 /// Unique mount ids (`STATX_MNT_ID_UNIQUE`, Linux 6.8) start above this; reusable ids never reach it.
 const FIRST_UNIQUE_ID: u64 = 1 << 31;
 
+/// Of no mount in a table. qemu-user passes the mask of the kernel on, but not the id.
+const NO_ID: u64 = 0;
+
 /// Neither triggers automounts nor follows a symbolic link.
 pub(super) const PATH_FLAGS: c_int = libc::AT_NO_AUTOMOUNT | libc::AT_SYMLINK_NOFOLLOW;
 
@@ -53,7 +56,7 @@ fn compare_at(at: c_int, path: &CStr, target: &Target<&OsStr>, sync: Sync) -> Re
         Ok(found) => {
             let is_same = if found.stx_mask & libc::STATX_MNT_ID_UNIQUE != 0 {
                 !unique || found.stx_mnt_id == target.key.0
-            } else if found.stx_mask & libc::STATX_MNT_ID != 0 {
+            } else if found.stx_mask & libc::STATX_MNT_ID != 0 && found.stx_mnt_id != NO_ID {
                 found.stx_mnt_id == u64::from(target.id)
             } else {
                 true // before Linux 5.8 there is no id, only the mount table
