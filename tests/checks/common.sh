@@ -31,3 +31,20 @@ need() {
     report "$1" ignored "needs $2"
     finish
 }
+
+# python_tools FOLDER PACKAGE==VERSION...: installs packages from PyPI once, below target/FOLDER, which is then in $tools. Prints
+# why it cannot.
+python_tools() {
+    local packages=${*:2} log status
+    tools=${CARGO_TARGET_DIR:-target}/$1
+    [ "$(cat "$tools/packages" 2>/dev/null)" != "$packages" ] || return 0
+    log=$(mktemp) || return 1
+    # shellcheck disable=SC2086 # several packages
+    python3 -m venv "$tools" >"$log" 2>&1 &&
+        timeout 300 "$tools/bin/pip" install -q --only-binary :all: $packages >"$log" 2>&1 &&
+        echo "$packages" >"$tools/packages"
+    status=$?
+    [ $status = 0 ] || echo "pip cannot install $packages: $(tail -n 1 "$log")"
+    rm -f "$log"
+    return $status
+}
