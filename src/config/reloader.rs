@@ -147,7 +147,7 @@ impl Worker {
         let mut events = Events::with_capacity(4);
         // The first and the last change since the files were read. Changes between the first read and the start of the
         // watch show in the fingerprints.
-        let current = self.watch_files().and_then(|()| self.current_fingerprints());
+        let current = self.update_watch().and_then(|()| self.current_fingerprints());
         if let Err(error) = &current {
             self.is_waiting = true;
             self.remember_silent_file(error);
