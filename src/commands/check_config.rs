@@ -79,7 +79,7 @@ fn write_overview(text: &mut String, config: &Config, table: &MountTable) -> any
     Ok(())
 }
 
-/// Programs and servers that are told of events. The rest of a URL may be a secret.
+/// Writes the hooks and the Alertmanager that receive events.
 fn write_receivers(text: &mut String, config: &Config) -> anyhow::Result<()> {
     if !config.hooks.is_empty() {
         writeln!(text, "\n# hooks")?;

@@ -32,8 +32,8 @@ need() {
     finish
 }
 
-# python_tools FOLDER PACKAGE==VERSION...: installs packages from PyPI once, below target/FOLDER, which is then in $tools. Prints
-# why it cannot.
+# python_tools FOLDER PACKAGE==VERSION...: installs packages from PyPI once, below target/FOLDER, which is then in $tools.
+# Prints why it cannot.
 python_tools() {
     local packages=${*:2} log status
     tools=${CARGO_TARGET_DIR:-target}/$1
